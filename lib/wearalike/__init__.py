@@ -1,0 +1,27 @@
+"""wearalike: from shops' product feeds to published tables of visually similar products.
+
+The rooms, in the data's order:
+
+tables      every table: its key, its columns with type, unit and meaning
+settings    the place a run happens in: root, warehouse, device, shops
+store       where a run's tables lie: written whole or not at all, counted
+web         addresses to bytes: politely, and never to where we must not go
+pixels      bytes to pixels; bytes that are not a picture are refused here
+categories  rubricator and mappings: a shop's words to our leaves
+models      the models we know, and loading them
+feeds       feed bytes to offers
+images      products to images
+items       images to items
+codes       items to codes
+indexes     codes to one Faiss index a super-category
+matches     codes to matches: exact weighted search and the rules
+quality     any run to measures, floors and the verdict
+warehouse   DuckDB and PostgreSQL: the same five verbs
+publish     a judged run to what the site reads; the pointer; rollback
+training    labelled data to new weights
+viewer      pages over what a run made
+sample      the drawn sample shops that the demo runs on
+job, cli    what jobs have in common; what a person types
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,154 @@
+"""The place a run happens in: root folder, warehouse, device, shops. Read when asked, never at import."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+SHOP_ID = re.compile(r"[a-z0-9_-]{1,64}")
+RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class BadSettings(ValueError):
+    """The settings file or an environment variable says something we cannot use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """One shop as the operator describes it.
+
+    feed: address of the feed; `${NAME}` in it is read from the environment, so that credentials stay out of files.
+    dialect: "yml", "admitad", "google_rss", "google_atom"; None lets the feed say.
+    min_offers: fewer usable offers than this keep the last good ones.
+    max_drop_ratio: 0..1; so large a loss of offers against the last good feed keeps the last good ones.
+    available_false: what YML's available="false" means at this shop.
+    is_delta: the feed holds only what changed since the last good run (Admitad's last_import).
+    allow_addresses: networks (CIDR) that may be connected to although they are not public.
+    allow_ports: ports that may be connected to; empty allows 80 and 443, and any port of an allowed network.
+    at_once: connections to one host at a time.
+    pace_s: least time between two requests to one host.
+    max_feed_bytes, max_image_bytes: caps on what is read, after decompression.
+    """
+
+    id: str
+    feed: str
+    dialect: str | None = None
+    min_offers: int = 1
+    max_drop_ratio: float = 0.5
+    available_false: str = "on_order"
+    is_delta: bool = False
+    allow_addresses: tuple[str, ...] = ()
+    allow_ports: tuple[int, ...] = ()
+    at_once: int = 8
+    pace_s: float = 0.0
+    max_feed_bytes: int = 8_000_000_000
+    max_image_bytes: int = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """root: folder of every table and kept file. warehouse: "duckdb:<folder>" or "postgresql://...".
+    device: "auto", "cpu" or "cuda". master: Spark's master. mappings: folder of rubricator.xml and shops/."""
+
+    root: Path
+    warehouse: str
+    device: str = "auto"
+    master: str = "local[*]"
+    mappings: Path = Path("mappings")
+    shops: tuple[Shop, ...] = field(default_factory=tuple)
+
+    def shop(self, shop_id: str) -> Shop:
+        for shop in self.shops:
+            if shop.id == shop_id:
+                return shop
+        raise BadSettings(f"no shop {shop_id!r}; the settings name {', '.join(s.id for s in self.shops) or 'none'}")
+
+
+def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from a TOML file (`config`, else $WEARALIKE_CONFIG, else ./wearalike.toml if it is there),
+    overridden by $WEARALIKE_ROOT, _WAREHOUSE, _DEVICE, _MASTER and _MAPPINGS. Relative paths in the file
+    start at the file. Raises BadSettings, naming file and key, for an unknown key or a value of the wrong kind."""
+    named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
+    path = named or Path("wearalike.toml")
+    raw: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadSettings(f"{path}: not TOML: {error}") from error
+    elif named:
+        raise BadSettings(f"{named}: no such settings file")
+    overrides = {k: v for k in ("root", "warehouse", "device", "master", "mappings") if (v := env.get(f"WEARALIKE_{k.upper()}"))}
+    here = path.resolve().parent
+    place = {k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v for k, v in raw.items() if k != "shops"}
+    place |= overrides
+    known = {f.name for f in fields(Settings)}
+    if unknown := sorted(set(place) - known):
+        raise BadSettings(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    for key, value in place.items():
+        if not isinstance(value, str):
+            raise BadSettings(f"{path}: {key}: wanted a text, got {value!r}")
+    if place.get("device", "auto") not in ("auto", "cpu", "cuda"):
+        raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {place['device']!r}")
+    root = Path(place.get("root", "build/wearalike"))
+    entries = raw.get("shops", [])
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise BadSettings(f"{path}: shops: wanted [[shops]] tables, one a shop")
+    shops = tuple(_shop(path, number, entry, env) for number, entry in enumerate(entries, 1))
+    if twice := sorted({s.id for s in shops if sum(t.id == s.id for t in shops) > 1}):
+        raise BadSettings(f"{path}: shop {twice[0]!r} is given twice")
+    return Settings(
+        root=root,
+        warehouse=place.get("warehouse", f"duckdb:{root / 'warehouse'}"),
+        device=place.get("device", "auto"),
+        master=place.get("master", "local[*]"),
+        mappings=Path(place.get("mappings", "mappings")),
+        shops=shops,
+    )
+
+
+_KINDS = {"str": str, "str | None": str, "int": int, "float": (int, float), "bool": bool}
+_CHOICES = {
+    "dialect": ("yml", "admitad", "google_rss", "google_atom"),
+    "available_false": ("on_order", "out_of_stock"),
+}
+
+
+def _shop(path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]) -> Shop:
+    where = f"{path}: shop {entry.get('id', number)!r}"
+    by_name = {f.name: f for f in fields(Shop)}
+    if unknown := sorted(set(entry) - set(by_name)):
+        raise BadSettings(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}")
+    for key in ("id", "feed"):
+        if key not in entry:
+            raise BadSettings(f"{where}: {key} is missing")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        kind = str(by_name[key].type)
+        if kind.startswith("tuple"):
+            element = int if "int" in kind else str
+            if not isinstance(value, list) or not all(isinstance(v, element) for v in value):
+                raise BadSettings(f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}")
+            value = tuple(value)
+        elif not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+            raise BadSettings(f"{where}: {key}: wanted {kind}, got {value!r}")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise BadSettings(f"{where}: {key}: wanted one of {', '.join(_CHOICES[key])}, got {value!r}")
+        values[key] = value
+    if not SHOP_ID.fullmatch(values["id"]):
+        raise BadSettings(f"{where}: id: wanted [a-z0-9_-]{{1,64}}, got {values['id']!r}")
+    return replace(Shop(**values), feed=_filled(where, values["feed"], env))
+
+
+def _filled(where: str, text: str, env: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in env:
+            raise BadSettings(f"{where}: feed: the environment has no {match[1]}")
+        return env[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)

@@ -1,0 +1,321 @@
+"""Every table of wearalike: its key, its columns with type, unit and meaning.
+
+This is the one schema. The Parquet files of a run (`arrow_schema`), the warehouse's DDL and the
+README's tables are made from it, so a column exists here or nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+
+class SuperCategory(StrEnum):
+    """What is compared with what: a product is only ever matched inside its super-category."""
+
+    UPPER_WEAR = "upper_wear"
+    LOWER_WEAR = "lower_wear"
+    FULL_BODY = "full_body"
+    OUTERWEAR = "outerwear"
+    FOOT_WEAR = "foot_wear"
+    BAGS = "bags"
+    ACCESSORIES = "accessories"
+    UNDERWEAR = "underwear"
+
+
+class Availability(StrEnum):
+    IN_STOCK = "in_stock"
+    OUT_OF_STOCK = "out_of_stock"
+    PREORDER = "preorder"
+    BACKORDER = "backorder"
+    ON_ORDER = "on_order"
+    UNKNOWN = "unknown"
+
+
+class Gender(StrEnum):
+    FEMALE = "female"
+    MALE = "male"
+    UNISEX = "unisex"
+
+
+class AgeGroup(StrEnum):
+    NEWBORN = "newborn"
+    INFANT = "infant"
+    TODDLER = "toddler"
+    KIDS = "kids"
+    ADULT = "adult"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: pa.DataType
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str
+    meaning: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    # Columns the site or an analyst looks up by: indexed in a warehouse that has indexes.
+    lookups: tuple[str, ...] = ()
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+
+    @property
+    def column_names(self) -> list[str]:
+        return [c.name for c in self.columns]
+
+
+_text = pa.string()
+_texts = pa.list_(pa.field("element", pa.string(), nullable=False))
+_int = pa.int32()
+_code = pa.binary(16)
+
+FEEDS = Table(
+    "feeds",
+    "One row a shop: what came of pulling its feed.",
+    ("shop_id",),
+    (
+        Column("shop_id", _text, "the shop"),
+        Column("status", _text, "fresh: this run's feed; stale: the last good offers, reason says why; missing: neither"),
+        Column("reason", _text, "why the feed was not used (feeds.FeedReason)", True),
+        Column("detail", _text, "what was found and what was wanted, credentials struck out", True),
+        Column("dialect", _text, "yml, admitad, google_rss or google_atom", True),
+        Column("source_run", _text, "the run whose offers are used", True),
+        Column("offers_count", pa.int64(), "offers read from the source: written + refused + withdrawn"),
+        Column("written_count", pa.int64(), "offers that went on"),
+        Column("refused_count", pa.int64(), "offers refused, each with its row in refused"),
+        Column("withdrawn_count", pa.int64(), "offers the shop itself marked deleted"),
+        Column("warnings_count", pa.int64(), "repairs that lost nothing (a bare &, a duplicate id, an undeclared entity)"),
+        Column("feed_bytes", pa.int64(), "size as it came over the wire", True),
+        Column("feed_sha256", _text, "of the bytes as they came", True),
+    ),
+)
+
+_offer_columns = (
+    Column("product_id", _text, "<shop_id>:<offer_id>"),
+    Column("shop_id", _text, "the shop, [a-z0-9_-]{1,64}"),
+    Column("offer_id", _text, "the shop's own id, as it wrote it"),
+    Column("group_id", _text, "what the shop groups variants of one model by", True),
+    Column("title", _text, "for people; tags and control characters removed"),
+    Column("url", _text, "the product's page in the shop, http(s)", True),
+    Column("brand", _text, "maker", True),
+    Column("vendor_code", _text, "maker's article number", True),
+    Column("category_ids", _texts, "the shop's category ids, first is main"),
+    Column("category_paths", _texts, "the shop's category names, root first, joined by ' > '; same order as category_ids where both exist"),
+    Column("google_category", _text, "google_product_category as written", True),
+    Column("price_cents", pa.int64(), "price now, hundredths of currency"),
+    Column("old_price_cents", pa.int64(), "price before the sale, hundredths of currency", True),
+    Column("currency", _text, "ISO 4217"),
+    Column("availability", _text, "tables.Availability"),
+    Column("gender", _text, "tables.Gender", True),
+    Column("age_group", _text, "tables.AgeGroup", True),
+    Column("colours", _texts, "colour words as the shop writes them"),
+    Column("sizes", _texts, "sizes as the shop writes them, unit appended"),
+    Column("materials", _texts, "materials as the shop writes them"),
+    Column("image_urls", _texts, "http(s) addresses, first is main"),
+    Column("description", _text, "plain text, at most 5,000 characters", True),
+)
+
+OFFERS = Table("offers", "One row a usable offer, as its feed says.", ("product_id",), _offer_columns)
+
+PRODUCTS = Table(
+    "products",
+    "One row an offer whose category is mapped to a leaf of ours.",
+    ("product_id",),
+    (
+        *(Column(c.name, c.type, c.meaning) if c.name in ("gender", "age_group") else c for c in _offer_columns),
+        Column("category", _text, "leaf of the rubricator, e.g. women.dresses.midi"),
+        Column("super_category", _text, "tables.SuperCategory"),
+        Column("w_shape", _int, "weight of shape in the distance, from the category"),
+        Column("w_colour", _int, "weight of colour in the distance, from the category"),
+    ),
+    lookups=("category",),
+)
+
+IMAGES = Table(
+    "images",
+    "One row a product's picture that was fetched and is a picture; the others are in refused.",
+    ("product_id", "position"),
+    (
+        Column("product_id", _text, "whose picture"),
+        Column("position", _int, "0 is the main picture"),
+        Column("image_url", _text, "where it was fetched"),
+        Column("image_id", _text, "sha256 of the bytes, hex; the file is kept/images/<first two>/<image_id>"),
+        Column("format", _text, "JPEG, PNG, WEBP, GIF, BMP or TIFF, by decoding"),
+        Column("width_px", _int, "after EXIF orientation"),
+        Column("height_px", _int, "after EXIF orientation"),
+        Column("bytes", pa.int64(), "size of the file"),
+    ),
+)
+
+ITEMS = Table(
+    "items",
+    "One row a garment, shoe or bag seen in an image.",
+    ("item_id",),
+    (
+        Column("item_id", _text, "hash of image, detector and box"),
+        Column("image_id", _text, "the image it was seen in"),
+        Column("x0", _int, "px of the stored image, origin top left"),
+        Column("y0", _int, "px"),
+        Column("x1", _int, "px, outside the box"),
+        Column("y1", _int, "px, outside the box"),
+        Column("super_category", _text, "as the detector saw it; null where it does not say", True),
+        Column("confidence", pa.float32(), "0..1, bigger is surer"),
+        Column("detector", _text, "name and version of what saw it"),
+    ),
+)
+
+CODES = Table(
+    "codes",
+    "One row an item: what it looks like.",
+    ("item_id",),
+    (
+        Column("item_id", _text, "the item"),
+        Column("shape", _code, "128 bits, most significant bit of byte 0 first"),
+        Column("colour", _code, "128 bits, most significant bit of byte 0 first"),
+        Column("encoder", _text, "name and version; codes of two encoders are never compared"),
+    ),
+)
+
+ENTRIES = Table(
+    "indexes",
+    "One row a product that can be found: its entry in the index of its super-category.",
+    ("product_id",),
+    (
+        Column("product_id", _text, "the product"),
+        Column("super_category", _text, "which index: <super_category>.faiss"),
+        Column("entry_id", pa.int64(), "its id inside that index: product_ids in order, from 0"),
+        Column("item_id", _text, "the item that stands for the product"),
+        Column("image_id", _text, "the image the item was seen in"),
+        Column("shape", _code, "the item's shape code"),
+        Column("colour", _code, "the item's colour code"),
+    ),
+)
+
+MATCHES = Table(
+    "matches",
+    "One row a product: its most alike products, best first, after the rules.",
+    ("product_id",),
+    (
+        Column("product_id", _text, "the product that asks"),
+        Column("item_id", _text, "the item compared; null where the product has none", True),
+        Column("short_reason", _text, "why there are fewer than asked for (matches.ShortReason); null for a full list", True),
+        Column(
+            "results",
+            pa.list_(
+                pa.field(
+                    "element",
+                    pa.struct(
+                        [
+                            pa.field("product_id", _text, nullable=False),
+                            pa.field("item_id", _text, nullable=False),
+                            pa.field("shape_distance", _int, nullable=False),
+                            pa.field("colour_distance", _int, nullable=False),
+                        ]
+                    ),
+                    nullable=False,
+                )
+            ),
+            "ordered by weighted distance, then product_id",
+        ),
+    ),
+)
+
+SIMILAR_PRODUCTS = Table(
+    "similar_products",
+    "One row a recommendation: what the site reads.",
+    ("product_id", "rank"),
+    (
+        Column("product_id", _text, "the product whose page is shown"),
+        Column("rank", _int, "1 is the most alike"),
+        Column("similar_product_id", _text, "the product to recommend"),
+        Column("score", pa.float64(), "0..1, 1 is the same code, 0 no more alike than chance"),
+        Column("shape_score", pa.float64(), "the same for shape alone"),
+        Column("colour_score", pa.float64(), "the same for colour alone"),
+        Column("shape_distance", _int, "Hamming, 0..128 bits"),
+        Column("colour_distance", _int, "Hamming, 0..128 bits"),
+        Column("w_shape", _int, "weight used for shape"),
+        Column("w_colour", _int, "weight used for colour"),
+        Column("item_id", _text, "the product's item compared"),
+        Column("similar_item_id", _text, "the recommended product's item compared"),
+        Column("detector", _text, "model that saw the items"),
+        Column("encoder", _text, "model that made the codes"),
+    ),
+    lookups=("similar_product_id",),
+)
+
+SIMILAR_LISTS = Table(
+    "similar_lists",
+    "One row a product: how many recommendations it has, and why no more.",
+    ("product_id",),
+    (
+        Column("product_id", _text, "the product"),
+        Column("similar_count", _int, "rows in similar_products"),
+        Column("short_reason", _text, "why fewer than asked for; null for a full list", True),
+        Column("image_id", _text, "the image compared; null where the product has none", True),
+        Column("item_id", _text, "the item compared; null where the product has none", True),
+    ),
+)
+
+QUALITY = Table(
+    "quality",
+    "One row a measure of a run.",
+    ("measure", "scope"),
+    (
+        Column("measure", _text, "e.g. precision@10, products_count, refused_count"),
+        Column("scope", _text, "what it is of: all, shop=moda, super_category=bags, category=..., reason=..."),
+        Column("value", pa.float64(), "in the measure's unit"),
+        Column("low", pa.float64(), "lower end of the 95 % interval", True),
+        Column("high", pa.float64(), "upper end of the 95 % interval", True),
+        Column("unit", _text, "count, ratio, s, score"),
+        Column("verdict", _text, "ok, warn or fail; null where no bound is set", True),
+        Column("bound", _text, "the floor or ceiling it is held against", True),
+    ),
+)
+
+REFUSED = Table(
+    "refused",
+    "One row a thing that did not go on, beside the table it was meant for.",
+    ("stage", "kind", "key"),
+    (
+        Column("stage", _text, "the table it was refused from"),
+        Column("shop_id", _text, "the shop it came from", True),
+        Column("kind", _text, "offer, image, item or product"),
+        Column("key", _text, "what tells it from the others of its kind"),
+        Column("reason", _text, "from the short list of its module"),
+        Column("detail", _text, "what was found and what was wanted", True),
+    ),
+)
+
+# In the data's order.
+TABLES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS, QUALITY, REFUSED)
+# What a warehouse holds; every row there carries its run.
+PUBLISHED = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, QUALITY)
+BY_NAME = {t.name: t for t in TABLES}
+
+_DDL_TYPES = {
+    "duckdb": {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "float": "REAL", "list": "VARCHAR[]"},
+    "postgresql": {"string": "text", "int32": "integer", "int64": "bigint", "double": "double precision", "float": "real", "list": "text[]"},
+}
+
+
+def ddl_columns(table: Table, engine: str) -> str:
+    """The column list of `CREATE TABLE` for a published table, the run first.
+
+    engine: "duckdb" or "postgresql". Raises KeyError for a column type no published table has.
+    """
+    types = _DDL_TYPES[engine]
+    run = f"run {types['string']} NOT NULL"
+    lines = [
+        f"{c.name} {types['list' if pa.types.is_list(c.type) else str(c.type)]}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
+    ]
+    return ",\n    ".join([run, *lines])
