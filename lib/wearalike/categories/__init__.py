@@ -1,0 +1,36 @@
+"""A shop's words to our leaves: the rubricator, the shops' mappings, and what is done with them.
+
+schema      an operator's XML file against its schema: every mistake by file and line
+rubricator  our tree of categories
+mapping     what one shop's category ids and paths mean to us
+offers      offers to products, by a mapping
+suggest     a draft of the lines a mapping lacks
+"""
+
+from wearalike.categories.mapping import Mapping, check, how_to_map, mapping_path, read_all, read_mapping
+from wearalike.categories.offers import CategoryReason, map_offers, unmapped_words, word_of
+from wearalike.categories.rubricator import Leaf, Rubricator, read_rubricator
+from wearalike.categories.schema import BadMapping
+from wearalike.categories.suggest import Guess, best_guesses, map_line, suggest, suggest_for
+
+__all__ = [
+    "BadMapping",
+    "CategoryReason",
+    "Guess",
+    "Leaf",
+    "Mapping",
+    "Rubricator",
+    "best_guesses",
+    "check",
+    "how_to_map",
+    "map_line",
+    "map_offers",
+    "mapping_path",
+    "read_all",
+    "read_mapping",
+    "read_rubricator",
+    "suggest",
+    "suggest_for",
+    "unmapped_words",
+    "word_of",
+]
