@@ -28,7 +28,12 @@ def parser(doc: str | None, *, chunked: bool = False) -> argparse.ArgumentParser
     made.add_argument("--config", type=Path, help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml")
     made.add_argument("--redo", action="store_true", help="do the work again although its result stands")
     if chunked:
-        made.add_argument("--chunk", type=chunk, metavar="I/N", help="only fill the kept work for share I of N (1/4 .. 4/4); without it: all, and the table")
+        made.add_argument(
+            "--chunk",
+            type=chunk,
+            metavar="I/N",
+            help="only fill the kept work for share I of N (1/4 .. 4/4); without it: all, and the table",
+        )
     return made
 
 
@@ -94,6 +99,11 @@ class Progress:
         line = f"{self.what}: {self.count:,} of {self.total:,}, {rate:,.0f}/s, {left_s:,.0f} s left"
         if self._terminal:
             width = 30 * self.count // max(self.total, 1)
-            print(f"\r[{'#' * width}{'.' * (30 - width)}] {line}\033[K", end="\n" if self.count >= self.total else "", file=sys.stderr, flush=True)
+            print(
+                f"\r[{'#' * width}{'.' * (30 - width)}] {line}\033[K",
+                end="\n" if self.count >= self.total else "",
+                file=sys.stderr,
+                flush=True,
+            )
         else:
             log.info("%s", line)

@@ -123,7 +123,8 @@ class Writer:
             if not column.nullable and rows[column.name].null_count:
                 raise ValueError(f"{self.table.name}.{column.name}: {rows[column.name].null_count} nulls in a column that has none")
         if self._parts is None:
-            self._parts = pq.ParquetWriter(self.path / "part-00000.parquet", schema, compression="zstd")
+            number = len(list(self.path.glob("part-*.parquet")))
+            self._parts = pq.ParquetWriter(self.path / f"part-{number:05}.parquet", schema, compression="zstd")
         self._parts.write_table(rows)
         self.rows_written += rows.num_rows
 
@@ -167,6 +168,7 @@ def writing(root: Path, table: Table, run: str, sign: str, parameters: Mapping[s
     Raises BadCount.
     """
     target = folder(root, table, run)
+    before = _identity(target)
     hidden = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     hidden.mkdir(parents=True)
     try:
@@ -177,7 +179,7 @@ def writing(root: Path, table: Table, run: str, sign: str, parameters: Mapping[s
         taken = writer.rows_written + refused_count if writer.rows_taken is None else writer.rows_taken
         if taken != writer.rows_written + refused_count:
             raise BadCount(f"{table.name} of run {run}: {taken} taken, {writer.rows_written} written, {refused_count} refused")
-        files = {p.name: sha256(p) for p in sorted(hidden.iterdir())}
+        files = {p.relative_to(hidden).as_posix(): sha256(p) for p in sorted(hidden.rglob("*")) if p.is_file()}
         facts = {
             "table": table.name,
             "run": run,
@@ -189,12 +191,21 @@ def writing(root: Path, table: Table, run: str, sign: str, parameters: Mapping[s
         }
         (hidden / "made.json").write_text(json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
         _sync(hidden)
-        _place(hidden, target, root, table, run, sign)
+        _place(hidden, target, before, sign)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _place(hidden: Path, target: Path, root: Path, table: Table, run: str, sign: str) -> None:
+def _identity(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _place(hidden: Path, target: Path, before: int | None, sign: str) -> None:
+    """Renames the filled folder into place. What stood there `before` is replaced; a table of the same signature that
+    came since is another writer's, and stays."""
     for _ in range(100):
         try:
             os.rename(hidden, target)
@@ -202,7 +213,7 @@ def _place(hidden: Path, target: Path, root: Path, table: Table, run: str, sign:
         except OSError:
             if not target.exists():
                 raise
-            if is_made(root, table, run, sign):
+            if _identity(target) != before and _signature_of(target) == sign:
                 return
             old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
             with contextlib.suppress(FileNotFoundError):
@@ -211,6 +222,13 @@ def _place(hidden: Path, target: Path, root: Path, table: Table, run: str, sign:
     else:
         raise OSError(f"{target}: could not be put in place: something keeps recreating it")
     _sync_folder(target.parent)
+
+
+def _signature_of(target: Path) -> str | None:
+    try:
+        return json.loads((target / "made.json").read_text(encoding="utf-8"))["signature"]
+    except FileNotFoundError:
+        return None
 
 
 def input_hash(root: Path, table: Table, run: str) -> str:
@@ -231,9 +249,12 @@ def sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    for file in path.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    for child in path.iterdir():
+        if child.is_dir():
+            _sync(child)
+        else:
+            with child.open("rb") as handle:
+                os.fsync(handle.fileno())
     _sync_folder(path)
 
 

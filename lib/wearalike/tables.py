@@ -304,7 +304,14 @@ BY_NAME = {t.name: t for t in TABLES}
 
 _DDL_TYPES = {
     "duckdb": {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "float": "REAL", "list": "VARCHAR[]"},
-    "postgresql": {"string": "text", "int32": "integer", "int64": "bigint", "double": "double precision", "float": "real", "list": "text[]"},
+    "postgresql": {
+        "string": "text",
+        "int32": "integer",
+        "int64": "bigint",
+        "double": "double precision",
+        "float": "real",
+        "list": "text[]",
+    },
 }
 
 
@@ -319,3 +326,20 @@ def ddl_columns(table: Table, engine: str) -> str:
         f"{c.name} {types['list' if pa.types.is_list(c.type) else str(c.type)]}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
     ]
     return ",\n    ".join([run, *lines])
+
+
+def markdown() -> str:
+    """The README's account of every table."""
+    lines = []
+    for table in TABLES:
+        lines += [f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}", "", "| column | type | meaning |", "|---|---|---|"]
+        for column in table.columns:
+            kind = "list of results" if pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type) else str(column.type)
+            kind = "list of string" if kind.startswith("list<") else kind
+            lines.append(f"| {column.name} | {kind}{', may be null' if column.nullable else ''} | {column.meaning.replace('|', '/')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

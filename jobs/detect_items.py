@@ -1,0 +1,81 @@
+"""images -> items: sees the garments, shoes and bags in every image of a run.
+
+What a detector saw in an image is kept by the image's content, so a night looks only at images it has never
+seen. With --chunk only that share of the looking is done; without it, all that is left, and the run's table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from wearalike import items, job, store
+from wearalike.tables import IMAGES, ITEMS
+
+log = logging.getLogger("wearalike.detect_items")
+KEEP_EVERY = 512
+
+
+def parser() -> argparse.ArgumentParser:
+    made = job.parser(__doc__, chunked=True)
+    made.add_argument("--detector", choices=sorted(items.DETECTORS), default=items.DEFAULT_DETECTOR, help="default: %(default)s")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device")
+    return made
+
+
+def work(args: argparse.Namespace) -> None:
+    root = job.place(args).root
+    detector = items.DETECTORS[args.detector]()
+    parameters = {"detector": detector.version}
+    signature = store.signature({"images": store.input_hash(root, IMAGES, args.run)}, parameters)
+    if not args.chunk and job.stands(args, root, ITEMS, signature):
+        return
+    images = store.read(root, IMAGES, args.run, ["image_id", "product_id", "position"])
+    image_ids = pc.unique(images["image_id"])
+    see(root, detector, image_ids, args.chunk)
+    if args.chunk:
+        return
+    seen = store.kept(root, "items", detector.version, items.KEPT, image_ids).sort_by([("image_id", "ascending"), ("item_id", "ascending")])
+    with store.writing(root, ITEMS, args.run, signature, parameters) as table:
+        found = seen.filter(pc.is_valid(seen["item_id"]))
+        table.write(found.select(ITEMS.column_names))
+        table.refuse(refusals(seen.filter(pc.is_null(seen["item_id"]))))
+        table.rows_taken = seen.num_rows
+        table.more["detector"] = detector.version
+    log.info("%s saw %d items in %d images", detector.version, found.num_rows, len(image_ids))
+
+
+def see(root: Path, detector: items.Detector, image_ids: pa.Array, share: tuple[int, int] | None) -> None:
+    """Looks at the images of a share that the detector has never seen, keeping what it saw every few hundred."""
+    known = store.kept(root, "items", detector.version, items.KEPT, image_ids)["image_id"]
+    new = [i for i in image_ids.filter(pc.invert(pc.is_in(image_ids, known.combine_chunks()))).to_pylist() if job.in_chunk(i, share)]
+    progress = job.Progress("images", len(new))
+    for start in range(0, len(new), KEEP_EVERY):
+        some = new[start : start + KEEP_EVERY]
+        rows = [row for i in some for row in items.look(detector, i, store.image_path(root, i).read_bytes())]
+        store.keep(root, "items", detector.version, pa.Table.from_pylist(rows, items.KEPT))
+        progress.add(len(some))
+
+
+def refusals(empty: pa.Table) -> pa.Table:
+    return pa.table(
+        {
+            "kind": ["image"] * len(empty),
+            "key": empty["image_id"],
+            "reason": empty["reason"],
+            "shop_id": pa.nulls(len(empty), pa.string()),
+            "detail": pa.nulls(len(empty), pa.string()),
+        }
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""items -> codes: turns every item of a run into 128 bits of shape and 128 bits of colour.
+
+An item's codes are kept under the encoder's version, so a night encodes only items it has never seen, and codes
+of two encoders never meet. With --chunk only that share is encoded; without it, all that is left, and the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from wearalike import codes, job, models, pixels, store
+from wearalike.tables import CODES, ITEMS
+
+log = logging.getLogger("wearalike.encode_items")
+KEEP_EVERY = 512
+
+
+def parser() -> argparse.ArgumentParser:
+    made = job.parser(__doc__, chunked=True)
+    made.add_argument("--encoder", choices=sorted(models.ENCODERS), default=models.DEFAULT_ENCODER, help="default: %(default)s")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device")
+    return made
+
+
+def work(args: argparse.Namespace) -> None:
+    settings = job.place(args)
+    root, version = settings.root, models.ENCODERS[args.encoder].version
+    parameters = {"encoder": version}
+    signature = store.signature({"items": store.input_hash(root, ITEMS, args.run)}, parameters)
+    if not args.chunk and job.stands(args, root, CODES, signature):
+        return
+    items = store.read(root, ITEMS, args.run)
+    known = store.kept(root, "codes", version, codes.KEPT, items["item_id"].combine_chunks())["item_id"].combine_chunks()
+    new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
+    new = new.filter(pa.array([job.in_chunk(i, args.chunk) for i in new["item_id"].to_pylist()], pa.bool_()))
+    if new.num_rows:
+        encode(root, codes.load(args.encoder, models.device(args.device or settings.device)), new)
+    if args.chunk:
+        return
+    seen = store.kept(root, "codes", version, codes.KEPT, items["item_id"].combine_chunks()).sort_by("item_id")
+    with store.writing(root, CODES, args.run, signature, parameters) as table:
+        has_code = pc.is_valid(seen["shape"])
+        table.write(seen.filter(has_code).select(CODES.column_names))
+        lost = seen.filter(pc.invert(has_code))
+        nothing = pa.nulls(len(lost), pa.string())
+        table.refuse(
+            pa.table(
+                {"kind": ["item"] * len(lost), "key": lost["item_id"], "reason": lost["reason"], "shop_id": nothing, "detail": nothing}
+            )
+        )
+        table.rows_taken = items.num_rows
+        table.more["encoder"] = version
+    log.info("%s: %d codes, %d new", version, items.num_rows, new.num_rows)
+
+
+def encode(root: Path, encoder: codes.Encoder, items: pa.Table) -> None:
+    """Encodes the items, keeping codes every few hundred. Pictures are decoded while the network works."""
+    progress = job.Progress("items", items.num_rows)
+    parts = [items.slice(start, KEEP_EVERY) for start in range(0, items.num_rows, KEEP_EVERY)]
+    with ThreadPoolExecutor(1) as ahead:
+        loads = (ahead.submit(crops, root, part) for part in parts)
+        loading = next(loads, None)
+        for part in parts:
+            pictures = loading.result() if loading else []
+            loading = next(loads, None)
+            store.keep(root, "codes", encoder.version, coded(encoder, part["item_id"].to_pylist(), pictures))
+            progress.add(part.num_rows)
+
+
+def crops(root: Path, items: pa.Table) -> list[NDArray[np.uint8] | None]:
+    """The pixels of every item, None where its image cannot be read."""
+    return list(_crops(root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist()))
+
+
+def _crops(root: Path, rows: list[dict[str, object]]) -> Iterator[NDArray[np.uint8] | None]:
+    for row in rows:
+        try:
+            image = pixels.decode(store.image_path(root, str(row["image_id"])).read_bytes())
+            yield pixels.crop(image, (row["x0"], row["y0"], row["x1"], row["y1"]))
+        except pixels.BadPixels:
+            yield None
+
+
+def coded(encoder: codes.Encoder, item_ids: list[str], pictures: list[NDArray[np.uint8] | None]) -> pa.Table:
+    """Rows of codes.KEPT, one an item."""
+    shape, colour = encoder.encode([p for p in pictures if p is not None])
+    pairs = iter(zip(shape, colour, strict=True))
+    rows = []
+    for item_id, picture in zip(item_ids, pictures, strict=True):
+        s, c = next(pairs) if picture is not None else (None, None)
+        reason = codes.CodeReason.UNREADABLE if picture is None else None
+        rows.append(
+            {
+                "item_id": item_id,
+                "shape": s if s is None else s.tobytes(),
+                "colour": c if c is None else c.tobytes(),
+                "encoder": encoder.version,
+                "reason": reason,
+            }
+        )
+    return pa.Table.from_pylist(rows, codes.KEPT)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a person types: wearalike run, rollback, check-mapping, suggest-mapping."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from wearalike import job, store, tables
+from wearalike.settings import Settings
+
+log = logging.getLogger("wearalike")
+
+# The night, in the data's order; dags/similar_products.py orders the same jobs.
+NIGHT = (
+    "ingest_feeds",
+    "map_products",
+    "download_images",
+    "detect_items",
+    "encode_items",
+    "build_indexes",
+    "match_products",
+    "report_quality",
+    "publish_tables",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="wearalike", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--config", type=Path, help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml")
+    place.add_argument("--root", type=Path, help="folder of all tables; default: the settings' root")
+
+    run = commands.add_parser("run", parents=[place], help="the whole night, without Airflow")
+    run.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
+    run.add_argument("--redo", action="store_true", help="pull the feeds again although this run has pulled them")
+    run.set_defaults(work=run_night)
+
+    back = commands.add_parser("rollback", parents=[place], help="the site reads the run published before, from now on")
+    back.set_defaults(work=rollback)
+
+    check = commands.add_parser("check-mapping", parents=[place], help="every mistake in the shops' mappings, with file and line")
+    check.add_argument("shops", nargs="*", metavar="SHOP", help="default: every shop of the settings")
+    check.set_defaults(work=check_mapping)
+
+    suggest = commands.add_parser(
+        "suggest-mapping", parents=[place], help="a draft of the lines that a shop's mapping lacks, best guesses as comments"
+    )
+    suggest.add_argument("shop", metavar="SHOP")
+    suggest.add_argument("--run", help="the run whose offers are looked at; default: the last")
+    suggest.set_defaults(work=suggest_mapping)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(lambda args: args.work(args), parser(), argv)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return job.place(args)
+
+
+def run_night(args: argparse.Namespace) -> None:
+    """Every job of the night in order, in this process; stops at the first that fails."""
+    place = [part for name in ("root", "config") if getattr(args, name) for part in (f"--{name}", str(getattr(args, name)))]
+    for name in NIGHT:
+        log.info("== %s", name)
+        redo = ["--redo"] if args.redo and name == "ingest_feeds" else []
+        code = importlib.import_module(f"wearalike_jobs.{name}").main(["--run", args.run, *place, *redo])
+        if code:
+            raise job.Refusal(f"{name} failed; what is published stays as it was. Mend the cause and run the same command again")
+
+
+def rollback(args: argparse.Namespace) -> None:
+    from wearalike import publish
+
+    print(publish.rollback(_settings(args)))
+
+
+def check_mapping(args: argparse.Namespace) -> None:
+    from wearalike import categories
+
+    settings = _settings(args)
+    shops = args.shops or [s.id for s in settings.shops]
+    mistakes = categories.check(settings, shops)
+    print(*mistakes, sep="\n", end="\n" if mistakes else "")
+    if mistakes:
+        raise job.Refusal(f"{len(mistakes)} mistakes")
+    print(f"no mistakes in {', '.join(shops)}")
+
+
+def suggest_mapping(args: argparse.Namespace) -> None:
+    from wearalike import categories
+
+    settings = _settings(args)
+    runs = store.runs(settings.root, tables.OFFERS)
+    if not (args.run or runs):
+        raise store.NotMade(f"{settings.root}: no run has pulled feeds yet; run wearalike run, or jobs/ingest_feeds.py, first")
+    offers = store.dataset(settings.root, tables.OFFERS, args.run or runs[-1]).to_table(filter=pc.field("shop_id") == settings.shop(args.shop).id)
+    print(categories.suggest_for(settings, args.shop, offers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

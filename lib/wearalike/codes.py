@@ -1,0 +1,136 @@
+"""Items to codes: 128 bits of shape and 128 bits of colour. One interface, `Encoder`; crops in, codes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from wearalike import colours, models, pixels
+from wearalike.models import Backbone, BadModel, EncoderModel
+from wearalike.tables import CODES
+
+
+class CodeReason(StrEnum):
+    UNREADABLE = "unreadable"
+    NOT_FINITE = "not_finite"
+
+
+# What is kept of an item an encoder has seen: its codes, or why there are none.
+KEPT = pa.schema([*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa.string())])
+
+
+class Encoder(Protocol):
+    """Tells what crops look like. version: name and version, written beside every code."""
+
+    version: str
+
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Shape and colour codes, uint8 (n, 16) each, most significant bit first; row i is crop i.
+
+        crops: uint8 (height, width, 3) RGB each. A crop's code does not depend on the others.
+        Raises BadModel where the network gives what is no number.
+        """
+        ...
+
+
+class Features:
+    """A backbone as a function from crops to pooled features.
+
+    The network always sees batches of the same size, the last one filled up: float sums then come out the same to
+    the last bit whatever stands beside a crop.
+    """
+
+    def __init__(self, backbone: Backbone, device: str = "cpu") -> None:
+        """device: "cpu" or "cuda". Raises BadModel where the weights are not the ones we know."""
+        import torch
+
+        self._backbone, self._device = backbone, device
+        self._batch = 64 if device == "cuda" else 4
+        self._network = models.load_backbone(backbone).to(device, memory_format=torch.channels_last)
+
+    def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """float32 (n, features_count); row i is crop i, uint8 (height, width, 3). Raises BadModel where they are not finite."""
+        import torch
+
+        b = self._backbone
+        found = [np.empty((0, b.features_count), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(crops), self._batch):
+                some = [pixels.fit(c, b.input_px) for c in crops[start : start + self._batch]]
+                batch = np.zeros((self._batch, b.input_px, b.input_px, 3), np.uint8)
+                batch[: len(some)] = some
+                # The strides of (n, height, width, 3) seen as (n, 3, height, width) are channels-last already.
+                scaled = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(b.mean).div_(b.std)
+                found.append(self._network(scaled).cpu().numpy()[: len(some)])
+        features = np.concatenate(found)
+        if not np.isfinite(features).all():
+            raise BadModel(f"{b.name}: {int((~np.isfinite(features)).any(axis=1).sum())} of {len(features)} features are not finite")
+        return features
+
+
+class ImagenetItq:
+    """Shape: features of a network trained on ImageNet, centred and rotated so that their signs keep their angles
+    (iterative quantization: Gong and Lazebnik, CVPR 2011). Colour: a Lab histogram of the item, treated the same."""
+
+    def __init__(self, model: EncoderModel, device: str = "cpu") -> None:
+        """device: "cpu" or "cuda". Raises BadModel where the weights are not the ones we know."""
+        self.version = model.version
+        self._arrays = models.weights(model)
+        self._features = Features(model.backbone, device)
+
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        a = self._arrays
+        histograms = np.array([colour_histogram(c, a["palette"]) for c in crops], dtype=np.float32).reshape(-1, len(a["palette"]))
+        shape = _signs(self._features(crops), a["shape_mean"], a["shape_rotation"])
+        return shape, _signs(np.sqrt(histograms), a["colour_mean"], a["colour_rotation"])
+
+
+def _signs(rows: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Signs of the rotated rows as bits: (n, d), (d,), (d, 128) -> uint8 (n, 16). Row by row, in double precision,
+    for a matrix product's rounding depends on how many rows it has."""
+    wide, centred = rotation.astype(np.float64), rows.astype(np.float64) - mean
+    return np.packbits(np.array([row @ wide > 0 for row in centred], dtype=bool).reshape(-1, rotation.shape[1]), axis=1)
+
+
+_HISTOGRAM_SIDE_PX = 64
+# A pixel counts for the palette's colours near its own, by a normal curve of this ΔE.
+_SOFTNESS_DELTA_E = 6.0
+
+
+def item_pixels(crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lab of a crop's pixels, float32 (n, 3), and how much each is of the item, float32 (n,) summing to 1.
+
+    The middle counts more than the rim (a normal curve, a quarter of each side wide), a plain ground not at all.
+    """
+    height, width = crop.shape[:2]
+    scale = min(1.0, _HISTOGRAM_SIDE_PX / max(height, width))
+    lab = colours.to_lab(pixels.resize(crop, max(1, round(width * scale)), max(1, round(height * scale))))
+    y, x = ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5 for n in lab.shape[:2])
+    weights = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * 0.25**2))
+    mask = colours.foreground(lab)
+    if mask is not None:
+        weights = weights * mask
+    return lab.reshape(-1, 3), (weights / weights.sum()).ravel()
+
+
+def colour_histogram(crop: NDArray[np.uint8], palette: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much of the item has each of the palette's colours: float32 (p,), summing to 1.
+
+    crop: uint8 (height, width, 3). palette: Lab colours, float32 (p, 3).
+    """
+    lab, weights = item_pixels(crop)
+    apart = (lab**2).sum(axis=1)[:, None] - 2 * lab @ palette.T + (palette**2).sum(axis=1)
+    near = np.exp(-(apart - apart.min(axis=1, keepdims=True)) / (2 * _SOFTNESS_DELTA_E**2))
+    return weights @ (near / near.sum(axis=1, keepdims=True))
+
+
+def load(name: str, device: str = "cpu") -> Encoder:
+    """The encoder of that name (models.ENCODERS), on "cpu" or "cuda". Raises BadModel."""
+    if name not in models.ENCODERS:
+        raise BadModel(f"encoder {name!r}: known are {', '.join(models.ENCODERS)}")
+    return ImagenetItq(models.ENCODERS[name], device)

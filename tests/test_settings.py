@@ -1,0 +1,98 @@
+"""An operator's settings are read as meant, or refused with the file and the key."""
+
+from pathlib import Path
+
+import pytest
+from wearalike import settings
+
+GOOD = """
+root = "data"
+warehouse = "postgresql://wearalike@127.0.0.1/shop"
+device = "cpu"
+mappings = "/etc/wearalike/mappings"
+
+[[shops]]
+id = "moda"
+feed = "https://shop.example/feed?code=${MODA_CODE}"
+min_offers = 100
+max_drop_ratio = 0.3
+allow_addresses = ["127.0.0.0/8"]
+allow_ports = [80, 8080]
+
+[[shops]]
+id = "closet"
+feed = "https://closet.example/feed.xml"
+dialect = "google_atom"
+pace_s = 1
+"""
+
+
+def write(tmp_path, text) -> Path:
+    path = tmp_path / "wearalike.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_is_read_with_its_defaults(tmp_path):
+    found = settings.load(write(tmp_path, GOOD), {"MODA_CODE": "se:cret"})
+    assert found.root == tmp_path / "data" and found.mappings == Path("/etc/wearalike/mappings") and found.master == "local[*]"
+    assert found.warehouse == "postgresql://wearalike@127.0.0.1/shop" and found.device == "cpu"
+    assert found.shops == (
+        settings.Shop(
+            "moda",
+            "https://shop.example/feed?code=se:cret",
+            min_offers=100,
+            max_drop_ratio=0.3,
+            allow_addresses=("127.0.0.0/8",),
+            allow_ports=(80, 8080),
+        ),
+        settings.Shop("closet", "https://closet.example/feed.xml", dialect="google_atom", pace_s=1),
+    )
+    assert found.shop("closet").at_once == settings.Shop("x", "y").at_once
+    with pytest.raises(settings.BadSettings, match="no shop 'nosuch'; the settings name moda, closet"):
+        found.shop("nosuch")
+
+
+def test_the_environment_overrides_the_file(tmp_path):
+    found = settings.load(write(tmp_path, GOOD), {"MODA_CODE": "x", "WEARALIKE_ROOT": "/elsewhere", "WEARALIKE_DEVICE": "cuda"})
+    assert (found.root, found.device) == (Path("/elsewhere"), "cuda")
+
+
+def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = settings.load(None, {})
+    assert found.shops == () and found.warehouse == f"duckdb:{found.root / 'warehouse'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("root = [", "not TOML"),
+        ("rooot = 'x'", "unknown key 'rooot'"),
+        ("root = 3", "root: wanted a text, got 3"),
+        ("device = 'tpu'", "device: wanted auto, cpu or cuda"),
+        ("shops = 'moda'", r"wanted \[\[shops\]\] tables"),
+        ("[[shops]]\nfeed = 'x'", "shop 1: id is missing"),
+        ("[[shops]]\nid = 'a'", "shop 'a': feed is missing"),
+        ("[[shops]]\nid = 'A b'\nfeed = 'x'", "wanted \\[a-z0-9_-\\]"),
+        ("[[shops]]\nid = '../a'\nfeed = 'x'", "wanted \\[a-z0-9_-\\]"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\nflor = 1", "unknown key 'flor'"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\nmin_offers = '1'", "min_offers: wanted int, got '1'"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\nmin_offers = true", "min_offers: wanted int, got True"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\nis_delta = 1", "is_delta: wanted bool, got 1"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\ndialect = 'csv'", "dialect: wanted one of yml"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\nallow_ports = ['80']", "allow_ports: wanted a list of int"),
+        ("[[shops]]\nid = 'a'\nfeed = 'x'\n[[shops]]\nid = 'a'\nfeed = 'y'", "shop 'a' is given twice"),
+        ("[[shops]]\nid = 'a'\nfeed = '${NOPE}'", "the environment has no NOPE"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(settings.BadSettings, match=message) as error:
+        settings.load(path, {})
+    assert str(path) in str(error.value)
+
+
+def test_a_named_file_must_be_there(tmp_path):
+    with pytest.raises(settings.BadSettings, match="no such settings file"):
+        settings.load(tmp_path / "nope.toml", {})
