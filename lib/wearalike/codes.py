@@ -51,7 +51,7 @@ class Features:
 
         self._backbone, self._device = backbone, device
         self._batch = 64 if device == "cuda" else 4
-        self._network = models.load_backbone(backbone).to(device, memory_format=torch.channels_last)
+        self._network = models.load_backbone(backbone).to(device).to(memory_format=torch.channels_last)
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """float32 (n, features_count); row i is crop i, uint8 (height, width, 3). Raises BadModel where they are not finite."""

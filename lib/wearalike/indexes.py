@@ -104,4 +104,4 @@ def read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         raise BadIndex(f"{path}: wanted a binary index of 256 bits with ids, got {type(index).__name__} of {index.d} bits")
     flat = faiss.downcast_IndexBinary(index.index)
     ids = faiss.vector_to_array(index.id_map)
-    return ids, faiss.vector_to_array(flat.xb).reshape(-1, 32)
+    return ids, faiss.vector_to_array(flat.xb).reshape(-1, 32)  # type: ignore[attr-defined]

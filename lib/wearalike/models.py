@@ -72,7 +72,12 @@ class EncoderModel:
 
 
 ENCODERS = {
-    "imagenet-itq": EncoderModel("imagenet-itq-1", EFFICIENTNET_LITE0, "imagenet-itq-1.safetensors", ""),
+    "imagenet-itq": EncoderModel(
+        "imagenet-itq-1",
+        EFFICIENTNET_LITE0,
+        "imagenet-itq-1.safetensors",
+        "fdf9f3d51d7e19e41d4ea56fb89b8f16ca91791277c02c33643d0f0a79c77551",
+    ),
 }
 DEFAULT_ENCODER = "imagenet-itq"
 
@@ -110,7 +115,7 @@ def load_backbone(backbone: Backbone) -> torch.nn.Module:
         raise BadModel(f"{path}: its tensors do not fit {backbone.architecture}")
     # The file uses another port's names for the same tensors in the same order.
     network.load_state_dict(dict(zip(names, state.values(), strict=True)))
-    network.reset_classifier(0)
+    network.reset_classifier(0)  # type: ignore[operator]
     return network.eval()
 
 

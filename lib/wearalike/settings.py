@@ -112,7 +112,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     )
 
 
-_KINDS = {"str": str, "str | None": str, "int": int, "float": (int, float), "bool": bool}
+_KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "str | None": str, "int": int, "float": (int, float), "bool": bool}
 _CHOICES = {
     "dialect": ("yml", "admitad", "google_rss", "google_atom"),
     "available_false": ("on_order", "out_of_stock"),
