@@ -1,0 +1,100 @@
+"""run's tables -> quality: measures, floors and the verdict; what is published has passed here.
+
+The folder of the table also holds quality.html (for people), verdict.json (for machines) and data_docs/ (Great
+Expectations' own pages). The run is held against the last earlier one that passed. When the verdict is "fail" the table
+is written all the same, so that people can read why, and the job ends with 1, naming the failing expectations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from wearalike import job, store
+from wearalike.quality import gate, measures, report
+from wearalike.quality.floors import Floors, Verdict, with_verdicts
+from wearalike.tables import CODES, ENTRIES, FEEDS, IMAGES, ITEMS, MATCHES, OFFERS, PRODUCTS, QUALITY, SIMILAR_LISTS, SIMILAR_PRODUCTS
+
+log = logging.getLogger("wearalike.report_quality")
+STAGES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS)
+COMPARED = (PRODUCTS, SIMILAR_PRODUCTS)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = job.parser(__doc__)
+    usual = ", ".join(f"{f.name}={f.default}" for f in fields(Floors))
+    made.add_argument(
+        "--floor",
+        action="append",
+        default=[],
+        type=floor,
+        metavar="NAME=VALUE",
+        help=f"another floor or ceiling, for this run alone and recorded with it; usual: {usual}",
+    )
+    return made
+
+
+def floor(text: str) -> tuple[str, float]:
+    """(name, value) of "min_products_count=100"."""
+    name, _, value = text.partition("=")
+    try:
+        if name in {f.name for f in fields(Floors)}:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: wanted NAME=NUMBER, e.g. min_products_kept_ratio=0.2")
+
+
+def work(args: argparse.Namespace) -> None:
+    root, run = job.place(args).root, args.run
+    floors = replace(Floors(), **dict(args.floor))
+    last = last_passed(root, run)
+    inputs = {t.name: store.input_hash(root, t, run) for t in STAGES}
+    inputs |= {f"last_{t.name}": store.input_hash(root, t, last) for t in COMPARED if last}
+    parameters = {"floors": asdict(floors), "last_run": last}
+    signature = store.signature(inputs, parameters)
+    if not job.stands(args, root, QUALITY, signature):
+        write(root, run, last, floors, signature, parameters)
+    told = store.made(root, QUALITY, run)
+    if told["verdict"] == Verdict.FAIL:
+        where = store.folder(root, QUALITY, run) / "quality.html"
+        raise job.Refusal(f"run {run} must not be published; see {where}: " + "; ".join(told["failed"]))
+
+
+def last_passed(root: Path, run: str) -> str | None:
+    """The last run before this one, in the order of their names, that passed the gate."""
+    passed = (r for r in reversed(store.runs(root, QUALITY)) if r < run and store.made(root, QUALITY, r)["verdict"] != Verdict.FAIL)
+    return next((r for r in passed if all(store.is_made(root, t, r) for t in COMPARED)), None)
+
+
+def write(root: Path, run: str, last: str | None, floors: Floors, signature: str, parameters: dict[str, Any]) -> None:
+    made = {t.name: store.made(root, t, run) for t in STAGES}
+    night = {t.name: store.dataset(root, t, run) for t in STAGES} | {"refused": store.refused(root, run)}
+    night |= {f"last_{t.name}": store.dataset(root, t, last) if last else t.arrow_schema.empty_table() for t in COMPARED}
+    with store.writing(root, QUALITY, run, signature, parameters) as table, measures.opened(night) as con:
+        judge = gate.Gate(run, table.path / "data_docs")
+        outcomes, rows = judge.schema(night), []
+        if gate.verdict(outcomes) is Verdict.OK:
+            rows = with_verdicts(measures.measured(con, night, made), floors.bounds())
+            outcomes += judge.tables(con, made[MATCHES.name]["parameters"]) + judge.measures(rows, floors.bounds())
+        judge.build_docs()
+        table.write(measures.table(rows + gate.violations(outcomes)))
+        verdict = gate.verdict(outcomes)
+        (table.path / "quality.html").write_text(report.page(con, run, last, outcomes, rows, made), encoding="utf-8")
+        facts = {"run": run, "last_run": last, "verdict": verdict, "outcomes": [{**asdict(o), "verdict": o.verdict} for o in outcomes]}
+        (table.path / "verdict.json").write_text(json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
+        table.more = {"verdict": verdict, "failed": [str(o) for o in outcomes if o.verdict is Verdict.FAIL]}
+    log.info("verdict %s: %d expectations, %d measures, held against %s", verdict, len(outcomes), len(rows), last or "nothing")
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What must hold of each table: its rows beside what they are held against in the run's other tables, and the expectations.
+
+Every statement takes $share and $shares and returns the rows of one share of the products, each product whole, so that
+keys, ranks and lists can be judged inside a share. A helper column is null where there is nothing to hold against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wearalike import settings
+from wearalike.tables import ENTRIES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS, AgeGroup, Availability, Gender, SuperCategory, Table
+
+_SHARE = "hash(product_id) % $shares = $share"
+
+_PRODUCTS = f"""
+SELECT * EXCLUDE (url, vendor_code, google_category, description)
+    REPLACE (len(category_ids) AS category_ids, len(category_paths) AS category_paths, len(colours) AS colours, len(sizes) AS sizes,
+        len(materials) AS materials, len(image_urls) AS image_urls),
+    product_id = shop_id || ':' || offer_id AS is_id_of_offer,
+    product_id IN (SELECT product_id FROM similar_lists) AS has_list
+FROM products WHERE {_SHARE} ORDER BY product_id
+"""
+
+_INDEXES = f"""
+SELECT e.*, p.product_id IS NOT NULL AS is_product,
+    e.super_category = p.super_category AS is_in_its_super_category, (c.shape = e.shape AND c.colour = e.colour) IS TRUE AS is_code_of_item
+FROM (SELECT * FROM indexes WHERE {_SHARE}) e LEFT JOIN products p USING (product_id) LEFT JOIN codes c ON c.item_id = e.item_id
+ORDER BY e.product_id
+"""
+
+_SIMILAR_LISTS = f"""
+WITH counted AS (SELECT product_id, count(*) AS n FROM similar_products WHERE {_SHARE} GROUP BY product_id)
+SELECT l.*, coalesce(n, 0) AS rows_count, (l.similar_count < $k) = (l.short_reason IS NOT NULL) AS is_explained,
+    l.product_id IN (SELECT product_id FROM products) AS is_product
+FROM (SELECT * FROM similar_lists WHERE {_SHARE}) l LEFT JOIN counted USING (product_id) ORDER BY l.product_id
+"""
+
+# p asks, a answers; e and f are their entries in the index.
+_SIMILAR_PRODUCTS = f"""
+WITH entries AS (SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
+    people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
+SELECT s.*, s.w_shape + s.w_colour AS w_sum,
+    p.product_id IS NOT NULL AS is_product,
+    a.product_id IS NOT NULL AS is_similar_product,
+    s.similar_product_id <> s.product_id AS is_another,
+    a.super_category = p.super_category AS is_same_super_category,
+    a.availability AS similar_availability,
+    a.age_group = p.age_group AS is_same_age_group,
+    genders_fit(a.gender, p.gender) AS is_compatible_gender,
+    a.model IS DISTINCT FROM p.model OR p.model IS NULL AS is_another_model,
+    CASE WHEN a.model IS NOT NULL THEN count(*) OVER (PARTITION BY s.product_id, a.model) END AS results_of_model,
+    CASE WHEN a.brand IS NOT NULL THEN count(*) OVER (PARTITION BY s.product_id, lower(a.brand)) END AS results_of_brand,
+    s.w_shape = p.w_shape AND s.w_colour = p.w_colour AS is_weighted_as_product,
+    (s.item_id = e.item_id AND s.similar_item_id = f.item_id) IS TRUE AS is_of_entries,
+    bit_count(xor(e.shape, f.shape)) AS shape_bits,
+    bit_count(xor(e.colour, f.colour)) AS colour_bits,
+    row_number() OVER ranked AS rank_expected,
+    s.score - lag(s.score) OVER ranked AS score_rise,
+    abs(s.score - greatest(0, 1 - 2 * (s.w_shape * s.shape_distance + s.w_colour * s.colour_distance) / (128 * (s.w_shape + s.w_colour))))
+        AS score_error,
+    abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / 128)) AS shape_score_error,
+    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / 128)) AS colour_score_error
+FROM (SELECT * FROM similar_products WHERE {_SHARE}) s
+LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.similar_product_id
+LEFT JOIN entries e ON e.product_id = s.product_id LEFT JOIN entries f ON f.product_id = s.similar_product_id
+WINDOW ranked AS (PARTITION BY s.product_id ORDER BY s.rank, s.similar_product_id)
+ORDER BY s.product_id, s.rank, s.similar_product_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A table, its rows as they are judged, and what is expected of them.
+
+    expectations: takes the module great_expectations.expectations, imported only where the gate runs, and the rules that
+    made.json of matches names (k, min_score, max_per_brand).
+    """
+
+    table: Table
+    sql: str
+    expectations: Callable[[Any, Mapping[str, Any]], list[Any]]
+
+
+def _key(gxe: Any, table: Table) -> list[Any]:
+    """The key is unique, and no column is null that must not be."""
+    meaning = f"one row for each {', '.join(table.key)}"
+    one = gxe.ExpectColumnValuesToBeUnique(column=table.key[0], description=meaning) if len(table.key) == 1 else None
+    nulls = [
+        gxe.ExpectColumnValuesToNotBeNull(column=c.name, description=f"{c.name} is never null") for c in table.columns if not c.nullable
+    ]
+    return [one or gxe.ExpectCompoundColumnsToBeUnique(column_list=list(table.key), description=meaning), *nulls]
+
+
+def _true(gxe: Any, **columns: str) -> list[Any]:
+    return [gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[True], description=meaning) for name, meaning in columns.items()]
+
+
+def _between(gxe: Any, **columns: tuple[float | None, float | None, str]) -> list[Any]:
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high, description=meaning)
+        for name, (low, high, meaning) in columns.items()
+    ]
+
+
+def _equal(gxe: Any, one: str, other: str, meaning: str) -> Any:
+    return gxe.ExpectColumnPairValuesToBeEqual(column_A=one, column_B=other, ignore_row_if="either_value_is_missing", description=meaning)
+
+
+def _of_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+    words = {"availability": Availability, "gender": Gender, "age_group": AgeGroup, "super_category": SuperCategory}
+    return [
+        *_key(gxe, PRODUCTS),
+        gxe.ExpectColumnValuesToMatchRegex(
+            column="shop_id", regex=f"^{settings.SHOP_ID.pattern}$", description="a shop's id is [a-z0-9_-]{1,64}"
+        ),
+        *(
+            gxe.ExpectColumnValuesToBeInSet(column=c, value_set=[*map(str, kind)], description=f"{c} is one of ours")
+            for c, kind in words.items()
+        ),
+        *_between(gxe, price_cents=(1, None, "a price is above 0"), **_WEIGHTS),
+        *_true(gxe, is_id_of_offer="product_id is <shop_id>:<offer_id>", has_list="the product has its row in similar_lists"),
+    ]
+
+
+_WEIGHTS = {"w_shape": (0, 10, "a weight of shape is 0..10"), "w_colour": (0, 10, "a weight of colour is 0..10")}
+
+
+def _of_indexes(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+    return [
+        *_key(gxe, ENTRIES),
+        *_true(
+            gxe,
+            is_product="the entry is of a product of this run",
+            is_in_its_super_category="the entry is in the index of its product's super-category",
+            is_code_of_item="the entry's codes are its item's",
+        ),
+    ]
+
+
+def _of_lists(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+    return [
+        *_key(gxe, SIMILAR_LISTS),
+        *_between(gxe, similar_count=(0, rules["k"], f"a list holds at most {rules['k']}")),
+        _equal(gxe, "similar_count", "rows_count", "similar_count is the number of the product's rows in similar_products"),
+        *_true(gxe, is_product="the list is of a product of this run", is_explained="a short list says why, a full one does not"),
+    ]
+
+
+def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+    tiny = 1e-9
+    return [
+        *_key(gxe, SIMILAR_PRODUCTS),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["product_id", "similar_product_id"], description="a product is recommended once"),
+        *_between(
+            gxe,
+            rank=(1, rules["k"], f"a rank is 1..{rules['k']}"),
+            score=(rules["min_score"], 1, f"a score is {rules['min_score']}..1, as the rules say"),
+            shape_score=(0, 1, "a score of shape is 0..1"),
+            colour_score=(0, 1, "a score of colour is 0..1"),
+            shape_distance=(0, 128, "a distance of shape is 0..128"),
+            colour_distance=(0, 128, "a distance of colour is 0..128"),
+            w_sum=(1, None, "the weights are not both 0"),
+            **_WEIGHTS,
+            score_error=(
+                0,
+                tiny,
+                "score is max(0, 1 - 2 * (w_shape * shape_distance + w_colour * colour_distance) / (128 * (w_shape + w_colour)))",
+            ),
+            shape_score_error=(0, tiny, "shape_score is max(0, 1 - 2 * shape_distance / 128)"),
+            colour_score_error=(0, tiny, "colour_score is max(0, 1 - 2 * colour_distance / 128)"),
+            score_rise=(None, tiny, "down a list no score is above the one before"),
+            results_of_model=(1, 1, "one result a model: no two share a group_id"),
+            results_of_brand=(1, rules["max_per_brand"], f"at most {rules['max_per_brand']} results are of one brand"),
+        ),
+        *_true(
+            gxe,
+            is_product="the product is one of this run",
+            is_similar_product="the recommended product is one of this run",
+            is_another="a product is not recommended on its own page",
+            is_another_model="nor is another size or colour of it",
+            is_same_super_category="both are of one super-category",
+            is_same_age_group="both are for one age group",
+            is_compatible_gender="both are for one gender, or either for both",
+            is_weighted_as_product="the weights are the product's",
+            is_of_entries="the items compared are those that the index has for the products",
+        ),
+        gxe.ExpectColumnValuesToBeInSet(
+            column="similar_availability", value_set=[Availability.IN_STOCK.value], description="what is recommended is in stock"
+        ),
+        _equal(gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"),
+        _equal(gxe, "shape_distance", "shape_bits", "shape_distance is the number of bits in which the codes differ"),
+        _equal(gxe, "colour_distance", "colour_bits", "colour_distance is the number of bits in which the codes differ"),
+    ]
+
+
+CHECKS = (
+    Check(PRODUCTS, _PRODUCTS, _of_products),
+    Check(ENTRIES, _INDEXES, _of_indexes),
+    Check(SIMILAR_LISTS, _SIMILAR_LISTS, _of_lists),
+    Check(SIMILAR_PRODUCTS, _SIMILAR_PRODUCTS, _of_similar_products),
+)
