@@ -8,6 +8,7 @@ import signal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from wearalike import store
 from wearalike.tables import CODES, FEEDS, REFUSED, SIMILAR_LISTS
 
@@ -39,6 +40,10 @@ def test_a_table_reads_back_as_written_with_its_counts(tmp_path):
     assert row == {"stage": "codes", "shop_id": "s", "kind": "item", "key": "d", "reason": "unreadable", "detail": None}
     assert store.refused(tmp_path, "r1").schema == REFUSED.arrow_schema
     assert hidden(tmp_path) == []
+
+
+def test_a_table_that_no_stage_made_is_not_made(tmp_path):
+    assert not store.is_made(tmp_path, FEEDS, "r1") and not store.is_made(tmp_path, FEEDS, "r1", "sign")
 
 
 def test_an_empty_table_is_a_table(tmp_path):

@@ -139,6 +139,8 @@ def _opened(content: bytes) -> tuple[Image.Image, Header]:
         raise BadPixels(PixelReason.TOO_SMALL, f"{width} x {height} px, wanted at least {MIN_SIDE_PX} a side")
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise BadPixels(PixelReason.TOO_NARROW, f"{width} x {height} px, wanted at most {MAX_ASPECT_RATIO}:1")
+    if image.mode in ("I", "F"):
+        raise BadPixels(PixelReason.UNSUPPORTED, f"{image.format} of 32 bits a pixel, wanted 8 or 16 a channel")
     # A JPEG with a preview for 3D screens calls itself MPO.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     return image, Header(kind, height, width) if _orientation(image) >= 5 else Header(kind, width, height)
@@ -160,8 +162,6 @@ def _rgb(image: Image.Image) -> Image.Image:
     """A loaded picture of any mode as RGB, transparent parts on white."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise BadPixels(PixelReason.UNSUPPORTED, f"{image.format} with pixels of 32 bits")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")

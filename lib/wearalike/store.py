@@ -62,7 +62,8 @@ def made(root: Path, table: Table, run: str) -> dict[str, Any]:
 def is_made(root: Path, table: Table, run: str, signature: str | None = None) -> bool:
     """Whether the table is finished and, where a signature is given, was made from the same inputs and parameters."""
     try:
-        return signature is None or made(root, table, run)["signature"] == signature
+        facts = made(root, table, run)
+        return signature is None or facts["signature"] == signature
     except NotMade:
         return False
 
