@@ -7,6 +7,7 @@ import logging
 import sys
 
 import pyarrow.compute as pc
+
 from wearalike import indexes, job, store
 from wearalike.tables import CODES, ENTRIES, IMAGES, ITEMS, PRODUCTS
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from wearalike import items, job, store
 from wearalike.tables import IMAGES, ITEMS
 
@@ -54,11 +57,15 @@ def see(root: Path, detector: items.Detector, image_ids: pa.Array, share: tuple[
     known = store.kept(root, "items", detector.version, items.KEPT, image_ids)["image_id"]
     new = [i for i in image_ids.filter(pc.invert(pc.is_in(image_ids, known.combine_chunks()))).to_pylist() if job.in_chunk(i, share)]
     progress = job.Progress("images", len(new))
-    for start in range(0, len(new), KEEP_EVERY):
-        some = new[start : start + KEEP_EVERY]
-        rows = [row for i in some for row in items.look(detector, i, store.image_path(root, i).read_bytes())]
-        store.keep(root, "items", detector.version, pa.Table.from_pylist(rows, items.KEPT))
-        progress.add(len(some))
+
+    def look(image_id: str) -> list[dict[str, object]]:
+        return items.look(detector, image_id, store.image_path(root, image_id).read_bytes())
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        for start in range(0, len(new), KEEP_EVERY):
+            rows = [row for found in cores.map(look, new[start : start + KEEP_EVERY]) for row in found]
+            store.keep(root, "items", detector.version, pa.Table.from_pylist(rows, items.KEPT))
+            progress.add(min(KEEP_EVERY, len(new) - start))
 
 
 def refusals(empty: pa.Table) -> pa.Table:

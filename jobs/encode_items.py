@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
 from wearalike import codes, job, models, pixels, store
 from wearalike.tables import CODES, ITEMS
 

@@ -13,6 +13,7 @@ import sys
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from wearalike import categories, job, store
 from wearalike.tables import OFFERS, PRODUCTS
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+
 from wearalike import indexes, job, matches, store
 from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -59,7 +60,7 @@ def write_matches(root: Path, run: str, master: str, rules: matches.Rules, signa
         if tasks:
             spark = session("match_products", master)
             frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, len(tasks)), TASK)
-            frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema)).write.parquet((table.path / "spark").as_uri())
+            frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema)).write.parquet(f"file://{table.path}/spark")
             table.adopt(table.path / "spark")
         rest = products.filter(pc.invert(pc.is_in(products["product_id"], entries["product_id"].combine_chunks())))
         table.write(matches.without_code(rest["product_id"].combine_chunks()))

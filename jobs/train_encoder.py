@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from wearalike import codes, items, job, models, pixels
 from wearalike.training import itq
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
+
 from wearalike import categories
 from wearalike.categories import BadMapping, CategoryReason, Mapping, Rubricator, read_mapping, read_rubricator
 from wearalike.settings import Settings

@@ -86,9 +86,9 @@ def test_a_histogram_is_of_the_item_and_sums_to_one():
 
 def test_weights_of_another_hash_are_refused():
     known = models.ENCODERS["imagenet-itq"]
-    with pytest.raises(models.BadModel, match="sha256 .* wanted 00"):
+    with pytest.raises(models.BadModel, match=r"sha256 .* wanted 00"):
         models.weights(dataclasses.replace(known, sha256="00"))
-    with pytest.raises(models.BadModel, match="sha256 .* wanted 00"):
+    with pytest.raises(models.BadModel, match=r"sha256 .* wanted 00"):
         models.load_backbone(dataclasses.replace(models.EFFICIENTNET_LITE0, sha256="00"))
     with pytest.raises(models.BadModel, match="encoder 'nosuch': known are imagenet-itq"):
         codes.load("nosuch")

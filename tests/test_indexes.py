@@ -4,6 +4,7 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from wearalike import indexes
 from wearalike.tables import CODES, ENTRIES, IMAGES, ITEMS, PRODUCTS
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from wearalike_jobs import map_products
+
 from wearalike import store
 from wearalike.tables import OFFERS, PRODUCTS
-from wearalike_jobs import map_products
 
 REPOSITORY = Path(__file__).parent.parent
 RUN = "2026-11-21"

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from wearalike import matches
 from wearalike.matches import Rules, ShortReason
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS

@@ -101,7 +101,9 @@ def suggest_mapping(args: argparse.Namespace) -> None:
     runs = store.runs(settings.root, tables.OFFERS)
     if not (args.run or runs):
         raise store.NotMade(f"{settings.root}: no run has pulled feeds yet; run wearalike run, or jobs/ingest_feeds.py, first")
-    offers = store.dataset(settings.root, tables.OFFERS, args.run or runs[-1]).to_table(filter=pc.field("shop_id") == settings.shop(args.shop).id)
+    offers = store.dataset(settings.root, tables.OFFERS, args.run or runs[-1]).to_table(
+        filter=pc.field("shop_id") == settings.shop(args.shop).id
+    )
     print(categories.suggest_for(settings, args.shop, offers))
 
 

@@ -69,6 +69,8 @@ def main(work: Callable[[argparse.Namespace], None], made: argparse.ArgumentPars
     args = made.parse_args(argv)
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        for chatty in ("py4j", "faiss"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
     start = time.monotonic()
     try:
         work(args)

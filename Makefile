@@ -1,0 +1,37 @@
+# make demo | test | airflow | bench: each sets up what it needs.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test airflow lint java clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: java $(READY) ## the whole night on the drawn sample shops, or on SHOPS=<address or wearalike.toml>
+	@$(BIN)/python jobs/run_demo.py $(if $(SHOPS),--shops $(SHOPS))
+
+test: java $(READY) ## the tests
+	@$(BIN)/ruff check -q lib jobs dags tests
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
+	@$(BIN)/python -m pytest $(ARGS)
+
+airflow: java $(READY) ## Airflow standalone with our DAGs on the sample shops, at http://127.0.0.1:8080
+	@$(BIN)/python jobs/run_demo.py --serve
+
+java:
+	@command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 | grep -qE '"(1[7-9]|[2-9][0-9])' || \
+		{ echo "wearalike needs Java 17 or newer for Spark, and found $$(command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 || echo none): install a JRE, e.g. 'apt-get install openjdk-17-jre-headless', and run make again."; exit 1; }
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wearalike needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@echo "setting up .venv (some GB, a few minutes the first time)"
+	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[postgres,dev]'
+	@touch $@
+
+clean: ## what runs have left; .venv stays
+	rm -rf build
