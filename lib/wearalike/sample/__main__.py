@@ -1,0 +1,26 @@
+"""Serves the sample shops in the foreground; the first line printed is their address.
+
+python -m wearalike.sample --port 8765 --day 2
+"""
+
+import argparse
+import contextlib
+import threading
+
+from wearalike.sample.server import serve
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m wearalike.sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    parser.add_argument("--day", type=int, default=1, choices=(1, 2), help="what the shops sell on it (default: %(default)s)")
+    args = parser.parse_args(argv)
+    with serve(args.day, args.port) as address, contextlib.suppress(KeyboardInterrupt):
+        print(f"{address}/", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

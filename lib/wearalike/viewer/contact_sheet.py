@@ -1,0 +1,215 @@
+"""What a run recommends, to look at: a page of pictures that opens from disk, and a few lines for the terminal.
+
+The page is one file: pictures are inside it, nothing is fetched from anywhere, no script runs, and every word of a feed is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from wearalike import pixels, store
+from wearalike.matches import ShortReason
+from wearalike.tables import IMAGES, ITEMS, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS, SuperCategory, Table
+
+THUMBNAIL_PX = 160
+WHY_SHORT = {
+    ShortReason.NO_CODE: "it could not be compared",
+    ShortReason.FEW_CANDIDATES: "there are too few others in stock for the same people",
+    ShortReason.RULES: "the rules on models and brands left no more",
+    ShortReason.MIN_SCORE: "the rest is not alike enough",
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """uri: data:image/jpeg. box: x, y, width, height of the item in the stored picture's pixels; None where it is the whole picture."""
+
+    uri: str
+    width_px: int
+    height_px: int
+    box: tuple[int, int, int, int] | None
+
+
+def contact_sheet(root: Path, run: str, *, per_category: int = 2, rows: int = 60, matches: int = 10) -> str:
+    """The page, HTML: some products of each category, at most `rows`, each with its first `matches` recommendations.
+
+    The same tables give the same page. Raises store.NotMade where the run has no recommendations, OSError for a picture that is not kept.
+    """
+    shown = _Shown(root, run, _chosen(root, run, per_category, rows), matches)
+    by_super: dict[str, dict[str, list[Row]]] = {name: defaultdict(list) for name in SuperCategory}
+    for product_id in shown.product_ids:
+        product = shown.products[product_id]
+        by_super[product["super_category"]][product["category"]].append(shown.row(product_id))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wearalike.viewer"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("contact_sheet.html").render(
+        run=run, groups={name: group for name, group in by_super.items() if group}, shown_count=len(shown.product_ids), **_totals(root, run)
+    )
+
+
+def printed(root: Path, run: str, count: int = 5, matches: int = 4, width: int = 110) -> str:
+    """A few products with their first recommendations, for a terminal. width: at most so many characters a line.
+
+    Raises store.NotMade where the run has no recommendations.
+    """
+    shown = _Shown(root, run, _chosen(root, run, 1, count, ShortReason.NO_CODE), matches)
+    lines: list[str] = []
+    for product_id in shown.product_ids:
+        product = shown.products[product_id]
+        head = f"{product['category']}  {product_id}  {product['title']}"
+        lines += ["", textwrap.shorten(head, width, placeholder=" …"), "    score  shape  colour"]
+        for found in shown.recommendations[product_id]:
+            other = found["similar_product_id"]
+            scores = f"    {found['score']:5.2f}  {found['shape_score']:5.2f}  {found['colour_score']:6.2f}  "
+            lines.append(scores + textwrap.shorten(f"{other}  {shown.products[other]['title']}", width - len(scores), placeholder=" …"))
+        if not shown.recommendations[product_id]:
+            lines.append("    none")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _chosen(root: Path, run: str, per_category: int, rows: int, but: ShortReason | None = None) -> list[str]:
+    """At most `rows` product_ids, `per_category` of each category, spread over super-categories and, in each, over categories.
+
+    A hash of the id decides which of a category. but: products with lists that are short for this reason are left out.
+    Ordered by super-category, category, product_id.
+    """
+    lists = store.read(root, SIMILAR_LISTS, run, ["product_id", "short_reason"])
+    left_out = set() if but is None else set(lists.filter(pc.equal(lists["short_reason"], but))["product_id"].to_pylist())
+    by_category: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in store.read(root, PRODUCTS, run, ["product_id", "super_category", "category"]).to_pylist():
+        if row["product_id"] not in left_out:
+            by_category[row["super_category"], row["category"]].append(row["product_id"])
+    seen: Counter[str] = Counter()
+    turns: list[tuple[int, int, int, str, str]] = []
+    order = list(SuperCategory)
+    for (super_category, category), product_ids in sorted(by_category.items(), key=lambda entry: (-len(entry[1]), entry[0])):
+        for turn, product_id in enumerate(sorted(product_ids, key=_shuffled)[:per_category]):
+            turns.append((turn, seen[super_category], order.index(SuperCategory(super_category)), category, product_id))
+        seen[super_category] += 1
+    return [turn[-1] for turn in sorted(sorted(turns)[:rows], key=lambda turn: turn[2:])]
+
+
+def _shuffled(product_id: str) -> bytes:
+    return hashlib.blake2b(product_id.encode(), digest_size=8).digest()
+
+
+def _totals(root: Path, run: str) -> Row:
+    lists = store.read(root, SIMILAR_LISTS, run, ["short_reason"])
+    first = store.dataset(root, SIMILAR_PRODUCTS, run).head(1, columns=["detector", "encoder"]).to_pylist()
+    refused = store.refused(root, run)
+    reasons = Counter(zip(*(refused[name].to_pylist() for name in ("stage", "kind", "reason")), strict=True))
+    return {
+        "products_count": lists.num_rows,
+        "recommendations_count": store.made(root, SIMILAR_PRODUCTS, run)["rows"]["written"],
+        "short": [(WHY_SHORT[ShortReason(reason)], n) for reason, n in _counted(lists["short_reason"].drop_null().to_pylist())],
+        "refused": [(*key, n) for key, n in reasons.items()],
+        "refused_count": refused.num_rows,
+        "models": first[0] if first else None,
+    }
+
+
+def _counted(values: list[str]) -> list[tuple[str, int]]:
+    return sorted(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+class _Shown:
+    """What the tables say of the chosen products and of what is recommended beside them."""
+
+    def __init__(self, root: Path, run: str, product_ids: list[str], matches: int) -> None:
+        self.root, self.run, self.product_ids = root, run, product_ids
+        self.recommendations: dict[str, list[Row]] = {product_id: [] for product_id in product_ids}
+        wanted = pc.field("product_id").isin(product_ids) & (pc.field("rank") <= matches)
+        found = store.dataset(root, SIMILAR_PRODUCTS, run).to_table(filter=wanted)
+        for row in found.sort_by([("product_id", "ascending"), ("rank", "ascending")]).to_pylist():
+            self.recommendations[row["product_id"]].append(row)
+        both = {*product_ids, *found["similar_product_id"].to_pylist()}
+        self.products = self._rows(PRODUCTS, "product_id", both)
+
+    def row(self, product_id: str) -> Row:
+        """All that the page shows of a product and its recommendations."""
+        about = self._lists[product_id]
+        reason = about["short_reason"]
+        return {
+            **self.products[product_id],
+            "picture": self._picture(about["item_id"], product_id),
+            "count": about["similar_count"],
+            "why_short": reason and WHY_SHORT[ShortReason(reason)],
+            "refused": self._refusals.get(product_id),
+            "matches": [
+                {**self.products[m["similar_product_id"]], **m, "picture": self._picture(m["similar_item_id"], m["similar_product_id"])}
+                for m in self.recommendations[product_id]
+            ],
+        }
+
+    @cached_property
+    def _lists(self) -> Mapping[str, Row]:
+        return self._rows(SIMILAR_LISTS, "product_id", self.product_ids)
+
+    @cached_property
+    def _items(self) -> Mapping[str, Row]:
+        compared = {m["similar_item_id"] for rows in self.recommendations.values() for m in rows}
+        return self._rows(ITEMS, "item_id", compared | {row["item_id"] for row in self._lists.values() if row["item_id"]})
+
+    @cached_property
+    def _main_images(self) -> Mapping[str, Row]:
+        """The first picture of each product that was fetched, by product_id."""
+        return self._rows(IMAGES, "product_id", self.products, order="position")
+
+    @cached_property
+    def _images(self) -> Mapping[str, Row]:
+        return self._rows(IMAGES, "image_id", {item["image_id"] for item in self._items.values()})
+
+    @cached_property
+    def _refusals(self) -> Mapping[str, str]:
+        """Why a product was refused after it was one, by product_id."""
+        refused = store.refused(self.root, self.run)
+        mine = refused.filter(pc.equal(refused["kind"], "product"))
+        return dict(zip(mine["key"].to_pylist(), mine["reason"].to_pylist(), strict=True))
+
+    def _rows(self, table: Table, key: str, keys: Collection[str], order: str | None = None) -> dict[str, Row]:
+        """Rows by key; where several have it, the one that is first in order."""
+        rows = store.dataset(self.root, table, self.run).to_table(filter=pc.field(key).isin(pa.array(sorted(keys), pa.string())))
+        rows = rows.sort_by([(order, "descending")]) if order else rows
+        return {row[key]: row for row in rows.to_pylist()}
+
+    def _picture(self, item_id: str | None, product_id: str) -> Thumbnail | None:
+        """The picture compared, the item outlined; else the product's main picture; None where it has none."""
+        item = self._items[item_id] if item_id else None
+        image = self._images[item["image_id"]] if item else self._main_images.get(product_id)
+        if image is None:
+            return None
+        whole = (0, 0, image["width_px"], image["height_px"])
+        box = (item["x0"], item["y0"], item["x1"] - item["x0"], item["y1"] - item["y0"]) if item else None
+        return Thumbnail(self._uri(image["image_id"]), *whole[2:], box if box != whole else None)
+
+    def _uri(self, image_id: str) -> str:
+        if image_id not in self._uris:
+            rgb = pixels.decode(store.image_path(self.root, image_id).read_bytes(), THUMBNAIL_PX)
+            out = io.BytesIO()
+            Image.fromarray(rgb).save(out, "JPEG", quality=75)
+            self._uris[image_id] = f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+        return self._uris[image_id]
+
+    @cached_property
+    def _uris(self) -> dict[str, str]:
+        return {}
