@@ -1,6 +1,9 @@
 """The encoder: the same item gives the same code, alike items give alike codes, and weights are the ones we know."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,20 +97,38 @@ def test_weights_of_another_hash_are_refused():
         codes.load("nosuch")
 
 
-def test_weights_that_give_no_numbers_are_refused(encoder):
+def test_weights_that_give_nothing_are_refused():
     import torch
 
-    features = codes.Features(models.EFFICIENTNET_LITE0)
-    weight = features._network.conv_stem.weight
+    weight = models.load_backbone(models.EFFICIENTNET_LITE0).conv_head.weight
     kept = weight.detach().clone()
     try:
         with torch.no_grad():
             weight.fill_(float("nan"))
-        with pytest.raises(models.BadModel, match="1 of 1 features are not finite"):
-            features([drawn("bag", RED)])
+        with pytest.raises(models.BadModel, match="1 of 1 crops give no features"):
+            codes.Features(models.EFFICIENTNET_LITE0)([drawn("bag", RED)])
     finally:
         with torch.no_grad():
             weight.copy_(kept)
+
+
+def test_the_compiled_network_is_the_network():
+    import torch
+
+    batch = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
+    compiled = models.compile_backbone(models.EFFICIENTNET_LITE0, 1)
+    with torch.inference_mode():
+        wanted = models.load_backbone(models.EFFICIENTNET_LITE0)(torch.from_numpy(batch)).numpy()
+    found = np.concatenate([compiled(batch[i : i + 1]) for i in range(3)])
+    assert found.shape == (3, 1280) and np.abs(wanted).max() > 0.5
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_the_engine_keeps_no_user_id_and_leaves_the_environment_alone(tmp_path):
+    script = "import os; from wearalike import models; models.compile_backbone(models.EFFICIENTNET_LITE0, 1); print('CI' in os.environ)"
+    env = {k: v for k, v in os.environ.items() if k != "CI"} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False" and list(tmp_path.iterdir()) == []
 
 
 def test_a_gpu_that_is_not_there_is_said():

@@ -242,7 +242,7 @@ def test_settings_quote_what_a_path_may_hold(tmp_path):
     (tmp_path / "w.toml").write_text(sample.settings_text({"one": "http://127.0.0.1:1/f"}, root), encoding="utf-8")
     here = settings.load(tmp_path / "w.toml", env={})
     assert here.root == root
-    assert [(s.id, s.feed, s.dialect, s.allow_addresses) for s in here.shops] == [("one", "http://127.0.0.1:1/f", None, ("127.0.0.0/8",))]
+    assert [(s.id, s.feed, s.dialect, s.allow_addresses) for s in here.shops] == [("one", "http://127.0.0.1:1/f", None, ("127.0.0.1/32",))]
 
 
 def test_runs_in_the_foreground():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import Protocol
@@ -50,35 +50,41 @@ class Features:
 
     def __init__(self, backbone: Backbone, device: str = "cpu") -> None:
         """device: "cpu" or "cuda". Raises BadModel where the weights are not the ones we know."""
-        import torch
-
-        self._backbone, self._device = backbone, device
+        self._backbone = backbone
         self._batch = 64 if device == "cuda" else 1
         self._threads = 1 if device == "cuda" else len(os.sched_getaffinity(0))
-        if device == "cpu":
-            torch.set_num_threads(1)
-        self._network = models.load_backbone(backbone).to(device).to(memory_format=torch.channels_last)
+        self._network = _on_gpu(backbone) if device == "cuda" else models.compile_backbone(backbone, self._threads)
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """float32 (n, features_count); row i is crop i, uint8 (height, width, 3). Raises BadModel where they are not finite."""
+        """float32 (n, features_count); row i is crop i, uint8 (height, width, 3). Raises BadModel where there are none."""
         b = self._backbone
         batches = [crops[start : start + self._batch] for start in range(0, len(crops), self._batch)]
         with ThreadPoolExecutor(self._threads) as cores:
             features = np.concatenate([np.empty((0, b.features_count), np.float32), *cores.map(self._forward, batches)])
-        if not np.isfinite(features).all():
-            raise BadModel(f"{b.name}: {int((~np.isfinite(features)).any(axis=1).sum())} of {len(features)} features are not finite")
+        # Broken weights show as no numbers on one engine and as the same number everywhere on another.
+        is_broken = ~np.isfinite(features).all(axis=1) | (features.std(axis=1) == 0)
+        if is_broken.any():
+            raise BadModel(f"{b.name}: {int(is_broken.sum())} of {len(features)} crops give no features: not finite, or all equal")
         return features
 
     def _forward(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        import torch
-
         b = self._backbone
         batch = np.zeros((self._batch, b.input_px, b.input_px, 3), np.uint8)
         batch[: len(crops)] = [pixels.fit(c, b.input_px) for c in crops]
+        scaled = (batch.astype(np.float32) / 255 - b.mean) / b.std
+        return self._network(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))[: len(crops)]
+
+
+def _on_gpu(backbone: Backbone) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    import torch
+
+    network = models.load_backbone(backbone).to("cuda").to(memory_format=torch.channels_last)
+
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            # The strides of (n, height, width, 3) seen as (n, 3, height, width) are channels-last already.
-            scaled = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(b.mean).div_(b.std)
-            return self._network(scaled).cpu().numpy()[: len(crops)]
+            return network(torch.from_numpy(batch).to("cuda").contiguous(memory_format=torch.channels_last)).cpu().numpy()
+
+    return forward
 
 
 class ImagenetItq:

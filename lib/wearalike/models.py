@@ -6,7 +6,12 @@ one written here, state dicts with torch's weights-only loader, our own weights 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +98,7 @@ def device(wanted: str) -> str:
     return "cuda" if there and wanted != "cpu" else "cpu"
 
 
-def weights(encoder: EncoderModel) -> dict[str, np.ndarray]:
+def weights(encoder: EncoderModel) -> dict[str, NDArray[np.float32]]:
     """Our own trained arrays of an encoder, by name. Raises BadModel where the file is not the one we know."""
     from safetensors.numpy import load
 
@@ -117,6 +123,53 @@ def load_backbone(backbone: Backbone) -> torch.nn.Module:
     network.load_state_dict(dict(zip(names, state.values(), strict=True)))
     network.reset_classifier(0)  # type: ignore[operator]
     return network.eval()
+
+
+def compile_backbone(backbone: Backbone, streams_count: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network compiled for this CPU: float32 (1, 3, input_px, input_px) -> float32 (1, features_count).
+
+    streams_count: threads that may call it at a time, each on a core of its own. Computed in float32 whatever the CPU
+    offers (OpenVINO would take bfloat16 where it can), so that the same pixels give the same features everywhere.
+    """
+    import torch
+
+    with _as_under_ci():
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    shape = [1, 3, backbone.input_px, backbone.input_px]
+    with warnings.catch_warnings():
+        # The decoder uses torch's older tracer, which says that there is a newer one.
+        warnings.simplefilter("ignore")
+        decoder = TorchScriptPythonDecoder(load_backbone(backbone), example_input=torch.zeros(shape))
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        network = frontend.convert(frontend.load(decoder))
+    network.reshape(shape)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": streams_count, "INFERENCE_NUM_THREADS": streams_count}
+    compiled = openvino.Core().compile_model(network, "CPU", options)
+    own = threading.local()
+
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return own.request.infer([batch])[0].copy()
+
+    return forward
+
+
+@contextlib.contextmanager
+def _as_under_ci() -> Iterator[None]:
+    """OpenVINO's import keeps a user's id in HOME and reports its use, but not where CI=true."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
 
 
 def _known(path: Path, sha256: str) -> bytes:

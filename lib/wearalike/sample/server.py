@@ -40,7 +40,7 @@ def settings_text(feed_addresses: Mapping[str, str], root: Path, mappings: Path 
     lines = [f"root = {_quoted(root)}", *([f"mappings = {_quoted(mappings)}"] if mappings else [])]
     dialects = {shop.id: shop.dialect for shop in SHOPS}
     for shop_id, address in feed_addresses.items():
-        lines += ["", "[[shops]]", f"id = {_quoted(shop_id)}", f"feed = {_quoted(address)}", 'allow_addresses = ["127.0.0.0/8"]']
+        lines += ["", "[[shops]]", f"id = {_quoted(shop_id)}", f"feed = {_quoted(address)}", 'allow_addresses = ["127.0.0.1/32"]']
         # Admitad's XML looks like YML; the others say themselves what they are.
         lines += ['dialect = "admitad"'] if dialects.get(shop_id) == "admitad" else []
     return "\n".join(lines) + "\n"

@@ -1,0 +1,157 @@
+"""The whole night on the drawn sample shops: what it means, and that it comes out the same after kills and on other days."""
+
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from wearalike import cli, sample, store, tables
+from wearalike.sample.catalogue import SHOPS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# What a reader of the run gets; `quality` also speaks of the run before, so it is compared only where that is the same.
+COMPARED = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def run_night(folder: Path, run: str, address: str) -> Path:
+    config = folder / "wearalike.toml"
+    sample.write_settings(config, address, folder / "root", REPOSITORY / "mappings")
+    assert cli.main(["run", "--run", run, "--config", str(config)]) == 0
+    return folder / "root"
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """One port for every day, so that a picture's address stays what it was."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, port) -> Path:
+    """The first day's night, undisturbed."""
+    with sample.serve(day=1, port=port) as address:
+        return run_night(tmp_path_factory.mktemp("night"), "day-1", address)
+
+
+def read(root, table, run="day-1"):
+    return store.read(root, table, run).to_pylist()
+
+
+def offers_in_feeds(port) -> int:
+    with sample.serve(day=1, port=port) as address:
+        feeds = [urllib.request.urlopen(f"{address}/{shop.id}/feed.xml", timeout=30).read() for shop in SHOPS]
+    return sum(len(re.findall(rb"<(?:offer|item)[ >]", feed)) for feed in feeds)
+
+
+def test_every_offer_is_published_or_refused_with_a_reason(root, port):
+    withdrawn = [f["withdrawn_count"] for f in read(root, tables.FEEDS)]
+    assert len(withdrawn) == 3 and sum(withdrawn) == 1
+    offered = offers_in_feeds(port) - 1
+    published = {p["product_id"] for p in read(root, tables.PRODUCTS)}
+    refused = [r for r in store.refused(root, "day-1").to_pylist() if r["kind"] == "offer"]
+    assert offered >= 280 and len(published) + len(refused) == offered
+    assert published.isdisjoint(r["key"] for r in refused)
+    assert all(r["reason"] and r["shop_id"] for r in refused)
+    lists = {p["product_id"]: p for p in read(root, tables.SIMILAR_LISTS)}
+    assert set(lists) == published
+    without = {k for k, p in lists.items() if p["item_id"] is None}
+    assert without and without == {r["key"] for r in store.refused(root, "day-1").to_pylist() if r["stage"] == "indexes"}
+    assert {lists[k]["short_reason"] for k in without} == {"no_code"}
+
+
+def test_alike_things_stand_beside_alike_things(root):
+    by_id = {p["product_id"]: p for p in read(root, tables.PRODUCTS)}
+    kind = {i: p["category"].split(".")[-1] for i, p in by_id.items()}
+    first = [(by_id[r["product_id"]], by_id[r["similar_product_id"]]) for r in read(root, tables.SIMILAR_PRODUCTS) if r["rank"] == 1]
+    assert len(first) > 200
+    assert all(a["super_category"] == b["super_category"] and a["product_id"] != b["product_id"] for a, b in first)
+    same_kind = sum(kind[a["product_id"]] == kind[b["product_id"]] for a, b in first) / len(first)
+    assert same_kind > 0.6, f"{same_kind:.2f} of the first matches are of the product's own kind"
+    red_dresses = [(a, b) for a, b in first if "dresses" in a["category"] and "red" in " ".join(a["colours"]).lower()]
+    assert len(red_dresses) >= 3
+    to_red_dress = sum("dresses" in b["category"] and "red" in " ".join(b["colours"]).lower() for _, b in red_dresses)
+    assert to_red_dress / len(red_dresses) > 0.6
+
+
+def test_the_site_reads_what_was_published(root):
+    query = (REPOSITORY / "sql" / "site_similar_products.sql").read_text(encoding="utf-8")
+    asked = next(r for r in read(root, tables.SIMILAR_LISTS) if r["similar_count"] >= 5)["product_id"]
+    with duckdb.connect(str(root / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
+        answer = site.execute(query, [asked]).fetchall()
+    wanted = [r["similar_product_id"] for r in read(root, tables.SIMILAR_PRODUCTS) if r["product_id"] == asked]
+    assert 5 <= len(answer) <= len(wanted) and set(wanted) >= {c for row in answer for c in row if c in set(wanted)}
+
+
+def made_times(root, run):
+    return {t.name: (store.folder(root, t, run) / "made.json").stat().st_mtime_ns for t in tables.TABLES if store.is_made(root, t, run)}
+
+
+def test_a_second_run_of_the_same_night_has_nothing_to_do(root, port):
+    before = made_times(root, "day-1")
+    assert len(before) == len(tables.TABLES) - 1
+    assert cli.main(["run", "--run", "day-1", "--config", str(root.parent / "wearalike.toml")]) == 0
+    assert made_times(root, "day-1") == before
+
+
+def assert_equal_tables(one: Path, other: Path, run: str) -> None:
+    for table in COMPARED:
+        assert store.read(one, table, run).equals(store.read(other, table, run)), table.name
+    key = [(name, "ascending") for name in tables.REFUSED.key]
+    assert store.refused(one, run).sort_by(key).equals(store.refused(other, run).sort_by(key))
+
+
+def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
+    with sample.serve(day=2, port=port) as address:
+        run_night(root.parent, "day-2", address)
+        kept = Counter(p.name for p in (root / "kept" / "images").rglob("*") if p.is_file())
+        fresh = run_night(tmp_path, "day-2", address)
+    assert_equal_tables(root, fresh, "day-2")
+    assert not store.read(root, tables.PRODUCTS, "day-1").equals(store.read(root, tables.PRODUCTS, "day-2"))
+    assert max(kept.values()) == 1
+    churn = {m["measure"] for m in read(root, tables.QUALITY, "day-2")} - {
+        m["measure"] for m in store.read(fresh, tables.QUALITY, "day-2").to_pylist()
+    }
+    assert churn, "only the root that knows day 1 can say what changed"
+
+
+@pytest.mark.timeout(900)
+def test_a_night_killed_again_and_again_ends_as_an_undisturbed_one(root, tmp_path, port):
+    config = tmp_path / "wearalike.toml"
+    command = [sys.executable, "-m", "wearalike.cli", "run", "--run", "day-1", "--config", str(config)]
+    moments = random.Random(11)
+    kills = 0
+    with sample.serve(day=1, port=port) as address:
+        sample.write_settings(config, address, tmp_path / "root", REPOSITORY / "mappings")
+        for _ in range(5):
+            night = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            time.sleep(moments.uniform(4, 28))
+            kills += night.poll() is None
+            if night.poll() is None:
+                os.killpg(night.pid, signal.SIGKILL)
+            night.wait()
+        subprocess.run(command, check=True, capture_output=True)
+    assert kills >= 3
+    assert_equal_tables(root, tmp_path / "root", "day-1")
+    compare = ["measure", "scope", "value", "verdict"]
+    quality = [store.read(r, tables.QUALITY, "day-1", compare) for r in (root, tmp_path / "root")]
+    assert pa.Table.equals(*quality)
+    with duckdb.connect(str(tmp_path / "root" / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
+        count = site.execute("SELECT count(*) FROM current_similar_products").fetchall()[0][0]
+    assert count == store.made(root, tables.SIMILAR_PRODUCTS, "day-1")["rows"]["written"]
