@@ -95,7 +95,8 @@ def environment(folder: Path, config: Path, port: int) -> dict[str, str]:
 def test_run(env: dict[str, str], run: str, logfile: Path) -> None:
     """One run of the DAG without a scheduler. The whole log goes to a file, our own lines to the terminal."""
     dag = str(REPOSITORY / "dags" / "similar_products.py")
-    command = [sys.executable, "-m", "airflow", "dags", "test", "similar_products", "-f", dag, "-c", json.dumps({"run": run, "redo": True, "chunks": 1})]
+    conf = json.dumps({"run": run, "redo": True, "chunks": 1})
+    command = [sys.executable, "-m", "airflow", "dags", "test", "similar_products", "-f", dag, "-c", conf]
     with logfile.open("w", encoding="utf-8") as whole:
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None

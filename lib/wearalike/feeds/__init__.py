@@ -1,0 +1,31 @@
+"""Feed bytes to offers.
+
+reading   a file's bytes to blocks of well-formed UTF-8: unpacked, decoded, mended
+values    a shop's words to ours: text, money, addresses, people
+offers    the records every dialect ends in, and what makes an offer unusable
+yml       Yandex YML and Admitad's XML      google   Google Merchant, RSS 2.0 and Atom 1.0
+parsing   a feed to its offers, one by one, memory flat
+intake    one shop's feed to its rows of a run: fresh, stale or missing
+"""
+
+from wearalike.feeds.intake import ADVICE, Ingested, Previous, ingest_shop
+from wearalike.feeds.offers import Offer, Refused, Withdrawn
+from wearalike.feeds.parsing import Reading, read_offers
+from wearalike.feeds.reading import BadFeed, FeedReason, Repair
+from wearalike.feeds.values import OfferReason
+
+__all__ = [
+    "ADVICE",
+    "BadFeed",
+    "FeedReason",
+    "Ingested",
+    "Offer",
+    "OfferReason",
+    "Previous",
+    "Reading",
+    "Refused",
+    "Repair",
+    "Withdrawn",
+    "ingest_shop",
+    "read_offers",
+]

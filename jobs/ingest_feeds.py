@@ -1,0 +1,124 @@
+"""feeds -> offers: pulls every shop's feed and writes the tables feeds and offers of a run.
+
+Spark spreads the shops over its workers, one task a shop. A feed that cannot be used (not fetched, broken, cut off,
+far smaller than last time ...) keeps the shop's offers of the last run that was good, and the log says which shop,
+why, and what to do. The exit code is 1 only when no shop has any offers.
+
+A run that has pulled its feeds keeps them: call with --redo to pull again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wearalike import feeds, job, store, web
+from wearalike.settings import Shop
+from wearalike.tables import FEEDS, OFFERS
+
+log = logging.getLogger("wearalike.ingest_feeds")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = job.parser(__doc__)
+    made.add_argument("--master", help="Spark's master; default: the settings'")
+    return made
+
+
+def work(args: argparse.Namespace) -> None:
+    settings = job.place(args)
+    if not settings.shops:
+        raise job.Refusal("the settings name no shop: add a [[shops]] table with id and feed to wearalike.toml")
+    root, parameters = settings.root.resolve(), {shop.id: _parameters(shop) for shop in settings.shops}
+    if not args.redo and stands(root, args.run, parameters):
+        log.info("feeds and offers: stand, nothing to do")
+        return
+    folder = store.folder(root, OFFERS, args.run).with_name(f".run={args.run}.{uuid.uuid4().hex}")
+    folder.mkdir(parents=True)
+    try:
+        write(root, args.run, pull(root, args.run, settings.shops, folder, args.master or settings.master), parameters)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parameters(shop: Shop) -> dict[str, Any]:
+    """The shop's settings; of its address, which may hold a password, what tells one from another."""
+    return {**asdict(shop), "feed": web.redact(shop.feed), "feed_sha256": hashlib.sha256(shop.feed.encode()).hexdigest()}
+
+
+def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether both tables are there, of one pull, by these settings."""
+    if not (store.is_made(root, FEEDS, run) and store.is_made(root, OFFERS, run)):
+        return False
+    pulled, offers = store.made(root, FEEDS, run), store.made(root, OFFERS, run)
+    return pulled["signature"] == offers["signature"] and pulled["parameters"] == json.loads(json.dumps(parameters))
+
+
+def pull(root: Path, run: str, shops: tuple[Shop, ...], folder: Path, master: str) -> list[feeds.Ingested]:
+    """Every shop's feed pulled, in the shops' order. A task that Spark starts twice fills two folders; one is named."""
+    from wearalike_jobs.spark import session
+
+    def one(task: tuple[Shop, feeds.Previous | None]) -> feeds.Ingested:
+        shop, previous = task
+        own = folder / f"{shop.id}.{uuid.uuid4().hex}"
+        own.mkdir()
+        return feeds.ingest_shop(shop, run, own, previous)
+
+    context = session("ingest_feeds", master).sparkContext
+    return context.parallelize([(shop, last_good(root, run, shop.id)) for shop in shops], len(shops)).map(one).collect()
+
+
+def last_good(root: Path, run: str, shop_id: str) -> feeds.Previous | None:
+    """The shop's offers in the latest run before this one, by name, that has any."""
+    for earlier in reversed([r for r in store.runs(root, FEEDS) if r < run and store.is_made(root, OFFERS, r)]):
+        row = next((r for r in store.read(root, FEEDS, earlier).to_pylist() if r["shop_id"] == shop_id), None)
+        if row and row["source_run"]:
+            held = store.folder(root, OFFERS, earlier)
+            offers, refused = (tuple(sorted(held.glob(name))) for name in ("part-*.parquet", "refused.parquet"))
+            return feeds.Previous(row["source_run"], row["written_count"], offers, refused)
+    return None
+
+
+def write(root: Path, run: str, pulled: list[feeds.Ingested], parameters: Mapping[str, Any]) -> None:
+    """Both tables, offers first. Their signature is of what was pulled, so that pulling again replaces them."""
+    rows = [one.row for one in pulled]
+    for row in rows:
+        if row["status"] != "fresh":
+            reason = feeds.FeedReason(row["reason"])
+            kept = f"offers of run {row['source_run']} kept" if row["source_run"] else "no offers"
+            log.warning("%s: %s, %s: %s (%s). To do: %s", row["shop_id"], row["status"], kept, reason, row["detail"], feeds.ADVICE[reason])
+    if not any(row["written_count"] for row in rows):
+        raise job.Refusal("no shop has any offers: see the warnings above")
+    signature = store.signature({row["shop_id"]: json.dumps(row, sort_keys=True) for row in rows}, parameters)
+    with store.writing(root, OFFERS, run, signature, parameters) as table:
+        for one in pulled:
+            for batch in pq.ParquetFile(one.folder / "offers.parquet").iter_batches(1 << 16):
+                table.write(batch)
+            table.refuse(pq.read_table(one.folder / "refused.parquet"))
+        table.rows_taken = sum(row["offers_count"] - row["withdrawn_count"] for row in rows)
+        table.more["repairs"] = {one.row["shop_id"]: one.repairs for one in pulled}
+    with store.writing(root, FEEDS, run, signature, parameters) as table_of_feeds:
+        table_of_feeds.write(pa.Table.from_pylist(rows, FEEDS.arrow_schema))
+    fresh_count = sum(row["status"] == "fresh" for row in rows)
+    refused = dict(table.reasons) or "none"
+    log.info("%d of %d feeds fresh, %d offers, refused: %s", fresh_count, len(rows), table.rows_written, refused)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

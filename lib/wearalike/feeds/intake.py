@@ -1,0 +1,216 @@
+"""One shop's feed to its rows of a run: fresh, stale with the last good offers, or missing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wearalike import web
+from wearalike.feeds.offers import Offer, Withdrawn
+from wearalike.feeds.parsing import Reading, read_offers
+from wearalike.feeds.reading import BadFeed, FeedReason
+from wearalike.feeds.values import OfferReason
+from wearalike.settings import Shop
+from wearalike.tables import OFFERS, REFUSED
+
+BATCH_ROWS = 8192
+SORT_MEMORY = "256MB"
+
+# What an operator can do about a feed that was not used.
+ADVICE = {
+    FeedReason.NOT_FETCHED: "check the address, the credentials and the shop's server",
+    FeedReason.CLOSED: "the network says the shop is closed: take it out of the settings, or ask for a new feed address",
+    FeedReason.EMPTY: "ask the shop why its feed holds nothing",
+    FeedReason.HTML_PAGE: "the address answers with a page: check it and its credentials in a browser",
+    FeedReason.NOT_XML: "choose the shop's XML export; CSV, JSON and zip are not read",
+    FeedReason.WRONG_ROOT: "check the address, and the shop's dialect in the settings",
+    FeedReason.BROKEN: "ask the shop to mend its export at the line named",
+    FeedReason.TRUNCATED: "the feed was cut off: run again later; ask the shop if it stays so",
+    FeedReason.ENTITIES: "ask the shop for a feed without a DTD of its own; it is never read",
+    FeedReason.TOO_LARGE: "if the size is right, raise max_feed_bytes of the shop; a bomb stays refused",
+    FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8",
+    FeedReason.TOO_FEW: "see refused for the reasons; if the shop is that small now, lower min_offers of the shop",
+    FeedReason.TOO_MANY_LOST: "if the loss is real, raise max_drop_ratio of the shop for one run",
+}
+
+_READ = pa.schema([*OFFERS.arrow_schema, pa.field("position", pa.int64())])
+_UNREAD = pa.schema([("offer_id", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("position", pa.int64())])
+_COLUMNS = ", ".join(OFFERS.column_names)
+
+# The last record of an id counts, whatever it says. Of a delta's shop the earlier run's rows stay where no record speaks of them.
+_LAST = """
+CREATE TEMP TABLE last AS SELECT offer_id, max(position) AS position
+FROM (SELECT offer_id, position FROM read UNION ALL SELECT offer_id, position FROM unread WHERE offer_id IS NOT NULL) GROUP BY offer_id
+"""
+_WRITTEN = f"""
+SELECT {_COLUMNS} FROM read SEMI JOIN last USING (offer_id, position)
+UNION ALL SELECT {_COLUMNS} FROM old_offers WHERE shop_id = $shop AND offer_id NOT IN (SELECT offer_id FROM last)
+ORDER BY product_id
+"""
+_REFUSED = f"""
+SELECT 'offers' AS stage, $shop AS shop_id, 'offer' AS kind, $shop || ':' || coalesce(offer_id, '#' || position) AS key, reason, detail
+FROM unread WHERE reason IS NOT NULL AND (offer_id IS NULL OR (offer_id, position) IN (SELECT (offer_id, position) FROM last))
+UNION ALL SELECT 'offers', $shop, 'offer', $shop || ':' || offer_id || '#' || earlier.position, '{OfferReason.DUPLICATE_ID}',
+    'offer ' || earlier.position || ' of the feed; offer ' || last.position || ' has the same id and counts'
+FROM (SELECT offer_id, position FROM read UNION ALL SELECT offer_id, position FROM unread WHERE reason IS NOT NULL) AS earlier
+JOIN last USING (offer_id) WHERE earlier.position < last.position
+UNION ALL SELECT stage, shop_id, kind, key, reason, detail FROM old_refused
+WHERE shop_id = $shop AND reason NOT IN ('{OfferReason.DUPLICATE_ID}', '{OfferReason.MISSING_ID}')
+    AND key NOT IN (SELECT $shop || ':' || offer_id FROM last)
+ORDER BY key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A shop's last good offers.
+
+    source_run: the run that pulled them. written_count: how many. offers, refused: the Parquet files that hold them,
+    other shops' rows among them.
+    """
+
+    source_run: str
+    written_count: int
+    offers: tuple[Path, ...]
+    refused: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What came of a shop's feed. row: of tables.FEEDS. folder: holds offers.parquet (tables.OFFERS, in order of
+    product_id) and refused.parquet (tables.REFUSED, in order of key). repairs: how often each kind of warning came."""
+
+    row: dict[str, Any]
+    folder: Path
+    repairs: dict[str, int] = field(default_factory=dict)
+
+
+def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None) -> Ingested:
+    """Pulls a shop's feed and leaves its offers in `folder`, which must exist.
+
+    A feed of no use (see FeedReason) keeps the offers of `previous`, row by row; without any, the shop is missing.
+    """
+    row: dict[str, Any] = {"shop_id": shop.id, "status": "fresh", "source_run": run, "withdrawn_count": 0, "warnings_count": 0}
+    with TemporaryDirectory(dir=folder) as scratch:
+        try:
+            reading = _pull(shop, Path(scratch), row)
+            withdrawn_count = _stage(reading, Path(scratch), row)
+            counts = _arrange(shop, Path(scratch), folder, previous if shop.is_delta else None)
+            _judge(shop, counts, previous)
+        except BadFeed as error:
+            told = {"reason": str(error.reason), "detail": web.redact(error.detail)}
+            return Ingested({**row, **told, **_keep(shop, folder, previous)}, folder)
+    # A delta's offers are counted with those it left as they were.
+    read_count = sum(counts) + withdrawn_count if shop.is_delta else reading.offers_count
+    row |= {"offers_count": read_count, "written_count": counts[0], "refused_count": counts[1], "withdrawn_count": withdrawn_count}
+    return Ingested({**row, "warnings_count": reading.repairs.total()}, folder, dict(sorted(reading.repairs.items())))
+
+
+def _pull(shop: Shop, scratch: Path, row: dict[str, Any]) -> Reading:
+    """The feed, fetched and ready to be read; its size and hash go into `row`. Raises BadFeed."""
+    path = scratch / "feed"
+    guard = web.Guard(shop.allow_addresses, shop.allow_ports)
+    try:
+        answer = web.download(shop.feed, path, guard=guard, max_bytes=shop.max_feed_bytes)
+    except web.Refused as error:
+        if error.reason is web.Reason.HTTP_400 and shop.dialect == "admitad":
+            raise BadFeed(FeedReason.CLOSED, error.detail) from error
+        same = next((reason for reason in FeedReason if reason == error.reason), FeedReason.NOT_FETCHED)
+        raise BadFeed(same, f"{error.reason}: {error.detail}") from error
+    row |= {"feed_bytes": answer.bytes, "feed_sha256": answer.sha256}
+    charset = re.search(r"""charset=["']?([\w.:-]+)""", answer.headers.get("content-type", ""), re.IGNORECASE)
+    return read_offers(path, shop, charset[1] if charset else None)
+
+
+def _stage(reading: Reading, scratch: Path, row: dict[str, Any]) -> int:
+    """Reads the feed into read.parquet and unread.parquet, with each record's place in it; returns how many are withdrawn."""
+    withdrawn_count = 0
+    offers: list[tuple[Any, ...]] = []
+    others: list[tuple[Any, ...]] = []
+    with pq.ParquetWriter(scratch / "read.parquet", _READ) as read, pq.ParquetWriter(scratch / "unread.parquet", _UNREAD) as unread:
+        for position, record in enumerate(reading, 1):
+            if isinstance(record, Offer):
+                offers.append((*record, position))
+            elif isinstance(record, Withdrawn):
+                withdrawn_count += 1
+                others.append((record.offer_id, None, None, position))
+            else:
+                others.append((*record, position))
+            if position % BATCH_ROWS == 0:
+                _flush(read, offers)
+                _flush(unread, others)
+        row["dialect"] = reading.dialect
+        _flush(read, offers)
+        _flush(unread, others)
+    return withdrawn_count
+
+
+def _flush(writer: pq.ParquetWriter, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        arrays = [pa.array(values, kind.type) for values, kind in zip(zip(*rows, strict=True), writer.schema, strict=True)]
+        writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+        rows.clear()
+
+
+def _arrange(shop: Shop, scratch: Path, folder: Path, base: Previous | None) -> tuple[int, int]:
+    """Sorts what was read, the last record of an id counting, over what `base` had; returns (written, refused) counts."""
+    with _database(scratch, base) as database:
+        database.read_parquet(str(scratch / "read.parquet")).create_view("read")
+        database.read_parquet(str(scratch / "unread.parquet")).create_view("unread")
+        database.execute(_LAST)
+        return _save(database, _WRITTEN, _REFUSED, shop, folder)
+
+
+def _judge(shop: Shop, counts: tuple[int, int], previous: Previous | None) -> None:
+    """Raises BadFeed where too few usable offers are left, or too many of the last good ones are lost."""
+    written_count, refused_count = counts
+    if written_count < shop.min_offers:
+        found = f"{written_count:,} usable offers, {refused_count:,} refused"
+        raise BadFeed(FeedReason.TOO_FEW, f"{found}; wanted at least min_offers = {shop.min_offers:,}")
+    if previous and previous.written_count - written_count > shop.max_drop_ratio * previous.written_count:
+        found = f"{written_count:,} usable offers after {previous.written_count:,} in run {previous.source_run}"
+        raise BadFeed(FeedReason.TOO_MANY_LOST, f"{found}; wanted to lose at most max_drop_ratio = {shop.max_drop_ratio:g}")
+
+
+def _keep(shop: Shop, folder: Path, previous: Previous | None) -> dict[str, Any]:
+    """Copies the shop's last good rows as they are; returns what the row of tables.FEEDS says of them."""
+    with TemporaryDirectory(dir=folder) as scratch, _database(Path(scratch), previous) as database:
+        offers = f"SELECT {_COLUMNS} FROM old_offers WHERE shop_id = $shop ORDER BY product_id"
+        written_count, refused_count = _save(database, offers, "SELECT * FROM old_refused WHERE shop_id = $shop ORDER BY key", shop, folder)
+    return {
+        "status": "stale" if previous else "missing",
+        "source_run": previous.source_run if previous else None,
+        "offers_count": written_count + refused_count,
+        "written_count": written_count,
+        "refused_count": refused_count,
+    }
+
+
+def _database(scratch: Path, base: Previous | None) -> duckdb.DuckDBPyConnection:
+    """DuckDB that sorts on disk what does not fit, and knows the earlier run's old_offers and old_refused."""
+    database = duckdb.connect(config={"memory_limit": SORT_MEMORY, "threads": 1, "temp_directory": str(scratch / "sort")})
+    for name, table, files in (("old_offers", OFFERS, base.offers if base else ()), ("old_refused", REFUSED, base.refused if base else ())):
+        rows = database.read_parquet([str(f) for f in files]) if files else database.from_arrow(table.arrow_schema.empty_table())
+        rows.create_view(name)
+    return database
+
+
+def _save(database: duckdb.DuckDBPyConnection, offers: str, refused: str, shop: Shop, folder: Path) -> tuple[int, int]:
+    """Writes both queries' rows into offers.parquet and refused.parquet; returns how many each has."""
+    counts: Counter[str] = Counter()
+    wanted: Mapping[str, tuple[str, pa.Schema]] = {"offers": (offers, OFFERS.arrow_schema), "refused": (refused, REFUSED.arrow_schema)}
+    for name, (query, schema) in wanted.items():
+        with pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") as writer:
+            for batch in database.sql(query, params={"shop": shop.id}).to_arrow_reader(BATCH_ROWS):
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+                counts[name] += batch.num_rows
+    return counts["offers"], counts["refused"]

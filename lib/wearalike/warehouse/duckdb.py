@@ -1,0 +1,227 @@
+"""A warehouse in a folder: one immutable DuckDB file a run, and one link that says which is published.
+
+    <folder>/wearalike.duckdb      the pointer: a link to the published run's file; what the site opens, read-only
+    <folder>/runs/<run>.duckdb     the tables of a run, the views current_<table>, the quality of the runs loaded before
+    <folder>/publications.jsonl    every move of the pointer, oldest first
+
+DuckDB lets one process write a file or many read it, so nothing is ever written to a file that can be read: a file
+is built under a hidden name, synced and renamed, and publishing replaces the link. No reader blocks a publish or is
+blocked by one. A move is noted before the link is replaced; where the two differ, the link is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from wearalike.tables import PUBLISHED, QUALITY, Table, ddl_columns
+from wearalike.warehouse import Kind, Load, Move, Publication, Rejected, State, Unreachable, check_count, check_names, current_view, intake
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 60.0
+# Extensions would be fetched over the network; everything used here is built in.
+CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+
+
+class DuckDB:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.link = folder / "wearalike.duckdb"
+        self._runs = folder / "runs"
+        self._log = folder / "publications.jsonl"
+
+    def load(self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str) -> Load:
+        check_names(run, rows)
+        with self._alone("load"):
+            for left in self._runs.glob(".*"):  # by a killed load: this one holds the lock
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            hidden = self._runs / f".{run}.duckdb"
+            try:
+                made = self._build(hidden, run, rows, counts, signature)
+                _sync(hidden)
+                with self._alone("pointer"):
+                    os.replace(hidden, self._file(run))
+                _sync(self._runs)
+            finally:
+                hidden.unlink(missing_ok=True)
+        return made
+
+    def publish(self, run: str, note: str | None = None) -> Move:
+        return self._point(Kind.PUBLISH, lambda state: state.move_to(run), note)
+
+    def rollback(self) -> Move:
+        return self._point(Kind.ROLLBACK, State.move_back, None)
+
+    def state(self) -> State:
+        with self._opened() as (_, state, _):
+            return state
+
+    def prune(self, keep: int) -> list[str]:
+        with self._alone("pointer"):
+            gone = self.state().prunable(keep)
+            for run in gone:
+                self._file(run).unlink()
+        return gone
+
+    def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with self._opened() as (con, state, catalogs):
+            _show(con, state, catalogs)
+            cursor = con.execute(statement, list(parameters))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def _build(self, path: Path, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str) -> Load:
+        newest = next((load for load in self.state().loads), None)
+        struck: Counter[str] = Counter()
+        with _errors(f"{path}: "), duckdb.connect(path, config=CONFIG) as con:
+            # Which run the views of this file show.
+            con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
+            for table in PUBLISHED:
+                con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
+                check_count(run, table, _fill(con, run, table, rows[table.name], struck), counts)
+                con.execute(current_view(table))
+            con.execute("CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT)")
+            made = Load(run, signature, datetime.now(UTC), dict(counts), struck.total())
+            con.execute(
+                "INSERT INTO load VALUES ($1, $2, $3, $4, $5)", [run, signature, made.loaded_at, json.dumps(made.counts), made.struck_count]
+            )
+            if newest:
+                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self._file(newest.run))])
+                con.execute("INSERT INTO quality BY NAME SELECT * FROM newest.quality WHERE run <> $1", [run])
+                con.execute("DETACH newest")
+            con.execute("FORCE CHECKPOINT")
+        return made
+
+    def _point(self, kind: Kind, choose: Callable[[State], Move], note: str | None) -> Move:
+        with self._alone("pointer"):
+            state = self.state()
+            move = choose(state)
+            moves = [*state.publications, Publication(move.to_run, datetime.now(UTC), kind, note)]
+            lines = "".join(json.dumps(asdict(m), default=datetime.isoformat, ensure_ascii=False) + "\n" for m in moves)
+            hidden = self._log.with_name(f".{self._log.name}")
+            hidden.write_text(lines, encoding="utf-8")
+            _sync(hidden)
+            os.replace(hidden, self._log)
+            hidden = self.link.with_name(f".{self.link.name}")
+            hidden.unlink(missing_ok=True)
+            hidden.symlink_to(self._file(move.to_run).relative_to(self.folder))
+            os.replace(hidden, self.link)
+            _sync(self.folder)
+        return move
+
+    def _publications(self) -> list[Publication]:
+        """The log, made to agree with the link: a last move that was noted and not made did not happen."""
+        if not self.link.is_symlink():
+            return []
+        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        moves = [
+            Publication(m["run"], datetime.fromisoformat(m["published_at"]), Kind(m["kind"]), m["note"]) for m in map(json.loads, lines)
+        ]
+        run = self.link.readlink().stem
+        if moves and moves[-1].run != run:
+            moves.pop()
+        if not moves or moves[-1].run != run:
+            moved_at = datetime.fromtimestamp(self.link.lstat().st_mtime, UTC)
+            moves.append(Publication(run, moved_at, Kind.PUBLISH, "not in the log"))
+        return moves
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, State, dict[str, str]]]:
+        """A connection of its own with every run's file attached, what they say, and each run's catalog, newest first.
+
+        A file opened by its path would be the one that this process saw last, not the one that took its place.
+        """
+        with _errors(f"{self.folder}: "), duckdb.connect(config=CONFIG) as con:
+            found: list[tuple[Load, str]] = []
+            for number, path in enumerate(sorted(self._runs.glob("[!.]*.duckdb"))):
+                try:
+                    con.execute(f"ATTACH $1 AS run_{number} (READ_ONLY)", [str(path)])
+                except duckdb.IOException:
+                    if path.exists():
+                        raise
+                    continue  # pruned since it was listed
+                ((run, signature, loaded_at, counts, struck_count),) = con.execute(f"SELECT * FROM run_{number}.load").fetchall()
+                found.append((Load(run, signature, loaded_at, json.loads(counts), struck_count), f"run_{number}"))
+            found.sort(key=lambda pair: (pair[0].loaded_at, pair[0].run), reverse=True)
+            state = State(tuple(load for load, _ in found), tuple(self._publications()))
+            yield con, state, {load.run: catalog for load, catalog in found}
+
+    def _file(self, run: str) -> Path:
+        return self._runs / f"{run}.duckdb"
+
+    @contextlib.contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Keeps other processes from loading, or from moving the pointer, at the same time; a killed one lets go."""
+        self._runs.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{what}.lock").open("w") as file:
+            deadline = time.monotonic() + LOCK_WAIT_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise Unreachable(f"{self.folder}: another process holds the {what} lock for {LOCK_WAIT_S:.0f} s") from error
+                    time.sleep(0.05)
+            yield
+
+
+def _fill(con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Dataset, struck: Counter[str]) -> int:
+    """Copies the rows, returns how many. Raises Rejected where a key comes twice."""
+    con.register("incoming", pa.RecordBatchReader.from_batches(table.arrow_schema, intake(table, rows, struck)))
+    (count,) = con.execute(f"INSERT INTO {table.name} SELECT $1, * FROM incoming", [run]).fetchall()[0]
+    con.unregister("incoming")
+    key = ", ".join(table.key)
+    twice = con.execute(f"SELECT {key} FROM {table.name} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 1").fetchall()
+    if twice:
+        raise Rejected(f"{table.name} of run {run}: the key {dict(zip(table.key, twice[0], strict=True))} comes twice")
+    return count
+
+
+def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str]) -> None:
+    """Gives the connection the names that PostgreSQL has, over the attached files."""
+    for table in PUBLISHED:
+        con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
+        # The newest file holds the quality of every run, pruned ones too.
+        held = list(catalogs.values())[: 1 if table is QUALITY else None]
+        parts = [f"SELECT * FROM no_{table.name}", *(f"SELECT * FROM {catalog}.{table.name}" for catalog in held)]
+        con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
+        shown = f"{catalogs[state.published]}.current_{table.name}" if state.published in catalogs else f"no_{table.name}"
+        con.execute(f"CREATE VIEW current_{table.name} AS SELECT * FROM {shown}")
+    con.execute("CREATE TABLE publications (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)")
+    for move in state.publications:
+        con.execute("INSERT INTO publications VALUES ($1, $2, $3, $4)", [move.run, move.published_at, str(move.kind), move.note])
+
+
+@contextlib.contextmanager
+def _errors(where: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.IOException as error:
+        raise Unreachable(f"{where}{error}") from error
+    except duckdb.Error as error:
+        raise Rejected(f"{where}{error}") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,22 @@
+-- The recommendations on one product's page: at most 20, in stock, best first.
+-- Reads current_similar_products and current_products, which show one run: all of it, or all of the run before.
+-- $1: product_id, text. $1 is the parameter's own spelling in DuckDB and PostgreSQL (psycopg: RawCursor; psql: \bind).
+-- Returns run, rank (1 is the most alike; gaps where a product went out of stock), product_id, title, brand, url,
+-- image_url (the main picture), price_cents, old_price_cents, currency, score (0..1, bigger is more alike).
+SELECT
+    s.run,
+    s.rank,
+    s.similar_product_id AS product_id,
+    p.title,
+    p.brand,
+    p.url,
+    p.image_urls[1] AS image_url,
+    p.price_cents,
+    p.old_price_cents,
+    p.currency,
+    s.score
+FROM current_similar_products AS s
+JOIN current_products AS p ON p.product_id = s.similar_product_id
+WHERE s.product_id = $1 AND p.availability = 'in_stock'
+ORDER BY s.rank
+LIMIT 20

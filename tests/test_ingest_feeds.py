@@ -1,0 +1,267 @@
+"""A night's feeds from a server that also misbehaves: fresh, stale or missing, and no row lost."""
+
+import gzip
+import http.server
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from wearalike_jobs import ingest_feeds
+
+from wearalike import feeds, store
+from wearalike.feeds import FeedReason
+from wearalike.settings import Shop
+from wearalike.tables import FEEDS, OFFERS, REFUSED
+
+SERVE = Path(__file__).resolve().parents[2] / "shared" / "shops" / "serve.py"
+
+
+def yml(*ids, more="", price=10):
+    offers = "".join(
+        f'<offer id="{i}"><price>{price}</price><currencyId>RUB</currencyId><picture>http://shop.example/{i}.jpg</picture>'
+        f"<name>Платье {i}</name></offer>"
+        for i in ids
+    )
+    return f"<yml_catalog><shop><offers>{offers}{more}</offers></shop></yml_catalog>".encode()
+
+
+def rss(*ids):
+    items = "".join(
+        f"<item><g:id>{i}</g:id><title>Dress {i}</title><g:image_link>http://shop.example/{i}.jpg</g:image_link>"
+        f"<g:price>1.50 USD</g:price><g:availability>in stock</g:availability></item>"
+        for i in ids
+    )
+    return f'<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel>{items}</channel></rss>'.encode()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        path = self.path.split("?")[0].strip("/")
+        self.server.asked.append(path)
+        answers = self.server.answers[path]
+        status, body, *more = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(more[0] if more else {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server():
+    """Answers /<path> with server.answers[path]: a list of (status, body[, headers]), one a request, the last for ever."""
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.daemon_threads, made.answers, made.asked = True, {}, []
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def shop(server, ident, **more):
+    address = f"http://127.0.0.1:{server.server_port}/{ident}?user=me&code=s3cret"
+    return Shop(ident, address, allow_addresses=("127.0.0.0/8",), **more)
+
+
+def ingest(folder, shop, run="r1", previous=None):
+    """(Ingested, offers, refused) of one shop."""
+    folder.mkdir()
+    made = feeds.ingest_shop(shop, run, folder, previous)
+    assert sorted(path.name for path in folder.iterdir()) == ["offers.parquet", "refused.parquet"]
+    offers, refused = pq.read_table(folder / "offers.parquet"), pq.read_table(folder / "refused.parquet")
+    assert offers.schema == OFFERS.arrow_schema and refused.schema == REFUSED.arrow_schema
+    counts = {"offers_count": offers.num_rows + refused.num_rows + made.row["withdrawn_count"]}
+    assert made.row | counts | {"written_count": offers.num_rows, "refused_count": refused.num_rows} == made.row
+    return made, offers, refused
+
+
+def previous(folder, row):
+    return feeds.Previous(row["source_run"], row["written_count"], (folder / "offers.parquet",), (folder / "refused.parquet",))
+
+
+def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
+    deleted = '<offer id="c" deleted="true"/>'
+    bad = '<offer id="b"><price>0</price></offer><offer><price>1</price></offer>'
+    server.answers["s"] = [(200, yml("c", "a", "b", "a", price=20, more=bad + deleted))]
+    made, offers, refused = ingest(tmp_path / "1", shop(server, "s"))
+    assert (made.row["status"], made.row["source_run"], made.row["dialect"], made.row["withdrawn_count"]) == ("fresh", "r1", "yml", 1)
+    assert offers["product_id"].to_pylist() == ["s:a"]
+    assert [(row["key"], row["reason"]) for row in refused.to_pylist()] == [
+        ("s:#6", "missing_id"),
+        ("s:a#2", "duplicate_id"),
+        ("s:b", "missing_title"),
+        ("s:b#3", "duplicate_id"),
+        ("s:c#1", "duplicate_id"),
+    ]
+    server.answers["t"] = [(200, yml("c", "b", "a"))]
+    server.answers["u"] = [(200, yml("a", "c", "b"))]
+    one, two = (ingest(tmp_path / name, Shop("s", shop(server, name).feed, allow_addresses=("127.0.0.0/8",)))[1] for name in "tu")
+    assert one["offer_id"].to_pylist() == ["a", "b", "c"] and one.equals(two)
+
+
+def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):
+    refused_before = '<offer id="x"><name>x</name></offer><offer id="y"><name>y</name></offer>'
+    server.answers["s"] = [(200, yml("a", "b", "c", "d", more=refused_before))]
+    base, before, _ = ingest(tmp_path / "1", shop(server, "s"))
+    server.answers["s"] = [
+        (200, yml("b", "e", "x", price=99, more='<offer id="a" deleted="true"/><offer id="d"><name>no price</name></offer>'))
+    ]
+    made, after, refused = ingest(tmp_path / "2", shop(server, "s", is_delta=True), "r2", previous(tmp_path / "1", base.row))
+    prices = dict(zip(after["offer_id"].to_pylist(), after["price_cents"].to_pylist(), strict=True))
+    assert prices == {"b": 9900, "c": 1000, "e": 9900, "x": 9900}
+    assert after.filter(after["offer_id"].to_numpy() == "c").equals(before.filter(before["offer_id"].to_numpy() == "c"))
+    assert refused["key"].to_pylist() == ["s:d", "s:y"]
+    assert (made.row["status"], made.row["source_run"], made.row["withdrawn_count"], made.row["offers_count"]) == ("fresh", "r2", 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "more"),
+    [
+        ((404, b"gone"), FeedReason.NOT_FETCHED, {}),
+        ((400, b"closed"), FeedReason.CLOSED, {"dialect": "admitad"}),
+        ((400, b"bad"), FeedReason.NOT_FETCHED, {}),
+        ((200, b""), FeedReason.EMPTY, {}),
+        ((200, b"<!DOCTYPE html><html>log in</html>"), FeedReason.HTML_PAGE, {}),
+        ((200, yml("a", "b", "c")[:-40]), FeedReason.TRUNCATED, {}),
+        ((200, yml("a", "b", "c")[:-40], {"Content-Length": "9999"}), FeedReason.TRUNCATED, {}),
+        ((200, gzip.compress(yml("a", "b", "c"))[:-12], {"Content-Encoding": "gzip"}), FeedReason.TRUNCATED, {}),
+        ((200, yml("a", "b", "c").replace(b"</name>", b"</nom>")), FeedReason.BROKEN, {}),
+        ((200, yml()), FeedReason.TOO_FEW, {}),
+        ((200, yml("a", "b")), FeedReason.TOO_FEW, {"min_offers": 3}),
+        ((200, yml("a", "b", "c", price=0)), FeedReason.TOO_FEW, {}),
+        ((200, yml("a")), FeedReason.TOO_MANY_LOST, {}),
+        ((200, yml("a", "b")), FeedReason.TOO_MANY_LOST, {"max_drop_ratio": 0.1}),
+        ((200, yml("a", "b", "c")), FeedReason.TOO_LARGE, {"max_feed_bytes": 100}),
+        ((302, b"", {"Location": "http://10.0.0.1/feed"}), FeedReason.NOT_FETCHED, {}),
+    ],
+)
+def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, reason, more):
+    server.answers["s"] = [(200, yml("a", "b", "c", more='<offer id="d"><name>d</name></offer>'))]
+    good, offers, refused = ingest(tmp_path / "1", shop(server, "s"))
+    server.answers["s"] = [answer]
+    made, kept, kept_refused = ingest(tmp_path / "2", shop(server, "s", **more), "r2", previous(tmp_path / "1", good.row))
+    assert (made.row["status"], made.row["reason"], made.row["source_run"]) == ("stale", reason, "r1")
+    assert kept.equals(offers) and kept_refused.equals(refused)
+    assert made.row["detail"] and "s3cret" not in made.row["detail"]
+    missing, none, _ = ingest(tmp_path / "3", shop(server, "s", **{"min_offers": 2, **more}), "r2")
+    assert none.num_rows == 0 or reason is FeedReason.TOO_MANY_LOST
+    assert (missing.row["status"], missing.row["source_run"]) in [("missing", None)] or reason is FeedReason.TOO_MANY_LOST
+    assert missing.row["status"] != "stale" and feeds.ADVICE.keys() == set(FeedReason)
+
+
+def test_a_server_that_stumbles_once_is_asked_again(server, tmp_path):
+    server.answers["s"] = [
+        (503, b"busy", {"Retry-After": "0"}),
+        (200, gzip.compress(yml("a")), {"Content-Type": "text/xml; charset=utf-8"}),
+    ]
+    made, offers, _ = ingest(tmp_path / "1", shop(server, "s"))
+    assert (made.row["status"], offers.num_rows, server.asked) == ("fresh", 1, ["s", "s"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spark():
+    """The one session of this file, stopped after it."""
+    yield
+    from pyspark.sql import SparkSession
+
+    if active := SparkSession.getActiveSession():
+        active.stop()
+
+
+def night(place, server, run, idents, *options, **more):
+    """Exit code of the job over these shops, into place/root."""
+    config = place / f"{run}.toml"
+    lines = ['root = "root"', 'master = "local[2]"']
+    for ident in idents:
+        lines += ["[[shops]]", f'id = "{ident}"', f'feed = "{shop(server, ident).feed}"', 'allow_addresses = ["127.0.0.0/8"]']
+        lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
+    config.write_text("\n".join(lines))
+    return ingest_feeds.main(["--run", run, "--config", str(config), *options])
+
+
+def statuses(root, run):
+    return {row["shop_id"]: (row["status"], row["reason"], row["source_run"]) for row in store.read(root, FEEDS, run).to_pylist()}
+
+
+def test_a_week_of_nights(server, tmp_path, caplog):
+    root, shops = tmp_path / "root", ["zeta", "alpha", "beta"]
+    server.answers = {"zeta": [(200, yml("2", "1"))], "alpha": [(200, rss("9", "8", "9"))], "beta": [(200, yml("5", "6"))]}
+    assert night(tmp_path, server, "d1", shops) == 0
+    first = store.read(root, OFFERS, "d1")
+    assert first["product_id"].to_pylist() == ["zeta:1", "zeta:2", "alpha:8", "alpha:9", "beta:5", "beta:6"]
+    assert [(row["key"], row["reason"]) for row in store.refused(root, "d1").to_pylist()] == [("alpha:9#1", "duplicate_id")]
+    assert store.made(root, OFFERS, "d1")["rows"] == {"taken": 7, "written": 6, "refused": {"duplicate_id": 1}}
+    assert statuses(root, "d1") == {ident: ("fresh", None, "d1") for ident in shops}
+
+    # What stands is not pulled again; --redo does it, and other settings do.
+    asked = len(server.asked)
+    assert night(tmp_path, server, "d1", shops) == 0 and len(server.asked) == asked
+    server.answers["beta"] = [(200, yml("5", "7"))]
+    assert night(tmp_path, server, "d1", shops, "--redo") == 0 and len(server.asked) == asked + 3
+    assert store.read(root, OFFERS, "d1")["product_id"].to_pylist()[-2:] == ["beta:5", "beta:7"]
+    assert store.made(root, OFFERS, "d1")["signature"] == store.made(root, FEEDS, "d1")["signature"]
+    made_by = store.made(root, FEEDS, "d1")["parameters"]
+    assert ingest_feeds.stands(root, "d1", made_by) and not ingest_feeds.stands(root, "d1", {"zeta": made_by["zeta"]})
+    # Killed between the two tables: both are made again, and agree.
+    shutil.rmtree(store.folder(root, FEEDS, "d1"))
+    server.answers["beta"] = [(200, yml("5", "6"))]
+    assert night(tmp_path, server, "d1", shops, min_offers=2) == 0 and len(server.asked) == asked + 6
+    assert store.read(root, OFFERS, "d1").equals(first)
+
+    # The second night two shops fail; a fourth has never worked.
+    server.answers |= {"zeta": [(404, b"")], "alpha": [(200, rss("9")[:-9])], "beta": [(200, yml("5", "6", "7"))], "new": [(404, b"")]}
+    with caplog.at_level(logging.WARNING):
+        assert night(tmp_path, server, "d2", [*shops, "new"]) == 0
+    assert statuses(root, "d2") == {
+        "zeta": ("stale", "not_fetched", "d1"),
+        "alpha": ("stale", "truncated", "d1"),
+        "beta": ("fresh", None, "d2"),
+        "new": ("missing", "not_fetched", None),
+    }
+    second = store.read(root, OFFERS, "d2")
+    assert second.slice(0, 4).equals(first.slice(0, 4)) and second["product_id"].to_pylist()[4:] == ["beta:5", "beta:6", "beta:7"]
+    assert [row["key"] for row in store.refused(root, "d2").to_pylist()] == ["alpha:9#1"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 3 and all("To do: " in line for line in warnings)
+
+    # The third night the last good offers of zeta are still those of the first.
+    server.answers["alpha"] = [(200, rss("1"))]
+    assert night(tmp_path, server, "d3", [*shops, "new"]) == 0
+    assert statuses(root, "d3")["zeta"] == ("stale", "not_fetched", "d1") and statuses(root, "d3")["alpha"] == ("fresh", None, "d3")
+
+    # Nothing at all: the exit code says so, and nothing is written.
+    assert night(tmp_path, server, "d0", ["new"]) == 1
+    assert not store.is_made(root, OFFERS, "d0") and not store.is_made(root, FEEDS, "d0")
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert files and not any(b"s3cret" in path.read_bytes() for path in files) and "s3cret" not in caplog.text
+    assert not list(root.glob("*/.run=*"))
+
+
+@pytest.mark.skipif(not SERVE.exists(), reason="the real shops of ../shared are not here")
+def test_real_shops_of_two_days(tmp_path):
+    found = {}
+    for day in ("1", "2"):
+        command = [sys.executable, str(SERVE), "--port", "0", "--limit", "300", "--day", day]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+            try:
+                address = served.stdout.readline().strip()
+                for ident in ("moda", "bazaar", "closet"):
+                    real = Shop(ident, f"{address}{ident}/feed.xml", allow_addresses=("127.0.0.0/8",))
+                    made, offers, refused = ingest(tmp_path / f"{ident}{day}", real)
+                    assert (made.row["status"], offers.num_rows, refused.num_rows, made.repairs) == ("fresh", 300, 0, {})
+                    found[ident, day] = (made.row["dialect"], set(offers["product_id"].to_pylist()))
+            finally:
+                served.terminate()
+    assert [found[ident, "1"][0] for ident in ("moda", "bazaar", "closet")] == ["yml", "google_rss", "google_atom"]
+    assert all(0 < len(found[ident, "1"][1] - found[ident, "2"][1]) < 30 for ident in ("moda", "bazaar", "closet"))
