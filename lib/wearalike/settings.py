@@ -36,7 +36,7 @@ class Shop:
     """
 
     id: str
-    feed: str
+    feed: str = field(repr=False)  # may hold a password
     dialect: str | None = None
     min_offers: int = 1
     max_drop_ratio: float = 0.5
@@ -56,7 +56,7 @@ class Settings:
     device: "auto", "cpu" or "cuda". master: Spark's master. mappings: folder of rubricator.xml and shops/."""
 
     root: Path
-    warehouse: str
+    warehouse: str = field(repr=False)  # may hold a password
     device: str = "auto"
     master: str = "local[*]"
     mappings: Path = Path("mappings")

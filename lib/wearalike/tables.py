@@ -94,7 +94,7 @@ FEEDS = Table(
         Column("written_count", pa.int64(), "offers that went on"),
         Column("refused_count", pa.int64(), "offers refused, each with its row in refused"),
         Column("withdrawn_count", pa.int64(), "offers the shop itself marked deleted"),
-        Column("warnings_count", pa.int64(), "repairs that lost nothing (a bare &, a duplicate id, an undeclared entity)"),
+        Column("warnings_count", pa.int64(), "repairs that lost nothing (a bare &, an undeclared entity, a text cut)"),
         Column("feed_bytes", pa.int64(), "size as it came over the wire", True),
         Column("feed_sha256", _text, "of the bytes as they came", True),
     ),
