@@ -99,7 +99,9 @@ class ImagenetItq:
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         a = self._arrays
-        histograms = np.array([colour_histogram(c, a["palette"]) for c in crops], dtype=np.float32).reshape(-1, len(a["palette"]))
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+            found = list(cores.map(lambda crop: colour_histogram(crop, a["palette"]), crops))
+        histograms = np.array(found, dtype=np.float32).reshape(-1, len(a["palette"]))
         shape = _signs(self._features(crops), a["shape_mean"], a["shape_rotation"])
         return shape, _signs(np.sqrt(histograms), a["colour_mean"], a["colour_rotation"])
 
