@@ -1,6 +1,7 @@
 """A night's feeds from a server that also misbehaves: fresh, stale or missing, and no row lost."""
 
 import gzip
+import hashlib
 import http.server
 import json
 import logging
@@ -108,6 +109,14 @@ def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
     server.answers["u"] = [(200, yml("a", "c", "b"))]
     one, two = (ingest(tmp_path / name, Shop("s", shop(server, name).feed, allow_addresses=("127.0.0.0/8",)))[1] for name in "tu")
     assert one["offer_id"].to_pylist() == ["a", "b", "c"] and one.equals(two)
+
+
+def test_a_feed_packed_at_another_hour_is_the_same_feed(server, tmp_path):
+    rows = []
+    for hour in (1, 2):
+        server.answers["s"] = [(200, gzip.compress(yml("a", "b"), mtime=3600 * hour))]
+        rows.append(ingest(tmp_path / str(hour), shop(server, "s"))[0].row)
+    assert rows[0] == rows[1] and rows[0]["feed_sha256"] == hashlib.sha256(yml("a", "b")).hexdigest()
 
 
 def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):

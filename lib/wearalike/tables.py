@@ -96,7 +96,7 @@ FEEDS = Table(
         Column("withdrawn_count", pa.int64(), "offers the shop itself marked deleted"),
         Column("warnings_count", pa.int64(), "repairs that lost nothing (a bare &, an undeclared entity, a text cut)"),
         Column("feed_bytes", pa.int64(), "size as it came over the wire", True),
-        Column("feed_sha256", _text, "of the bytes as they came", True),
+        Column("feed_sha256", _text, "of the feed, unpacked", True),
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from wearalike import web
 from wearalike.feeds.offers import Offer, Withdrawn
 from wearalike.feeds.parsing import Reading, read_offers
-from wearalike.feeds.reading import BadFeed, FeedReason
+from wearalike.feeds.reading import BadFeed, FeedReason, unpacked
 from wearalike.feeds.values import OfferReason
 from wearalike.settings import Shop
 from wearalike.tables import OFFERS, REFUSED
@@ -126,7 +127,12 @@ def _pull(shop: Shop, scratch: Path, row: dict[str, Any]) -> Reading:
             raise BadFeed(FeedReason.CLOSED, error.detail) from error
         same = next((reason for reason in FeedReason if reason == error.reason), FeedReason.NOT_FETCHED)
         raise BadFeed(same, f"{error.reason}: {error.detail}") from error
-    row |= {"feed_bytes": answer.bytes, "feed_sha256": answer.sha256}
+    row["feed_bytes"] = answer.bytes
+    # Of what was packed, not of the packing: gzip puts the hour into its bytes.
+    digest = hashlib.sha256()
+    for block in unpacked(path, shop.max_feed_bytes):
+        digest.update(block)
+    row["feed_sha256"] = digest.hexdigest()
     charset = re.search(r"""charset=["']?([\w.:-]+)""", answer.headers.get("content-type", ""), re.IGNORECASE)
     return read_offers(path, shop, charset[1] if charset else None)
 
