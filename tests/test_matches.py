@@ -93,7 +93,7 @@ def test_a_list_widens_until_the_rules_are_met():
 def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
     g = make_gallery(3, 200)
     whole = matches.table(g, list(matches.search(g, 0, 200, Rules())))
-    monkeypatch.setattr(matches, "_BLOCK_PAIRS", 64)
+    monkeypatch.setattr(matches, "_BLOCK_QUERIES", 3)
     parts = [matches.table(g, list(matches.search(g, start, start + 33, Rules()))) for start in range(0, 200, 33)]
     assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([whole]))
 

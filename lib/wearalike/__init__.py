@@ -14,6 +14,7 @@ images      products to images
 items       images to items
 codes       items to codes
 indexes     codes to one Faiss index a super-category
+kernel      the best k of many codes by weighted Hamming distance, compiled
 matches     codes to matches: exact weighted search and the rules
 quality     any run to measures, floors and the verdict
 warehouse   DuckDB and PostgreSQL: the same five verbs

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wearalike import kernel
 from wearalike.models import CODE_BITS
 from wearalike.tables import MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS, Availability, Gender
 
@@ -124,8 +126,8 @@ class Found:
     short_reason: ShortReason | None
 
 
-# Distances held at once, so that a block stays in cache: queries times candidates.
-_BLOCK_PAIRS = 1_000_000
+# Queries that share a pass over the candidates: their notes stay in cache together with a tile of codes.
+_BLOCK_QUERIES = 32
 
 
 def search(gallery: Gallery, start: int, stop: int, rules: Rules) -> Iterator[Found]:
@@ -135,9 +137,9 @@ def search(gallery: Gallery, start: int, stop: int, rules: Rules) -> Iterator[Fo
     for age_group, gender in sorted(audiences):
         asking = rows[(gallery.age_group[rows] == age_group) & (gallery.gender[rows] == gender)]
         candidates = np.flatnonzero(_may_answer(gallery, age_group, gender))
-        size = max(1, _BLOCK_PAIRS // max(1, len(candidates)))
-        for block in np.split(asking, range(size, len(asking), size)):
-            yield from _search_block(gallery, block, candidates, rules)
+        codes = gallery.codes[candidates]
+        for block in np.split(asking, range(_BLOCK_QUERIES, len(asking), _BLOCK_QUERIES)):
+            yield from _search_block(gallery, block, candidates, codes, rules, 4 * rules.k)
 
 
 def _may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
@@ -146,33 +148,27 @@ def _may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.boo
     return gallery.is_in_stock & (gallery.age_group == age_group) & fits
 
 
-def _search_block(gallery: Gallery, asking: NDArray[np.int64], candidates: NDArray[np.int64], rules: Rules) -> Iterator[Found]:
-    shape, colour = distances(gallery.codes[asking], gallery.codes[candidates])
-    weighted = gallery.w_shape[asking, None] * shape + gallery.w_colour[asking, None] * colour
-    for i, row in enumerate(asking):
-        weights = int(gallery.w_shape[row] + gallery.w_colour[row])
-        is_alike = score(weighted[i], weights) >= rules.min_score
-        chosen = _choose(gallery, row, candidates, weighted[i], is_alike, rules)
+def _search_block(
+    gallery: Gallery, asking: NDArray[np.int64], candidates: NDArray[np.int64], codes: NDArray[np.uint64], rules: Rules, looked_at: int
+) -> Iterator[Found]:
+    """The lists of a block of rows from their best `looked_at` candidates; where the rules leave too few, from more."""
+    w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
+    limits = np.array([_limit(int(weights), rules.min_score) for weights in w_shape + w_colour])
+    nearest = kernel.nearest(gallery.codes[asking], codes, w_shape, w_colour, limits, looked_at)
+    for i, (row, alike) in enumerate(zip(asking, nearest, strict=True)):
+        chosen = _allowed(gallery, row, candidates, alike, rules)
+        if len(chosen) < rules.k and len(alike) == looked_at:
+            yield from _search_block(gallery, asking[i : i + 1], candidates, codes, rules, 8 * looked_at)
+            continue
+        shape, colour = distances(gallery.codes[row : row + 1], codes[chosen])
         others = len(candidates) - int(np.count_nonzero(candidates == row))
-        yield Found(
-            int(row), candidates[chosen], shape[i, chosen], colour[i, chosen], _short(len(chosen), others, bool(is_alike.all()), rules)
-        )
+        yield Found(int(row), candidates[chosen], shape[0], colour[0], _short(len(chosen), others, len(alike) == len(candidates), rules))
 
 
-def _choose(
-    gallery: Gallery, row: np.int64, candidates: NDArray[np.int64], distance: NDArray[np.int32], is_alike: NDArray[np.bool_], rules: Rules
-) -> list[int]:
-    """Positions in `candidates` of the best k that the rules allow, by distance, then by product_id (their order)."""
-    alike = np.flatnonzero(is_alike)
-    # Distance and place in one number: no two are equal, so that a partial sort is exact on ties too.
-    keys = distance[alike].astype(np.int64) * len(distance) + alike
-    looked_at = 4 * rules.k
-    while True:
-        best = np.sort(np.partition(keys, looked_at - 1)[:looked_at] if looked_at < len(keys) else keys) % len(distance)
-        chosen = _allowed(gallery, row, candidates, best, rules)
-        if len(chosen) == rules.k or looked_at >= len(keys):
-            return chosen
-        looked_at *= 8
+@lru_cache
+def _limit(weights: int, min_score: float) -> int:
+    """The largest distance whose score is at least min_score, -1 where none is; weights: w_shape + w_colour."""
+    return int(np.count_nonzero(score(np.arange(CODE_BITS * weights + 1), weights) >= min_score)) - 1
 
 
 def _allowed(gallery: Gallery, row: np.int64, candidates: NDArray[np.int64], ordered: NDArray[np.int64], rules: Rules) -> list[int]:
