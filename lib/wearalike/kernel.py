@@ -61,7 +61,8 @@ def _search(queries, codes, w_shape, w_colour, limits, k, found, counts):  # typ
             q0, q1, q2, q3 = queries[query, 0], queries[query, 1], queries[query, 2], queries[query, 3]
             ws, wc = np.uint64(w_shape[query]), np.uint64(w_colour[query])
             bound, count = bounds[query], counts[query]
-            for code in range(start, stop):
+            # Unsigned, for a signed index is first looked at for being negative: a quarter of the time.
+            for code in range(np.uint64(start), np.uint64(stop)):
                 shape = _ones(codes[code, 0] ^ q0) + _ones(codes[code, 1] ^ q1)  # type: ignore[call-arg, var-annotated]
                 colour = _ones(codes[code, 2] ^ q2) + _ones(codes[code, 3] ^ q3)
                 distance = ws * shape + wc * colour
