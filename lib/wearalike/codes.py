@@ -53,7 +53,7 @@ class Features:
         self._backbone = backbone
         self._batch = 64 if device == "cuda" else 1
         self._threads = 1 if device == "cuda" else len(os.sched_getaffinity(0))
-        self._network = _on_gpu(backbone) if device == "cuda" else models.compile_backbone(backbone, self._threads)
+        self._network = _on_gpu(backbone) if device == "cuda" else _on_cpu(backbone, self._threads)
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """float32 (n, features_count); row i is crop i, uint8 (height, width, 3). Raises BadModel where there are none."""
@@ -73,6 +73,11 @@ class Features:
         batch[: len(crops)] = [pixels.fit(c, b.input_px) for c in crops]
         scaled = (batch.astype(np.float32) / 255 - b.mean) / b.std
         return self._network(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))[: len(crops)]
+
+
+def _on_cpu(backbone: Backbone, streams_count: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    network = models.compile_network(models.load_backbone(backbone), (1, 3, backbone.input_px, backbone.input_px), streams_count)
+    return lambda batch: network(batch)[0]
 
 
 def _on_gpu(backbone: Backbone) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

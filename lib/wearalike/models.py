@@ -125,11 +125,14 @@ def load_backbone(backbone: Backbone) -> torch.nn.Module:
     return network.eval()
 
 
-def compile_backbone(backbone: Backbone, streams_count: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """The network compiled for this CPU: float32 (1, 3, input_px, input_px) -> float32 (1, features_count).
+def compile_network(
+    network: torch.nn.Module, shape: tuple[int, ...], streams_count: int
+) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """A network compiled for this CPU: float32 of that shape -> its outputs, float32 each, in their order.
 
-    streams_count: threads that may call it at a time, each on a core of its own. Computed in float32 whatever the CPU
-    offers (OpenVINO would take bfloat16 where it can), so that the same pixels give the same features everywhere.
+    network: in evaluation mode; a tensor in, a tensor or a flat tuple of tensors out. streams_count: threads that may call
+    it at a time, each on a core of its own. Computed in float32 whatever the CPU offers (OpenVINO would take bfloat16
+    where it can), so that the same pixels give the same numbers everywhere.
     """
     import torch
 
@@ -138,22 +141,21 @@ def compile_backbone(backbone: Backbone, streams_count: int) -> Callable[[NDArra
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    shape = [1, 3, backbone.input_px, backbone.input_px]
     with warnings.catch_warnings():
         # The decoder uses torch's older tracer, which says that there is a newer one.
         warnings.simplefilter("ignore")
-        decoder = TorchScriptPythonDecoder(load_backbone(backbone), example_input=torch.zeros(shape))
+        decoder = TorchScriptPythonDecoder(network, example_input=torch.zeros(shape))
         frontend = FrontEndManager().load_by_framework("pytorch")
-        network = frontend.convert(frontend.load(decoder))
-    network.reshape(shape)
+        converted = frontend.convert(frontend.load(decoder))
+    converted.reshape(list(shape))
     options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": streams_count, "INFERENCE_NUM_THREADS": streams_count}
-    compiled = openvino.Core().compile_model(network, "CPU", options)
+    compiled = openvino.Core().compile_model(converted, "CPU", options)
     own = threading.local()
 
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        return own.request.infer([batch])[0].copy()
+        return [output.copy() for output in own.request.infer([batch]).to_tuple()]
 
     return forward
 
