@@ -119,13 +119,14 @@ def test_the_compiled_network_is_the_network():
     compiled = models.compile_network(models.load_backbone(models.EFFICIENTNET_LITE0), (1, 3, 224, 224), 1)
     with torch.inference_mode():
         wanted = models.load_backbone(models.EFFICIENTNET_LITE0)(torch.from_numpy(batch)).numpy()
-    found = np.concatenate([compiled(batch[i : i + 1]) for i in range(3)])
+    found = np.concatenate([compiled(batch[i : i + 1])[0] for i in range(3)])
     assert found.shape == (3, 1280) and np.abs(wanted).max() > 0.5
     np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 def test_the_engine_keeps_no_user_id_and_leaves_the_environment_alone(tmp_path):
-    script = "import os; from wearalike import models; models.compile_network(models.load_backbone(models.EFFICIENTNET_LITE0), (1, 3, 224, 224), 1); print('CI' in os.environ)"
+    load = "models.compile_network(models.load_backbone(models.EFFICIENTNET_LITE0), (1, 3, 224, 224), 1)"
+    script = f"import os; from wearalike import models; {load}; print('CI' in os.environ)"
     env = {k: v for k, v in os.environ.items() if k != "CI"} | {"HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False" and list(tmp_path.iterdir()) == []
