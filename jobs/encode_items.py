@@ -27,14 +27,17 @@ KEEP_EVERY = 512
 
 def parser() -> argparse.ArgumentParser:
     made = job.parser(__doc__, chunked=True)
-    made.add_argument("--encoder", choices=sorted(models.ENCODERS), default=models.DEFAULT_ENCODER, help="default: %(default)s")
+    known, default = ", ".join(models.ENCODERS), models.DEFAULT_ENCODER
+    made.add_argument("--encoder", metavar="NAME", help=f"{known} or a version promoted here; default: the promoted one, else {default}")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device")
     return made
 
 
 def work(args: argparse.Namespace) -> None:
     settings = job.place(args)
-    root, version = settings.root, models.ENCODERS[args.encoder].version
+    root = settings.root
+    model = models.chosen(root, models.Kind.ENCODER, args.encoder)
+    version = model.version
     parameters = {"encoder": version}
     signature = store.signature({"items": store.input_hash(root, ITEMS, args.run)}, parameters)
     if not args.chunk and job.stands(args, root, CODES, signature):
@@ -44,7 +47,7 @@ def work(args: argparse.Namespace) -> None:
     new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
     new = new.filter(pa.array([job.in_chunk(i, args.chunk) for i in new["item_id"].to_pylist()], pa.bool_()))
     if new.num_rows:
-        encode(root, codes.load(args.encoder, models.device(args.device or settings.device)), new)
+        encode(root, codes.of(model.read(), models.device(args.device or settings.device)), new)
     if args.chunk:
         return
     seen = store.kept(root, "codes", version, codes.KEPT, items["item_id"].combine_chunks()).sort_by("item_id")

@@ -1,62 +1,119 @@
-"""images -> the weights of the encoder imagenet-itq: its palette and its two rotations, as one safetensors file.
+"""labelled photos -> an encoder's weights, as one safetensors file.
 
-Nothing is labelled: it takes a text file that lists pictures, one path a line, and looks at the item that stands
-out of each. The file's sha256, which models.py must name, is printed.
+    python -m wearalike_jobs.train_encoder --data folder=my_photos --version mine-1 --out build/mine-1
+
+--data KIND=FOLDER may be given several times. Kinds: folder (labels.csv with the columns image, split and one for each label),
+catalogue, own, masks; see README. Labels named "colour" teach the colour code, all others the shape code.
+
+A training goes on where it stopped: the same command again finds its checkpoint in the folder. Two CPU cores take about
+three seconds a step of 64 pictures, so 700 steps take about 40 minutes; a GPU takes minutes.
+
+--recipe itq fits the encoder imagenet-itq instead, which needs no labels: a palette and two rotations.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
+import platform
 import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike import codes, items, job, models, pixels
-from wearalike.training import itq
+from wearalike import codes, hashnet, job, labelled, models
+from wearalike.models import Kind
+from wearalike.training import curves, itq, lessons, steps
+from wearalike.training.encoder import Recipe, Trainer
 
 log = logging.getLogger("wearalike.train_encoder")
+KEEP_EVERY = 50
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--images", type=Path, required=True, help="text file, one picture's path a line")
-    made.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    made.add_argument("--palette", type=int, default=128, help="colours of the palette (default: %(default)s)")
+    made.add_argument(
+        "--data", type=labelled.kind_and_folder, action="append", required=True, metavar="KIND=FOLDER", help="labelled photos"
+    )
+    made.add_argument("--version", default="mine-1", help="name and version, written beside every code (default: %(default)s)")
+    made.add_argument("--out", type=Path, required=True, help="folder for checkpoint, losses, curves and <version>.safetensors")
+    made.add_argument("--recipe", choices=("hash", "itq"), default="hash", help="what to train (default: %(default)s)")
+    made.add_argument("--steps", type=int, default=Recipe().steps, help="default: %(default)s")
+    made.add_argument("--batch", type=int, default=Recipe().batch, help="pictures a step (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--from", type=Path, dest="begin", metavar="FILE", help="an encoder's weights to begin with; default: ImageNet's")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return made
 
 
 def work(args: argparse.Namespace) -> None:
-    from safetensors.numpy import save
+    args.out.mkdir(parents=True, exist_ok=True)
+    sets = [labelled.read(kind, folder) for kind, folder in args.data]
+    started = time.monotonic()
+    device = models.device(args.device)
+    arrays, recipe = fit_itq(args, sets, device) if args.recipe == "itq" else train(args, sets, device)
+    photos = {s.name: sum(p.split == "train" for p in s.photos) for s in sets}
+    card = {
+        "data": photos,
+        "recipe": recipe,
+        "seed": args.seed,
+        "device": device,
+        "cpu": platform.machine(),
+        "minutes_of_last_sitting": round((time.monotonic() - started) / 60),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    architecture = hashnet.ARCHITECTURE if args.recipe == "hash" else codes.ITQ_ARCHITECTURE
+    content = models.model_bytes(Kind.ENCODER, architecture, args.version, card, arrays)
+    path = args.out / f"{args.version}.safetensors"
+    path.write_bytes(content)
+    print(path, hashlib.sha256(content).hexdigest())
 
-    crops = list(map(crop, args.images.read_text(encoding="utf-8").splitlines()))
-    log.info("%d pictures", len(crops))
+
+def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float16]], object]:
+    recipe = Recipe(steps=args.steps, batch=args.batch, seed=args.seed)
+    ready = job.Progress("pictures", sum(p.split == "train" for s in sets for p in s.photos))
+    found = lessons.learn_from(sets, device, lambda done, of: ready.add(1))
+    log.info("%d pictures; %s", len(found.pictures), ", ".join(f"{t.name} ({len(t.classes)} classes)" for t in found.tasks))
+    begin = models.read_model(args.begin) if args.begin else None
+    trainer = Trainer(found, recipe, device, begin.arrays if begin else None)
+    checkpoint, table = args.out / "checkpoint.pt", args.out / "losses.csv"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+        log.info("goes on from step %d", trainer.step)
+    progress = job.Progress("steps", recipe.steps - trainer.step)
+    rows: list[dict[str, float]] = []
+
+    def tell(step: int, losses: dict[str, float]) -> None:
+        rows.append(losses)
+        progress.add(1)
+        if step % KEEP_EVERY == 0 or step == recipe.steps:
+            steps.note(table, step, rows)
+            rows.clear()
+            trainer.save(checkpoint)
+            curves.draw(table, args.out / "losses.png")
+
+    trainer.run(recipe.steps, tell)
+    return trainer.weights(), {**asdict(recipe), "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name}
+
+
+def fit_itq(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float32]], object]:
+    crops = [lessons.item(p) for s in sets for p in s.photos if p.split == "train"]
     pixel_sample = np.concatenate([some_pixels(c, args.seed + i) for i, c in enumerate(crops)])
-    arrays = {"palette": itq.palette(pixel_sample, args.palette, args.seed)}
+    arrays = {"palette": itq.palette(pixel_sample, codes.PALETTE_COLOURS, args.seed)}
     histograms = np.stack([codes.colour_histogram(c, arrays["palette"]) for c in crops])
     arrays["colour_mean"], arrays["colour_rotation"] = itq.rotation(np.sqrt(histograms), args.seed)
-    network = codes.Features(models.EFFICIENTNET_LITE0, models.device(args.device))
+    forward = codes.features(models.EFFICIENTNET_LITE0, device)
     progress, found = job.Progress("pictures", len(crops)), []
     for start in range(0, len(crops), 256):
-        found.append(network(crops[start : start + 256]))
+        found.append(forward(crops[start : start + 256]))
         progress.add(len(found[-1]))
     arrays["shape_mean"], arrays["shape_rotation"] = itq.rotation(np.concatenate(found), args.seed)
-    content = save(arrays, metadata={"pictures": json.dumps(len(crops)), "seed": json.dumps(args.seed)})
-    args.out.write_bytes(content)
-    print(args.out, hashlib.sha256(content).hexdigest())
-
-
-def crop(path: str) -> NDArray[np.uint8]:
-    """The item that stands out of a picture, as the night would crop it."""
-    image = pixels.decode(Path(path).read_bytes())
-    row = items.look(items.Foreground(), "", Path(path).read_bytes())[0]
-    return pixels.crop(image, (row["x0"], row["y0"], row["x1"], row["y1"]))
+    return arrays, {"palette": codes.PALETTE_COLOURS}
 
 
 def some_pixels(picture: NDArray[np.uint8], seed: int, count: int = 16) -> NDArray[np.float32]:

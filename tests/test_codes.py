@@ -106,7 +106,7 @@ def test_weights_that_give_nothing_are_refused():
         with torch.no_grad():
             weight.fill_(float("nan"))
         with pytest.raises(models.BadModel, match="1 of 1 crops give no features"):
-            codes.Features(models.EFFICIENTNET_LITE0)([drawn("bag", RED)])
+            codes.features(models.EFFICIENTNET_LITE0)([drawn("bag", RED)])
     finally:
         with torch.no_grad():
             weight.copy_(kept)

@@ -8,7 +8,7 @@ store       where a run's tables lie: written whole or not at all, counted
 web         addresses to bytes: politely, and never to where we must not go
 pixels      bytes to pixels; bytes that are not a picture are refused here
 categories  rubricator and mappings: a shop's words to our leaves
-models      the models we know, and loading them
+models      the models we know, model files, and which model is to be used
 feeds       feed bytes to offers
 images      products to images
 items       images to items
@@ -20,6 +20,7 @@ quality     any run to measures, floors and the verdict
 warehouse   DuckDB and PostgreSQL: the same five verbs
 publish     a judged run to what the site reads; the pointer; rollback
 training    labelled data to new weights
+promotion   a candidate model to the promoted one, if it is better; rollback
 viewer      pages over what a run made
 sample      the drawn sample shops that the demo runs on
 job, cli    what jobs have in common; what a person types

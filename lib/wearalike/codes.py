@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from wearalike import colours, models, pixels
-from wearalike.models import Backbone, BadModel, EncoderModel
+from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0, Backbone, BadModel, Model
 from wearalike.tables import CODES
+
+if TYPE_CHECKING:
+    import torch
 
 
 class CodeReason(StrEnum):
@@ -40,67 +43,86 @@ class Encoder(Protocol):
         ...
 
 
-class Features:
-    """A backbone as a function from crops to pooled features, the same to the last bit whatever stands beside a crop.
+class Forward:
+    """A network as a function from crops to rows of numbers, the same to the last bit whatever stands beside a crop.
 
     On a CPU every crop goes through alone, one a core: the cores then never wait for each other, which is faster than
     sharing a batch between them and, on a machine that others use too, many times faster. On a GPU the batches are of
     one size, the last one filled up, for float sums depend on it.
     """
 
-    def __init__(self, backbone: Backbone, device: str = "cpu") -> None:
-        """device: "cpu" or "cuda". Raises BadModel where the weights are not the ones we know."""
-        self._backbone = backbone
+    def __init__(self, name: str, network: torch.nn.Module, inputs: Backbone, device: str = "cpu") -> None:
+        """network: in evaluation mode, float32 (n, 3, side, side) -> float32 (n, d). inputs: side, mean and std of what it takes.
+        name: for messages. device: "cpu" or "cuda"."""
+        self._name, self._inputs = name, inputs
         self._batch = 64 if device == "cuda" else 1
         self._threads = 1 if device == "cuda" else len(os.sched_getaffinity(0))
-        self._network = _on_gpu(backbone) if device == "cuda" else _on_cpu(backbone, self._threads)
+        shape = (1, 3, inputs.input_px, inputs.input_px)
+        self._network = _on_gpu(network) if device == "cuda" else models.compile_network(network, shape, self._threads)
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """float32 (n, features_count); row i is crop i, uint8 (height, width, 3). Raises BadModel where there are none."""
-        b = self._backbone
-        batches = [crops[start : start + self._batch] for start in range(0, len(crops), self._batch)]
+        """float32 (n, d); row i is crop i, uint8 (height, width, 3). Raises BadModel where the network gives what is no number."""
+        batches = [crops[start : start + self._batch] for start in range(0, max(1, len(crops)), self._batch)]
         with ThreadPoolExecutor(self._threads) as cores:
-            features = np.concatenate([np.empty((0, b.features_count), np.float32), *cores.map(self._forward, batches)])
+            rows = np.concatenate(list(cores.map(self._forward, batches)))
         # Broken weights show as no numbers on one engine and as the same number everywhere on another.
-        is_broken = ~np.isfinite(features).all(axis=1) | (features.std(axis=1) == 0)
+        is_broken = ~np.isfinite(rows).all(axis=1) | (rows.std(axis=1) == 0)
         if is_broken.any():
-            raise BadModel(f"{b.name}: {int(is_broken.sum())} of {len(features)} crops give no features: not finite, or all equal")
-        return features
+            raise BadModel(f"{self._name}: {int(is_broken.sum())} of {len(rows)} crops give no features: not finite, or all equal")
+        return rows
 
     def _forward(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        b = self._backbone
-        batch = np.zeros((self._batch, b.input_px, b.input_px, 3), np.uint8)
-        batch[: len(crops)] = [pixels.fit(c, b.input_px) for c in crops]
-        scaled = (batch.astype(np.float32) / 255 - b.mean) / b.std
-        return self._network(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))[: len(crops)]
+        i = self._inputs
+        batch = np.zeros((self._batch, i.input_px, i.input_px, 3), np.uint8)
+        for place, crop in enumerate(crops):
+            batch[place] = pixels.fit(crop, i.input_px)
+        scaled = (batch.astype(np.float32) / 255 - i.mean) / i.std
+        return self._network(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))[0][: len(crops)]
 
 
-def _on_cpu(backbone: Backbone, streams_count: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    network = models.compile_network(models.load_backbone(backbone), (1, 3, backbone.input_px, backbone.input_px), streams_count)
-    return lambda batch: network(batch)[0]
+def features(backbone: Backbone, device: str = "cpu") -> Forward:
+    """The pooled features of a backbone, float32 (n, features_count). Raises BadModel where its weights are not the ones we know."""
+    return Forward(backbone.name, models.load_backbone(backbone), backbone, device)
 
 
-def _on_gpu(backbone: Backbone) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _on_gpu(network: torch.nn.Module) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
     import torch
 
-    network = models.load_backbone(backbone).to("cuda").to(memory_format=torch.channels_last)
+    there = network.to("cuda").to(memory_format=torch.channels_last)
 
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         with torch.inference_mode():
-            return network(torch.from_numpy(batch).to("cuda").contiguous(memory_format=torch.channels_last)).cpu().numpy()
+            return [there(torch.from_numpy(batch).to("cuda").contiguous(memory_format=torch.channels_last)).cpu().numpy()]
 
     return forward
+
+
+class Trained:
+    """Our own network (hashnet.HashNet): one forward pass gives both codes."""
+
+    def __init__(self, version: str, arrays: Mapping[str, NDArray[np.float32]], device: str = "cpu") -> None:
+        """arrays: the network's state by name. device: "cpu" or "cuda". Raises BadModel where they do not fit."""
+        from wearalike import hashnet
+
+        self.version = version
+        self._forward = Forward(version, hashnet.load(arrays), EFFICIENTNET_LITE0, device)
+
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        both = np.packbits(self._forward(crops) > 0, axis=1)
+        return both[:, : CODE_BITS // 8], both[:, CODE_BITS // 8 :]
 
 
 class ImagenetItq:
     """Shape: features of a network trained on ImageNet, centred and rotated so that their signs keep their angles
     (iterative quantization: Gong and Lazebnik, CVPR 2011). Colour: a Lab histogram of the item, treated the same."""
 
-    def __init__(self, model: EncoderModel, device: str = "cpu") -> None:
-        """device: "cpu" or "cuda". Raises BadModel where the weights are not the ones we know."""
-        self.version = model.version
-        self._arrays = models.weights(model)
-        self._features = Features(model.backbone, device)
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        """device: "cpu" or "cuda". Raises BadModel where the tensors do not fit."""
+        d, bits = EFFICIENTNET_LITE0.features_count, CODE_BITS
+        wanted = {"palette": (PALETTE_COLOURS, 3), "shape_mean": (d,), "shape_rotation": (d, bits)}
+        models.require(model, {**wanted, "colour_mean": (PALETTE_COLOURS,), "colour_rotation": (PALETTE_COLOURS, bits)})
+        self.version, self._arrays = model.version, model.arrays
+        self._features = features(EFFICIENTNET_LITE0, device)
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         a = self._arrays
@@ -118,6 +140,8 @@ def _signs(rows: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArr
     return np.packbits(np.array([row @ wide > 0 for row in centred], dtype=bool).reshape(-1, rotation.shape[1]), axis=1)
 
 
+ITQ_ARCHITECTURE = "imagenet-itq"
+PALETTE_COLOURS = 128
 _HISTOGRAM_SIDE_PX = 64
 # A pixel counts for the palette's colours near its own, by a normal curve of this ΔE.
 _SOFTNESS_DELTA_E = 6.0
@@ -151,7 +175,17 @@ def colour_histogram(crop: NDArray[np.uint8], palette: NDArray[np.float32]) -> N
 
 
 def load(name: str, device: str = "cpu") -> Encoder:
-    """The encoder of that name (models.ENCODERS), on "cpu" or "cuda". Raises BadModel."""
-    if name not in models.ENCODERS:
-        raise BadModel(f"encoder {name!r}: known are {', '.join(models.ENCODERS)}")
-    return ImagenetItq(models.ENCODERS[name], device)
+    """The packaged encoder of that name (models.ENCODERS), on "cpu" or "cuda". Raises BadModel."""
+    return of(models.packaged_model(models.Kind.ENCODER, name).read(), device)
+
+
+def of(model: Model, device: str = "cpu") -> Encoder:
+    """The encoder that a model file holds, on "cpu" or "cuda". Raises BadModel where its tensors do not fit, or it is none."""
+    from wearalike import hashnet
+
+    if model.kind is models.Kind.ENCODER and model.architecture == ITQ_ARCHITECTURE:
+        return ImagenetItq(model, device)
+    if model.kind is models.Kind.ENCODER and model.architecture == hashnet.ARCHITECTURE:
+        return Trained(model.version, model.arrays, device)
+    known = f"{ITQ_ARCHITECTURE}, {hashnet.ARCHITECTURE}"
+    raise BadModel(f"{model.kind} {model.version}: architecture {model.architecture!r}: known of encoders are {known}")

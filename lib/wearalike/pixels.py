@@ -94,6 +94,17 @@ def decode(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
     return np.asarray(rgb)
 
 
+def decode_mask(content: bytes) -> NDArray[np.uint8]:
+    """The numbers of a picture of one byte a pixel (grey, or indexes of a palette), uint8 (height, width). Raises BadPixels."""
+    image, header = _opened(content)
+    if image.mode not in ("L", "P"):
+        raise BadPixels(PixelReason.UNSUPPORTED, f"{header.format} of mode {image.mode}, wanted one byte a pixel")
+    try:
+        return np.asarray(image)
+    except _DECODER_ERRORS as error:
+        raise BadPixels(PixelReason.UNDECODABLE, str(error)) from error
+
+
 def crop(rgb: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     """The part of a picture, uint8 (height, width, 3), inside a box (x0, y0, x1, y1), cut at the picture's rim; a view.
 

@@ -1,0 +1,260 @@
+"""Labelled items -> the weights of our own encoder (hashnet.HashNet).
+
+What is learned, all of it on the squashed codes h = tanh(head):
+- labels: a linear classifier a task (shape tasks on the shape code, colour tasks on the colour code), cross-entropy;
+- likeness: two items' codes agree as their teachers do (similarity-preserving distillation, Tung and Mori, ICCV 2019). The
+  teacher of shape is ImageNet's pooled features, of colour the item's Lab histogram: so that codes order what has one label,
+  and a shop never seen before still finds what ImageNet knows;
+- binary: units pushed to -1 or 1, each half the time, and uncorrelated (Lin et al., CVPRW 2015).
+
+A step is a function of seed and number, so a training that was stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wearalike import hashnet, models
+from wearalike.hashnet import INPUT_PX
+from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0
+from wearalike.training.steps import ahead
+from wearalike.training.views import Picture, Variation, view
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to tell apart. labels: int64 (n,), row i is picture i, -1 where it has no label. of_colour: on which code."""
+
+    name: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    of_colour: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """pictures: n of them. tasks: what is known of them. shape_teacher: float32 (n, d), unit rows, their cosines tell alike
+    shapes. colour_teacher: the same of colour, a row of zeros where nothing is known. grounds: what to lay behind items."""
+
+    pictures: Sequence[Picture]
+    tasks: tuple[Task, ...]
+    shape_teacher: NDArray[np.float32]
+    colour_teacher: NDArray[np.float32]
+    grounds: Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """steps, batch: how long and how many pictures a step. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in
+    `warm_steps`, then a half cosine down to 0). The rest: weights of the losses. average_decay: of the weights' running mean,
+    which is what is kept."""
+
+    steps: int = 700
+    batch: int = 64
+    trunk_rate: float = 1.5e-4
+    heads_rate: float = 1.5e-3
+    warm_steps: int = 100
+    weight_decay: float = 0.02
+    likeness: float = 4.0
+    binary: float = 0.1
+    balance: float = 0.3
+    average_decay: float = 0.995
+    seed: int = 0
+    variation: Variation = field(default_factory=Variation)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    rows: NDArray[np.int64]
+    pictures: NDArray[np.float32]
+    maps: NDArray[np.float32] | None
+    is_true: NDArray[np.bool_]
+
+
+class Trainer:
+    """Trains a network on lessons. `run` goes on from `step`; `save` and `load` keep all that a later run needs."""
+
+    def __init__(
+        self, lessons: Lessons, recipe: Recipe, device: str = "cpu", begin: Mapping[str, NDArray[np.floating]] | None = None
+    ) -> None:
+        """device: "cpu" or "cuda". begin: an encoder's weights to begin with; None: hashnet.from_imagenet's."""
+        torch.manual_seed(recipe.seed)
+        self.lessons, self.recipe, self.device, self.step = lessons, recipe, device, 0
+        network = hashnet.load(begin) if begin else hashnet.from_imagenet()
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.network.stem.requires_grad_(False).eval()
+        self.classifiers = nn.ModuleList(nn.Linear(CODE_BITS, len(t.classes)) for t in lessons.tasks).to(device)
+        trunk = [*self.network.middle.parameters(), *self.network.top.parameters()]
+        heads = [p for n, p in self.network.named_parameters() if n.split(".")[0] not in ("stem", "middle", "top")]
+        self._learning = [*trunk, *heads, *self.classifiers.parameters()]
+        self._average = [p.detach().clone() for p in self._kept()]
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": trunk, "top_rate": recipe.trunk_rate},
+                {"params": [*heads, *self.classifiers.parameters()], "top_rate": recipe.heads_rate},
+            ],
+            lr=recipe.heads_rate,
+            weight_decay=recipe.weight_decay,
+        )
+        self._labels = [torch.from_numpy(t.labels).to(device) for t in lessons.tasks]
+        self._stem = None
+        if device == "cpu":
+            self._stem = models.compile_network(self.network.stem, (1, 3, INPUT_PX, INPUT_PX), 1)
+
+    def run(self, until: int, tell: Callable[[int, dict[str, float]], None]) -> None:
+        """Steps up to `until` (or the recipe's last). tell: called after each with its number and its losses."""
+        last = min(until, self.recipe.steps)
+        for batch in ahead(self._batch, range(self.step, last)):
+            losses = self._learn(batch)
+            self.step += 1
+            tell(self.step, losses)
+
+    def weights(self) -> dict[str, NDArray[np.float16]]:
+        """The averaged network as it is kept in a file: float16 arrays by name."""
+        kept = dict(zip((n for n, _ in self._named()), self._average, strict=True))
+        state = {n: kept.get(n, t) for n, t in self.network.state_dict().items()}
+        return {n: t.detach().cpu().contiguous().numpy().astype(np.float16) for n, t in state.items()}
+
+    def save(self, path: Path) -> None:
+        state = {
+            "step": self.step,
+            "training": self._identity(),
+            "network": self.network.state_dict(),
+            "classifiers": self.classifiers.state_dict(),
+            "average": self._average,
+            "optimizer": self._optimizer.state_dict(),
+        }
+        beside = path.with_suffix(".part")
+        torch.save(state, beside)
+        beside.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Goes on from a checkpoint. Raises ValueError where it is of another recipe or other lessons."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["training"] != self._identity():
+            raise ValueError(f"{path}: a checkpoint of another training: {state['training'][:500]}, wanted {self._identity()[:500]}")
+        self.network.load_state_dict(state["network"])
+        self.classifiers.load_state_dict(state["classifiers"])
+        self._average = state["average"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def _identity(self) -> str:
+        """What a checkpoint must share with the training that goes on from it."""
+        tasks = {t.name: [t.classes, int(t.labels.sum())] for t in self.lessons.tasks}
+        return json.dumps({"recipe": asdict(self.recipe), "pictures": len(self.lessons.pictures), "tasks": tasks})
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        return [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
+
+    def _kept(self) -> list[Tensor]:
+        return [p for _, p in self._named()]
+
+    def _batch(self, step: int) -> Batch:
+        """What step number `step` (from 0) is shown. Every picture is shown once a round, in a new order each round."""
+        count, size = len(self.lessons.pictures), self.recipe.batch
+        places = np.arange(step * size, (step + 1) * size)
+        orders = {r: np.random.default_rng([self.recipe.seed, r]).permutation(count) for r in set((places // count).tolist())}
+        rows = np.array([orders[p // count][p % count] for p in places.tolist()])
+        seen = [
+            view(
+                self.lessons.pictures[row],
+                self.lessons.grounds,
+                self.recipe.variation,
+                INPUT_PX,
+                np.random.default_rng([self.recipe.seed, step, place]),
+            )
+            for place, row in enumerate(rows.tolist())
+        ]
+        scaled = (np.stack([v for v, _ in seen]).astype(np.float32) / 255 - EFFICIENTNET_LITE0.mean) / EFFICIENTNET_LITE0.std
+        pictures: NDArray[np.float32] = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+        maps = np.concatenate([self._stem(p[None])[0] for p in pictures]) if self._stem else None
+        return Batch(rows, pictures, maps, np.array([t for _, t in seen]))
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        recipe = self.recipe
+        # Dropout, too, is a function of seed and step.
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["top_rate"] * _rate(self.step, recipe)
+        self.network.train()
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            heads = self._forward(batch)
+        losses = self._losses(heads.float(), batch)
+        loss = torch.stack(list(losses.values())).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._learning, 5.0)
+        self._optimizer.step()
+        with torch.no_grad():
+            # Early on the mean is short, so that it does not drag the beginning along.
+            decay = min(recipe.average_decay, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self._average, self._kept(), 1 - decay)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _forward(self, batch: Batch) -> Tensor:
+        pictures = torch.from_numpy(batch.pictures).to(self.device)
+        if batch.maps is None:
+            maps = self.network.stem(pictures.contiguous(memory_format=torch.channels_last))
+        else:
+            maps = torch.from_numpy(batch.maps).to(self.device)
+        small = functional.avg_pool2d(pictures, 4)
+        return self.network.tail(maps.contiguous(memory_format=torch.channels_last), small)
+
+    def _losses(self, heads: Tensor, batch: Batch) -> dict[str, Tensor]:
+        recipe, h = self.recipe, torch.tanh(heads)
+        rows, is_true = torch.from_numpy(batch.rows).to(self.device), torch.from_numpy(batch.is_true).to(self.device)
+        shape, colour = h[:, :CODE_BITS], h[:, CODE_BITS:]
+        losses = {}
+        for task, labels, classifier in zip(self.lessons.tasks, self._labels, self.classifiers, strict=True):
+            wanted = labels[rows]
+            here = (wanted >= 0) & is_true if task.of_colour else wanted >= 0
+            if here.any():
+                found = classifier((colour if task.of_colour else shape)[here])
+                # Divided by the whole batch: a task counts as much as it has pictures.
+                losses[task.name] = functional.cross_entropy(found, wanted[here], reduction="sum") / len(rows)
+        if recipe.likeness:
+            for name, code, teacher in (
+                ("shape likeness", shape, self.lessons.shape_teacher),
+                ("colour likeness", colour[is_true], self.lessons.colour_teacher),
+            ):
+                known = torch.from_numpy(teacher[batch.rows]).to(self.device)
+                known = known[is_true] if name == "colour likeness" else known
+                losses[name] = recipe.likeness * _unlikeness(code, known)
+        losses["binary"] = recipe.binary * (1 - h.abs()).square().mean()
+        means, spread = h.mean(dim=0), h - h.mean(dim=0)
+        together = spread.T @ spread / len(h)
+        apart = together - torch.diag(together.diagonal())
+        halves = apart[:CODE_BITS, :CODE_BITS].square().mean() + apart[CODE_BITS:, CODE_BITS:].square().mean()
+        losses["balance"] = recipe.balance * (means.square().mean() + halves)
+        return losses
+
+
+def _unlikeness(code: Tensor, teacher: Tensor) -> Tensor:
+    """How far the codes' agreement is from the teacher's: mean square over the pairs of which the teacher knows both.
+
+    Codes that keep angles agree, as ±1 vectors, to 1 - 2 * angle / pi (Charikar, STOC 2002).
+    """
+    known = teacher.square().sum(dim=1) > 0.5
+    code, teacher = code[known], teacher[known]
+    if len(code) < 2:
+        return code.sum() * 0
+    wanted = 1 - 2 * (teacher @ teacher.T).clamp(-1, 1).acos() / math.pi
+    off = ~torch.eye(len(code), dtype=torch.bool, device=code.device)
+    return ((code @ code.T / CODE_BITS - wanted)[off]).square().mean()
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    """The learning rate of a step as a share of the highest: up in a line, down in a half cosine."""
+    warm = min(1.0, (step + 1) / max(1, recipe.warm_steps))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
