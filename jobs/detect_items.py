@@ -2,6 +2,9 @@
 
 What a detector saw in an image is kept by the image's content, so a night looks only at images it has never
 seen. With --chunk only that share of the looking is done; without it, all that is left, and the run's table.
+
+The detector is the promoted one, else the packaged default. --detector says otherwise: whole or foreground, which need no
+weights, a packaged model's name, or the version of a model that was promoted once.
 """
 
 from __future__ import annotations
@@ -16,23 +19,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike import items, job, store
+from wearalike import items, job, models, store
 from wearalike.tables import IMAGES, ITEMS
 
 log = logging.getLogger("wearalike.detect_items")
 KEEP_EVERY = 512
+LOOK_AT_ONCE = 32
 
 
 def parser() -> argparse.ArgumentParser:
     made = job.parser(__doc__, chunked=True)
-    made.add_argument("--detector", choices=sorted(items.DETECTORS), default=items.DEFAULT_DETECTOR, help="default: %(default)s")
+    made.add_argument("--detector", metavar="NAME", help="default: the promoted one, else the packaged default")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device")
     return made
 
 
 def work(args: argparse.Namespace) -> None:
-    root = job.place(args).root
-    detector = items.DETECTORS[args.detector]()
+    settings = job.place(args)
+    root = settings.root
+    detector = items.detector(root, args.detector, models.device(args.device or settings.device))
     parameters = {"detector": detector.version}
     signature = store.signature({"images": store.input_hash(root, IMAGES, args.run)}, parameters)
     if not args.chunk and job.stands(args, root, ITEMS, signature):
@@ -58,12 +63,13 @@ def see(root: Path, detector: items.Detector, image_ids: pa.Array, share: tuple[
     new = [i for i in image_ids.filter(pc.invert(pc.is_in(image_ids, known.combine_chunks()))).to_pylist() if job.in_chunk(i, share)]
     progress = job.Progress("images", len(new))
 
-    def look(image_id: str) -> list[dict[str, object]]:
-        return items.look(detector, image_id, store.image_path(root, image_id).read_bytes())
+    def look(image_ids: list[str]) -> list[dict[str, object]]:
+        return items.look_at_all(detector, [(i, store.image_path(root, i).read_bytes()) for i in image_ids])
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
         for start in range(0, len(new), KEEP_EVERY):
-            rows = [row for found in cores.map(look, new[start : start + KEEP_EVERY]) for row in found]
+            part = new[start : start + KEEP_EVERY]
+            rows = [r for found in cores.map(look, [part[i : i + LOOK_AT_ONCE] for i in range(0, len(part), LOOK_AT_ONCE)]) for r in found]
             store.keep(root, "items", detector.version, pa.Table.from_pylist(rows, items.KEPT))
             progress.add(min(KEEP_EVERY, len(new) - start))
 

@@ -29,12 +29,26 @@ def image(i, position, image_id):
     return {"product_id": f"s:{i}", "position": position, "image_id": image_id}
 
 
-def item(item_id, image_id, super_category=None, confidence=1.0):
-    return {"item_id": item_id, "image_id": image_id, "super_category": super_category, "confidence": confidence}
+def item(item_id, image_id, super_category=None, confidence=1.0, side_px=100):
+    seen = {"item_id": item_id, "image_id": image_id, "super_category": super_category, "confidence": confidence}
+    return seen | {"x1": side_px, "y1": side_px}
 
 
 def code(item_id, byte=0):
     return {"item_id": item_id, "shape": bytes([byte] * 16), "colour": bytes([255 - byte] * 16)}
+
+
+def test_codes_of_two_encoders_are_never_compared():
+    tables = [
+        rows(PRODUCTS, product(1), product(2)),
+        rows(IMAGES, image(1, 0, "a"), image(2, 0, "b")),
+        rows(ITEMS, item("a1", "a"), item("b1", "b")),
+    ]
+    of_one = rows(CODES, code("a1") | {"encoder": "old-1"}, code("b1") | {"encoder": "old-1"})
+    assert indexes.entries(*tables, of_one)[0].num_rows == 2
+    of_two = rows(CODES, code("a1") | {"encoder": "old-1"}, code("b1") | {"encoder": "new-1"})
+    with pytest.raises(indexes.BadIndex, match="codes of new-1, old-1: those of one encoder alone"):
+        indexes.entries(*tables, of_two)
 
 
 def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product():
@@ -71,6 +85,30 @@ def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product(
         ("s:4", "no_image", "product", "s"),
         ("s:5", "no_item", "product", "s"),
         ("s:6", "no_code", "product", "s"),
+    ]
+
+
+def test_sure_and_large_items_stand_for_a_product_and_the_named_before_the_unnamed():
+    found, _ = indexes.entries(
+        rows(PRODUCTS, product(1), product(2), product(3)),
+        rows(IMAGES, image(1, 0, "a"), image(2, 0, "b"), image(2, 1, "c"), image(3, 0, "d"), image(3, 1, "e")),
+        rows(
+            ITEMS,
+            item("charm", "a", "bags", 0.9, side_px=20),
+            item("bag", "a", "bags", 0.6, side_px=80),
+            item("all-of-a", "a", None, 1.0, side_px=200),
+            item("all-of-b", "b", None, 1.0, side_px=200),
+            item("bag-in-c", "c", "bags", 0.3),
+            item("shoe-in-d", "d", "foot_wear", 1.0),
+            item("all-of-d", "d", None, 0.4),
+            item("all-of-e", "e", None, 1.0),
+        ),
+        rows(CODES, *(code(i) for i in ("charm", "bag", "all-of-a", "all-of-b", "bag-in-c", "shoe-in-d", "all-of-d", "all-of-e"))),
+    )
+    assert [(r["product_id"], r["item_id"], r["image_id"]) for r in found.to_pylist()] == [
+        ("s:1", "bag", "a"),
+        ("s:2", "bag-in-c", "c"),
+        ("s:3", "all-of-d", "d"),
     ]
 
 

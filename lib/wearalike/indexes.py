@@ -26,24 +26,29 @@ class IndexReason(StrEnum):
 
 
 class BadIndex(ValueError):
-    """An index file and its table do not belong together."""
+    """An index file and its table do not belong together, or codes that cannot be compared."""
 
 
 def entries(products: pa.Table, images: pa.Table, items: pa.Table, codes: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The entry of every product that has a code (tables.ENTRIES), and the others with their reason (tables.REFUSED).
 
-    A product is stood for by the surest item of its first image in which an item of its super-category (or one the
-    detector does not name) was seen and has a code. Sorted by product_id.
+    A product is stood for by the best item of its first image in which an item of its super-category was seen and has a
+    code; where none was in any image, by what the detector saw without naming it. The best item is sure and large: confidence
+    times the root of its area. Sorted by product_id. Raises BadIndex for codes of several encoders.
     """
+    if len(encoders := sorted(pc.unique(codes["encoder"]).to_pylist())) > 1:
+        raise BadIndex(f"codes of {', '.join(encoders)}: those of one encoder alone can be compared; encode the items again with --redo")
     seen = images.select(["product_id", "position", "image_id"]).join(
-        items.select(["image_id", "item_id", "super_category", "confidence"]), "image_id", join_type="inner"
+        items.select(["image_id", "item_id", "super_category"]).append_column("worth", _worth(items)), "image_id", join_type="inner"
     )
     wanted = products.select(["product_id", "shop_id", "super_category"]).rename_columns(["product_id", "shop_id", "wanted"])
     seen = seen.join(wanted, "product_id", join_type="inner")
     fits = pc.or_kleene(pc.is_null(seen["super_category"]), pc.equal(seen["super_category"], seen["wanted"]))
     seen = seen.filter(fits)
     coded = seen.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
-    coded = coded.sort_by([("product_id", "ascending"), ("position", "ascending"), ("confidence", "descending"), ("item_id", "ascending")])
+    coded = coded.append_column("is_unnamed", pc.is_null(coded["super_category"]))
+    by = ("product_id", "is_unnamed", "position", "worth", "item_id")
+    coded = coded.sort_by([(name, "descending" if name == "worth" else "ascending") for name in by])
     ids = coded["product_id"].to_numpy(zero_copy_only=False)
     first = np.ones(len(ids), bool)
     first[1:] = ids[1:] != ids[:-1]
@@ -51,6 +56,12 @@ def entries(products: pa.Table, images: pa.Table, items: pa.Table, codes: pa.Tab
     found = pa.table({c: best["wanted" if c == "super_category" else c] for c in ENTRIES.column_names if c != "entry_id"})
     found = found.append_column("entry_id", pa.array(_numbered(found["super_category"]), pa.int64()))
     return found.select(ENTRIES.column_names).cast(ENTRIES.arrow_schema), _left_out(wanted, images, seen, found)
+
+
+def _worth(items: pa.Table) -> pa.ChunkedArray:
+    width, height = pc.subtract(items["x1"], items["x0"]), pc.subtract(items["y1"], items["y0"])
+    area = pc.multiply(width.cast(pa.float64()), height.cast(pa.float64()))
+    return pc.multiply(items["confidence"].cast(pa.float64()), pc.sqrt(area))
 
 
 def _numbered(super_categories: pa.ChunkedArray) -> NDArray[np.int64]:

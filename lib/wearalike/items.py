@@ -6,14 +6,20 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike import colours, pixels
+from wearalike import colours, detectors, models, pixels
+from wearalike.garments import BY_NAME
+from wearalike.models import BadModel, Kind, Model
 from wearalike.tables import ITEMS, SuperCategory
+
+# What a trained detector is less sure of is left out: below it, wrong items outnumber right ones.
+LEAST_CONFIDENCE = 0.25
 
 
 class ItemReason(StrEnum):
@@ -40,8 +46,8 @@ class Detector(Protocol):
     side_px: int
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Box]]:
-        """Items of each picture, surest first. images: uint8 (height, width, 3) each; the boxes of one do not
-        depend on the others."""
+        """Items of each picture, surest first, those without a super-category last. images: uint8 (height, width, 3) each;
+        the boxes of one do not depend on the others."""
         ...
 
 
@@ -86,8 +92,55 @@ def _span(ratios: NDArray[np.float64], least: float, margin: float) -> tuple[int
     return max(0, int(lines[0]) - extra), min(len(ratios), int(lines[-1]) + 1 + extra)
 
 
+class Trained:
+    """What a trained network sees, and last, without a super-category, what stands out as a whole: for a product whose own item
+    the network does not see."""
+
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        """device: "cpu" or "cuda". Raises BadModel where the network is none of ours, or its classes are not in garments."""
+        if strange := [name for name in model.classes if name not in BY_NAME]:
+            raise BadModel(f"detector {model.version}: class {strange[0]!r}, known are {', '.join(BY_NAME)}")
+        self.version = model.version
+        self._network = detectors.seer(model, device)
+        self.side_px = self._network.side_px
+        self._seen_as = [BY_NAME[name].super_category for name in model.classes]
+        # Two boxes on one thing are of one super-category, whatever garment each takes it for.
+        self._groups = np.array([list(SuperCategory).index(s) for s in self._seen_as])
+        self._foreground = Foreground()
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Box]]:
+        found = detectors.see(self._network, images, LEAST_CONFIDENCE, self._groups)
+        return [[*self._boxes(f), self._standing_out(image)] for f, image in zip(found, images, strict=True)]
+
+    def _boxes(self, found: detectors.Found) -> list[Box]:
+        corners = np.concatenate([np.floor(found.corners[:, :2]), np.ceil(found.corners[:, 2:])], axis=1).astype(int).tolist()
+        return [
+            Box(x0, y0, x1, y1, confidence, self._seen_as[c])
+            for (x0, y0, x1, y1), confidence, c in zip(corners, found.confidences.tolist(), found.classes.tolist(), strict=True)
+        ]
+
+    def _standing_out(self, image: NDArray[np.uint8]) -> Box:
+        height, width = image.shape[:2]
+        scale = min(1.0, self._foreground.side_px / max(height, width))
+        small = pixels.resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
+        ((box,),) = self._foreground.detect([small])
+        return _scaled(box, small.shape[1], small.shape[0], width, height)
+
+
+# Detectors that need no weights.
 DETECTORS: dict[str, type[Whole] | type[Foreground]] = {"whole": Whole, "foreground": Foreground}
 DEFAULT_DETECTOR = "foreground"
+
+
+def detector(root: Path, name: str | None = None, device: str = "cpu") -> Detector:
+    """The detector of that name: one that needs no weights, else a packaged model's, or the version of one promoted in the root.
+    Without a name the promoted one, else the packaged default, else DEFAULT_DETECTOR. device: "cpu" or "cuda". Raises BadModel."""
+    if name is None and not models.promoted(root, Kind.DETECTOR) and models.DEFAULT_DETECTOR is None:
+        name = DEFAULT_DETECTOR
+    if name in DETECTORS:
+        return DETECTORS[name]()
+    return Trained(models.chosen(root, Kind.DETECTOR, name).read(), device)
+
 
 # What is kept of an image a detector has looked at: its items, or one row that says why there is none.
 KEPT = pa.schema(
@@ -100,33 +153,45 @@ def look(detector: Detector, image_id: str, content: bytes) -> list[dict[str, ob
 
     content: the file's bytes. A picture that cannot be read gives one row with its reason.
     """
-    try:
-        header = pixels.read_header(content)
-        image = pixels.decode(content, max_side_px=detector.side_px)
-    except pixels.BadPixels:
-        return [{"image_id": image_id, "reason": ItemReason.UNREADABLE, "detector": detector.version}]
-    boxes = [_scaled(b, image.shape[1], image.shape[0], header.width_px, header.height_px) for b in detector.detect([image])[0]]
-    if not boxes:
-        return [{"image_id": image_id, "reason": ItemReason.NOTHING_FOUND, "detector": detector.version}]
-    return [
-        {
-            "image_id": image_id,
-            "item_id": item_id(image_id, detector.version, box),
-            "x0": box.x0,
-            "y0": box.y0,
-            "x1": box.x1,
-            "y1": box.y1,
-            "super_category": box.super_category,
-            "confidence": box.confidence,
-            "detector": detector.version,
-        }
-        for box in boxes
-    ]
+    return look_at_all(detector, [(image_id, content)])
+
+
+def look_at_all(detector: Detector, pictures: Sequence[tuple[str, bytes]]) -> list[dict[str, object]]:
+    """The rows that `look` gives for each picture in turn."""
+    rows: dict[str, list[dict[str, object]]] = {}
+    read: list[tuple[str, pixels.Header, NDArray[np.uint8]]] = []
+    for image_id, content in pictures:
+        rows[image_id] = []
+        try:
+            read.append((image_id, pixels.read_header(content), pixels.decode(content, max_side_px=detector.side_px)))
+        except pixels.BadPixels:
+            rows[image_id] = [{"image_id": image_id, "reason": ItemReason.UNREADABLE, "detector": detector.version}]
+    for (image_id, header, image), boxes in zip(read, detector.detect([image for _, _, image in read]), strict=True):
+        there = [_scaled(b, image.shape[1], image.shape[0], header.width_px, header.height_px) for b in boxes]
+        rows[image_id] = [_row(image_id, detector.version, box) for box in there] or [
+            {"image_id": image_id, "reason": ItemReason.NOTHING_FOUND, "detector": detector.version}
+        ]
+    return [row for found in rows.values() for row in found]
+
+
+def _row(image_id: str, version: str, box: Box) -> dict[str, object]:
+    return {
+        "image_id": image_id,
+        "item_id": item_id(image_id, version, box),
+        "x0": box.x0,
+        "y0": box.y0,
+        "x1": box.x1,
+        "y1": box.y1,
+        "super_category": box.super_category,
+        "confidence": box.confidence,
+        "detector": version,
+    }
 
 
 def item_id(image_id: str, version: str, box: Box) -> str:
-    """The same item has the same id on every night: a hash of image, detector and box."""
-    return hashlib.sha256(f"{image_id}/{version}/{box.x0},{box.y0},{box.x1},{box.y1}".encode()).hexdigest()[:32]
+    """The same item has the same id on every night: a hash of image, detector, box and, where it is said, super-category."""
+    seen_as = f"/{box.super_category}" if box.super_category else ""
+    return hashlib.sha256(f"{image_id}/{version}/{box.x0},{box.y0},{box.x1},{box.y1}{seen_as}".encode()).hexdigest()[:32]
 
 
 def _scaled(box: Box, from_width: int, from_height: int, width: int, height: int) -> Box:

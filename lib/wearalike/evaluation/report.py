@@ -1,0 +1,190 @@
+"""What was measured on one page that opens from disk: nothing in it is fetched from anywhere, everything in it is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wearalike import pixels
+from wearalike.evaluation import plots
+from wearalike.evaluation.detection import SMALLER_IS_BETTER, ClassifierMeasures, Comparison
+from wearalike.evaluation.pivot import Pivot, Plot, Row, Values, leaders
+from wearalike.evaluation.plots import Line
+
+if TYPE_CHECKING:
+    from wearalike.evaluation.comparison import Results
+
+THUMBNAIL_PX = 144
+MISTAKES = 12
+# A confusion table of more categories than this is no longer read: its most frequent mistakes are.
+READABLE = 40
+NAMES = {"ap50": "AP50", "map50_95": "mAP50-95", "tpr": "TPR", "fpr": "FPR", "tp": "TP", "fp": "FP", "fn": "FN"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """content: the picture file's bytes, of a format that pixels.decode takes. is_right: whether it is what was asked for."""
+
+    content: bytes
+    caption: str = ""
+    is_right: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A query and its results, best first."""
+
+    query: Picture
+    results: Sequence[Picture]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """Strips under one title, such as one encoder's worst queries."""
+
+    title: str
+    strips: Sequence[Strip]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """A detector or classifier beside its last version. rows: as detection.compare gives them, worst first. measures: columns, the
+    first one drawn. classifier, former: what detection.classify found of this version and of the last one, where it is one."""
+
+    kind: str
+    dataset: str
+    split: str
+    this: str
+    last: str | None
+    rows: Sequence[Comparison]
+    note: str = ""
+    measures: Sequence[str] = ("ap50", "map50_95", "tpr", "fpr", "precision")
+    classifier: ClassifierMeasures | None = None
+    former: ClassifierMeasures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Training curves on one pair of axes."""
+
+    title: str
+    x_name: str
+    y_name: str
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that a page shows; what is empty is left out. facts: short words about how it was made, by name. differences: rows whose
+    values are by how much they exceed those of `reference`. values: where given, they tell which encoder is best."""
+
+    title: str
+    rows: Sequence[Row] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
+    reference: str = ""
+    differences: Sequence[Row] = ()
+    strips: Sequence[Strips] = ()
+    versions: Sequence[Versions] = ()
+    curves: Sequence[Curves] = ()
+
+
+def evaluation(title: str, results: Results, facts: Mapping[str, str]) -> Evaluation:
+    """What encoders' results are on a page; `dataclasses.replace` adds detectors, classifiers and curves to it. Reads the strips'
+    pictures."""
+    values: dict[tuple[str, str, str, str], dict[tuple[str, int], NDArray[np.float64]]] = {}
+    for table in results.queries:
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        for measure in dict.fromkeys(columns["measure"]):
+            here = columns["measure"] == measure
+            dataset, split, encoder, distance, k = (columns[n][here][0] for n in ("dataset", "split", "encoder", "distance", "k"))
+            values.setdefault((dataset, split, encoder, distance), {})[measure, int(k)] = columns["value"][here]
+    groups: dict[str, list[Strip]] = {}
+    for strip in results.strips:
+        name = f"{strip.dataset}: {strip.encoder}, {strip.distance}: {'best' if strip.is_best else 'worst'} by {strip.label}"
+        marked = zip(strip.results, strip.is_relevant, strict=True)
+        shown = [Picture(path.read_bytes(), caption, is_right) for (path, caption), is_right in marked]
+        path, caption = strip.query
+        groups.setdefault(name, []).append(Strip(Picture(path.read_bytes(), caption), shown, f"relevance {strip.value:.2f}"))
+    return Evaluation(
+        title,
+        results.rows,
+        facts,
+        values,
+        str(results.differences[0]["reference"]) if results.differences else "",
+        results.differences,
+        [Strips(name, strips) for name, strips in groups.items()],
+    )
+
+
+def write_html(folder: Path, evaluation: Evaluation) -> Path:
+    """Writes evaluation.html into a folder and returns its path. Raises pixels.BadPixels for a picture that is none."""
+    path = folder / "evaluation.html"
+    path.write_text(page(evaluation), encoding="utf-8")
+    return path
+
+
+def page(evaluation: Evaluation) -> str:
+    """The page, HTML."""
+    source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters: dict[str, Any] = {"figure": _figure, "signed": _signed, "picture": _thumbnail, "mistakes": _mistakes}
+    environment.filters |= filters
+    environment.tests |= {"number": lambda v: v is not None and np.isfinite(v)}
+    found = leaders(evaluation.rows, evaluation.values)
+    gains = {(r["dataset"], r["split"]): Pivot(_of(evaluation.differences, r), {}) for r in evaluation.differences}
+    return environment.from_string(source).render(
+        e=evaluation,
+        retrieval={(r["dataset"], r["split"]): Pivot(_of(evaluation.rows, r), found) for r in evaluation.rows},
+        gains=gains,
+        curves=[Plot(c.title, plots.lines(c.title, c.x_name, c.y_name, c.lines)) for c in evaluation.curves],
+        smaller=SMALLER_IS_BETTER,
+        names=NAMES,
+        readable=READABLE,
+    )
+
+
+def _of(rows: Iterable[Row], place: Row) -> list[Row]:
+    return [r for r in rows if (r["dataset"], r["split"]) == (place["dataset"], place["split"])]
+
+
+def _mistakes(classifier: ClassifierMeasures) -> list[tuple[str, str, int, float]]:
+    """What is most often taken for what: truth, guess, how often, and the share of the truth's images."""
+    wrong = classifier.confusion - np.diag(classifier.confusion.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    of = classifier.confusion.sum(axis=1)
+    return [(classifier.categories[i], classifier.categories[j], int(wrong[i, j]), wrong[i, j] / of[i]) for i, j in pairs if wrong[i, j]]
+
+
+def _figure(value: float | int | None) -> str:
+    """A number as it is read: counts whole, shares with three places, what is no number empty."""
+    if value is None or not np.isfinite(value):
+        return ""
+    if isinstance(value, int) or abs(value) >= 100 or (abs(value) > 1 and value == round(value)):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _signed(value: float | int | None) -> str:
+    if value is None or not np.isfinite(value):
+        return ""
+    return f"{value:+,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:+.3f}"
+
+
+def _thumbnail(picture: Picture) -> str:
+    """A small JPEG as a data address."""
+    out = io.BytesIO()
+    Image.fromarray(pixels.decode(picture.content, THUMBNAIL_PX)).save(out, "JPEG", quality=72)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,0 +1,148 @@
+"""Labelled photos -> what the detector's trainer draws its scenes from.
+
+A photo with a mask is taken as it is. Of one that only says what is on it, the item is what stands out of a plain ground. Where
+somebody wears it, or the ground is not plain, a former detector can say where it is: the label says what it is, which is the
+harder half (self-training, as in Xie et al., CVPR 2020).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wearalike import detectors, garments, pixels
+from wearalike.detectors import Found, Seer
+from wearalike.garments import BY_NAME, CLASSES, Garment
+from wearalike.labelled import LAYOUTS, LabelledSet, Photo
+from wearalike.training import composites
+from wearalike.training.composites import Labelled, Packed, Source, balanced, of_boxes, of_mask, of_plain, pack
+
+# What a set calls things, by the kind of its layout.
+CLASS_OF: dict[str, Callable[[str], Garment | None]] = {
+    "masks": garments.of_street,
+    "catalogue": garments.of_catalogue,
+    "own": garments.of_own,
+    "folder": garments.of_name,
+}
+# How sure a former detector must be of the thing that the label names, and of what else it sees.
+_NAMED_CONFIDENCE, _OTHER_CONFIDENCE = 0.03, 0.4
+# Of the scenes: photos with masks, single things as they are, single things laid on other grounds, things labelled by a detector.
+_SHARES = {"masks": 0.45, "plain": 0.15, "laid": 0.15, "seen": 0.25}
+_LAID_TOGETHER = 4
+_KEPT = pa.schema([("found", pa.string()), ("rgb", pa.binary()), ("items", pa.binary()), ("classes", pa.list_(pa.int64()))])
+
+
+Pictures = dict[str, list[Packed]]
+
+
+def prepare(
+    sets: Sequence[tuple[str, LabelledSet, Path]], former: Seer | None, told: Callable[[int, int], None], split: str = "train"
+) -> Pictures:
+    """The pictures in one split of labelled sets, by how their items were found: "masks", "plain" (what stands out) or "seen" (by
+    the former detector).
+
+    sets: kind (labelled.LAYOUTS), set and folder of each. former: says where a thing is that does not stand out; None: photos
+    of such things are left out. told: called with how many photos are ready, and how many there are. Raises ValueError where
+    there is nothing to learn.
+    """
+    found: dict[str, list[Packed]] = {"masks": [], "plain": [], "seen": []}
+    tasks: list[Callable[[], tuple[str, Packed | None]]] = []
+    for kind, of, folder in sets:
+        class_of = CLASS_OF[kind]
+        photos = [p for p in of.photos if p.split == split]
+        if kind == "masks":
+            words = [class_of(word) for word in (folder / "labels.txt").read_text(encoding="utf-8").split()]
+            # Every item of a photo is a row of the set; the photo is taken once.
+            tasks += [partial(_masked, path, folder, words) for path in dict.fromkeys(p.path for p in photos)]
+        else:
+            tasks += [partial(_named, p, g, former) for p in photos if "type" in p.labels and (g := class_of(p.labels["type"]))]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        for done, (name, picture) in enumerate(cores.map(lambda task: task(), tasks), 1):
+            told(done, len(tasks))
+            if picture is not None:
+                found[name].append(picture)
+    if not any(found.values()):
+        raise ValueError(f"nothing to learn in split {split!r} of {', '.join(s.name for _, s, _ in sets) or 'no set'}")
+    return found
+
+
+def draw_from(found: Pictures) -> tuple[list[Source], list[Packed]]:
+    """The sources of prepared pictures, and the grounds to lay things on."""
+    singles = _chances(found["plain"])
+    made = [
+        Source("masks", found["masks"], np.full(len(found["masks"]), 1 / max(1, len(found["masks"]))), _SHARES["masks"]),
+        Source("plain", found["plain"], singles, _SHARES["plain"]),
+        Source("laid", found["plain"], singles, _SHARES["laid"], _LAID_TOGETHER),
+        Source("seen", found["seen"], _chances(found["seen"]), _SHARES["seen"]),
+    ]
+    return [s for s in made if s.pictures], found["masks"] or found["seen"]
+
+
+def keep(found: Pictures, path: Path, of: str) -> None:
+    """Writes prepared pictures to a Parquet file, so that a training that goes on need not prepare them again. of: what they were
+    prepared from."""
+    rows = [{"found": name, "rgb": p.rgb, "items": p.items, "classes": p.classes} for name, pictures in found.items() for p in pictures]
+    beside = path.with_suffix(".part")
+    pq.write_table(pa.Table.from_pylist(rows, _KEPT.with_metadata({"of": of})), beside, compression="none")
+    beside.replace(path)
+
+
+def kept(path: Path, of: str) -> Pictures | None:
+    """What `keep` has written; None where there is none, or it was prepared from something else."""
+    if not path.is_file() or (pq.read_schema(path).metadata or {}).get(b"of") != of.encode():
+        return None
+    found: Pictures = {"masks": [], "plain": [], "seen": []}
+    for row in pq.read_table(path).to_pylist():
+        found[row["found"]].append(Packed(row["rgb"], row["items"], tuple(row["classes"])))
+    return found
+
+
+def _masked(path: Path, folder: Path, words: Sequence[Garment | None]) -> tuple[str, Packed | None]:
+    mask_path = folder / str(LAYOUTS["masks"].masks).format(path.stem)
+    if not mask_path.is_file():
+        return "masks", None
+    rgb, mask = pixels.decode(path.read_bytes()), pixels.decode_mask(mask_path.read_bytes())
+    if mask.shape != rgb.shape[:2]:
+        raise ValueError(f"{mask_path}: {mask.shape[1]} x {mask.shape[0]} px, its photo has {rgb.shape[1]} x {rgb.shape[0]}")
+    if int(mask.max()) >= len(words):
+        raise ValueError(f"{mask_path}: {mask.max()}, and labels.txt has only {len(words)} words")
+    made = of_mask(rgb, mask, [g.name if g else None for g in words])
+    return "masks", pack(made) if len(made.classes) else None
+
+
+def _named(photo: Photo, garment: Garment, former: Seer | None) -> tuple[str, Packed | None]:
+    rgb = pixels.decode(photo.path.read_bytes(), max_side_px=composites.KEPT_PX)
+    plain = of_plain(rgb, garment.name)
+    if plain is not None:
+        return "plain", pack(plain)
+    if former is None:
+        return "seen", None
+    (found,) = detectors.see(former, [rgb], _NAMED_CONFIDENCE, garments.GROUPS)
+    made = as_labelled(found, rgb, garment)
+    return "seen", pack(made) if made else None
+
+
+def as_labelled(found: Found, rgb: np.ndarray, garment: Garment) -> Labelled | None:
+    """A picture with what a detector found in it, the best item of the garment's super-category being the garment; None where
+    there is none."""
+    same = np.array([BY_NAME[CLASSES[c]].super_category == garment.super_category for c in found.classes.tolist()], bool)
+    if not same.any():
+        return None
+    x0, y0, x1, y1 = found.corners.T
+    chosen = int(np.argmax(np.where(same, found.confidences * np.sqrt((x1 - x0) * (y1 - y0)), -1)))
+    classes = found.classes.copy()
+    classes[chosen] = CLASSES.index(garment.name)
+    is_kept = ~same & (found.confidences >= _OTHER_CONFIDENCE)
+    is_kept[chosen] = True
+    return of_boxes(rgb, found.corners[is_kept], classes[is_kept])
+
+
+def _chances(pictures: Sequence[Packed]) -> np.ndarray:
+    return balanced([p.classes[0] for p in pictures]) if pictures else np.zeros(0)
