@@ -2,9 +2,10 @@
 
     python -m wearalike_jobs.train_detector --data masks=street --data catalogue=shop --version mine-1 --out build/mine-1
 
---data KIND=FOLDER may be given several times. Kinds: masks (photos with a mask of every item), catalogue, own, folder (one item a
-photo, its class in the column `type`, a name of garments.CLASSES in a `folder`); see README. Of the latter three only what stands
-out of a plain ground can be used, unless a detector (--label-with) says where the rest is.
+--data KIND=FOLDER may be given several times. Kinds: masks (photos with a mask of every item), coco and yolo (boxes of every item,
+named as in garments.CLASSES), catalogue, own and folder (one item a photo, its class in the column `type`, of a `folder` a name of
+garments.CLASSES); see README. Of the last three only what stands out of a plain ground can be used, unless a detector (--label-with)
+says where the rest is.
 
 A training goes on where it stopped: the same command again finds its checkpoint in the folder; --minutes ends a sitting. Two CPU
 cores take about a second a step of 8 scenes, so 2,000 steps take half an hour or more; a GPU takes minutes.
@@ -22,7 +23,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wearalike import detectors, job, labelled, models
+from wearalike import detectors, job, models
 from wearalike.garments import CLASSES
 from wearalike.models import Kind
 from wearalike.training import curves, sources, steps
@@ -36,7 +37,7 @@ USUAL = Recipe()
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
-    add("--data", type=labelled.kind_and_folder, action="append", required=True, metavar="KIND=FOLDER", help="labelled photos")
+    add("--data", type=kind_and_folder, action="append", required=True, metavar="KIND=FOLDER", help="labelled photos")
     add("--version", default="mine-1", help="name and version, written beside every item (default: %(default)s)")
     add("--out", type=Path, required=True, help="folder for checkpoint, losses, curves and <version>.safetensors")
     add("--architecture", choices=detectors.ARCHITECTURES, default=USUAL.architecture, help="default: %(default)s")
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def work(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     device, started = models.device(args.device), time.monotonic()
-    sets = [(kind, labelled.read(kind, folder), folder) for kind, folder in args.data]
+    sets = [(kind, folder, sources.read(kind, folder)) for kind, folder in args.data]
     drawn, grounds = sources.draw_from(pictures(args, sets, device))
     log.info("pictures: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in drawn))
     begin = models.read_model(args.begin) if args.begin else None
@@ -67,7 +68,7 @@ def work(args: argparse.Namespace) -> None:
         log.info("stopped at step %d of %d; the same command goes on", trainer.step, recipe.steps)
         return
     card = {
-        "data": {s.name: sum(p.split == "train" for p in s.photos) for _, s, _ in sets},
+        "data": {f"{kind} {folder.name}": len(_photos(photos)) for kind, folder, photos in sets},
         "pictures": {s.name: len(s.pictures) for s in drawn},
         "recipe": asdict(recipe),
         "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name,
@@ -84,12 +85,23 @@ def work(args: argparse.Namespace) -> None:
     print(path, hashlib.sha256(content).hexdigest())
 
 
-def pictures(args: argparse.Namespace, sets: list[tuple[str, labelled.LabelledSet, Path]], device: str) -> sources.Pictures:
+def kind_and_folder(text: str) -> tuple[str, Path]:
+    kind, _, folder = text.partition("=")
+    if kind not in sources.KINDS or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(sources.KINDS)}")
+    return kind, Path(folder)
+
+
+def _photos(photos: sources.Photos) -> set[Path]:
+    return {p.path for p in (photos if isinstance(photos, list) else photos.photos) if p.split == "train"}
+
+
+def pictures(args: argparse.Namespace, sets: list[tuple[str, Path, sources.Photos]], device: str) -> sources.Pictures:
     """The pictures to train on: as a former sitting prepared them, else prepared and kept."""
     model = models.read_model(args.label_with) if args.label_with else None
     # One with other photos, labels or labelling detector is another training.
-    facts = [str([(kind, [(p.id, sorted(p.labels.items())) for p in s.photos]) for kind, s, _ in sets]), model.sha256 if model else ""]
-    of, path = hashlib.sha256("\n".join(facts).encode()).hexdigest(), args.out / "pictures.parquet"
+    facts = f"{[(kind, photos) for kind, _, photos in sets]} {model.sha256 if model else None}"
+    of, path = hashlib.sha256(facts.encode()).hexdigest(), args.out / "pictures.parquet"
     found = sources.kept(path, of)
     if found is None:
         former = detectors.seer(model, device) if model else None

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True, help="folder for checkpoint, losses, curves and <version>.safetensors")
     made.add_argument("--recipe", choices=("hash", "itq"), default="hash", help="what to train (default: %(default)s)")
     made.add_argument("--steps", type=int, default=Recipe().steps, help="default: %(default)s")
+    made.add_argument("--head-steps", type=int, default=Recipe().head_steps, help="of the heads alone, afterwards (default: %(default)s)")
     made.add_argument("--batch", type=int, default=Recipe().batch, help="pictures a step (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--from", type=Path, dest="begin", metavar="FILE", help="an encoder's weights to begin with; default: ImageNet's")
@@ -75,7 +76,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float16]], object]:
-    recipe = Recipe(steps=args.steps, batch=args.batch, seed=args.seed)
+    recipe = Recipe(steps=args.steps, head_steps=args.head_steps, batch=args.batch, seed=args.seed)
     ready = job.Progress("pictures", sum(p.split == "train" for s in sets for p in s.photos))
     found = lessons.learn_from(sets, device, lambda done, of: ready.add(1))
     log.info("%d pictures; %s", len(found.pictures), ", ".join(f"{t.name} ({len(t.classes)} classes)" for t in found.tasks))
@@ -85,19 +86,20 @@ def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: st
     if checkpoint.exists():
         trainer.load(checkpoint)
         log.info("goes on from step %d", trainer.step)
-    progress = job.Progress("steps", recipe.steps - trainer.step)
+    last = recipe.steps + recipe.head_steps
+    progress = job.Progress("steps", last - trainer.step)
     rows: list[dict[str, float]] = []
 
     def tell(step: int, losses: dict[str, float]) -> None:
         rows.append(losses)
         progress.add(1)
-        if step % KEEP_EVERY == 0 or step == recipe.steps:
+        if step % KEEP_EVERY == 0 or step == last:
             steps.note(table, step, rows)
             rows.clear()
             trainer.save(checkpoint)
             curves.draw(table, args.out / "losses.png")
 
-    trainer.run(recipe.steps, tell)
+    trainer.run(last, tell)
     return trainer.weights(), {**asdict(recipe), "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name}
 
 

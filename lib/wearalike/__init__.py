@@ -7,11 +7,16 @@ settings    the place a run happens in: root, warehouse, device, shops
 store       where a run's tables lie: written whole or not at all, counted
 web         addresses to bytes: politely, and never to where we must not go
 pixels      bytes to pixels; bytes that are not a picture are refused here
+labels      label files of other tools (COCO, YOLO) to boxes; every bad one named
+labelled    labelled photos, whoever labelled them, as one small record
 categories  rubricator and mappings: a shop's words to our leaves
 models      the models we know, model files, and which model is to be used
 feeds       feed bytes to offers
 images      products to images
+garments    the classes that a detector tells apart, and other people's words for them
+detectors   networks that see garments, shoes and bags
 items       images to items
+hashnet     the network of our own encoder
 codes       items to codes
 indexes     codes to one Faiss index a super-category
 kernel      the best k of many codes by weighted Hamming distance, compiled
@@ -20,6 +25,8 @@ quality     any run to measures, floors and the verdict
 warehouse   DuckDB and PostgreSQL: the same five verbs
 publish     a judged run to what the site reads; the pointer; rollback
 training    labelled data to new weights
+descriptors what encoders are compared with
+evaluation  how good the models are, on labelled photos
 promotion   a candidate model to the promoted one, if it is better; rollback
 viewer      pages over what a run made
 sample      the drawn sample shops that the demo runs on

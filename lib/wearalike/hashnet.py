@@ -8,19 +8,15 @@ and cut at 0 for the code, as in Lin et al., "Deep Learning of Binary Hash Codes
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wearalike import models
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0, BadModel
@@ -32,7 +28,7 @@ INPUT_PX = EFFICIENTNET_LITE0.input_px
 STEM_BLOCKS = 3
 _ATTENTION_BLOCKS = 2
 _ATTENTION_MAPS = 3
-_PIXEL_STEP = 4
+_PIXEL_STEP = 8
 _PIXEL_FEATURES = 64
 _HIDDEN = 512
 
@@ -42,7 +38,7 @@ class HashNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network: Any = _folded(timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval())
+        network: Any = models.folded(timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval())
         blocks = list(network.blocks)
         middle = STEM_BLOCKS + _ATTENTION_BLOCKS
         self.stem = nn.Sequential(network.conv_stem, network.bn1, *blocks[:STEM_BLOCKS])
@@ -57,22 +53,34 @@ class HashNet(nn.Module):
         self.colour = _head(features_count + _ATTENTION_MAPS * _PIXEL_FEATURES)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.tail(self.stem(pictures), functional.avg_pool2d(pictures, _PIXEL_STEP))
+        return self.tail(self.stem(pictures), small(pictures))
 
     def tail(self, maps: Tensor, pixels: Tensor) -> Tensor:
-        """The part that learns. maps: the stem's output (n, 40, 28, 28); pixels: the input at a quarter (n, 3, 56, 56)."""
+        """The part that learns. maps: the stem's output (n, 40, 28, 28); pixels: `small` of the input (n, 3, 28, 28)."""
+        return self.heads(*self.upper(maps), pixels)
+
+    def upper(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The trunk above the stem: its middle features (n, 112, 14, 14), and its pooled ones (n, 1280)."""
         middle = self.middle(maps)
-        features = self.top(middle).mean(dim=(2, 3))
+        return middle, self.top(middle).mean(dim=(2, 3))
+
+    def heads(self, middle: Tensor, features: Tensor, pixels: Tensor) -> Tensor:
+        """Both codes before they are cut, (n, 256), from what the trunk has seen."""
         where = functional.interpolate(self.attention(middle), scale_factor=16 // _PIXEL_STEP, mode="bilinear")
         where = where.flatten(2).softmax(dim=2)
         found = torch.einsum("nmp,ncp->nmc", where, self.pixel(pixels).flatten(2)).flatten(1)
         return torch.cat([self.turn(features) + self.shape(features), self.colour(torch.cat([features, found], dim=1))], dim=1)
 
 
+def small(pictures: Tensor) -> Tensor:
+    """The pixels whose colours are looked up: an eighth of each side, (n, 3, 28, 28)."""
+    return functional.avg_pool2d(pictures, _PIXEL_STEP)
+
+
 def from_imagenet() -> HashNet:
     """A network whose shape code is that of imagenet-itq, and whose colour head knows nothing yet. Raises BadModel."""
     made = HashNet()
-    known = _folded(models.load_backbone(EFFICIENTNET_LITE0))
+    known = models.folded(models.load_backbone(EFFICIENTNET_LITE0))
     ours = [*made.stem.parameters(), *made.middle.parameters(), *made.top.parameters()]
     itq = {name: torch.from_numpy(array) for name, array in models.weights(models.ENCODERS["imagenet-itq"]).items()}
     last = cast(nn.Linear, made.shape[-1])
@@ -99,15 +107,3 @@ def load(arrays: Mapping[str, NDArray[np.floating]]) -> HashNet:
 
 def _head(features_count: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features_count, _HIDDEN), nn.ReLU(), nn.Dropout(0.2), nn.Linear(_HIDDEN, CODE_BITS))
-
-
-def _folded(network: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode with every batch normalization folded into the convolution before it: nothing
-    then depends on what shares a batch, in training either, and a step takes a quarter less time."""
-    made = copy.deepcopy(network)
-    for module in list(made.modules()):
-        for (before, convolution), (name, child) in pairwise(list(module.named_children())):
-            if isinstance(child, BatchNormAct2d):
-                setattr(module, before, fuse_conv_bn_eval(cast(nn.Conv2d, convolution), child))
-                setattr(module, name, child.act)
-    return made

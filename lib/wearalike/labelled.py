@@ -1,7 +1,7 @@
 """Labelled photos, whoever labelled them, as one small record: where the photo is, its split, what is known of it.
 
 A set is a folder with a CSV (UTF-8, first line the names of the columns) and pictures. The published sets and a plain user's
-folder differ in the names of file and columns alone: `LAYOUTS`.
+folder differ in the names of file and columns alone: `LAYOUTS`. Of label files of the kinds in `labels` every box is an item.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike import pixels
+from wearalike import labels, pixels
 
 SPLITS = ("train", "val", "test")
 BOX = ("x0", "y0", "x1", "y1")
@@ -68,6 +68,7 @@ LAYOUTS = {
     ),
     "folder": Layout("labels.csv", "image", "{}"),
 }
+KINDS = (*LAYOUTS, *labels.KINDS)
 # Smaller things in a mask are rims of others, or too small to tell what they are.
 _LEAST_SIDE_PX, _LEAST_AREA_PX = 24, 400
 # An item's box in a mask is grown by this share, and two pixels: its rim is labelled with less care than its middle.
@@ -91,9 +92,12 @@ class LabelledSet:
 
 
 def read(kind: str, folder: Path) -> LabelledSet:
-    """The set in a folder. kind: a name in LAYOUTS. Raises BadSet, for a picture that is not there too; none is opened."""
+    """The set in a folder. kind: one of KINDS. Raises BadSet or labels.BadLabels, for a picture that is not there too; of LAYOUTS
+    none is opened."""
+    if kind in labels.KINDS:
+        return _of_boxes(kind, folder)
     if kind not in LAYOUTS:
-        raise BadSet(f"kind {kind!r}: known are {', '.join(LAYOUTS)}")
+        raise BadSet(f"kind {kind!r}: known are {', '.join(KINDS)}")
     layout, table = LAYOUTS[kind], folder / LAYOUTS[kind].table
     lines = _lines(table)
     header = next(lines, (1, []))[1]
@@ -117,6 +121,25 @@ def read(kind: str, folder: Path) -> LabelledSet:
     compounds = [name for name, parts in COMPOUNDS.items() if set(parts) <= set(columns)]
     names = ("type",) if layout.masks is not None else (*columns, *compounds)
     return LabelledSet(folder.resolve().name, known, names)
+
+
+def _of_boxes(kind: str, place: Path) -> LabelledSet:
+    """A set of label files: a photo for every box. place: as labels.read takes it."""
+    root = labels.root(kind, place)
+    photos = tuple(
+        Photo(
+            f"{image.path.relative_to(root).as_posix()}#{number}",
+            image.path,
+            image.split,
+            {"type": found.category},
+            (found.x0, found.y0, found.x1, found.y1),
+        )
+        for image in labels.read_whole(kind, place)
+        for number, found in enumerate(image.objects)
+    )
+    if not photos:
+        raise BadSet(f"{place}: no photo with a label")
+    return LabelledSet(root.resolve().name, photos, ("type",))
 
 
 def _words(path: Path) -> list[str]:
@@ -146,8 +169,8 @@ def _in_mask(photo: Photo, path: Path, words: list[str], not_labels: frozenset[s
 def kind_and_folder(text: str) -> tuple[str, Path]:
     """("catalogue", Path("photos")) of "catalogue=photos", for an option of a job."""
     kind, _, folder = text.partition("=")
-    if kind not in LAYOUTS or not folder:
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(LAYOUTS)}")
+    if kind not in KINDS or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(KINDS)}")
     return kind, Path(folder)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 YOLO, MASK_RCNN = "yolo-lite0-seg", "mask-rcnn-lite0"
 ARCHITECTURES = (YOLO, MASK_RCNN)
 # Two boxes of one group that overlap more are two sights of one thing, of which the surer stays.
-_SAME_IOU = 0.6
+_SAME_IOU = 0.5
 MOST_ITEMS = 50
 
 

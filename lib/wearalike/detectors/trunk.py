@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from wearalike import models
 from wearalike.models import EFFICIENTNET_LITE0
@@ -31,7 +27,7 @@ class Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network: Any = folded(timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval())
+        network: Any = models.folded(timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval())
         self.stem = nn.Sequential(network.conv_stem, network.bn1, *network.blocks[:3])
         self.middle = nn.Sequential(*network.blocks[3:5])
         self.top = nn.Sequential(*network.blocks[5:])
@@ -47,7 +43,7 @@ class Trunk(nn.Module):
 
     def know_imagenet(self) -> None:
         """Takes the weights of ImageNet. Raises BadModel where they are not the ones we know."""
-        known: Any = folded(models.load_backbone(EFFICIENTNET_LITE0))
+        known: Any = models.folded(models.load_backbone(EFFICIENTNET_LITE0))
         theirs = [*known.conv_stem.parameters(), *known.blocks.parameters()]
         with torch.no_grad():
             for mine, other in zip(self.parameters(), theirs, strict=True):
@@ -74,18 +70,6 @@ class Still:
         with torch.no_grad():
             there = _channels_last(torch.from_numpy(pictures).to(self._device))
             return self._trunk(there) if still else (self._trunk.stem(there),)
-
-
-def folded(network: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode with every batch normalization folded into the convolution before it: nothing
-    then depends on what shares a batch, in training either, and a step takes a quarter less time."""
-    made = copy.deepcopy(network)
-    for module in list(made.modules()):
-        for (before, convolution), (name, child) in pairwise(list(module.named_children())):
-            if isinstance(child, BatchNormAct2d):
-                setattr(module, before, fuse_conv_bn_eval(cast(nn.Conv2d, convolution), child))
-                setattr(module, name, child.act)
-    return made
 
 
 def scaled(squares: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -24,7 +24,9 @@ from wearalike.detectors import Sight, Targets, filled
 from wearalike.detectors.trunk import CHANNELS, STRIDES, Still, Trunk, scaled
 from wearalike.models import Model
 
-SIDE_PX = 320
+# It looks at larger squares than it learned on: things in training, zoomed in, look larger than they are (Touvron et al., Fixing
+# the train-test resolution discrepancy, NeurIPS 2019).
+SIDE_PX, LEARNED_PX = 416, 320
 _WIDTHS = (64, 128, 128)
 _MASKS, _MASK_WIDTH, _BINS = 16, 32, 8
 # Gains of the losses of boxes (and masks), classes and box borders: Ultralytics' defaults.
@@ -140,7 +142,7 @@ def _places(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 class Learner:
     """Trains a network (detectors.Learner)."""
 
-    side_px = SIDE_PX
+    side_px = LEARNED_PX
 
     def __init__(self, classes_count: int, device: str) -> None:
         with quiet():

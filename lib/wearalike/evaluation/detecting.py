@@ -55,7 +55,7 @@ def scenes(kind: str, labelled: LabelledSet, folder: Path, split: str) -> list[S
     for photo in labelled.photos:
         if split in ("all", photo.split):
             found.setdefault(photo.path, []).append(photo)
-    masks, class_of = LAYOUTS[kind].masks, CLASS_OF[kind]
+    masks, class_of = LAYOUTS[kind].masks if kind in LAYOUTS else None, CLASS_OF[kind]
     if masks is not None:
         words = (folder / "labels.txt").read_text(encoding="utf-8").split()
         names = [garment.name if garment else None for garment in map(class_of, words)]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.models.engine import compile_network, device
+from wearalike.models.engine import compile_network, device, folded
 from wearalike.models.files import MAX_MODEL_BYTES, VERSION, BadModel, Kind, Model, hashed, model_bytes, read_model, require
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "Model",
     "compile_network",
     "device",
+    "folded",
     "hashed",
     "model_bytes",
     "read_model",

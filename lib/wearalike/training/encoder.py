@@ -7,6 +7,9 @@ What is learned, all of it on the squashed codes h = tanh(head):
   and a shop never seen before still finds what ImageNet knows;
 - binary: units pushed to -1 or 1, each half the time, and uncorrelated (Lin et al., CVPRW 2015).
 
+First the trunk and its heads learn together; then the heads alone, from what the trunk saw in some views of every picture, kept in
+memory: a step of the heads costs a fiftieth of one through the trunk, and colour needs many.
+
 A step is a function of seed and number, so a training that was stopped goes on as if it had not been.
 """
 
@@ -14,8 +17,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +60,16 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """steps, batch: how long and how many pictures a step. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in
-    `warm_steps`, then a half cosine down to 0). The rest: weights of the losses. average_decay: of the weights' running mean,
-    which is what is kept."""
+    """steps, batch: how long and how many pictures a step. head_steps, head_batch: the same of the heads' own steps after these;
+    head_views: of every picture, kept in memory, 50 KB each. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in
+    `warm_steps`, then a half cosine down to 0, in either part). The rest: weights of the losses. average_decay: of the weights'
+    running mean, which is what is kept."""
 
     steps: int = 700
     batch: int = 64
+    head_steps: int = 800
+    head_batch: int = 256
+    head_views: int = 2
     trunk_rate: float = 1.5e-4
     heads_rate: float = 1.5e-3
     warm_steps: int = 100
@@ -75,10 +84,26 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """Views as a step takes them: of which picture each is, and whether its colours are the picture's."""
+
     rows: NDArray[np.int64]
+    is_true: NDArray[np.bool_]
     pictures: NDArray[np.float32]
     maps: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the trunk saw in views, float16: what the heads take."""
+
+    rows: NDArray[np.int64]
     is_true: NDArray[np.bool_]
+    middle: NDArray[np.float16]
+    features: NDArray[np.float16]
+    pixels: NDArray[np.float16]
+
+    def take(self, places: NDArray[np.int64]) -> Seen:
+        return Seen(self.rows[places], self.is_true[places], self.middle[places], self.features[places], self.pixels[places])
 
 
 class Trainer:
@@ -96,16 +121,12 @@ class Trainer:
         self.classifiers = nn.ModuleList(nn.Linear(CODE_BITS, len(t.classes)) for t in lessons.tasks).to(device)
         trunk = [*self.network.middle.parameters(), *self.network.top.parameters()]
         heads = [p for n, p in self.network.named_parameters() if n.split(".")[0] not in ("stem", "middle", "top")]
-        self._learning = [*trunk, *heads, *self.classifiers.parameters()]
+        heads += self.classifiers.parameters()
+        self._learning = [*trunk, *heads]
         self._average = [p.detach().clone() for p in self._kept()]
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": trunk, "top_rate": recipe.trunk_rate},
-                {"params": [*heads, *self.classifiers.parameters()], "top_rate": recipe.heads_rate},
-            ],
-            lr=recipe.heads_rate,
-            weight_decay=recipe.weight_decay,
-        )
+        groups = [{"params": trunk, "top_rate": recipe.trunk_rate}, {"params": heads, "top_rate": recipe.heads_rate}]
+        self._optimizer = torch.optim.AdamW(groups, lr=recipe.heads_rate, weight_decay=recipe.weight_decay)
+        self._seen: Seen | None = None
         self._labels = [torch.from_numpy(t.labels).to(device) for t in lessons.tasks]
         self._stem = None
         if device == "cpu":
@@ -113,9 +134,15 @@ class Trainer:
 
     def run(self, until: int, tell: Callable[[int, dict[str, float]], None]) -> None:
         """Steps up to `until` (or the recipe's last). tell: called after each with its number and its losses."""
-        last = min(until, self.recipe.steps)
-        for batch in ahead(self._batch, range(self.step, last)):
+        recipe = self.recipe
+        for batch in ahead(self._batch, range(self.step, min(until, recipe.steps))):
             losses = self._learn(batch)
+            self.step += 1
+            tell(self.step, losses)
+        while recipe.steps <= self.step < min(until, recipe.steps + recipe.head_steps):
+            if self._seen is None:
+                self._seen = self._look()
+            losses = self._learn(self._seen.take(self._places(self.step - recipe.steps, recipe.head_batch, len(self._seen.rows))))
             self.step += 1
             tell(self.step, losses)
 
@@ -162,31 +189,56 @@ class Trainer:
 
     def _batch(self, step: int) -> Batch:
         """What step number `step` (from 0) is shown. Every picture is shown once a round, in a new order each round."""
-        count, size = len(self.lessons.pictures), self.recipe.batch
-        places = np.arange(step * size, (step + 1) * size)
-        orders = {r: np.random.default_rng([self.recipe.seed, r]).permutation(count) for r in set((places // count).tolist())}
-        rows = np.array([orders[p // count][p % count] for p in places.tolist()])
-        seen = [
-            view(
-                self.lessons.pictures[row],
-                self.lessons.grounds,
-                self.recipe.variation,
-                INPUT_PX,
-                np.random.default_rng([self.recipe.seed, step, place]),
-            )
-            for place, row in enumerate(rows.tolist())
-        ]
-        scaled = (np.stack([v for v, _ in seen]).astype(np.float32) / 255 - EFFICIENTNET_LITE0.mean) / EFFICIENTNET_LITE0.std
-        pictures: NDArray[np.float32] = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-        maps = np.concatenate([self._stem(p[None])[0] for p in pictures]) if self._stem else None
-        return Batch(rows, pictures, maps, np.array([t for _, t in seen]))
+        rows = self._places(step, self.recipe.batch, len(self.lessons.pictures))
+        first = step * self.recipe.batch
+        views, is_true = self._views([(row, [self.recipe.seed, step, first + i]) for i, row in enumerate(rows.tolist())])
+        maps = np.concatenate([self._stem(p[None])[0] for p in views]) if self._stem else None
+        return Batch(rows, is_true, views, maps)
 
-    def _learn(self, batch: Batch) -> dict[str, float]:
+    def _places(self, step: int, size: int, count: int) -> NDArray[np.int64]:
+        """Which of `count` things a step takes: int64 (size,). Each is taken once a round, in a new order each round."""
+        places = np.arange(step * size, (step + 1) * size)
+        orders = {r: np.random.default_rng([self.recipe.seed, count, r]).permutation(count) for r in set((places // count).tolist())}
+        return np.array([orders[p // count][p % count] for p in places.tolist()])
+
+    def _views(self, wanted: Sequence[tuple[int, list[int]]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Views of pictures, each with its seed, as the network takes them, and whether their colours are the pictures' own."""
+        lessons, variation = self.lessons, self.recipe.variation
+        seen = [view(lessons.pictures[row], lessons.grounds, variation, INPUT_PX, np.random.default_rng(seed)) for row, seed in wanted]
+        scaled = (np.stack([v for v, _ in seen]).astype(np.float32) / 255 - EFFICIENTNET_LITE0.mean) / EFFICIENTNET_LITE0.std
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)), np.array([t for _, t in seen])
+
+    def _look(self) -> Seen:
+        """What the trunk, as it is kept, sees in views of every picture. From here on the trunk stands still."""
+        if self.step == self.recipe.steps:
+            with torch.no_grad():
+                for mine, kept in zip(self._kept(), self._average, strict=True):
+                    mine.copy_(kept)
+        trunk, cores = _Trunk(self.network), len(os.sched_getaffinity(0))
+        shape = (1, 3, INPUT_PX, INPUT_PX)
+        forward = models.compile_network(trunk.eval(), shape, cores) if self.device == "cpu" else None
+
+        def look(wanted: list[tuple[int, list[int]]]) -> Seen:
+            views, is_true = self._views(wanted)
+            if forward:
+                found = [np.concatenate(part) for part in zip(*(forward(v[None]) for v in views), strict=True)]
+            else:
+                with torch.inference_mode():
+                    found = [part.cpu().numpy() for part in trunk(torch.from_numpy(views).to(self.device))]
+            return Seen(np.array([row for row, _ in wanted]), is_true, *(part.astype(np.float16) for part in found))
+
+        count = len(self.lessons.pictures)
+        wanted = [(row, [self.recipe.seed, self.recipe.steps, row, v]) for v in range(self.recipe.head_views) for row in range(count)]
+        with ThreadPoolExecutor(cores if forward else 1) as pool:
+            parts = list(pool.map(look, (wanted[i : i + 64] for i in range(0, len(wanted), 64))))
+        return Seen(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Seen)))
+
+    def _learn(self, batch: Batch | Seen) -> dict[str, float]:
         recipe = self.recipe
         # Dropout, too, is a function of seed and step.
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         for group in self._optimizer.param_groups:
-            group["lr"] = group["top_rate"] * _rate(self.step, recipe)
+            group["lr"] = group["top_rate"] * rate(self.step, recipe)
         self.network.train()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
             heads = self._forward(batch)
@@ -202,16 +254,17 @@ class Trainer:
             torch._foreach_lerp_(self._average, self._kept(), 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _forward(self, batch: Batch) -> Tensor:
+    def _forward(self, batch: Batch | Seen) -> Tensor:
+        if isinstance(batch, Seen):
+            return self.network.heads(*(torch.from_numpy(a).to(self.device).float() for a in (batch.middle, batch.features, batch.pixels)))
         pictures = torch.from_numpy(batch.pictures).to(self.device)
         if batch.maps is None:
             maps = self.network.stem(pictures.contiguous(memory_format=torch.channels_last))
         else:
             maps = torch.from_numpy(batch.maps).to(self.device)
-        small = functional.avg_pool2d(pictures, 4)
-        return self.network.tail(maps.contiguous(memory_format=torch.channels_last), small)
+        return self.network.tail(maps.contiguous(memory_format=torch.channels_last), hashnet.small(pictures))
 
-    def _losses(self, heads: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _losses(self, heads: Tensor, batch: Batch | Seen) -> dict[str, Tensor]:
         recipe, h = self.recipe, torch.tanh(heads)
         rows, is_true = torch.from_numpy(batch.rows).to(self.device), torch.from_numpy(batch.is_true).to(self.device)
         shape, colour = h[:, :CODE_BITS], h[:, CODE_BITS:]
@@ -254,7 +307,19 @@ def _unlikeness(code: Tensor, teacher: Tensor) -> Tensor:
     return ((code @ code.T / CODE_BITS - wanted)[off]).square().mean()
 
 
-def _rate(step: int, recipe: Recipe) -> float:
-    """The learning rate of a step as a share of the highest: up in a line, down in a half cosine."""
-    warm = min(1.0, (step + 1) / max(1, recipe.warm_steps))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+def rate(step: int, recipe: Recipe) -> float:
+    """The learning rate of a step as a share of the highest: up in a line, down in a half cosine; once in either part."""
+    of, step = (recipe.steps, step) if step < recipe.steps else (recipe.head_steps, step - recipe.steps)
+    return min(1.0, (step + 1) / max(1, recipe.warm_steps)) * 0.5 * (1 + math.cos(math.pi * step / of))
+
+
+class _Trunk(nn.Module):
+    """From pictures to what the heads take."""
+
+    def __init__(self, network: hashnet.HashNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        middle, features = self.network.upper(self.network.stem(pictures))
+        return middle, features, hashnet.small(pictures)

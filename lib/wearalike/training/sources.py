@@ -1,8 +1,8 @@
 """Labelled photos -> what the detector's trainer draws its scenes from.
 
-A photo with a mask is taken as it is. Of one that only says what is on it, the item is what stands out of a plain ground. Where
-somebody wears it, or the ground is not plain, a former detector can say where it is: the label says what it is, which is the
-harder half (self-training, as in Xie et al., CVPR 2020).
+A photo with a mask is taken as it is, one with boxes by what stands out in them. Of one that only says what is on it, the item
+is what stands out of a plain ground. Where somebody wears it, or the ground is not plain, a former detector can say where it is:
+the label says what it is, which is the harder half (self-training, as in Xie et al., CVPR 2020).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wearalike import detectors, garments, pixels
+from wearalike import detectors, garments, labelled, labels, pixels
 from wearalike.detectors import Found, Seer
 from wearalike.garments import BY_NAME, CLASSES, Garment
 from wearalike.labelled import LAYOUTS, LabelledSet, Photo
+from wearalike.labels import LabelledImage
 from wearalike.training import composites
 from wearalike.training.composites import Labelled, Packed, Source, balanced, of_boxes, of_mask, of_plain, pack
 
@@ -30,59 +31,78 @@ CLASS_OF: dict[str, Callable[[str], Garment | None]] = {
     "catalogue": garments.of_catalogue,
     "own": garments.of_own,
     "folder": garments.of_name,
+    **dict.fromkeys(labels.KINDS, garments.of_name),
 }
+KINDS = tuple(CLASS_OF)
 # How sure a former detector must be of the thing that the label names, and of what else it sees.
 _NAMED_CONFIDENCE, _OTHER_CONFIDENCE = 0.03, 0.4
-# Of the scenes: photos with masks, single things as they are, single things laid on other grounds, things labelled by a detector.
-_SHARES = {"masks": 0.45, "plain": 0.15, "laid": 0.15, "seen": 0.25}
+# Of the scenes: photos with masks, with boxes, single things as they are, single things laid on other grounds, things labelled by
+# a detector.
+_SHARES = {"masks": 0.45, "boxes": 0.45, "plain": 0.15, "laid": 0.15, "seen": 0.25}
 _LAID_TOGETHER = 4
 _KEPT = pa.schema([("found", pa.string()), ("rgb", pa.binary()), ("items", pa.binary()), ("classes", pa.list_(pa.int64()))])
 
 
 Pictures = dict[str, list[Packed]]
+Photos = LabelledSet | list[LabelledImage]
+
+
+def read(kind: str, folder: Path) -> Photos:
+    """The labelled photos of a kind (KINDS) in a folder. Raises labelled.BadSet or labels.BadLabels."""
+    return labels.read_whole(kind, folder) if kind in labels.KINDS else labelled.read(kind, folder)
 
 
 def prepare(
-    sets: Sequence[tuple[str, LabelledSet, Path]], former: Seer | None, told: Callable[[int, int], None], split: str = "train"
+    sets: Sequence[tuple[str, Path, Photos]], former: Seer | None, told: Callable[[int, int], None], split: str = "train"
 ) -> Pictures:
-    """The pictures in one split of labelled sets, by how their items were found: "masks", "plain" (what stands out) or "seen" (by
-    the former detector).
+    """The pictures in one split of labelled sets, by how their items were found: "masks", "boxes", "plain" (what stands out) or
+    "seen" (by the former detector).
 
-    sets: kind (labelled.LAYOUTS), set and folder of each. former: says where a thing is that does not stand out; None: photos
+    sets: kind, folder and photos of each. former: says where a thing is that does not stand out; None: photos
     of such things are left out. told: called with how many photos are ready, and how many there are. Raises ValueError where
     there is nothing to learn.
     """
-    found: dict[str, list[Packed]] = {"masks": [], "plain": [], "seen": []}
-    tasks: list[Callable[[], tuple[str, Packed | None]]] = []
-    for kind, of, folder in sets:
-        class_of = CLASS_OF[kind]
-        photos = [p for p in of.photos if p.split == split]
-        if kind == "masks":
-            words = [class_of(word) for word in (folder / "labels.txt").read_text(encoding="utf-8").split()]
-            # Every item of a photo is a row of the set; the photo is taken once.
-            tasks += [partial(_masked, path, folder, words) for path in dict.fromkeys(p.path for p in photos)]
-        else:
-            tasks += [partial(_named, p, g, former) for p in photos if "type" in p.labels and (g := class_of(p.labels["type"]))]
+    found = _none()
+    tasks = [task for kind, folder, photos in sets for task in _tasks(kind, folder, photos, former, split)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
         for done, (name, picture) in enumerate(cores.map(lambda task: task(), tasks), 1):
             told(done, len(tasks))
             if picture is not None:
                 found[name].append(picture)
     if not any(found.values()):
-        raise ValueError(f"nothing to learn in split {split!r} of {', '.join(s.name for _, s, _ in sets) or 'no set'}")
+        raise ValueError(f"nothing to learn in split {split!r} of {', '.join(str(folder) for _, folder, _ in sets) or 'no set'}")
     return found
+
+
+def _none() -> Pictures:
+    return {name: [] for name in _SHARES if name != "laid"}
+
+
+Task = Callable[[], tuple[str, Packed | None]]
+
+
+def _tasks(kind: str, folder: Path, photos: Photos, former: Seer | None, split: str) -> list[Task]:
+    """What is to be done, a picture each."""
+    if isinstance(photos, list):
+        return [partial(_boxed, p) for p in photos if p.split == split]
+    class_of, mine = CLASS_OF[kind], [p for p in photos.photos if p.split == split]
+    if kind == "masks":
+        words = [class_of(word) for word in (folder / "labels.txt").read_text(encoding="utf-8").split()]
+        # Every item of a photo is a row of the set; the photo is taken once.
+        return [partial(_masked, path, folder, words) for path in dict.fromkeys(p.path for p in mine)]
+    return [partial(_named, p, g, former) for p in mine if "type" in p.labels and (g := class_of(p.labels["type"]))]
 
 
 def draw_from(found: Pictures) -> tuple[list[Source], list[Packed]]:
     """The sources of prepared pictures, and the grounds to lay things on."""
     singles = _chances(found["plain"])
     made = [
-        Source("masks", found["masks"], np.full(len(found["masks"]), 1 / max(1, len(found["masks"]))), _SHARES["masks"]),
+        *(Source(n, found[n], np.full(len(found[n]), 1 / max(1, len(found[n]))), _SHARES[n]) for n in ("masks", "boxes")),
         Source("plain", found["plain"], singles, _SHARES["plain"]),
         Source("laid", found["plain"], singles, _SHARES["laid"], _LAID_TOGETHER),
         Source("seen", found["seen"], _chances(found["seen"]), _SHARES["seen"]),
     ]
-    return [s for s in made if s.pictures], found["masks"] or found["seen"]
+    return [s for s in made if s.pictures], found["masks"] or found["boxes"] or found["seen"]
 
 
 def keep(found: Pictures, path: Path, of: str) -> None:
@@ -98,7 +118,7 @@ def kept(path: Path, of: str) -> Pictures | None:
     """What `keep` has written; None where there is none, or it was prepared from something else."""
     if not path.is_file() or (pq.read_schema(path).metadata or {}).get(b"of") != of.encode():
         return None
-    found: Pictures = {"masks": [], "plain": [], "seen": []}
+    found = _none()
     for row in pq.read_table(path).to_pylist():
         found[row["found"]].append(Packed(row["rgb"], row["items"], tuple(row["classes"])))
     return found
@@ -117,6 +137,15 @@ def _masked(path: Path, folder: Path, words: Sequence[Garment | None]) -> tuple[
     return "masks", pack(made) if len(made.classes) else None
 
 
+def _boxed(photo: LabelledImage) -> tuple[str, Packed | None]:
+    known = [(o, g) for o in photo.objects if (g := garments.of_name(o.category))]
+    if not known:
+        return "boxes", None
+    corners = np.array([(o.x0, o.y0, o.x1, o.y1) for o, _ in known], np.float64)
+    rgb = pixels.decode(photo.path.read_bytes())
+    return "boxes", pack(of_boxes(rgb, corners, np.array([CLASSES.index(g.name) for _, g in known], np.int64)))
+
+
 def _named(photo: Photo, garment: Garment, former: Seer | None) -> tuple[str, Packed | None]:
     rgb = pixels.decode(photo.path.read_bytes(), max_side_px=composites.KEPT_PX)
     plain = of_plain(rgb, garment.name)
@@ -130,18 +159,17 @@ def _named(photo: Photo, garment: Garment, former: Seer | None) -> tuple[str, Pa
 
 
 def as_labelled(found: Found, rgb: np.ndarray, garment: Garment) -> Labelled | None:
-    """A picture with what a detector found in it, the best item of the garment's super-category being the garment; None where
-    there is none."""
-    same = np.array([BY_NAME[CLASSES[c]].super_category == garment.super_category for c in found.classes.tolist()], bool)
-    if not same.any():
+    """A picture with what a detector found in it, the best item being the garment, first of all: the best of its super-category,
+    else of any, for the label says that it is there. None where nothing was found."""
+    if not len(found.classes):
         return None
+    same = np.array([BY_NAME[CLASSES[c]].super_category == garment.super_category for c in found.classes.tolist()])
     x0, y0, x1, y1 = found.corners.T
-    chosen = int(np.argmax(np.where(same, found.confidences * np.sqrt((x1 - x0) * (y1 - y0)), -1)))
-    classes = found.classes.copy()
-    classes[chosen] = CLASSES.index(garment.name)
-    is_kept = ~same & (found.confidences >= _OTHER_CONFIDENCE)
-    is_kept[chosen] = True
-    return of_boxes(rgb, found.corners[is_kept], classes[is_kept])
+    worth = found.confidences * np.sqrt((x1 - x0) * (y1 - y0))
+    chosen = int(np.argmax(np.where(same, worth, -1) if same.any() else worth))
+    others = [i for i in np.flatnonzero(~same & (found.confidences >= _OTHER_CONFIDENCE)).tolist() if i != chosen]
+    classes = np.array([CLASSES.index(garment.name), *found.classes[others].tolist()], np.int64)
+    return of_boxes(rgb, found.corners[[chosen, *others]], classes)
 
 
 def _chances(pictures: Sequence[Packed]) -> np.ndarray:
