@@ -172,7 +172,20 @@ def test_the_job_trains_on_a_folder_of_labelled_photos_and_goes_on_where_it_stop
     (photos / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
     defaults = train_encoder.parser().parse_args(["--data", f"folder={photos}", "--out", "x"])
     assert (defaults.steps, defaults.batch) == (Recipe().steps, Recipe().batch)
-    options = ["--data", f"folder={photos}", "--version", "drawn-1", "--out", str(tmp_path / "out"), "--batch", "6", "--head-steps", "1", "--device", "cpu"]
+    options = [
+        "--data",
+        f"folder={photos}",
+        "--version",
+        "drawn-1",
+        "--out",
+        str(tmp_path / "out"),
+        "--batch",
+        "6",
+        "--head-steps",
+        "1",
+        "--device",
+        "cpu",
+    ]
     assert train_encoder.main([*options, "--steps", "2"]) == 0
     model = models.read_model(tmp_path / "out" / "drawn-1.safetensors")
     assert (model.kind, model.architecture, model.version) == ("encoder", hashnet.ARCHITECTURE, "drawn-1")
