@@ -113,7 +113,9 @@ class DetectorModel:
 
 
 # Detectors that need no file are in items.py.
-DETECTORS = {"garments": DetectorModel("garments-1", "garments-1.safetensors", "16f71a8d7199f2b5a5eb51d2dbcfd4c3b083f67321da014227860e3094c377a8")}
+DETECTORS = {
+    "garments": DetectorModel("garments-1", "garments-1.safetensors", "16f71a8d7199f2b5a5eb51d2dbcfd4c3b083f67321da014227860e3094c377a8")
+}
 # None: items.DEFAULT_DETECTOR. Cropping by garments-1 finds no more alike things than cropping what stands out, see its card.
 DEFAULT_DETECTOR: str | None = None
 
