@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wearalike import labelled, labels
-from wearalike.labels import BadLabels, LabelledObject
+from wearalike.labels import BadLabels, LabelledObject, record
 
 WIDTH, HEIGHT = 200, 120
 CATEGORIES = ("dress", "shoes")
@@ -213,12 +213,12 @@ def test_a_deep_value_that_is_json_is_shown_short(tmp_path):
 
 def test_a_file_too_large_is_not_read(tmp_path):
     with (tmp_path / "a.json").open("wb") as file:
-        file.truncate(labels.MAX_BYTES + 1)
+        file.truncate(record.MAX_BYTES + 1)
     _, (problem,) = labels.read_coco(tmp_path / "a.json", tmp_path)
     assert problem.what == "1,000,000,001 bytes, wanted at most 1,000,000,000"
     text = yolo(tmp_path, "")
     with text.open("wb") as file:
-        file.truncate(labels.MAX_BYTES + 1)
+        file.truncate(record.MAX_BYTES + 1)
     _, (problem,) = labels.read_yolo(tmp_path)
     assert problem.where == str(text) and "wanted at most" in problem.what
 

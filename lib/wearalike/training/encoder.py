@@ -62,7 +62,8 @@ class Lessons:
 class Recipe:
     """steps, batch: how long and how many pictures a step. head_steps, head_batch: the same of the heads' own steps after these;
     head_views: of every picture, kept in memory, 50 KB each. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in
-    `warm_steps`, then a half cosine down to 0, in either part). The rest: weights of the losses. average_decay: of the weights'
+    `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is
+    spread over all classes, so that the few pictures there are are not learned by heart. The rest: weights of the losses. average_decay: of the weights'
     running mean, which is what is kept."""
 
     steps: int = 700
@@ -70,10 +71,11 @@ class Recipe:
     head_steps: int = 800
     head_batch: int = 256
     head_views: int = 2
-    trunk_rate: float = 1.5e-4
+    trunk_rate: float = 3e-4
     heads_rate: float = 1.5e-3
     warm_steps: int = 100
     weight_decay: float = 0.02
+    smoothing: float = 0.1
     likeness: float = 4.0
     binary: float = 0.1
     balance: float = 0.3
@@ -275,7 +277,9 @@ class Trainer:
             if here.any():
                 found = classifier((colour if task.of_colour else shape)[here])
                 # Divided by the whole batch: a task counts as much as it has pictures.
-                losses[task.name] = functional.cross_entropy(found, wanted[here], reduction="sum") / len(rows)
+                losses[task.name] = functional.cross_entropy(found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing) / len(
+                    rows
+                )
         if recipe.likeness:
             for name, code, teacher in (
                 ("shape likeness", shape, self.lessons.shape_teacher),
