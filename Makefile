@@ -5,13 +5,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test airflow lint java clean
+.PHONY: help demo demo-photos test airflow lint java clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: java $(READY) ## the whole night on the drawn sample shops, or on SHOPS=<address or wearalike.toml>
 	@$(BIN)/python jobs/run_demo.py $(if $(SHOPS),--shops $(SHOPS))
+
+demo-photos: java $(READY) ## the night on real photos: PHOTOS=<folder>, or ADDRESS=<zip> SHA256=<hex>
+	@$(BIN)/python jobs/run_demo_photos.py $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SHA256),--sha256 $(SHA256))
 
 test: java $(READY) ## the tests
 	@$(BIN)/ruff check -q lib jobs dags tests

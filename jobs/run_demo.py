@@ -44,15 +44,25 @@ def work(args: argparse.Namespace) -> None:
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with shops(args.shops, folder) as config:
-        env = environment(folder, config, args.port)
-        subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"], env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
         if args.serve:
-            standalone(env, args.port)
+            standalone(prepared(folder, config, args.port), args.port)
         else:
-            test_run(env, args.run, folder / "night.log")
-            tell(settings.load(config).root, args.run, folder)
+            night(folder, config, args.run)
+
+
+def night(folder: Path, config: Path, run: str) -> None:
+    """The DAG once, through Airflow, on the shops of a settings file; then what was published, and where to look."""
+    test_run(prepared(folder, config, 8080), run, folder / "night.log")
+    tell(config, run, folder)
+
+
+def prepared(folder: Path, config: Path, port: int) -> dict[str, str]:
+    """The environment of an Airflow whose tables are made."""
+    env = environment(folder, config, port)
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return env
 
 
 @contextlib.contextmanager
@@ -109,8 +119,10 @@ def test_run(env: dict[str, str], run: str, logfile: Path) -> None:
             raise job.Refusal(f"the night did not end well; the whole log is {logfile}")
 
 
-def tell(root: Path, run: str, folder: Path) -> None:
+def tell(config: Path, run: str, folder: Path) -> None:
     """What was published, and where to look."""
+    place = settings.load(config)
+    root = place.root
     sheet = folder / "contact_sheet.html"
     sheet.write_text(contact_sheet.contact_sheet(root, run), encoding="utf-8")
     print(contact_sheet.printed(root, run, count=5))

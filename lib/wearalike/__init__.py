@@ -29,7 +29,10 @@ descriptors what encoders are compared with
 evaluation  how good the models are, on labelled photos
 promotion   a candidate model to the promoted one, if it is better; rollback
 viewer      pages over what a run made
-sample      the drawn sample shops that the demo runs on
+sample      the drawn sample shops that the demo runs on, and a shop of real photos
+export      what is published, as keys and values
+deployment  a folder to run it all from
+doctor      what a night needs, examined where it is to run
 job, cli    what jobs have in common; what a person types
 """
 

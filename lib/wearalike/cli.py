@@ -1,4 +1,4 @@
-"""What a person types: wearalike run, rollback, check-mapping, suggest-mapping."""
+"""What a person types: a night, a rollback, the mappings' check and draft, a deployment, its doctor, an export."""
 
 from __future__ import annotations
 
@@ -54,6 +54,19 @@ def parser() -> argparse.ArgumentParser:
     suggest.add_argument("shop", metavar="SHOP")
     suggest.add_argument("--run", help="the run whose offers are looked at; default: the last")
     suggest.set_defaults(work=suggest_mapping)
+
+    init = commands.add_parser("init", help="write a deployment into a folder: settings, mappings, DAGs, SQL, a compose file")
+    init.add_argument("folder", type=Path, metavar="DIR", help="nothing in it is overwritten")
+    init.add_argument("--sample", action="store_true", help="with the drawn sample shops, to try it on")
+    init.set_defaults(work=write_deployment)
+
+    doctor = commands.add_parser("doctor", parents=[place], help="what a night needs, examined here; exit code 1 where something fails")
+    doctor.set_defaults(work=see_doctor)
+
+    export = commands.add_parser("export", parents=[place], help="what is published, as keys and values for Redis and the like")
+    export.add_argument("--format", choices=("jsonl",), default="jsonl", help="one JSON object a line (default: %(default)s)")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="written whole or not at all")
+    export.set_defaults(work=export_published)
     return made
 
 
@@ -105,6 +118,32 @@ def suggest_mapping(args: argparse.Namespace) -> None:
         filter=pc.field("shop_id") == settings.shop(args.shop).id
     )
     print(categories.suggest_for(settings, args.shop, offers))
+
+
+def write_deployment(args: argparse.Namespace) -> None:
+    from wearalike import deployment
+
+    files = deployment.create(args.folder, with_sample=args.sample)
+    print(f"{len(files)} files in {args.folder}; read {args.folder / 'README.md'}, and begin with")
+    print(f"  cd {args.folder} && wearalike doctor")
+
+
+def see_doctor(args: argparse.Namespace) -> None:
+    from wearalike import doctor
+
+    found = []
+    for finding in doctor.examine(doctor.Patient(_settings(args))):
+        print(finding, flush=True)
+        found.append(finding.verdict)
+    if failed := found.count(doctor.Verdict.FAIL):
+        raise job.Refusal(f"{failed} of {len(found)} findings would stop a night")
+
+
+def export_published(args: argparse.Namespace) -> None:
+    from wearalike import export
+
+    count = export.write_jsonl(_settings(args), args.out)
+    print(f"{count:,} products in {args.out}")
 
 
 if __name__ == "__main__":

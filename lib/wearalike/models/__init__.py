@@ -97,7 +97,7 @@ ENCODERS = {
         "7048afbbfb939cf9f184548263981d9da8dcf244b2b4984eebb548044eee2cbb",
     ),
     "fashion": EncoderModel(
-        "fashion-1", EFFICIENTNET_LITE0, "fashion-1.safetensors", "3d01975a340c404ae41d91776be685e1689a9dab20c0734c62f75beb1603057a"
+        "fashion-2", EFFICIENTNET_LITE0, "fashion-2.safetensors", "230b0fe3772eabd704327bca46c295b9db2ffdb945d84995e8d10a0f65ea5ae6"
     ),
 }
 DEFAULT_ENCODER = "fashion"

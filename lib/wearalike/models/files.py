@@ -4,7 +4,7 @@ A model file is a safetensors file, which holds nothing that could run, and says
 
     kind          encoder or detector
     architecture  the network its tensors are the state of, by the name our code has for it
-    version       e.g. fashion-1: part of every code or item made with it
+    version       e.g. fashion-2: part of every code or item made with it
     card          JSON: data, recipe, seed, date, measures
     classes       JSON list of texts; detectors only
 """

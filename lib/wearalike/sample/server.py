@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +27,20 @@ def serve(day: int = 1, port: int = 0) -> Iterator[str]:
 
     GET / lists the shops as JSON. Pictures are drawn when they are first asked for. Raises ValueError for a day that is not 1 or 2.
     """
-    with ThreadingHTTPServer(("127.0.0.1", port), _handler(Stalls(day))) as server:
+    with serving(Stalls(day).answer, port) as address:
+        yield address
+
+
+Answer = Callable[[str, str], tuple[bytes, str] | None]
+
+
+@contextlib.contextmanager
+def serving(answer: Answer, port: int = 0) -> Iterator[str]:
+    """Serves on 127.0.0.1 what `answer` says, as long as the block lasts; yields the address, without a slash at its end.
+
+    answer: (path, address) -> (body, content type), or None for what is not there.
+    """
+    with ThreadingHTTPServer(("127.0.0.1", port), _handler(answer)) as server:
         threading.Thread(target=server.serve_forever, name="sample shops", daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -101,14 +114,14 @@ def _pixel() -> bytes:
     return out.getvalue()
 
 
-def _handler(stalls: Stalls) -> type[BaseHTTPRequestHandler]:
+def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "wearalike-sample"
 
         def do_GET(self) -> None:
             address = f"http://127.0.0.1:{self.connection.getsockname()[1]}"
-            found = stalls.answer(self.path.split("?")[0], address)
+            found = answer(self.path.split("?")[0], address)
             body, kind = found or (b"not found\n", "text/plain")
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
             status = 404 if found is None else 304 if self.headers.get("If-None-Match") == tag else 200
