@@ -62,9 +62,9 @@ class Lessons:
 class Recipe:
     """steps, batch: how long and how many pictures a step. head_steps, head_batch: the same of the heads' own steps after these;
     head_views: of every picture, kept in memory, 50 KB each. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in
-    `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is
-    spread over all classes, so that the few pictures there are are not learned by heart. The rest: weights of the losses. average_decay: of the weights'
-    running mean, which is what is kept."""
+    `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is spread over all classes, so that
+    the few pictures there are are not learned by heart. average_decay: of the weights' running mean, which is what is kept. The
+    rest: weights of the losses."""
 
     steps: int = 700
     batch: int = 64
@@ -277,9 +277,8 @@ class Trainer:
             if here.any():
                 found = classifier((colour if task.of_colour else shape)[here])
                 # Divided by the whole batch: a task counts as much as it has pictures.
-                losses[task.name] = functional.cross_entropy(found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing) / len(
-                    rows
-                )
+                wrong = functional.cross_entropy(found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing)
+                losses[task.name] = wrong / len(rows)
         if recipe.likeness:
             for name, code, teacher in (
                 ("shape likeness", shape, self.lessons.shape_teacher),
