@@ -1,29 +1,31 @@
 """indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly.
 
 Spark spreads the queries: a task is some hundred products of one super-category, and every worker loads the index
-of that super-category once.
+of that super-category once. The merchandiser's rules of the run's day act inside the search.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from wearalike import indexes, job, matches, store
+from wearalike import categories, indexes, job, matches, store
 from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 log = logging.getLogger("wearalike.match_products")
 QUERIES_A_TASK = 2048
-TASK = "root string, run string, super_category string, start int, k int, min_score double, max_per_brand int"
+TASK = "root string, run string, super_category string, start int, k int, min_score double, max_per_brand int, merchandise string"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,23 +42,28 @@ def work(args: argparse.Namespace) -> None:
     settings = job.place(args)
     root, rules = settings.root.resolve(), matches.Rules(args.k, args.min_score, args.max_per_brand)
     inputs = {t.name: store.input_hash(root, t, args.run) for t in (PRODUCTS, ENTRIES)}
-    signature = store.signature(inputs, asdict(rules))
+    rubricator = categories.read_rubricator(settings.mappings / "rubricator.xml")
+    merchandise = categories.holding(categories.read_rules(categories.rules_path(settings), rubricator), args.run)
+    parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandise]}
+    signature = store.signature(inputs, parameters)
     if not job.stands(args, root, MATCHES, signature):
-        write_matches(root, args.run, args.master or settings.master, rules, signature)
+        write_matches(root, args.run, args.master or settings.master, parameters, signature)
     flatten(args, root, store.signature({"matches": store.input_hash(root, MATCHES, args.run)}, {}))
 
 
-def write_matches(root: Path, run: str, master: str, rules: matches.Rules, signature: str) -> None:
+def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any], signature: str) -> None:
     from pyspark.sql.pandas.types import from_arrow_schema
     from wearalike_jobs.spark import session
 
     entries, products = (store.read(root, t, run, ["product_id", *more]) for t, more in ((ENTRIES, ["super_category"]), (PRODUCTS, [])))
+    *rules, merchandise = parameters.values()
+    warn_of_lost_pins(merchandise, entries["product_id"])
     tasks = [
-        (str(root), run, str(count["values"]), start, *asdict(rules).values())
+        (str(root), run, str(count["values"]), start, *rules, json.dumps(merchandise))
         for count in sorted(pc.value_counts(entries["super_category"].combine_chunks()).to_pylist(), key=lambda c: c["values"])
         for start in range(0, count["counts"], QUERIES_A_TASK)
     ]
-    with store.writing(root, MATCHES, run, signature, asdict(rules)) as table:
+    with store.writing(root, MATCHES, run, signature, parameters) as table:
         if tasks:
             spark = session("match_products", master)
             frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, len(tasks)), TASK)
@@ -75,7 +82,15 @@ def _matched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for task in batch.to_pylist():
             here = gallery(task["root"], task["run"], task["super_category"])
             rules = matches.Rules(task["k"], task["min_score"], task["max_per_brand"])
-            yield matches.table(here, list(matches.search(here, task["start"], task["start"] + QUERIES_A_TASK, rules)))
+            merchandise = [categories.Rule(**rule) for rule in json.loads(task["merchandise"])]
+            yield matches.table(here, list(matches.search(here, task["start"], task["start"] + QUERIES_A_TASK, rules, merchandise)))
+
+
+def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.ChunkedArray) -> None:
+    pinned = [rule["product"] for rule in merchandise if rule["kind"] == categories.RuleKind.PIN]
+    lost = set(pinned) - set(product_ids.filter(pc.is_in(product_ids, pa.array(pinned, pa.string()))).to_pylist())
+    if lost:
+        log.warning("pinned in rules.xml, and not to be found in this run: %s", ", ".join(sorted(lost)))
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,9 @@ def make_gallery(seed: int, n: int, *, bits: int = 128, w=(2, 8), out_of_stock=0
             "availability": [("in_stock", "out_of_stock")[int(i)] for i in rng.random(n) < out_of_stock],
             "gender": [("female", "male", "unisex")[i] for i in rng.integers(0, 3, n)],
             "age_group": [("adult", "kids")[i] for i in rng.integers(0, 2, n)],
+            "category": [("bags.totes", "bags.clutches", "shoes")[i] for i in rng.integers(0, 3, n)],
+            "price_cents": pa.array(rng.integers(0, 400, n) * 10, pa.int64()),
+            "currency": [("EUR", "USD")[int(i)] for i in rng.random(n) < 0.1],
             "w_shape": pa.array([w[0]] * n, pa.int32()),
             "w_colour": pa.array([w[1]] * n, pa.int32()),
         }

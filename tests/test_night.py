@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,6 +100,36 @@ def test_the_site_reads_what_was_published(root):
         answer = site.execute(query, [asked]).fetchall()
     wanted = [r["similar_product_id"] for r in read(root, tables.SIMILAR_PRODUCTS) if r["product_id"] == asked]
     assert 5 <= len(answer) <= len(wanted) and set(wanted) >= {c for row in answer for c in row if c in set(wanted)}
+
+
+def test_the_merchandisers_rules_act_in_the_night(root, tmp_path, port):
+    """Matched, judged by the gate and published again, with nothing pulled again."""
+    before = read(root, tables.SIMILAR_PRODUCTS)
+    by_id = {p["product_id"]: p for p in read(root, tables.PRODUCTS)}
+    lists = {i: [r["similar_product_id"] for r in before if r["product_id"] == i] for i in by_id}
+    page = next(i for i, found in lists.items() if len(found) >= 5)
+    hidden, pinned = lists[page][0], lists[page][-1]
+    shop = by_id[page]["shop_id"]
+    shutil.copytree(root, tmp_path / "root")
+    shutil.copytree(REPOSITORY / "mappings", tmp_path / "mappings")
+    (tmp_path / "mappings" / "rules.xml").write_text(
+        f"""<rules><hide id="recalled" product="{hidden}"/><pin id="gift" product="{pinned}" at="1" on_product="{page}"/>
+        <require id="own" same="shop" on_shop="{shop}"/><fill id="full" on_product="{page}"/>
+        <hide id="over" product="{pinned}" until="2020-01-01"/></rules>"""
+    )
+    config = tmp_path / "wearalike.toml"
+    sample.write_settings(config, f"http://127.0.0.1:{port}", tmp_path / "root", tmp_path / "mappings")
+    assert cli.main(["check-mapping", "--config", str(config)]) == 0
+    assert cli.main(["run", "--run", "day-1", "--config", str(config)]) == 0
+    with duckdb.connect(str(tmp_path / "root" / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
+        after = site.execute("SELECT product_id, rank, similar_product_id, rule, fallback FROM current_similar_products").fetchall()
+    assert after and hidden not in {similar for _, _, similar, _, _ in after}
+    assert [row for row in after if row[3]] == [(page, 1, pinned, "pin:gift", None)]
+    assert {product for product, _, _, _, fallback in after if fallback} <= {page}
+    from_elsewhere = {(i, j) for i, _, j, rule, _ in after if by_id[i]["shop_id"] == shop != by_id[j]["shop_id"] and not rule}
+    assert not from_elsewhere
+    elsewhere = [i for i in by_id if by_id[i]["shop_id"] != shop and hidden not in lists[i]]
+    assert elsewhere and all([j for i, _, j, _, _ in sorted(after) if i == page_] == lists[page_] for page_ in elsewhere)
 
 
 def made_times(root, run):

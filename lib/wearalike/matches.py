@@ -3,11 +3,14 @@
 distance = w_shape * H(shape) + w_colour * H(colour), H the Hamming distance of 128 bits, weights of the product that asks
 score    = max(0, 1 - 2 * distance / (128 * (w_shape + w_colour))): the cosine of the weighted +-1 codes, cut at 0
 Order: smaller distance first, then smaller product_id.
+
+The merchandiser's rules (merchandising.Rulings) act before the cut to the best k: what is hidden leaves room for the next,
+what is preferred goes before by a bounded distance, what is pinned takes its rank. A list they fill says so in each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -17,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wearalike import kernel
+from wearalike import kernel, merchandising
+from wearalike.categories.rules import Rule
 from wearalike.models import CODE_BITS
 from wearalike.tables import MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS, Availability, Gender
 
@@ -25,8 +29,13 @@ from wearalike.tables import MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS, Availabil
 class ShortReason(StrEnum):
     NO_CODE = "no_code"  # the product has no code; `refused` says why
     FEW_CANDIDATES = "few_candidates"  # too few products in stock for this audience in the super-category
-    RULES = "rules"  # one result a group and max_per_brand left no more
+    RULES = "rules"  # one result a group, max_per_brand and the merchandiser's rules left no more
     MIN_SCORE = "min_score"  # the rest is not alike enough
+
+
+class Fallback(StrEnum):
+    LESS_ALIKE = "less_alike"  # its score is below min_score
+    SAME_BRAND = "same_brand"  # beyond max_per_brand
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Gallery:
 
     product_ids, item_ids: object (n,). codes: uint64 (n, 4), two words of shape, two of colour. w_shape, w_colour: int32 (n,).
     gender, age_group: object (n,). is_in_stock: bool (n,). groups, brands: int64 (n,), equal for products of one group or
-    brand, negative and unlike any other where a product has none.
+    brand, negative and unlike any other where a product has none. pages: what the merchandiser's rules look at.
     """
 
     product_ids: NDArray[np.object_]
@@ -57,13 +66,14 @@ class Gallery:
     is_in_stock: NDArray[np.bool_]
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
+    pages: merchandising.Pages
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
 
 # The columns of tables.PRODUCTS that a gallery is made of.
-PRODUCT_COLUMNS = ["product_id", "shop_id", "group_id", "brand", "availability", "gender", "age_group", "w_shape", "w_colour"]
+PRODUCT_COLUMNS = [*merchandising.COLUMNS, "group_id", "availability", "gender", "age_group", "w_shape", "w_colour"]
 
 
 def gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> Gallery:
@@ -88,6 +98,7 @@ def gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> 
         is_in_stock=pc.equal(rows["availability"], Availability.IN_STOCK.value).to_numpy(zero_copy_only=False),
         groups=_alike(groups),
         brands=_alike(pc.utf8_lower(rows["brand"])),
+        pages=merchandising.pages(rows),
     )
 
 
@@ -117,29 +128,44 @@ def score(distance: NDArray[np.number], weights: NDArray[np.number] | int) -> ND
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The list of one product: rows of the gallery, best first, with their distances, int arrays of one length."""
+    """The list of one product: rows of the gallery, best first, with their distances, int arrays of one length.
+
+    rules, fallbacks: for each result the merchandiser's rule that moved it, and the kind of fallback it is; None for neither.
+    """
 
     row: int
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
     short_reason: ShortReason | None
+    rules: list[str | None]
+    fallbacks: list[Fallback | None]
+
+
+@dataclass(slots=True)
+class _Pick:
+    """One place of a list: a position among the candidates, and what put it there."""
+
+    position: int
+    rule: str | None = None
+    fallback: Fallback | None = None
 
 
 # Queries that share a pass over the candidates: their notes stay in cache together with a tile of codes.
 _BLOCK_QUERIES = 32
 
 
-def search(gallery: Gallery, start: int, stop: int, rules: Rules) -> Iterator[Found]:
-    """The lists of rows start..stop of the gallery, each once, in no promised order."""
+def search(gallery: Gallery, start: int, stop: int, rules: Rules, merchandise: Sequence[Rule] = ()) -> Iterator[Found]:
+    """The lists of rows start..stop of the gallery, each once, in no promised order. merchandise: the merchandiser's rules."""
     rows = np.arange(start, min(stop, len(gallery)))
+    rulings = merchandising.Rulings(merchandise, gallery.pages)
     audiences = {(gallery.age_group[r], gallery.gender[r]) for r in rows}
     for age_group, gender in sorted(audiences):
         asking = rows[(gallery.age_group[rows] == age_group) & (gallery.gender[rows] == gender)]
         candidates = np.flatnonzero(_may_answer(gallery, age_group, gender))
-        codes = gallery.codes[candidates]
+        hunt = _Hunt(gallery, candidates, gallery.codes[candidates], rules, rulings)
         for block in np.split(asking, range(_BLOCK_QUERIES, len(asking), _BLOCK_QUERIES)):
-            yield from _search_block(gallery, block, candidates, codes, rules, 4 * rules.k)
+            yield from hunt.lists(block, 4 * rules.k)
 
 
 def _may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
@@ -148,44 +174,127 @@ def _may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.boo
     return gallery.is_in_stock & (gallery.age_group == age_group) & fits
 
 
-def _search_block(
-    gallery: Gallery, asking: NDArray[np.int64], candidates: NDArray[np.int64], codes: NDArray[np.uint64], rules: Rules, looked_at: int
-) -> Iterator[Found]:
-    """The lists of a block of rows from their best `looked_at` candidates; where the rules leave too few, from more."""
-    w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
-    limits = np.array([_limit(int(weights), rules.min_score) for weights in w_shape + w_colour])
-    nearest = kernel.nearest(gallery.codes[asking], codes, w_shape, w_colour, limits, looked_at)
-    for i, (row, alike) in enumerate(zip(asking, nearest, strict=True)):
-        chosen = _allowed(gallery, row, candidates, alike, rules)
-        if len(chosen) < rules.k and len(alike) == looked_at:
-            yield from _search_block(gallery, asking[i : i + 1], candidates, codes, rules, 8 * looked_at)
-            continue
-        shape, colour = distances(gallery.codes[row : row + 1], codes[chosen])
-        others = len(candidates) - int(np.count_nonzero(candidates == row))
-        yield Found(int(row), candidates[chosen], shape[0], colour[0], _short(len(chosen), others, len(alike) == len(candidates), rules))
+@dataclass(frozen=True, slots=True)
+class _Hunt:
+    """The search for one audience. candidates: int64 (n,), rows it may be shown, in order; codes: theirs, uint64 (n, 4)."""
+
+    gallery: Gallery
+    candidates: NDArray[np.int64]
+    codes: NDArray[np.uint64]
+    rules: Rules
+    rulings: merchandising.Rulings
+
+    def lists(self, asking: NDArray[np.int64], looked_at: int) -> Iterator[Found]:
+        """The lists of a block of rows from their best `looked_at` candidates; where the rules leave too few, from more."""
+        gallery, rules = self.gallery, self.rules
+        w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
+        limits = np.array([_limit(int(weights), rules.min_score) for weights in w_shape + w_colour])
+        nearest = kernel.nearest(gallery.codes[asking], self.codes, w_shape, w_colour, limits, looked_at)
+        for i, (row, alike) in enumerate(zip(asking.tolist(), nearest, strict=True)):
+            is_all = len(alike) < looked_at
+            ruling = self.rulings.of(row)
+            if ruling is None:
+                chosen = self._allowed(row, alike, rules.k, {int(gallery.groups[row])})
+                picks = [_Pick(position) for position in chosen] if is_all or len(chosen) == rules.k else None
+            else:
+                picks = self._ruled(row, alike, ruling, is_all)
+            if picks is None:
+                yield from self.lists(asking[i : i + 1], 8 * looked_at)
+                continue
+            yield self._found(row, picks, len(alike) == len(self.candidates))
+
+    def _found(self, row: int, picks: list[_Pick], are_all_alike: bool) -> Found:
+        chosen = np.array([pick.position for pick in picks], np.int64)
+        shape, colour = distances(self.gallery.codes[row : row + 1], self.codes[chosen])
+        others = len(self.candidates) - int(np.count_nonzero(self.candidates == row))
+        return Found(
+            row,
+            self.candidates[chosen],
+            shape[0],
+            colour[0],
+            _short(len(picks), others, are_all_alike, self.rules),
+            [pick.rule for pick in picks],
+            [pick.fallback for pick in picks],
+        )
+
+    def _allowed(self, row: int, ordered: NDArray[np.int64], count: int, groups: set[int]) -> list[int]:
+        """The first `count` of the ordered positions that the rules allow beside `groups`, which it adds to."""
+        brands: dict[int, int] = {}
+        chosen: list[int] = []
+        for position in ordered.tolist() if count else []:
+            candidate = self.candidates[position]
+            group, brand = int(self.gallery.groups[candidate]), int(self.gallery.brands[candidate])
+            if candidate == row or group in groups or brands.get(brand, 0) >= self.rules.max_per_brand:
+                continue
+            groups.add(group)
+            brands[brand] = brands.get(brand, 0) + 1
+            chosen.append(position)
+            if len(chosen) == count:
+                break
+        return chosen
+
+    def _distances(self, row: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Weighted, int64 (m,)."""
+        shape, colour = distances(self.gallery.codes[row : row + 1], self.codes[positions])
+        return (self.gallery.w_shape[row] * shape[0] + self.gallery.w_colour[row] * colour[0]).astype(np.int64)
+
+    def _ruled(self, row: int, alike: NDArray[np.int64], ruling: merchandising.Ruling, is_all: bool) -> list[_Pick] | None:
+        """The list as the merchandiser's rules want it; None where candidates not looked at could stand in it."""
+        weights = int(self.gallery.w_shape[row] + self.gallery.w_colour[row])
+        groups = {int(self.gallery.groups[row])}
+        pins = self._pinned(ruling, groups)
+        wanted = self.rules.k - len(pins)
+        far = self._distances(row, alike)
+        boosts, said = ruling.boosts(self.candidates[alike], weights)
+        order = np.lexsort((alike, far - boosts))
+        order = order[~ruling.hidden[self.candidates[alike[order]]]]
+        chosen = self._allowed(row, alike[order], wanted, groups)
+        at = {int(position): i for i, position in enumerate(alike)}
+        if not is_all:
+            # What was not looked at is at least as far as the last seen, and could go before by the largest boost.
+            least = int(far[-1]) - ruling.largest_boost(weights)
+            last = max((int(far[at[c]] - boosts[at[c]]) for c in chosen), default=0)
+            if len(chosen) < wanted or (ruling.preferences and wanted and last >= least):
+                return None
+        picks = [_Pick(position, said[at[position]]) for position in chosen]
+        if ruling.is_filled and len(picks) < wanted:
+            picks += self._filling(row, ruling, groups, wanted - len(picks), _limit(weights, self.rules.min_score))
+        for rank, position, text in pins:
+            picks.insert(rank - 1, _Pick(position, text))
+        return picks
+
+    def _pinned(self, ruling: merchandising.Ruling, groups: set[int]) -> list[tuple[int, int, str]]:
+        """(rank, position, rule) of the pins that this audience may be shown, by rank; adds their groups to `groups`."""
+        pins: list[tuple[int, int, str]] = []
+        for rank, candidate, text in ruling.pins:
+            position, group = int(np.searchsorted(self.candidates, candidate)), int(self.gallery.groups[candidate])
+            is_shown = position < len(self.candidates) and self.candidates[position] == candidate
+            if is_shown and group not in groups and rank <= self.rules.k and len(pins) < self.rules.k:
+                groups.add(group)
+                pins.append((rank, position, text))
+        return pins
+
+    def _filling(self, row: int, ruling: merchandising.Ruling, groups: set[int], count: int, limit: int) -> list[_Pick]:
+        """What fills a short list: the most alike of the rest, whatever its score or brand. limit: distance of min_score."""
+        positions = np.arange(len(self.candidates))
+        far = self._distances(row, positions)
+        picks: list[_Pick] = []
+        for position in np.lexsort((positions, far)).tolist():
+            candidate = int(self.candidates[position])
+            group = int(self.gallery.groups[candidate])
+            if len(picks) == count:
+                break
+            if candidate == row or group in groups or ruling.hidden[candidate]:
+                continue
+            groups.add(group)
+            picks.append(_Pick(position, None, Fallback.LESS_ALIKE if far[position] > limit else Fallback.SAME_BRAND))
+        return picks
 
 
 @lru_cache
 def _limit(weights: int, min_score: float) -> int:
     """The largest distance whose score is at least min_score, -1 where none is; weights: w_shape + w_colour."""
     return int(np.count_nonzero(score(np.arange(CODE_BITS * weights + 1), weights) >= min_score)) - 1
-
-
-def _allowed(gallery: Gallery, row: np.int64, candidates: NDArray[np.int64], ordered: NDArray[np.int64], rules: Rules) -> list[int]:
-    groups = {int(gallery.groups[row])}
-    brands: dict[int, int] = {}
-    chosen: list[int] = []
-    for position in ordered.tolist():
-        candidate = candidates[position]
-        group, brand = int(gallery.groups[candidate]), int(gallery.brands[candidate])
-        if candidate == row or group in groups or brands.get(brand, 0) >= rules.max_per_brand:
-            continue
-        groups.add(group)
-        brands[brand] = brands.get(brand, 0) + 1
-        chosen.append(position)
-        if len(chosen) == rules.k:
-            break
-    return chosen
 
 
 def _short(count: int, others: int, are_all_alike: bool, rules: Rules) -> ShortReason | None:
@@ -201,8 +310,15 @@ def table(gallery: Gallery, found: list[Found]) -> pa.RecordBatch:
     found = sorted(found, key=lambda f: f.row)
     results = [
         [
-            {"product_id": gallery.product_ids[r], "item_id": gallery.item_ids[r], "shape_distance": s, "colour_distance": c}
-            for r, s, c in zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), strict=True)
+            {
+                "product_id": gallery.product_ids[r],
+                "item_id": gallery.item_ids[r],
+                "shape_distance": s,
+                "colour_distance": c,
+                "rule": rule,
+                "fallback": fallback,
+            }
+            for r, s, c, rule, fallback in zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), f.rules, f.fallbacks, strict=True)
         ]
         for f in found
     ]
@@ -253,6 +369,8 @@ def similar_products(matches: pa.Table, products: pa.Table, detector: str, encod
         "w_colour": w_colour,
         "item_id": matches["item_id"].take(asking),
         "similar_item_id": results.field("item_id"),
+        "rule": results.field("rule"),
+        "fallback": results.field("fallback"),
         "detector": pa.repeat(pa.scalar(detector), len(asking)),
         "encoder": pa.repeat(pa.scalar(encoder), len(asking)),
     }

@@ -220,12 +220,14 @@ MATCHES = Table(
                             pa.field("item_id", _text, nullable=False),
                             pa.field("shape_distance", _int, nullable=False),
                             pa.field("colour_distance", _int, nullable=False),
+                            pa.field("rule", _text),
+                            pa.field("fallback", _text),
                         ]
                     ),
                     nullable=False,
                 )
             ),
-            "ordered by weighted distance, then product_id",
+            "ordered by weighted distance, then product_id, but for what the merchandiser's rules moved",
         ),
     ),
 )
@@ -247,6 +249,8 @@ SIMILAR_PRODUCTS = Table(
         Column("w_colour", _int, "weight used for colour"),
         Column("item_id", _text, "the product's item compared"),
         Column("similar_item_id", _text, "the recommended product's item compared"),
+        Column("rule", _text, "the merchandiser's rule that put it here: pin:<id> or prefer:<id> of rules.xml", True),
+        Column("fallback", _text, "what it fills a short list as (matches.Fallback); null for a match", True),
         Column("detector", _text, "model that saw the items"),
         Column("encoder", _text, "model that made the codes"),
     ),

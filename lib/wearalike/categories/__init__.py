@@ -4,12 +4,14 @@ schema      an operator's XML file against its schema: every mistake by file and
 rubricator  our tree of categories
 mapping     what one shop's category ids and paths mean to us
 offers      offers to products, by a mapping
+rules       what a merchandiser pins, hides, requires, prefers
 suggest     a draft of the lines a mapping lacks
 """
 
-from wearalike.categories.mapping import Mapping, check, how_to_map, mapping_path, read_all, read_mapping
+from wearalike.categories.mapping import Mapping, check, how_to_map, mapping_path, read_all, read_mapping, rules_path
 from wearalike.categories.offers import CategoryReason, map_offers, unmapped_words, word_of
 from wearalike.categories.rubricator import Leaf, Rubricator, read_rubricator
+from wearalike.categories.rules import Rule, RuleKind, holding, read_rules
 from wearalike.categories.schema import BadMapping
 from wearalike.categories.suggest import Guess, best_guesses, map_line, suggest, suggest_for
 
@@ -20,8 +22,11 @@ __all__ = [
     "Leaf",
     "Mapping",
     "Rubricator",
+    "Rule",
+    "RuleKind",
     "best_guesses",
     "check",
+    "holding",
     "how_to_map",
     "map_line",
     "map_offers",
@@ -29,6 +34,8 @@ __all__ = [
     "read_all",
     "read_mapping",
     "read_rubricator",
+    "read_rules",
+    "rules_path",
     "suggest",
     "suggest_for",
     "unmapped_words",

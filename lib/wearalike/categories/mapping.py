@@ -12,6 +12,7 @@ from pathlib import Path
 from lxml import etree
 
 from wearalike.categories.rubricator import Rubricator, read_rubricator
+from wearalike.categories.rules import read_rules
 from wearalike.categories.schema import BadMapping, did_you_mean, parse
 from wearalike.settings import Settings
 
@@ -153,16 +154,25 @@ def read_all(settings: Settings, shop_ids: Iterable[str]) -> tuple[Rubricator, d
 
 
 def check(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
-    """Every mistake in the rubricator and these shops' mappings, a missing mapping among them; empty where all is well."""
+    """Every mistake in the rubricator, these shops' mappings and the rules, a missing mapping among them; empty where all is well."""
     shop_ids = list(shop_ids)
     missing = [
         f"{shop}: no mapping, wanted {how_to_map(settings, shop)}" for shop in shop_ids if not mapping_path(settings, shop).is_file()
     ]
     try:
-        read_all(settings, shop_ids)
+        rubricator, _ = read_all(settings, shop_ids)
+    except BadMapping as error:
+        return [*error.mistakes, *missing]
+    try:
+        read_rules(rules_path(settings), rubricator)
     except BadMapping as error:
         return [*error.mistakes, *missing]
     return missing
+
+
+def rules_path(settings: Settings) -> Path:
+    """Where the merchandiser's rules lie, there or not."""
+    return settings.mappings / "rules.xml"
 
 
 def how_to_map(settings: Settings, shop_id: str) -> str:

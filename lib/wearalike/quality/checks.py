@@ -38,7 +38,7 @@ SELECT l.*, coalesce(n, 0) AS rows_count, (l.similar_count < $k) = (l.short_reas
 FROM (SELECT * FROM similar_lists WHERE {_SHARE}) l LEFT JOIN counted USING (product_id) ORDER BY l.product_id
 """
 
-# p asks, a answers; e and f are their entries in the index.
+# p asks, a answers; e and f are their entries in the index. What a pin or a fallback placed may be less alike, and one brand's too often.
 _SIMILAR_PRODUCTS = f"""
 WITH entries AS (SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
     people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
@@ -52,18 +52,26 @@ SELECT s.*, s.w_shape + s.w_colour AS w_sum,
     genders_fit(a.gender, p.gender) AS is_compatible_gender,
     a.model IS DISTINCT FROM p.model OR p.model IS NULL AS is_another_model,
     CASE WHEN a.model IS NOT NULL THEN count(*) OVER (PARTITION BY s.product_id, a.model) END AS results_of_model,
-    CASE WHEN a.brand IS NOT NULL THEN count(*) OVER (PARTITION BY s.product_id, lower(a.brand)) END AS results_of_brand,
+    CASE WHEN a.brand IS NOT NULL AND NOT is_placed THEN count(*) OVER (PARTITION BY s.product_id, lower(a.brand), is_placed) END
+        AS results_of_brand,
     s.w_shape = p.w_shape AND s.w_colour = p.w_colour AS is_weighted_as_product,
     (s.item_id = e.item_id AND s.similar_item_id = f.item_id) IS TRUE AS is_of_entries,
     bit_count(xor(e.shape, f.shape)) AS shape_bits,
     bit_count(xor(e.colour, f.colour)) AS colour_bits,
     row_number() OVER ranked AS rank_expected,
-    s.score - lag(s.score) OVER ranked AS score_rise,
+    CASE WHEN is_by_likeness THEN
+        s.score - lag(s.score) OVER (PARTITION BY s.product_id, is_by_likeness ORDER BY s.rank, s.similar_product_id)
+    END AS score_rise,
+    CASE WHEN NOT is_placed THEN s.score END AS score_of_match,
     abs(s.score - greatest(0, 1 - 2 * (s.w_shape * s.shape_distance + s.w_colour * s.colour_distance) / (128 * (s.w_shape + s.w_colour))))
         AS score_error,
     abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / 128)) AS shape_score_error,
     abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / 128)) AS colour_score_error
-FROM (SELECT * FROM similar_products WHERE {_SHARE}) s
+FROM (
+    SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
+        fallback IS NOT NULL OR rule IS NOT NULL AND rule LIKE 'pin:%' AS is_placed
+    FROM similar_products WHERE {_SHARE}
+) s
 LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.similar_product_id
 LEFT JOIN entries e ON e.product_id = s.product_id LEFT JOIN entries f ON f.product_id = s.similar_product_id
 WINDOW ranked AS (PARTITION BY s.product_id ORDER BY s.rank, s.similar_product_id)
@@ -157,7 +165,8 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
         *_between(
             gxe,
             rank=(1, rules["k"], f"a rank is 1..{rules['k']}"),
-            score=(rules["min_score"], 1, f"a score is {rules['min_score']}..1, as the rules say"),
+            score=(0, 1, "a score is 0..1"),
+            score_of_match=(rules["min_score"], 1, f"a score is {rules['min_score']}..1, as the rules say, but of a pin or a fallback"),
             shape_score=(0, 1, "a score of shape is 0..1"),
             colour_score=(0, 1, "a score of colour is 0..1"),
             shape_distance=(0, 128, "a distance of shape is 0..128"),
@@ -171,7 +180,7 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             ),
             shape_score_error=(0, tiny, "shape_score is max(0, 1 - 2 * shape_distance / 128)"),
             colour_score_error=(0, tiny, "colour_score is max(0, 1 - 2 * colour_distance / 128)"),
-            score_rise=(None, tiny, "down a list no score is above the one before"),
+            score_rise=(None, tiny, "down a list no score is above the one before, but where a rule or a fallback says so"),
             results_of_model=(1, 1, "one result a model: no two share a group_id"),
             results_of_brand=(1, rules["max_per_brand"], f"at most {rules['max_per_brand']} results are of one brand"),
         ),
