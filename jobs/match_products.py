@@ -18,9 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from wearalike import categories, indexes, job, matches, store
+from wearalike import categories, job, matches, shelves, store
 from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 log = logging.getLogger("wearalike.match_products")
@@ -95,19 +94,8 @@ def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.Chunked
 
 @lru_cache(maxsize=1)
 def gallery(root: str, run: str, super_category: str) -> matches.Gallery:
-    """The gallery of a super-category of a run, its codes from the Faiss index, whose hash made.json names."""
-    name = f"{super_category}.faiss"
-    path = store.folder(Path(root), ENTRIES, run) / name
-    if store.sha256(path) != store.made(Path(root), ENTRIES, run)["files"][name]:
-        raise indexes.BadIndex(f"{path}: not the file that made.json names; build the indexes again with --redo")
-    entry_ids, codes = indexes.read(path)
-    entries = store.dataset(Path(root), ENTRIES, run).to_table(filter=ds.field("super_category") == super_category).sort_by("entry_id")
-    if entries["entry_id"].to_pylist() != entry_ids.tolist():
-        raise indexes.BadIndex(f"{path}: its ids are not those of the table beside it")
-    products = store.dataset(Path(root), PRODUCTS, run).to_table(
-        columns=matches.PRODUCT_COLUMNS, filter=ds.field("super_category") == super_category
-    )
-    return matches.gallery(entries, codes, products)
+    """A worker keeps the gallery that it searched last."""
+    return shelves.gallery(Path(root), run, super_category)
 
 
 def flatten(args: argparse.Namespace, root: Path, signature: str) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +16,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from wearalike_jobs import query_photo
 
-from wearalike import cli, sample, store
-from wearalike.tables import SIMILAR_PRODUCTS
+from wearalike import cli, photos, sample, store
+from wearalike.tables import IMAGES, PRODUCTS, SIMILAR_PRODUCTS
+from wearalike.warehouse import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -57,6 +60,16 @@ def test_every_command_is_one_that_its_job_understands(bag):
         args = importlib.import_module(module).parser().parse_args(arguments)
         assert args.run == "2026-11-21"
         assert task_id == module.removeprefix("wearalike_jobs.") + ("_chunk" if getattr(args, "chunk", None) else "")
+
+
+def test_the_photo_form_offers_what_the_job_takes(bag):
+    params = bag.dags["photo_query"].params
+    options = {a.dest: a for a in query_photo.parser()._actions}
+    for name in ("gender", "age_group"):
+        assert [v for v in params.get_param(name).schema["enum"] if v] == [str(v) for v in options[name].choices]
+    for good in ("0:1", "2:8", "10:10"):
+        assert re.search(params.get_param("weights").schema["pattern"], good) and photos.weights(good)
+    assert options["k"].default == params["k"]
 
 
 def test_the_dag_orders_the_night_as_the_command_line_does(bag):
@@ -143,3 +156,30 @@ def test_a_run_triggered_over_rest_publishes(airflow):
     assert state == "success", [(t["task_id"], t["state"]) for t in tasks]
     assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_chunk"] == [0, 1]
     assert store.made(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
+    ask_about_a_photo(address, token, root)
+
+
+def ask_about_a_photo(address, token, root):
+    """The form's path goes to the shell as it is: here it would run a command if it were a part of one."""
+    ask("PATCH", f"{address}/api/v2/dags/photo_query", token, {"is_paused": False})
+    product = next(p for p in store.read(root, PRODUCTS, "by-rest").to_pylist() if p["super_category"] == "lower_wear")
+    image_id = next(i for i in store.read(root, IMAGES, "by-rest").to_pylist() if i["product_id"] == product["product_id"])["image_id"]
+    photo = root.parent / "x $(touch ran) ; 'photo.jpg"
+    shutil.copyfile(store.image_path(root, image_id), photo)
+    runs = f"{address}/api/v2/dags/photo_query/dagRuns"
+    conf = {"photo": str(photo), "k": 3, "weights": "2:8", "gender": "female"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask("POST", runs, token, {"logical_date": None, "conf": conf | {"weights": "1:1; rm"}})
+    assert refused.value.code == 400
+    run_id = ask("POST", runs, token, {"logical_date": None, "conf": conf})["dag_run_id"]
+    deadline, state = time.monotonic() + 180, "queued"
+    while state in ("queued", "running") and time.monotonic() < deadline:
+        time.sleep(1)
+        state = ask("GET", f"{runs}/{run_id}", token)["state"]
+    assert state == "success" and not list(root.parent.rglob("ran"))
+    (row,) = open_warehouse(f"duckdb:{root / 'warehouse'}").ask("SELECT * FROM photo_queries")
+    assert (row["run"], row["k"], row["weights"], row["gender"], row["photo_id"]) == ("by-rest", 3, "2:8", "female", image_id)
+    answer = json.loads((root / "photo_queries" / row["query_id"] / "answer.json").read_text())
+    assert answer == json.loads(row["answer"]) and row["items_count"] == len(answer["items"]) >= 1
+    assert all(len(item["results"]) <= 3 and (item["w_shape"], item["w_colour"]) == (2, 8) for item in answer["items"])
+    assert (root / "photo_queries" / row["query_id"] / "annotated.jpg").read_bytes()[:2] == b"\xff\xd8"

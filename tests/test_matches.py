@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import matches
-from wearalike.matches import Rules, ShortReason
+from wearalike.matches import Rules, ShortReason, hunt
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
@@ -96,7 +96,7 @@ def test_a_list_widens_until_the_rules_are_met():
 def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
     g = make_gallery(3, 200)
     whole = matches.table(g, list(matches.search(g, 0, 200, Rules())))
-    monkeypatch.setattr(matches, "_BLOCK_QUERIES", 3)
+    monkeypatch.setattr(hunt, "_BLOCK_QUERIES", 3)
     parts = [matches.table(g, list(matches.search(g, start, start + 33, Rules()))) for start in range(0, 200, 33)]
     assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([whole]))
 
@@ -176,3 +176,18 @@ def test_an_entry_without_a_product_is_an_error():
     with pytest.raises(ValueError, match=r"have no product, e\.g\. s:lost"):
         empty = PRODUCTS.arrow_schema.empty_table().select(matches.PRODUCT_COLUMNS)
         matches.gallery(pa.table({"product_id": ["s:lost"], "item_id": ["i"]}), np.zeros((1, 32), np.uint8), empty)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 90), w=st.tuples(st.integers(0, 10), st.integers(1, 10)), k=st.integers(1, 25))
+def test_a_code_that_is_nobody_s_gets_what_a_product_with_it_would(seed, n, w, k):
+    """The photo's code is that of one product, which is taken out of the gallery's candidates."""
+    g = make_gallery(seed, n, w=w)
+    g.gender[:], g.age_group[:] = "unisex", "adult"
+    rules = Rules(k=k)
+    row = seed % n
+    g.groups[row] = -(10**9)  # nobody's group, as a photo has none
+    candidates = np.array([j for j in range(n) if g.is_in_stock[j] and j != row], np.int64)
+    found = matches.alike(g, candidates, g.codes[row], *w, rules)
+    assert list(zip(found.results.tolist(), found.shape.tolist(), found.colour.tolist(), strict=True)) == one_by_one(g, row, rules)
+    assert found.row == -1 and (found.short_reason is None) == (len(found.results) == k)

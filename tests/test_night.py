@@ -5,7 +5,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,12 +24,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 COMPARED = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def run_night(folder: Path, run: str, address: str) -> Path:
     config = folder / "wearalike.toml"
     sample.write_settings(config, address, folder / "root", REPOSITORY / "mappings")
@@ -39,16 +32,17 @@ def run_night(folder: Path, run: str, address: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    """One port for every day, so that a picture's address stays what it was."""
-    return free_port()
+def port(night_port) -> int:
+    return night_port
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, port) -> Path:
-    """The first day's night, undisturbed."""
-    with sample.serve(day=1, port=port) as address:
-        return run_night(tmp_path_factory.mktemp("night"), "day-1", address)
+def root(tmp_path_factory, night, port) -> Path:
+    """The first day's night, to go on from."""
+    folder = tmp_path_factory.mktemp("nights")
+    shutil.copytree(night / "root", folder / "root", symlinks=True)
+    sample.write_settings(folder / "wearalike.toml", f"http://127.0.0.1:{port}", folder / "root", REPOSITORY / "mappings")
+    return folder / "root"
 
 
 def read(root, table, run="day-1"):

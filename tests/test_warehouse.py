@@ -15,7 +15,7 @@ import pytest
 from tests.postgres import database, emptied, server
 
 from wearalike import tables
-from wearalike.tables import PRODUCTS, PUBLISHED, QUALITY, SIMILAR_PRODUCTS
+from wearalike.tables import JUDGEMENTS, PRODUCTS, PUBLISHED, QUALITY, SIMILAR_PRODUCTS
 from wearalike.warehouse import Kind, Rejected, Unreachable, Warehouse, open_warehouse, rows
 from wearalike.warehouse import duckdb as duckdb_room
 
@@ -101,6 +101,26 @@ def assert_holds(warehouse: Warehouse, run: str, parts: dict[str, pa.Table]) -> 
     for table in PUBLISHED:
         assert parts[table.name].num_rows
         assert rows(warehouse, run, table).equals(expected(run, table, parts[table.name])), table.name
+
+
+def test_what_people_do_is_recorded_beside_the_runs(warehouse):
+    pair = {"judge": "anna", "product_id": "moda:1", "similar_product_id": "moda:2", "rank": 1, "score": 0.5, "judged_at": "2026-11-21"}
+    warehouse.record("r1", JUDGEMENTS, [])
+    assert warehouse.ask("SELECT * FROM judgements") == []
+    warehouse.record("r1", JUDGEMENTS, [{**pair, "verdict": "alike"}, {**pair, "judge": "boris", "verdict": "unsure"}])
+    warehouse.record("r1", JUDGEMENTS, [{**pair, "verdict": "not_alike"}])
+    for run in ("r1", "r2", "r3"):
+        load(warehouse, run, night(run))
+        warehouse.publish(run)
+    warehouse.prune(1)
+    warehouse.record("r2", JUDGEMENTS, [{**pair, "verdict": "alike"}])
+    found = warehouse.ask("SELECT * FROM judgements ORDER BY run, judge")
+    assert found == [
+        {"run": "r1", **pair, "verdict": "not_alike"},
+        {"run": "r1", **pair, "judge": "boris", "verdict": "unsure"},
+        {"run": "r2", **pair, "verdict": "alike"},
+    ]
+    assert warehouse.ask("SELECT * FROM photo_queries") == []
 
 
 def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):

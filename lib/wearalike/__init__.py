@@ -22,9 +22,11 @@ indexes     codes to one Faiss index a super-category
 kernel      the best k of many codes by weighted Hamming distance, compiled
 matches     codes to matches: exact weighted search and the rules
 quality     any run to measures, floors and the verdict
-warehouse   DuckDB and PostgreSQL: the same five verbs
+warehouse   DuckDB and PostgreSQL: the same six verbs
 publish     a judged run to what the site reads; the pointer; rollback
 training    labelled data to new weights
+shelves     what a run can be searched for, and what is shown of it
+photos      a shopper's photo to products
 descriptors what encoders are compared with
 evaluation  how good the models are, on labelled photos
 promotion   a candidate model to the promoted one, if it is better; rollback

@@ -1,4 +1,4 @@
-"""What a person types: a night, a rollback, the mappings' check and draft, a deployment, its doctor, an export."""
+"""What a person types: a night, a rollback, the mappings' check and draft, a deployment, its doctor, an export, a photo query."""
 
 from __future__ import annotations
 
@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("jsonl",), default="jsonl", help="one JSON object a line (default: %(default)s)")
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="written whole or not at all")
     export.set_defaults(work=export_published)
+    query = commands.add_parser("query", parents=[place], help="photos to products: the items in them, and what is most alike in stock")
+    importlib.import_module("wearalike_jobs.query_photo").options(query)
+    query.set_defaults(work=query_photos)
     return made
 
 
@@ -144,6 +147,10 @@ def export_published(args: argparse.Namespace) -> None:
 
     count = export.write_jsonl(_settings(args), args.out)
     print(f"{count:,} products in {args.out}")
+
+
+def query_photos(args: argparse.Namespace) -> None:
+    importlib.import_module("wearalike_jobs.query_photo").work(args)
 
 
 if __name__ == "__main__":

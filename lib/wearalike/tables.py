@@ -300,11 +300,50 @@ REFUSED = Table(
     ),
 )
 
+PHOTO_QUERIES = Table(
+    "photo_queries",
+    "One row a photo that was asked about; the same question twice is one row.",
+    ("query_id",),
+    (
+        Column("query_id", _text, "hash of run, photo, models and what was asked for"),
+        Column("asked_at", _text, "UTC, ISO 8601"),
+        Column("photo_id", _text, "sha256 of the photo's bytes, hex"),
+        Column("width_px", _int, "after EXIF orientation"),
+        Column("height_px", _int, "after EXIF orientation"),
+        Column("k", _int, "results asked for an item"),
+        Column("weights", _text, "shape:colour asked for; null for the category's own", True),
+        Column("gender", _text, "tables.Gender asked for", True),
+        Column("age_group", _text, "tables.AgeGroup asked for", True),
+        Column("items_count", _int, "garments, shoes and bags seen in it"),
+        Column("results_count", _int, "products answered, of all items"),
+        Column("detector", _text, "model that saw the items"),
+        Column("encoder", _text, "model that made the codes"),
+        Column("answer", _text, "the whole answer, JSON"),
+    ),
+)
+
+JUDGEMENTS = Table(
+    "judgements",
+    "One row a pair of products that a person judged; judged again, the last one counts.",
+    ("judge", "product_id", "similar_product_id"),
+    (
+        Column("judge", _text, "who judged"),
+        Column("product_id", _text, "the product that asks"),
+        Column("similar_product_id", _text, "the product recommended for it"),
+        Column("verdict", _text, "alike, not_alike or unsure"),
+        Column("rank", _int, "its rank in the run judged"),
+        Column("score", pa.float64(), "its score in the run judged"),
+        Column("judged_at", _text, "UTC, ISO 8601"),
+    ),
+)
+
 # In the data's order.
 TABLES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS, QUALITY, REFUSED)
 # What a warehouse holds; every row there carries its run.
 PUBLISHED = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, QUALITY)
-BY_NAME = {t.name: t for t in TABLES}
+# What people do with what is published; a warehouse holds it row by row, beside the runs.
+RECORDED = (PHOTO_QUERIES, JUDGEMENTS)
+BY_NAME = {t.name: t for t in (*TABLES, *RECORDED)}
 
 _DDL_TYPES = {
     "duckdb": {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "float": "REAL", "list": "VARCHAR[]"},
@@ -335,7 +374,7 @@ def ddl_columns(table: Table, engine: str) -> str:
 def markdown() -> str:
     """The README's account of every table."""
     lines = []
-    for table in TABLES:
+    for table in (*TABLES, *RECORDED):
         lines += [f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}", "", "| column | type | meaning |", "|---|---|---|"]
         for column in table.columns:
             kind = "list of results" if pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type) else str(column.type)

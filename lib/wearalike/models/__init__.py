@@ -188,6 +188,12 @@ def chosen(root: Path, kind: Kind, name: str | None = None) -> Chosen:
     return model
 
 
+def of_version(root: Path, kind: Kind, version: str) -> Chosen:
+    """The model of that version, as tables name it: a packaged one, or one that was ever promoted here. Raises BadModel."""
+    names = [name for name, model in packaged(kind).items() if model.version == version]
+    return chosen(root, kind, names[0] if names else version)
+
+
 def promoted(root: Path, kind: Kind) -> Chosen | None:
     """The root's promoted model of a kind; None where none is, and the packaged default counts. Raises BadModel as `chosen`."""
     done = moves(root, kind)

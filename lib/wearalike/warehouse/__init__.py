@@ -1,14 +1,16 @@
-"""DuckDB and PostgreSQL: the same five verbs, and one way to ask.
+"""DuckDB and PostgreSQL: the same six verbs, and one way to ask.
 
 load      takes every published table of a run, all or nothing; the same run again replaces itself in one step
 publish   moves the pointer to a loaded run in one step; readers see all-old or all-new
 rollback  moves it back to the run published before
 state     what is loaded, what was published, where the pointer stands
 prune     drops old runs, never the published one nor the one that rollback would go to
+record    keeps rows of what people do with a run (tables.RECORDED), whichever runs come and go
 
 A reader sees, in both warehouses, `products`, `similar_products`, `similar_lists` and `quality` with every loaded
-run (quality also keeps the runs that were pruned), the views `current_<table>` with the published run alone, and
-`publications`. `ask` runs one statement of sql/ against them; parameters are spelled $1, $2 in both engines.
+run (quality also keeps the runs that were pruned), the views `current_<table>` with the published run alone,
+`photo_queries` and `judgements` with all that was recorded, and `publications`. `ask` runs one statement of sql/
+against them; parameters are spelled $1, $2 in both engines.
 """
 
 from __future__ import annotations
@@ -137,6 +139,9 @@ class Warehouse(Protocol):
 
     def prune(self, keep: int) -> list[str]:
         """Drops all but the `keep` newest runs, the published one and the one before it; returns the dropped."""
+
+    def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps rows of one of tables.RECORDED, over those of the same run and key; without rows it makes the table."""
 
     def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The rows of one reading statement, parameters bound to $1, $2, ... Raises Rejected."""

@@ -3,6 +3,7 @@
     <folder>/wearalike.duckdb      the pointer: a link to the published run's file; what the site opens, read-only
     <folder>/runs/<run>.duckdb     the tables of a run, the views current_<table>, the quality of the runs loaded before
     <folder>/publications.jsonl    every move of the pointer, oldest first
+    <folder>/recorded/<table>/     a Parquet file a row of what people do with a run
 
 DuckDB lets one process write a file or many read it, so nothing is ever written to a file that can be read: a file
 is built under a hidden name, synced and renamed, and publishing replaces the link. No reader blocks a publish or is
@@ -13,11 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
 import shutil
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -28,8 +31,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
-from wearalike.tables import PUBLISHED, QUALITY, Table, ddl_columns
+from wearalike.tables import PUBLISHED, QUALITY, RECORDED, Table, ddl_columns
 from wearalike.warehouse import Kind, Load, Move, Publication, Rejected, State, Unreachable, check_count, check_names, current_view, intake
 
 log = logging.getLogger(__name__)
@@ -79,9 +83,24 @@ class DuckDB:
                 self._file(run).unlink()
         return gone
 
+    def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        folder = self.folder / "recorded" / table.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in rows:
+            key = json.dumps([run, *(row[name] for name in table.key)])
+            path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
+            hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            try:
+                pq.write_table(pa.Table.from_pylist([{"run": run, **row}], _recorded_schema(table)), hidden)
+                _sync(hidden)
+                os.replace(hidden, path)
+            finally:
+                hidden.unlink(missing_ok=True)
+        _sync(folder)
+
     def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with self._opened() as (con, state, catalogs):
-            _show(con, state, catalogs)
+            _show(con, state, catalogs, self.folder / "recorded")
             cursor = con.execute(statement, list(parameters))
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -194,7 +213,11 @@ def _fill(con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Datas
     return count
 
 
-def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str]) -> None:
+def _recorded_schema(table: Table) -> pa.Schema:
+    return pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
+
+
+def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str], recorded: Path) -> None:
     """Gives the connection the names that PostgreSQL has, over the attached files."""
     for table in PUBLISHED:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
@@ -204,6 +227,9 @@ def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str]
         con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
         shown = f"{catalogs[state.published]}.current_{table.name}" if state.published in catalogs else f"no_{table.name}"
         con.execute(f"CREATE VIEW current_{table.name} AS SELECT * FROM {shown}")
+    for table in RECORDED:
+        paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
+        con.register(table.name, ds.dataset(paths, schema=_recorded_schema(table), format="parquet"))
     con.execute("CREATE TABLE publications (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)")
     for move in state.publications:
         con.execute("INSERT INTO publications VALUES ($1, $2, $3, $4)", [move.run, move.published_at, str(move.kind), move.note])

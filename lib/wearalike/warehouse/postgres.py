@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Composed, Identifier
 from psycopg.types.json import Json
 from tenacity import (
     RetryCallState,
@@ -34,7 +34,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from wearalike.tables import PUBLISHED, QUALITY, Table, ddl_columns
+from wearalike.tables import PUBLISHED, QUALITY, RECORDED, Table, ddl_columns
 from wearalike.warehouse import Kind, Load, Move, Publication, Rejected, State, Unreachable, check_count, check_names, current_view, intake
 from wearalike.warehouse.copying import binary_copy
 
@@ -118,6 +118,27 @@ class Postgres:
             return gone
 
         return self._transact(work)
+
+    def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = ["run", *table.column_names]
+        key = _names(["run", *table.key])
+        changed = [SQL("{0} = excluded.{0}").format(Identifier(name)) for name in columns]
+        statement = SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}").format(
+            Identifier(table.name),
+            _names(columns),
+            SQL(", ").join(SQL(f"${n}") for n in range(1, len(columns) + 1)),
+            key,
+            SQL(", ").join(changed),
+        )
+
+        def work(con: Connection) -> None:
+            # Of a warehouse that an earlier version has set up.
+            if not con.execute("SELECT to_regclass($1) AS found", [f"wearalike.{table.name}"]).fetchall()[0]["found"]:
+                con.execute(_recorded_ddl(table))
+            for row in rows:
+                con.execute(statement, [{"run": run, **row}[name] for name in columns])
+
+        self._transact(work)
 
     def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         # The statement is one of sql/ or of this library; what varies is in the parameters.
@@ -230,6 +251,14 @@ def _set_up(con: Connection) -> None:
     for table in PUBLISHED:
         con.execute(SQL("CREATE TABLE {} ({}) PARTITION BY LIST (run)").format(Identifier(table.name), _ddl(table)))
         con.execute(current_view(table).encode())
+    for table in RECORDED:
+        con.execute(_recorded_ddl(table))
+
+
+def _recorded_ddl(table: Table) -> Composed:
+    return SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
+        Identifier(table.name), _ddl(table), _names(["run", *table.key])
+    )
 
 
 def _ddl(table: Table) -> SQL:

@@ -1,0 +1,64 @@
+"""A photo, or a folder of them, to the products most alike each item in it.
+
+**Normal.** Started by hand: *Trigger* shows a form for the photo's path, how many products and for whom. One task, some
+seconds: loading the models and the codes takes most of it. Its log shows what was found; JSON and the photo with numbered
+items lie in the folder that the log names, and the table `photo_queries` of the warehouse has a row.
+
+**Late** after a minute for one photo: the pool `gpu` is taken by a night's encoding.
+
+**Red.** The log says which photo could not be read, or that nothing is published yet; the other photos are answered. Clear it
+once that is mended: the same question gives the same row, never a second one.
+
+**Undo** is not needed: nothing that a site reads is touched.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import Param, dag
+
+# The path is of the form, so it goes to the shell as a variable's value, never as a part of the command.
+COMMAND = (
+    f'{sys.executable} -m wearalike_jobs.query_photo "$PHOTO" --k {{{{ params.k }}}}'
+    "{{ ' --weights ' ~ params.weights if params.weights else '' }}"
+    "{{ ' --gender ' ~ params.gender if params.gender else '' }}"
+    "{{ ' --age-group ' ~ params.age_group if params.age_group else '' }}"
+)
+
+
+@dag(
+    dag_id="photo_query",
+    schedule=None,
+    catchup=False,
+    doc_md=__doc__,
+    tags=["wearalike"],
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=10), "append_env": True, "execution_timeout": timedelta(hours=1)},
+    params={
+        "photo": Param(
+            type="string", pattern=r"^/", title="Photo", description="path of a picture or of a folder of pictures, on the worker"
+        ),
+        "k": Param(10, type="integer", minimum=1, maximum=100, title="Products", description="how many, for each item in the photo"),
+        "weights": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^(10|[0-9]):(10|[0-9])$",
+            title="Shape : colour",
+            description="what counts, e.g. 2:8; empty: as the category has it",
+        ),
+        "gender": Param(None, type=["null", "string"], enum=[None, "female", "male", "unisex"], description="for whom; empty: anybody"),
+        "age_group": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "newborn", "infant", "toddler", "kids", "adult"],
+            description="for whom; empty: anybody",
+        ),
+    },
+)
+def photo_query() -> None:
+    BashOperator(task_id="query_photo", bash_command=COMMAND, env={"PHOTO": "{{ params.photo }}"}, pool="gpu")
+
+
+photo_query()

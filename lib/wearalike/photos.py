@@ -1,0 +1,273 @@
+"""A shopper's photo to products: every item found in it, and what a run holds that is most alike.
+
+The one room that calls several stages. A photo's item has no category, so it takes the one that most of its ten nearest
+in shape have, and with it the category's weights, unless others are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from wearalike import codes, items, matches, models, pixels, shelves, store
+from wearalike.models import Kind
+from wearalike.settings import Settings
+from wearalike.tables import CODES, AgeGroup, Gender
+
+# Of a photo of many people the largest and surest items are looked for.
+MAX_ITEMS = 8
+MAX_K = 100
+# Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
+SAME_THING = 0.7
+MAX_WEIGHT = 10
+ANNOTATED_SIDE_PX = 1280
+# Packaged; sees what a photo holds where no detector of one's own is promoted.
+DETECTOR = "garments"
+_VOTERS = 10
+# Told apart by people who see colours differently (Okabe and Ito).
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a shopper asks for. k: results an item, 1..100. weights: shape and colour, 0..10 each and not both 0; None: the
+    category's. gender, age_group: whom it is for; None: anybody. Raises ValueError."""
+
+    k: int = 10
+    weights: tuple[int, int] | None = None
+    gender: Gender | None = None
+    age_group: AgeGroup | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_K:
+            raise ValueError(f"k: wanted 1 to {MAX_K}, got {self.k}")
+        if self.weights is not None and not (all(0 <= w <= MAX_WEIGHT for w in self.weights) and any(self.weights)):
+            raise ValueError(f"weights: wanted two numbers of 0 to {MAX_WEIGHT}, not both 0, got {self.weights[0]}:{self.weights[1]}")
+
+
+def weights(text: str) -> tuple[int, int]:
+    """(shape, colour) of "2:8". Raises ValueError."""
+    shape, _, colour = text.partition(":")
+    if not (shape.isdecimal() and colour.isdecimal() and len(text) <= 5):
+        raise ValueError(f"weights {text!r}: wanted SHAPE:COLOUR, e.g. 2:8")
+    return Wish(weights=(int(shape), int(colour))).weights or (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """A product and why it is here: the scores, 0..1, bigger is more alike, and the distances of 0..128 bits that they are made
+    of. The rest is shelves.SHOWN."""
+
+    product_id: str
+    score: float
+    shape_score: float
+    colour_score: float
+    shape_distance: int
+    colour_distance: int
+    shop_id: str
+    title: str
+    brand: str | None
+    url: str | None
+    image_url: str | None
+    price_cents: int
+    old_price_cents: int | None
+    currency: str
+    category: str
+    availability: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenItem:
+    """One item of the photo: int pixels of the photo upright, x1 and y1 outside; confidence 0..1. category: that of most of its
+    nearest in shape; None where the run holds nothing to compare it with. results: best first."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    confidence: float
+    super_category: str
+    category: str | None
+    w_shape: int
+    w_colour: int
+    results: tuple[Alike, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found for a photo of that sha256. No items: no garment, shoe or bag was seen."""
+
+    query_id: str
+    run: str
+    photo_id: str
+    width_px: int
+    height_px: int
+    detector: str
+    encoder: str
+    items: tuple[SeenItem, ...]
+
+    def json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
+
+
+class PhotoSearch:
+    """A run, ready to be asked; may be asked by several threads."""
+
+    def __init__(self, place: Settings, run: str, detector: str | None = None) -> None:
+        """detector: a trained one's name or version; None: the promoted one, else the packaged. Loads models and codes once.
+
+        Raises store.NotMade, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
+        """
+        device = models.device(place.device)
+        name = detector or (None if models.promoted(place.root, Kind.DETECTOR) else DETECTOR)
+        if name in items.DETECTORS:
+            raise ValueError(f"detector {name}: it does not say what it sees; wanted a trained one, e.g. {DETECTOR}")
+        self.run, self._root = run, place.root
+        self._encoder = codes.of(models.of_version(place.root, Kind.ENCODER, store.made(place.root, CODES, run)["encoder"]).read(), device)
+        self._detector = items.detector(place.root, name, device)
+        self._shelves = {s: shelves.shelf(place.root, run, s) for s in shelves.super_categories(place.root, run)}
+        # Networks take a photo at a time: two at once would each take twice as long.
+        self._models = threading.Lock()
+
+    def find(self, content: bytes, wish: Wish | None = None) -> Answer:
+        """What is alike the items of a photo. content: the file's bytes. Raises pixels.BadPixels."""
+        wish = wish or Wish()
+        header, photo_id = pixels.read_header(content), hashlib.sha256(content).hexdigest()
+        photo = pixels.decode(content)
+        with self._models:
+            rows = [r for r in items.look(self._detector, photo_id, content) if r.get("super_category")]
+            rows = _apart(sorted(rows, key=_worth, reverse=True))[:MAX_ITEMS]
+            crops = [pixels.crop(photo, _corners(row)) for row in rows]
+            shape, colour = self._encoder.encode(crops) if crops else (np.empty((0, 16), np.uint8),) * 2
+        words = np.ascontiguousarray(np.concatenate([shape, colour], axis=1)).view(np.uint64)
+        query = [self.run, photo_id, self._detector.version, self._encoder.version, asdict(wish)]
+        return Answer(
+            hashlib.sha256(json.dumps(query).encode()).hexdigest()[:32],
+            self.run,
+            photo_id,
+            header.width_px,
+            header.height_px,
+            self._detector.version,
+            self._encoder.version,
+            tuple(self._seen(row, code, wish) for row, code in zip(rows, words, strict=True)),
+        )
+
+    def _seen(self, row: dict[str, Any], code: NDArray[np.uint64], wish: Wish) -> SeenItem:
+        where = (*_corners(row), float(row["confidence"]), str(row["super_category"]))
+        shelf = self._shelves.get(row["super_category"])
+        candidates = _candidates(shelf.gallery, wish) if shelf else np.empty(0, np.int64)
+        if shelf is None or not len(candidates):
+            return SeenItem(*where, None, *(wish.weights or (1, 1)), ())
+        category, usual = _category(shelf.gallery, candidates, code)
+        w_shape, w_colour = wish.weights or usual
+        found = matches.alike(shelf.gallery, candidates, code, w_shape, w_colour, matches.Rules(k=wish.k))
+        score = matches.score(w_shape * found.shape + w_colour * found.colour, w_shape + w_colour)
+        why: dict[str, NDArray[np.number]] = {
+            "score": score,
+            "shape_score": matches.score(found.shape, 1),
+            "colour_score": matches.score(found.colour, 1),
+            "shape_distance": found.shape,
+            "colour_distance": found.colour,
+        }
+        told = zip(*(values.tolist() for values in why.values()), strict=True)
+        facts = shelf.shown(found.results)
+        results = tuple(Alike(**dict(zip(why, values, strict=True)), **fact) for values, fact in zip(told, facts, strict=True))
+        return SeenItem(*where, category, w_shape, w_colour, results)
+
+
+def _worth(row: dict[str, Any]) -> float:
+    """Sure and large goes first, as where a product's own item is chosen (indexes)."""
+    return float(row["confidence"] * ((row["x1"] - row["x0"]) * (row["y1"] - row["y0"])) ** 0.5)
+
+
+def _apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without those that lie on one before them: a skirt and a dress in one place are one thing."""
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        if all(_overlap(row, other) < SAME_THING for other in kept):
+            kept.append(row)
+    return kept
+
+
+def _overlap(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width = min(one["x1"], other["x1"]) - max(one["x0"], other["x0"])
+    height = min(one["y1"], other["y1"]) - max(one["y0"], other["y0"])
+    shared = max(0, width) * max(0, height)
+    areas = [(row["x1"] - row["x0"]) * (row["y1"] - row["y0"]) for row in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
+def _corners(row: dict[str, Any]) -> tuple[int, int, int, int]:
+    return row["x0"], row["y0"], row["x1"], row["y1"]
+
+
+def _candidates(gallery: matches.Gallery, wish: Wish) -> NDArray[np.int64]:
+    """Rows in stock, for those it is asked for."""
+    fits = gallery.is_in_stock.copy()
+    if wish.gender not in (None, Gender.UNISEX):
+        fits &= (gallery.gender == wish.gender) | (gallery.gender == Gender.UNISEX)
+    if wish.age_group is not None:
+        fits &= gallery.age_group == wish.age_group
+    return np.flatnonzero(fits)
+
+
+def _category(gallery: matches.Gallery, candidates: NDArray[np.int64], code: NDArray[np.uint64]) -> tuple[str, tuple[int, int]]:
+    """The category of most of the nearest in shape, of the nearest where several have as many, and its weights."""
+    near = matches.alike(gallery, candidates, code, 1, 0, matches.Rules(_VOTERS, min_score=0, max_per_brand=_VOTERS)).results
+    category = Counter(gallery.pages.category[near].tolist()).most_common(1)[0][0]
+    row = next(r for r in near if gallery.pages.category[r] == category)
+    return category, (int(gallery.w_shape[row]), int(gallery.w_colour[row]))
+
+
+def row(answer: Answer, wish: Wish, asked_at: datetime) -> dict[str, Any]:
+    """The answer's row of tables.PHOTO_QUERIES."""
+    return {
+        "query_id": answer.query_id,
+        "asked_at": asked_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "photo_id": answer.photo_id,
+        "width_px": answer.width_px,
+        "height_px": answer.height_px,
+        "k": wish.k,
+        "weights": wish.weights and f"{wish.weights[0]}:{wish.weights[1]}",
+        "gender": wish.gender,
+        "age_group": wish.age_group,
+        "items_count": len(answer.items),
+        "results_count": sum(len(item.results) for item in answer.items),
+        "detector": answer.detector,
+        "encoder": answer.encoder,
+        "answer": answer.json(),
+    }
+
+
+def annotated(content: bytes, answer: Answer) -> bytes:
+    """The photo with its items outlined and numbered from 1, JPEG, at most 1280 px a side. Raises pixels.BadPixels."""
+    image = Image.fromarray(pixels.decode(content, ANNOTATED_SIDE_PX))
+    scale = max(image.size) / max(answer.width_px, answer.height_px)
+    draw, line = ImageDraw.Draw(image), max(2, max(image.size) // 300)
+    font = ImageFont.load_default(max(14, max(image.size) // 36))
+    for number, item in reversed(list(enumerate(answer.items, 1))):
+        box = [round(v * scale) for v in (item.x0, item.y0, item.x1, item.y1)]
+        draw.rectangle([box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1], outline="white", width=line + 2)
+        draw.rectangle(box, outline=(colour := colour_of(number)), width=line)
+        left, top, right, bottom = draw.textbbox((box[0] + 2 * line, box[1] + 2 * line), str(number), font=font)
+        draw.rectangle([left - 2 * line, top - 2 * line, right + 2 * line, bottom + 2 * line], fill=colour)
+        draw.text((box[0] + 2 * line, box[1] + 2 * line), str(number), fill="white" if number != len(_COLOURS) else "black", font=font)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
+def colour_of(number: int) -> str:
+    """The colour, #rrggbb, that the item of that number, from 1, is outlined in."""
+    return _COLOURS[(number - 1) % len(_COLOURS)]

@@ -1,0 +1,28 @@
+"""What several test files look at: one night of the sample shops, undisturbed. Nobody writes into it; copy it to change it."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from wearalike import cli, sample
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def night_port() -> int:
+    """One port for every day, so that a picture's address stays what it was."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory, night_port) -> Path:
+    """The folder of the first day's night, run and published as "day-1": wearalike.toml and root/."""
+    folder = tmp_path_factory.mktemp("night")
+    with sample.serve(day=1, port=night_port) as address:
+        sample.write_settings(folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings")
+        assert cli.main(["run", "--run", "day-1", "--config", str(folder / "wearalike.toml")]) == 0
+    return folder
