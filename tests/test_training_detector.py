@@ -220,11 +220,11 @@ def test_ultralytics_comes_quietly(tmp_path):
         "socket.getaddrinfo = socket.create_connection = refuse\n"
         "from wearalike.detectors import yolo\n"
         "yolo.Learner(3, 'cpu')\n"
-        "import os; print('YOLO_OFFLINE' in os.environ)"
+        "import os, PIL.Image, torch; print(PIL.Image.open.__module__, torch.save.__module__, 'YOLO_OFFLINE' in os.environ)"
     )
     env = {k: v for k, v in os.environ.items() if not k.startswith("YOLO")} | {"HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.strip().endswith("False"), done.stderr
+    assert done.returncode == 0 and done.stdout.split() == ["PIL.Image", "torch.serialization", "False"], done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,6 +29,8 @@ MAX_ITEMS = 8
 MAX_K = 100
 # Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
 SAME_THING = 0.7
+# Whatever a detector takes it for: where light varies less than so much (standard deviation, of 255) there is nothing to see.
+_LEAST_CONTRAST = 3.0
 MAX_WEIGHT = 10
 ANNOTATED_SIDE_PX = 1280
 # Packaged; sees what a photo holds where no detector of one's own is promoted.
@@ -146,6 +148,7 @@ class PhotoSearch:
         photo = pixels.decode(content)
         with self._models:
             rows = [r for r in items.look(self._detector, photo_id, content) if r.get("super_category")]
+            rows = [r for r in rows if pixels.crop(photo, _corners(r))[::4, ::4].mean(axis=2).std() >= _LEAST_CONTRAST]
             rows = _apart(sorted(rows, key=_worth, reverse=True))[:MAX_ITEMS]
             crops = [pixels.crop(photo, _corners(row)) for row in rows]
             shape, colour = self._encoder.encode(crops) if crops else (np.empty((0, 16), np.uint8),) * 2

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -191,8 +192,10 @@ def _on_gpu(network: nn.Module) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """For the import of ultralytics: it asks no server whether there is a network, installs nothing, and its settings go
-    to a folder that is gone afterwards."""
+    """For the import of ultralytics: it asks no server whether there is a network, installs nothing, its settings go to a folder
+    that is gone afterwards, and what it puts in place of other libraries' functions (one asks for a package where bytes are no
+    picture) is taken back."""
+    opened, saved = Image.open, torch.save
     with tempfile.TemporaryDirectory() as folder:
         switches = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
         wanted = {**switches, "YOLO_CONFIG_DIR": folder, "MPLCONFIGDIR": folder}
@@ -201,6 +204,7 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            Image.open, torch.save = opened, saved
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]
