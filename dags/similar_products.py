@@ -79,10 +79,12 @@ def similar_products() -> None:
     download, images = chunked("download_images", "network")
     detect, items = chunked("detect_items", "gpu")
     encode, codes = chunked("encode_items", "gpu")
-    last = [one(name) for name in ("build_indexes", "match_products")]
+    figures, looks = chunked("detect_looks", "gpu")
+    last = [one(name) for name in ("build_indexes", "match_products", "match_looks")]
     # The gate does not change its mind on a second try.
     gate = one("report_quality", retries=0)
-    ingest >> mapped >> download >> images >> detect >> items >> encode >> codes >> last[0] >> last[1] >> gate >> one("publish_tables")
+    ingest >> mapped >> download >> images >> detect >> items >> encode >> codes >> figures >> looks
+    looks >> last[0] >> last[1] >> last[2] >> gate >> one("publish_tables")
 
 
 similar_products()

@@ -1,4 +1,4 @@
-"""products, similar_products, similar_lists, quality -> the warehouse; then the site reads this run.
+"""products, similar_products, similar_lists, look_products, quality -> the warehouse; then the site reads this run.
 
 A run whose quality table holds a `fail` is not published: the job ends with 1 and names the failing measures, and the
 site goes on reading the run before. --override publishes it all the same; who and why are kept in `publications`.

@@ -18,10 +18,24 @@ from typing import Any
 from wearalike import job, store
 from wearalike.quality import gate, measures, report
 from wearalike.quality.floors import Floors, Verdict, with_verdicts
-from wearalike.tables import CODES, ENTRIES, FEEDS, IMAGES, ITEMS, MATCHES, OFFERS, PRODUCTS, QUALITY, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import (
+    CODES,
+    ENTRIES,
+    FEEDS,
+    IMAGES,
+    ITEMS,
+    LOOK_PRODUCTS,
+    LOOKS,
+    MATCHES,
+    OFFERS,
+    PRODUCTS,
+    QUALITY,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+)
 
 log = logging.getLogger("wearalike.report_quality")
-STAGES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS)
+STAGES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOKS, LOOK_PRODUCTS)
 COMPARED = (PRODUCTS, SIMILAR_PRODUCTS)
 
 

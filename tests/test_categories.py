@@ -290,7 +290,7 @@ def test_the_closest_line_decides(place: Settings, ids: list[str], paths: list[s
 def test_map_offers_gives_each_offer_its_leaf_or_a_reason(place: Settings, small: Rubricator) -> None:
     made = offers(
         {"category_paths": ["Women > Dresses"]},
-        {"category_paths": ["Women > Dresses"], "gender": "unisex", "age_group": "kids"},
+        {"category_paths": ["Women > Dresses"], "gender": "unisex", "age_group": "kids", "related_offer_ids": ["o3"]},
         {"category_paths": ["Men > Toys"]},
         {"category_ids": ["7", "8"], "category_paths": ["Nobody > Knows"]},
         {"category_ids": ["9"], "category_paths": ["Nobody > Knows"]},
@@ -309,7 +309,8 @@ def test_map_offers_gives_each_offer_its_leaf_or_a_reason(place: Settings, small
         ("moda:o7", "bags", "bags", 3, 2, "unisex", "adult"),
         ("moda:o8", "newborn", "full_body", 1, 4, "unisex", "newborn"),
     ]
-    kept = [c for c in OFFERS.column_names if c not in ("gender", "age_group")]
+    kept = [c for c in OFFERS.column_names if c not in ("gender", "age_group", "related_offer_ids")]
+    assert products["related_offer_ids"].to_pylist() == [[], ["o3"], [], [], []]
     assert products.select(kept) == made.select(kept).take([0, 1, 3, 7, 8])
     assert [tuple(row.values()) for row in refused.to_pylist()] == [
         ("products", "moda", "offer", "moda:o2", "ignored_category", "Men > Toys: toys"),

@@ -16,7 +16,7 @@ from wearalike import store
 from wearalike.matches import ShortReason
 from wearalike.sample.painting import Cloth, Ground, Pose, jpeg, paint
 from wearalike.sample.sketch import Dice, Sketch, box
-from wearalike.tables import IMAGES, ITEMS, PRODUCTS, REFUSED, SIMILAR_LISTS, SIMILAR_PRODUCTS, Table
+from wearalike.tables import IMAGES, ITEMS, LOOK_PRODUCTS, LOOKS, PRODUCTS, REFUSED, SIMILAR_LISTS, SIMILAR_PRODUCTS, Table
 from wearalike.viewer.contact_sheet import THUMBNAIL_PX, WHY_SHORT, contact_sheet, printed
 
 RUN = "2026-11-21"
@@ -135,6 +135,26 @@ def test_rows_show_products_and_their_matches_in_order(page):
     assert "out of stock" in text(rows["Blue dress"].find_class("query")[0])
     assert not rows["Unseen dress"].xpath(".//ol/li") and "no picture" in text(rows["Unseen dress"])
     assert [section.get("id") for section in page.xpath("//section")] == ["full_body", "bags"]
+
+
+def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_path):
+    shutil.copytree(root, tmp_path / "root")
+    image_id = next(i["image_id"] for i in store.read(root, IMAGES, RUN).to_pylist() if i["product_id"] == "one:red")
+    worn = dict(product_id="one:red", image_id=image_id, item_id="worn", x0=10, y0=200, x1=60, y1=300)
+    bag = dict(super_category="bags", rank=1, look_product_id="one:bag", look_item_id="i-one:bag", score=0.61, shape_score=0.5)
+    not_worn = [{"kind": "product", "key": "two:blue", "reason": "not_worn"}]
+    write(tmp_path / "root", LOOKS, [], not_worn)
+    write(tmp_path / "root", LOOK_PRODUCTS, [worn | bag])
+    page = html.fromstring(contact_sheet(tmp_path / "root", RUN, per_category=9))
+    assert [text(tile) for tile in page.find_class("tile")][3:] == ["1with a look", "3refused"]
+    rows = rows_of(page)
+    (look,) = rows["Red dress"].find_class("looks")
+    seen, found = look.xpath(".//li")
+    assert text(seen) == "bagsworn with it" and text(found.find_class("score")[0]) == "0.61" and HOSTILE in text(found)
+    (frame,) = seen.xpath(".//rect")
+    assert [frame.get(name) for name in ("x", "y", "width", "height")] == ["10", "200", "50", "100"]
+    assert not any(row.find_class("looks") for title, row in rows.items() if title != "Red dress")
+    assert "not worn" not in text(rows["Blue dress"]), "its list is short for another reason"
 
 
 def test_short_lists_say_why(page, root):

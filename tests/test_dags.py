@@ -80,7 +80,7 @@ def test_the_dag_orders_the_night_as_the_command_line_does(bag):
         assert after in dag.get_task(before).get_flat_relative_ids(upstream=False)
     pools = {t.task_id: t.pool for t in dag.tasks}
     assert {pools[n] for n in ("ingest_feeds", "download_images", "download_images_chunk")} == {"network"}
-    assert {pools[n] for n in ("detect_items", "encode_items", "encode_items_chunk")} == {"gpu"}
+    assert {pools[n] for n in ("detect_items", "encode_items", "encode_items_chunk", "detect_looks", "detect_looks_chunk")} == {"gpu"}
 
 
 def free_port() -> int:

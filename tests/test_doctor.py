@@ -52,16 +52,28 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(tmp_path, 
     names = {line[6:].split("  ")[0] for line in lines if not line.startswith(" ")}
     assert names == {
         *("java", "root", "disk", "clock", "mappings", "warehouse", "feed lipa", "feed harbour", "feed verano"),
-        *("device", "detector", "encoder", "airflow"),
+        *("device", "detector", "encoder", "looks", "airflow"),
     }
     assert [line for line in lines if line.startswith("warn")] == [line for line in lines if "nothing is published yet" in line]
     assert not list((tmp_path / "root").iterdir()), "nothing is left"
     # The shops are gone now.
     assert cli.main(["doctor", "--config", str(config)]) == 1
-    assert "3 of 13 findings would stop a night" in caplog.text
+    assert "3 of 14 findings would stop a night" in caplog.text
     assert [line[:20].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("fail")] == [
         f"fail  feed {shop}" for shop in ("lipa", "harbour", "verano")
     ]
+
+
+# Looks
+
+
+def test_looks_that_cannot_be_looked_for_are_a_warning_and_switched_off_none(place, monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[0] == "ultralytics"] + ["ultralytics"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    found = only(doctor.looks(Patient(place)))
+    assert found.verdict is Verdict.WARN and "ultralytics" in found.seen and "wearalike[yolo]" in found.to_do
+    (well,) = doctor.looks(Patient(replace(place, looks="off")))
+    assert well.verdict is Verdict.OK and "switched off" in well.seen
 
 
 # Java

@@ -36,6 +36,10 @@ def read(path: Path) -> tuple[dict[str, dict], dict]:
     return {line["key"]: line["value"] for line in lines[:-1]}, lines[-1]["value"]
 
 
+def query_of(name: str) -> str:
+    return (Path(__file__).parents[1] / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
 def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path, capsys):
     run_published(place, "r1", night("r1", 12))
     out = tmp_path / "similar.jsonl"
@@ -45,8 +49,9 @@ def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path,
     publication = open_warehouse(place.warehouse).state().publications[-1]
     published_at = publication.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert meta == {"format": 1, "run": "r1", "published_at": published_at, "products_count": 12}
-    assert list(values) == [f"similar:moda:{n:05}" for n in range(12)]
-    query = (Path(__file__).parents[1] / "sql" / "site_similar_products.sql").read_text(encoding="utf-8")
+    assert list(values) == [f"{kind}:moda:{n:05}" for kind in ("similar", "look") for n in range(12)]
+    looks = {key: values.pop(key) for key in list(values) if key.startswith("look:")}
+    query = query_of("site_similar_products")
     for key, value in values.items():
         wanted = open_warehouse(place.warehouse).ask(query, [key.removeprefix("similar:")])
         got = value.pop("results")
@@ -54,6 +59,16 @@ def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path,
         for mine, theirs in zip(got, wanted, strict=True):
             assert mine == {k: v for k, v in theirs.items() if k not in ("run", "rank")} | {"shop_id": "moda"}
         assert value == {"run": "r1", "category": "women.dresses.midi", "short_reason": "few_products"}
+    query = query_of("site_look_products")
+    for key, value in looks.items():
+        wanted = [r["product_id"] for r in open_warehouse(place.warehouse).ask(query, [key.removeprefix("look:")])]
+        assert [r["product_id"] for item in value["items"] for r in item["results"]] == wanted
+    item = {"super_category": "foot_wear", "image_id": "c", "x0": 10, "y0": 20, "x1": 30, "y1": 40}
+    ((found,), sold_out) = (looks[f"look:moda:{n:05}"]["items"] for n in (0, 2))
+    (result,) = found.pop("results")
+    assert (result["product_id"], result["score"], result["title"]) == ("moda:00002", 0.75, "dress of r1") and found == item
+    assert sold_out == [item | {"results": []}]
+    assert looks["look:moda:00001"] == {"run": "r1", "items": []}
 
 
 def test_a_product_without_recommendations_empties_its_key(place, tmp_path):

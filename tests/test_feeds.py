@@ -79,6 +79,7 @@ def test_a_yml_offer_becomes_a_row_of_the_table():
         "materials": ["хлопок"],
         "image_urls": ["https://shop.example/1.jpg", "https://shop.example/1-back.jpg"],
         "description": "Лёгкое платье & пояс хлопок",
+        "related_offer_ids": ["1511AB", "3", "A,B"],
     }
     assert (reader.dialect, reader.encoding, reader.offers_count) == ("yml", "utf-8", 4)
     rows = pa.Table.from_pylist([record._asdict() for record in records], OFFERS.arrow_schema)
@@ -141,6 +142,7 @@ def test_google_rss_goes_by_namespace_not_prefix():
         "materials": ["cotton", "wool"],
         "image_urls": [f"https://shop.example/b1{n}.jpg" for n in ("", "-2", "-3")],
         "description": "A dress",
+        "related_offer_ids": [],
     }
     assert (bare.price_cents, bare.currency, bare.availability) == (10099, "XXX", "preorder")
     assert (other.title, other.availability) == ("The other g", "unknown")
@@ -162,6 +164,15 @@ def test_categories_after_the_offers_are_found_all_the_same(tmp_path):
     reader, (first, second) = read_bytes(tmp_path, late.encode())
     assert (first.category_paths, second.category_paths) == (["H&M > Платья"], [""])
     assert reader.repairs == {Repair.AMPERSAND: 1, Repair.UNKNOWN_CATEGORY: 1}
+
+
+def test_a_cross_sell_link_that_cannot_be_an_id_is_left_out_and_counted(tmp_path):
+    related = "".join(f"<related_offer>{n}</related_offer>" for n in range(300))
+    offers = offer("a", more=f"<rec>b,{'9' * 500}</rec>") + offer("b", more=related)
+    feed = f"<yml_catalog><shop><offers>{offers}</offers></shop></yml_catalog>"
+    reader, (first, second) = read_bytes(tmp_path, feed.encode())
+    assert first.related_offer_ids == ["b"] and second.related_offer_ids == [str(n) for n in range(200)]
+    assert reader.repairs == {Repair.BAD_RELATED_ID: 1, Repair.MANY_VALUES: 1}
 
 
 # Offers

@@ -169,6 +169,16 @@ def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, r
     assert missing.row["status"] != "stale" and feeds.ADVICE.keys() == set(FeedReason)
 
 
+def test_the_last_good_offers_of_a_version_that_had_fewer_columns_are_kept(server, tmp_path):
+    server.answers["s"] = [(200, yml("a", "b")), (200, b"<html>")]
+    made, offers, _ = ingest(tmp_path / "1", shop(server, "s"))
+    assert offers["related_offer_ids"].to_pylist() == [[], []]
+    pq.write_table(offers.drop_columns("related_offer_ids"), tmp_path / "1" / "offers.parquet")
+    again, kept, _ = ingest(tmp_path / "2", shop(server, "s"), "r2", previous(tmp_path / "1", made.row))
+    assert again.row["status"] == "stale" and kept["related_offer_ids"].to_pylist() == [None, None]
+    assert kept.drop_columns("related_offer_ids").equals(offers.drop_columns("related_offer_ids"))
+
+
 def test_a_server_that_stumbles_once_is_asked_again(server, tmp_path):
     server.answers["s"] = [
         (503, b"busy", {"Retry-After": "0"}),

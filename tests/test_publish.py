@@ -63,7 +63,7 @@ def test_a_judged_run_is_published(place, caplog):
     for run in ("r1", "r2"):
         make(place.root, run, night(run))
         assert publish_tables.main(arguments(place, run)) == 0
-    assert "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, 1 quality" in caplog.text
+    assert "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, 3 look_products, 1 quality" in caplog.text
     warehouse = open_warehouse(place.warehouse)
     assert publish.published(place) == "r2"
     for run in ("r1", "r2"):

@@ -105,6 +105,24 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
     return found
 
 
+def looked(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> tuple[dict, list[dict]]:
+    """The asking product's row of looks, a shirt worn with it, and its rows of look_products, by comparing that with every shirt."""
+    product_id = asking["product_id"]
+    shirts = [p["product_id"] for p in products if p["super_category"] == "upper_wear"]
+    number = int(asking["offer_id"])
+    code = codes[shirts[number % len(shirts)]] ^ (np.random.default_rng(number).random(256) < 0.125)
+    item = {"image_id": f"image-{product_id}", "item_id": f"worn-{product_id}", "x0": 1, "y0": 2, "x1": 5, "y1": 6}
+    halves = {"shape": np.packbits(code[:128]).tobytes(), "colour": np.packbits(code[128:]).tobytes()}
+    like = {**asking, "super_category": "upper_wear", "group_id": None, "w_shape": 1, "w_colour": 1}
+    rows = [
+        {name: row[name] for name in row if name in tables.LOOK_PRODUCTS.column_names}
+        | {**item, "super_category": "upper_wear", "look_product_id": row["similar_product_id"], "look_item_id": row["similar_item_id"]}
+        for row in listed(like, products, codes | {product_id: code})
+    ]
+    look = {"product_id": product_id, "items": [{"super_category": "upper_wear", **item, "confidence": 0.5, **halves}]}
+    return look, rows
+
+
 def model(p: dict) -> str:
     return f"{p['shop_id']}/{p['group_id']}" if p["group_id"] else p["product_id"]
 
@@ -140,6 +158,7 @@ def a_night(count: int = 60) -> dict[str, pa.Table]:
         for shop, status, refused, withdrawn in (("bazaar", "fresh", 2, 0), ("moda", "stale", 1, 1))
         for written in [sum(p["shop_id"] == shop for p in products)]
     ]
+    looks = [looked(p, products, codes) for p in products if p["super_category"] == "bags"]
     short = {p: "rules" if len(rows) < RULES["k"] else None for p, rows in lists.items()}
     refused = [
         {
@@ -182,6 +201,8 @@ def a_night(count: int = 60) -> dict[str, pa.Table]:
         "similar_lists": rows_of(
             tables.SIMILAR_LISTS, [{"product_id": p, "similar_count": len(rows), "short_reason": short[p]} for p, rows in lists.items()]
         ),
+        "looks": rows_of(tables.LOOKS, [look for look, _ in looks]),
+        "look_products": rows_of(tables.LOOK_PRODUCTS, [row for _, rows in looks for row in rows]),
         "refused": rows_of(tables.REFUSED, refused),
         "last_products": tables.PRODUCTS.arrow_schema.empty_table(),
         "last_similar_products": tables.SIMILAR_PRODUCTS.arrow_schema.empty_table(),
@@ -229,7 +250,8 @@ def night() -> dict[str, pa.Table]:
 def test_a_sound_night_passes(night: dict[str, pa.Table]) -> None:
     outcomes = judged(night)
     assert len(night["similar_products"]) > 250
-    assert {o.name.split(".")[0] for o in outcomes} == {"products", "indexes", "similar_lists", "similar_products", "measures"}
+    assert {o.name.split(".")[0] for o in outcomes} == {c.table.name for c in CHECKS} | {"measures"}
+    assert len(night["look_products"]) > 50
     assert len(outcomes) > 70
     assert [str(o) for o in outcomes if o.verdict is Verdict.FAIL] == []
     assert [o.name for o in outcomes if o.verdict is Verdict.WARN] == ["measures.expect_column_values_to_be_between(stale_feeds_count)"]
@@ -251,6 +273,11 @@ def _without(name: str, row: int):
 def _rank_gap(night: dict[str, pa.Table]) -> dict[str, pa.Table]:
     last = night["similar_products"]["product_id"].to_pylist().count("moda:00") - 1
     return _with("similar_products", last, rank=last + 2)(night)
+
+
+def _sold_out(night: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    recommended = night["look_products"]["look_product_id"][0].as_py()
+    return _with("products", night["products"]["product_id"].to_pylist().index(recommended), availability="out_of_stock")(night)
 
 
 def _unexplained(night: dict[str, pa.Table]) -> dict[str, pa.Table]:
@@ -308,6 +335,27 @@ BREAKS = {
     ),
     "unexplained": (_unexplained, "similar_lists.expect_column_values_to_be_in_set(is_explained)", "moda:00"),
     "foreign code": (_with("indexes", 0, shape=bytes(16)), "indexes.expect_column_values_to_be_in_set(is_code_of_item)", "moda:02"),
+    "a look of its own kind": (
+        _with("look_products", 0, super_category="bags"),
+        "look_products.expect_column_values_to_be_in_set(is_of_another_super_category)",
+        "moda:02",
+    ),
+    "what nobody wears": (
+        _with("look_products", 0, item_id="item-moda:00"),
+        "look_products.expect_column_values_to_be_in_set(is_item_of_look)",
+        "moda:02",
+    ),
+    "another's image": (
+        _with("look_products", 0, image_id="image-moda:00"),
+        "look_products.expect_column_values_to_be_in_set(is_own_image)",
+        "moda:02",
+    ),
+    "a sold-out look": (_sold_out, "look_products.expect_column_values_to_be_in_set(look_availability)", "out_of_stock"),
+    "a look's distance": (
+        _with("look_products", 0, shape_distance=0),
+        "look_products.expect_column_pair_values_to_be_equal(shape_distance, shape_bits)",
+        "moda:02",
+    ),
     "lost offer": (
         _with("feeds", 1, offers_count=99),
         "measures.expect_column_values_to_be_between(offers_unaccounted_count)",

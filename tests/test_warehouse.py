@@ -64,6 +64,7 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
         "sizes": [],
         "materials": [],
         "image_urls": [f"https://moda.example/{run}.jpg"],
+        "related_offer_ids": ["00001"],
         "category": "women.dresses.midi",
         "super_category": "full_body",
         "w_shape": 2,
@@ -82,6 +83,13 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
             for k in range(1, similar + 1)
         ],
         "similar_lists": [{"product_id": i, "similar_count": similar, "short_reason": "few_products", "item_id": "a"} for i in ids],
+        "look_products": [
+            {"product_id": i, "super_category": "foot_wear", "rank": 1, "look_product_id": ids[(n + 2) % products], "score": 0.75}
+            | {**distances, "image_id": "c", "item_id": "a", "look_item_id": "b", "detector": "garments", "encoder": "imagenet-itq"}
+            | {"x0": 10, "y0": 20, "x1": 30, "y1": 40}
+            for n, i in enumerate(ids)
+            if n % 2 == 0
+        ],
         "quality": [{"measure": "products_count", "scope": "all", "value": float(products), "unit": "count", "verdict": "ok"}],
     }
     return {t.name: pa.Table.from_pylist(found[t.name], schema=t.arrow_schema) for t in PUBLISHED}
@@ -127,7 +135,7 @@ def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):
     parts = night("r1")
     made = load(warehouse, "r1", parts, "sign")
     assert (made.run, made.signature, made.struck_count) == ("r1", "sign", 0)
-    assert made.counts == {"products": 6, "similar_products": 18, "similar_lists": 6, "quality": 1}
+    assert made.counts == {"products": 6, "similar_products": 18, "similar_lists": 6, "look_products": 3, "quality": 1}
     assert warehouse.state().loads == (made,)
     assert_holds(warehouse, "r1", parts)
     assert warehouse.state().published is None
@@ -321,6 +329,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
     files = sorted(path for path in SQL.glob("*.sql") if path.name != "postgres_roles.sql")
     parameters = {
         "site_similar_products": ["moda:00000"],
+        "site_look_products": ["moda:00000"],
         "worst_categories": [1],
         "churn_between_runs": ["r1", "r2"],
         "most_recommended": [3],
@@ -331,7 +340,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
         load(warehouse, "r1", night("r1", 20, 3))
         load(warehouse, "r2", night("r2", 20, 4))
         warehouse.publish("r2")
-    assert len(files) == 7
+    assert len(files) == 8
     answers = {}
     for path in files:
         text = path.read_text(encoding="utf-8")
@@ -482,6 +491,18 @@ def test_the_folder_may_be_moved(tmp_path):
     assert_holds(open_warehouse(f"duckdb:{tmp_path / 'moved'}"), "r1", night("r1", 40, 30))
 
 
+def test_a_file_of_a_version_that_had_fewer_tables_is_read(tmp_path):
+    warehouse = open_warehouse(f"duckdb:{tmp_path / 'w'}")
+    load(warehouse, "r1", night("r1"))
+    warehouse.publish("r1")
+    with duckdb.connect(tmp_path / "w" / "runs" / "r1.duckdb") as con:
+        con.execute("DROP VIEW current_look_products; DROP TABLE look_products")
+    assert warehouse.ask("SELECT * FROM current_look_products") == [] and len(warehouse.ask("SELECT * FROM current_products")) == 6
+    load(warehouse, "r2", night("r2"))
+    warehouse.publish("r2")
+    assert [r["run"] for r in warehouse.ask("SELECT run FROM look_products")] == ["r2"] * 3
+
+
 def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):
     warehouse = duckdb_room.DuckDB(tmp_path / "w")
     load(warehouse, "r1", night("r1"))
@@ -598,6 +619,15 @@ def test_roles_have_what_they_need_and_no_more(postgres):
     assert [r["run"] for r in reader.ask(SITE, ["moda:00000"])] == ["r1"] * 3
     assert reader.state() == loader.state()
     assert len(reader.ask("SELECT * FROM publications")) == 3
+    with psycopg.connect(address.replace("postgres@", "wearalike_loader@"), autocommit=True) as con:
+        con.execute((SQL / "views" / "site.sql").read_text(encoding="utf-8"))
+    with psycopg.connect(address.replace("postgres@", "wearalike_site@"), autocommit=True) as con:
+        looks = con.execute("SELECT super_category, rank, look_product_id, x0, run FROM site_look_products WHERE product_id = 'moda:00000'")
+        assert looks.fetchall() == [("foot_wear", 1, "moda:00002", 10, "r1")]
+        # The product that completes this look is out of stock.
+        assert con.execute("SELECT * FROM site_look_products WHERE product_id = 'moda:00002'").fetchall() == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            con.execute("SELECT * FROM current_look_products")
     with pytest.raises(Rejected, match="permission denied"):
         reader.publish("r2")
     for statement in ("DELETE FROM products", "INSERT INTO publications (run, kind) VALUES ('r2', 'publish')", "CREATE TABLE mine (a int)"):

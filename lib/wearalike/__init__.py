@@ -23,6 +23,7 @@ kernel      the best k of many codes by weighted Hamming distance, compiled
 matches     codes to matches: exact weighted search and the rules
 quality     any run to measures, floors and the verdict
 warehouse   DuckDB and PostgreSQL: the same six verbs
+looks       items of one image to looks: what else a product is worn with
 publish     a judged run to what the site reads; the pointer; rollback
 training    labelled data to new weights
 shelves     what a run can be searched for, and what is shown of it

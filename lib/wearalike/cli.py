@@ -22,8 +22,10 @@ NIGHT = (
     "download_images",
     "detect_items",
     "encode_items",
+    "detect_looks",
     "build_indexes",
     "match_products",
+    "match_looks",
     "report_quality",
     "publish_tables",
 )

@@ -191,6 +191,24 @@ def weights(patient: Patient) -> Iterator[Finding]:
         yield _fail("encoder", str(error), to_do)
 
 
+def looks(patient: Patient) -> Iterator[Finding]:
+    """The detector that sees what products are worn with; a night runs without it, and has no looks."""
+    if patient.place.looks == "off":
+        yield _ok("looks", "switched off in the settings")
+        return
+    try:
+        model = items.naming_model(patient.place.root)
+        items.Trained(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
+        yield _ok("looks", f"{model.version} sees what products are worn with")
+    except ImportError as error:
+        to_do = 'pip install wearalike[yolo], apt-get install libgl1; or looks = "off" in the settings'
+        yield Finding("looks", Verdict.WARN, f"none: {error}", to_do)
+    except (models.BadModel, OSError) as error:
+        yield _fail(
+            "looks", str(error), "install wearalike again; a model of your own: put its file back, or jobs/promote_model.py --rollback"
+        )
+
+
 def warehouse(patient: Patient) -> Iterator[Finding]:
     """Whether it answers, what it publishes since when, and that its tables are those of this version."""
     try:
@@ -305,4 +323,4 @@ def airflow(patient: Patient) -> Iterator[Finding]:
             yield _fail("airflow", f"no pool {pool}: its tasks would wait for ever", f"airflow pools set {pool} {wanted}")
 
 
-CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (java, root, mappings, warehouse, feeds, device, weights, airflow)
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (java, root, mappings, warehouse, feeds, device, weights, looks, airflow)

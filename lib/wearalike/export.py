@@ -1,8 +1,8 @@
 """What is published, as keys and values: for a site that serves from Redis or the like, and asks no warehouse.
 
-One JSON object a line, UTF-8: {"key": "similar:<product_id>", "value": {...}}, one a product in order of product_id, those
-without recommendations too, so that no key keeps what it held before. The last line is {"key": "meta", ...}: whoever sees
-its run has every line of that run. Equal publications give equal bytes.
+One JSON object a line, UTF-8: {"key": "similar:<product_id>", "value": {...}}, one a product in order of product_id, then
+{"key": "look:<product_id>", ...} likewise; those without recommendations too, so that no key keeps what it held before. The last
+line is {"key": "meta", ...}: whoever sees its run has every line of that run. Equal publications give equal bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -23,7 +23,7 @@ import duckdb
 
 from wearalike import store
 from wearalike.settings import Settings
-from wearalike.tables import PRODUCTS, PUBLISHED, SIMILAR_LISTS, SIMILAR_PRODUCTS, Availability
+from wearalike.tables import LOOK_PRODUCTS, PRODUCTS, PUBLISHED, SIMILAR_LISTS, SIMILAR_PRODUCTS, Availability, Table
 from wearalike.warehouse import Publication, open_warehouse
 
 FORMAT = 1
@@ -37,6 +37,13 @@ _ROWS = f"""
 SELECT l.product_id, l.short_reason, s.similar_product_id, s.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
+"""
+# Of an item worn with a product, beside its super-category.
+ITEM = ("image_id", "x0", "y0", "x1", "y1")
+_LOOKS = f"""
+SELECT l.product_id, k.super_category, {", ".join(f"k.{name}" for name in ITEM)}, k.look_product_id, k.score
+FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {LOOK_PRODUCTS.name} AS k USING (product_id)
+ORDER BY l.product_id, k.super_category, k.rank
 """
 
 
@@ -56,7 +63,7 @@ def write_jsonl(place: Settings, path: Path) -> int:
             count = 0
             for key, value in lists(place.root, publication.run):
                 _line(file, key, {"run": publication.run, **value})
-                count += 1
+                count += key.startswith("similar:")
             published_at = publication.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
             _line(file, "meta", {"format": FORMAT, "run": publication.run, "published_at": published_at, "products_count": count})
             file.flush()
@@ -89,18 +96,25 @@ def _publication(place: Settings) -> Publication:
 
 
 def lists(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, value) of every product of a run, in order of product_id. Raises store.NotMade.
+    """(key, value) of the list of every product of a run, in order of product_id, then of its look. Raises store.NotMade.
 
     Holds every product's shown fields, about a GB a million products; the rows of the lists are sorted on disk.
     """
     categories, shown = _products(root, run)
-    for (product_id, short_reason), rows in groupby(_rows(root, run), key=itemgetter("product_id", "short_reason")):
-        results = [
-            {"product_id": row["similar_product_id"], "score": row["score"], **shown[row["similar_product_id"]]}
-            for row in rows
-            if row["similar_product_id"] in shown
+
+    def results(rows: Iterable[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+        return [{"product_id": row[column], "score": row["score"], **shown[row[column]]} for row in rows if row[column] in shown]
+
+    lists = groupby(_rows(root, run, SIMILAR_PRODUCTS, _ROWS), key=itemgetter("product_id", "short_reason"))
+    for (product_id, short_reason), rows in lists:
+        value = {"category": categories[product_id], "short_reason": short_reason, "results": results(rows, "similar_product_id")}
+        yield f"similar:{product_id}", value
+    for product_id, rows in groupby(_rows(root, run, LOOK_PRODUCTS, _LOOKS), key=itemgetter("product_id")):
+        worn = groupby((row for row in rows if row["super_category"]), key=itemgetter("super_category", *ITEM))
+        items = [
+            dict(zip(("super_category", *ITEM), item, strict=True)) | {"results": results(found, "look_product_id")} for item, found in worn
         ]
-        yield f"similar:{product_id}", {"category": categories[product_id], "short_reason": short_reason, "results": results}
+        yield f"look:{product_id}", {"items": items}
 
 
 def _products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
@@ -116,12 +130,12 @@ def _products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict[str,
     return categories, shown
 
 
-def _rows(root: Path, run: str) -> Iterator[dict[str, Any]]:
-    """Every product's recommendations in order, one row where it has none."""
+def _rows(root: Path, run: str, table: Table, sql: str) -> Iterator[dict[str, Any]]:
+    """Every product's recommendations in order, of the table by the query, one row where it has none."""
     # Threads would each keep a part of the order in memory.
     config: dict[str, Any] = {"memory_limit": MEMORY, "threads": 1}
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect(config={**config, "temp_directory": scratch}) as database:
-        for table in (SIMILAR_LISTS, SIMILAR_PRODUCTS):
-            database.register(table.name, store.dataset(root, table, run))
-        for batch in database.sql(_ROWS).to_arrow_reader(BATCH_ROWS):
+        for read in (SIMILAR_LISTS, table):
+            database.register(read.name, store.dataset(root, read, run))
+        for batch in database.sql(sql).to_arrow_reader(BATCH_ROWS):
             yield from batch.to_pylist()

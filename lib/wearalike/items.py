@@ -130,6 +130,8 @@ class Trained:
 # Detectors that need no weights.
 DETECTORS: dict[str, type[Whole] | type[Foreground]] = {"whole": Whole, "foreground": Foreground}
 DEFAULT_DETECTOR = "foreground"
+# Packaged; names what it sees, where no detector of one's own is promoted.
+NAMING_DETECTOR = "garments"
 
 
 def detector(root: Path, name: str | None = None, device: str = "cpu") -> Detector:
@@ -140,6 +142,14 @@ def detector(root: Path, name: str | None = None, device: str = "cpu") -> Detect
     if name in DETECTORS:
         return DETECTORS[name]()
     return Trained(models.chosen(root, Kind.DETECTOR, name).read(), device)
+
+
+def naming_model(root: Path, name: str | None = None) -> models.Chosen:
+    """The model of a detector that says what it sees, for `Trained`: that of this name or version, else the promoted one, else the
+    packaged. Raises BadModel, ValueError for the name of a detector that does not say it."""
+    if name in DETECTORS:
+        raise ValueError(f"detector {name}: it does not say what it sees; wanted a trained one, e.g. {NAMING_DETECTOR}")
+    return models.chosen(root, Kind.DETECTOR, name or (None if models.promoted(root, Kind.DETECTOR) else NAMING_DETECTOR))
 
 
 # What is kept of an image a detector has looked at: its items, or one row that says why there is none.

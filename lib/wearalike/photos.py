@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import threading
-from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from wearalike import codes, items, matches, models, pixels, shelves, store
+from wearalike import codes, items, looks, matches, models, pixels, shelves, store
 from wearalike.models import Kind
 from wearalike.settings import Settings
 from wearalike.tables import CODES, AgeGroup, Gender
@@ -33,9 +32,6 @@ SAME_THING = 0.7
 _LEAST_CONTRAST = 3.0
 MAX_WEIGHT = 10
 ANNOTATED_SIDE_PX = 1280
-# Packaged; sees what a photo holds where no detector of one's own is promoted.
-DETECTOR = "garments"
-_VOTERS = 10
 # Told apart by people who see colours differently (Okabe and Ito).
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
 
@@ -131,12 +127,9 @@ class PhotoSearch:
         Raises store.NotMade, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
         """
         device = models.device(place.device)
-        name = detector or (None if models.promoted(place.root, Kind.DETECTOR) else DETECTOR)
-        if name in items.DETECTORS:
-            raise ValueError(f"detector {name}: it does not say what it sees; wanted a trained one, e.g. {DETECTOR}")
         self.run, self._root = run, place.root
         self._encoder = codes.of(models.of_version(place.root, Kind.ENCODER, store.made(place.root, CODES, run)["encoder"]).read(), device)
-        self._detector = items.detector(place.root, name, device)
+        self._detector = items.Trained(items.naming_model(place.root, detector).read(), device)
         self._shelves = {s: shelves.shelf(place.root, run, s) for s in shelves.super_categories(place.root, run)}
         # Networks take a photo at a time: two at once would each take twice as long.
         self._models = threading.Lock()
@@ -149,7 +142,7 @@ class PhotoSearch:
         with self._models:
             rows = [r for r in items.look(self._detector, photo_id, content) if r.get("super_category")]
             rows = [r for r in rows if pixels.crop(photo, _corners(r))[::4, ::4].mean(axis=2).std() >= _LEAST_CONTRAST]
-            rows = _apart(sorted(rows, key=_worth, reverse=True))[:MAX_ITEMS]
+            rows = _apart(sorted(rows, key=looks.worth, reverse=True))[:MAX_ITEMS]
             crops = [pixels.crop(photo, _corners(row)) for row in rows]
             shape, colour = self._encoder.encode(crops) if crops else (np.empty((0, 16), np.uint8),) * 2
         words = np.ascontiguousarray(np.concatenate([shape, colour], axis=1)).view(np.uint64)
@@ -171,8 +164,9 @@ class PhotoSearch:
         candidates = _candidates(shelf.gallery, wish) if shelf else np.empty(0, np.int64)
         if shelf is None or not len(candidates):
             return SeenItem(*where, None, *(wish.weights or (1, 1)), ())
-        category, usual = _category(shelf.gallery, candidates, code)
-        w_shape, w_colour = wish.weights or usual
+        (like,) = matches.voted(shelf.gallery, candidates, code[None])
+        category = str(shelf.gallery.pages.category[like])
+        w_shape, w_colour = wish.weights or (int(shelf.gallery.w_shape[like]), int(shelf.gallery.w_colour[like]))
         found = matches.alike(shelf.gallery, candidates, code, w_shape, w_colour, matches.Rules(k=wish.k))
         score = matches.score(w_shape * found.shape + w_colour * found.colour, w_shape + w_colour)
         why: dict[str, NDArray[np.number]] = {
@@ -188,27 +182,13 @@ class PhotoSearch:
         return SeenItem(*where, category, w_shape, w_colour, results)
 
 
-def _worth(row: dict[str, Any]) -> float:
-    """Sure and large goes first, as where a product's own item is chosen (indexes)."""
-    return float(row["confidence"] * ((row["x1"] - row["x0"]) * (row["y1"] - row["y0"])) ** 0.5)
-
-
 def _apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows without those that lie on one before them: a skirt and a dress in one place are one thing."""
     kept: list[dict[str, Any]] = []
     for row in rows:
-        if all(_overlap(row, other) < SAME_THING for other in kept):
+        if all(looks.overlap(row, other) < SAME_THING for other in kept):
             kept.append(row)
     return kept
-
-
-def _overlap(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width = min(one["x1"], other["x1"]) - max(one["x0"], other["x0"])
-    height = min(one["y1"], other["y1"]) - max(one["y0"], other["y0"])
-    shared = max(0, width) * max(0, height)
-    areas = [(row["x1"] - row["x0"]) * (row["y1"] - row["y0"]) for row in (one, other)]
-    return shared / (sum(areas) - shared)
 
 
 def _corners(row: dict[str, Any]) -> tuple[int, int, int, int]:
@@ -223,14 +203,6 @@ def _candidates(gallery: matches.Gallery, wish: Wish) -> NDArray[np.int64]:
     if wish.age_group is not None:
         fits &= gallery.age_group == wish.age_group
     return np.flatnonzero(fits)
-
-
-def _category(gallery: matches.Gallery, candidates: NDArray[np.int64], code: NDArray[np.uint64]) -> tuple[str, tuple[int, int]]:
-    """The category of most of the nearest in shape, of the nearest where several have as many, and its weights."""
-    near = matches.alike(gallery, candidates, code, 1, 0, matches.Rules(_VOTERS, min_score=0, max_per_brand=_VOTERS)).results
-    category = Counter(gallery.pages.category[near].tolist()).most_common(1)[0][0]
-    row = next(r for r in near if gallery.pages.category[r] == category)
-    return category, (int(gallery.w_shape[row]), int(gallery.w_colour[row]))
 
 
 def row(answer: Answer, wish: Wish, asked_at: datetime) -> dict[str, Any]:

@@ -53,13 +53,15 @@ class Shop:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """root: folder of every table and kept file. warehouse: "duckdb:<folder>" or "postgresql://...".
-    device: "auto", "cpu" or "cuda". master: Spark's master. mappings: folder of rubricator.xml and shops/."""
+    device: "auto", "cpu" or "cuda". master: Spark's master. mappings: folder of rubricator.xml and shops/.
+    looks: "auto": what products are worn with is looked for where a detector that names what it sees can run; "off"."""
 
     root: Path
     warehouse: str = field(repr=False)  # may hold a password
     device: str = "auto"
     master: str = "local[*]"
     mappings: Path = Path("mappings")
+    looks: str = "auto"
     shops: tuple[Shop, ...] = field(default_factory=tuple)
 
     def shop(self, shop_id: str) -> Shop:
@@ -71,7 +73,7 @@ class Settings:
 
 def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
     """Settings from a TOML file (`config`, else $WEARALIKE_CONFIG, else ./wearalike.toml if it is there),
-    overridden by $WEARALIKE_ROOT, _WAREHOUSE, _DEVICE, _MASTER and _MAPPINGS. Relative paths in the file
+    overridden by $WEARALIKE_ROOT, _WAREHOUSE, _DEVICE, _MASTER, _MAPPINGS and _LOOKS. Relative paths in the file
     start at the file. Raises BadSettings, naming file and key, for an unknown key or a value of the wrong kind."""
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
     path = named or Path("wearalike.toml")
@@ -83,7 +85,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
             raise BadSettings(f"{path}: not TOML: {error}") from error
     elif named:
         raise BadSettings(f"{named}: no such settings file")
-    overrides = {k: v for k in ("root", "warehouse", "device", "master", "mappings") if (v := env.get(f"WEARALIKE_{k.upper()}"))}
+    overrides = {k: v for k in ("root", "warehouse", "device", "master", "mappings", "looks") if (v := env.get(f"WEARALIKE_{k.upper()}"))}
     here = path.resolve().parent
     place = {k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v for k, v in raw.items() if k != "shops"}
     place |= overrides
@@ -95,6 +97,8 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
             raise BadSettings(f"{path}: {key}: wanted a text, got {value!r}")
     if place.get("device", "auto") not in ("auto", "cpu", "cuda"):
         raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {place['device']!r}")
+    if place.get("looks", "auto") not in ("auto", "off"):
+        raise BadSettings(f"{path}: looks: wanted auto or off, got {place['looks']!r}")
     root = Path(place.get("root", "build/wearalike"))
     entries = raw.get("shops", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -108,6 +112,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         device=place.get("device", "auto"),
         master=place.get("master", "local[*]"),
         mappings=Path(place.get("mappings", "mappings")),
+        looks=place.get("looks", "auto"),
         shops=shops,
     )
 

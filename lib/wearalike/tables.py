@@ -123,6 +123,7 @@ _offer_columns = (
     Column("materials", _texts, "materials as the shop writes them"),
     Column("image_urls", _texts, "http(s) addresses, first is main"),
     Column("description", _text, "plain text, at most 5,000 characters", True),
+    Column("related_offer_ids", _texts, "offer_ids of the shop that it shows beside it (cross-sell), as its feed says", True),
 )
 
 OFFERS = Table("offers", "One row a usable offer, as its feed says.", ("product_id",), _offer_columns)
@@ -132,7 +133,7 @@ PRODUCTS = Table(
     "One row an offer whose category is mapped to a leaf of ours.",
     ("product_id",),
     (
-        *(Column(c.name, c.type, c.meaning) if c.name in ("gender", "age_group") else c for c in _offer_columns),
+        *(Column(c.name, c.type, c.meaning) if c.name in ("gender", "age_group", "related_offer_ids") else c for c in _offer_columns),
         Column("category", _text, "leaf of the rubricator, e.g. women.dresses.midi"),
         Column("super_category", _text, "tables.SuperCategory"),
         Column("w_shape", _int, "weight of shape in the distance, from the category"),
@@ -270,6 +271,65 @@ SIMILAR_LISTS = Table(
     ),
 )
 
+LOOKS = Table(
+    "looks",
+    "One row a product that is shown worn with other things: what else is worn in its own full-figure images.",
+    ("product_id",),
+    (
+        Column("product_id", _text, "the product"),
+        Column(
+            "items",
+            pa.list_(
+                pa.field(
+                    "element",
+                    pa.struct(
+                        [
+                            pa.field("super_category", _text, nullable=False),
+                            pa.field("image_id", _text, nullable=False),
+                            pa.field("item_id", _text, nullable=False),
+                            *(pa.field(name, _int, nullable=False) for name in ("x0", "y0", "x1", "y1")),
+                            pa.field("confidence", pa.float32(), nullable=False),
+                            pa.field("shape", _code, nullable=False),
+                            pa.field("colour", _code, nullable=False),
+                        ]
+                    ),
+                    nullable=False,
+                )
+            ),
+            "the best item of each super-category but the product's own, in the order of the super-categories' names",
+        ),
+    ),
+)
+
+LOOK_PRODUCTS = Table(
+    "look_products",
+    "One row a recommendation to complete the look: a product most alike what is worn with the product in its own images.",
+    ("product_id", "super_category", "rank"),
+    (
+        Column("product_id", _text, "the product whose page is shown"),
+        Column("super_category", _text, "of the item worn with it, and of the product recommended"),
+        Column("rank", _int, "1 is the most alike in that super-category"),
+        Column("look_product_id", _text, "the product to recommend"),
+        Column("score", pa.float64(), "0..1, 1 is the same code as the item's, 0 no more alike than chance"),
+        Column("shape_score", pa.float64(), "the same for shape alone"),
+        Column("colour_score", pa.float64(), "the same for colour alone"),
+        Column("shape_distance", _int, "Hamming, 0..128 bits"),
+        Column("colour_distance", _int, "Hamming, 0..128 bits"),
+        Column("w_shape", _int, "weight used for shape"),
+        Column("w_colour", _int, "weight used for colour"),
+        Column("image_id", _text, "the product's own image that the item is worn in"),
+        Column("item_id", _text, "the item worn there, not the product's own"),
+        Column("x0", _int, "px of that image after EXIF orientation, origin top left"),
+        Column("y0", _int, "px"),
+        Column("x1", _int, "px, outside the box"),
+        Column("y1", _int, "px, outside the box"),
+        Column("look_item_id", _text, "the recommended product's item compared"),
+        Column("detector", _text, "model that saw the item worn"),
+        Column("encoder", _text, "model that made the codes"),
+    ),
+    lookups=("look_product_id",),
+)
+
 QUALITY = Table(
     "quality",
     "One row a measure of a run.",
@@ -338,9 +398,24 @@ JUDGEMENTS = Table(
 )
 
 # In the data's order.
-TABLES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS, QUALITY, REFUSED)
+TABLES = (
+    FEEDS,
+    OFFERS,
+    PRODUCTS,
+    IMAGES,
+    ITEMS,
+    CODES,
+    ENTRIES,
+    MATCHES,
+    SIMILAR_PRODUCTS,
+    SIMILAR_LISTS,
+    LOOKS,
+    LOOK_PRODUCTS,
+    QUALITY,
+    REFUSED,
+)
 # What a warehouse holds; every row there carries its run.
-PUBLISHED = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, QUALITY)
+PUBLISHED = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOK_PRODUCTS, QUALITY)
 # What people do with what is published; a warehouse holds it row by row, beside the runs.
 RECORDED = (PHOTO_QUERIES, JUDGEMENTS)
 BY_NAME = {t.name: t for t in (*TABLES, *RECORDED)}
@@ -377,7 +452,11 @@ def markdown() -> str:
     for table in (*TABLES, *RECORDED):
         lines += [f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}", "", "| column | type | meaning |", "|---|---|---|"]
         for column in table.columns:
-            kind = "list of results" if pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type) else str(column.type)
+            kind = (
+                f"list of {column.name}"
+                if pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type)
+                else str(column.type)
+            )
             kind = "list of string" if kind.startswith("list<") else kind
             lines.append(f"| {column.name} | {kind}{', may be null' if column.nullable else ''} | {column.meaning.replace('|', '/')} |")
         lines.append("")

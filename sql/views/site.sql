@@ -1,8 +1,10 @@
 -- What a site on PostgreSQL reads, as views of its own; run by the loader once, after the first publication, and again after an
 -- upgrade: psql -1 -U wearalike_loader -d shop -f sql/views/site.sql
--- Reads current_similar_products, current_products and published, which change all at once. Makes, and lets wearalike_site read,
+-- Reads current_similar_products, current_look_products, current_products and published, which change all at once. Makes, and lets wearalike_site read,
 --   site_similar_products: product_id, rank (1 is the most alike; gaps where a product went out of stock), similar_product_id,
 --     shop_id, title, brand, url, image_url (the main picture), price_cents, old_price_cents, currency, score (0..1), run; in stock only.
+--   site_look_products: to complete the look: product_id, super_category, rank (1 is the most alike what is worn with the product), then
+--     as above of look_product_id; image_id, x0, y0, x1, y1: the product's own picture and the item worn there, px.
 --   site_products: what is known of a product that the site shows: shop_id, title, category, super_category, availability.
 --   site_freshness: one row: run, published_at (UTC), age_s since then; none before the first publication.
 CREATE OR REPLACE VIEW wearalike.site_similar_products AS
@@ -23,8 +25,32 @@ SELECT
 FROM wearalike.current_similar_products AS s
 JOIN wearalike.current_products AS p ON p.product_id = s.similar_product_id
 WHERE p.availability = 'in_stock';
+CREATE OR REPLACE VIEW wearalike.site_look_products AS
+SELECT
+    s.product_id,
+    s.super_category,
+    s.rank,
+    s.look_product_id,
+    p.shop_id,
+    p.title,
+    p.brand,
+    p.url,
+    p.image_urls[1] AS image_url,
+    p.price_cents,
+    p.old_price_cents,
+    p.currency,
+    s.score,
+    s.image_id,
+    s.x0,
+    s.y0,
+    s.x1,
+    s.y1,
+    s.run
+FROM wearalike.current_look_products AS s
+JOIN wearalike.current_products AS p ON p.product_id = s.look_product_id
+WHERE p.availability = 'in_stock';
 CREATE OR REPLACE VIEW wearalike.site_products AS
 SELECT product_id, shop_id, title, category, super_category, availability, run FROM wearalike.current_products;
 CREATE OR REPLACE VIEW wearalike.site_freshness AS
 SELECT run, published_at, extract(epoch FROM now() - published_at) AS age_s FROM wearalike.published;
-GRANT SELECT ON wearalike.site_similar_products, wearalike.site_products, wearalike.site_freshness TO wearalike_site;
+GRANT SELECT ON wearalike.site_similar_products, wearalike.site_look_products, wearalike.site_products, wearalike.site_freshness TO wearalike_site;

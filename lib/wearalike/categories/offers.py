@@ -41,6 +41,8 @@ def map_offers(offers: pa.Table, mapping: Mapping, rubricator: Rubricator) -> tu
     decided = pa.Table.from_pylist([_decision(row, mapping, rubricator) for row in asked], _DECISION).take(which)
     is_product = pc.is_null(decided["reason"])
     products = offers.drop_columns(["gender", "age_group"]).filter(is_product)
+    related = products["related_offer_ids"]
+    products = products.drop_columns("related_offer_ids").append_column("related_offer_ids", related.fill_null(pa.scalar([], related.type)))
     for name in _DECISION.names[2:]:
         products = products.append_column(name, decided[name].filter(is_product))
     is_refused = pc.invert(is_product)

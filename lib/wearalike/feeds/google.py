@@ -71,6 +71,7 @@ class Google:
             materials=_split(many("material")),
             images=many("image_link", "additional_image_link"),
             description=one("description", "summary", "content"),
+            related=(),  # its feeds have no word for it
         )
 
     def _availability(self, text: str) -> Availability:

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike import web
@@ -205,8 +206,9 @@ def _database(scratch: Path, base: Previous | None) -> duckdb.DuckDBPyConnection
     """DuckDB that sorts on disk what does not fit, and knows the earlier run's old_offers and old_refused."""
     database = duckdb.connect(config={"memory_limit": SORT_MEMORY, "threads": 1, "temp_directory": str(scratch / "sort")})
     for name, table, files in (("old_offers", OFFERS, base.offers if base else ()), ("old_refused", REFUSED, base.refused if base else ())):
-        rows = database.read_parquet([str(f) for f in files]) if files else database.from_arrow(table.arrow_schema.empty_table())
-        rows.create_view(name)
+        # A column that an earlier version did not have is null.
+        held = ds.dataset([str(f) for f in files], schema=table.arrow_schema, format="parquet")
+        database.from_arrow(held).create_view(name)
     return database
 
 

@@ -55,6 +55,7 @@ class Offer(NamedTuple):
     materials: list[str]
     image_urls: list[str]
     description: str | None
+    related_offer_ids: list[str]
 
 
 class Refused(NamedTuple):
@@ -94,6 +95,7 @@ class Raw(NamedTuple):
     materials: Sequence[str | None]
     images: Sequence[str | None]
     description: str | None
+    related: Sequence[str | None]
 
 
 def offer(raw: Raw, shop: Shop, repairs: Counter[Repair]) -> Offer:
@@ -131,6 +133,7 @@ def offer(raw: Raw, shop: Shop, repairs: Counter[Repair]) -> Offer:
         _words(raw.materials, repairs),
         _images(raw.images, repairs),
         _text(raw.description, MAX_DESCRIPTION_CHARS, repairs) or None,
+        _related(raw.related, ident, repairs) if raw.related else [],
     )
 
 
@@ -161,6 +164,17 @@ def _words(texts: Sequence[str | None], repairs: Counter[Repair]) -> list[str]:
     if len(texts) > MAX_VALUES:
         repairs[Repair.MANY_VALUES] += 1
     return list(dict.fromkeys([word for text in texts[:MAX_VALUES] if (word := _word(text))])) if texts else []
+
+
+def _related(texts: Sequence[str | None], own: str, repairs: Counter[Repair]) -> list[str]:
+    """The ids of other offers, each once, at most MAX_VALUES. That the feed has these offers is not asked."""
+    if len(texts) > MAX_VALUES:
+        repairs[Repair.MANY_VALUES] += 1
+    ids = dict.fromkeys(ident for text in texts[:MAX_VALUES] if (ident := (text or "").strip()) and ident != own)
+    usable = [ident for ident in ids if len(ident) <= MAX_ID_CHARS]
+    if len(usable) < len(ids):
+        repairs[Repair.BAD_RELATED_ID] += 1
+    return usable
 
 
 def _old_price(text: str, repairs: Counter[Repair]) -> int:

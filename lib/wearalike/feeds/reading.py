@@ -91,6 +91,7 @@ class Repair(StrEnum):
     MANY_VALUES = "many_values"
     BAD_IMAGE_URL = "bad_image_url"
     BAD_OLD_PRICE = "bad_old_price"
+    BAD_RELATED_ID = "bad_related_id"
     NO_CURRENCY = "no_currency"
     UNKNOWN_AVAILABILITY = "unknown_availability"
     UNKNOWN_CATEGORY = "unknown_category"

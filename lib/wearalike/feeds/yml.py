@@ -23,6 +23,7 @@ _RICH = frozenset(("name", "model", "typePrefix", "description"))
 _LISTS = {
     "picture": "picture",
     "categoryId": "categoryId",
+    "related_offer": "related",
     **dict.fromkeys(("gender", "Gender"), "genders"),
     **dict.fromkeys(("color", "Color", "colour", "Colour"), "colours"),
     **dict.fromkeys(("size", "Size"), "sizes"),
@@ -82,6 +83,8 @@ class Yml:
                 if kind := _param(child.get("name")):
                     unit = child.get("unit") if kind == "sizes" else None
                     lists[kind].append(f"{text} {unit}" if unit and text else text)
+            elif tag == "rec":
+                lists["related"] += (text or "").split(",")
             elif tag in _LISTS:
                 lists[_LISTS[tag]].append(text)
             elif tag in _RICH and len(child):
@@ -112,6 +115,7 @@ class Yml:
             many("materials", ()),
             many("picture", ()),
             one("description"),
+            many("related", ()),
         )
 
     def _availability(self, attribute: str | None, text: str | None) -> Availability:

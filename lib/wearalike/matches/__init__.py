@@ -14,8 +14,8 @@ rows       what was found as rows of tables
 """
 
 from wearalike.matches.galleries import PRODUCT_COLUMNS, Gallery, gallery
-from wearalike.matches.hunt import Fallback, Found, Rules, ShortReason, alike, may_answer, search
-from wearalike.matches.rows import similar_lists, similar_products, table, without_code
+from wearalike.matches.hunt import Fallback, Found, Rules, ShortReason, alike, all_alike, may_answer, search, voted
+from wearalike.matches.rows import look_products, similar_lists, similar_products, table, without_code
 from wearalike.matches.scores import distances, limit, score
 
 __all__ = [
@@ -26,14 +26,17 @@ __all__ = [
     "Rules",
     "ShortReason",
     "alike",
+    "all_alike",
     "distances",
     "gallery",
     "limit",
+    "look_products",
     "may_answer",
     "score",
     "search",
     "similar_lists",
     "similar_products",
     "table",
+    "voted",
     "without_code",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,6 +65,8 @@ class _Pick:
 
 # Queries that share a pass over the candidates: their notes stay in cache together with a tile of codes.
 _BLOCK_QUERIES = 32
+# So many of the nearest in shape say what a code is of that no category is known of.
+_VOTERS = 10
 
 
 def search(gallery: Gallery, start: int, stop: int, rules: Rules, merchandise: Sequence[Rule] = ()) -> Iterator[Found]:
@@ -84,8 +87,37 @@ def alike(gallery: Gallery, candidates: NDArray[np.int64], code: NDArray[np.uint
 
     candidates: int64 (m,), ascending rows of the gallery that may be shown. code: uint64 (4,).
     """
+    return next(all_alike(gallery, candidates, code[None], np.array([w_shape], np.int32), np.array([w_colour], np.int32), rules))
+
+
+def all_alike(
+    gallery: Gallery,
+    candidates: NDArray[np.int64],
+    codes: NDArray[np.uint64],
+    w_shape: NDArray[np.int32],
+    w_colour: NDArray[np.int32],
+    rules: Rules,
+) -> Iterator[Found]:
+    """The lists that `alike` gives for each of several codes in turn. codes: uint64 (n, 4). w_shape, w_colour: int32 (n,)."""
     hunt = _Hunt(gallery, candidates, gallery.codes[candidates], rules, merchandising.Rulings((), gallery.pages))
-    return hunt.of_code(code, w_shape, w_colour)
+    for start in range(0, len(codes), _BLOCK_QUERIES):
+        block = slice(start, start + _BLOCK_QUERIES)
+        yield from hunt.of_codes(codes[block], w_shape[block], w_colour[block], 4 * rules.k)
+
+
+def voted(gallery: Gallery, candidates: NDArray[np.int64], codes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each code a row of the gallery that says of which category such a thing is, and so how it is weighted: the nearest in
+    shape of the category that most of the ten nearest have; of the nearest's where several have as many.
+
+    candidates: int64 (m,), m >= 1, as for `alike`. codes: uint64 (n, 4). int64 (n,).
+    """
+    ones = np.ones(len(codes), np.int32)
+    rules = Rules(_VOTERS, min_score=0, max_per_brand=_VOTERS)
+    rows = np.empty(len(codes), np.int64)
+    for i, found in enumerate(all_alike(gallery, candidates, codes, ones, 0 * ones, rules)):
+        category = Counter(gallery.pages.category[found.results].tolist()).most_common(1)[0][0]
+        rows[i] = next(r for r in found.results if gallery.pages.category[r] == category)
+    return rows
 
 
 def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
@@ -123,17 +155,18 @@ class _Hunt:
                 continue
             yield self._found(row, gallery.codes[row], picks, len(alike) == len(self.candidates))
 
-    def of_code(self, code: NDArray[np.uint64], w_shape: int, w_colour: int) -> Found:
-        """The list of a code that is nobody's; see `alike`."""
-        ws, wc = (np.array([w], np.int32) for w in (w_shape, w_colour))
-        farthest = limit(w_shape + w_colour, self.rules.min_score)
-        looked_at = 4 * self.rules.k
-        while True:
-            (alike,) = kernel.nearest(code[None], self.codes, ws, wc, np.array([farthest]), looked_at)
+    def of_codes(
+        self, codes: NDArray[np.uint64], w_shape: NDArray[np.int32], w_colour: NDArray[np.int32], looked_at: int
+    ) -> Iterator[Found]:
+        """The lists of codes that are nobody's, as `lists`; see `alike`."""
+        limits = np.array([limit(int(weights), self.rules.min_score) for weights in w_shape + w_colour])
+        nearest = kernel.nearest(codes, self.codes, w_shape, w_colour, limits, looked_at)
+        for i, (code, alike) in enumerate(zip(codes, nearest, strict=True)):
             chosen = self._allowed(-1, alike, self.rules.k, set())
-            if len(alike) < looked_at or len(chosen) == self.rules.k:
-                return self._found(-1, code, [_Pick(position) for position in chosen], len(alike) == len(self.candidates))
-            looked_at *= 8
+            if len(alike) == looked_at and len(chosen) < self.rules.k:
+                yield from self.of_codes(codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * looked_at)
+                continue
+            yield self._found(-1, code, [_Pick(position) for position in chosen], len(alike) == len(self.candidates))
 
     def _found(self, row: int, code: NDArray[np.uint64], picks: list[_Pick], are_all_alike: bool) -> Found:
         chosen = np.array([pick.position for pick in picks], np.int64)

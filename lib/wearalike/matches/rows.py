@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from wearalike.matches.galleries import Gallery
 from wearalike.matches.hunt import Found, ShortReason
 from wearalike.matches.scores import score
-from wearalike.tables import MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
 def table(gallery: Gallery, found: list[Found]) -> pa.RecordBatch:
@@ -95,3 +96,33 @@ def similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
         "item_id": matches["item_id"],
     }
     return pa.table(columns).cast(SIMILAR_LISTS.arrow_schema)
+
+
+def look_products(gallery: Gallery, items: pa.Table, found: list[Found], voted: NDArray[np.int64], detector: str, encoder: str) -> pa.Table:
+    """Rows of tables.LOOK_PRODUCTS, one a result, in the order of `items`, rank 1 first.
+
+    gallery: of the items' super-category. items: product_id and what tables.LOOKS says of an item; found: the list of each;
+    voted: int64 (items,), the row of the gallery whose weights it was searched with. detector, encoder: versions.
+    """
+    counts = np.array([len(f.results) for f in found], np.int64)
+    items, weighted = items.take(pa.array(np.repeat(np.arange(len(found)), counts))), np.repeat(voted, counts)
+    w_shape, w_colour = gallery.w_shape[weighted], gallery.w_colour[weighted]
+    rows, shape, colour = (
+        np.concatenate([np.empty(0, np.int64), *(getattr(f, name) for f in found)]) for name in ("results", "shape", "colour")
+    )
+    columns = {
+        **{name: items[name] for name in LOOK_PRODUCTS.column_names if name in items.column_names},
+        "rank": np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1,
+        "look_product_id": pa.array(gallery.product_ids[rows], pa.string()),
+        "score": score(w_shape * shape + w_colour * colour, w_shape + w_colour),
+        "shape_score": score(shape, 1),
+        "colour_score": score(colour, 1),
+        "shape_distance": shape,
+        "colour_distance": colour,
+        "w_shape": w_shape,
+        "w_colour": w_colour,
+        "look_item_id": pa.array(gallery.item_ids[rows], pa.string()),
+        "detector": pa.repeat(pa.scalar(detector), len(rows)),
+        "encoder": pa.repeat(pa.scalar(encoder), len(rows)),
+    }
+    return pa.table({name: columns[name] for name in LOOK_PRODUCTS.column_names}).cast(LOOK_PRODUCTS.arrow_schema)

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from wearalike import settings
-from wearalike.tables import ENTRIES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS, AgeGroup, Availability, Gender, SuperCategory, Table
+from wearalike.tables import (
+    ENTRIES,
+    LOOK_PRODUCTS,
+    PRODUCTS,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+    AgeGroup,
+    Availability,
+    Gender,
+    SuperCategory,
+    Table,
+)
 
 _SHARE = "hash(product_id) % $shares = $share"
 
@@ -76,6 +87,36 @@ LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.sim
 LEFT JOIN entries e ON e.product_id = s.product_id LEFT JOIN entries f ON f.product_id = s.similar_product_id
 WINDOW ranked AS (PARTITION BY s.product_id ORDER BY s.rank, s.similar_product_id)
 ORDER BY s.product_id, s.rank, s.similar_product_id
+"""
+
+# p asks, a answers; w is the item that p is worn with, f the entry of a in the index.
+_LOOK_PRODUCTS = f"""
+WITH worn AS (SELECT product_id, unnest(items, recursive := true) FROM looks),
+    people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
+SELECT s.*, s.w_shape + s.w_colour AS w_sum,
+    p.product_id IS NOT NULL AS is_product,
+    a.product_id IS NOT NULL AS is_look_product,
+    a.super_category = s.super_category AS is_of_super_category,
+    s.super_category IS DISTINCT FROM p.super_category AS is_of_another_super_category,
+    a.availability AS look_availability,
+    a.age_group = p.age_group AS is_same_age_group,
+    genders_fit(a.gender, p.gender) AS is_compatible_gender,
+    CASE WHEN a.model IS NOT NULL THEN count(*) OVER (PARTITION BY s.product_id, s.super_category, a.model) END AS results_of_model,
+    ((s.image_id, s.item_id, s.x0, s.y0, s.x1, s.y1) = (w.image_id, w.item_id, w.x0, w.y0, w.x1, w.y1)) IS TRUE AS is_item_of_look,
+    (s.image_id IN (SELECT i.image_id FROM images i WHERE i.product_id = s.product_id)) AS is_own_image,
+    (s.look_item_id = f.item_id) IS TRUE AS is_of_entry,
+    bit_count(xor(w.shape::BIT, f.shape::BIT)) AS shape_bits,
+    bit_count(xor(w.colour::BIT, f.colour::BIT)) AS colour_bits,
+    row_number() OVER ranked AS rank_expected,
+    s.score - lag(s.score) OVER ranked AS score_rise,
+    abs(s.score - greatest(0, 1 - 2 * (s.w_shape * s.shape_distance + s.w_colour * s.colour_distance) / (128 * (s.w_shape + s.w_colour))))
+        AS score_error
+FROM (SELECT * FROM look_products WHERE {_SHARE}) s
+LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.look_product_id
+LEFT JOIN worn w ON w.product_id = s.product_id AND w.super_category = s.super_category
+LEFT JOIN indexes f ON f.product_id = s.look_product_id
+WINDOW ranked AS (PARTITION BY s.product_id, s.super_category ORDER BY s.rank, s.look_product_id)
+ORDER BY s.product_id, s.super_category, s.rank
 """
 
 
@@ -205,9 +246,44 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     ]
 
 
+def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+    return [
+        *_key(gxe, LOOK_PRODUCTS),
+        *_between(
+            gxe,
+            rank=(1, None, "a rank is 1 or more"),
+            score=(0, 1, "a score is 0..1"),
+            w_sum=(1, None, "the weights are not both 0"),
+            **_WEIGHTS,
+            score_error=(0, 1e-9, "score is made of the weighted distances, as that of similar_products"),
+            score_rise=(None, 1e-9, "down a list no score is above the one before"),
+            results_of_model=(1, 1, "one result a model: no two share a group_id"),
+        ),
+        *_true(
+            gxe,
+            is_product="the product is one of this run",
+            is_look_product="the recommended product is one of this run",
+            is_of_super_category="what is recommended is of the item's super-category",
+            is_of_another_super_category="nothing of the product's own super-category completes its look",
+            is_same_age_group="both are for one age group",
+            is_compatible_gender="both are for one gender, or either for both",
+            is_item_of_look="the item is one that the product is worn with",
+            is_own_image="it is worn in one of the product's own images",
+            is_of_entry="the item compared is that which the index has for the recommended product",
+        ),
+        gxe.ExpectColumnValuesToBeInSet(
+            column="look_availability", value_set=[Availability.IN_STOCK.value], description="what is recommended is in stock"
+        ),
+        _equal(gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"),
+        _equal(gxe, "shape_distance", "shape_bits", "shape_distance is the number of bits in which the codes differ"),
+        _equal(gxe, "colour_distance", "colour_bits", "colour_distance is the number of bits in which the codes differ"),
+    ]
+
+
 CHECKS = (
     Check(PRODUCTS, _PRODUCTS, _of_products),
     Check(ENTRIES, _INDEXES, _of_indexes),
     Check(SIMILAR_LISTS, _SIMILAR_LISTS, _of_lists),
     Check(SIMILAR_PRODUCTS, _SIMILAR_PRODUCTS, _of_similar_products),
+    Check(LOOK_PRODUCTS, _LOOK_PRODUCTS, _of_look_products),
 )

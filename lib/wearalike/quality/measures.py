@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from wearalike.quality import retrieval
-from wearalike.tables import CODES, QUALITY
+from wearalike.quality import looks, retrieval
+from wearalike.tables import CODES, LOOKS, QUALITY
 
 Night = Mapping[str, ds.Dataset | pa.Table]
 # "First k" of precision and churn: what fits above the fold.
@@ -63,7 +63,9 @@ def measured(con: duckdb.DuckDBPyConnection, night: Night, made: Mapping[str, Ma
 
     made: what made.json says of each table of the run, by the table's name.
     """
-    queries = (COVERAGE, KEPT, ACCOUNTS, FRESHNESS, REFUSALS, SHORT_LISTS, SCORES, CROSS_SHOP)
+    queries = [COVERAGE, KEPT, ACCOUNTS, FRESHNESS, REFUSALS, SHORT_LISTS, SCORES, CROSS_SHOP]
+    if LOOKS.name in made and "why_empty" not in made[LOOKS.name]:
+        queries += [looks.LOOKED_AT, looks.AGREEMENT]
     return [
         *(m for name, facts in made.items() for m in _rows_of_stage(name, facts["rows"])),
         *(m for sql in queries for m in _queried(con, sql)),

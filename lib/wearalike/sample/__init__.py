@@ -3,6 +3,7 @@
 sketch      what a garment is drawn with: outlines, and choices that follow from a name
 garments    sketches of clothes
 things      sketches of shoes, bags and accessories
+figures     who wears them
 painting    sketches to pictures
 articles    the kinds of things there are
 catalogue   what each shop sells on a day

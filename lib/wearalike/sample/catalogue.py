@@ -11,7 +11,8 @@ from enum import StrEnum
 from PIL import Image
 
 from wearalike.sample.articles import ARTICLES, HUES, Article
-from wearalike.sample.painting import Cloth, Ground, Pattern, Pose, paint
+from wearalike.sample.figures import dressed
+from wearalike.sample.painting import Cloth, Ground, Pattern, Pose, paint, paint_worn
 from wearalike.sample.sketch import Dice
 
 # Offers by their place in the shop's list.
@@ -49,6 +50,15 @@ _STOCK = (
     ("tote", "female", 3),
     ("backpack", "unisex", 4),
     *((name, "unisex", 2) for name in ("hat", "cap", "belt", "sunglasses")),
+)
+
+
+# What each shop shows worn together: for whom, and of each article which one of its number, as they are put on.
+_WORN = (
+    ("female", (("trousers", 0), ("sneakers", 0), ("T-shirt", 0), ("handbag", 0))),
+    ("female", (("jeans", 1), ("boots", 1), ("sweater", 1), ("tote", 1))),
+    ("male", (("jeans", 0), ("sneakers", 1), ("T-shirt", 1))),
+    ("male", (("trousers", 1), ("boots", 0), ("shirt", 1))),
 )
 
 
@@ -98,6 +108,16 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Worn:
+    """A picture of several things worn together, which the shop shows with each of them. pieces: the packshot of each."""
+
+    shop_id: str
+    number: int
+    gender: str
+    pieces: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     shop: Shop
     offer_id: str
@@ -110,8 +130,14 @@ class Product:
     price_cents: int
     old_price_cents: int | None
     is_in_stock: bool
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Picture | Worn, ...]
     flaw: Flaw | None
+
+    @property
+    def worn_with(self) -> tuple[str, ...]:
+        """The offer_ids of what the shop shows it with."""
+        pieces = (piece for picture in self.pictures if isinstance(picture, Worn) for piece in picture.pieces)
+        return tuple(piece.offer_id for piece in pieces if piece.offer_id != self.offer_id)
 
 
 def products(shop: Shop, day: int) -> list[Product]:
@@ -120,11 +146,13 @@ def products(shop: Shop, day: int) -> list[Product]:
         raise ValueError(f"day {day}: wanted 1 or 2")
     places = [(name, gender, number) for name, gender, count in _STOCK for number in range(count)]
     missing = _NEW if day == 1 else _GONE
-    return [_product(shop, day, at, *place) for at, place in enumerate(places) if at not in missing]
+    return [_product(shop, day, at, places) for at in range(len(places)) if at not in missing]
 
 
-def draw(picture: Picture) -> Image.Image:
+def draw(picture: Picture | Worn) -> Image.Image:
     """The picture: the cut follows from the model, pose and ground from the offer."""
+    if isinstance(picture, Worn):
+        return _draw_worn(picture)
     sketch = ARTICLES[picture.article].sketch(Dice(picture.shop_id, picture.model))
     dice = Dice(picture.shop_id, picture.offer_id, picture.view, picture.edition)
     pose = Pose(
@@ -139,31 +167,67 @@ def draw(picture: Picture) -> Image.Image:
     return paint(sketch, picture.cloth, pose, ground, dice)
 
 
-def _product(shop: Shop, day: int, at: int, name: str, gender: str, number: int) -> Product:
-    article, offer_id = ARTICLES[name], f"{1000 + at}"
-    nth = number * 2 // 3  # of three offers, two are one model in two colours
-    model = f"{name} {gender} {nth}"
-    by_model, by_offer = Dice(shop.id, model), Dice(shop.id, offer_id)
+def _draw_worn(picture: Worn) -> Image.Image:
+    """Each thing in the cut and the cloth of its packshot."""
+    dice = Dice(picture.shop_id, "worn", picture.number)
+    clothes = [
+        (
+            "legs" if piece.article in ("trousers", "jeans") else ARTICLES[piece.article].section,
+            ARTICLES[piece.article].sketch(Dice(piece.shop_id, piece.model)),
+            piece.cloth,
+        )
+        for piece in picture.pieces
+    ]
+    pose = Pose(size=dice.between("size", 0.92, 0.95), dx=dice.between("dx", -0.04, 0.04))
+    return paint_worn(dressed(clothes, dice, picture.gender), pose, dice.one_of("ground", (Ground.WHITE, Ground.TINTED)), dice)
+
+
+def _packshot(shop: Shop, at: int, name: str, gender: str, number: int, view: int = 0, edition: int = 0) -> Picture:
+    offer_id, (model, colour, pattern) = f"{1000 + at}", _looks(shop, name, gender, number)
+    return Picture(shop.id, offer_id, name, model, _cloth(colour, pattern, Dice(shop.id, offer_id)), view, edition)
+
+
+def _looks(shop: Shop, name: str, gender: str, number: int) -> tuple[str, str, Pattern]:
+    """(model, colour, pattern) of the number-th offer of an article."""
+    article = ARTICLES[name]
+    model = f"{name} {gender} {number * 2 // 3}"  # of three offers, two are one model in two colours
     colour = article.colours[(number + 2 * SHOPS.index(shop)) % len(article.colours)]
-    pattern = by_model.one_of("pattern", article.patterns)
+    return model, colour, Dice(shop.id, model).one_of("pattern", article.patterns)
+
+
+def _worn(shop: Shop, places: list[tuple[str, str, int]], at: int) -> tuple[Worn, ...]:
+    """The pictures of several things that the offer at that place is worn in."""
+    found = []
+    for number, (gender, pieces) in enumerate(_WORN, 1):
+        where = [places.index((name, gender, nth)) for name, nth in pieces]
+        if at in where:
+            found.append(Worn(shop.id, number, gender, tuple(_packshot(shop, i, *places[i]) for i in where)))
+    return tuple(found)
+
+
+def _product(shop: Shop, day: int, at: int, places: list[tuple[str, str, int]]) -> Product:
+    name, gender, number = places[at]
+    article, offer_id = ARTICLES[name], f"{1000 + at}"
+    model, colour, pattern = _looks(shop, name, gender, number)
+    by_model, by_offer = Dice(shop.id, model), Dice(shop.id, offer_id)
     flaw = _FLAWS.get((shop.id, at))
     cents = _price_cents(shop, article, by_model, dearer=day == 2 and by_offer.happens("dearer", 0.06))
     edition = int(day == 2 and at == _NEW_PICTURE)
     views = 0 if flaw is Flaw.NO_PICTURE else 2 if by_offer.happens("second view", 0.12) else 1
-    pictures = tuple(Picture(shop.id, offer_id, name, model, _cloth(colour, pattern, by_offer), v, edition) for v in range(views))
+    packshots = tuple(_packshot(shop, at, name, gender, number, view, edition) for view in range(views))
     return Product(
         shop=shop,
         offer_id=offer_id,
         group_id=f"{700 + int(by_model.share('group') * 90_000)}",
         article=article,
         gender=gender,
-        title=_title(shop, article, gender, colour, pattern, shop.models[(ord(name[-1]) + nth) % len(shop.models)]),
+        title=_title(shop, article, gender, colour, pattern, shop.models[(ord(name[-1]) + number * 2 // 3) % len(shop.models)]),
         brand=by_model.one_of("brand", shop.brands),
         colour=colour,
         price_cents=cents,
         old_price_cents=round(cents * 1.25) if by_offer.happens("sale", 0.2) else None,
         is_in_stock=not by_offer.happens(f"sold out on day {day}", 0.05),
-        pictures=pictures,
+        pictures=(*packshots, *_worn(shop, places, at)),
         flaw=flaw,
     )
 

@@ -8,7 +8,7 @@ from lxml import etree
 from lxml.builder import E, ElementMaker
 
 from wearalike.sample.articles import HUES
-from wearalike.sample.catalogue import Flaw, Product, Shop
+from wearalike.sample.catalogue import Flaw, Picture, Product, Shop, Worn
 
 _G = "http://base.google.com/ns/1.0"
 _RUSSIAN_SECTIONS = {"bags": "Сумки", "accessories": "Аксессуары"}
@@ -22,12 +22,14 @@ def feed(shop: Shop, products: Sequence[Product], day: int, address: str) -> tup
     return (_yml if shop.dialect == "yml" else _admitad)(shop, products, day, address), "application/xml"
 
 
-def picture_name(product: Product, view: int) -> str:
-    return f"{product.offer_id}.jpg" if view == 0 else f"{product.offer_id}-{view + 1}.jpg"
+def picture_name(picture: Picture | Worn) -> str:
+    if isinstance(picture, Worn):
+        return f"worn-{picture.number}.jpg"
+    return f"{picture.offer_id}.jpg" if picture.view == 0 else f"{picture.offer_id}-{picture.view + 1}.jpg"
 
 
 def _picture_urls(product: Product, address: str) -> list[str]:
-    return [f"{address}/{product.shop.id}/img/{picture_name(product, p.view)}" for p in product.pictures]
+    return [f"{address}/{product.shop.id}/img/{picture_name(p)}" for p in product.pictures]
 
 
 def _money(cents: int) -> str:
@@ -76,6 +78,7 @@ def _yml_offer(product: Product, category_id: str, address: str) -> etree._Eleme
         E.vendor(product.brand),
         *([] if is_simple else [E.model(product.title)]),
         description,
+        *([E.rec(",".join(product.worn_with))] if product.worn_with else []),
         E.param(HUES[product.colour].russian("m"), name="Цвет"),
         E.param(_RUSSIAN_GENDERS[product.gender], name="Пол"),
         E.param("Взрослый", name="Возраст"),

@@ -69,6 +69,49 @@ def paint(sketch: Sketch, cloth: Cloth, pose: Pose, ground: Ground, dice: Dice) 
     return Image.fromarray(np.clip(garment + behind * (1 - mask), 0, 255).astype(np.uint8))
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A garment on a figure. x, y: where the sketch's origin lies in the figure's units (sketch.py: shoulders about 60 from the
+    middle, a little above y = -100); size: of a unit of the sketch in those of the figure."""
+
+    sketch: Sketch
+    cloth: Cloth
+    x: float = 0.0
+    y: float = 0.0
+    size: float = 1.0
+    flipped: bool = False
+
+
+# From the crown to the soles, in a figure's units.
+_FIGURE = (-196.0, 366.0)
+
+
+def paint_worn(pieces: Sequence[Piece], pose: Pose, ground: Ground, dice: Dice) -> Image.Image:
+    """The picture of things worn together, from the innermost to the outermost; size, dx and dy of the pose are of the figure."""
+    crown, soles = _FIGURE
+    scale = pose.size * HEIGHT_PX / (soles - crown)
+    to_x, to_y = WIDTH_PX * (0.5 + pose.dx), HEIGHT_PX * (0.5 + pose.dy) - scale * (crown + soles) / 2
+
+    def placer(piece: Piece) -> Callable[[Point], Point]:
+        flip = -1 if piece.flipped else 1
+        return lambda p: (
+            to_x + scale * (piece.x + flip * piece.size * p[0]),
+            to_y + scale * (piece.y + piece.size * p[1]),
+        )
+
+    picture = np.asarray(_ground(ground, dice), np.float32)
+    layers = [(p, place, *_flat(p.sketch, p.cloth, place, scale * p.size)) for p in pieces for place in [placer(p)]]
+    whole = Image.new("L", (WIDTH_PX * _OVER, HEIGHT_PX * _OVER))
+    for _, _, _, cover in layers:
+        whole.paste(255, mask=cover)
+    picture = picture * _shadow(whole)
+    for piece, place, flat, cover in layers:
+        mask = np.asarray(cover.reduce(_OVER), np.float32)[..., None] / 255
+        lit = np.asarray(flat.reduce(_OVER), np.float32) * _roundness(cover) * _folds(piece.sketch, place, scale * piece.size)
+        picture = lit + picture * (1 - mask)
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+
+
 def _placed(sketch: Sketch, pose: Pose) -> tuple[Callable[[Point], Point], float]:
     """From the sketch's units to the frame's pixels, and how many pixels a unit is."""
     xs = [p[0] for m in sketch.marks for p in m.points]

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from wearalike.sample import feeds
-from wearalike.sample.catalogue import SHOPS, Flaw, Picture, Product, draw, products
+from wearalike.sample.catalogue import SHOPS, Flaw, Picture, Product, Worn, draw, products
 from wearalike.sample.painting import jpeg
 
 _PAGE = b"<!DOCTYPE html><title>Sign in</title><p>Please sign in to see this picture.</p>"
@@ -75,7 +75,7 @@ class Stalls:
         self.day = day
         self.offers = {shop.id: products(shop, day) for shop in SHOPS}
         self._pictures = {
-            f"/{product.shop.id}/img/{feeds.picture_name(product, picture.view)}": (product, picture)
+            f"/{product.shop.id}/img/{feeds.picture_name(picture)}": (product, picture)
             for offers in self.offers.values()
             for product in offers
             for picture in product.pictures
@@ -92,7 +92,7 @@ class Stalls:
         return _picture(*self._pictures[path]) if path in self._pictures else None
 
 
-def _picture(product: Product, picture: Picture) -> tuple[bytes, str] | None:
+def _picture(product: Product, picture: Picture | Worn) -> tuple[bytes, str] | None:
     match product.flaw:
         case Flaw.PICTURE_GONE:
             return None
@@ -104,7 +104,7 @@ def _picture(product: Product, picture: Picture) -> tuple[bytes, str] | None:
 
 
 @cache
-def _drawn(picture: Picture) -> bytes:
+def _drawn(picture: Picture | Worn) -> bytes:
     return jpeg(draw(picture))
 
 

@@ -13,6 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from PIL import Image
 
 from wearalike import pixels, store
 from wearalike.matches import ShortReason
-from wearalike.tables import IMAGES, ITEMS, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS, SuperCategory, Table
+from wearalike.tables import IMAGES, ITEMS, LOOK_PRODUCTS, LOOKS, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS, SuperCategory, Table
 
 THUMBNAIL_PX = 160
 WHY_SHORT = {
@@ -116,7 +118,8 @@ def _shuffled(product_id: str) -> bytes:
 def _totals(root: Path, run: str) -> Row:
     lists = store.read(root, SIMILAR_LISTS, run, ["short_reason"])
     first = store.dataset(root, SIMILAR_PRODUCTS, run).head(1, columns=["detector", "encoder"]).to_pylist()
-    refused = store.refused(root, run)
+    refused = _refused(root, run)
+    looks = [store.read(root, LOOK_PRODUCTS, run, ["product_id"])["product_id"]] if store.is_made(root, LOOK_PRODUCTS, run) else []
     reasons = Counter(zip(*(refused[name].to_pylist() for name in ("stage", "kind", "reason")), strict=True))
     return {
         "products_count": lists.num_rows,
@@ -124,8 +127,15 @@ def _totals(root: Path, run: str) -> Row:
         "short": [(WHY_SHORT[ShortReason(reason)], n) for reason, n in _counted(lists["short_reason"].drop_null().to_pylist())],
         "refused": [(*key, n) for key, n in reasons.items()],
         "refused_count": refused.num_rows,
+        "looks_count": sum(len(pc.unique(ids)) for ids in looks),
         "models": first[0] if first else None,
     }
+
+
+def _refused(root: Path, run: str) -> pa.Table:
+    """What was refused on the way to the recommendations (tables.REFUSED): that most products have no look is no fault of theirs."""
+    refused = store.refused(root, run)
+    return refused.filter(pc.invert(pc.is_in(refused["stage"], pa.array([LOOKS.name, LOOK_PRODUCTS.name]))))
 
 
 def _counted(values: list[str]) -> list[tuple[str, int]]:
@@ -142,7 +152,9 @@ class _Shown:
         found = store.dataset(root, SIMILAR_PRODUCTS, run).to_table(filter=wanted)
         for row in found.sort_by([("product_id", "ascending"), ("rank", "ascending")]).to_pylist():
             self.recommendations[row["product_id"]].append(row)
-        both = {*product_ids, *found["similar_product_id"].to_pylist()}
+        self.looks = self._looks(matches)
+        worn = (look["look_product_id"] for rows in self.looks.values() for look in rows)
+        both = {*product_ids, *found["similar_product_id"].to_pylist(), *worn}
         self.products = self._rows(PRODUCTS, "product_id", both)
 
     def row(self, product_id: str) -> Row:
@@ -159,7 +171,27 @@ class _Shown:
                 {**self.products[m["similar_product_id"]], **m, "picture": self._picture(m["similar_item_id"], m["similar_product_id"])}
                 for m in self.recommendations[product_id]
             ],
+            "looks": [self._look(list(rows)) for _, rows in groupby(self.looks[product_id], key=itemgetter("super_category"))],
         }
+
+    def _looks(self, matches: int) -> Mapping[str, list[Row]]:
+        """Rows of look_products by product_id, by super-category and rank; none for a run of an earlier version."""
+        looks: dict[str, list[Row]] = defaultdict(list)
+        if store.is_made(self.root, LOOK_PRODUCTS, self.run):
+            wanted = pc.field("product_id").isin(self.product_ids) & (pc.field("rank") <= matches)
+            found = store.dataset(self.root, LOOK_PRODUCTS, self.run).to_table(filter=wanted)
+            for row in found.sort_by([(name, "ascending") for name in LOOK_PRODUCTS.key]).to_pylist():
+                looks[row["product_id"]].append(row)
+        return looks
+
+    def _look(self, rows: list[Row]) -> Row:
+        """What is worn with a product, and the products found for it."""
+        worn, found = rows[0], []
+        for row in rows:
+            product = self.products[row["look_product_id"]]
+            found.append({**product, **row, "picture": self._picture(row["look_item_id"], row["look_product_id"])})
+        picture = self._outlined(self._images[worn["image_id"]], worn)
+        return {"super_category": worn["super_category"], "worn": {"picture": picture, "title": "worn with it"}, "products": found}
 
     @cached_property
     def _lists(self) -> Mapping[str, Row]:
@@ -168,6 +200,7 @@ class _Shown:
     @cached_property
     def _items(self) -> Mapping[str, Row]:
         compared = {m["similar_item_id"] for rows in self.recommendations.values() for m in rows}
+        compared |= {look["look_item_id"] for rows in self.looks.values() for look in rows}
         return self._rows(ITEMS, "item_id", compared | {row["item_id"] for row in self._lists.values() if row["item_id"]})
 
     @cached_property
@@ -177,12 +210,13 @@ class _Shown:
 
     @cached_property
     def _images(self) -> Mapping[str, Row]:
-        return self._rows(IMAGES, "image_id", {item["image_id"] for item in self._items.values()})
+        worn_in = {look["image_id"] for rows in self.looks.values() for look in rows}
+        return self._rows(IMAGES, "image_id", worn_in | {item["image_id"] for item in self._items.values()})
 
     @cached_property
     def _refusals(self) -> Mapping[str, str]:
-        """Why a product was refused after it was one, by product_id."""
-        refused = store.refused(self.root, self.run)
+        """Why a product could not be compared, by product_id."""
+        refused = _refused(self.root, self.run)
         mine = refused.filter(pc.equal(refused["kind"], "product"))
         return dict(zip(mine["key"].to_pylist(), mine["reason"].to_pylist(), strict=True))
 
@@ -198,6 +232,9 @@ class _Shown:
         image = self._images[item["image_id"]] if item else self._main_images.get(product_id)
         if image is None:
             return None
+        return self._outlined(image, item)
+
+    def _outlined(self, image: Row, item: Row | None) -> Thumbnail:
         whole = (0, 0, image["width_px"], image["height_px"])
         box = (item["x0"], item["y0"], item["x1"] - item["x0"], item["y1"] - item["y0"]) if item else None
         return Thumbnail(self._uri(image["image_id"]), *whole[2:], box if box != whole else None)

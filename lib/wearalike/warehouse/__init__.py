@@ -7,7 +7,7 @@ state     what is loaded, what was published, where the pointer stands
 prune     drops old runs, never the published one nor the one that rollback would go to
 record    keeps rows of what people do with a run (tables.RECORDED), whichever runs come and go
 
-A reader sees, in both warehouses, `products`, `similar_products`, `similar_lists` and `quality` with every loaded
+A reader sees, in both warehouses, `products`, `similar_products`, `similar_lists`, `look_products` and `quality` with every loaded
 run (quality also keeps the runs that were pruned), the views `current_<table>` with the published run alone,
 `photo_queries` and `judgements` with all that was recorded, and `publications`. `ask` runs one statement of sql/
 against them; parameters are spelled $1, $2 in both engines.

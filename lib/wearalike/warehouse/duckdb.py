@@ -218,14 +218,16 @@ def _recorded_schema(table: Table) -> pa.Schema:
 
 
 def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str], recorded: Path) -> None:
-    """Gives the connection the names that PostgreSQL has, over the attached files."""
+    """Gives the connection the names that PostgreSQL has, over the attached files; a file of an earlier version may lack a table."""
+    there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
     for table in PUBLISHED:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
         # The newest file holds the quality of every run, pruned ones too.
-        held = list(catalogs.values())[: 1 if table is QUALITY else None]
+        held = [c for c in list(catalogs.values())[: 1 if table is QUALITY else None] if (c, table.name) in there]
         parts = [f"SELECT * FROM no_{table.name}", *(f"SELECT * FROM {catalog}.{table.name}" for catalog in held)]
         con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
-        shown = f"{catalogs[state.published]}.current_{table.name}" if state.published in catalogs else f"no_{table.name}"
+        published = catalogs.get(state.published or "")
+        shown = f"{published}.current_{table.name}" if published in held else f"no_{table.name}"
         con.execute(f"CREATE VIEW current_{table.name} AS SELECT * FROM {shown}")
     for table in RECORDED:
         paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
