@@ -11,6 +11,9 @@ chunks of `encode_items` (no GPU where there should be one).
 cleared and run again at any time: finished work is kept and skipped. A shop whose feed is broken does not turn
 anything red; it is a warning in the log of `ingest_feeds` and a row in the table `feeds`.
 
+**Alerts.** A task that failed for good and a night that is late say so in the log, and to whom the Airflow Variable
+`wearalike_alerts` names (`docs/operations.md`).
+
 **Undo** a bad night with `wearalike rollback`.
 
 The pools `network` and `gpu` must exist (`airflow pools set network 2 downloads`, `airflow pools set gpu 1 models`).
@@ -23,7 +26,8 @@ from datetime import timedelta
 
 import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Param, dag, task
+from airflow.sdk import DeadlineAlert, DeadlineReference, Param, SyncCallback, dag, task
+from wearalike_jobs import watching
 
 RUN = "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 
@@ -33,7 +37,7 @@ def command(name: str, more: str = "") -> str:
 
 
 def one(name: str, more: str = "", **options: object) -> BashOperator:
-    return BashOperator(task_id=name, bash_command=command(name, more), **options)
+    return BashOperator(task_id=name, bash_command=command(name, more), **watching.lineage(name), **options)
 
 
 @dag(
@@ -50,7 +54,10 @@ def one(name: str, more: str = "", **options: object) -> BashOperator:
         "retry_exponential_backoff": True,
         "append_env": True,
         "execution_timeout": timedelta(hours=6),
+        "on_success_callback": watching.counted,
+        "on_failure_callback": watching.failed,
     },
+    deadline=DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=1), SyncCallback(watching.late, {"doc": __doc__})),
     params={
         "run": Param(
             None, type=["null", "string"], pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="name of the run; empty: the date"

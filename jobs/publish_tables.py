@@ -13,6 +13,7 @@ import logging
 import sys
 
 from wearalike import job, publish
+from wearalike.reports import lines
 from wearalike.warehouse import Unreachable, open_warehouse
 
 log = logging.getLogger("wearalike.publish_tables")
@@ -34,7 +35,14 @@ def at_least_one(text: str) -> int:
 def work(args: argparse.Namespace) -> None:
     place = job.place(args)
     warehouse = open_warehouse(place.warehouse)
-    done = publish.publish_run(place.root, args.run, warehouse, args.override, redo=args.redo)
+    try:
+        done = publish.publish_run(place.root, args.run, warehouse, args.override, redo=args.redo)
+    except (ValueError, OSError) as error:
+        with lines.without_stopping():
+            lines.not_published(place.root, args.run, str(error))
+        raise
+    with lines.without_stopping():
+        lines.published(place.root, warehouse.state())
     if done.overridden:
         log.warning("published against the gate by %s: %s", args.override, "; ".join(done.overridden))
     try:

@@ -3,6 +3,8 @@
 The folder of the table also holds quality.html (for people), verdict.json (for machines) and data_docs/ (Great
 Expectations' own pages). The run is held against the last earlier one that passed. When the verdict is "fail" the table
 is written all the same, so that people can read why, and the job ends with 1, naming the failing expectations.
+What is said of all runs, <root>/reports/ (quality.xlsx, runs.jsonl, runs.atom), is written anew; where it cannot be, a
+warning says so.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from wearalike import job, store
-from wearalike.quality import gate, measures, report
+from wearalike.quality import drift, gate, measures
 from wearalike.quality.floors import Floors, Verdict, with_verdicts
+from wearalike.quality.measures import Measure
+from wearalike.reports import lines, page, workbook
 from wearalike.tables import (
     CODES,
     ENTRIES,
@@ -33,6 +37,7 @@ from wearalike.tables import (
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
 )
+from wearalike.viewer import contact_sheet
 
 log = logging.getLogger("wearalike.report_quality")
 STAGES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOKS, LOOK_PRODUCTS)
@@ -69,11 +74,14 @@ def work(args: argparse.Namespace) -> None:
     floors = replace(Floors(), **dict(args.floor))
     last = last_passed(root, run)
     inputs = {t.name: store.input_hash(root, t, run) for t in STAGES}
-    inputs |= {f"last_{t.name}": store.input_hash(root, t, last) for t in COMPARED if last}
+    inputs |= {f"last_{t.name}": store.input_hash(root, t, last) for t in (*COMPARED, QUALITY) if last}
     parameters = {"floors": asdict(floors), "last_run": last}
     signature = store.signature(inputs, parameters)
     if not job.stands(args, root, QUALITY, signature):
         write(root, run, last, floors, signature, parameters)
+    with lines.without_stopping():
+        lines.judged(root, run)
+        workbook.write_workbook(root, root / lines.FOLDER / workbook.NAME)
     told = store.made(root, QUALITY, run)
     if told["verdict"] == Verdict.FAIL:
         where = store.folder(root, QUALITY, run) / "quality.html"
@@ -92,18 +100,25 @@ def write(root: Path, run: str, last: str | None, floors: Floors, signature: str
     night |= {f"last_{t.name}": store.dataset(root, t, last) if last else t.arrow_schema.empty_table() for t in COMPARED}
     with store.writing(root, QUALITY, run, signature, parameters) as table, measures.opened(night) as con:
         judge = gate.Gate(run, table.path / "data_docs")
-        outcomes, rows = judge.schema(night), []
+        outcomes, rows, sheets = judge.schema(night), [], {}
         if gate.verdict(outcomes) is Verdict.OK:
-            rows = with_verdicts(measures.measured(con, night, made), floors.bounds())
+            found = measures.measured(con, night, made) + (drift.measured(con) if last else [])
+            rows = with_verdicts(found, floors.bounds())
             outcomes += judge.tables(con, made[MATCHES.name]["parameters"]) + judge.measures(rows, floors.bounds())
+            sheets = contact_sheet.recommended(root, run, needs_pictures=False, **page.SHEET)
         judge.build_docs()
         table.write(measures.table(rows + gate.violations(outcomes)))
         verdict = gate.verdict(outcomes)
-        (table.path / "quality.html").write_text(report.page(con, run, last, outcomes, rows, made), encoding="utf-8")
+        judged = page.Judged(run, last, outcomes, rows, measured_before(root, last), made, sheets, f"../../{lines.FOLDER}/{workbook.NAME}")
+        (table.path / "quality.html").write_text(page.page(con, judged), encoding="utf-8")
         facts = {"run": run, "last_run": last, "verdict": verdict, "outcomes": [{**asdict(o), "verdict": o.verdict} for o in outcomes]}
         (table.path / "verdict.json").write_text(json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
         table.more = {"verdict": verdict, "failed": [str(o) for o in outcomes if o.verdict is Verdict.FAIL]}
     log.info("verdict %s: %d expectations, %d measures, held against %s", verdict, len(outcomes), len(rows), last or "nothing")
+
+
+def measured_before(root: Path, last: str | None) -> list[Measure]:
+    return [Measure(**row) for row in store.read(root, QUALITY, last).to_pylist()] if last else []
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """The DAGs parse, call jobs with options those jobs know, in the order of the night, and run under a real Airflow."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -12,14 +13,20 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from pathlib import Path
+from types import SimpleNamespace
 
+import jinja2
 import pytest
-from wearalike_jobs import query_photo
+from aiosmtpd.controller import Controller
+from wearalike_jobs import query_photo, watching
 
 from wearalike import cli, photos, sample, store
-from wearalike.tables import IMAGES, PRODUCTS, SIMILAR_PRODUCTS
+from wearalike.tables import BY_NAME, IMAGES, PRODUCTS, PUBLISHED, SIMILAR_LISTS, SIMILAR_PRODUCTS
 from wearalike.warehouse import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -83,6 +90,37 @@ def test_the_dag_orders_the_night_as_the_command_line_does(bag):
     assert {pools[n] for n in ("detect_items", "encode_items", "encode_items_chunk", "detect_looks", "detect_looks_chunk")} == {"gpu"}
 
 
+def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
+    dag = bag.dags["similar_products"]
+    assert set(watching.MAKES) | {"publish_tables"} == set(cli.NIGHT)
+    assert [t for made in watching.MAKES.values() for t in made] == [p.name for p in tables_of(night)]
+    for name in cli.NIGHT:
+        of = {kind: [a.uri for a in getattr(dag.get_task(name), kind) if hasattr(a, "uri")] for kind in ("inlets", "outlets")}
+        assert of["inlets"] == [f"wearalike://tables/{t}" for t in watching.READS.get(name, ())]
+        assert set(watching.READS.get(name, ())) <= {t for earlier in cli.NIGHT[: cli.NIGHT.index(name)] for t in watching.MAKES[earlier]}
+    assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED]
+    jobs = [t for t in dag.tasks if t.task_id != "shares"]
+    assert len(jobs) == 12
+    assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))
+
+
+def tables_of(night):
+    """The folders of the night's tables, in the order in which they were finished."""
+    made = [p.parents[1] for p in (night / "root").glob("*/run=day-1/made.json")]
+    return sorted(made, key=lambda p: list(BY_NAME).index(p.name))
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"run": None}, {"run": "by-hand"}])
+def test_a_run_has_one_name_in_commands_and_in_alerts(bag, conf):
+    for logical in (datetime(2026, 11, 21, 2, 30, tzinfo=UTC), None):
+        dag_run = SimpleNamespace(conf=conf, logical_date=logical, run_after=datetime(2026, 11, 22, tzinfo=UTC))
+        template = re.search(r"--run (\{\{.*?\}\})", bag.dags["similar_products"].get_task("map_products").bash_command)[1]
+        name = jinja2.Template(template).render(dag_run=dag_run, params={"run": (conf or {}).get("run")})
+        assert watching.run_name(dag_run) == name
+        told = {"conf": conf, "logical_date": logical and logical.isoformat(), "run_after": "2026-11-22T00:00:00Z"}
+        assert watching.run_name(told) == name
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -99,16 +137,73 @@ def ask(method, url, token=None, body=None):
         return json.load(answer)
 
 
+class Mailbox:
+    """What a mail server of our own was given."""
+
+    def __init__(self):
+        self.mails = []
+
+    async def handle_DATA(self, server, session, envelope):
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+    def wait_for(self, subject):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if found := [m for m in self.mails if m["subject"] == subject]:
+                return found[0]
+            time.sleep(0.5)
+        raise AssertionError(f"no mail {subject!r}; there are {[m['subject'] for m in self.mails]}")
+
+
 @pytest.fixture
-def airflow(tmp_path):
-    """Airflow's three servers on the sample shops; yields (address, admin's token, root)."""
+def outside(tmp_path):
+    """Whom Airflow tells: a mail server, a StatsD socket, a file of OpenLineage's events, and the environment that names them."""
+    mailbox = Mailbox()
+    mail = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    mail.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gauges:
+        gauges.bind(("127.0.0.1", 0))
+        gauges.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        gauges.settimeout(0.2)
+        smtp = {"conn_type": "smtp", "host": "127.0.0.1", "port": mail.port, "extra": {"disable_ssl": True, "disable_tls": True}}
+        alerts = {
+            "notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier",
+            "from_email": "night@shop.example",
+            "to": "anna@shop.example",
+            "subject": "{{ alert.title }}",
+            "html_content": "{{ alert.html }}",
+        }
+        env = {
+            "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(smtp),
+            "AIRFLOW_VAR_WEARALIKE_ALERTS": json.dumps(alerts),
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+            "AIRFLOW__METRICS__STATSD_PORT": str(gauges.getsockname()[1]),
+            "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "wearalike",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": str(tmp_path / "events.json"), "append": True}),
+        }
+        yield SimpleNamespace(env=env, mailbox=mailbox, gauges=gauges, events=tmp_path / "events.json")
+    mail.stop()
+
+
+@pytest.fixture
+def airflow(tmp_path, outside):
+    """Airflow's three servers on the sample shops, nights by hand alone, late after five seconds; yields (address, admin's token, root)."""
     from wearalike_jobs import run_demo
 
     port, root = free_port(), tmp_path / "root"
+    dags = shutil.copytree(REPOSITORY / "dags", tmp_path / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (dags / "similar_products.py").read_text()
+    for usual, other in (("timedelta(hours=1)", "timedelta(seconds=5)"), ('schedule="30 2 * * *"', "schedule=None")):
+        assert text.count(usual) == 1
+        text = text.replace(usual, other)
+    (dags / "similar_products.py").write_text(text)
     with sample.serve() as address:
         config = tmp_path / "wearalike.toml"
         sample.write_settings(config, address, root, REPOSITORY / "mappings")
         env = run_demo.environment(tmp_path, config, port) | {"AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1"}
+        env |= outside.env | {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}
         run = [sys.executable, "-m", "airflow"]
         subprocess.run([*run, "db", "migrate"], env=env, check=True, capture_output=True)
         for pool in ("network", "gpu"):
@@ -140,7 +235,7 @@ def wait_for_token(address, home, servers):
 
 
 @pytest.mark.timeout(600)
-def test_a_run_triggered_over_rest_publishes(airflow):
+def test_a_run_triggered_over_rest_publishes(airflow, outside):
     address, token, root = airflow
     runs = f"{address}/api/v2/dags/similar_products/dagRuns"
     run_id = ask("POST", runs, token, {"logical_date": None, "conf": {"run": "by-rest", "chunks": 2}})["dag_run_id"]
@@ -156,7 +251,50 @@ def test_a_run_triggered_over_rest_publishes(airflow):
     assert state == "success", [(t["task_id"], t["state"]) for t in tasks]
     assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_chunk"] == [0, 1]
     assert store.made(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
+    see_what_was_told(outside, root)
+    see_an_alert(address, token, root, run_id, outside.mailbox)
     ask_about_a_photo(address, token, root)
+
+
+def see_what_was_told(outside, root):
+    mail = outside.mailbox.wait_for("wearalike: run by-rest is late")
+    text = mail.get_body().get_content()
+    assert mail["to"] == "anna@shop.example" and "Site:  nothing has been published yet" in text and "look at download_images first" in text
+
+    gauges = {}
+    with contextlib.suppress(TimeoutError):
+        while True:
+            name, _, value = outside.gauges.recv(65536).decode().partition(":")
+            gauges[name] = value
+    for made in watching.MAKES.values():
+        for table in made:
+            rows = store.made(root, BY_NAME[table], "by-rest")["rows"]
+            assert gauges[f"airflow.wearalike.{table}.rows_written"] == f"{rows['written']}|g"
+            assert gauges[f"airflow.wearalike.{table}.rows_refused"] == f"{sum(rows['refused'].values())}|g"
+
+    events = [json.loads(line) for line in outside.events.read_text().splitlines()]
+    done = {e["job"]["name"].partition(".")[2]: e for e in events if e["eventType"] == "COMPLETE"}
+    for job in cli.NIGHT:
+        made, read = done[job]["outputs"], done[job]["inputs"]
+        wanted = [f"tables.{t}" for t in watching.MAKES.get(job, ())] or [f"published.{t.name}" for t in PUBLISHED]
+        assert [d["name"] for d in made] == wanted and {d["namespace"] for d in (*made, *read)} == {"wearalike"}
+        assert [d["name"] for d in read] == [f"tables.{t}" for t in watching.READS.get(job, ())]
+    columns = done["map_products"]["outputs"][0]["facets"]["schema"]["fields"]
+    assert [c["name"] for c in columns] == PRODUCTS.column_names
+
+
+def see_an_alert(address, token, root, run_id, mailbox):
+    """The gate again, over lists that lost a product: it says no, and a mail says why; what is published stays."""
+    lists = store.read(root, SIMILAR_LISTS, "by-rest")
+    with store.writing(root, SIMILAR_LISTS, "by-rest", "another", {}) as table:
+        table.write(lists.slice(1))
+    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["report_quality"], "only_failed": False}
+    ask("POST", f"{address}/api/v2/dags/similar_products/clearTaskInstances", token, body)
+    text = mailbox.wait_for("wearalike: report_quality of run by-rest failed").get_body().get_content()
+    log = f"dags/similar_products/runs/{urllib.parse.quote(run_id)}/tasks/report_quality"
+    why = "the gate is closed, products.expect_column_values_to_be_in_set(has_list): 1 row"
+    for wanted in (why, "Where: run by-rest", log, "Site:  reads run by-rest, published 20", "the site still reads the last good run"):
+        assert wanted in text, text
 
 
 def ask_about_a_photo(address, token, root):

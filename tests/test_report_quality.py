@@ -47,7 +47,7 @@ def product(number: int) -> dict:
         "shop_id": shop,
         "offer_id": f"{number:02}",
         "group_id": f"G{number // 16}" if number % 8 < 4 else None,
-        "title": f"{leaf} {number}",
+        "title": f"<script>{leaf}</script> {number}",
         "brand": f"brand {number % 5}",
         "category_paths": [path],
         "price_cents": 100 + number,
@@ -436,7 +436,11 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
     folder = store.folder(root, tables.QUALITY, RUN)
     page = html.fromstring((folder / "quality.html").read_text(encoding="utf-8"))
     assert ElementTree.fromstring(page.xpath("//pre/text()")[0].split("  ")[0]).get("path") == 'Тапки > "Дом" & сад'
-    assert page.xpath("//@src | //@href") == []
+    assert page.xpath("//script | //link | //iframe | //@src | //@onclick") == []
+    assert page.xpath("//ol[@class='pictures']/li[1]/span[@class='title']")[0].text.startswith("<script>")
+    links = [href for href in page.xpath("//a/@href") if not href.startswith("#")]
+    assert links == ["../../reports/quality.xlsx", "data_docs/index.html", "verdict.json"]
+    assert all((folder / href).is_file() for href in links)
     assert len(list((folder / "data_docs" / "validations").rglob("*.html"))) == 6
     told = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert (told["verdict"], told["last_run"], len(told["outcomes"]) > 70) == ("warn", None, True)

@@ -96,8 +96,13 @@ def run_night(args: argparse.Namespace) -> None:
 
 def rollback(args: argparse.Namespace) -> None:
     from wearalike import publish
+    from wearalike.reports import lines
+    from wearalike.warehouse import open_warehouse
 
-    print(publish.rollback(_settings(args)))
+    place = _settings(args)
+    print(publish.rollback(place))
+    with lines.without_stopping():
+        lines.published(place.root, open_warehouse(place.warehouse).state())
 
 
 def check_mapping(args: argparse.Namespace) -> None:

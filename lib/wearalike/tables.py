@@ -340,7 +340,7 @@ QUALITY = Table(
         Column("value", pa.float64(), "in the measure's unit"),
         Column("low", pa.float64(), "lower end of the 95 % interval", True),
         Column("high", pa.float64(), "upper end of the 95 % interval", True),
-        Column("unit", _text, "count, ratio, s, score"),
+        Column("unit", _text, "count, ratio, s, score, psi"),
         Column("verdict", _text, "ok, warn or fail; null where no bound is set", True),
         Column("bound", _text, "the floor or ceiling it is held against", True),
     ),

@@ -44,6 +44,7 @@ class Floors:
 
     min_products_kept_ratio: of the last run's products, in all and in each shop that is still asked.
     max_refused_offers_ratio: of the offers of each shop.
+    max_score_psi, max_category_psi: how far scores and categories may have moved from the last run; see drift.psi.
     """
 
     min_products_count: int = 1
@@ -56,6 +57,8 @@ class Floors:
     max_stale_feeds_count: int = 0
     max_missing_feeds_count: int = 0
     max_unbalanced_bits_count: int = 64
+    max_score_psi: float = 0.25
+    max_category_psi: float = 0.25
 
     def bounds(self) -> list[Bound]:
         return [
@@ -67,6 +70,8 @@ class Floors:
             Bound("stale_feeds_count", high=self.max_stale_feeds_count, is_critical=False),
             Bound("missing_feeds_count", high=self.max_missing_feeds_count, is_critical=False),
             Bound("unbalanced_bits_count", high=self.max_unbalanced_bits_count, is_critical=False),
+            Bound("score_psi", high=self.max_score_psi, is_critical=False),
+            Bound("category_psi", high=self.max_category_psi, is_critical=False),
         ]
 
 

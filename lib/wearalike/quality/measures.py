@@ -63,7 +63,7 @@ def measured(con: duckdb.DuckDBPyConnection, night: Night, made: Mapping[str, Ma
 
     made: what made.json says of each table of the run, by the table's name.
     """
-    queries = [COVERAGE, KEPT, ACCOUNTS, FRESHNESS, REFUSALS, SHORT_LISTS, SCORES, CROSS_SHOP]
+    queries = [COVERAGE, LEAVES, KEPT, ACCOUNTS, FRESHNESS, REFUSALS, SHORT_LISTS, SCORES, CROSS_SHOP]
     if LOOKS.name in made and "why_empty" not in made[LOOKS.name]:
         queries += [looks.LOOKED_AT, looks.AGREEMENT]
     return [
@@ -107,6 +107,8 @@ SELECT scope(shop_id, super_category) AS scope, count(*) AS products_count,
     avg(is_indexed::INT) AS indexed_ratio, avg(has_matches::INT) AS with_5_matches_ratio
 FROM facts GROUP BY GROUPING SETS ((), (shop_id), (super_category)) ORDER BY scope
 """
+
+LEAVES = "SELECT 'category=' || category AS scope, count(*) AS products_count FROM products GROUP BY ALL ORDER BY scope"
 
 # Of the last run's products, in shops this run still asks, the share that is here again.
 KEPT = """

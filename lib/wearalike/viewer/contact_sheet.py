@@ -52,11 +52,8 @@ def contact_sheet(root: Path, run: str, *, per_category: int = 2, rows: int = 60
 
     The same tables give the same page. Raises store.NotMade where the run has no recommendations, OSError for a picture that is not kept.
     """
-    shown = _Shown(root, run, _chosen(root, run, per_category, rows), matches)
-    by_super: dict[str, dict[str, list[Row]]] = {name: defaultdict(list) for name in SuperCategory}
-    for product_id in shown.product_ids:
-        product = shown.products[product_id]
-        by_super[product["super_category"]][product["category"]].append(shown.row(product_id))
+    groups = recommended(root, run, per_category=per_category, rows=rows, matches=matches)
+    shown_count = sum(len(products) for categories in groups.values() for products in categories.values())
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wearalike.viewer"),
         autoescape=True,
@@ -64,9 +61,23 @@ def contact_sheet(root: Path, run: str, *, per_category: int = 2, rows: int = 60
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("contact_sheet.html").render(
-        run=run, groups={name: group for name, group in by_super.items() if group}, shown_count=len(shown.product_ids), **_totals(root, run)
-    )
+    template = environment.get_template("contact_sheet.html")
+    return template.render(run=run, groups=groups, shown_count=shown_count, **_totals(root, run))
+
+
+def recommended(
+    root: Path, run: str, *, per_category: int, rows: int, matches: int, thumbnail_px: int = THUMBNAIL_PX, needs_pictures: bool = True
+) -> dict[str, dict[str, list[Row]]]:
+    """What the page shows: by super-category and category some products, each as _Shown.row says, at most `rows` in all.
+
+    needs_pictures: raise OSError for a picture that is not kept; else the product has none. Raises store.NotMade.
+    """
+    shown = _Shown(root, run, _chosen(root, run, per_category, rows), matches, thumbnail_px, needs_pictures)
+    by_super: dict[str, dict[str, list[Row]]] = {name: defaultdict(list) for name in SuperCategory}
+    for product_id in shown.product_ids:
+        product = shown.products[product_id]
+        by_super[product["super_category"]][product["category"]].append(shown.row(product_id))
+    return {name: group for name, group in by_super.items() if group}
 
 
 def printed(root: Path, run: str, count: int = 5, matches: int = 4, width: int = 110) -> str:
@@ -145,8 +156,11 @@ def _counted(values: list[str]) -> list[tuple[str, int]]:
 class _Shown:
     """What the tables say of the chosen products and of what is recommended beside them."""
 
-    def __init__(self, root: Path, run: str, product_ids: list[str], matches: int) -> None:
+    def __init__(
+        self, root: Path, run: str, product_ids: list[str], matches: int, thumbnail_px: int = THUMBNAIL_PX, needs_pictures: bool = True
+    ) -> None:
         self.root, self.run, self.product_ids = root, run, product_ids
+        self.thumbnail_px, self.needs_pictures = thumbnail_px, needs_pictures
         self.recommendations: dict[str, list[Row]] = {product_id: [] for product_id in product_ids}
         wanted = pc.field("product_id").isin(product_ids) & (pc.field("rank") <= matches)
         found = store.dataset(root, SIMILAR_PRODUCTS, run).to_table(filter=wanted)
@@ -230,7 +244,7 @@ class _Shown:
         """The picture compared, the item outlined; else the product's main picture; None where it has none."""
         item = self._items[item_id] if item_id else None
         image = self._images[item["image_id"]] if item else self._main_images.get(product_id)
-        if image is None:
+        if image is None or not (self.needs_pictures or store.image_path(self.root, image["image_id"]).exists()):
             return None
         return self._outlined(image, item)
 
@@ -241,7 +255,7 @@ class _Shown:
 
     def _uri(self, image_id: str) -> str:
         if image_id not in self._uris:
-            rgb = pixels.decode(store.image_path(self.root, image_id).read_bytes(), THUMBNAIL_PX)
+            rgb = pixels.decode(store.image_path(self.root, image_id).read_bytes(), self.thumbnail_px)
             out = io.BytesIO()
             Image.fromarray(rgb).save(out, "JPEG", quality=75)
             self._uris[image_id] = f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
