@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo demo-photos test airflow lint java clean
+.PHONY: help demo demo-photos test bench bench-full airflow lint java clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -21,6 +21,12 @@ test: java $(READY) ## the tests
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY) ## how fast it is, beside its peers: a table, build/bench.json, build/bench.png; ten minutes on two cores
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-full: $(READY) ## the same at the sizes of a million products; half an hour and more
+	@$(BIN)/python -m tests.benchmarks --full $(ARGS)
 
 airflow: java $(READY) ## Airflow standalone with our DAGs on the sample shops, at http://127.0.0.1:8080
 	@$(BIN)/python jobs/run_demo.py --serve

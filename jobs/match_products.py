@@ -1,7 +1,11 @@
 """indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly.
 
-Spark spreads the queries: a task is some hundred products of one super-category, and every worker loads the index
+Spark spreads the queries: a task is some thousand products of one super-category, and every worker loads the index
 of that super-category once. The merchandiser's rules of the run's day act inside the search.
+
+What is nearest to each product is kept beside the table, in near/<super-category>/. The next run searches only for what is new
+or has changed since, and comes to the same table; with --redo, or where another run's tables are gone, everything is searched.
+made.json says under `searched` since which run, how many products searched everything and how many went on from then.
 """
 
 from __future__ import annotations
@@ -10,21 +14,29 @@ import argparse
 import json
 import logging
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from wearalike import categories, job, matches, shelves, store
 from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 log = logging.getLogger("wearalike.match_products")
-QUERIES_A_TASK = 2048
-TASK = "root string, run string, super_category string, start int, k int, min_score double, max_per_brand int, merchandise string"
+QUERIES_A_TASK = 16_384
+# How many products of a task searched everything, in its file of what was nearest.
+ANEW = b"searched_anew"
+TASK = (
+    "root string, run string, since string, near string, super_category string, start int, k int, min_score double, max_per_brand int,"
+    "merchandise string"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,29 +52,32 @@ def parser() -> argparse.ArgumentParser:
 def work(args: argparse.Namespace) -> None:
     settings = job.place(args)
     root, rules = settings.root.resolve(), matches.Rules(args.k, args.min_score, args.max_per_brand)
-    inputs = {t.name: store.input_hash(root, t, args.run) for t in (PRODUCTS, ENTRIES)}
+    inputs = made_from(root, args.run)
     rubricator = categories.read_rubricator(settings.mappings / "rubricator.xml")
     merchandise = categories.holding(categories.read_rules(categories.rules_path(settings), rubricator), args.run)
     parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandise]}
     signature = store.signature(inputs, parameters)
     if not job.stands(args, root, MATCHES, signature):
-        write_matches(root, args.run, args.master or settings.master, parameters, signature)
+        since = None if args.redo else remembered(root, args.run)
+        write_matches(root, args.run, args.master or settings.master, parameters, signature, since)
     flatten(args, root, store.signature({"matches": store.input_hash(root, MATCHES, args.run)}, {}))
 
 
-def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any], signature: str) -> None:
+def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any], signature: str, since: str | None) -> None:
+    """since: the run to go on from; None to search everything."""
     from pyspark.sql.pandas.types import from_arrow_schema
     from wearalike_jobs.spark import session
 
     entries, products = (store.read(root, t, run, ["product_id", *more]) for t, more in ((ENTRIES, ["super_category"]), (PRODUCTS, [])))
     *rules, merchandise = parameters.values()
     warn_of_lost_pins(merchandise, entries["product_id"])
-    tasks = [
-        (str(root), run, str(count["values"]), start, *rules, json.dumps(merchandise))
-        for count in sorted(pc.value_counts(entries["super_category"].combine_chunks()).to_pylist(), key=lambda c: c["values"])
-        for start in range(0, count["counts"], QUERIES_A_TASK)
-    ]
     with store.writing(root, MATCHES, run, signature, parameters) as table:
+        near = table.path / "near"
+        tasks = [
+            (str(root), run, since, str(near), str(count["values"]), start, *rules, json.dumps(merchandise))
+            for count in sorted(pc.value_counts(entries["super_category"].combine_chunks()).to_pylist(), key=lambda c: c["values"])
+            for start in range(0, count["counts"], QUERIES_A_TASK)
+        ]
         if tasks:
             spark = session("match_products", master)
             frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, len(tasks)), TASK)
@@ -71,18 +86,80 @@ def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any],
         rest = products.filter(pc.invert(pc.is_in(products["product_id"], entries["product_id"].combine_chunks())))
         table.write(matches.without_code(rest["product_id"].combine_chunks()))
         table.rows_taken = products.num_rows
+        anew = sum(int(pq.read_schema(path).metadata[ANEW]) for path in near.glob("*/*.parquet"))
+        table.more["searched"] = {"since": since, "anew": anew, "remembered": entries.num_rows - anew}
+        table.more["made_from"] = made_from(root, run)
+    log.info("%d products searched everything, %d what changed since %s", anew, entries.num_rows - anew, since)
+
+
+def made_from(root: Path, run: str) -> dict[str, str]:
+    return {t.name: store.input_hash(root, t, run) for t in (PRODUCTS, ENTRIES)}
+
+
+def remembered(root: Path, run: str) -> str | None:
+    """The run to go on from: the last one before whose matches stand with the tables they were made from, or the run itself."""
+    for since in [run, *(other for other in reversed(store.runs(root, MATCHES)) if other < run)]:
+        try:
+            if store.made(root, MATCHES, since).get("made_from") == made_from(root, since):
+                return since
+        except store.NotMade:
+            continue
+    return None
 
 
 def _matched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    # By its importable name, not as __main__: the worker process then keeps its gallery from task to task.
-    from wearalike_jobs.match_products import gallery
+    # By its importable name, not as __main__: the worker process then keeps its galleries from task to task.
+    from wearalike_jobs.match_products import matched
 
     for batch in batches:
         for task in batch.to_pylist():
-            here = gallery(task["root"], task["run"], task["super_category"])
-            rules = matches.Rules(task["k"], task["min_score"], task["max_per_brand"])
-            merchandise = [categories.Rule(**rule) for rule in json.loads(task["merchandise"])]
-            yield matches.table(here, list(matches.search(here, task["start"], task["start"] + QUERIES_A_TASK, rules, merchandise)))
+            yield matched(**task)
+
+
+def matched(
+    root: str, run: str, since: str | None, near: str, super_category: str, start: int, merchandise: str, **rules: Any
+) -> pa.RecordBatch:
+    """The rows of one task; what was nearest goes to the folder `near`."""
+    here, stop = gallery(root, run, super_category), start + QUERIES_A_TASK
+    recall = recalled(root, run, since, super_category, start, stop) if since is not None else None
+    merchandiser = [categories.Rule(**rule) for rule in json.loads(merchandise)]
+    lists = list(matches.search(here, start, stop, matches.Rules(**rules), merchandiser, recall))
+    count = sum(len(part.near) for part in lists)
+    anew = count if recall is None else int(np.count_nonzero(recall.changes.then[start:stop] < 0))
+    found = matches.near_table(matches.joined([part.near for part in lists])).replace_schema_metadata({ANEW: str(anew)})
+    path = Path(near) / super_category / f"{start:09}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Spark may run a task twice at once: whole or not at all.
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    pq.write_table(found, hidden, compression="zstd")
+    hidden.replace(path)
+    return matches.table(here, lists)
+
+
+def recalled(root: str, run: str, since: str, super_category: str, start: int, stop: int) -> matches.Recall | None:
+    """What the other run remembers of the rows start..stop of this one; None where that would not save work, or is not as it was."""
+    folder = store.folder(Path(root), MATCHES, since)
+    paths = sorted((folder / "near" / super_category).glob("*.parquet"))
+    if not paths:
+        return None
+    changes = changes_since(root, run, since, super_category)
+    known = changes.then[start:stop]
+    known = known[known >= 0]
+    if not (changes.is_worth_it and len(known)):
+        return None
+    starts = np.array([int(path.stem) for path in paths])
+    first, last = np.searchsorted(starts, (known.min(), known.max()), side="right") - 1
+    files = store.made(Path(root), MATCHES, since)["files"]
+    asked = paths[first : last + 1]
+    if any(store.sha256(path) != files.get(path.relative_to(folder).as_posix()) for path in asked):
+        log.warning("%s: not the files that made.json names; everything is searched", asked[0].parent)
+        return None
+    return matches.Recall(changes, matches.near_of(pa.concat_tables(pq.read_table(path) for path in asked)))
+
+
+@lru_cache(maxsize=1)
+def changes_since(root: str, run: str, since: str, super_category: str) -> matches.Changes:
+    return matches.changes(shelves.gallery(Path(root), since, super_category), gallery(root, run, super_category))
 
 
 def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.ChunkedArray) -> None:

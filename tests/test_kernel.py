@@ -31,14 +31,15 @@ def one_by_one(queries, codes, w_shape, w_colour, limits, k):
     q=st.integers(0, 40),
     k=st.integers(1, 130),
     bits=st.sampled_from([0, 1, 3, 128]),
-    most=st.sampled_from([1, 10, 100]),
+    most=st.sampled_from([1, 10, 255]),
+    threads=st.integers(1, 3),
 )
-def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most):
+def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most, threads):
     rng = np.random.default_rng(seed)
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
     w_shape, w_colour = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
     limits = rng.integers(-1, 128 * 2 * most + 1, q)
-    found = kernel.nearest(queries, codes, w_shape, w_colour, limits, k)
+    found = kernel.nearest(queries, kernel.lay_out(codes), w_shape, w_colour, limits, k, threads)
     assert [f.tolist() for f in found] == one_by_one(queries, codes, w_shape, w_colour, limits, k)
 
 
@@ -56,8 +57,14 @@ def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
     index.add(long(codes))
     wanted, _ = index.search(long(queries), 100)
     weights = [np.full(20, w, np.int32) for w in (ws, wc)]
-    found = kernel.nearest(queries, codes, *weights, np.full(20, 128 * (ws + wc)), 100)
+    found = kernel.nearest(queries, kernel.lay_out(codes), *weights, np.full(20, 128 * (ws + wc)), 100)
     assert {len(f) for f in found} == {100}
     for query, positions, distances in zip(queries, found, wanted, strict=True):
         shape, colour = matches.distances(query[None], codes[positions])
         assert (ws * shape[0] + wc * colour[0]).tolist() == sorted(distances.tolist())
+
+
+def test_a_weight_beyond_what_it_adds_up_is_refused():
+    codes, one = kernel.lay_out(np.zeros((3, 4), np.uint64)), np.ones(1, np.int32)
+    with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
+        kernel.nearest(np.zeros((1, 4), np.uint64), codes, 256 * one, one, np.zeros(1, np.int64), 1)

@@ -38,6 +38,11 @@ def make_gallery(seed: int, n: int, *, bits: int = 128, w=(2, 8), out_of_stock=0
     return matches.gallery(entries, np.packbits(codes, axis=1), shuffled)
 
 
+def each(*asked) -> list[matches.Found]:
+    """The lists that a search finds, one by one."""
+    return [found for lists in matches.search(*asked) for found in lists]
+
+
 def one_by_one(g: matches.Gallery, row: int, rules: Rules) -> list[tuple[int, int, int]]:
     """(row, shape distance, colour distance) of the best k, by the definition and nothing clever."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
@@ -73,7 +78,7 @@ def one_by_one(g: matches.Gallery, row: int, rules: Rules) -> list[tuple[int, in
 )
 def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
     g = make_gallery(seed, n, bits=bits, w=w)
-    found = {f.row: f for f in matches.search(g, 0, n, rules)}
+    found = {f.row: f for f in each(g, 0, n, rules)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
         assert list(zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), strict=True)) == one_by_one(g, row, rules)
@@ -88,7 +93,7 @@ def test_a_list_widens_until_the_rules_are_met():
     g.codes[near] = g.codes[0]
     g.gender[:], g.age_group[:] = "female", "adult"
     rules = Rules(k=5, min_score=0.0)
-    (f,) = (f for f in matches.search(g, 599, 600, rules))
+    (f,) = each(g, 599, 600, rules)
     assert [(r, s, c) for r, s, c in zip(f.results, f.shape, f.colour, strict=True)] == one_by_one(g, 599, rules)
     assert len(f.results) == 5
 
@@ -106,7 +111,7 @@ def test_a_short_list_says_why():
     g.gender[:], g.age_group[:] = "female", "adult"
 
     def reasons(rules):
-        return {f.short_reason for f in matches.search(g, 0, 40, rules)}
+        return {f.short_reason for f in each(g, 0, 40, rules)}
 
     assert reasons(Rules(k=39, min_score=0.0)) == {None}
     assert reasons(Rules(k=40, min_score=0.0)) == {ShortReason.FEW_CANDIDATES}

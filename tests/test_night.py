@@ -152,6 +152,8 @@ def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
     assert_equal_tables(root, fresh, "day-2")
     assert not store.read(root, tables.PRODUCTS, "day-1").equals(store.read(root, tables.PRODUCTS, "day-2"))
     assert max(kept.values()) == 1
+    searched = store.made(root, tables.MATCHES, "day-2")["searched"]
+    assert searched["since"] == "day-1" and 0 < searched["anew"] < searched["remembered"]
     churn = {m["measure"] for m in read(root, tables.QUALITY, "day-2")} - {
         m["measure"] for m in store.read(fresh, tables.QUALITY, "day-2").to_pylist()
     }

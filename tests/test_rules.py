@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_matches import make_gallery
+from tests.test_matches import each, make_gallery
 
-from wearalike import categories, matches
+from wearalike import categories
 from wearalike.categories import BadMapping, Rule
 from wearalike.matches import Fallback, Rules
 
@@ -189,7 +189,7 @@ def one_by_one(g, row, rules, merchandise):
 def test_the_lists_are_those_of_rules_applied_one_by_one(seed, n, bits, rules, kinds):
     merchandise = [Rule(id=f"r{i}", kind=kind, **about, **scope) for i, ((kind, about), scope) in enumerate(kinds)]
     g = make_gallery(seed, n, bits=bits)
-    found = {f.row: f for f in matches.search(g, 0, n, rules, merchandise)}
+    found = {f.row: f for f in each(g, 0, n, rules, merchandise)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
         expected = one_by_one(g, row, rules, merchandise)
@@ -204,7 +204,7 @@ def test_what_is_preferred_is_found_far_behind_the_first_look():
     g.codes[:] = 0
     g.codes[300, 0] = 0b111
     loved = Rule("loved", "prefer", product="s:0300", boost=0.2)
-    (f,) = matches.search(g, 0, 1, Rules(k=5), [loved])
+    (f,) = each(g, 0, 1, Rules(k=5), [loved])
     assert (f.results[0], f.rules) == (300, ["prefer:loved", None, None, None, None])
-    (f,) = matches.search(g, 0, 1, Rules(k=5), [replace(loved, boost=0.01)])
+    (f,) = each(g, 0, 1, Rules(k=5), [replace(loved, boost=0.01)])
     assert 300 not in f.results.tolist()

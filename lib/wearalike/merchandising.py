@@ -70,18 +70,18 @@ def _in_distance(boost: float, weights: int) -> int:
 
 
 class Rulings:
-    """The rules of a gallery, asked page by page."""
+    """The rules of a gallery, asked page by page. is_ruled: bool (n,), the rows for which any of them holds."""
 
     def __init__(self, rules: Sequence[Rule], pages: Pages) -> None:
         self._pages = pages
         self._asking = [(rule, _asking(rule, pages)) for rule in rules]
+        self.is_ruled = np.zeros(len(pages.shop), bool)
+        for _, asking in self._asking:
+            self.is_ruled |= asking
         self._about = {rule.id: _about(rule, pages) for rule in rules if rule.kind in (RuleKind.PIN, RuleKind.HIDE, RuleKind.PREFER)}
 
-    def of(self, row: int) -> Ruling | None:
-        """None where no rule holds for the row's page."""
+    def of(self, row: int) -> Ruling:
         held = [rule for rule, asking in self._asking if asking[row]]
-        if not held:
-            return None
         hidden = np.zeros(len(self._pages.shop), bool)
         for rule in held:
             if rule.kind == RuleKind.HIDE:

@@ -86,7 +86,7 @@ def _by_bits(codes: Rows, asked: Trial, distance: str, k: int) -> NDArray[np.int
     count = len(asked.queries)
     shape, colour = np.full(count, w_shape, np.int32), np.full(count, w_colour, np.int32)
     limits = np.full(count, 128 * (w_shape + w_colour), np.int64)
-    lists = kernel.nearest(words[asked.queries], words[asked.gallery], shape, colour, limits, k)
+    lists = kernel.nearest(words[asked.queries], kernel.lay_out(words[asked.gallery]), shape, colour, limits, k)
     found = np.full((count, k), -1, np.int64)
     for query, places in enumerate(lists):
         found[query, : len(places)] = asked.gallery[places]

@@ -9,29 +9,39 @@ what is preferred goes before by a bounded distance, what is pinned takes its ra
 
 galleries  the products of a super-category, side by side
 scores     distances and scores of codes
+near       the candidates nearest to a product, remembered from run to run
 hunt       the search, and what the rules do to it
 rows       what was found as rows of tables
 """
 
 from wearalike.matches.galleries import PRODUCT_COLUMNS, Gallery, gallery
-from wearalike.matches.hunt import Fallback, Found, Rules, ShortReason, alike, all_alike, may_answer, search, voted
+from wearalike.matches.hunt import Fallback, Found, Lists, Rules, ShortReason, alike, all_alike, may_answer, search, voted
+from wearalike.matches.near import Changes, Near, Recall, changes, joined, near_of, near_table
 from wearalike.matches.rows import look_products, similar_lists, similar_products, table, without_code
 from wearalike.matches.scores import distances, limit, score
 
 __all__ = [
     "PRODUCT_COLUMNS",
+    "Changes",
     "Fallback",
     "Found",
     "Gallery",
+    "Lists",
+    "Near",
+    "Recall",
     "Rules",
     "ShortReason",
     "alike",
     "all_alike",
+    "changes",
     "distances",
     "gallery",
+    "joined",
     "limit",
     "look_products",
     "may_answer",
+    "near_of",
+    "near_table",
     "score",
     "search",
     "similar_lists",

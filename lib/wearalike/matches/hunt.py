@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from wearalike import kernel, merchandising
 from wearalike.categories.rules import Rule
 from wearalike.matches.galleries import Gallery
-from wearalike.matches.scores import distances, limit
+from wearalike.matches.near import Near, Recall, choose, merged, weighted
+from wearalike.matches.scores import distances, limit, pairs
 from wearalike.tables import Gender
 
 
@@ -54,32 +56,73 @@ class Found:
     fallbacks: list[Fallback | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The lists of m products, near.asking, as Found holds that of one: what is of a result has t entries, one list's after another's.
+
+    starts: int64 (m + 1,), where each list starts. short_reasons: object (m,); rules, fallbacks: object (t,). near: what they
+    were chosen from, as far as the next run is to remember it.
+    """
+
+    near: Near
+    starts: NDArray[np.int64]
+    results: NDArray[np.int64]
+    shape: NDArray[np.int32]
+    colour: NDArray[np.int32]
+    short_reasons: NDArray[np.object_]
+    rules: NDArray[np.object_]
+    fallbacks: NDArray[np.object_]
+
+    def __iter__(self) -> Iterator[Found]:
+        for i, row in enumerate(self.near.asking.tolist()):
+            its = slice(self.starts[i], self.starts[i + 1])
+            listed = self.results[its], self.shape[its], self.colour[its]
+            yield Found(row, *listed, self.short_reasons[i], self.rules[its].tolist(), self.fallbacks[its].tolist())
+
+
 @dataclass(slots=True)
 class _Pick:
-    """One place of a list: a position among the candidates, and what put it there."""
+    """One place of a list: a row of the gallery, and what put it there."""
 
-    position: int
+    row: int
     rule: str | None = None
     fallback: Fallback | None = None
 
 
-# Queries that share a pass over the candidates: their notes stay in cache together with a tile of codes.
-_BLOCK_QUERIES = 32
+# Queries that are searched for together.
+_BLOCK_QUERIES = 1024
+# A list is chosen from this many times its length of candidates; of what has arrived since the last run as many may be nearer.
+_LOOKED_AT = 4
 # So many of the nearest in shape say what a code is of that no category is known of.
 _VOTERS = 10
 
 
-def search(gallery: Gallery, start: int, stop: int, rules: Rules, merchandise: Sequence[Rule] = ()) -> Iterator[Found]:
-    """The lists of rows start..stop of the gallery, each once, in no promised order. merchandise: the merchandiser's rules."""
+def search(
+    gallery: Gallery, start: int, stop: int, rules: Rules, merchandise: Sequence[Rule] = (), recall: Recall | None = None
+) -> Iterator[Lists]:
+    """The lists of rows start..stop of the gallery, each once, in no promised order, some at a time.
+
+    merchandise: the merchandiser's rules. recall: what another run remembers; the lists are the same without it, and take longer.
+    """
     rows = np.arange(start, min(stop, len(gallery)))
     rulings = merchandising.Rulings(merchandise, gallery.pages)
     audiences = {(gallery.age_group[r], gallery.gender[r]) for r in rows}
     for age_group, gender in sorted(audiences):
         asking = rows[(gallery.age_group[rows] == age_group) & (gallery.gender[rows] == gender)]
-        candidates = np.flatnonzero(may_answer(gallery, age_group, gender))
-        hunt = _Hunt(gallery, candidates, gallery.codes[candidates], rules, rulings)
-        for block in np.split(asking, range(_BLOCK_QUERIES, len(asking), _BLOCK_QUERIES)):
-            yield from hunt.lists(block, 4 * rules.k)
+        hunt = _Hunt(gallery, np.flatnonzero(may_answer(gallery, age_group, gender)), rules, rulings)
+        known = np.zeros(len(asking), bool) if recall is None else recall.changes.then[asking] >= 0
+        if recall is not None and known.any():
+            arrived = _Hunt(gallery, hunt.candidates[recall.changes.has_arrived[hunt.candidates]], rules, rulings)
+            for block in _blocks(asking[known]):
+                remembered, limits = recall.of(block), hunt.limits(block)
+                news = arrived.look(block, _LOOKED_AT * rules.k, np.minimum(limits, remembered.farthest))
+                yield from hunt.lists(merged(gallery, remembered, limits, news), _LOOKED_AT * rules.k)
+        for block in _blocks(asking[~known]):
+            yield from hunt.lists(hunt.look(block, _LOOKED_AT * rules.k), _LOOKED_AT * rules.k)
+
+
+def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.split(rows, range(_BLOCK_QUERIES, len(rows), _BLOCK_QUERIES)) if len(rows) else []
 
 
 def alike(gallery: Gallery, candidates: NDArray[np.int64], code: NDArray[np.uint64], w_shape: int, w_colour: int, rules: Rules) -> Found:
@@ -99,10 +142,10 @@ def all_alike(
     rules: Rules,
 ) -> Iterator[Found]:
     """The lists that `alike` gives for each of several codes in turn. codes: uint64 (n, 4). w_shape, w_colour: int32 (n,)."""
-    hunt = _Hunt(gallery, candidates, gallery.codes[candidates], rules, merchandising.Rulings((), gallery.pages))
+    hunt = _Hunt(gallery, candidates, rules, merchandising.Rulings((), gallery.pages))
     for start in range(0, len(codes), _BLOCK_QUERIES):
         block = slice(start, start + _BLOCK_QUERIES)
-        yield from hunt.of_codes(codes[block], w_shape[block], w_colour[block], 4 * rules.k)
+        yield from hunt.of_codes(codes[block], w_shape[block], w_colour[block], _LOOKED_AT * rules.k)
 
 
 def voted(gallery: Gallery, candidates: NDArray[np.int64], codes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -126,125 +169,170 @@ def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool
     return gallery.is_in_stock & (gallery.age_group == age_group) & fits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Hunt:
-    """The search for one audience. candidates: int64 (n,), rows it may be shown, in order; codes: theirs, uint64 (n, 4)."""
+    """The search for one audience. candidates: int64 (n,), rows it may be shown, in order."""
 
     gallery: Gallery
     candidates: NDArray[np.int64]
-    codes: NDArray[np.uint64]
     rules: Rules
     rulings: merchandising.Rulings
 
-    def lists(self, asking: NDArray[np.int64], looked_at: int) -> Iterator[Found]:
-        """The lists of a block of rows from their best `looked_at` candidates; where the rules leave too few, from more."""
-        gallery, rules = self.gallery, self.rules
+    @cached_property
+    def tiles(self) -> kernel.Tiles:
+        """The candidates' codes; many a hunt finds all that it needs remembered."""
+        return kernel.lay_out(self.gallery.codes[self.candidates])
+
+    def limits(self, asking: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The distance of min_score for each of the rows, int64 (m,)."""
+        weights = self.gallery.w_shape[asking] + self.gallery.w_colour[asking]
+        return np.array([limit(weight, self.rules.min_score) for weight in weights.tolist()], np.int64)
+
+    def look(self, asking: NDArray[np.int64], looked_at: int, limits: NDArray[np.int64] | None = None) -> Near:
+        """The best `looked_at` candidates of each of the rows, within its limit."""
+        gallery, limits = self.gallery, self.limits(asking) if limits is None else limits
         w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
-        limits = np.array([limit(int(weights), rules.min_score) for weights in w_shape + w_colour])
-        nearest = kernel.nearest(gallery.codes[asking], self.codes, w_shape, w_colour, limits, looked_at)
-        for i, (row, alike) in enumerate(zip(asking.tolist(), nearest, strict=True)):
-            is_all = len(alike) < looked_at
-            ruling = self.rulings.of(row)
-            if ruling is None:
-                chosen = self._allowed(row, alike, rules.k, {int(gallery.groups[row])})
-                picks = [_Pick(position) for position in chosen] if is_all or len(chosen) == rules.k else None
-            else:
-                picks = self._ruled(row, alike, ruling, is_all)
-            if picks is None:
-                yield from self.lists(asking[i : i + 1], 8 * looked_at)
-                continue
-            yield self._found(row, gallery.codes[row], picks, len(alike) == len(self.candidates))
+        nearest = kernel.nearest(gallery.codes[asking], self.tiles, w_shape, w_colour, limits, looked_at)
+        counts = np.array([len(alike) for alike in nearest])
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        rows = self.candidates[np.concatenate(nearest)].astype(np.int32)
+        farthest, before, is_cut = (limits + 1).astype(np.int32), np.zeros(len(asking), np.int32), counts == looked_at
+        last = rows[starts[1:][is_cut] - 1]
+        farthest[is_cut], before[is_cut] = weighted(gallery, asking[is_cut], last), last + 1
+        return Near(asking, starts, rows, farthest, before)
+
+    def lists(self, near: Near, looked_at: int) -> Iterator[Lists]:
+        """The lists of a block of rows from their best `looked_at` candidates; where the rules leave too few, from more."""
+        is_all, is_ruled = near.farthest > self.limits(near.asking), self.rulings.is_ruled[near.asking]
+        plain, ruled = np.flatnonzero(~is_ruled), np.flatnonzero(is_ruled)
+        lists, is_short = self._plain(near.take(plain), is_all[plain])
+        yield lists
+        unfinished = [near.asking[plain[is_short]]]
+        if len(ruled):
+            picks = [self._ruled(int(near.asking[i]), near.of(i), bool(is_all[i])) for i in ruled.tolist()]
+            is_done = np.array([found is not None for found in picks])
+            yield self._merchandised(near.take(ruled[is_done]), [found for found in picks if found is not None])
+            unfinished.append(near.asking[ruled[~is_done]])
+        if len(again := np.concatenate(unfinished)):
+            yield from self.lists(self.look(again, 8 * looked_at), 8 * looked_at)
+
+    def _plain(self, near: Near, is_all: NDArray[np.bool_]) -> tuple[Lists, NDArray[np.bool_]]:
+        """The lists on which no rule of the merchandiser acts, and which rows need more candidates, bool (m,)."""
+        gallery, k = self.gallery, self.rules.k
+        chosen, counts = choose(near.asking, near.starts, near.rows, gallery.groups, gallery.brands, k, self.rules.max_per_brand)
+        is_done = (counts == k) | is_all
+        is_listed = np.arange(k) < counts[is_done, None]
+        results = near.rows[chosen[is_done][is_listed]].astype(np.int64)
+        used = np.where(counts == k, chosen[:, -1] - near.starts[:-1] + 1, np.diff(near.starts))[is_done]
+        nothing = np.full(len(results), None, dtype=object)
+        return self._told(near.take(np.flatnonzero(is_done)), counts[is_done], results, nothing, nothing, used), ~is_done
+
+    def _merchandised(self, near: Near, picks: list[list[_Pick]]) -> Lists:
+        """The lists as the merchandiser's rules made them."""
+        places = [place for of_one in picks for place in of_one]
+        results = np.array([place.row for place in places], np.int64)
+        rules, fallbacks = (np.array([getattr(place, name) for place in places], dtype=object) for name in ("rule", "fallback"))
+        counts = np.array([len(of_one) for of_one in picks], np.int64)
+        return self._told(near, counts, results, rules, fallbacks, np.diff(near.starts))
+
+    def _told(
+        self,
+        near: Near,
+        counts: NDArray[np.int64],
+        results: NDArray[np.int64],
+        rules: NDArray[np.object_],
+        fallbacks: NDArray[np.object_],
+        used: NDArray[np.int64],
+    ) -> Lists:
+        """counts: of results in each list. used: how many candidates it took; the next run is to remember twice as many."""
+        k, candidates = self.rules.k, self.candidates
+        others = len(candidates) - self.gallery.is_in_stock[near.asking]
+        reasons = np.full(len(near), None, dtype=object)
+        reasons[counts < k] = ShortReason.MIN_SCORE
+        reasons[(counts < k) & (np.diff(near.starts) == len(candidates))] = ShortReason.RULES
+        reasons[(counts < k) & (others < k)] = ShortReason.FEW_CANDIDATES
+        shape, colour = pairs(self.gallery.codes[np.repeat(near.asking, counts)], self.gallery.codes[results])
+        known = near.first(np.clip(2 * used, _LOOKED_AT * k, 8 * _LOOKED_AT * k), self.gallery)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return Lists(known, starts, results, shape, colour, reasons, rules, fallbacks)
 
     def of_codes(
         self, codes: NDArray[np.uint64], w_shape: NDArray[np.int32], w_colour: NDArray[np.int32], looked_at: int
     ) -> Iterator[Found]:
         """The lists of codes that are nobody's, as `lists`; see `alike`."""
-        limits = np.array([limit(int(weights), self.rules.min_score) for weights in w_shape + w_colour])
-        nearest = kernel.nearest(codes, self.codes, w_shape, w_colour, limits, looked_at)
-        for i, (code, alike) in enumerate(zip(codes, nearest, strict=True)):
-            chosen = self._allowed(-1, alike, self.rules.k, set())
-            if len(alike) == looked_at and len(chosen) < self.rules.k:
+        limits = np.array([limit(weights, self.rules.min_score) for weights in (w_shape + w_colour).tolist()], np.int64)
+        nearest = kernel.nearest(codes, self.tiles, w_shape, w_colour, limits, looked_at)
+        for i, (code, positions) in enumerate(zip(codes, nearest, strict=True)):
+            chosen = self._allowed(-1, self.candidates[positions], self.rules.k, set())
+            if len(positions) == looked_at and len(chosen) < self.rules.k:
                 yield from self.of_codes(codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * looked_at)
                 continue
-            yield self._found(-1, code, [_Pick(position) for position in chosen], len(alike) == len(self.candidates))
-
-    def _found(self, row: int, code: NDArray[np.uint64], picks: list[_Pick], are_all_alike: bool) -> Found:
-        chosen = np.array([pick.position for pick in picks], np.int64)
-        shape, colour = distances(code[None], self.codes[chosen])
-        others = len(self.candidates) - int(np.count_nonzero(self.candidates == row))
-        return Found(
-            row,
-            self.candidates[chosen],
-            shape[0],
-            colour[0],
-            _short(len(picks), others, are_all_alike, self.rules),
-            [pick.rule for pick in picks],
-            [pick.fallback for pick in picks],
-        )
+            results = np.array(chosen, np.int64)
+            shape, colour = distances(code[None], self.gallery.codes[results])
+            reason = _short(len(results), len(self.candidates), len(positions) == len(self.candidates), self.rules)
+            yield Found(-1, results, shape[0], colour[0], reason, [None] * len(results), [None] * len(results))
 
     def _allowed(self, row: int, ordered: NDArray[np.int64], count: int, groups: set[int]) -> list[int]:
-        """The first `count` of the ordered positions that the rules allow beside `groups`, which it adds to."""
+        """The first `count` of the ordered rows that the rules allow beside `groups`, which it adds to."""
         brands: dict[int, int] = {}
         chosen: list[int] = []
-        for position in ordered.tolist() if count else []:
-            candidate = self.candidates[position]
+        for candidate in ordered.tolist() if count else []:
             group, brand = int(self.gallery.groups[candidate]), int(self.gallery.brands[candidate])
             if candidate == row or group in groups or brands.get(brand, 0) >= self.rules.max_per_brand:
                 continue
             groups.add(group)
             brands[brand] = brands.get(brand, 0) + 1
-            chosen.append(position)
+            chosen.append(candidate)
             if len(chosen) == count:
                 break
         return chosen
 
-    def _distances(self, row: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _distances(self, row: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Weighted, int64 (m,)."""
-        shape, colour = distances(self.gallery.codes[row : row + 1], self.codes[positions])
-        return (self.gallery.w_shape[row] * shape[0] + self.gallery.w_colour[row] * colour[0]).astype(np.int64)
+        return weighted(self.gallery, np.full(len(rows), row), rows).astype(np.int64)
 
-    def _ruled(self, row: int, alike: NDArray[np.int64], ruling: merchandising.Ruling, is_all: bool) -> list[_Pick] | None:
+    def _ruled(self, row: int, alike: NDArray[np.int64], is_all: bool) -> list[_Pick] | None:
         """The list as the merchandiser's rules want it; None where candidates not looked at could stand in it."""
+        ruling = self.rulings.of(row)
         weights = int(self.gallery.w_shape[row] + self.gallery.w_colour[row])
         groups = {int(self.gallery.groups[row])}
         pins = self._pinned(ruling, groups)
         wanted = self.rules.k - len(pins)
         far = self._distances(row, alike)
-        boosts, said = ruling.boosts(self.candidates[alike], weights)
+        boosts, said = ruling.boosts(alike, weights)
         order = np.lexsort((alike, far - boosts))
-        order = order[~ruling.hidden[self.candidates[alike[order]]]]
+        order = order[~ruling.hidden[alike[order]]]
         chosen = self._allowed(row, alike[order], wanted, groups)
-        at = {int(position): i for i, position in enumerate(alike)}
+        at = {int(candidate): i for i, candidate in enumerate(alike)}
         if not is_all:
             # What was not looked at is at least as far as the last seen, and could go before by the largest boost.
-            least = int(far[-1]) - ruling.largest_boost(weights)
+            least = (int(far[-1]) if len(far) else 0) - ruling.largest_boost(weights)
             last = max((int(far[at[c]] - boosts[at[c]]) for c in chosen), default=0)
             if len(chosen) < wanted or (ruling.preferences and wanted and last >= least):
                 return None
-        picks = [_Pick(position, said[at[position]]) for position in chosen]
+        picks = [_Pick(candidate, said[at[candidate]]) for candidate in chosen]
         if ruling.is_filled and len(picks) < wanted:
             picks += self._filling(row, ruling, groups, wanted - len(picks), limit(weights, self.rules.min_score))
-        for rank, position, text in pins:
-            picks.insert(rank - 1, _Pick(position, text))
+        for rank, candidate, text in pins:
+            picks.insert(rank - 1, _Pick(candidate, text))
         return picks
 
     def _pinned(self, ruling: merchandising.Ruling, groups: set[int]) -> list[tuple[int, int, str]]:
-        """(rank, position, rule) of the pins that this audience may be shown, by rank; adds their groups to `groups`."""
+        """(rank, row, rule) of the pins that this audience may be shown, by rank; adds their groups to `groups`."""
         pins: list[tuple[int, int, str]] = []
         for rank, candidate, text in ruling.pins:
             position, group = int(np.searchsorted(self.candidates, candidate)), int(self.gallery.groups[candidate])
             is_shown = position < len(self.candidates) and self.candidates[position] == candidate
             if is_shown and group not in groups and rank <= self.rules.k and len(pins) < self.rules.k:
                 groups.add(group)
-                pins.append((rank, position, text))
+                pins.append((rank, candidate, text))
         return pins
 
     def _filling(self, row: int, ruling: merchandising.Ruling, groups: set[int], count: int, limit: int) -> list[_Pick]:
         """What fills a short list: the most alike of the rest, whatever its score or brand. limit: distance of min_score."""
-        positions = np.arange(len(self.candidates))
-        far = self._distances(row, positions)
+        far = self._distances(row, self.candidates)
         picks: list[_Pick] = []
-        for position in np.lexsort((positions, far)).tolist():
+        for position in np.argsort(far, kind="stable").tolist():
             candidate = int(self.candidates[position])
             group = int(self.gallery.groups[candidate])
             if len(picks) == count:
@@ -252,7 +340,7 @@ class _Hunt:
             if candidate == row or group in groups or ruling.hidden[candidate]:
                 continue
             groups.add(group)
-            picks.append(_Pick(position, None, Fallback.LESS_ALIKE if far[position] > limit else Fallback.SAME_BRAND))
+            picks.append(_Pick(candidate, None, Fallback.LESS_ALIKE if far[position] > limit else Fallback.SAME_BRAND))
         return picks
 
 

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wearalike.matches.galleries import Gallery
-from wearalike.matches.hunt import Found, ShortReason
+from wearalike.matches.hunt import Lists, ShortReason
+from wearalike.matches.near import runs
 from wearalike.matches.scores import score
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
-def table(gallery: Gallery, found: list[Found]) -> pa.RecordBatch:
+def table(gallery: Gallery, found: Sequence[Lists]) -> pa.RecordBatch:
     """Rows of tables.MATCHES, sorted by product_id."""
-    found = sorted(found, key=lambda f: f.row)
-    results = [
-        [
-            {
-                "product_id": gallery.product_ids[r],
-                "item_id": gallery.item_ids[r],
-                "shape_distance": s,
-                "colour_distance": c,
-                "rule": rule,
-                "fallback": fallback,
-            }
-            for r, s, c, rule, fallback in zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), f.rules, f.fallbacks, strict=True)
-        ]
-        for f in found
-    ]
+    names = ("results", "shape", "colour", "rules", "fallbacks", "short_reasons")
+    told = {name: np.concatenate([getattr(lists, name) for lists in found]) for name in names}
+    asking = np.concatenate([lists.near.asking for lists in found])
+    counts = np.concatenate([np.diff(lists.starts) for lists in found])
+    order = np.argsort(asking)
+    starts, entries = runs((np.cumsum(counts) - counts)[order], counts[order])
+    ids, items = (pa.array(texts, pa.string()) for texts in (gallery.product_ids, gallery.item_ids))
+    results, asking = pa.array(told["results"][entries]), pa.array(asking[order])
     columns = {
-        "product_id": [gallery.product_ids[f.row] for f in found],
-        "item_id": [gallery.item_ids[f.row] for f in found],
-        "short_reason": [f.short_reason for f in found],
-        "results": results,
+        "product_id": ids.take(results),
+        "item_id": items.take(results),
+        "shape_distance": pa.array(told["shape"][entries]),
+        "colour_distance": pa.array(told["colour"][entries]),
+        "rule": pa.array(told["rules"][entries], pa.string()),
+        "fallback": pa.array(told["fallbacks"][entries], pa.string()),
     }
-    return pa.RecordBatch.from_pydict(columns, schema=MATCHES.arrow_schema)
+    type_of = MATCHES.arrow_schema.field("results").type
+    of_results = pa.StructArray.from_arrays([columns[field.name] for field in type_of.value_type], fields=list(type_of.value_type))
+    lists_of = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), of_results, type_of)
+    reasons = pa.array(told["short_reasons"][order], pa.string())
+    return pa.RecordBatch.from_arrays([ids.take(asking), items.take(asking), reasons, lists_of], schema=MATCHES.arrow_schema)
 
 
 def without_code(product_ids: pa.Array) -> pa.RecordBatch:

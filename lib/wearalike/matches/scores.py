@@ -19,6 +19,12 @@ def distances(queries: NDArray[np.uint64], codes: NDArray[np.uint64]) -> tuple[N
     return shape, colour
 
 
+def pairs(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Hamming distances of shape and of colour of row i of a and of b, int32 (n,) each. a, b: uint64 (n, 4)."""
+    bits = np.bitwise_count(a ^ b).astype(np.int32)
+    return bits[:, 0] + bits[:, 1], bits[:, 2] + bits[:, 3]
+
+
 def score(distance: NDArray[np.number], weights: NDArray[np.number] | int) -> NDArray[np.float64]:
     """0..1, bigger is more alike, for weighted distances and the sums of their weights; see the module's text."""
     return np.maximum(0.0, 1.0 - 2.0 * distance / (CODE_BITS * weights))
