@@ -2,10 +2,12 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
+# Packages by version and hash; `make HASHES= ...` takes them by version alone, where an index packs its own.
+HASHES ?= yes
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo demo-photos test bench bench-full airflow lint java clean
+.PHONY: help demo demo-photos test test-long fuzz bench bench-full airflow lint lock audit sbom java clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -22,11 +24,19 @@ test: java $(READY) ## the tests
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-long: java $(READY) ## 200 kills of a night; goes on where it was stopped, what it found lies in build/long
+	@$(BIN)/python -m pytest -m long -s tests/long $(ARGS)
+
 bench: $(READY) ## how fast it is, beside its peers: a table, build/bench.json, build/bench.png; ten minutes on two cores
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-full: $(READY) ## the same at the sizes of a million products; half an hour and more
 	@$(BIN)/python -m tests.benchmarks --full $(ARGS)
+
+fuzz: $(READY) ## coverage-guided fuzzing; TARGET=feed, picture, mapping or address, RUNS=<executions>; findings in build/long/fuzz
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[fuzz]'
+	@for target in $(or $(TARGET),feed picture mapping address); do \
+		$(BIN)/python tests/long/fuzz.py $$target build/long/fuzz -runs=$(or $(RUNS),250000) -print_final_stats=1 || exit 1; done
 
 airflow: java $(READY) ## Airflow standalone with our DAGs on the sample shops, at http://127.0.0.1:8080
 	@$(BIN)/python jobs/run_demo.py --serve
@@ -35,12 +45,25 @@ java:
 	@command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 | grep -qE '"(1[7-9]|[2-9][0-9])' || \
 		{ echo "wearalike needs Java 17 or newer for Spark, and found $$(command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 || echo none): install a JRE, e.g. 'apt-get install openjdk-17-jre-headless', and run make again."; exit 1; }
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wearalike needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "setting up .venv (some GB, a few minutes the first time)"
 	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
+	@$(if $(HASHES),VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps --require-hashes -r requirements.lock)
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[postgres,yolo,dev]'
 	@touch $@
+
+lock: $(READY) ## requirements.lock anew, from pyproject.toml and constraints.txt: every package by version and hashes
+	@$(BIN)/uv pip compile -q --generate-hashes --no-annotate --no-header -c constraints.txt --extra postgres --extra yolo --extra dev \
+		pyproject.toml -o requirements.lock
+
+audit: $(READY) ## known vulnerabilities of what requirements.lock names; asks the internet
+	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r requirements.lock
+
+sbom: $(READY) ## what is installed in .venv, as CycloneDX in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py environment .venv --pyproject pyproject.toml -o build/sbom.json
+	@echo build/sbom.json
 
 clean: ## what runs have left; .venv stays
 	rm -rf build

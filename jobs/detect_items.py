@@ -39,6 +39,7 @@ def work(args: argparse.Namespace) -> None:
     root = settings.root
     detector = items.detector(root, args.detector, models.device(args.device or settings.device))
     parameters = {"detector": detector.version}
+    stood = store.see(root, ITEMS, args.run)
     signature = store.signature({"images": store.input_hash(root, IMAGES, args.run)}, parameters)
     if not args.chunk and job.stands(args, root, ITEMS, signature):
         return
@@ -48,7 +49,7 @@ def work(args: argparse.Namespace) -> None:
     if args.chunk:
         return
     seen = store.kept(root, "items", detector.version, items.KEPT, image_ids).sort_by([("image_id", "ascending"), ("item_id", "ascending")])
-    with store.writing(root, ITEMS, args.run, signature, parameters) as table:
+    with store.writing(root, ITEMS, args.run, signature, parameters, seen=stood) as table:
         found = seen.filter(pc.is_valid(seen["item_id"]))
         table.write(found.select(ITEMS.column_names))
         table.refuse(refusals(seen.filter(pc.is_null(seen["item_id"]))))

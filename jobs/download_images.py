@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 def work(args: argparse.Namespace) -> None:
     settings = job.place(args)
     root, rules = settings.root, images.Rules(args.placeholder_groups, args.attempts, args.timeout_s)
+    stood = store.see(root, IMAGES, args.run)
     wanted = images.wanted(store.read(root, PRODUCTS, args.run, images.PRODUCT_COLUMNS))
     shops = [settings.shop(shop_id) for shop_id in sorted(pc.unique(wanted["shop_id"]).to_pylist())]
     limits = {s.id: [s.allow_addresses, s.allow_ports, s.max_image_bytes] for s in shops}
@@ -50,7 +51,7 @@ def work(args: argparse.Namespace) -> None:
     fetch(root, wanted, shops, rules, args)
     if args.chunk:
         return
-    with store.writing(root, IMAGES, args.run, signature, parameters) as table:
+    with store.writing(root, IMAGES, args.run, signature, parameters, seen=stood) as table:
         taken, refused = images.outcome(wanted, {s.id: images.ledger(root, s.id, args.run) for s in shops}, rules)
         table.write(taken)
         table.refuse(refused)

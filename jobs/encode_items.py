@@ -39,6 +39,7 @@ def work(args: argparse.Namespace) -> None:
     model = models.chosen(root, models.Kind.ENCODER, args.encoder)
     version = model.version
     parameters = {"encoder": version}
+    stood = store.see(root, CODES, args.run)
     signature = store.signature({"items": store.input_hash(root, ITEMS, args.run)}, parameters)
     if not args.chunk and job.stands(args, root, CODES, signature):
         return
@@ -51,7 +52,7 @@ def work(args: argparse.Namespace) -> None:
     if args.chunk:
         return
     seen = store.kept(root, "codes", version, codes.KEPT, items["item_id"].combine_chunks()).sort_by("item_id")
-    with store.writing(root, CODES, args.run, signature, parameters) as table:
+    with store.writing(root, CODES, args.run, signature, parameters, seen=stood) as table:
         has_code = pc.is_valid(seen["shape"])
         table.write(seen.filter(has_code).select(CODES.column_names))
         lost = seen.filter(pc.invert(has_code))

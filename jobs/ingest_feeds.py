@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import logging
-import shutil
 import sys
 import uuid
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wearalike import feeds, job, store, web
+from wearalike import feeds, job, placing, store, web
 from wearalike.settings import Shop
 from wearalike.tables import FEEDS, OFFERS
 
@@ -45,17 +44,15 @@ def work(args: argparse.Namespace) -> None:
     if not args.redo and stands(root, args.run, parameters):
         log.info("feeds and offers: stand, nothing to do")
         return
-    folder = store.folder(root, OFFERS, args.run).with_name(f".run={args.run}.{uuid.uuid4().hex}")
-    folder.mkdir(parents=True)
-    try:
-        write(root, args.run, pull(root, args.run, settings.shops, folder, args.master or settings.master), parameters)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    seen = {table.name: store.see(root, table, args.run) for table in (OFFERS, FEEDS)}
+    with placing.hidden(store.folder(root, OFFERS, args.run)) as folder:
+        write(root, args.run, pull(root, args.run, settings.shops, folder, args.master or settings.master), parameters, seen)
 
 
 def _parameters(shop: Shop) -> dict[str, Any]:
     """The shop's settings; of its address, which may hold a password, what tells one from another."""
-    return {**asdict(shop), "feed": web.redact(shop.feed), "feed_sha256": hashlib.sha256(shop.feed.encode()).hexdigest()}
+    told = {name: value for name, value in asdict(shop).items() if name != "secrets"}
+    return {**told, "feed": shop.hush(web.redact(shop.feed)), "feed_sha256": hashlib.sha256(shop.feed.encode()).hexdigest()}
 
 
 def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
@@ -68,7 +65,7 @@ def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
 
 def pull(root: Path, run: str, shops: tuple[Shop, ...], folder: Path, master: str) -> list[feeds.Ingested]:
     """Every shop's feed pulled, in the shops' order. A task that Spark starts twice fills two folders; one is named."""
-    from wearalike_jobs.spark import session
+    from wearalike_jobs.spark import session, working
 
     def one(task: tuple[Shop, feeds.Previous | None]) -> feeds.Ingested:
         shop, previous = task
@@ -77,7 +74,9 @@ def pull(root: Path, run: str, shops: tuple[Shop, ...], folder: Path, master: st
         return feeds.ingest_shop(shop, run, own, previous)
 
     context = session("ingest_feeds", master).sparkContext
-    return context.parallelize([(shop, last_good(root, run, shop.id)) for shop in shops], len(shops)).map(one).collect()
+    tasks = context.parallelize([(shop, last_good(root, run, shop.id)) for shop in shops], len(shops))
+    with working(folder):
+        return tasks.map(one).collect()
 
 
 def last_good(root: Path, run: str, shop_id: str) -> feeds.Previous | None:
@@ -91,7 +90,7 @@ def last_good(root: Path, run: str, shop_id: str) -> feeds.Previous | None:
     return None
 
 
-def write(root: Path, run: str, pulled: list[feeds.Ingested], parameters: Mapping[str, Any]) -> None:
+def write(root: Path, run: str, pulled: list[feeds.Ingested], parameters: Mapping[str, Any], seen: Mapping[str, store.Seen]) -> None:
     """Both tables, offers first. Their signature is of what was pulled, so that pulling again replaces them."""
     rows = [one.row for one in pulled]
     for row in rows:
@@ -102,14 +101,14 @@ def write(root: Path, run: str, pulled: list[feeds.Ingested], parameters: Mappin
     if not any(row["written_count"] for row in rows):
         raise job.Refusal("no shop has any offers: see the warnings above")
     signature = store.signature({row["shop_id"]: json.dumps(row, sort_keys=True) for row in rows}, parameters)
-    with store.writing(root, OFFERS, run, signature, parameters) as table:
+    with store.writing(root, OFFERS, run, signature, parameters, seen=seen[OFFERS.name]) as table:
         for one in pulled:
             for batch in pq.ParquetFile(one.folder / "offers.parquet").iter_batches(1 << 16):
                 table.write(batch)
             table.refuse(pq.read_table(one.folder / "refused.parquet"))
         table.rows_taken = sum(row["offers_count"] - row["withdrawn_count"] for row in rows)
         table.more["repairs"] = {one.row["shop_id"]: one.repairs for one in pulled}
-    with store.writing(root, FEEDS, run, signature, parameters) as table_of_feeds:
+    with store.writing(root, FEEDS, run, signature, parameters, seen=seen[FEEDS.name]) as table_of_feeds:
         table_of_feeds.write(pa.Table.from_pylist(rows, FEEDS.arrow_schema))
     fresh_count = sum(row["status"] == "fresh" for row in rows)
     refused = dict(table.reasons) or "none"

@@ -66,7 +66,7 @@ def work(args: argparse.Namespace) -> None:
 def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any], signature: str, since: str | None) -> None:
     """since: the run to go on from; None to search everything."""
     from pyspark.sql.pandas.types import from_arrow_schema
-    from wearalike_jobs.spark import session
+    from wearalike_jobs.spark import session, working
 
     entries, products = (store.read(root, t, run, ["product_id", *more]) for t, more in ((ENTRIES, ["super_category"]), (PRODUCTS, [])))
     *rules, merchandise = parameters.values()
@@ -81,7 +81,8 @@ def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any],
         if tasks:
             spark = session("match_products", master)
             frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, len(tasks)), TASK)
-            frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema)).write.parquet(f"file://{table.path}/spark")
+            with working(table.path):
+                frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema)).write.parquet(f"file://{table.path}/spark")
             table.adopt(table.path / "spark")
         rest = products.filter(pc.invert(pc.is_in(products["product_id"], entries["product_id"].combine_chunks())))
         table.write(matches.without_code(rest["product_id"].combine_chunks()))

@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from enum import StrEnum
 from pathlib import Path
 
@@ -80,10 +80,10 @@ def _block(title: str, made: argparse.ArgumentParser) -> str:
     return f"### {title}\n\n```text\n{text.strip()}\n```"
 
 
-def _keys(kind: type, prefix: str) -> str:
+def _keys(kind: type[settings.Settings] | type[settings.Shop], prefix: str) -> str:
     """The keys of a dataclass of settings with type and default; what they mean is its docstring."""
     rows = ["| key | type | default |", "|---|---|---|"]
-    for key in fields(kind):  # type: ignore[arg-type]
+    for key in settings.keys(kind):
         default = "required" if key.default is MISSING and key.default_factory is MISSING else _shown(key.default)
         rows.append(f"| {prefix}{key.name} | {str(key.type).replace('|', 'or')} | {default} |")
     return f"{inspect.getdoc(kind)}\n\n" + "\n".join(rows)

@@ -2,6 +2,7 @@
 
 A run whose quality table holds a `fail` is not published: the job ends with 1 and names the failing measures, and the
 site goes on reading the run before. --override publishes it all the same; who and why are kept in `publications`.
+A day before the published one, run late or again, is loaded but not published, unless --override says so.
 The job may be killed and repeated at any moment; a run that is published already is left as it is.
 Where the warehouse does not answer, the tables stay in Parquet, the site is not touched and the job ends with 1.
 """
@@ -54,7 +55,9 @@ def work(args: argparse.Namespace) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in done.load.counts.items())
     if done.load.struck_count:
         counts += f"; {done.load.struck_count:,} texts held NUL bytes or half characters, struck out"
-    moved = f"published {done.move}" if done.move else f"{args.run} is published already, nothing to do"
+    if done.later:
+        log.warning("%s is loaded and not published: the site reads %s, a later day; --override publishes it", args.run, done.later)
+    moved = f"published {done.move}" if done.move else f"{args.run} is {'loaded' if done.later else 'published already, nothing to do'}"
     log.info("%s: %s%s", moved, counts, f"; pruned {', '.join(gone)}" if gone else "")
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from wearalike import placing
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -26,3 +31,17 @@ def session(name: str, master: str) -> SparkSession:
     )
     built.sparkContext.setLogLevel("ERROR")
     return built
+
+
+@contextlib.contextmanager
+def working(path: Path) -> Iterator[None]:
+    """Lets Spark's failure for want of room where `path` is be the OSError that it was in its worker."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        if "No space left on device" not in str(error):
+            raise
+        raise placing.no_room(path) from error

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,36 @@ def server() -> Iterator[str]:
     Where psycopg or a server is not installed the test is skipped. The server refuses to run as root: it then runs
     as the user postgres. Nothing is synced to disk.
     """
-    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (the extra `postgres`)")
+    with restartable() as made:
+        yield made.address
+
+
+@dataclass
+class Server:
+    """A running server. start: its command. log: the file of what it says."""
+
+    address: str
+    start: list[str]
+    log: Path
+    process: subprocess.Popen | None = None
+
+    def begin(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.start, cwd="/", stdout=log, stderr=log)
+        _wait_until_ready(self.address, self.process, self.log)
+
+    def end(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """At once (SIGQUIT), or as an administrator ends it, breaking off every session (SIGINT)."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(timeout=30)
+            self.process = None
+
+
+@contextlib.contextmanager
+def restartable() -> Iterator[Server]:
+    """As `server`, to be ended and begun again."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (the extra `postgres`)")
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="wearalike-postgres-"))
     # A server must not outlive tests that are killed.
@@ -32,22 +62,18 @@ def server() -> Iterator[str]:
         shutil.chown(folder, "postgres", "postgres")
         user += ["--reuid=postgres", "--regid=postgres", "--init-groups"]
     data, port = folder / "data", _free_port()
-    process = None
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder}
+    settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
+    options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    start = [*user, str(programs / "postgres"), "-D", str(data), *options]
+    made = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", start, folder / "log")
     try:
         initdb = [*user, str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
         subprocess.run([*initdb, "--no-sync"], cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=60)
-        settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder}
-        settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
-        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([*user, str(programs / "postgres"), "-D", str(data), *options], cwd="/", stdout=log, stderr=log)
-        address = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        _wait_until_ready(psycopg, address, process, folder / "log")
-        yield address
+        made.begin()
+        yield made
     finally:
-        if process is not None:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(timeout=30)
+        made.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -85,7 +111,9 @@ def _free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def _wait_until_ready(psycopg, address: str, process: subprocess.Popen, log: Path) -> None:
+def _wait_until_ready(address: str, process: subprocess.Popen, log: Path) -> None:
+    import psycopg
+
     deadline = time.monotonic() + 30
     while True:
         try:

@@ -132,6 +132,28 @@ def test_the_engine_keeps_no_user_id_and_leaves_the_environment_alone(tmp_path):
     assert done.stdout.strip() == "False" and list(tmp_path.iterdir()) == []
 
 
+def test_a_batch_too_large_for_the_gpu_goes_in_halves():
+    import torch
+
+    seen = []
+
+    def small(batch: np.ndarray) -> np.ndarray:
+        """A network on a GPU that has memory for three rows."""
+        seen.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return batch * 2
+
+    batch = np.arange(20, dtype=np.float32).reshape(10, 2)
+    assert np.array_equal(codes.in_halves(small, batch), batch * 2) and seen == [10, 5, 2, 3, 5, 2, 3]
+
+    def none(batch: np.ndarray) -> np.ndarray:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(models.BadModel, match=r"no memory for one crop: .*--device cpu"):
+        codes.in_halves(none, batch)
+
+
 def test_a_gpu_that_is_not_there_is_said():
     import torch
 

@@ -74,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def reset(self) -> None:
+        self.close_connection = True
+
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -347,7 +350,7 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
     assert DAY_1 not in store.runs(root, IMAGES)
     server.pause_s = 0.0
     known = images.ledger(root, "a", DAY_1)
-    assert 500 <= known.num_rows < count
+    assert 0 < known.num_rows < count
     for image_id in known["image_id"].to_pylist():
         assert hashlib.sha256(store.image_path(root, image_id).read_bytes()).hexdigest() == image_id
     server.forget()

@@ -151,6 +151,8 @@ def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):
         ((200, yml("a", "b", "c", price=0)), FeedReason.TOO_FEW, {}),
         ((200, yml("a")), FeedReason.TOO_MANY_LOST, {}),
         ((200, yml("a", "b")), FeedReason.TOO_MANY_LOST, {"max_drop_ratio": 0.1}),
+        ((200, yml(*"abc", *range(101))), FeedReason.TOO_MANY_NEW, {}),
+        ((200, yml(*"abc", *range(101))), FeedReason.TOO_MANY_NEW, {"max_growth_ratio": 33}),
         ((200, yml("a", "b", "c")), FeedReason.TOO_LARGE, {"max_feed_bytes": 100}),
         ((302, b"", {"Location": "http://10.0.0.1/feed"}), FeedReason.NOT_FETCHED, {}),
     ],
@@ -164,9 +166,24 @@ def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, r
     assert kept.equals(offers) and kept_refused.equals(refused)
     assert made.row["detail"] and "s3cret" not in made.row["detail"]
     missing, none, _ = ingest(tmp_path / "3", shop(server, "s", **{"min_offers": 2, **more}), "r2")
-    assert none.num_rows == 0 or reason is FeedReason.TOO_MANY_LOST
-    assert (missing.row["status"], missing.row["source_run"]) in [("missing", None)] or reason is FeedReason.TOO_MANY_LOST
+    is_of_before = reason in (FeedReason.TOO_MANY_LOST, FeedReason.TOO_MANY_NEW)
+    assert none.num_rows == 0 or is_of_before
+    assert (missing.row["status"], missing.row["source_run"]) in [("missing", None)] or is_of_before
     assert missing.row["status"] != "stale" and feeds.ADVICE.keys() == set(FeedReason)
+
+
+@pytest.mark.parametrize("override", [{"max_growth_ratio": 40}, {"max_drop_ratio": 0.9}])
+def test_an_operator_who_knows_better_says_so_in_the_settings(server, tmp_path, override):
+    """And what was said is kept with the run: ingest_feeds writes the shop's settings into made.json."""
+    before, after = (
+        (("a", "b", "c"), (*"abc", *range(101))) if "max_growth_ratio" in override else (tuple(range(110)), (1, 2, *"abcdefghijk"))
+    )
+    server.answers["s"] = [(200, yml(*before))]
+    good, _, _ = ingest(tmp_path / "1", shop(server, "s"))
+    server.answers["s"] = [(200, yml(*after))]
+    made, offers, _ = ingest(tmp_path / "2", shop(server, "s", **override), "r2", previous(tmp_path / "1", good.row))
+    assert (made.row["status"], offers.num_rows) == ("fresh", len(after))
+    assert ingest_feeds._parameters(shop(server, "s", **override)).items() >= override.items()
 
 
 def test_the_last_good_offers_of_a_version_that_had_fewer_columns_are_kept(server, tmp_path):
@@ -265,6 +282,26 @@ def test_a_week_of_nights(server, tmp_path, caplog):
     files = [path for path in root.rglob("*") if path.is_file()]
     assert files and not any(b"s3cret" in path.read_bytes() for path in files) and "s3cret" not in caplog.text
     assert not list(root.glob("*/.run=*"))
+
+
+def test_days_come_in_any_order(server, tmp_path):
+    """A night skipped, one of an earlier day run late, a shop that is gone for a week and back with a broken feed."""
+    root = tmp_path / "root"
+    server.answers = {"a": [(200, yml("1", "2"))], "b": [(200, yml("5", "6"))]}
+    assert night(tmp_path, server, "2026-11-01", ["a", "b"]) == 0
+    server.answers["a"] = [(200, yml("1", "2", "3"))]
+    assert night(tmp_path, server, "2026-11-09", ["a"]) == 0
+    assert set(statuses(root, "2026-11-09")) == {"a"}
+    # Late: the night of the 5th knows only what came before it, whatever is there by now.
+    server.answers["a"] = [(404, b"")]
+    assert night(tmp_path, server, "2026-11-05", ["a"]) == 0
+    assert statuses(root, "2026-11-05") == {"a": ("stale", "not_fetched", "2026-11-01")}
+    assert store.read(root, OFFERS, "2026-11-05")["product_id"].to_pylist() == ["a:1", "a:2"]
+    # Back: the last good offers are those of the night when it was last here.
+    server.answers["b"] = [(404, b"")]
+    assert night(tmp_path, server, "2026-11-10", ["a", "b"]) == 0
+    assert statuses(root, "2026-11-10") == {"a": ("stale", "not_fetched", "2026-11-09"), "b": ("stale", "not_fetched", "2026-11-01")}
+    assert store.read(root, OFFERS, "2026-11-10")["product_id"].to_pylist() == ["a:1", "a:2", "a:3", "b:5", "b:6"]
 
 
 @pytest.mark.skipif(not SERVE.exists(), reason="the real shops of ../shared are not here")

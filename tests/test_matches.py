@@ -106,6 +106,16 @@ def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
     assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([whole]))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_super_category_of_one_or_two(count):
+    g = make_gallery(5, count, out_of_stock=0, groups=0, brands=0)
+    g.gender[:], g.age_group[:] = "female", "adult"
+    found = list(matches.search(g, 0, count, Rules(min_score=0.0)))
+    assert len(found) == count and {f.short_reason for f in found} == {ShortReason.FEW_CANDIDATES}
+    lists = matches.table(g, found).to_pylist()
+    assert [len(row["results"]) for row in lists] == [count - 1] * count
+
+
 def test_a_short_list_says_why():
     g = make_gallery(5, 40, out_of_stock=0, groups=0, brands=0)
     g.gender[:], g.age_group[:] = "female", "adult"

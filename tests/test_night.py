@@ -1,27 +1,19 @@
 """The whole night on the drawn sample shops: what it means, and that it comes out the same after kills and on other days."""
 
-import os
-import random
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 import pytest
+from tests.killing import assert_equal_nights, assert_equal_tables, command, kill_until_whole
 
 from wearalike import cli, sample, store, tables
 from wearalike.sample.catalogue import SHOPS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# What a reader of the run gets; `quality` also speaks of the run before, so it is compared only where that is the same.
-COMPARED = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
 
 
 def run_night(folder: Path, run: str, address: str) -> Path:
@@ -137,13 +129,6 @@ def test_a_second_run_of_the_same_night_has_nothing_to_do(root, port):
     assert made_times(root, "day-1") == before
 
 
-def assert_equal_tables(one: Path, other: Path, run: str) -> None:
-    for table in COMPARED:
-        assert store.read(one, table, run).equals(store.read(other, table, run)), table.name
-    key = [(name, "ascending") for name in tables.REFUSED.key]
-    assert store.refused(one, run).sort_by(key).equals(store.refused(other, run).sort_by(key))
-
-
 def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
     with sample.serve(day=2, port=port) as address:
         run_night(root.parent, "day-2", address)
@@ -160,27 +145,16 @@ def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
     assert churn, "only the root that knows day 1 can say what changed"
 
 
-@pytest.mark.timeout(900)
-def test_a_night_killed_again_and_again_ends_as_an_undisturbed_one(root, tmp_path, port):
-    config = tmp_path / "wearalike.toml"
-    command = [sys.executable, "-m", "wearalike.cli", "run", "--run", "day-1", "--config", str(config)]
-    moments = random.Random(11)
-    kills = 0
+@pytest.mark.timeout(1800)
+def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(root, tmp_path, port):
+    """Any process of it, at any moment; 200 times in tests/long."""
+    kills, number = 0, 0
     with sample.serve(day=1, port=port) as address:
-        sample.write_settings(config, address, tmp_path / "root", REPOSITORY / "mappings")
-        for _ in range(5):
-            night = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-            time.sleep(moments.uniform(4, 28))
-            kills += night.poll() is None
-            if night.poll() is None:
-                os.killpg(night.pid, signal.SIGKILL)
-            night.wait()
-        subprocess.run(command, check=True, capture_output=True)
-    assert kills >= 3
-    assert_equal_tables(root, tmp_path / "root", "day-1")
-    compare = ["measure", "scope", "value", "verdict"]
-    quality = [store.read(r, tables.QUALITY, "day-1", compare) for r in (root, tmp_path / "root")]
-    assert pa.Table.equals(*quality)
-    with duckdb.connect(str(tmp_path / "root" / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
-        count = site.execute("SELECT count(*) FROM current_similar_products").fetchall()[0][0]
-    assert count == store.made(root, tables.SIMILAR_PRODUCTS, "day-1")["rows"]["written"]
+        while kills < 10:
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            sample.write_settings(folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings")
+            night = command("day-1", folder / "wearalike.toml")
+            kills += kill_until_whole(night, folder / "root", number, 12.0, 10 - kills).total()
+            number += 1
+            assert_equal_nights(root, folder / "root", "day-1")

@@ -112,6 +112,23 @@ def test_the_gate_names_what_failed_and_keeps_the_site_as_it_was(place, caplog):
     assert state.published == "r1" and [made.run for made in state.loads] == ["r1"]
 
 
+def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is(place, caplog):
+    """A backfill, a night cleared late, a zombie of the night before: none takes the site back."""
+    for run in ("2026-11-21", "2026-11-20"):
+        make(place.root, run, night(run))
+        assert publish_tables.main(arguments(place, run)) == 0
+    assert "2026-11-20 is loaded and not published: the site reads 2026-11-21, a later day" in caplog.text
+    warehouse = open_warehouse(place.warehouse)
+    assert publish.published(place) == "2026-11-21" and [made.run for made in warehouse.state().loads] == ["2026-11-20", "2026-11-21"]
+    assert_holds(warehouse, "2026-11-20", night("2026-11-20"))
+    assert publish_tables.main(arguments(place, "2026-11-20", "--override", "anna: the 21st is wrong")) == 0
+    assert publish.published(place) == "2026-11-20" and warehouse.state().publications[-1].note == "anna: the 21st is wrong"
+    # Names that are no dates are in no order.
+    assert [publish.later_day(*pair) for pair in (("a", "b"), ("try-1", "2026-11-21"), ("2026-11-22", "try-1"), ("2026-11-22", None))] == [
+        None
+    ] * 4
+
+
 def test_a_run_without_measures_is_not_published(place, caplog):
     parts = night("r1")
     make(place.root, "r1", judged(parts))

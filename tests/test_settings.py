@@ -97,3 +97,20 @@ def test_a_mistake_is_named_with_its_file(tmp_path, text, message):
 def test_a_named_file_must_be_there(tmp_path):
     with pytest.raises(settings.BadSettings, match="no such settings file"):
         settings.load(tmp_path / "nope.toml", {})
+
+
+def test_what_the_environment_gives_is_struck_out_wherever_it_stands(tmp_path):
+    text = '[[shops]]\nid = "a"\nfeed = "https://a.example/${TOKEN}/x?region=${REGION}&h=${HASH}"\n'
+    shop = settings.load(write(tmp_path, text), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"}).shops[0]
+    assert shop.feed == "https://a.example/top/se cret/x?region=eu&h=top" and "cret" not in repr(shop)
+    assert shop.hush(f"got {shop.feed}, https://a.example/top/se%20cret/x, /top%2Fse%20cret") == (
+        "got https://a.example/***/x?region=eu&h=top, https://a.example/***/x, /***"
+    )
+    with pytest.raises(settings.BadSettings, match="unknown key 'secrets'"):
+        settings.load(write(tmp_path, text + 'secrets = ["x"]\n'), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"})
+
+
+def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
+    with pytest.raises(settings.BadSettings, match="warehouse: wanted a text, got list") as bad:
+        settings.load(write(tmp_path, 'warehouse = ["postgresql://u:s3cret@h/d"]\n'), {})
+    assert "s3cret" not in str(bad.value)

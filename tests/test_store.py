@@ -1,5 +1,6 @@
 """A table of a run is there whole, with its counts, or not at all."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wearalike import store
+from wearalike import placing, store
 from wearalike.tables import CODES, FEEDS, REFUSED, SIMILAR_LISTS
 
 
@@ -80,14 +81,28 @@ def test_a_table_is_replaced_by_a_later_one(tmp_path):
     assert os.listdir(tmp_path / "codes") == ["run=r1"]
 
 
-@pytest.mark.parametrize(("sign", "winner"), [("same", "a"), ("other", "b")])
-def test_of_two_writers_of_the_same_table_the_first_to_finish_wins(tmp_path, sign, winner):
-    with store.writing(tmp_path, CODES, "r1", "same") as late:
+@pytest.mark.parametrize(("sign", "outcome"), [("same", contextlib.nullcontext()), ("other", pytest.raises(placing.Superseded))])
+def test_of_two_writers_of_the_same_table_the_first_to_finish_wins(tmp_path, sign, outcome):
+    with outcome, store.writing(tmp_path, CODES, "r1", "same") as late:
         late.write(codes("b"))
         with store.writing(tmp_path, CODES, "r1", sign) as early:
             early.write(codes("a"))
-    assert store.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == [winner]
+    assert store.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a"]
+    assert store.made(tmp_path, CODES, "r1")["signature"] == sign
     assert os.listdir(tmp_path / "codes") == ["run=r1"]
+
+
+def test_who_looked_before_another_finished_writes_nothing_and_who_looks_after_may(tmp_path):
+    seen = store.see(tmp_path, CODES, "r1")
+    for name in ("a", "b"):
+        with store.writing(tmp_path, CODES, "r1", f"newer {name}") as table:
+            table.write(codes(name))
+    with pytest.raises(placing.Superseded), store.writing(tmp_path, CODES, "r1", "old", seen=seen) as table:
+        table.write(codes("c"))
+    assert store.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["b"]
+    with store.writing(tmp_path, CODES, "r1", "old", seen=store.see(tmp_path, CODES, "r1")) as table:
+        table.write(codes("c"))
+    assert store.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["c"] and os.listdir(tmp_path / "codes") == ["run=r1"]
 
 
 def _write_and_die(root, started):
@@ -108,8 +123,9 @@ def test_a_killed_writer_leaves_nothing_that_reads_as_done(tmp_path):
     with pytest.raises(store.NotMade, match="codes of run r1"):
         store.read(tmp_path, CODES, "r1")
     assert store.runs(tmp_path, CODES) == [] and len(hidden(tmp_path)) == 1
-    store.clear_hidden(tmp_path, "r1")
-    assert hidden(tmp_path) == []
+    with store.writing(tmp_path, CODES, "r2", "sign") as living, store.writing(tmp_path, CODES, "r1", "sign") as table:
+        assert sorted(hidden(tmp_path)) == sorted([living.path, table.path]), "what the killed one left is gone, what lives is not"
+    assert hidden(tmp_path) == [] and store.runs(tmp_path, CODES) == ["r1", "r2"]
 
 
 def test_files_beside_the_rows_are_hashed_and_move_with_them(tmp_path):

@@ -186,6 +186,43 @@ def test_each_fault_has_its_reason_and_only_what_may_pass_is_asked_again(
     assert refused.value.reason is wanted and not (tmp_path / "feed").exists()
 
 
+def raw(head: bytes, body: bytes = BODY) -> Callable:
+    """A page of these header lines, which need not be text."""
+
+    def page(h: Handler, n: int) -> None:
+        h.wfile.write(b"HTTP/1.1 " + head + b"\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body)
+        h.close_connection = True
+
+    return page
+
+
+@pytest.mark.parametrize(
+    ("page", "wanted"),
+    [
+        (raw(b"302 x\r\nLocation: htp://:[:]:@"), Reason.BAD_URL),
+        (raw(b"302 x\r\nLocation: http://\xff\xfe/"), Reason.BAD_URL),
+        (raw(b"302 x\r\nLocation: http://" + b"a" * 300 + b".example/"), Reason.BAD_URL),
+        (raw(b"503 x\r\nRetry-After: Mon, 01 Jan 99999999999 00:00:00 GMT"), Reason.HTTP_5XX),
+        (raw(b"503 x\r\nRetry-After: " + b"9" * 5000), Reason.HTTP_5XX),
+        (raw(b"200 x\r\nX: " + b"y" * 100_000), Reason.CONNECTION),
+        (raw(b"200 x\r\nContent-Length: 3"), Reason.CONNECTION),
+        (raw(b"999 x"), Reason.HTTP_OTHER),
+    ],
+)
+def test_headers_that_no_server_should_send_stop_nothing(server: Server, page: Callable, wanted: Reason) -> None:
+    server.pages["/bad"] = page
+    refused, good = fetch(server.url("/bad"), server.url("/good"), manners=web.Manners(attempts=1))
+    assert isinstance(refused, web.Refused) and refused.reason is wanted and isinstance(good, web.Answer)
+    refused.detail.encode()
+
+
+def test_a_header_that_is_no_text_is_not_kept(server: Server) -> None:
+    server.pages["/bytes"] = raw(b'200 x\r\nETag: "\xff\xfe"\r\nLast-Modified: Sat, 21 Nov 2026 04:30:00 GMT')
+    answer = fetch(server.url("/bytes"))[0]
+    assert isinstance(answer, web.Answer) and answer.content == BODY
+    assert "etag" not in answer.headers and answer.headers["last-modified"].startswith("Sat")
+
+
 @pytest.mark.parametrize(
     "first",
     [

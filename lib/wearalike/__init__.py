@@ -4,9 +4,11 @@ The rooms, in the data's order:
 
 tables      every table: its key, its columns with type, unit and meaning
 settings    the place a run happens in: root, warehouse, device, shops
+placing     a folder put in place whole or not at all, whoever else is at it
 store       where a run's tables lie: written whole or not at all, counted
 web         addresses to bytes: politely, and never to where we must not go
 pixels      bytes to pixels; bytes that are not a picture are refused here
+decoding    pictures of strangers tried by processes that may crash
 labels      label files of other tools (COCO, YOLO) to boxes; every bad one named
 labelled    labelled photos, whoever labelled them, as one small record
 categories  rubricator and mappings: a shop's words to our leaves

@@ -90,11 +90,28 @@ def _on_gpu(network: torch.nn.Module) -> Callable[[NDArray[np.float32]], list[ND
 
     there = network.to("cuda").to(memory_format=torch.channels_last)
 
-    def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return [there(torch.from_numpy(batch).to("cuda").contiguous(memory_format=torch.channels_last)).cpu().numpy()]
+            return there(torch.from_numpy(batch).to("cuda").contiguous(memory_format=torch.channels_last)).cpu().numpy()
 
-    return forward
+    return lambda batch: [in_halves(forward, batch)]
+
+
+def in_halves(forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What `forward` gives for a batch, row i for row i; where the GPU's memory is too small for it, for its halves.
+
+    Raises BadModel where it is too small for one row.
+    """
+    import torch
+
+    try:
+        return forward(batch)
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise BadModel(f"the GPU has no memory for one crop: end what else runs there, or use --device cpu: {error}") from error
+    torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    return np.concatenate([in_halves(forward, part) for part in (batch[:middle], batch[middle:])])
 
 
 class Trained:

@@ -282,7 +282,7 @@ async def _feed(shop: Shop) -> Finding:
     except web.Refused as error:
         return _fail(
             what,
-            f"{error.reason}: {error.detail}",
+            f"{error.reason}: {shop.hush(error.detail)}",
             _FEED_ADVICE.get(error.reason, "check the address, the credentials and the shop's server"),
         )
     start = body.getvalue().lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0")[:512].replace(b"\0", b"").lower()

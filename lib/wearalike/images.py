@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike import pixels, store, web
+from wearalike import decoding, pixels, store, web
 from wearalike.settings import Shop
 from wearalike.tables import IMAGES, REFUSED
 
@@ -129,8 +129,9 @@ def fetch(root: Path, run: str, asks: Mapping[Shop, pa.Table], rules: Rules, tel
     fetched, unchanged, refused. `tell` hears how many are done. Memory holds one picture a request in flight."""
 
     async def all_shops() -> list[Counter[str]]:
-        with ThreadPoolExecutor() as pool:
-            return await asyncio.gather(*(_Asking(root, run, shop, pool, tell).ask(rows, rules) for shop, rows in asks.items()))
+        with ThreadPoolExecutor() as pool, decoding.Decoders() as decoders:
+            askings = [_Asking(root, run, shop, pool, decoders, tell).ask(rows, rules) for shop, rows in asks.items()]
+            return await asyncio.gather(*askings)
 
     return sum(asyncio.run(all_shops()), Counter())
 
@@ -138,8 +139,9 @@ def fetch(root: Path, run: str, asks: Mapping[Shop, pa.Table], rules: Rules, tel
 class _Asking:
     """One shop's pictures being asked for."""
 
-    def __init__(self, root: Path, run: str, shop: Shop, pool: Executor, tell: Callable[[int], None]) -> None:
+    def __init__(self, root: Path, run: str, shop: Shop, pool: Executor, decoders: decoding.Decoders, tell: Callable[[int], None]) -> None:
         self._root, self._run, self._shop, self._pool, self._tell = root, run, shop, pool, tell
+        self._decoders = decoders
         self._rows: list[dict[str, Any]] = []
         self._kept_at = time.monotonic()
         self._counts: Counter[str] = Counter()
@@ -169,7 +171,7 @@ class _Asking:
             if answer.status == 304:
                 self._counts["unchanged"] += 1
                 return {name: last[name] for name in _LASTING}
-            kept = await asyncio.get_running_loop().run_in_executor(self._pool, keep_image, self._root, answer.content)
+            kept = await asyncio.get_running_loop().run_in_executor(self._pool, keep_image, self._root, answer.content, self._decoders)
         except (web.Refused, pixels.BadPixels) as error:
             self._counts["refused"] += 1
             return {"reason": error.reason, "detail": error.detail}
@@ -182,12 +184,12 @@ class _Asking:
         await asyncio.get_running_loop().run_in_executor(self._pool, store.keep, self._root, KIND, self._shop.id, table)
 
 
-def keep_image(root: Path, content: bytes) -> dict[str, Any]:
+def keep_image(root: Path, content: bytes, decoders: decoding.Decoders) -> dict[str, Any]:
     """Keeps the bytes of a picture that can be decoded to its end, and says what it is. Raises pixels.BadPixels."""
     image_id = hashlib.sha256(content).hexdigest()
     header, path = pixels.read_header(content), store.image_path(root, image_id)
     if not path.exists():
-        pixels.decode(content, _CHECK_SIDE_PX)
+        decoders.check(content, _CHECK_SIDE_PX)
         store.keep_bytes(path, content)
     size = {"width_px": header.width_px, "height_px": header.height_px, "bytes": len(content)}
     return {"image_id": image_id, "format": header.format, **size}

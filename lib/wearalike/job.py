@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wearalike import settings, store
+from wearalike import placing, settings, store
 from wearalike.tables import Table
 
 log = logging.getLogger("wearalike")
@@ -74,7 +74,7 @@ def main(work: Callable[[argparse.Namespace], None], made: argparse.ArgumentPars
     start = time.monotonic()
     try:
         work(args)
-    except (Refusal, store.NotMade, store.BadCount, ValueError, OSError) as error:
+    except (Refusal, store.NotMade, store.BadCount, placing.Superseded, ValueError, OSError) as error:
         log.error("%s: %s", type(error).__name__, error)
         log.debug("traceback", exc_info=True)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,12 +32,13 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What came of publishing. move: None where the very same run was published already.
-    overridden: the failing measures that an override let through."""
+    """What came of publishing. move: None where the very same run was published already, or a `later` day is.
+    overridden: what forbade it and an override let through."""
 
     load: Load
     move: Move | None
     overridden: list[str]
+    later: str | None = None
 
 
 def override(text: str) -> Override:
@@ -53,12 +55,21 @@ def failing(quality: pa.Table) -> list[str]:
     return [f"{m['measure']} of {m['scope']} is {m['value']:g} {m['unit']}, wanted {m['bound']}" for m in failed]
 
 
+def later_day(run: str, published: str | None) -> str | None:
+    """The published run, where both are named by a date, YYYY-MM-DD first, and its date is after the run's; else None."""
+    try:
+        return published if published and date.fromisoformat(published[:10]) > date.fromisoformat(run[:10]) else None
+    except ValueError:
+        return None
+
+
 def publish_run(root: Path, run: str, warehouse: Warehouse, override: Override | None = None, *, redo: bool = False) -> Published:
     """Loads a run's published tables and moves the pointer to it; may be killed anywhere and repeated.
 
     A run whose quality holds a `fail`, or no measure at all, is published by an override only, which the log of
-    publications keeps. Loaded already from the same tables, it is not loaded again unless `redo`.
-    Raises store.NotMade, GateClosed, warehouse.Rejected (nothing is loaded), warehouse.Unreachable.
+    publications keeps. So is a day before the published one (a night that is late, a backfill): without, it is loaded
+    and the site goes on reading the later day. Loaded already from the same tables, it is not loaded again unless `redo`.
+    Raises store.NotMade, store.BadFile, GateClosed, warehouse.Rejected (nothing is loaded), warehouse.Unreachable.
     """
     signature = store.signature({t.name: store.input_hash(root, t, run) for t in PUBLISHED}, {})
     failed = failing(measures := store.read(root, QUALITY, run)) or ([] if measures.num_rows else ["no measure: the run was not judged"])
@@ -73,12 +84,18 @@ def publish_run(root: Path, run: str, warehouse: Warehouse, override: Override |
         if failed and not override:
             raise GateClosed(f"run {run} is not published: {'; '.join(failed)}")
         if load is None:
+            for table in PUBLISHED:
+                store.check_files(root, table, run)
             counts = {t.name: store.made(root, t, run)["rows"]["written"] for t in PUBLISHED}
             load = warehouse.load(run, {t.name: store.dataset(root, t, run) for t in PUBLISHED}, counts, signature)
-        move = warehouse.publish(run, str(override) if failed else None)
+        later = later_day(run, state.published)
+        if later and not override:
+            return Published(load, None, [], later)
+        against = [*failed, *([f"the site reads {later}, a later day"] if later else [])]
+        move = warehouse.publish(run, str(override) if against else None)
     except Unreachable as error:
         raise Unreachable(f"run {run} is in Parquet only and not published: {error}") from error
-    return Published(load, move, failed)
+    return Published(load, move, against)
 
 
 def rollback(place: Settings) -> Move:

@@ -6,9 +6,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 SHOP_ID = re.compile(r"[a-z0-9_-]{1,64}")
 RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -26,6 +27,7 @@ class Shop:
     dialect: "yml", "admitad", "google_rss", "google_atom"; None lets the feed say.
     min_offers: fewer usable offers than this keep the last good ones.
     max_drop_ratio: 0..1; so large a loss of offers against the last good feed keeps the last good ones.
+    max_growth_ratio: so large a gain, and of more than 100 offers, keeps them too: 1 is twice as many.
     available_false: what YML's available="false" means at this shop.
     is_delta: the feed holds only what changed since the last good run (Admitad's last_import).
     allow_addresses: networks (CIDR) that may be connected to although they are not public.
@@ -40,6 +42,7 @@ class Shop:
     dialect: str | None = None
     min_offers: int = 1
     max_drop_ratio: float = 0.5
+    max_growth_ratio: float = 1.0
     available_false: str = "on_order"
     is_delta: bool = False
     allow_addresses: tuple[str, ...] = ()
@@ -48,6 +51,15 @@ class Shop:
     pace_s: float = 0.0
     max_feed_bytes: int = 8_000_000_000
     max_image_bytes: int = 16_000_000
+    # What came into `feed` from the environment; no key of the file.
+    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    def hush(self, text: str) -> str:
+        """The text with the shop's secrets struck out, wherever in an address they stand, quoted or not."""
+        for secret in self.secrets:
+            for shown in (secret, quote(secret), quote(secret, safe="")):
+                text = text.replace(shown, "***")
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         raise BadSettings(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
     for key, value in place.items():
         if not isinstance(value, str):
-            raise BadSettings(f"{path}: {key}: wanted a text, got {value!r}")
+            raise BadSettings(f"{path}: {key}: wanted a text, got {type(value).__name__ if key == 'warehouse' else repr(value)}")
     if place.get("device", "auto") not in ("auto", "cpu", "cuda"):
         raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {place['device']!r}")
     if place.get("looks", "auto") not in ("auto", "off"):
@@ -124,9 +136,14 @@ _CHOICES = {
 }
 
 
+def keys(kind: type[Settings] | type[Shop]) -> list[Field[Any]]:
+    """What a settings file may say of it."""
+    return [key for key in fields(kind) if key.name != "secrets"]
+
+
 def _shop(path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]) -> Shop:
     where = f"{path}: shop {entry.get('id', number)!r}"
-    by_name = {f.name: f for f in fields(Shop)}
+    by_name = {key.name: key for key in keys(Shop)}
     if unknown := sorted(set(entry) - set(by_name)):
         raise BadSettings(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}")
     for key in ("id", "feed"):
@@ -147,13 +164,18 @@ def _shop(path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]
         values[key] = value
     if not SHOP_ID.fullmatch(values["id"]):
         raise BadSettings(f"{where}: id: wanted [a-z0-9_-]{{1,64}}, got {values['id']!r}")
-    return replace(Shop(**values), feed=_filled(where, values["feed"], env))
+    feed, secrets = _filled(where, values["feed"], env)
+    return replace(Shop(**values), feed=feed, secrets=secrets)
 
 
-def _filled(where: str, text: str, env: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in env:
-            raise BadSettings(f"{where}: feed: the environment has no {match[1]}")
-        return env[match[1]]
+# A shorter one is no secret, and striking it out would leave no text readable.
+_SHORTEST_SECRET = 4
 
-    return re.sub(r"\$\{(\w+)\}", value, text)
+
+def _filled(where: str, text: str, env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """The text with its ${NAME}s filled in, and what is secret of it."""
+    names = re.findall(r"\$\{(\w+)\}", text)
+    if missing := [name for name in names if name not in env]:
+        raise BadSettings(f"{where}: feed: the environment has no {missing[0]}")
+    values = sorted({env[name] for name in names if len(env[name]) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    return re.sub(r"\$\{(\w+)\}", lambda match: env[match[1]], text), tuple(values)

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from wearalike import tables
+from wearalike import placing, tables
 from wearalike.settings import RUN
 from wearalike.tables import REFUSED, Table
 
@@ -37,6 +37,10 @@ BATCH_ROWS = 8192
 
 class NotMade(FileNotFoundError):
     """A table of a run is asked for that no stage has finished."""
+
+
+class BadFile(ValueError):
+    """A file of a finished table is not the one that was written."""
 
 
 class BadCount(RuntimeError):
@@ -74,9 +78,10 @@ def runs(root: Path, table: Table) -> list[str]:
 
 
 def dataset(root: Path, table: Table, run: str) -> ds.Dataset:
-    """The table as an Arrow dataset, read lazily. Raises NotMade."""
-    made(root, table, run)
-    return ds.dataset(sorted(map(str, folder(root, table, run).glob("part-*.parquet"))), schema=table.arrow_schema, format="parquet")
+    """The table as an Arrow dataset, read lazily: the parts that made.json names, and no file beside them. Raises NotMade."""
+    held = folder(root, table, run)
+    parts = sorted(name for name in made(root, table, run)["files"] if name.startswith("part-") and name.endswith(".parquet"))
+    return ds.dataset([str(held / name) for name in parts], schema=table.arrow_schema, format="parquet")
 
 
 def read(root: Path, table: Table, run: str, columns: list[str] | None = None) -> pa.Table:
@@ -92,6 +97,15 @@ def refused(root: Path, run: str) -> pa.Table:
         if (path / "made.json").exists() and (path / "refused.parquet").exists():
             parts.append(pq.read_table(path / "refused.parquet", schema=REFUSED.arrow_schema))
     return pa.concat_tables(parts) if parts else REFUSED.arrow_schema.empty_table()
+
+
+def check_files(root: Path, table: Table, run: str) -> None:
+    """Raises BadFile where a file of a finished table is not the one that made.json names, NotMade."""
+    for name, wanted in made(root, table, run)["files"].items():
+        path = folder(root, table, run) / name
+        if not path.is_file() or (found := sha256(path)) != wanted:
+            said = f"sha256 {found}, made.json says {wanted}" if path.is_file() else "gone, and made.json names it"
+            raise BadFile(f"{path}: {said}; run the table's job again with --redo")
 
 
 def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
@@ -160,19 +174,20 @@ class Writer:
 
 
 @contextlib.contextmanager
-def writing(root: Path, table: Table, run: str, sign: str, parameters: Mapping[str, Any] | None = None) -> Iterator[Writer]:
+def writing(
+    root: Path, table: Table, run: str, sign: str, parameters: Mapping[str, Any] | None = None, *, seen: Seen | None = None
+) -> Iterator[Writer]:
     """Writes a table of a run whole or not at all.
 
     On leaving the block the counts are checked (`rows_taken`, if set, = written + refused), everything is
     synced, made.json is written and the folder renamed into place, replacing a table made from other inputs.
-    After an exception nothing is left. Two writers of the same signature: the first to finish wins.
-    Raises BadCount.
+    After an exception nothing is left. Two writers of the same signature: the first to finish wins. A table of another
+    signature that came since `seen` (default: since the block began) stays, and placing.Superseded is raised.
+    Raises BadCount, placing.NoRoom.
     """
     target = folder(root, table, run)
-    before = _identity(target)
-    hidden = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    hidden.mkdir(parents=True)
-    try:
+    seen = seen or see(root, table, run)
+    with placing.hidden(target) as hidden:
         writer = Writer(table, hidden)
         yield writer
         writer.close()
@@ -191,38 +206,20 @@ def writing(root: Path, table: Table, run: str, sign: str, parameters: Mapping[s
             **writer.more,
         }
         (hidden / "made.json").write_text(json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
-        _sync(hidden)
-        _place(hidden, target, before, sign)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        placing.sync(hidden)
+        placing.put(hidden, target, seen.standing, lambda: _signature_of(target) == sign)
 
 
-def _identity(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stood in a table's place at one moment."""
+
+    standing: placing.Identity | None
 
 
-def _place(hidden: Path, target: Path, before: int | None, sign: str) -> None:
-    """Renames the filled folder into place. What stood there `before` is replaced; a table of the same signature that
-    came since is another writer's, and stays."""
-    for _ in range(100):
-        try:
-            os.rename(hidden, target)
-            break
-        except OSError:
-            if not target.exists():
-                raise
-            if _identity(target) != before and _signature_of(target) == sign:
-                return
-            old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(target, old)
-            shutil.rmtree(old, ignore_errors=True)
-    else:
-        raise OSError(f"{target}: could not be put in place: something keeps recreating it")
-    _sync_folder(target.parent)
+def see(root: Path, table: Table, run: str) -> Seen:
+    """What stands there now: a job that works long before it writes looks before it reads its inputs."""
+    return Seen(placing.identity(folder(root, table, run)))
 
 
 def _signature_of(target: Path) -> str | None:
@@ -238,33 +235,9 @@ def input_hash(root: Path, table: Table, run: str) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-def clear_hidden(root: Path, run: str) -> None:
-    """Removes what killed stages of the run left; call only when none of its stages runs."""
-    for path in root.glob(f"*/.run={run}.*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    for child in path.iterdir():
-        if child.is_dir():
-            _sync(child)
-        else:
-            with child.open("rb") as handle:
-                os.fsync(handle.fileno())
-    _sync_folder(path)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # Work kept by content
@@ -274,10 +247,11 @@ def keep_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, synced; a file that stands is left as it is."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with placing.named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with hidden.open("wb") as file:
+        with placing.named(path), hidden.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

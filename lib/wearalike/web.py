@@ -83,7 +83,7 @@ class Refused(Exception):
     """An address gave no bytes. `detail` says what was found and what was wanted, credentials struck out."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        self.reason, self.detail = reason, redact(detail)
+        self.reason, self.detail = reason, _text(redact(detail))
         super().__init__(f"{reason}: {self.detail}")
 
     @property
@@ -97,6 +97,11 @@ _SECRET = re.compile(
     r"[^&;#\s]*",
     re.IGNORECASE,
 )
+
+
+def _text(text: str) -> str:
+    """The text with a question mark for every half character: what a server sends as a header need not be text."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def redact(text: str) -> str:
@@ -265,6 +270,8 @@ class Client:
             answer = await self._ask(url, headers if url.origin() == first.origin() else conditions, max_bytes, body)
             if answer.status not in _REDIRECTS:
                 return answer
+            if "location" not in answer.headers:
+                raise Refused(Reason.BAD_URL, f"{url}: a redirect to what is no text")
             url = _target(answer.headers["location"], False, url)
         raise Refused(Reason.TOO_MANY_REDIRECTS, f"{first}: more than {MAX_REDIRECTS} redirects, the last to {url}")
 
@@ -329,7 +336,7 @@ def _target(text: str, may_log_in: bool, base: URL | None = None) -> URL:
         url = base.join(URL(text)) if base else URL(text)
         has_login = url.user is not None or url.password is not None
         is_web = url.scheme in ("http", "https") and url.host and url.port
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, LookupError) as error:  # the last from yarl, for "htp://:[:]:@"
         raise Refused(Reason.BAD_URL, f"{text}: {error}") from error
     if not is_web:
         raise Refused(Reason.BAD_URL, f"{text}: wanted http:// or https:// and a host")
@@ -357,7 +364,8 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, body: BinaryIO
 
 
 def _answer(response: aiohttp.ClientResponse, count: int, digest: hashlib._Hash) -> Answer:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    # A value that is no text could neither be kept nor sent back.
+    headers = {name.lower(): value for name, value in response.headers.items() if value == _text(value)}
     return Answer(response.status, redact(str(response.url)), digest.hexdigest(), headers, count)
 
 
@@ -368,11 +376,12 @@ def _status_reason(status: int) -> Reason:
 
 def _retry_after_s(text: str) -> float | None:
     """Seconds that a Retry-After asks for, given in seconds or as an HTTP date; None where it says neither."""
-    if text.strip().isdecimal():
+    text = text.strip()  # of what float() does not strip, too
+    if text.isdecimal():
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -26,6 +26,8 @@ from wearalike.tables import OFFERS, REFUSED
 
 BATCH_ROWS = 8192
 SORT_MEMORY = "256MB"
+# A gain of so few is no reason to doubt a feed.
+FEW_OFFERS = 100
 
 # What an operator can do about a feed that was not used.
 ADVICE = {
@@ -42,6 +44,7 @@ ADVICE = {
     FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8",
     FeedReason.TOO_FEW: "see refused for the reasons; if the shop is that small now, lower min_offers of the shop",
     FeedReason.TOO_MANY_LOST: "if the loss is real, raise max_drop_ratio of the shop for one run",
+    FeedReason.TOO_MANY_NEW: "if the shop has grown so much, raise max_growth_ratio of the shop for one run",
 }
 
 _READ = pa.schema([*OFFERS.arrow_schema, pa.field("position", pa.int64())])
@@ -109,7 +112,7 @@ def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None) -
             counts = _arrange(shop, Path(scratch), folder, previous if shop.is_delta else None)
             _judge(shop, counts, previous)
         except BadFeed as error:
-            told = {"reason": str(error.reason), "detail": web.redact(error.detail)}
+            told = {"reason": str(error.reason), "detail": shop.hush(web.redact(error.detail))}
             return Ingested({**row, **told, **_keep(shop, folder, previous)}, folder)
     # A delta's offers are counted with those it left as they were.
     read_count = sum(counts) + withdrawn_count if shop.is_delta else reading.offers_count
@@ -178,14 +181,18 @@ def _arrange(shop: Shop, scratch: Path, folder: Path, base: Previous | None) -> 
 
 
 def _judge(shop: Shop, counts: tuple[int, int], previous: Previous | None) -> None:
-    """Raises BadFeed where too few usable offers are left, or too many of the last good ones are lost."""
+    """Raises BadFeed where too few usable offers are left, too many of the last good ones are lost, or there are far more than those."""
     written_count, refused_count = counts
     if written_count < shop.min_offers:
         found = f"{written_count:,} usable offers, {refused_count:,} refused"
         raise BadFeed(FeedReason.TOO_FEW, f"{found}; wanted at least min_offers = {shop.min_offers:,}")
-    if previous and previous.written_count - written_count > shop.max_drop_ratio * previous.written_count:
-        found = f"{written_count:,} usable offers after {previous.written_count:,} in run {previous.source_run}"
+    if not previous:
+        return
+    before, found = previous.written_count, f"{written_count:,} usable offers after {previous.written_count:,} in run {previous.source_run}"
+    if before - written_count > shop.max_drop_ratio * before:
         raise BadFeed(FeedReason.TOO_MANY_LOST, f"{found}; wanted to lose at most max_drop_ratio = {shop.max_drop_ratio:g}")
+    if written_count - before > max(FEW_OFFERS, shop.max_growth_ratio * before):
+        raise BadFeed(FeedReason.TOO_MANY_NEW, f"{found}; wanted to gain at most max_growth_ratio = {shop.max_growth_ratio:g}")
 
 
 def _keep(shop: Shop, folder: Path, previous: Previous | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from wearalike.tables import Availability
 
 MAX_ID_CHARS, MAX_TITLE_CHARS, MAX_DESCRIPTION_CHARS = 200, 1_000, 5_000
 MAX_IMAGES, MAX_VALUES = 50, 200
+MAX_CATEGORIES, MAX_PATH_CHARS = 50, 1_000
 
 
 class Offer(NamedTuple):
@@ -119,8 +120,8 @@ def offer(raw: Raw, shop: Shop, repairs: Counter[Repair]) -> Offer:
         web_url(raw.url) if raw.url else None,
         _word(raw.brand),
         _word(raw.vendor_code),
-        raw.category_ids,
-        raw.category_paths,
+        _categories(raw.category_ids, MAX_ID_CHARS, repairs),
+        _categories(raw.category_paths, MAX_PATH_CHARS, repairs),
         _word(raw.google_category),
         price_cents,
         old_price_cents if old_price_cents > price_cents else None,
@@ -158,6 +159,17 @@ def _word(text: str | None) -> str | None:
 @lru_cache(maxsize=16384)
 def _cleaned(text: str) -> str | None:
     return plain(text[: 2 * MAX_WORD_CHARS])[:MAX_WORD_CHARS].rstrip() or None
+
+
+def _categories(texts: list[str], most: int, repairs: Counter[Repair]) -> list[str]:
+    """At most MAX_CATEGORIES ids or paths, each of at most `most` characters; ids and paths stay side by side."""
+    if len(texts) > MAX_CATEGORIES:
+        repairs[Repair.MANY_VALUES] += 1
+        texts = texts[:MAX_CATEGORIES]
+    if any(len(text) > most for text in texts):
+        repairs[Repair.LONG_TEXT] += 1
+        return [text[:most] for text in texts]
+    return texts
 
 
 def _words(texts: Sequence[str | None], repairs: Counter[Repair]) -> list[str]:

@@ -69,6 +69,7 @@ class FeedReason(StrEnum):
     BAD_ENCODING = "bad_encoding"
     TOO_FEW = "too_few"
     TOO_MANY_LOST = "too_many_lost"
+    TOO_MANY_NEW = "too_many_new"
 
 
 class BadFeed(ValueError):

@@ -14,10 +14,12 @@ from lxml.etree import _Element as Element
 
 from wearalike.feeds.offers import Raw, Withdrawn
 from wearalike.feeds.reading import Repair
-from wearalike.feeds.values import availability_of, plain
+from wearalike.feeds.values import MAX_WORD_CHARS, availability_of, plain
 from wearalike.settings import Shop
 from wearalike.tables import Availability
 
+# Of a category in its tree.
+MAX_DEPTH = 64
 # What may hold tags that were not escaped.
 _RICH = frozenset(("name", "model", "typePrefix", "description"))
 _LISTS = {
@@ -133,7 +135,7 @@ class Yml:
     def _learn(self, element: Element) -> None:
         parent = element.getparent()
         if parent is not None and parent.tag == "categories":
-            name = plain("".join(element.itertext()))
+            name = plain("".join(element.itertext())[:MAX_WORD_CHARS])
             self._categories[(element.get("id") or "").strip()] = (name, (element.get("parentId") or "").strip())
 
     def _path(self, ident: str) -> str:
@@ -150,9 +152,10 @@ class Yml:
         return path
 
     def _walk(self, ident: str) -> str:
+        """The path of a declared category. A tree deeper than MAX_DEPTH counts as a circle: none of a shop's is."""
         names: list[str] = []
         seen: set[str] = set()
-        while ident and ident not in seen:
+        while ident and ident not in seen and len(names) < MAX_DEPTH:
             if ident not in self._categories:
                 if names:
                     self._repairs[Repair.MISSING_PARENT] += 1

@@ -33,6 +33,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from wearalike import placing
 from wearalike.tables import PUBLISHED, QUALITY, RECORDED, Table, ddl_columns
 from wearalike.warehouse import Kind, Load, Move, Publication, Rejected, State, Unreachable, check_count, check_names, current_view, intake
 
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 LOCK_WAIT_S = 60.0
 # Extensions would be fetched over the network; everything used here is built in.
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+# number: of the loads of the folder, in their order.
+_LOAD = "CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT, number BIGINT)"
 
 
 class DuckDB:
@@ -63,7 +66,8 @@ class DuckDB:
                     os.replace(hidden, self._file(run))
                 _sync(self._runs)
             finally:
-                hidden.unlink(missing_ok=True)
+                for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
+                    left.unlink(missing_ok=True)
         return made
 
     def publish(self, run: str, note: str | None = None) -> Move:
@@ -106,7 +110,9 @@ class DuckDB:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def _build(self, path: Path, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str) -> Load:
-        newest = next((load for load in self.state().loads), None)
+        with self._opened() as (con, state, catalogs):
+            newest = next(iter(state.loads), None)
+            number = 1 + max((_number(con, catalog) for catalog in catalogs.values()), default=0)
         struck: Counter[str] = Counter()
         with _errors(f"{path}: "), duckdb.connect(path, config=CONFIG) as con:
             # Which run the views of this file show.
@@ -115,10 +121,11 @@ class DuckDB:
                 con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
                 check_count(run, table, _fill(con, run, table, rows[table.name], struck), counts)
                 con.execute(current_view(table))
-            con.execute("CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT)")
+            con.execute(_LOAD)
             made = Load(run, signature, datetime.now(UTC), dict(counts), struck.total())
             con.execute(
-                "INSERT INTO load VALUES ($1, $2, $3, $4, $5)", [run, signature, made.loaded_at, json.dumps(made.counts), made.struck_count]
+                "INSERT INTO load VALUES ($1, $2, $3, $4, $5, $6)",
+                [run, signature, made.loaded_at, json.dumps(made.counts), made.struck_count, number],
             )
             if newest:
                 con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self._file(newest.run))])
@@ -167,7 +174,7 @@ class DuckDB:
         A file opened by its path would be the one that this process saw last, not the one that took its place.
         """
         with _errors(f"{self.folder}: "), duckdb.connect(config=CONFIG) as con:
-            found: list[tuple[Load, str]] = []
+            found: list[tuple[int, Load, str]] = []
             for number, path in enumerate(sorted(self._runs.glob("[!.]*.duckdb"))):
                 try:
                     con.execute(f"ATTACH $1 AS run_{number} (READ_ONLY)", [str(path)])
@@ -175,11 +182,13 @@ class DuckDB:
                     if path.exists():
                         raise
                     continue  # pruned since it was listed
-                ((run, signature, loaded_at, counts, struck_count),) = con.execute(f"SELECT * FROM run_{number}.load").fetchall()
-                found.append((Load(run, signature, loaded_at, json.loads(counts), struck_count), f"run_{number}"))
-            found.sort(key=lambda pair: (pair[0].loaded_at, pair[0].run), reverse=True)
-            state = State(tuple(load for load, _ in found), tuple(self._publications()))
-            yield con, state, {load.run: catalog for load, catalog in found}
+                told = con.execute(f"SELECT run, signature, loaded_at, counts, struck_count FROM run_{number}.load").fetchall()
+                run, signature, loaded_at, counts, struck_count = told[0]
+                load = Load(run, signature, loaded_at, json.loads(counts), struck_count)
+                found.append((_number(con, f"run_{number}"), load, f"run_{number}"))
+            found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
+            state = State(tuple(load for _, load, _ in found), tuple(self._publications()))
+            yield con, state, {load.run: catalog for _, load, catalog in found}
 
     def _file(self, run: str) -> Path:
         return self._runs / f"{run}.duckdb"
@@ -213,6 +222,14 @@ def _fill(con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Datas
     return count
 
 
+def _number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
+    """Which load of the folder the file is, whatever the clock said when; 0 where an earlier version wrote it."""
+    held = "SELECT 1 FROM duckdb_columns() WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
+    if not con.execute(held, [catalog]).fetchall():
+        return 0
+    return int(con.execute(f"SELECT number FROM {catalog}.load").fetchall()[0][0])
+
+
 def _recorded_schema(table: Table) -> pa.Schema:
     return pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
 
@@ -239,12 +256,13 @@ def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str]
 
 @contextlib.contextmanager
 def _errors(where: str) -> Iterator[None]:
+    """where: a path and ": "."""
     try:
         yield
-    except duckdb.IOException as error:
-        raise Unreachable(f"{where}{error}") from error
     except duckdb.Error as error:
-        raise Rejected(f"{where}{error}") from error
+        if "No space left on device" in str(error):  # whatever it was doing meanwhile gives the error its class
+            raise Unreachable(f"{where}{placing.no_room(Path(where.removesuffix(': ')))}") from error
+        raise (Unreachable if isinstance(error, duckdb.IOException) else Rejected)(f"{where}{error}") from error
 
 
 def _sync(path: Path) -> None:

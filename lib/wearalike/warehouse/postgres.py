@@ -10,10 +10,11 @@ thirds of the time that CSV or text takes. Making it ahead in a thread gained no
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import psycopg
@@ -28,7 +29,6 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     retry_if_exception_type,
-    stop_after_attempt,
     stop_after_delay,
     wait_random,
     wait_random_exponential,
@@ -43,6 +43,8 @@ T = TypeVar("T")
 Connection = psycopg.Connection[dict[str, Any]]
 
 TRIES = 5
+# A server that was there and is gone is probably being restarted.
+RESTART_WAIT_S = 60.0
 LOCK_WAIT_S = 60.0
 PLANNED_WAIT_S = 2.0
 PARENTS = [table.name for table in PUBLISHED]
@@ -202,35 +204,51 @@ class Postgres:
 
     def _try(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns of a connection of its own; again, a few times, after what may pass: a broken or refused
-        connection, a deadlock, a serialization failure."""
+        connection, a deadlock, a serialization failure. A server that was reached and is gone is waited for longer."""
+        broken_at: list[float] = []
+
+        def once() -> T:
+            with self._connected() as con:
+                try:
+                    return work(con)
+                except psycopg.OperationalError:
+                    broken_at.append(time.monotonic())
+                    raise
+
+        def is_enough(state: RetryCallState) -> bool:
+            if not broken_at:
+                return state.attempt_number >= TRIES
+            return len(broken_at) >= TRIES or time.monotonic() - broken_at[-1] > RESTART_WAIT_S
+
         tries = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(0.2, max=10),
+            stop=is_enough,
+            wait=wait_random_exponential(0.2, max=5),
             before_sleep=self._say,
             reraise=True,
         )
         try:
-            return tries(self._once, work)
+            return tries(once)
         except psycopg.OperationalError as error:
             raise Unreachable(self._text(error)) from None
         except psycopg.Error as error:
             raise Rejected(self._text(error)) from None
 
-    def _once(self, work: Callable[[Connection], T]) -> T:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Connection]:
         # No prepared statements: they do not outlive a pooler's change of connection.
         options: dict[str, Any] = {"autocommit": True, "prepare_threshold": None, "cursor_factory": psycopg.RawCursor}
         with psycopg.connect(self._conninfo, **options, row_factory=dict_row) as con:
             con.execute("SET search_path TO wearalike")
             con.execute("SET timezone TO 'UTC'")
-            return work(con)
+            yield con
 
     def _text(self, error: BaseException | None) -> str:
         text = f"{self.place}: {type(error).__name__}: {error}".strip()
         return text.replace(self._password, "***") if self._password else text
 
     def _say(self, state: RetryCallState) -> None:
-        log.warning("%s; try %d of %d", self._text(state.outcome.exception() if state.outcome else None), state.attempt_number, TRIES)
+        log.warning("%s; try %d, another follows", self._text(state.outcome.exception() if state.outcome else None), state.attempt_number)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -1,0 +1,111 @@
+"""Pictures of strangers are first decoded by processes that may crash: each under a limit of memory and of time.
+
+Decoders are large programs in C that read hostile bytes. One that crashes, hangs or grows here costs one picture and one
+process, not the night; what has passed here once is decoded in the jobs' own processes afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import resource
+import select
+import subprocess
+import sys
+from types import TracebackType
+from typing import BinaryIO
+
+from wearalike import pixels
+
+# Of addresses, not of memory in use: 40 million pixels in four channels thrice over, and the libraries.
+MEMORY_BYTES = 2 << 30
+TIMEOUT_S = 30.0
+
+
+class Decoders:
+    """A few processes that try pictures; started when they are needed, one for each core. Use as `with Decoders() as decoders`."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, timeout_s: float = TIMEOUT_S) -> None:
+        self._memory_bytes, self._timeout_s = memory_bytes, timeout_s
+        self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
+        for _ in os.sched_getaffinity(0):
+            self._idle.put(None)
+
+    def __enter__(self) -> Decoders:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        while not self._idle.empty():
+            if worker := self._idle.get():
+                _end(worker)
+
+    def check(self, content: bytes, max_side_px: int) -> None:
+        """Decodes a picture to its end, at that size, and keeps nothing. May be called from any thread. Raises BadPixels."""
+        worker = self._idle.get() or self._start()
+        try:
+            told = self._ask(worker, content, max_side_px)
+        except BaseException:
+            _end(worker)
+            self._idle.put(None)
+            raise
+        self._idle.put(worker)
+        if told:
+            raise pixels.BadPixels(pixels.PixelReason(told[0]), told[1])
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # Threads of a linear algebra that nothing here uses would each reserve addresses.
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "wearalike.decoding", str(self._memory_bytes)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
+
+    def _ask(self, worker: subprocess.Popen[bytes], content: bytes, max_side_px: int) -> list[str]:
+        """[] for a picture, [reason, detail] for none. Raises BadPixels where the worker did not answer."""
+        if worker.stdin is None or worker.stdout is None:
+            raise ValueError("a worker without pipes")
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, and says nothing below
+            worker.stdin.write(len(content).to_bytes(8, "little") + max_side_px.to_bytes(8, "little"))
+            worker.stdin.write(content)
+            worker.stdin.flush()
+        is_told, _, _ = select.select([worker.stdout], [], [], self._timeout_s)
+        if not is_told:
+            raise pixels.BadPixels(
+                pixels.PixelReason.UNDECODABLE, f"the decoder took more than {self._timeout_s:g} s over {len(content):,} bytes"
+            )
+        if not (line := worker.stdout.readline()):
+            raise pixels.BadPixels(
+                pixels.PixelReason.UNDECODABLE, f"the decoder ended over {len(content):,} bytes: exit code {worker.wait()}"
+            )
+        return json.loads(line)
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    worker.kill()
+    worker.wait()
+    for pipe in (worker.stdin, worker.stdout):
+        with contextlib.suppress(BrokenPipeError):
+            if pipe:
+                pipe.close()
+
+
+def work(memory_bytes: int, asked: BinaryIO, told: BinaryIO) -> None:
+    """A worker: tries pictures from `asked` until it ends. No file may be written, no core dumped."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while len(head := asked.read(16)) == 16:
+        content = asked.read(int.from_bytes(head[:8], "little"))
+        answer: list[str] = []
+        try:
+            pixels.decode(content, int.from_bytes(head[8:], "little"))
+        except pixels.BadPixels as error:
+            answer = [str(error.reason), error.detail]
+        except MemoryError:
+            answer = [str(pixels.PixelReason.UNDECODABLE), f"wanted more than {memory_bytes:,} bytes of memory"]
+        told.write(json.dumps(answer).encode() + b"\n")
+        told.flush()
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,30 @@
+"""Coverage-guided fuzzing (atheris, libFuzzer) of what strangers write: feeds, pictures, mappings, addresses. `make fuzz`.
+
+    python tests/long/fuzz.py TARGET FOLDER [libFuzzer's options]
+
+FOLDER keeps the corpus, so that a later run goes on where this one stopped, and every input that was found wanting.
+Such an input goes into tests/data/fuzz/<target>/, where test_fuzzing.py tries it ever after.
+"""
+
+import sys
+from pathlib import Path
+
+import atheris
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+with atheris.instrument_imports(include=["wearalike.feeds", "wearalike.pixels", "wearalike.categories", "PIL", "wearalike.web"]):
+    from tests import fuzzing
+
+
+def main(target: str, folder: Path, *options: str) -> None:
+    corpus = folder / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    limits = ["-timeout=120", "-rss_limit_mb=3000", "-max_len=20000", f"-artifact_prefix={folder / target}-"]
+    atheris.Setup([sys.argv[0], *limits, *options, str(corpus), str(fuzzing.SEEDS / target)], fuzzing.TARGETS[target])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

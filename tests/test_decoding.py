@@ -1,0 +1,78 @@
+"""Decoders that crash, hang or grow cost one picture, not the job."""
+
+import io
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from wearalike.decoding import Decoders
+from wearalike.pixels import BadPixels, PixelReason
+
+
+def png(side: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+SMALL, LARGE = png(40), png(6300)
+
+
+def workers() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if "wearalike.decoding" in p.cmdline()]
+
+
+def test_a_picture_passes_and_half_of_one_does_not():
+    with Decoders() as decoders:
+        decoders.check(SMALL, 32)
+        with pytest.raises(BadPixels) as bad:
+            decoders.check(SMALL[: len(SMALL) // 2], 32)
+        assert bad.value.reason is PixelReason.TRUNCATED
+        decoders.check(SMALL, 32)
+        assert len(workers()) == 1, "one worker did it all, one after the other"
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda _: decoders.check(SMALL, 32), range(40)))
+        assert 1 <= len(workers()) <= len(os.sched_getaffinity(0))
+    assert workers() == []
+
+
+def test_a_decoder_that_crashes_takes_its_picture_with_it_and_nothing_else():
+    with Decoders() as decoders:
+        decoders.check(SMALL, 32)
+        (worker,) = workers()
+        worker.suspend()  # so that it has the picture and is not done when it is hit
+        killer = threading.Timer(0.3, lambda: os.kill(worker.pid, signal.SIGSEGV) or worker.resume())
+        killer.start()
+        with pytest.raises(BadPixels, match=r"the decoder ended over .* bytes: exit code -11"):
+            decoders.check(LARGE, 32)
+        decoders.check(SMALL, 32)
+        assert [p.pid for p in workers()] != [worker.pid]
+
+
+def test_a_decoder_that_hangs_is_ended():
+    with Decoders(timeout_s=0.5) as decoders:
+        with pytest.raises(BadPixels, match=r"took more than 0\.5 s"):
+            while True:  # the first takes the worker's start too
+                decoders.check(SMALL, 32)
+                workers()[0].suspend()
+        began = time.monotonic()
+        assert workers() == [] and time.monotonic() - began < 5
+
+
+def test_a_decoder_that_grows_is_held():
+    """Of 40 million pixels, under a limit that holds the libraries and little more."""
+    with Decoders(memory_bytes=300 << 20) as decoders:
+        decoders.check(SMALL, 32)
+        with pytest.raises(BadPixels) as bad:
+            decoders.check(LARGE, 32)
+        assert bad.value.reason is PixelReason.UNDECODABLE
+        decoders.check(SMALL, 32)
+    with Decoders() as decoders:
+        decoders.check(LARGE, 32)
