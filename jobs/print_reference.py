@@ -49,6 +49,8 @@ def reference() -> str:
         _keys(settings.Settings, ""),
         "### [[shops]]",
         _keys(settings.Shop, ""),
+        "### [serve]",
+        _keys(settings.Serve, ""),
         "## Jobs of a night",
         *(_block(name, importlib.import_module(f"wearalike_jobs.{name}").parser()) for name in cli.NIGHT),
         "## Other jobs",

@@ -17,11 +17,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from wearalike import job, store
+from wearalike import job, judgements, store
 from wearalike.quality import drift, gate, measures
 from wearalike.quality.floors import Floors, Verdict, with_verdicts
 from wearalike.quality.measures import Measure
 from wearalike.reports import lines, page, workbook
+from wearalike.settings import Settings
 from wearalike.tables import (
     CODES,
     ENTRIES,
@@ -38,6 +39,7 @@ from wearalike.tables import (
     SIMILAR_PRODUCTS,
 )
 from wearalike.viewer import contact_sheet
+from wearalike.warehouse import Unreachable, open_warehouse
 
 log = logging.getLogger("wearalike.report_quality")
 STAGES = (FEEDS, OFFERS, PRODUCTS, IMAGES, ITEMS, CODES, ENTRIES, MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOKS, LOOK_PRODUCTS)
@@ -70,12 +72,15 @@ def floor(text: str) -> tuple[str, float]:
 
 
 def work(args: argparse.Namespace) -> None:
-    root, run = job.place(args).root, args.run
+    place, run = job.place(args), args.run
+    root = place.root
     floors = replace(Floors(), **dict(args.floor))
     last = last_passed(root, run)
     inputs = {t.name: store.input_hash(root, t, run) for t in STAGES}
     inputs |= {f"last_{t.name}": store.input_hash(root, t, last) for t in (*COMPARED, QUALITY) if last}
-    parameters = {"floors": asdict(floors), "last_run": last}
+    parameters: dict[str, Any] = {"floors": asdict(floors), "last_run": last}
+    if said := judged(place, run):
+        parameters["judged"] = said
     signature = store.signature(inputs, parameters)
     if not job.stands(args, root, QUALITY, signature):
         write(root, run, last, floors, signature, parameters)
@@ -86,6 +91,16 @@ def work(args: argparse.Namespace) -> None:
     if told["verdict"] == Verdict.FAIL:
         where = store.folder(root, QUALITY, run) / "quality.html"
         raise job.Refusal(f"run {run} must not be published; see {where}: " + "; ".join(told["failed"]))
+
+
+def judged(place: Settings, run: str) -> list[dict[str, Any]]:
+    """What people said of the run's own recommendations, as measures; none where nobody has, or where the warehouse is away."""
+    try:
+        said = judgements.judged(open_warehouse(place.warehouse))
+    except Unreachable as error:
+        log.warning("judgements are left out: %s", error)
+        return []
+    return judgements.measures(judgements.recommended(said, store.dataset(place.root, SIMILAR_PRODUCTS, run))) if said else []
 
 
 def last_passed(root: Path, run: str) -> str | None:
@@ -102,7 +117,8 @@ def write(root: Path, run: str, last: str | None, floors: Floors, signature: str
         judge = gate.Gate(run, table.path / "data_docs")
         outcomes, rows, sheets = judge.schema(night), [], {}
         if gate.verdict(outcomes) is Verdict.OK:
-            found = measures.measured(con, night, made) + (drift.measured(con) if last else [])
+            said = [Measure(**row) for row in parameters.get("judged", [])]
+            found = measures.measured(con, night, made) + (drift.measured(con) if last else []) + said
             rows = with_verdicts(found, floors.bounds())
             outcomes += judge.tables(con, made[MATCHES.name]["parameters"]) + judge.measures(rows, floors.bounds())
             sheets = contact_sheet.recommended(root, run, needs_pictures=False, **page.SHEET)

@@ -62,11 +62,23 @@ def commands(dag):
 
 def test_every_command_is_one_that_its_job_understands(bag):
     found = list(commands(bag.dags["similar_products"]))
-    assert len(found) == 12
+    assert len(found) == 15
     for task_id, module, arguments in found:
         args = importlib.import_module(module).parser().parse_args(arguments)
         assert args.run == "2026-11-21"
         assert task_id == module.removeprefix("wearalike_jobs.") + ("_chunk" if getattr(args, "chunk", None) else "")
+
+
+def test_only_a_run_without_a_scheduler_has_no_deadline(bag, tmp_path):
+    assert bag.dags["similar_products"].deadline
+    program = (
+        "import sys; from airflow.dag_processing.dagbag import DagBag; bag = DagBag(sys.argv.pop());"
+        "print('deadline', bag.dags['similar_products'].deadline, bag.import_errors)"
+    )
+    env = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    command = [sys.executable, "-c", program, "dags", "test", REPOSITORY / "dags"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert "deadline None {}" in done.stdout, done.stderr[-2000:]
 
 
 def test_the_photo_form_offers_what_the_job_takes(bag):
@@ -100,7 +112,7 @@ def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
         assert set(watching.READS.get(name, ())) <= {t for earlier in cli.NIGHT[: cli.NIGHT.index(name)] for t in watching.MAKES[earlier]}
     assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED]
     jobs = [t for t in dag.tasks if t.task_id != "shares"]
-    assert len(jobs) == 12
+    assert len(jobs) == 15
     assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))
 
 
@@ -252,6 +264,7 @@ def test_a_run_triggered_over_rest_publishes(airflow, outside):
     assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_chunk"] == [0, 1]
     assert store.made(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
     see_what_was_told(outside, root)
+    see_similar_products(address, token)
     see_an_alert(address, token, root, run_id, outside.mailbox)
     ask_about_a_photo(address, token, root)
 
@@ -295,6 +308,27 @@ def see_an_alert(address, token, root, run_id, mailbox):
     why = "the gate is closed, products.expect_column_values_to_be_in_set(has_list): 1 row"
     for wanted in (why, "Where: run by-rest", log, "Site:  reads run by-rest, published 20", "the site still reads the last good run"):
         assert wanted in text, text
+
+
+def see_similar_products(address, token):
+    """wearalike's own server, mounted in the api-server: for who is logged in, with Airflow's token or cookie, and with its place there."""
+    plugins = ask("GET", f"{address}/api/v2/plugins", token)["plugins"]
+    (view,) = next(p for p in plugins if p["name"] == "wearalike")["external_views"]
+    assert (view["href"], view["destination"], view["url_route"]) == ("/wearalike/", "nav", "similar-products")
+    here = address + view["href"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask("GET", f"{here}v1/products")
+    assert (refused.value.code, refused.value.headers["content-type"]) == (401, "application/problem+json")
+    product = ask("GET", f"{here}v1/products?limit=1&super_category=full_body", token)["products"][0]
+    path = f"{here}v1/products/{urllib.parse.quote(product['product_id'], safe='')}/similar"
+    listed, live = ask("GET", path, token), ask("GET", f"{path}?weights=5:5", token)
+    assert listed["run"] == live["run"] == "by-rest" and listed["results"] and live["source"] == "live"
+    with urllib.request.urlopen(urllib.request.Request(f"{here}v1/docs", headers={"Cookie": f"_token={token}"}), timeout=30) as answer:
+        assert f"curl {here}v1/products" in answer.read().decode()
+        assert (
+            answer.headers["cache-control"].startswith("private") and "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+        )
+    assert ask("GET", f"{here}v1/openapi.json", token)["servers"] == [{"url": "/wearalike"}]
 
 
 def ask_about_a_photo(address, token, root):

@@ -134,7 +134,7 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
     source.mkdir()
     for name in ("README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, source)
-    for name in ("lib", "jobs", "dags", "mappings", "sql"):
+    for name in ("lib", "jobs", "dags", "plugins", "mappings", "sql"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "weights"))
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert '"weights/*"' in text

@@ -145,6 +145,13 @@ def test_threads_get_the_answers_that_one_gets(search, pictures):
         assert list(threads.map(search.find, some)) == alone
 
 
+def test_the_search_of_another_run_takes_the_networks_that_are_loaded(search, pictures, place):
+    other = PhotoSearch(place, RUN, networks=search.networks)
+    assert other.networks == search.networks
+    content = next(c for c in pictures.values() if search.find(c).items)
+    assert other.find(content) == search.find(content)
+
+
 @pytest.mark.parametrize("wish", [{"k": 0}, {"k": 101}, {"weights": (0, 0)}, {"weights": (11, 1)}, {"weights": (-1, 2)}])
 def test_a_wish_that_cannot_be_met_is_told(wish):
     with pytest.raises(ValueError, match=f"{next(iter(wish))}: wanted"):

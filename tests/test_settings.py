@@ -114,3 +114,21 @@ def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
     with pytest.raises(settings.BadSettings, match="warehouse: wanted a text, got list") as bad:
         settings.load(write(tmp_path, 'warehouse = ["postgresql://u:s3cret@h/d"]\n'), {})
     assert "s3cret" not in str(bad.value)
+
+
+def test_what_the_server_lets_through(tmp_path):
+    path = tmp_path / "wearalike.toml"
+    path.write_text('[serve]\nrequests_a_minute = 7\nallow_origins = ["https://shop.example"]\n', encoding="utf-8")
+    assert settings.load(path, {}).serve == settings.Serve(requests_a_minute=7, allow_origins=("https://shop.example",))
+    path.write_text("", encoding="utf-8")
+    assert settings.load(path, {}).serve == settings.Serve()
+    for text, told in (
+        ("serve = 1", "wanted a .serve. table"),
+        ("[serve]\nport = 1", "unknown key 'port'"),
+        ("[serve]\nrequests_a_minute = 0", "wanted 1 or more, got 0"),
+        ("[serve]\nsearches_a_minute = true", "wanted int, got True"),
+        ('[serve]\nallow_origins = "*"', "wanted a list of str"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(settings.BadSettings, match=told):
+            settings.load(path, {})

@@ -24,7 +24,8 @@ indexes     codes to one Faiss index a super-category
 kernel      the best k of many codes by weighted Hamming distance, compiled
 matches     codes to matches: exact weighted search and the rules
 quality     any run to measures, drift, floors and the verdict
-warehouse   DuckDB and PostgreSQL: the same six verbs
+judgements  pairs that people judge: which are shown, what came of it
+warehouse   DuckDB and PostgreSQL: the same six verbs, and readers that stay open
 looks       items of one image to looks: what else a product is worn with
 publish     a judged run to what the site reads; the pointer; rollback
 training    labelled data to new weights
@@ -34,7 +35,7 @@ descriptors what encoders are compared with
 evaluation  how good the models are, on labelled photos
 spreadsheet Excel workbooks in which no text of the data is a formula or a link
 promotion   a candidate model to the promoted one, if it is better; rollback
-viewer      pages over what a run made
+viewer      the JSON API and pages over what is published
 reports     a judged run to what people and dashboards read: a page, a workbook, a line, a feed
 sample      the drawn sample shops that the demo runs on, and a shop of real photos
 export      what is published, as keys and values

@@ -1,4 +1,4 @@
-"""What a person types: a night, a rollback, the mappings' check and draft, a deployment, its doctor, an export, a photo query."""
+"""What a person types: a night, a rollback, mappings' check and draft, a deployment, its doctor, an export, a photo query, the server."""
 
 from __future__ import annotations
 
@@ -72,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
     query = commands.add_parser("query", parents=[place], help="photos to products: the items in them, and what is most alike in stock")
     importlib.import_module("wearalike_jobs.query_photo").options(query)
     query.set_defaults(work=query_photos)
+    serving = commands.add_parser("serve", parents=[place], help="the JSON API and the pages over what is published, until Ctrl-C")
+    serving.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    serving.add_argument("--port", type=int, default=8080, help="0: any free one (default: %(default)s)")
+    serving.set_defaults(work=serve)
     return made
 
 
@@ -158,6 +162,12 @@ def export_published(args: argparse.Namespace) -> None:
 
 def query_photos(args: argparse.Namespace) -> None:
     importlib.import_module("wearalike_jobs.query_photo").work(args)
+
+
+def serve(args: argparse.Namespace) -> None:
+    from wearalike.viewer import serving
+
+    serving.serve(_settings(args), args.host, args.port)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import hashlib
 import io
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,21 +120,49 @@ class Answer:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """What sees and encodes a photo, loaded. turn: who holds it may use them."""
+
+    encoder: codes.Encoder
+    detector: items.Detector
+    turn: threading.Lock
+
+
 class PhotoSearch:
     """A run, ready to be asked; may be asked by several threads."""
 
-    def __init__(self, place: Settings, run: str, detector: str | None = None) -> None:
-        """detector: a trained one's name or version; None: the promoted one, else the packaged. Loads models and codes once.
+    def __init__(
+        self,
+        place: Settings,
+        run: str,
+        detector: str | None = None,
+        shelf: Callable[[str], shelves.Shelf] | None = None,
+        networks: Networks | None = None,
+    ) -> None:
+        """detector: a trained one's name or version; None: the promoted one, else the packaged. shelf: the run's shelf of a
+        super-category, where somebody holds it already. networks: another search's, taken where they are of the same versions.
+        Loads models and codes once.
 
         Raises store.NotMade, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
         """
         device = models.device(place.device)
         self.run, self._root = run, place.root
-        self._encoder = codes.of(models.of_version(place.root, Kind.ENCODER, store.made(place.root, CODES, run)["encoder"]).read(), device)
-        self._detector = items.Trained(items.naming_model(place.root, detector).read(), device)
-        self._shelves = {s: shelves.shelf(place.root, run, s) for s in shelves.super_categories(place.root, run)}
+        encoder = models.of_version(place.root, Kind.ENCODER, store.made(place.root, CODES, run)["encoder"])
+        seer = items.naming_model(place.root, detector)
+        is_same = networks is not None and networks.encoder.version == encoder.version
+        self._encoder = networks.encoder if networks and is_same else codes.of(encoder.read(), device)
+        is_same = networks is not None and networks.detector.version == seer.version
+        self._detector = networks.detector if networks and is_same else items.Trained(seer.read(), device)
+        shelf = shelf or partial(shelves.shelf, place.root, run)
+        self._shelves = {s: shelf(s) for s in shelves.super_categories(place.root, run)}
         # Networks take a photo at a time: two at once would each take twice as long.
-        self._models = threading.Lock()
+        self._models = networks.turn if networks else threading.Lock()
+
+    @property
+    def networks(self) -> Networks:
+        """For the search of another run."""
+        return Networks(self._encoder, self._detector, self._models)
 
     def find(self, content: bytes, wish: Wish | None = None) -> Answer:
         """What is alike the items of a photo. content: the file's bytes. Raises pixels.BadPixels."""

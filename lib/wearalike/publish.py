@@ -71,7 +71,7 @@ def publish_run(root: Path, run: str, warehouse: Warehouse, override: Override |
     and the site goes on reading the later day. Loaded already from the same tables, it is not loaded again unless `redo`.
     Raises store.NotMade, store.BadFile, GateClosed, warehouse.Rejected (nothing is loaded), warehouse.Unreachable.
     """
-    signature = store.signature({t.name: store.input_hash(root, t, run) for t in PUBLISHED}, {})
+    signature = signature_of(root, run)
     failed = failing(measures := store.read(root, QUALITY, run)) or ([] if measures.num_rows else ["no measure: the run was not judged"])
     try:
         state = warehouse.state()
@@ -96,6 +96,11 @@ def publish_run(root: Path, run: str, warehouse: Warehouse, override: Override |
     except Unreachable as error:
         raise Unreachable(f"run {run} is in Parquet only and not published: {error}") from error
     return Published(load, move, against)
+
+
+def signature_of(root: Path, run: str) -> str:
+    """What a load of the run's tables, as they lie in the root now, is known by in a warehouse. Raises store.NotMade."""
+    return store.signature({t.name: store.input_hash(root, t, run) for t in PUBLISHED}, {})
 
 
 def rollback(place: Settings) -> Move:

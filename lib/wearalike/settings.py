@@ -63,6 +63,19 @@ class Shop:
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """What `wearalike serve` lets through.
+
+    requests_a_minute: of one client, answers of any kind. searches_a_minute: of one client, those that search: a photo's, a
+    list's at other weights. allow_origins: sites whose pages may ask the API from a browser, e.g. "https://shop.example".
+    """
+
+    requests_a_minute: int = 3000
+    searches_a_minute: int = 600
+    allow_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """root: folder of every table and kept file. warehouse: "duckdb:<folder>" or "postgresql://...".
     device: "auto", "cpu" or "cuda". master: Spark's master. mappings: folder of rubricator.xml and shops/.
@@ -75,6 +88,7 @@ class Settings:
     mappings: Path = Path("mappings")
     looks: str = "auto"
     shops: tuple[Shop, ...] = field(default_factory=tuple)
+    serve: Serve = field(default_factory=Serve)
 
     def shop(self, shop_id: str) -> Shop:
         for shop in self.shops:
@@ -99,7 +113,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         raise BadSettings(f"{named}: no such settings file")
     overrides = {k: v for k in ("root", "warehouse", "device", "master", "mappings", "looks") if (v := env.get(f"WEARALIKE_{k.upper()}"))}
     here = path.resolve().parent
-    place = {k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v for k, v in raw.items() if k != "shops"}
+    place = {k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v for k, v in raw.items() if k not in _TABLES}
     place |= overrides
     known = {f.name for f in fields(Settings)}
     if unknown := sorted(set(place) - known):
@@ -126,9 +140,11 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         mappings=Path(place.get("mappings", "mappings")),
         looks=place.get("looks", "auto"),
         shops=shops,
+        serve=_serve(path, raw.get("serve", {})),
     )
 
 
+_TABLES = ("shops", "serve")
 _KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "str | None": str, "int": int, "float": (int, float), "bool": bool}
 _CHOICES = {
     "dialect": ("yml", "admitad", "google_rss", "google_atom"),
@@ -136,36 +152,52 @@ _CHOICES = {
 }
 
 
-def keys(kind: type[Settings] | type[Shop]) -> list[Field[Any]]:
+def keys(kind: type[Settings] | type[Shop] | type[Serve]) -> list[Field[Any]]:
     """What a settings file may say of it."""
     return [key for key in fields(kind) if key.name != "secrets"]
 
 
 def _shop(path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]) -> Shop:
     where = f"{path}: shop {entry.get('id', number)!r}"
-    by_name = {key.name: key for key in keys(Shop)}
-    if unknown := sorted(set(entry) - set(by_name)):
-        raise BadSettings(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}")
+    values = _values(where, Shop, entry)
     for key in ("id", "feed"):
         if key not in entry:
             raise BadSettings(f"{where}: {key} is missing")
-    values: dict[str, Any] = {}
-    for key, value in entry.items():
-        kind = str(by_name[key].type)
-        if kind.startswith("tuple"):
-            element = int if "int" in kind else str
-            if not isinstance(value, list) or not all(isinstance(v, element) for v in value):
-                raise BadSettings(f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}")
-            value = tuple(value)
-        elif not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
-            raise BadSettings(f"{where}: {key}: wanted {kind}, got {value!r}")
-        if key in _CHOICES and value not in _CHOICES[key]:
-            raise BadSettings(f"{where}: {key}: wanted one of {', '.join(_CHOICES[key])}, got {value!r}")
-        values[key] = value
     if not SHOP_ID.fullmatch(values["id"]):
         raise BadSettings(f"{where}: id: wanted [a-z0-9_-]{{1,64}}, got {values['id']!r}")
     feed, secrets = _filled(where, values["feed"], env)
     return replace(Shop(**values), feed=feed, secrets=secrets)
+
+
+def _serve(path: Path, entry: Any) -> Serve:
+    if not isinstance(entry, dict):
+        raise BadSettings(f"{path}: serve: wanted a [serve] table, got {entry!r}")
+    values = _values(f"{path}: serve", Serve, entry)
+    for key in ("requests_a_minute", "searches_a_minute"):
+        if values.get(key, 1) < 1:
+            raise BadSettings(f"{path}: serve: {key}: wanted 1 or more, got {values[key]}")
+    return Serve(**values)
+
+
+def _values(where: str, kind: type[Shop] | type[Serve], entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry's values as the dataclass wants them; raises BadSettings for a key it does not have and a value of another type."""
+    by_name = {key.name: key for key in keys(kind)}
+    if unknown := sorted(set(entry) - set(by_name)):
+        raise BadSettings(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        wanted = str(by_name[key].type)
+        if wanted.startswith("tuple"):
+            element = int if "int" in wanted else str
+            if not isinstance(value, list) or not all(isinstance(v, element) for v in value):
+                raise BadSettings(f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}")
+            value = tuple(value)
+        elif not isinstance(value, _KINDS[wanted]) or (isinstance(value, bool) and wanted != "bool"):
+            raise BadSettings(f"{where}: {key}: wanted {wanted}, got {value!r}")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise BadSettings(f"{where}: {key}: wanted one of {', '.join(_CHOICES[key])}, got {value!r}")
+        values[key] = value
+    return values
 
 
 # A shorter one is no secret, and striking it out would leave no text readable.

@@ -63,7 +63,7 @@ class DuckDB:
                 made = self._build(hidden, run, rows, counts, signature)
                 _sync(hidden)
                 with self._alone("pointer"):
-                    os.replace(hidden, self._file(run))
+                    os.replace(hidden, self.file(run))
                 _sync(self._runs)
             finally:
                 for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
@@ -84,7 +84,7 @@ class DuckDB:
         with self._alone("pointer"):
             gone = self.state().prunable(keep)
             for run in gone:
-                self._file(run).unlink()
+                self.file(run).unlink()
         return gone
 
     def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -114,7 +114,7 @@ class DuckDB:
             newest = next(iter(state.loads), None)
             number = 1 + max((_number(con, catalog) for catalog in catalogs.values()), default=0)
         struck: Counter[str] = Counter()
-        with _errors(f"{path}: "), duckdb.connect(path, config=CONFIG) as con:
+        with errors(f"{path}: "), duckdb.connect(path, config=CONFIG) as con:
             # Which run the views of this file show.
             con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
             for table in PUBLISHED:
@@ -128,7 +128,7 @@ class DuckDB:
                 [run, signature, made.loaded_at, json.dumps(made.counts), made.struck_count, number],
             )
             if newest:
-                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self._file(newest.run))])
+                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self.file(newest.run))])
                 con.execute("INSERT INTO quality BY NAME SELECT * FROM newest.quality WHERE run <> $1", [run])
                 con.execute("DETACH newest")
             con.execute("FORCE CHECKPOINT")
@@ -146,12 +146,12 @@ class DuckDB:
             os.replace(hidden, self._log)
             hidden = self.link.with_name(f".{self.link.name}")
             hidden.unlink(missing_ok=True)
-            hidden.symlink_to(self._file(move.to_run).relative_to(self.folder))
+            hidden.symlink_to(self.file(move.to_run).relative_to(self.folder))
             os.replace(hidden, self.link)
             _sync(self.folder)
         return move
 
-    def _publications(self) -> list[Publication]:
+    def publications(self) -> list[Publication]:
         """The log, made to agree with the link: a last move that was noted and not made did not happen."""
         if not self.link.is_symlink():
             return []
@@ -173,7 +173,7 @@ class DuckDB:
 
         A file opened by its path would be the one that this process saw last, not the one that took its place.
         """
-        with _errors(f"{self.folder}: "), duckdb.connect(config=CONFIG) as con:
+        with errors(f"{self.folder}: "), duckdb.connect(config=CONFIG) as con:
             found: list[tuple[int, Load, str]] = []
             for number, path in enumerate(sorted(self._runs.glob("[!.]*.duckdb"))):
                 try:
@@ -187,10 +187,10 @@ class DuckDB:
                 load = Load(run, signature, loaded_at, json.loads(counts), struck_count)
                 found.append((_number(con, f"run_{number}"), load, f"run_{number}"))
             found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
-            state = State(tuple(load for _, load, _ in found), tuple(self._publications()))
+            state = State(tuple(load for _, load, _ in found), tuple(self.publications()))
             yield con, state, {load.run: catalog for _, load, catalog in found}
 
-    def _file(self, run: str) -> Path:
+    def file(self, run: str) -> Path:
         return self._runs / f"{run}.duckdb"
 
     @contextlib.contextmanager
@@ -255,7 +255,7 @@ def _show(con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str]
 
 
 @contextlib.contextmanager
-def _errors(where: str) -> Iterator[None]:
+def errors(where: str) -> Iterator[None]:
     """where: a path and ": "."""
     try:
         yield

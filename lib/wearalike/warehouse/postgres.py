@@ -65,11 +65,11 @@ _SETUP = (
 class Postgres:
     def __init__(self, address: str) -> None:
         try:
-            self._conninfo = make_conninfo(address, application_name="wearalike", connect_timeout=10, client_encoding="utf8")
+            self.conninfo = make_conninfo(address, application_name="wearalike", connect_timeout=10, client_encoding="utf8")
         except psycopg.ProgrammingError:
             # Its text may repeat the password.
             raise ValueError("warehouse: wanted postgresql://user:password@host:port/database, got something libpq cannot read") from None
-        parts = conninfo_to_dict(self._conninfo)
+        parts = conninfo_to_dict(self.conninfo)
         self._password = str(parts.get("password") or "")
         ports = str(parts.get("port", "5432"))
         if not all(port.isdecimal() for port in ports.split(",")):
@@ -108,14 +108,14 @@ class Postgres:
         return self._point(Kind.ROLLBACK, State.move_back, None)
 
     def state(self) -> State:
-        return self._transact(_state)
+        return self._transact(read_state)
 
     def prune(self, keep: int) -> list[str]:
         def work(con: Connection) -> list[str]:
             # What was measured is kept for ever.
             parents = [name for name in PARENTS if name != QUALITY.name]
-            _drop(con, self._lock(con, lambda: _partitions(con, parents, _state(con).prunable(keep))))
-            gone = _state(con).prunable(keep)
+            _drop(con, self._lock(con, lambda: _partitions(con, parents, read_state(con).prunable(keep))))
+            gone = read_state(con).prunable(keep)
             con.execute("DELETE FROM loads WHERE run = ANY($1)", [gone])
             return gone
 
@@ -152,7 +152,7 @@ class Postgres:
 
         def work(con: Connection) -> None:
             con.execute("LOCK TABLE publications IN SHARE ROW EXCLUSIVE MODE")
-            now = _state(con)
+            now = read_state(con)
             if now.publications == seen.publications:
                 choose(now)  # the run may have been pruned
                 con.execute("INSERT INTO publications (run, kind, note) VALUES ($1, $2, $3)", [move.to_run, str(kind), note])
@@ -230,25 +230,25 @@ class Postgres:
         try:
             return tries(once)
         except psycopg.OperationalError as error:
-            raise Unreachable(self._text(error)) from None
+            raise Unreachable(self.text(error)) from None
         except psycopg.Error as error:
-            raise Rejected(self._text(error)) from None
+            raise Rejected(self.text(error)) from None
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Connection]:
         # No prepared statements: they do not outlive a pooler's change of connection.
         options: dict[str, Any] = {"autocommit": True, "prepare_threshold": None, "cursor_factory": psycopg.RawCursor}
-        with psycopg.connect(self._conninfo, **options, row_factory=dict_row) as con:
+        with psycopg.connect(self.conninfo, **options, row_factory=dict_row) as con:
             con.execute("SET search_path TO wearalike")
             con.execute("SET timezone TO 'UTC'")
             yield con
 
-    def _text(self, error: BaseException | None) -> str:
+    def text(self, error: BaseException | None) -> str:
         text = f"{self.place}: {type(error).__name__}: {error}".strip()
         return text.replace(self._password, "***") if self._password else text
 
     def _say(self, state: RetryCallState) -> None:
-        log.warning("%s; try %d, another follows", self._text(state.outcome.exception() if state.outcome else None), state.attempt_number)
+        log.warning("%s; try %d, another follows", self.text(state.outcome.exception() if state.outcome else None), state.attempt_number)
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -283,7 +283,7 @@ def _ddl(table: Table) -> SQL:
     return SQL(ddl_columns(table, "postgresql"))
 
 
-def _state(con: Connection) -> State:
+def read_state(con: Connection) -> State:
     loads = con.execute("SELECT run, signature, loaded_at, counts, struck_count FROM loads ORDER BY number DESC").fetchall()
     moves = con.execute("SELECT run, published_at, kind, note FROM publications ORDER BY number").fetchall()
     return State(tuple(Load(**row) for row in loads), tuple(Publication(**{**row, "kind": Kind(row["kind"])}) for row in moves))
