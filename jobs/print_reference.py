@@ -30,7 +30,16 @@ REASONS: tuple[type[StrEnum], ...] = (
     indexes.IndexReason,
     matches.ShortReason,
 )
-OTHERS = ("run_demo", "run_demo_photos", "train_encoder", "train_detector", "evaluate_models", "promote_model", "check_labels")
+OTHERS = (
+    "run_demo",
+    "run_demo_photos",
+    "train_encoder",
+    "train_detector",
+    "evaluate_models",
+    "promote_model",
+    "describe_items",
+    "check_labels",
+)
 # Argparse folds lines by the terminal's width.
 WIDTH = "120"
 

@@ -203,8 +203,8 @@ def test_a_file_is_let_go_of_when_nobody_reads_it_any_more(tmp_path):
         warehouse.publish(run)
 
     def held() -> list[str]:
-        links = [path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.exists()]
-        return sorted({name for name in links if name.endswith(".duckdb")})
+        links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.exists()]
+        return sorted({link.name for link in links if link.suffix == ".duckdb" and link.is_relative_to(tmp_path)})
 
     with published.snapshot() as before:
         warehouse.rollback()

@@ -113,7 +113,8 @@ def assert_holds(warehouse: Warehouse, run: str, parts: dict[str, pa.Table]) -> 
 
 
 def test_what_people_do_is_recorded_beside_the_runs(warehouse):
-    pair = {"judge": "anna", "product_id": "moda:1", "similar_product_id": "moda:2", "rank": 1, "score": 0.5, "judged_at": "2026-11-21"}
+    pair = {"judge": "anna", "product_id": "moda:1", "similar_product_id": "moda:2", "category": "women.dresses.midi"}
+    pair |= {"rank": 1, "score": 0.5, "judged_at": "2026-11-21"}
     warehouse.record("r1", JUDGEMENTS, [])
     assert warehouse.ask("SELECT * FROM judgements") == []
     warehouse.record("r1", JUDGEMENTS, [{**pair, "verdict": "alike"}, {**pair, "judge": "boris", "verdict": "unsure"}])

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import wearalike
 from wearalike.settings import Settings
-from wearalike.viewer import api, doors, problems, reference, uploads
+from wearalike.viewer import api, doors, pages, problems, reference, uploads
 from wearalike.viewer.live import Live
 from wearalike.viewer.published import Published
 
@@ -36,6 +36,7 @@ def create(place: Settings) -> FastAPI:
     app.include_router(api.router, prefix="/v1")
     app.include_router(reference.router, prefix="/v1", include_in_schema=False)
     problems.add_handlers(app)
+    pages.add(app)
     # The last one added is the first that a request meets.
     app.add_middleware(doors.Segments)
     app.add_middleware(doors.Head)

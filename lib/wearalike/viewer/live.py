@@ -58,10 +58,14 @@ class Live:
         gallery = replace(
             shelf.gallery, w_shape=_with(shelf.gallery.w_shape, row, w_shape), w_colour=_with(shelf.gallery.w_colour, row, w_colour)
         )
-        (found,) = matches.search(gallery, row, row + 1, replace(room.rules, k=k), room.merchandise)
+        found = matches.table(gallery, list(matches.search(gallery, row, row + 1, replace(room.rules, k=k), room.merchandise)))
         asking = pa.table({"product_id": [product["product_id"]], "w_shape": [w_shape], "w_colour": [w_colour]})
-        table = matches.similar_products(pa.Table.from_batches([matches.table(gallery, [found])]), asking, room.detector, room.encoder)
-        return LiveList(s.with_products(table.to_pylist(), "similar_product_id"), found.short_reason)
+        table = matches.similar_products(pa.Table.from_batches([found]), asking, room.detector, room.encoder)
+        return LiveList(s.with_products(table.to_pylist(), "similar_product_id"), found["short_reason"][0].as_py())
+
+    def shelf(self, s: Snapshot, super_category: str) -> shelves.Shelf | None:
+        """What of a super-category can be found; None where nothing of it has a code. Raises NotHere, indexes.BadIndex."""
+        return self._room_of(s).shelf(super_category)
 
     def photo_search(self, s: Snapshot) -> PhotoSearch:
         """The search for photos in what the snapshot shows. Raises NotHere, and as PhotoSearch."""
@@ -91,7 +95,7 @@ class _Room:
         self.rules = matches.Rules(**parameters)
         self._shelves: dict[str, shelves.Shelf] = {}
         self._search: PhotoSearch | None = None
-        self._lock = threading.RLock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def shelf(self, super_category: str) -> shelves.Shelf | None:
         """None where nothing of the super-category has a code."""
@@ -103,7 +107,8 @@ class _Room:
 
     def search(self) -> PhotoSearch:
         """Raises NotHere, also where the detector's package is not installed."""
-        with self._lock:
+        # Of its own lock: networks load for seconds, in which lists can be asked for.
+        with self._loading:
             if self._search is None:
                 try:
                     self._search = PhotoSearch(self._place, self.run, shelf=self._held, networks=self.networks)

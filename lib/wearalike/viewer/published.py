@@ -103,6 +103,11 @@ class Snapshot:
         found = self._ask(f"SELECT {_BRIEF} FROM products WHERE run = $1{where} ORDER BY product_id LIMIT {int(limit)}", *parameters)
         return [_with_picture(row) for row in found]
 
+    def kinds(self) -> list[dict[str, Any]]:
+        """How many products there are of each shop_id, super_category and category, as products_count."""
+        of = "shop_id, super_category, category"
+        return self._ask(f"SELECT {of}, count(*) AS products_count FROM products WHERE run = $1 GROUP BY {of} ORDER BY {of}")
+
     def similar(self, product_id: str, limit: int = 20) -> list[dict[str, Any]]:
         """Rows of tables.SIMILAR_PRODUCTS by rank, each with the recommended product as `product` (BRIEF and image_url)."""
         statement = f"SELECT * FROM similar_products WHERE run = $1 AND product_id = $2 ORDER BY rank LIMIT {int(limit)}"

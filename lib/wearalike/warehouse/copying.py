@@ -23,6 +23,8 @@ def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
     """
     yield pa.py_buffer(b"PGCOPY\n\xff\r\n\0" + bytes(8))
     for batch in batches:
+        if not batch.num_rows:  # an empty file is one empty batch, of which Arrow would make an empty row
+            continue
         count = pa.scalar(struct.pack(">h", batch.num_columns), pa.binary())
         rows = _joined(count, *(piece for column in batch.columns for piece in _field(column)))
         _, _, data = rows.buffers()
