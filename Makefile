@@ -19,7 +19,7 @@ demo-photos: java $(READY) ## the night on real photos: PHOTOS=<folder>, or ADDR
 	@$(BIN)/python jobs/run_demo_photos.py $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SHA256),--sha256 $(SHA256))
 
 test: java $(READY) ## the tests
-	@$(BIN)/ruff check -q lib jobs dags plugins tests
+	@$(BIN)/ruff check -q lib jobs dags tests
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
 	@$(BIN)/python -m pytest $(ARGS)

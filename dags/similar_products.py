@@ -29,6 +29,9 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DeadlineAlert, DeadlineReference, Param, SyncCallback, dag, task
 from wearalike_jobs import watching
 
+LATE = DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=1), SyncCallback(watching.late, {"doc": __doc__}))
+# `airflow dags test` ends a good run with an error where there is a deadline: 3.3 looks it up among those that a scheduler has stored.
+IS_TEST = sys.argv[1:3] == ["dags", "test"]
 RUN = "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 
 
@@ -57,7 +60,7 @@ def one(name: str, more: str = "", **options: object) -> BashOperator:
         "on_success_callback": watching.counted,
         "on_failure_callback": watching.failed,
     },
-    deadline=DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=1), SyncCallback(watching.late, {"doc": __doc__})),
+    deadline=None if IS_TEST else LATE,
     params={
         "run": Param(
             None, type=["null", "string"], pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="name of the run; empty: the date"

@@ -130,6 +130,7 @@ def tell(config: Path, run: str, folder: Path) -> None:
     print(f"tables     {root}")
     print(f"quality    {(root / 'quality' / f'run={run}' / 'quality.html').as_uri()}")
     print(f"look at    {sheet.as_uri()}")
+    print(f"browse     {Path(sys.executable).parent / 'wearalike'} serve --config {config}")
 
 
 def standalone(env: dict[str, str], port: int) -> None:

@@ -38,8 +38,10 @@ MAKES: Mapping[str, tuple[str, ...]] = {
     "download_images": ("images",),
     "detect_items": ("items",),
     "encode_items": ("codes",),
+    "detect_looks": ("looks",),
     "build_indexes": ("indexes",),
     "match_products": ("matches", "similar_products", "similar_lists"),
+    "match_looks": ("look_products",),
     "report_quality": ("quality",),
 }
 READS: Mapping[str, tuple[str, ...]] = {
@@ -47,8 +49,10 @@ READS: Mapping[str, tuple[str, ...]] = {
     "download_images": ("products",),
     "detect_items": ("images",),
     "encode_items": ("items",),
+    "detect_looks": ("products", "images", "items"),
     "build_indexes": ("products", "images", "items", "codes"),
     "match_products": ("products", "indexes"),
+    "match_looks": ("products", "looks", "indexes"),
     "report_quality": tuple(table for job, made in MAKES.items() if job != "report_quality" for table in made),
     "publish_tables": tuple(table.name for table in PUBLISHED),
 }

@@ -82,7 +82,7 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
     text = (folder / "compose.yaml").read_text(encoding="utf-8")
     compose = yaml.safe_load(text)
     services = compose["services"]
-    assert set(services) == {"postgres", "setup", "api-server", "scheduler", "dag-processor"}
+    assert set(services) == {"postgres", "setup", "api-server", "scheduler", "server", "dag-processor"}
     images = {service["image"] for service in services.values()}
     assert f"wearalike-airflow:{__version__}" in images and len(images) == 2
     dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
     source.mkdir()
     for name in ("README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, source)
-    for name in ("lib", "jobs", "dags", "plugins", "mappings", "sql"):
+    for name in ("lib", "jobs", "dags", "mappings", "sql"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "weights"))
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert '"weights/*"' in text

@@ -37,7 +37,7 @@ def small(tmp_path: Path):
 
 
 def hidden(root: Path) -> list[Path]:
-    return [path for path in root.rglob(".*") if path.name not in (".load.lock", ".pointer.lock")]
+    return [path for path in root.rglob(".*") if not path.name.endswith(".lock")]
 
 
 def large_pictures(server: Server, count: int) -> list[dict]:

@@ -110,10 +110,11 @@ def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
 def test_a_super_category_of_one_or_two(count):
     g = make_gallery(5, count, out_of_stock=0, groups=0, brands=0)
     g.gender[:], g.age_group[:] = "female", "adult"
-    found = list(matches.search(g, 0, count, Rules(min_score=0.0)))
+    lists = list(matches.search(g, 0, count, Rules(min_score=0.0)))
+    found = [f for some in lists for f in some]
     assert len(found) == count and {f.short_reason for f in found} == {ShortReason.FEW_CANDIDATES}
-    lists = matches.table(g, found).to_pylist()
-    assert [len(row["results"]) for row in lists] == [count - 1] * count
+    rows = matches.table(g, lists).to_pylist()
+    assert [len(row["results"]) for row in rows] == [count - 1] * count
 
 
 def test_a_short_list_says_why():

@@ -146,7 +146,7 @@ def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
 
 
 @pytest.mark.timeout(1800)
-def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(root, tmp_path, port):
+def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(night, tmp_path, port):
     """Any process of it, at any moment; 200 times in tests/long."""
     kills, number = 0, 0
     with sample.serve(day=1, port=port) as address:
@@ -154,7 +154,7 @@ def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(root, tmp_path, por
             folder = tmp_path / str(number)
             folder.mkdir()
             sample.write_settings(folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings")
-            night = command("day-1", folder / "wearalike.toml")
-            kills += kill_until_whole(night, folder / "root", number, 12.0, 10 - kills).total()
+            again = command("day-1", folder / "wearalike.toml")
+            kills += kill_until_whole(again, folder / "root", number, 12.0, 10 - kills).total()
             number += 1
-            assert_equal_nights(root, folder / "root", "day-1")
+            assert_equal_nights(night / "root", folder / "root", "day-1")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from wearalike_jobs import query_photo
 
-from wearalike import cli, items, photos, pixels, settings, shelves, store
+from wearalike import cli, items, looks, photos, pixels, settings, shelves, store
 from wearalike.photos import Answer, PhotoSearch, Wish
 from wearalike.tables import ENTRIES, PRODUCTS
 from wearalike.warehouse import open_warehouse
@@ -110,7 +110,7 @@ def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, pla
     both = [(p, a) for p, a in asked if {i.x1 > a.width_px // 2 for i in a.items} == {True, False}]
     assert len(asked) == 16 and len(both) >= 4, f"an item on either side in {len(both)} of {len(asked)}"
     photo, answer = both[0]
-    assert all(photos._overlap(asdict(a), asdict(b)) < photos.SAME_THING for a in answer.items for b in answer.items if a is not b)
+    assert all(looks.overlap(asdict(a), asdict(b)) < photos.SAME_THING for a in answer.items for b in answer.items if a is not b)
     drawn = np.asarray(Image.open(io.BytesIO(photos.annotated(photo, answer))), int)
     before = pixels.decode(photo, photos.ANNOTATED_SIDE_PX).astype(int)
     assert drawn.shape == before.shape

@@ -103,11 +103,6 @@ def signature_of(root: Path, run: str) -> str:
     return store.signature({t.name: store.input_hash(root, t, run) for t in PUBLISHED}, {})
 
 
-def signature_of(root: Path, run: str) -> str:
-    """What a load of the run's tables, as they lie in the root now, is known by in a warehouse. Raises store.NotMade."""
-    return store.signature({t.name: store.input_hash(root, t, run) for t in PUBLISHED}, {})
-
-
 def rollback(place: Settings) -> Move:
     """Moves the pointer of the place's warehouse to the run published before. Raises as Warehouse.rollback."""
     return open_warehouse(place.warehouse).rollback()

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wearalike.matches.galleries import Gallery
-from wearalike.matches.hunt import Lists, ShortReason
+from wearalike.matches.hunt import Found, Lists, ShortReason
 from wearalike.matches.near import runs
 from wearalike.matches.scores import score
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS

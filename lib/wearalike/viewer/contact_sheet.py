@@ -244,11 +244,11 @@ class _Shown:
         """The picture compared, the item outlined; else the product's main picture; None where it has none."""
         item = self._items[item_id] if item_id else None
         image = self._images[item["image_id"]] if item else self._main_images.get(product_id)
-        if image is None or not (self.needs_pictures or store.image_path(self.root, image["image_id"]).exists()):
-            return None
-        return self._outlined(image, item)
+        return self._outlined(image, item) if image else None
 
-    def _outlined(self, image: Row, item: Row | None) -> Thumbnail:
+    def _outlined(self, image: Row, item: Row | None) -> Thumbnail | None:
+        if not (self.needs_pictures or store.image_path(self.root, image["image_id"]).exists()):
+            return None
         whole = (0, 0, image["width_px"], image["height_px"])
         box = (item["x0"], item["y0"], item["x1"] - item["x0"], item["y1"] - item["y0"]) if item else None
         return Thumbnail(self._uri(image["image_id"]), *whole[2:], box if box != whole else None)

@@ -93,8 +93,8 @@ def _problem(status: int, detail: str) -> Any:
 
 class WearalikePlugin(AirflowPlugin):
     name = "wearalike"
-    fastapi_apps: ClassVar[list[Any]] = [{"app": Door(), "url_prefix": PREFIX, "name": "wearalike"}]
-    external_views: ClassVar[list[Any]] = [
+    fastapi_apps: ClassVar[list[Any]] = [{"app": Door(), "url_prefix": PREFIX, "name": "wearalike"}]  # type: ignore[misc]
+    external_views: ClassVar[list[Any]] = [  # type: ignore[misc]
         {
             "name": "Similar products",
             "href": urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/") + f"{PREFIX}/",
