@@ -45,20 +45,20 @@ java:
 	@command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 | grep -qE '"(1[7-9]|[2-9][0-9])' || \
 		{ echo "wearalike needs Java 17 or newer for Spark, and found $$(command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 || echo none): install a JRE, e.g. 'apt-get install openjdk-17-jre-headless', and run make again."; exit 1; }
 
-$(READY): pyproject.toml constraints.txt requirements.lock
+$(READY): pyproject.toml constraints.txt .ci/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wearalike needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "setting up .venv (some GB, a few minutes the first time)"
 	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
-	@$(if $(HASHES),VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps --require-hashes -r requirements.lock)
+	@$(if $(HASHES),VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps --require-hashes -r .ci/requirements.lock)
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[postgres,yolo,dev]'
 	@touch $@
 
-lock: $(READY) ## requirements.lock anew, from pyproject.toml and constraints.txt: every package by version and hashes
+lock: $(READY) ## .ci/requirements.lock anew, from pyproject.toml and constraints.txt: every package by version and hashes
 	@$(BIN)/uv pip compile -q --generate-hashes --no-annotate --no-header -c constraints.txt --extra postgres --extra yolo --extra dev \
-		pyproject.toml -o requirements.lock
+		pyproject.toml -o .ci/requirements.lock
 
-audit: $(READY) ## known vulnerabilities of what requirements.lock names; asks the internet
-	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r requirements.lock
+audit: $(READY) ## known vulnerabilities of what .ci/requirements.lock names; asks the internet
+	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r .ci/requirements.lock
 
 sbom: $(READY) ## what is installed in .venv, as CycloneDX in build/sbom.json
 	@mkdir -p build

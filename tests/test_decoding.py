@@ -1,5 +1,6 @@
 """Decoders that crash, hang or grow cost one picture, not the job."""
 
+import contextlib
 import io
 import os
 import signal
@@ -43,16 +44,35 @@ def test_a_picture_passes_and_half_of_one_does_not():
     assert workers() == []
 
 
-def test_a_decoder_that_crashes_takes_its_picture_with_it_and_nothing_else():
+def test_a_picture_that_ends_every_decoder_costs_that_picture_and_nothing_else():
+    """As a picture would that crashes them: each worker is ended while it has the picture."""
+    is_over = threading.Event()
+
+    def end_all() -> None:
+        while not is_over.wait(0.01):
+            for worker in workers():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.send_signal(signal.SIGSEGV)
+
+    with Decoders() as decoders:
+        decoders.check(SMALL, 32)
+        ending = threading.Thread(target=end_all)
+        ending.start()
+        with pytest.raises(BadPixels, match=r"the decoder ended over .* bytes: exit code -11"):
+            decoders.check(LARGE, 32)
+        is_over.set()
+        ending.join()
+        decoders.check(SMALL, 32)
+
+
+def test_a_decoder_killed_by_somebody_else_costs_no_picture():
     with Decoders() as decoders:
         decoders.check(SMALL, 32)
         (worker,) = workers()
         worker.suspend()  # so that it has the picture and is not done when it is hit
-        killer = threading.Timer(0.3, lambda: os.kill(worker.pid, signal.SIGSEGV) or worker.resume())
+        killer = threading.Timer(0.3, worker.kill)
         killer.start()
-        with pytest.raises(BadPixels, match=r"the decoder ended over .* bytes: exit code -11"):
-            decoders.check(LARGE, 32)
-        decoders.check(SMALL, 32)
+        decoders.check(LARGE, 32)
         assert [p.pid for p in workers()] != [worker.pid]
 
 

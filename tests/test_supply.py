@@ -20,10 +20,10 @@ def pins(name: str) -> dict[str, str]:
 
 
 def test_every_package_is_locked_by_version_and_hash():
-    locked, constrained = pins("requirements.lock"), pins("constraints.txt")
+    locked, constrained = pins(".ci/requirements.lock"), pins("constraints.txt")
     assert len(locked) > 150
     assert {name: version for name, version in locked.items() if constrained.get(name) != version} == {}, "run make lock"
-    parts = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    parts = (REPOSITORY / ".ci/requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     assert len(parts) == len(locked) and all(re.search(r"--hash=sha256:[0-9a-f]{64}", part) for part in parts)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]

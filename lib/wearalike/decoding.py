@@ -24,6 +24,10 @@ MEMORY_BYTES = 2 << 30
 TIMEOUT_S = 30.0
 
 
+class _Ended(pixels.BadPixels):
+    """The worker ended without an answer: by the picture, or by whoever else ends processes."""
+
+
 class Decoders:
     """A few processes that try pictures; started when they are needed, one for each core. Use as `with Decoders() as decoders`."""
 
@@ -42,7 +46,19 @@ class Decoders:
                 _end(worker)
 
     def check(self, content: bytes, max_side_px: int) -> None:
-        """Decodes a picture to its end, at that size, and keeps nothing. May be called from any thread. Raises BadPixels."""
+        """Decodes a picture to its end, at that size, and keeps nothing. May be called from any thread. Raises BadPixels.
+
+        Where the worker ended, another one tries once more: a picture ends both, whoever killed the first does not.
+        """
+        try:
+            told = self._told(content, max_side_px)
+        except _Ended:
+            told = self._told(content, max_side_px)
+        if told:
+            raise pixels.BadPixels(pixels.PixelReason(told[0]), told[1])
+
+    def _told(self, content: bytes, max_side_px: int) -> list[str]:
+        """What a worker answers. Raises as _ask."""
         worker = self._idle.get() or self._start()
         try:
             told = self._ask(worker, content, max_side_px)
@@ -51,8 +67,7 @@ class Decoders:
             self._idle.put(None)
             raise
         self._idle.put(worker)
-        if told:
-            raise pixels.BadPixels(pixels.PixelReason(told[0]), told[1])
+        return told
 
     def _start(self) -> subprocess.Popen[bytes]:
         # Threads of a linear algebra that nothing here uses would each reserve addresses.
@@ -74,9 +89,7 @@ class Decoders:
                 pixels.PixelReason.UNDECODABLE, f"the decoder took more than {self._timeout_s:g} s over {len(content):,} bytes"
             )
         if not (line := worker.stdout.readline()):
-            raise pixels.BadPixels(
-                pixels.PixelReason.UNDECODABLE, f"the decoder ended over {len(content):,} bytes: exit code {worker.wait()}"
-            )
+            raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder ended over {len(content):,} bytes: exit code {worker.wait()}")
         return json.loads(line)
 
 
