@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 from wearalike import detectors, items, models, pixels
 from wearalike.garments import CLASSES, GROUPS
 from wearalike.models import BadModel, Kind
-from wearalike.training import composites
+from wearalike.training import composites, second_look
 from wearalike.training.composites import Labelled, Source, Variation, boxes, of_boxes, of_mask, of_plain, pack, scene
 from wearalike.training.detector import Recipe, Trainer
 
@@ -201,11 +202,60 @@ def test_yolos_numbers_are_read_as_its_makers_do():
         outputs = [o[0].numpy() for o in network(square)]
         levels = network.neck(*network.trunk(square))
         (wanted, _), _ = network.head(levels)
-    found = yolo.decode(*outputs, least_confidence=1e-6)
+    found = yolo.decode(yolo.Glance(*outputs[:4], features=lambda corners: torch.empty(len(corners), 0)), least_confidence=1e-6)
     assert len(found.classes) == 3 * wanted.shape[2]
     x, y, w, h = wanted[0, :4].numpy()
     np.testing.assert_allclose(found.corners[: wanted.shape[2]], np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1), atol=1e-2)
     np.testing.assert_allclose(found.confidences.reshape(3, -1), wanted[0, 4:7].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [detectors.YOLO], indirect=True)
+def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, tmp_path):
+    # So little has it learned that it is sure of nothing: the biases of its classes are raised.
+    louder = {n: a + np.float16(5) for n, a in trained[0].weights().items() if re.fullmatch(r"head\.cv3\.\d\.2\.bias", n)}
+    assert len(louder) == 3
+    once = model_file(trained[0], tmp_path, **louder)
+    how = second_look.Recipe(steps=60, batch=32, views=2)
+    pictures = {"masks": [*source.pictures, *grounds], "boxes": [], "plain": source.pictures[:2], "seen": source.pictures[:2]}
+    told: list[int] = []
+    given = second_look.examples(once, pictures, how, lambda: told.append(1))
+    assert len(told) == second_look.views_count(pictures, how) == 13 * 3 + 2 + 2
+    # Of every labelled item three boxes at least, and no more is known of what only a detector has labelled.
+    assert np.isfinite(given.features).all() and given.features.shape[0] == len(given.labels) == len(given.is_scene)
+    assert {BAG, SHOE} <= set(given.labels.tolist()) <= {BAG, SHOE, second_look.NOTHING}
+    assert given.is_scene.sum() >= 3 * (6 + 12 + 1) and (~given.is_scene).sum() >= 3 * (1 + 2) + 3 * 2
+    losses: list[float] = []
+    second = second_look.learn(given, how, lambda step, found: losses.append(found["second look"]))
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    again = second_look.learn(given, how, lambda step, found: None)
+    assert second.keys() == again.keys() and all(np.array_equal(second[n], again[n]) for n in second)
+    twice = detectors.seer(model_file(trained[0], tmp_path, **louder, **second))
+    squares = np.stack([pixels.fit(drawn(n), twice.side_px) for n in range(4)])
+    sights = twice.sights(squares, 0.05)
+    for number, sight in enumerate(sights):
+        assert len(sight.classes), number
+        assert sight.classes[sight.confidences.argmax()] == (SHOE if number % 2 else BAG)
+        (alone,) = twice.sights(squares[number : number + 1], 0.05)
+        np.testing.assert_array_equal(alone.confidences, sight.confidences)
+        np.testing.assert_array_equal(alone.corners, sight.corners)
+    # The network goes on learning without it, and a second look that does not fit is refused.
+    other = Trainer([source], [], trained[0].recipe)
+    other.start_from(model_file(trained[0], tmp_path, **louder, **second))
+    assert not any(name.startswith(detectors.SECOND) for name in other.weights())
+    name = f"{detectors.SECOND}outer.bias"
+    with pytest.raises(BadModel, match="bias is"):
+        detectors.seer(model_file(trained[0], tmp_path, **louder | second | {name: second[name][:-1]}))
+    with pytest.raises(BadModel, match="weight is missing"):
+        detectors.seer(model_file(trained[0], tmp_path, **{name: second[name]}))
+
+
+def test_both_looks_agree_on_how_sure_they_are():
+    from wearalike.detectors.second_look import agreed
+
+    sure = agreed(np.array([[0.81, 0.0081], [0.04, 0.04]]), np.array([[0.36, 0.36, 0.28], [0.0, 0.25, 0.75]]))
+    # A class the first look hardly believes in gives way; where nothing is, nothing is sure.
+    np.testing.assert_allclose(sure, [[0.54, 0.54 * 0.01**0.15], [0.0, 0.1]], atol=1e-9)
+    assert (agreed(np.full((1, 3), 0.5), np.array([[0.0, 0, 0, 1]])) == 0).all()
 
 
 def test_ultralytics_comes_quietly(tmp_path):
@@ -229,6 +279,6 @@ def test_ultralytics_comes_quietly(tmp_path):
 
 
 def test_pixels_of_a_scene_keep_their_grounds(grounds):
-    made = composites._ground(grounds[0].unpack(), 64, np.random.default_rng(0))
+    made = composites.ground(grounds[0].unpack(), 64, np.random.default_rng(0))
     assert made.rgb.shape == (64, 64, 3) and not made.items.any() and len(made.classes) == 0
     assert pixels.fit(made.rgb, 32).shape == (32, 32, 3)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # The names of the architectures are written into model files.
 YOLO, MASK_RCNN = "yolo-lite0-seg", "mask-rcnn-lite0"
 ARCHITECTURES = (YOLO, MASK_RCNN)
+# What the names of a model's tensors begin with that belong to its second look.
+SECOND = "second."
 # Two boxes of one group that overlap more are two sights of one thing, of which the surer stays.
 _SAME_IOU = 0.5
 MOST_ITEMS = 50

@@ -164,7 +164,7 @@ def scene(sources: Sequence[Source], grounds: Sequence[Packed], variation: Varia
     if not source.together or not grounds:
         return moved(source.pictures[int(rng.choice(len(source.pictures), p=source.chances))].unpack(), variation, side_px, rng)
     numbers = rng.choice(len(source.pictures), int(rng.integers(1, source.together + 1)), p=source.chances)
-    made = _ground(grounds[int(rng.integers(len(grounds)))].unpack(), side_px, rng)
+    made = ground(grounds[int(rng.integers(len(grounds)))].unpack(), side_px, rng)
     for number in numbers.tolist():
         made = _laid(made, lit(source.pictures[number].unpack(), variation, rng), rng)
     return made
@@ -215,7 +215,7 @@ def _cut(picture: Labelled, sizes: NDArray[np.number], least_ratio: float = 0.2,
     return Labelled(picture.rgb, numbers[picture.items], picture.classes[np.array(kept, np.int64) - 1])
 
 
-def _ground(photo: Labelled, side_px: int, rng: np.random.Generator) -> Labelled:
+def ground(photo: Labelled, side_px: int, rng: np.random.Generator) -> Labelled:
     """A part of a photo that has no item in it, stretched to the square; plain where there is no such part."""
     nobody = np.zeros((side_px, side_px), np.uint8)
     height, width = photo.items.shape

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,11 @@ class Trainer:
         self.step = state["step"]
 
     def start_from(self, model: Model) -> None:
-        """Begins with the tensors of a model instead of ImageNet's. Raises BadModel where they are of another network."""
-        require(model, {name: tuple(t.shape) for name, t in self._average.items()})
-        detectors.fill(self.network, model.arrays)
+        """Begins with the tensors of a model instead of ImageNet's, but for its second look, which would be at another network's
+        sights. Raises BadModel where they are of another network."""
+        first = replace(model, arrays={name: a for name, a in model.arrays.items() if not name.startswith(detectors.SECOND)})
+        require(first, {name: tuple(t.shape) for name, t in self._average.items()})
+        detectors.fill(self.network, first.arrays)
         self._average = detectors.kept(self.network)
 
     def _identity(self) -> str:
