@@ -53,17 +53,21 @@ def command(name: str, *options: str) -> str:
             pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
             description="of the model, a new one each time; empty: kind and time",
         ),
+        "begin": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^([a-z0-9][a-z0-9._-]{0,63}|/[A-Za-z0-9_./-]+)$",
+            description="what to begin with: a packaged model (fashion, garments) or a file; few photos want it; empty: ImageNet",
+        ),
         "steps": Param(None, type=["null", "integer"], minimum=1, description="of training; empty: the job's own"),
         "seed": Param(0, type="integer", minimum=0),
     },
 )
 def train_models() -> None:
+    begin = "{{ '--from ' ~ params.begin if params.begin else '' }}"
     steps = "{{ '--steps ' ~ params.steps if params.steps else '' }}"
-    train = BashOperator(
-        task_id="train",
-        bash_command=command("train_{{ params.kind }}", DATA, f"--version {VERSION}", f"--out {OUT}", steps, "--seed {{ params.seed }}"),
-        retries=3,
-    )
+    options = (DATA, f"--version {VERSION}", f"--out {OUT}", begin, steps, "--seed {{ params.seed }}")
+    train = BashOperator(task_id="train", bash_command=command("train_{{ params.kind }}", *options), retries=3)
     evaluate = BashOperator(
         task_id="evaluate",
         bash_command=command("evaluate_models", DATA, f"--{{{{ params.kind }}}}s promoted {CANDIDATE}", f"--out {OUT}/evaluation"),

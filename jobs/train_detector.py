@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=USUAL.batch, help="scenes a step (default: %(default)s)")
     add("--minutes", type=float, help="keep a checkpoint and stop after so long; the same command goes on")
     add("--seed", type=int, default=0)
-    add("--from", type=Path, dest="begin", metavar="FILE", help="a detector's weights to begin with; default: ImageNet's")
-    add("--label-with", type=Path, metavar="FILE", help="a detector that says where things are that do not stand out")
+    add("--from", dest="begin", metavar="MODEL", help="a packaged model or a file to begin with; default: ImageNet's weights")
+    add("--label-with", metavar="MODEL", help="a detector, packaged or a file, that says where things are that do not stand out")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return made
 
@@ -67,7 +67,7 @@ def work(args: argparse.Namespace) -> None:
     prepared = pictures(args, sets, device)
     drawn, grounds = sources.draw_from(prepared)
     log.info("pictures: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in drawn))
-    begin = models.read_model(args.begin) if args.begin else None
+    begin = models.read_named(Kind.DETECTOR, args.begin) if args.begin else None
     still = args.still_steps if args.still_steps is not None else 0 if begin else args.steps * 6 // 10
     recipe = Recipe(architecture=args.architecture, steps=args.steps, still_steps=still, batch=args.batch, seed=args.seed)
     trainer = Trainer(drawn, grounds, recipe, device)
@@ -85,7 +85,7 @@ def work(args: argparse.Namespace) -> None:
         "recipe": asdict(recipe),
         "second_steps": args.second_steps,
         "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name,
-        "labelled_with": models.read_model(args.label_with).version if args.label_with else None,
+        "labelled_with": models.read_named(Kind.DETECTOR, args.label_with).version if args.label_with else None,
         "seed": args.seed,
         "device": device,
         "cpu": platform.machine(),
@@ -134,7 +134,7 @@ def _photos(photos: sources.Photos) -> set[Path]:
 
 def pictures(args: argparse.Namespace, sets: list[tuple[str, Path, sources.Photos]], device: str) -> sources.Pictures:
     """The pictures to train on: as a former sitting prepared them, else prepared and kept."""
-    model = models.read_model(args.label_with) if args.label_with else None
+    model = models.read_named(Kind.DETECTOR, args.label_with) if args.label_with else None
     # One with other photos, labels or labelling detector is another training.
     facts = f"{[(kind, photos) for kind, _, photos in sets]} {model.sha256 if model else None}"
     of, path = hashlib.sha256(facts.encode()).hexdigest(), args.out / "pictures.parquet"

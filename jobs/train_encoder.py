@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--head-steps", type=int, default=Recipe().head_steps, help="of the heads alone, afterwards (default: %(default)s)")
     made.add_argument("--batch", type=int, default=Recipe().batch, help="pictures a step (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--from", type=Path, dest="begin", metavar="FILE", help="an encoder's weights to begin with; default: ImageNet's")
+    made.add_argument(
+        "--from", dest="begin", metavar="MODEL", help="what to begin with, a file or a packaged model's name; default: ImageNet"
+    )
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return made
 
@@ -80,7 +82,7 @@ def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: st
     ready = job.Progress("pictures", sum(p.split == "train" for s in sets for p in s.photos))
     found = lessons.learn_from(sets, device, lambda done, of: ready.add(1))
     log.info("%d pictures; %s", len(found.pictures), ", ".join(f"{t.name} ({len(t.classes)} classes)" for t in found.tasks))
-    begin = models.read_model(args.begin) if args.begin else None
+    begin = models.read_named(Kind.ENCODER, args.begin) if args.begin else None
     trainer = Trainer(found, recipe, device, begin.arrays if begin else None)
     checkpoint, table = args.out / "checkpoint.pt", args.out / "losses.csv"
     if checkpoint.exists():

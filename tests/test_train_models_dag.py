@@ -77,8 +77,15 @@ def test_every_command_is_one_that_its_job_understands(dag, kind):
 
 
 def test_the_parameters_reach_the_job(dag):
-    train = parsed(*commands(dag, {**GIVEN, "version": "shops-2", "steps": 700, "seed": 5, "data": "catalogue"})["train"])
+    train = parsed(
+        *commands(dag, {**GIVEN, "version": "shops-2", "steps": 700, "seed": 5, "data": "catalogue", "begin": "fashion"})["train"]
+    )
     assert (train.version, train.steps, train.seed, train.data) == ("shops-2", 700, 5, [("catalogue", Path("/data/photos"))])
+    assert train.begin == "fashion" and models.read_named(models.Kind.ENCODER, train.begin).version.startswith("fashion-")
+    with pytest.raises(models.BadModel, match="wanted detector; packaged are garments"):
+        models.read_named(models.Kind.DETECTOR, str(models.packaged_model(models.Kind.ENCODER, "fashion").path))
+    with pytest.raises(models.BadModel, match="no such file"):
+        models.read_named(models.Kind.ENCODER, "fashions")
     for kind in models.Kind:
         assert parsed(*commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps > 0, "without the parameter the job's own"
 
@@ -97,6 +104,8 @@ def test_the_layouts_offered_are_those_that_can_be_read(dag):
         {"version": "../2"},
         {"kind": "photo"},
         {"data": "x=y"},
+        {"begin": "../other"},
+        {"begin": "fashion; id"},
         {"steps": 0},
         {"steps": "9; id"},
         {"seed": -1},

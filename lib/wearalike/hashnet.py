@@ -106,4 +106,4 @@ def load(arrays: Mapping[str, NDArray[np.floating]]) -> HashNet:
 
 
 def _head(features_count: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(features_count, _HIDDEN), nn.ReLU(), nn.Dropout(0.2), nn.Linear(_HIDDEN, CODE_BITS))
+    return nn.Sequential(nn.Linear(features_count, _HIDDEN), nn.ReLU(), nn.Dropout(0.5), nn.Linear(_HIDDEN, CODE_BITS))

@@ -163,6 +163,14 @@ def packaged_model(kind: Kind, name: str) -> Chosen:
     return Chosen(kind, table[name].version, _packaged_path(table[name].weights), table[name].sha256)
 
 
+def read_named(kind: Kind, name: str) -> Model:
+    """A model to begin a training with: the packaged one of that name, else that of the file at that path. Raises BadModel."""
+    model = packaged_model(kind, name).read() if name in packaged(kind) else read_model(Path(name))
+    if model.kind is not kind:
+        raise BadModel(f"{name}: {model.kind} {model.version}, wanted {kind}; packaged are {', '.join(packaged(kind))}")
+    return model
+
+
 def chosen(root: Path, kind: Kind, name: str | None = None) -> Chosen:
     """The model to use of a kind: the one of that name (of a packaged model) or version (of one that was ever promoted here);
     without a name the promoted one, else the packaged default. Raises BadModel where there is none, or a file is not the

@@ -2,6 +2,8 @@
 
 What is learned, all of it on the squashed codes h = tanh(head):
 - labels: a linear classifier a task (shape tasks on the shape code, colour tasks on the colour code), cross-entropy;
+- contrast: of a batch's items, those of one class stand nearer to each other than to the rest (supervised contrastive learning,
+  Khosla et al., NeurIPS 2020), which is what a list of the nearest is made of;
 - likeness: two items' codes agree as their teachers do (similarity-preserving distillation, Tung and Mori, ICCV 2019). The
   teacher of shape is ImageNet's pooled features, of colour the item's Lab histogram: so that codes order what has one label,
   and a shop never seen before still finds what ImageNet knows;
@@ -33,7 +35,10 @@ from wearalike import hashnet, models
 from wearalike.hashnet import INPUT_PX
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0
 from wearalike.training.steps import ahead
-from wearalike.training.views import Picture, Variation, view
+from wearalike.training.views import AS_IT_IS, Picture, Variation, view
+
+# Labels of fewer classes say little of what is alike: to contrast men's things with women's would lay shoes beside shirts.
+_LEAST_CLASSES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +66,25 @@ class Lessons:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """steps, batch: how long and how many pictures a step. head_steps, head_batch: the same of the heads' own steps after these;
-    head_views: of every picture, kept in memory, 50 KB each. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in
+    head_views: of every picture, kept in memory, 50 KB each, the first as the night lays it. trunk_rate, heads_rate: highest
+    learning rates (AdamW, risen to in
     `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is spread over all classes, so that
-    the few pictures there are are not learned by heart. average_decay: of the weights' running mean, which is what is kept. The
+    the few pictures there are are not learned by heart. temperature: of the contrast. average_decay: of the weights' running mean,
+    which is what is kept. The
     rest: weights of the losses."""
 
     steps: int = 700
     batch: int = 64
-    head_steps: int = 800
+    head_steps: int = 2500
     head_batch: int = 256
-    head_views: int = 2
+    head_views: int = 3
     trunk_rate: float = 3e-4
     heads_rate: float = 1.5e-3
     warm_steps: int = 100
     weight_decay: float = 0.02
     smoothing: float = 0.1
+    contrast: float = 0.5
+    temperature: float = 0.1
     likeness: float = 4.0
     binary: float = 0.1
     balance: float = 0.3
@@ -193,7 +202,9 @@ class Trainer:
         """What step number `step` (from 0) is shown. Every picture is shown once a round, in a new order each round."""
         rows = self._places(step, self.recipe.batch, len(self.lessons.pictures))
         first = step * self.recipe.batch
-        views, is_true = self._views([(row, [self.recipe.seed, step, first + i]) for i, row in enumerate(rows.tolist())])
+        views, is_true = self._views(
+            [(row, [self.recipe.seed, step, first + i]) for i, row in enumerate(rows.tolist())], self.recipe.variation
+        )
         maps = np.concatenate([self._stem(p[None])[0] for p in views]) if self._stem else None
         return Batch(rows, is_true, views, maps)
 
@@ -203,9 +214,9 @@ class Trainer:
         orders = {r: np.random.default_rng([self.recipe.seed, count, r]).permutation(count) for r in set((places // count).tolist())}
         return np.array([orders[p // count][p % count] for p in places.tolist()])
 
-    def _views(self, wanted: Sequence[tuple[int, list[int]]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def _views(self, wanted: Sequence[tuple[int, list[int]]], variation: Variation) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Views of pictures, each with its seed, as the network takes them, and whether their colours are the pictures' own."""
-        lessons, variation = self.lessons, self.recipe.variation
+        lessons = self.lessons
         seen = [view(lessons.pictures[row], lessons.grounds, variation, INPUT_PX, np.random.default_rng(seed)) for row, seed in wanted]
         scaled = (np.stack([v for v, _ in seen]).astype(np.float32) / 255 - EFFICIENTNET_LITE0.mean) / EFFICIENTNET_LITE0.std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)), np.array([t for _, t in seen])
@@ -221,7 +232,8 @@ class Trainer:
         forward = models.compile_network(trunk.eval(), shape, cores) if self.device == "cpu" else None
 
         def look(wanted: list[tuple[int, list[int]]]) -> Seen:
-            views, is_true = self._views(wanted)
+            # A seed ends in the view's number.
+            views, is_true = self._views(wanted, AS_IT_IS if wanted[0][1][-1] == 0 else self.recipe.variation)
             if forward:
                 found = [np.concatenate(part) for part in zip(*(forward(v[None]) for v in views), strict=True)]
             else:
@@ -230,9 +242,9 @@ class Trainer:
             return Seen(np.array([row for row, _ in wanted]), is_true, *(part.astype(np.float16) for part in found))
 
         count = len(self.lessons.pictures)
-        wanted = [(row, [self.recipe.seed, self.recipe.steps, row, v]) for v in range(self.recipe.head_views) for row in range(count)]
+        wanted = [[(row, [self.recipe.seed, self.recipe.steps, row, v]) for row in range(count)] for v in range(self.recipe.head_views)]
         with ThreadPoolExecutor(cores if forward else 1) as pool:
-            parts = list(pool.map(look, (wanted[i : i + 64] for i in range(0, len(wanted), 64))))
+            parts = list(pool.map(look, (of_view[i : i + 64] for of_view in wanted for i in range(0, count, 64))))
         return Seen(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Seen)))
 
     def _learn(self, batch: Batch | Seen) -> dict[str, float]:
@@ -279,6 +291,9 @@ class Trainer:
                 # Divided by the whole batch: a task counts as much as it has pictures.
                 wrong = functional.cross_entropy(found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing)
                 losses[task.name] = wrong / len(rows)
+                if recipe.contrast and len(task.classes) >= _LEAST_CLASSES:
+                    apart = _contrast((colour if task.of_colour else shape)[here], wanted[here], recipe.temperature)
+                    losses[f"{task.name} contrast"] = recipe.contrast * apart / len(rows)
         if recipe.likeness:
             for name, code, teacher in (
                 ("shape likeness", shape, self.lessons.shape_teacher),
@@ -294,6 +309,17 @@ class Trainer:
         halves = apart[:CODE_BITS, :CODE_BITS].square().mean() + apart[CODE_BITS:, CODE_BITS:].square().mean()
         losses["balance"] = recipe.balance * (means.square().mean() + halves)
         return losses
+
+
+def _contrast(code: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """How little the codes of a class stand together, summed over the rows that are not alone in theirs: minus the mean logarithm of
+    the share that each of its own has of all that is near (Khosla et al., eq. 2)."""
+    unit = functional.normalize(code, dim=1)
+    near = (unit @ unit.T / temperature).fill_diagonal_(float("-inf"))
+    share = near - near.logsumexp(dim=1, keepdim=True)
+    own = (classes[:, None] == classes[None]).fill_diagonal_(False)
+    together = own.any(dim=1)
+    return -(share.masked_fill(~own, 0).sum(dim=1)[together] / own.sum(dim=1)[together]).sum()
 
 
 def _unlikeness(code: Tensor, teacher: Tensor) -> Tensor:

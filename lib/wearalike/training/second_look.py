@@ -6,7 +6,9 @@ the item it lies on, or "nothing"; the items' own boxes, a little displaced; and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,26 +70,37 @@ def views_count(pictures: Pictures, recipe: Recipe) -> int:
 def examples(model: Model, pictures: Pictures, recipe: Recipe, told: Callable[[], None], device: str = "cpu") -> Examples:
     """What a detector's network shows of prepared pictures (sources.prepare). told: called after each view. Raises ValueError where
     it shows nothing."""
-    network = yolo.Yolo(model, device)
+    network, cores = yolo.Yolo(model, device), len(os.sched_getaffinity(0))
     found: list[tuple[NDArray[np.float16], NDArray[np.int64], bool]] = []
-    for number, (name, packed, view) in enumerate(_views(pictures, recipe)):
-        rng = np.random.default_rng([recipe.seed, number])
-        made = _view(packed, view, rng)
-        is_complete, labelled = name in _COMPLETE, made.classes if name in _COMPLETE else made.classes[:1]
-        wanted = composites.boxes(made.items, len(made.classes))[: len(labelled)]
-        (glance,) = network.glances(made.rgb[None])
-        _, seen = yolo.things(glance)
-        labels = _labels(seen, wanted, labelled, is_complete)
-        near, names = np.repeat(wanted, recipe.displaced, axis=0), np.repeat(labelled, recipe.displaced)
-        near = near + rng.normal(0, recipe.stray_ratio, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
-        corners, labels = np.concatenate([seen[labels >= 0], near]), np.concatenate([labels[labels >= 0], names])
-        with torch.inference_mode():
-            found.append((glance.features(corners).half().numpy(), labels, name in _OFTEN))
-        told()
+    # The network on a GPU takes one caller at a time.
+    with ThreadPoolExecutor(cores if device == "cpu" else 1) as pool:
+        for shown in pool.map(lambda view: _shown(network, view[0], view[1], recipe), enumerate(_views(pictures, recipe))):
+            found.append(shown)
+            told()
     if not found or not sum(len(labels) for _, labels, _ in found):
         raise ValueError("nothing to learn a second look from: no picture has an item")
     is_scene = np.repeat([often for _, _, often in found], [len(labels) for _, labels, _ in found])
     return Examples(np.concatenate([f for f, _, _ in found]), np.concatenate([labels for _, labels, _ in found]), is_scene)
+
+
+def _shown(
+    network: yolo.Yolo, number: int, what: tuple[str, Packed, int], recipe: Recipe
+) -> tuple[NDArray[np.float16], NDArray[np.int64], bool]:
+    """What the network shows of one view: rows of Examples."""
+    name, packed, view = what
+    rng = np.random.default_rng([recipe.seed, number])
+    made, is_complete = _view(packed, view, rng), name in _COMPLETE
+    classes = made.classes if is_complete else made.classes[:1]
+    wanted = composites.boxes(made.items, len(made.classes))[: len(classes)]
+    (glance,) = network.glances(made.rgb[None])
+    _, seen = yolo.things(glance)
+    labels = _labels(seen, wanted, classes, is_complete)
+    near = np.repeat(wanted, recipe.displaced, axis=0)
+    near = near + rng.normal(0, recipe.stray_ratio, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
+    corners = np.concatenate([seen[labels >= 0], near])
+    with torch.inference_mode():
+        features = glance.features(corners).half().numpy()
+    return features, np.concatenate([labels[labels >= 0], np.repeat(classes, recipe.displaced)]), name in _OFTEN
 
 
 def learn(given: Examples, recipe: Recipe, told: Callable[[int, dict[str, float]], None]) -> dict[str, NDArray[np.float16]]:

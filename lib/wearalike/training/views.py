@@ -47,6 +47,10 @@ class Variation:
     recolour_ratio: float = 0.35
 
 
+# As the night lays a picture, but that it may be mirrored.
+AS_IT_IS = Variation(zoom=0.0, turn_degrees=0.0, shift_ratio=0.0, light=0.0, tint=0.0, ground_ratio=0.0, recolour_ratio=0.0)
+
+
 def prepare(rgb: NDArray[np.uint8]) -> Picture:
     """A crop, uint8 (height, width, 3), made ready: scaled down, its plain ground found."""
     scale = min(1.0, KEPT_PX / max(rgb.shape[:2]))
