@@ -51,7 +51,9 @@ def lessons(things) -> Lessons:
     )
 
 
-RECIPE = Recipe(steps=12, batch=9, head_steps=60, head_batch=27, warm_steps=3, average_decay=0.8, binary=0.3, balance=1.0)
+RECIPE = Recipe(
+    steps=12, batch=9, head_steps=60, head_batch=27, warm_steps=3, average_decay=0.8, binary=0.3, balance=1.0, contrast_classes=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,32 @@ def test_a_white_thing_on_white_keeps_its_ground():
     image = np.full((120, 120, 3), 255, np.uint8)
     image[20:100, 20:24] = image[20:100, 96:100] = image[20:24, 20:100] = 90
     assert views.prepare(image).alpha is None
+
+
+def test_contrast_is_what_its_formula_says():
+    import torch
+
+    rng = np.random.default_rng(0)
+    code, classes, temperature = rng.normal(size=(7, 16)), np.array([0, 0, 1, 1, 1, 2, 0]), 0.1
+    unit = code / np.linalg.norm(code, axis=1, keepdims=True)
+    wanted = 0.0
+    for i in range(7):
+        near = {j: np.exp(unit[i] @ unit[j] / temperature) for j in range(7) if j != i}
+        own = [j for j in near if classes[j] == classes[i]]
+        # The sixth is alone in its class.
+        wanted -= np.mean([np.log(near[j] / sum(near.values())) for j in own]) if own else 0
+    found = encoder._contrast(torch.from_numpy(code), torch.from_numpy(classes), temperature)
+    assert float(found) == pytest.approx(wanted, rel=1e-9) and wanted > 0
+    tight = torch.nn.functional.one_hot(torch.from_numpy(classes), 16).double() * 2 - 0.5
+    assert float(encoder._contrast(tight, torch.from_numpy(classes), temperature)) < 0.5 * wanted
+
+
+def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():
+    picture = views.prepare(drawn("round", "red", 2))
+    wanted = views.pixels.fit(picture.rgb, 96).astype(int)
+    mirrored = [views.view(picture, [], views.AS_IT_IS, 96, np.random.default_rng(i)) for i in range(12)]
+    apart = [min(np.abs(v - wanted).mean(), np.abs(v[:, ::-1] - wanted).mean()) for v, is_true in mirrored if is_true]
+    assert len(apart) == 12 and max(apart) < 2
 
 
 def test_the_rate_rises_then_falls_to_nothing_twice():

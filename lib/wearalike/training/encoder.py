@@ -37,9 +37,6 @@ from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0
 from wearalike.training.steps import ahead
 from wearalike.training.views import AS_IT_IS, Picture, Variation, view
 
-# Labels of fewer classes say little of what is alike: to contrast men's things with women's would lay shoes beside shirts.
-_LEAST_CLASSES = 10
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -67,11 +64,10 @@ class Lessons:
 class Recipe:
     """steps, batch: how long and how many pictures a step. head_steps, head_batch: the same of the heads' own steps after these;
     head_views: of every picture, kept in memory, 50 KB each, the first as the night lays it. trunk_rate, heads_rate: highest
-    learning rates (AdamW, risen to in
-    `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is spread over all classes, so that
-    the few pictures there are are not learned by heart. temperature: of the contrast. average_decay: of the weights' running mean,
-    which is what is kept. The
-    rest: weights of the losses."""
+    learning rates (AdamW, risen to in `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is
+    spread over all classes, so that the few pictures there are are not learned by heart. contrast_classes, temperature: contrasted
+    are labels of so many classes at least, for to hold men's things against women's would lay shoes beside shirts. average_decay: of
+    the weights' running mean, which is what is kept. The rest: weights of the losses."""
 
     steps: int = 700
     batch: int = 64
@@ -84,6 +80,7 @@ class Recipe:
     weight_decay: float = 0.02
     smoothing: float = 0.1
     contrast: float = 0.5
+    contrast_classes: int = 10
     temperature: float = 0.1
     likeness: float = 4.0
     binary: float = 0.1
@@ -291,7 +288,7 @@ class Trainer:
                 # Divided by the whole batch: a task counts as much as it has pictures.
                 wrong = functional.cross_entropy(found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing)
                 losses[task.name] = wrong / len(rows)
-                if recipe.contrast and len(task.classes) >= _LEAST_CLASSES:
+                if recipe.contrast and len(task.classes) >= recipe.contrast_classes:
                     apart = _contrast((colour if task.of_colour else shape)[here], wanted[here], recipe.temperature)
                     losses[f"{task.name} contrast"] = recipe.contrast * apart / len(rows)
         if recipe.likeness:
