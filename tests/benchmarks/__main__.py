@@ -10,15 +10,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import feeds, matching, publish, report
+from tests.benchmarks import detecting, downloading, encoding, feeds, matching, night, photo_speed, publish, report, site
 from tests.benchmarks.measure import Line, Options, Skipped
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 # In the table's order.
 MODULES = (
     matching,
+    encoding,
+    detecting,
+    downloading,
     feeds,
     publish,
+    site,
+    photo_speed,
+    night,
 )
 Bench = Callable[[Options], Line | Skipped | list[Line | Skipped]]
 
@@ -29,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--add", action="store_true", help="keep the lines of build/bench.json that are not measured now")
     made.add_argument("--full", action="store_true", help="at the sizes of a million products")
     made.add_argument("--photos", type=Path, metavar="FOLDER", help="real photos to encode, detect and download; default: drawn ones")
-    made.add_argument("--shops", metavar="ADDRESS", help="a page that lists feeds as JSON, for the night; default: the sample shops")
+    made.add_argument("--shops", metavar="COMMAND", help="serves the night's shops, {day} and {port} in it; default: the sample shops")
     return made
 
 

@@ -16,7 +16,7 @@ RUNS = 5
 @dataclass(frozen=True, slots=True)
 class Options:
     """What is asked of every bench. full: at the sizes of a million products. photos: a folder of real photos, for drawn ones.
-    shops: the address of a page that lists feeds as JSON, for the sample shops."""
+    shops: a command that serves the night's shops of a {day}, 1 or 2, at a {port} of loopback, for the sample shops."""
 
     full: bool = False
     photos: Path | None = None
