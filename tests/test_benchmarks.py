@@ -75,7 +75,6 @@ def test_what_the_site_is_asked_and_the_match_is_searched_for_is_what_a_night_wr
 
 
 def test_seconds_of_jobs_are_read_from_what_a_night_says():
-    said = (
-        "INFO wearalike: == ingest_feeds\nINFO wearalike: done in 2.5 s\nINFO wearalike: == match_products\nINFO wearalike: done in 9.1 s\n"
-    )
-    assert night.stages(said) == {"match_products": 9.1, "ingest_feeds": 2.5}
+    jobs = [("ingest_feeds", 2.5), ("map_products", 0.4), ("match_products", 9.1)]
+    said = "".join(f"2026-11-25 INFO wearalike: == {name}\n2026-11-25 INFO wearalike: done in {s} s\n" for name, s in jobs)
+    assert night.stages(f"{said}2026-11-25 INFO wearalike: done in 12.0 s\n") == {"match_products": 9.1, "ingest_feeds": 2.5}

@@ -107,9 +107,12 @@ def stages(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     name = ""
     for line in text.splitlines():
-        if told := _STAGE.search(line):
-            name = told[1] or name
-            found |= {name: float(told[2])} if told[2] else {}
+        told = _STAGE.search(line)
+        if told and told[1]:
+            name = told[1]
+        elif told and name:
+            # The last one said is of them all, and of no job.
+            found[name], name = float(told[2]), ""
     return {name: s for name, s in sorted(found.items(), key=lambda pair: -pair[1]) if s >= 1}
 
 
