@@ -27,10 +27,17 @@ test: java $(READY) ## the tests
 test-long: java $(READY) ## 200 kills of a night; goes on where it was stopped, what it found lies in build/long
 	@$(BIN)/python -m pytest -m long -s tests/long $(ARGS)
 
-bench: $(READY) ## how fast it is, beside its peers: a table, build/bench.json, build/bench.png; ten minutes on two cores
+# img2dataset, in an environment of its own: it wants other versions of what we use. Where it cannot be had its line is skipped.
+PEERS := build/bench-peers/.ready
+$(PEERS): $(READY) tests/benchmarks/peers.txt
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python build/bench-peers
+	@VIRTUAL_ENV=$(CURDIR)/build/bench-peers $(BIN)/uv pip install -q -r tests/benchmarks/peers.txt && touch $@ || \
+		{ rm -rf build/bench-peers; echo "img2dataset cannot be installed here: make bench skips the line download"; }
+
+bench: $(READY) $(PEERS) ## how fast it is, beside its peers: a table, build/bench.json, build/bench.png; ten minutes on two cores
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
-bench-full: $(READY) ## the same at the sizes of a million products; half an hour and more
+bench-full: $(READY) $(PEERS) ## the same at the sizes of a million products; half an hour and more
 	@$(BIN)/python -m tests.benchmarks --full $(ARGS)
 
 fuzz: $(READY) ## coverage-guided fuzzing; TARGET=feed, picture, mapping or address, RUNS=<executions>; findings in build/long/fuzz

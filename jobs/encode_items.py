@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ from wearalike.tables import CODES, ITEMS
 
 log = logging.getLogger("wearalike.encode_items")
 KEEP_EVERY = 512
+# Of whole pictures, memory holds twice as many.
+ENCODE_AT_ONCE = 64
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,27 +73,31 @@ def work(args: argparse.Namespace) -> None:
 def encode(root: Path, encoder: codes.Encoder, items: pa.Table) -> None:
     """Encodes the items, keeping codes every few hundred. Pictures are decoded while the network works."""
     progress = job.Progress("items", items.num_rows)
-    parts = [items.slice(start, KEEP_EVERY) for start in range(0, items.num_rows, KEEP_EVERY)]
+    parts = [items.slice(start, ENCODE_AT_ONCE) for start in range(0, items.num_rows, ENCODE_AT_ONCE)]
+    rows: list[pa.Table] = []
     with ThreadPoolExecutor(1) as ahead:
-        loads = (ahead.submit(crops, root, part) for part in parts)
+        loads = (ahead.submit(crops, root, part, encoder.side_px) for part in parts)
         loading = next(loads, None)
-        for part in parts:
+        for number, part in enumerate(parts, 1):
             pictures = loading.result() if loading else []
             loading = next(loads, None)
-            store.keep(root, "codes", encoder.version, coded(encoder, part["item_id"].to_pylist(), pictures))
+            rows.append(coded(encoder, part["item_id"].to_pylist(), pictures))
+            if number == len(parts) or len(rows) * ENCODE_AT_ONCE >= KEEP_EVERY:
+                store.keep(root, "codes", encoder.version, pa.concat_tables(rows))
+                rows.clear()
             progress.add(part.num_rows)
 
 
-def crops(root: Path, items: pa.Table) -> list[NDArray[np.uint8] | None]:
-    """The pixels of every item, None where its image cannot be read."""
-    return list(_crops(root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist()))
+def crops(root: Path, items: pa.Table, side_px: int | None = None) -> list[NDArray[np.uint8] | None]:
+    """The pixels of every item, None where its image cannot be read. side_px: as pixels.crops has it."""
+    return list(_crops(root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist(), side_px))
 
 
-def _crops(root: Path, rows: list[dict[str, object]]) -> Iterator[NDArray[np.uint8] | None]:
+def _crops(root: Path, rows: list[dict[str, Any]], side_px: int | None) -> Iterator[NDArray[np.uint8] | None]:
     for row in rows:
         try:
-            image = pixels.decode(store.image_path(root, str(row["image_id"])).read_bytes())
-            yield pixels.crop(image, (row["x0"], row["y0"], row["x1"], row["y1"]))
+            content = store.image_path(root, row["image_id"]).read_bytes()
+            yield pixels.crops(content, [(row["x0"], row["y0"], row["x1"], row["y1"])], side_px)[0]
         except pixels.BadPixels:
             yield None
 

@@ -54,7 +54,7 @@ class Server:
 def restartable() -> Iterator[Server]:
     """As `server`, to be ended and begun again."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (the extra `postgres`)")
-    programs = _programs()
+    folder_of_programs = programs()
     folder = Path(tempfile.mkdtemp(prefix="wearalike-postgres-"))
     # A server must not outlive tests that are killed.
     user = ["setpriv", "--pdeathsig", "QUIT"]
@@ -65,10 +65,22 @@ def restartable() -> Iterator[Server]:
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder}
     settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    start = [*user, str(programs / "postgres"), "-D", str(data), *options]
+    start = [*user, str(folder_of_programs / "postgres"), "-D", str(data), *options]
     made = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", start, folder / "log")
     try:
-        initdb = [*user, str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        initdb = [
+            *user,
+            str(folder_of_programs / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ]
         subprocess.run([*initdb, "--no-sync"], cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=60)
         made.begin()
         yield made
@@ -95,7 +107,7 @@ def emptied(address: str) -> str:
     return address
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The folder of the newest server installed: on the PATH, or where Debian keeps it."""
     on_path = shutil.which("postgres")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))

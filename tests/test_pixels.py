@@ -232,6 +232,28 @@ def test_crop_is_cut_at_the_rim() -> None:
             pixels.crop(rgb, box)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_crop_of_a_jpeg_comes_from_a_coarser_scale_and_is_the_same_thing(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # Rough, so that a coarser scale or a shift by a pixel would show; stored turned, told by EXIF.
+    rough = np.random.default_rng(7).integers(60, 200, (45, 60, 1), dtype=np.uint8).repeat(20, axis=0).repeat(20, axis=1)
+    upright = np.clip(rough.astype(int) + picture(1200, 900) // 4, 0, 255).astype(np.uint8)
+    stored = np.rot90(upright, 1) if orientation == 6 else upright
+    content = encoded(np.ascontiguousarray(stored), "JPEG", exif=exif, quality=95)
+    boxes = [(100, 40, 1100, 861), (301, 200, 401, 283)]
+    large, small = pixels.crops(content, boxes, 100)
+    assert large.shape == (206, 250, 3) and small.shape == (83, 100, 3)
+    whole = pixels.decode(content)
+    assert np.array_equal(small, pixels.crop(whole, boxes[1]))
+    assert np.abs(pixels.fit(large, 100).astype(int) - pixels.fit(pixels.crop(whole, boxes[0]), 100)).mean() < 2
+    # Alone it is what it was beside the other, and without a side nothing is coarser.
+    assert np.array_equal(pixels.crops(content, boxes[:1], 100)[0], large)
+    assert all(np.array_equal(c, pixels.crop(whole, b)) for c, b in zip(pixels.crops(content, boxes), boxes, strict=True))
+    plain = encoded(upright)
+    assert np.array_equal(pixels.crops(plain, boxes[:1], 100)[0], upright[40:861, 100:1100])
+
+
 def test_resize_is_antialiased() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255

@@ -30,9 +30,10 @@ KEPT = pa.schema([*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa
 
 
 class Encoder(Protocol):
-    """Tells what crops look like. version: name and version, written beside every code."""
+    """Tells what crops look like. version: name and version, written beside every code. side_px: longest side that it looks at."""
 
     version: str
+    side_px: int
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Shape and colour codes, uint8 (n, 16) each, most significant bit first; row i is crop i.
@@ -76,8 +77,7 @@ class Forward:
         batch = np.zeros((self._batch, i.input_px, i.input_px, 3), np.uint8)
         for place, crop in enumerate(crops):
             batch[place] = pixels.fit(crop, i.input_px)
-        scaled = (batch.astype(np.float32) / 255 - i.mean) / i.std
-        return self._network(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))[0][: len(crops)]
+        return self._network(models.scaled(batch, i.mean, i.std))[0][: len(crops)]
 
 
 def features(backbone: Backbone, device: str = "cpu") -> Forward:
@@ -117,6 +117,8 @@ def in_halves(forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], bat
 class Trained:
     """Our own network (hashnet.HashNet): one forward pass gives both codes."""
 
+    side_px = EFFICIENTNET_LITE0.input_px
+
     def __init__(self, version: str, arrays: Mapping[str, NDArray[np.float32]], device: str = "cpu") -> None:
         """arrays: the network's state by name. device: "cpu" or "cuda". Raises BadModel where they do not fit."""
         from wearalike import hashnet
@@ -132,6 +134,8 @@ class Trained:
 class ImagenetItq:
     """Shape: features of a network trained on ImageNet, centred and rotated so that their signs keep their angles
     (iterative quantization: Gong and Lazebnik, CVPR 2011). Colour: a Lab histogram of the item, treated the same."""
+
+    side_px = EFFICIENTNET_LITE0.input_px
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         """device: "cpu" or "cuda". Raises BadModel where the tensors do not fit."""

@@ -168,13 +168,13 @@ class PhotoSearch:
         """What is alike the items of a photo. content: the file's bytes. Raises pixels.BadPixels."""
         wish = wish or Wish()
         header, photo_id = pixels.read_header(content), hashlib.sha256(content).hexdigest()
-        photo = pixels.decode(content)
         with self._models:
             rows = [r for r in items.look(self._detector, photo_id, content) if r.get("super_category")]
-            rows = [r for r in rows if pixels.crop(photo, _corners(r))[::4, ::4].mean(axis=2).std() >= _LEAST_CONTRAST]
+            cut = pixels.crops(content, [_corners(r) for r in rows], self._encoder.side_px)
+            crops = dict(zip((r["item_id"] for r in rows), cut, strict=True))
+            rows = [r for r in rows if crops[r["item_id"]][::4, ::4].mean(axis=2).std() >= _LEAST_CONTRAST]
             rows = _apart(sorted(rows, key=looks.worth, reverse=True))[:MAX_ITEMS]
-            crops = [pixels.crop(photo, _corners(row)) for row in rows]
-            shape, colour = self._encoder.encode(crops) if crops else (np.empty((0, 16), np.uint8),) * 2
+            shape, colour = self._encoder.encode([crops[r["item_id"]] for r in rows]) if rows else (np.empty((0, 16), np.uint8),) * 2
         words = np.ascontiguousarray(np.concatenate([shape, colour], axis=1)).view(np.uint64)
         query = [self.run, photo_id, self._detector.version, self._encoder.version, asdict(wish)]
         return Answer(

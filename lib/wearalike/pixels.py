@@ -7,8 +7,10 @@ piece of metadata but the orientation are ignored.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,10 +78,41 @@ def decode(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
     Raises BadPixels.
     """
     image, header = _opened(content)
-    if max_side_px and header.format == "JPEG":
-        # The decoder's own scaling is coarse: it stops at twice the size wanted, the rest is done well.
-        coarse = max(1, max(image.size) // (2 * max_side_px))
-        image.draft(None, (image.width // coarse or 1, image.height // coarse or 1))
+    rgb = _upright(image, header, _coarse(max(image.size), max_side_px) if max_side_px else 1)
+    if max_side_px and max(rgb.size) > max_side_px:
+        rgb = _scaled(rgb, max_side_px / max(rgb.size))
+    return np.asarray(rgb)
+
+
+def crops(content: bytes, boxes: Sequence[tuple[int, int, int, int]], side_px: int | None = None) -> list[NDArray[np.uint8]]:
+    """The parts of a picture inside boxes (x0, y0, x1, y1) of the picture as `decode` gives it, uint8 (height, width, 3) each.
+
+    side_px: the longer side at which they are looked at; a crop more than twice as large then comes from a JPEG decoded at a
+    coarser scale, which is faster. What a crop is depends on its own box alone. Raises BadPixels, and ValueError as `crop`.
+    """
+    decoded: dict[int, NDArray[np.uint8]] = {}
+    cut = []
+    for box in boxes:
+        scale = _coarse(max(box[2] - box[0], box[3] - box[1]), side_px) if side_px else 1
+        if scale not in decoded:
+            image, header = _opened(content)
+            decoded[scale] = np.asarray(_upright(image, header, scale))
+        high, wide = header.height_px / decoded[scale].shape[0], header.width_px / decoded[scale].shape[1]
+        x0, y0, x1, y1 = box[0] / wide, box[1] / high, box[2] / wide, box[3] / high
+        cut.append(crop(decoded[scale], (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))))
+    return cut
+
+
+def _coarse(side_px: int, wanted_px: int) -> int:
+    """By what a side may be divided while decoding: the decoder's own scaling is coarse, so it stops at twice the size wanted,
+    and the rest is done well. A power of two up to 8, as the decoder knows them."""
+    return max(scale for scale in (1, 2, 4, 8) if scale <= max(1, side_px // (2 * wanted_px)))
+
+
+def _upright(image: Image.Image, header: Header, scale: int) -> Image.Image:
+    """An opened picture decoded, RGB and upright; a JPEG at that part of its size. Raises BadPixels."""
+    if scale > 1 and header.format == "JPEG":
+        image.draft(None, (image.width // scale or 1, image.height // scale or 1))
     orientation = _orientation(image)
     try:
         image.load()
@@ -87,11 +120,7 @@ def decode(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
     except _DECODER_ERRORS as error:
         reason = PixelReason.TRUNCATED if "truncated" in str(error).lower() else PixelReason.UNDECODABLE
         raise BadPixels(reason, f"{header.format} of {header.width_px} x {header.height_px} px: {error}") from error
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
-    if max_side_px and max(rgb.size) > max_side_px:
-        rgb = _scaled(rgb, max_side_px / max(rgb.size))
-    return np.asarray(rgb)
+    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
 def decode_mask(content: bytes) -> NDArray[np.uint8]:

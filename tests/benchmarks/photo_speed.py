@@ -1,6 +1,6 @@
 """How long POST /v1/photo takes over 100,000 products: the night of the sample shops, made that large, asked over HTTP.
 
-python tests/benchmarks/photo_speed.py --night FOLDER      (a folder with root/ of a finished night of the sample shops)
+A line of make bench; alone: python -m tests.benchmarks.photo_speed --night FOLDER, with root/ of a finished night in it.
 
 Every product is there many times, under ids of its own, each time with other bits of its codes flipped. The server is held to two
 cores. Says the time until the first answer, of the next ones p50, p90 and p99, the processor time of one, and the server's memory.
@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pyarrow as pa
+from tests.benchmarks import night
+from tests.benchmarks.measure import Line, Options, exponent, seconds
+from tests.benchmarks.pictures import pictures
 
 from wearalike import indexes, matches, publish, store
 from wearalike.tables import CODES, ENTRIES, MATCHES, PRODUCTS, PUBLISHED, SuperCategory
@@ -27,14 +32,28 @@ from wearalike.warehouse import open_warehouse
 
 RUN = "large"
 FLIPPED_RATIO = 0.08
-CORES = "0,1"
+CORES = 2
+PRODUCTS_COUNT, PHOTOS = 100_000, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """first_s: until the first answer, models and codes loaded. took_s: each of the next ones. cpu_s: processor time of one.
+    live_s: lists at other weights. memory_bytes: of the server."""
+
+    first_s: float
+    took_s: list[float]
+    items_count: float
+    cpu_s: float
+    live_s: list[float]
+    memory_bytes: int
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--night", type=Path, required=True, help="folder with the root/ of a night")
     made.add_argument("--run", default="day-1", help="the night's run (default: %(default)s)")
-    made.add_argument("--products", type=int, default=100_000)
+    made.add_argument("--products", type=int, default=PRODUCTS_COUNT)
     made.add_argument("--photos", type=int, default=200, help="photos asked about once warm (default: %(default)s)")
     return made
 
@@ -79,23 +98,18 @@ def _flipped(code: bytes, flips: np.ndarray) -> bytes:
     return (np.frombuffer(code, np.uint8) ^ np.packbits(flips)).tobytes()
 
 
-def measure(root: Path, photos: list[bytes], count: int) -> None:
+def measure(root: Path, photos: list[bytes], count: int) -> Measured:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
     (root / "wearalike.toml").write_text(f'root = "{root}"\ndevice = "cpu"\n[serve]\nsearches_a_minute = 100000\n', encoding="utf-8")
-    serve = [sys.executable, "-m", "wearalike.cli", "serve", "--config", str(root / "wearalike.toml"), "--port", "18997"]
-    process = subprocess.Popen(["taskset", "-c", CORES, *serve], stderr=subprocess.DEVNULL)
+    serve = [sys.executable, "-m", "wearalike.cli", "serve", "--config", str(root / "wearalike.toml"), "--port", str(port)]
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:CORES]))
+    process = subprocess.Popen(["taskset", "-c", cores, *serve], stderr=subprocess.DEVNULL)
     try:
-        with httpx.Client(base_url="http://127.0.0.1:18997/v1", timeout=600) as client:
-            while True:
-                try:
-                    client.get("/health").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.2)
-            start, cpu = time.monotonic(), _cpu_s(process.pid)
-            _ask(client, photos[0])
-            print(
-                f"first answer, models and codes loaded: {time.monotonic() - start:.1f} s, {_cpu_s(process.pid) - cpu:.1f} s of processor"
-            )
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=600) as client:
+            _wait_until_ready(client, process)
+            first_s = seconds(lambda: _ask(client, photos[0]))
             for photo in photos[:5]:
                 _ask(client, photo)
             took, items, cpu = [], 0, _cpu_s(process.pid)
@@ -104,15 +118,22 @@ def measure(root: Path, photos: list[bytes], count: int) -> None:
                 items += len(_ask(client, photos[n % len(photos)])["items"])
                 took.append(time.monotonic() - start)
             used = (_cpu_s(process.pid) - cpu) / count
-            p50, p90, p99 = np.percentile(took, [50, 90, 99])
-            print(f"{count} photos, {items / count:.1f} items each: p50 {p50:.3f} s, p90 {p90:.3f}, p99 {p99:.3f}")
-            print(f"processor time of a photo: {used:.3f} s")
-            live = _live(client, root)
-            print(f"live list: p50 {np.percentile(live, 50):.3f} s, p99 {np.percentile(live, 99):.3f}")
-            print(f"memory {int(Path(f'/proc/{process.pid}/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 1e9:.2f} GB")
+            memory = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return Measured(first_s, took, items / count, used, _live(client, root), memory)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen) -> None:
+    while True:
+        try:
+            client.get("/health").raise_for_status()
+            return
+        except httpx.HTTPError as error:
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended with exit code {process.returncode}") from error
+            time.sleep(0.2)
 
 
 def _live(client: httpx.Client, root: Path) -> list[float]:
@@ -135,16 +156,46 @@ def _cpu_s(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def photos_of(root: Path, run: str) -> list[bytes]:
+    """Every third picture of a night, to ask about."""
+    ids = sorted(set(store.read(root, ENTRIES, run)["image_id"].to_pylist()))
+    return [store.image_path(root, i).read_bytes() for i in ids][::3]
+
+
+def over(root: Path, run: str, photos: list[bytes], products: int, count: int) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder).resolve()
+        enlarge(root, run, target, products)
+        return measure(target, photos, count)
+
+
+def photo(options: Options) -> Line:
+    """Real photos, where the folder of photos is there."""
+    root = night.nights(None).folder / "root"
+    asked = pictures(options, 40) if options.photos else photos_of(root, "day-1")
+    sizes = [PRODUCTS_COUNT // 4, PRODUCTS_COUNT // 2, PRODUCTS_COUNT]
+    found = [over(root, "day-1", asked, size, PHOTOS if size == PRODUCTS_COUNT else PHOTOS // 4) for size in sizes]
+    medians, last = [statistics.median(f.took_s) for f in found], found[-1]
+    note = f"p99 {np.percentile(last.took_s, 99):.3f} s, {last.items_count:.1f} items each, {last.cpu_s:.3f} s of processor time"
+    more = f"{note}; loaded in {last.first_s:.0f} s; {last.memory_bytes / 1e9:.1f} GB"
+    settings = f"0.5 s; p50 of {PHOTOS} photos over HTTP, warm, {PRODUCTS_COUNT} products, {CORES} cores, detector and encoder included"
+    p50 = medians[-1]
+    return Line("photo", p50, 0.5, "s", p50 / 0.5, "≤ 1", p50 <= 0.5, PHOTOS, settings, exponent(sizes, medians), more)
+
+
+BENCHES = (photo,)
+
+
 def main() -> None:
     args = parser().parse_args()
     root = args.night / "root"
-    photos = [store.image_path(root, i).read_bytes() for i in sorted(set(store.read(root, ENTRIES, args.run)["image_id"].to_pylist()))][::3]
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder).resolve()
-        enlarge(root, args.run, target, args.products)
-        sizes = [len(store.read(target, ENTRIES, RUN).filter(pa.compute.field("super_category") == s)) for s in SuperCategory]
-        print(f"{sum(sizes):,} products, {max(sizes):,} in the largest super-category; load {os.getloadavg()[0]:.1f}")
-        measure(target, photos, args.photos)
+    told = over(root, args.run, photos_of(root, args.run), args.products, args.photos)
+    p50, p90, p99 = np.percentile(told.took_s, [50, 90, 99])
+    print(f"first answer, models and codes loaded: {told.first_s:.1f} s; load {os.getloadavg()[0]:.1f}")
+    print(f"{args.photos} photos, {told.items_count:.1f} items each: p50 {p50:.3f} s, p90 {p90:.3f}, p99 {p99:.3f}")
+    print(f"processor time of a photo: {told.cpu_s:.3f} s")
+    print(f"live list: p50 {np.percentile(told.live_s, 50):.3f} s, p99 {np.percentile(told.live_s, 99):.3f}")
+    print(f"memory {told.memory_bytes / 1e9:.2f} GB")
 
 
 if __name__ == "__main__":

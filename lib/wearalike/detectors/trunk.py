@@ -74,8 +74,7 @@ class Still:
 
 def scaled(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Squares, uint8 (n, side, side, 3), as the trunk takes them: float32 (n, 3, side, side), -1..1."""
-    ratios = (squares.astype(np.float32) / 255 - EFFICIENTNET_LITE0.mean) / EFFICIENTNET_LITE0.std
-    return np.ascontiguousarray(ratios.transpose(0, 3, 1, 2))
+    return models.scaled(squares, EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
 
 
 def _channels_last(maps: Tensor) -> Tensor:

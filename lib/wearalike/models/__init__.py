@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.models.engine import compile_network, device, folded
+from wearalike.models.engine import compile_network, device, folded, scaled
 from wearalike.models.files import MAX_MODEL_BYTES, VERSION, BadModel, Kind, Model, hashed, model_bytes, read_model, require
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = [
     "model_bytes",
     "read_model",
     "require",
+    "scaled",
 ]
 
 CODE_BITS = 128

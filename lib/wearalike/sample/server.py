@@ -81,6 +81,11 @@ class Stalls:
             for picture in product.pictures
         }
 
+    @property
+    def paths(self) -> list[str]:
+        """Of every picture."""
+        return list(self._pictures)
+
     def answer(self, path: str, address: str) -> tuple[bytes, str] | None:
         """(body, content type), or None for what is not there."""
         if path == "/":

@@ -1,0 +1,85 @@
+"""Detecting: bytes to items by the night's own job, beside the network alone on ready tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pyarrow as pa
+from tests.benchmarks import stages
+from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
+from tests.benchmarks.pictures import pictures, told
+from wearalike_jobs import detect_items
+
+from wearalike import detectors, items, models, pixels, store
+from wearalike.models import Kind
+
+PICTURES, PICTURES_FULL = 60, 1_000
+TARGET = "≥ 0.8"
+
+
+def cpu(options: Options) -> Line | Skipped:
+    """Street photos, where the folder of photos has some in `street`."""
+    street = options.photos and options.photos / "street"
+    mine = Options(options.full, street if street and street.is_dir() else options.photos)
+    contents = pictures(mine, PICTURES_FULL if options.full else PICTURES)
+    try:
+        detector = items.Trained(models.packaged_model(Kind.DETECTOR, items.NAMING_DETECTOR).read())
+    except ImportError as error:
+        return Skipped("detect, CPU", TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1")
+    network, forward = detector._network, detector._network._network  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        ids = [hashlib.sha256(content).hexdigest() for content in contents]
+        for image_id, content in zip(ids, contents, strict=True):
+            store.keep_bytes(store.image_path(root, image_id), content)
+        ready = [detectors_input(content, network) for content in contents]
+
+        def ours(count: int | None = None) -> None:
+            shutil.rmtree(root / "kept" / "items", ignore_errors=True)
+            detect_items.see(root, detector, pa.array(ids[:count]), None)
+
+        def forwards() -> None:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+                list(cores.map(forward, ready))
+
+        ours_s, limit_s = in_turn([ours, forwards])
+        sizes = [len(ids) // 4, len(ids) // 2, len(ids)]
+        growth = exponent(sizes, [*(seconds(lambda size=size: ours(size)) for size in sizes[:2]), ours_s])
+        of_picture = stages_of(contents[:20], detector)
+    stages.draw("detect", of_picture)
+    engine = f"openvino {openvino.__version__.split('-')[0]}, float32, {len(os.sched_getaffinity(0))} streams of one thread"
+    settings = f"forward passes of {detector.version} alone, {engine}, ready tensors; {told(mine, contents)}"
+    ratio, rates = limit_s / ours_s, [len(ids) / s for s in (ours_s, limit_s)]
+    return Line("detect, CPU", *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, stages.told(of_picture))
+
+
+def detectors_input(content: bytes, network: detectors.Seer) -> np.ndarray:
+    """A picture as the network takes it."""
+    from wearalike.detectors import trunk
+
+    return trunk.scaled(pixels.fit(pixels.decode(content, network.side_px), network.side_px)[None])
+
+
+def stages_of(contents: list[bytes], detector: items.Trained) -> dict[str, float]:
+    """Milliseconds of a picture by stage."""
+    from wearalike.detectors import trunk
+
+    network = detector._network
+    decode, images = stages.mean_ms(lambda content: pixels.decode(content, network.side_px), contents)
+    fit, squares = stages.mean_ms(lambda image: pixels.fit(image, network.side_px)[None], images)
+    scale, tensors = stages.mean_ms(trunk.scaled, squares)
+    forward, _ = stages.mean_ms(network._network, tensors)  # type: ignore[attr-defined]
+    whole, _ = stages.mean_ms(lambda image: detector.detect([image]), images)
+    standing, _ = stages.mean_ms(detector._standing_out, images)
+    boxes = max(0.0, whole - fit - scale - forward - standing)
+    return {"decode": decode, "resize": fit, "scale": scale, "network": forward, "boxes": boxes, "what stands out": standing}
+
+
+BENCHES = (cpu,)

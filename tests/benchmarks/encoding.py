@@ -1,0 +1,108 @@
+"""Encoding: bytes to codes by the night's own job, beside what a notebook does, and beside the network alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pyarrow as pa
+import torch
+from PIL import Image, ImageOps
+from tests.benchmarks import stages
+from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
+from tests.benchmarks.pictures import pictures, told
+from torch import nn
+from wearalike_jobs import encode_items
+
+from wearalike import codes, hashnet, items, models, pixels, store
+from wearalike.models import EFFICIENTNET_LITE0
+from wearalike.tables import ITEMS
+
+PICTURES, PICTURES_FULL = 120, 2_000
+BYTES_TO_CODES, LIMIT = "≥ 8", "≥ 0.85"
+
+
+class Work:
+    """The same items for everybody: pictures in a root of their own, their items as the night's detector sees them."""
+
+    def __init__(self, root: Path, contents: list[bytes]) -> None:
+        self.root, self.contents = root, contents
+        self.model = models.packaged_model(models.Kind.ENCODER, models.DEFAULT_ENCODER).read()
+        self.encoder = codes.of(self.model)
+        detector = items.Foreground()
+        rows = []
+        for content in contents:
+            image_id = hashlib.sha256(content).hexdigest()
+            store.keep_bytes(store.image_path(root, image_id), content)
+            rows += items.look(detector, image_id, content)
+        self.items = pa.Table.from_pylist(rows, items.KEPT).select(ITEMS.column_names)
+        self.boxes = [tuple(row[name] for name in ("x0", "y0", "x1", "y1")) for row in rows]
+        self.network: nn.Module = hashnet.load(self.model.arrays)
+        cores = len(os.sched_getaffinity(0))
+        self.forward = models.compile_network(self.network, (1, 3, *[EFFICIENTNET_LITE0.input_px] * 2), cores)
+        crops = [pixels.crops(c, [b], self.encoder.side_px)[0] for c, b in zip(contents, self.boxes, strict=True)]
+        self.tensors = [stages.tensor(crop) for crop in crops]
+
+    def ours(self, count: int | None = None) -> pa.Table:
+        """The night's job, nothing known: reads, decodes, crops, encodes and keeps."""
+        shutil.rmtree(self.root / "kept" / "codes", ignore_errors=True)
+        encode_items.encode(self.root, self.encoder, self.items.slice(0, count))
+        return store.kept(self.root, "codes", self.encoder.version, codes.KEPT)
+
+    def notebook(self) -> np.ndarray:
+        """One picture after the other, through PIL and eager PyTorch: codes, uint8 (n, 32)."""
+        found = []
+        for content, box in zip(self.contents, self.boxes, strict=True):
+            image = Image.open(io.BytesIO(content)).convert("RGB").crop(box)
+            square = ImageOps.pad(image, (224, 224), Image.Resampling.BILINEAR, "white")
+            tensor = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)
+            with torch.no_grad():
+                found.append(np.packbits(self.network(tensor[None])[0].numpy() > 0))
+        return np.stack(found)
+
+    def forwards(self) -> None:
+        """The network alone, on tensors that are ready, one core a tensor."""
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+            list(cores.map(self.forward, self.tensors))
+
+    def alike_ratio(self) -> float:
+        """The share of bits that the notebook's codes have as ours do: it is the same work."""
+        found = {row["item_id"]: row["shape"] + row["colour"] for row in self.ours().to_pylist()}
+        mine = np.stack([np.frombuffer(found[item_id], np.uint8) for item_id in self.items["item_id"].to_pylist()])
+        return 1 - float(np.bitwise_count(mine ^ self.notebook()).mean()) / 8
+
+
+def cpu(options: Options) -> list[Line]:
+    contents = pictures(options, PICTURES_FULL if options.full else PICTURES)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(Path(folder), contents)
+        count, alike = len(contents), work.alike_ratio()
+        sizes = [count // 4, count // 2, count]
+        ours_s, peer_s, limit_s = in_turn([work.ours, work.notebook, work.forwards])
+        growth = exponent(sizes, [*(seconds(lambda size=size: work.ours(size)) for size in sizes[:2]), ours_s])
+        of_item = stages.encoding(contents[:60], work.boxes[:60], work.encoder, work.forward)
+    stages.draw("encode", of_item)
+    rates = [count / s for s in (ours_s, peer_s, limit_s)]
+    bits = f"{alike:.4f} of the bits are the same" if alike > 0.98 else f"OTHER CODES: only {alike:.4f} of the bits are the same"
+    is_same, threads = alike > 0.98, len(os.sched_getaffinity(0))
+    eager = f"torch {torch.__version__} eager, float32, {torch.get_num_threads()} threads, Pillow, one picture at a time"
+    alone = (
+        f"the forward passes alone, openvino {openvino.__version__.split('-')[0]}, float32, {threads} streams of one thread, ready tensors"
+    )
+    settings = f"{eager}; {told(options, contents)}"
+    ratio, part = peer_s / ours_s, limit_s / ours_s
+    unit = "images/s"
+    return [
+        Line("encode, CPU", rates[0], rates[1], unit, ratio, BYTES_TO_CODES, is_same and ratio >= 8, RUNS, settings, growth, bits),
+        Line("encode, CPU limit", rates[0], rates[2], unit, part, LIMIT, part >= 0.85, RUNS, alone, growth, stages.told(of_item)),
+    ]
+
+
+BENCHES = (cpu,)
