@@ -108,7 +108,7 @@ def nearest_in_one(
 
     def block(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         here = slice(start, start + share)
-        return _search(queries[here], tiles.codes, tiles.planes, w_shape[here], w_colour[here], limits[here], k)  # type: ignore[no-any-return]
+        return _search(queries[here], tiles.codes, tiles.planes, w_shape[here], w_colour[here], limits[here], k)
 
     starts = range(0, len(queries), share)
     if threads == 1:
@@ -344,7 +344,7 @@ def _keep_best(distances, positions, count, k, histogram):  # type: ignore[no-un
 def halves(query, code):  # type: ignore[no-untyped-def]
     """The distances of shape and of colour of two codes, uint64 (4,) each. For compiled callers."""
     shape = _ones(query[0] ^ code[0]) + _ones(query[1] ^ code[1])  # type: ignore[call-arg, var-annotated]
-    return shape, _ones(query[2] ^ code[2]) + _ones(query[3] ^ code[3])  # type: ignore[call-arg]
+    return shape, _ones(query[2] ^ code[2]) + _ones(query[3] ^ code[3])
 
 
 @njit(nogil=True, cache=True)

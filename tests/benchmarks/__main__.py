@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks import feeds, matching, publish
+from tests.benchmarks import approximate, feeds, gpu, matching, publish
 from tests.benchmarks.measure import Line
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 # What bench.json says of each line.
 TOLD = ("bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs")
-BENCHES = (*matching.BENCHES, *feeds.BENCHES, *publish.BENCHES)
+BENCHES = (*matching.BENCHES, *gpu.BENCHES, *approximate.BENCHES, *feeds.BENCHES, *publish.BENCHES)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from wearalike import kernel, merchandising
 from wearalike.tables import Availability, Gender
+
+if TYPE_CHECKING:
+    from wearalike import kernel_torch
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Gallery:
     product_ids, item_ids: object (n,). codes: uint64 (n, 4), two words of shape, two of colour. w_shape, w_colour: int32 (n,).
     gender, age_group: object (n,). is_in_stock: bool (n,). groups, brands: int64 (n,), equal for products of one group or
     brand, negative and unlike any other where a product has none. pages: what the merchandiser's rules look at.
+    device: where it is searched, "cpu" or "cuda"; the answer is the same.
     """
 
     product_ids: NDArray[np.object_]
@@ -35,6 +40,7 @@ class Gallery:
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
     pages: merchandising.Pages
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.product_ids)
@@ -72,11 +78,36 @@ class Candidates:
     gallery: Gallery
     rows: NDArray[np.int64]
 
+    # Laid out when asked, for many a search finds all that it needs remembered.
+
     @cached_property
     def tiles(self) -> kernel.Tiles:
-        """Their codes; many a search finds all that it needs remembered. 64 bytes a candidate, half of it where all may be shown."""
+        """Their codes; 64 bytes a candidate, half of it where all may be shown."""
+        return kernel.lay_out(self._codes)
+
+    @cached_property
+    def _on_gpu(self) -> kernel_torch.Tiles:
+        from wearalike import kernel_torch
+
+        return kernel_torch.lay_out(self._codes, self.gallery.device)
+
+    @property
+    def _codes(self) -> NDArray[np.uint64]:
         codes = self.gallery.codes
-        return kernel.lay_out(codes if len(self.rows) == len(codes) else codes[self.rows])
+        return codes if len(self.rows) == len(codes) else codes[self.rows]
+
+    def nearest(
+        self, codes: NDArray[np.uint64], w_shape: NDArray[np.int32], w_colour: NDArray[np.int32], limits: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """kernel.nearest_in_one of them, on the gallery's device: how many each code has, and their rows of the gallery."""
+        if self.gallery.device == "cpu":
+            counts, positions = kernel.nearest_in_one(codes, self.tiles, w_shape, w_colour, limits, k)
+        else:
+            # torch takes seconds and a quarter of a GB to import.
+            from wearalike import kernel_torch
+
+            counts, positions = kernel_torch.nearest_in_one(codes, self._on_gpu, w_shape, w_colour, limits, k)
+        return counts, self.rows[positions]
 
 
 def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:

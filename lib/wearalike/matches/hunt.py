@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike import kernel, merchandising
+from wearalike import merchandising
 from wearalike.categories.rules import Rule
 from wearalike.matches.galleries import Candidates, Gallery
 from wearalike.matches.near import Near, Recall, choose, merged, weighted
@@ -183,9 +183,8 @@ class _Hunt:
         """The best `looked_at` candidates of each of the rows, within its limit."""
         gallery, limits = self.gallery, self.limits(asking) if limits is None else limits
         w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
-        counts, nearest = kernel.nearest_in_one(gallery.codes[asking], self.shown.tiles, w_shape, w_colour, limits, looked_at)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        rows = self.candidates[nearest].astype(np.int32)
+        counts, nearest = self.shown.nearest(gallery.codes[asking], w_shape, w_colour, limits, looked_at)
+        starts, rows = np.concatenate([[0], np.cumsum(counts)]), nearest.astype(np.int32)
         farthest, before, is_cut = (limits + 1).astype(np.int32), np.zeros(len(asking), np.int32), counts == looked_at
         last = rows[starts[1:][is_cut] - 1]
         farthest[is_cut], before[is_cut] = weighted(gallery, asking[is_cut], last), last + 1
@@ -250,15 +249,15 @@ class _Hunt:
         self, codes: NDArray[np.uint64], w_shape: NDArray[np.int32], w_colour: NDArray[np.int32], looked_at: int
     ) -> Iterator[Found]:
         """The lists of codes that are nobody's, as `lists`; see `alike`."""
-        nearest = kernel.nearest(codes, self.shown.tiles, w_shape, w_colour, limits(w_shape + w_colour, self.rules.min_score), looked_at)
-        for i, (code, positions) in enumerate(zip(codes, nearest, strict=True)):
-            chosen = self._allowed(-1, self.candidates[positions], self.rules.k, set())
-            if len(positions) == looked_at and len(chosen) < self.rules.k:
+        counts, nearest = self.shown.nearest(codes, w_shape, w_colour, limits(w_shape + w_colour, self.rules.min_score), looked_at)
+        for i, (code, rows) in enumerate(zip(codes, np.split(nearest, np.cumsum(counts)[:-1]), strict=True)):
+            chosen = self._allowed(-1, rows, self.rules.k, set())
+            if len(rows) == looked_at and len(chosen) < self.rules.k:
                 yield from self.of_codes(codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * looked_at)
                 continue
             results = np.array(chosen, np.int64)
             shape, colour = distances(code[None], self.gallery.codes[results])
-            reason = _short(len(results), len(self.candidates), len(positions) == len(self.candidates), self.rules)
+            reason = _short(len(results), len(self.candidates), len(rows) == len(self.candidates), self.rules)
             yield Found(-1, results, shape[0], colour[0], reason, [None] * len(results), [None] * len(results))
 
     def _allowed(self, row: int, ordered: NDArray[np.int64], count: int, groups: set[int]) -> list[int]:
