@@ -17,12 +17,14 @@ def lists(codes):
     return shortlists.build(codes)
 
 
-def test_every_code_stands_in_the_list_of_its_nearest_middle(codes, lists):
-    assert len(lists.middles) == 128 and sorted(lists.rows.tolist()) == list(range(len(codes)))
-    far = np.bitwise_count(codes[:, None] ^ lists.middles.codes[None]).sum(axis=2, dtype=np.int64)
-    for number in range(len(lists.middles)):
-        rows = lists.rows[lists.starts[number] : lists.starts[number + 1]]
-        assert (far[rows, number] == far[rows].min(axis=1)).all() and (np.diff(rows) > 0).all()
+def test_every_code_stands_in_the_cell_of_its_nearest_middles(codes, lists):
+    assert lists.middles.shape == (2, 32, 2) and sorted(lists.rows.tolist()) == list(range(len(codes)))
+    cells = np.repeat(np.arange(32 * 32), np.diff(lists.starts))
+    for half, number in enumerate((cells // 32, cells % 32)):
+        far = np.bitwise_count(codes[lists.rows, None, 2 * half : 2 * half + 2] ^ lists.middles[half]).sum(axis=2, dtype=np.int64)
+        assert (far[np.arange(len(far)), number] == far.min(axis=1)).all()
+        assert len(set(number.tolist())) > 20
+    assert all((np.diff(lists.rows[a:b]) > 0).all() for a, b in zip(lists.starts[:-1], lists.starts[1:], strict=True))
 
 
 def test_a_shortlist_is_of_the_candidates_alone_and_long_enough(codes, lists):

@@ -72,12 +72,13 @@ def nearest_in_one(
     most = free_bytes(device) if block_bytes is None else block_bytes
     # A block of one code at least is sorted together with what is kept.
     rows = max(1, min(_BLOCK_QUERIES, most // (_PAIR_BYTES * (k + 1))))
-    parts = []
-    for start in range(0, len(queries), rows):
+
+    def block(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         here = slice(start, start + rows)
-        asked = [torch.from_numpy(np.asarray(column[here], np.int64)).to(device) for column in (w_shape, w_colour, limits)]
-        parts.append(_search(_bytes(queries[here], device), tiles.codes, *asked, k, most))
-    counts, positions = zip(*parts, strict=True)
+        shape, colour, limit = (torch.from_numpy(np.asarray(column[here], np.int64)).to(device) for column in (w_shape, w_colour, limits))
+        return _search(_bytes(queries[here], device), tiles.codes, shape, colour, limit, k, most)
+
+    counts, positions = zip(*map(block, range(0, len(queries), rows)), strict=True)
     return np.concatenate(counts), np.concatenate(positions)
 
 

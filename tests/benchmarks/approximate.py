@@ -61,9 +61,9 @@ def approximate(full: bool) -> Line:
     few = queries[:10]
     ours_s, exact_s = in_turn([lambda: [shortlisted(q) for q in few], lambda: [exact(codes, everything, q) for q in few]])
     ratio, mean = exact_s / ours_s, float(np.mean(recalls))
-    settings = f"the exact search of {count} clustered codes, {len(lists.middles)} lists of Faiss {faiss.__version__}, {least} looked at"
+    settings = f"the exact search of {count} clustered codes, {len(lists.starts) - 1} cells of Faiss {faiss.__version__}, {least} looked at"
     note = f"recall@{K} {mean:.3f}, ties counted as hits, {min(recalls):.2f} the worst of {QUERIES} queries"
-    note += f"; lists of half the codes made in {built[1]:.0f} s"
+    note += f"; cells of half the codes made in {built[1]:.0f} s"
     ours, peer = 1000 * ours_s / len(few), 1000 * exact_s / len(few)
     growth = exponent(sizes[:2], built)
     return Line("photo, shortlist", ours, peer, "ms", ratio, "≥ 5", ratio >= 5 and mean >= 0.95, RUNS, settings, growth, note)
