@@ -1,7 +1,8 @@
 """indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly.
 
 Spark spreads the queries: a task is some thousand products of one super-category, and every worker loads the index
-of that super-category once. The merchandiser's rules of the run's day act inside the search.
+of that super-category once; with --device cuda it searches on its machine's GPU, and finds the same. The merchandiser's rules of
+the run's day act inside the search.
 
 What is nearest to each product is kept beside the table, in near/<super-category>/. The next run searches only for what is new
 or has changed since, and comes to the same table; with --redo, or where another run's tables are gone, everything is searched.
@@ -16,7 +17,7 @@ import logging
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ QUERIES_A_TASK = 16_384
 # How many products of a task searched everything, in its file of what was nearest.
 ANEW = b"searched_anew"
 TASK = (
-    "root string, run string, since string, near string, super_category string, start int, k int, min_score double, max_per_brand int,"
-    "merchandise string"
+    "root string, run string, since string, near string, device string, super_category string, start int, k int, min_score double,"
+    "max_per_brand int, merchandise string"
 )
 
 
@@ -45,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--k", type=int, default=rules.k, help="recommendations a product (default: %(default)s)")
     made.add_argument("--min-score", type=float, default=rules.min_score, help="0..1; less alike is left out (default: %(default)s)")
     made.add_argument("--max-per-brand", type=int, default=rules.max_per_brand, help="of one brand in a list (default: %(default)s)")
+    said = "auto is the CPU, which every worker has; default: the settings' device"
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), help=said)
     made.add_argument("--master", help="Spark's master; default: the settings'")
     return made
 
@@ -59,12 +62,13 @@ def work(args: argparse.Namespace) -> None:
     signature = store.signature(inputs, parameters)
     if not job.stands(args, root, MATCHES, signature):
         since = None if args.redo else remembered(root, args.run)
-        write_matches(root, args.run, args.master or settings.master, parameters, signature, since)
+        device = "cuda" if (args.device or settings.device) == "cuda" else "cpu"
+        write_matches(root, args.run, args.master or settings.master, device, parameters, signature, since)
     flatten(args, root, store.signature({"matches": store.input_hash(root, MATCHES, args.run)}, {}))
 
 
-def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any], signature: str, since: str | None) -> None:
-    """since: the run to go on from; None to search everything."""
+def write_matches(root: Path, run: str, master: str, device: str, parameters: dict[str, Any], signature: str, since: str | None) -> None:
+    """device: where the workers search. since: the run to go on from; None to search everything."""
     from pyspark.sql.pandas.types import from_arrow_schema
     from wearalike_jobs.spark import session, working
 
@@ -74,7 +78,7 @@ def write_matches(root: Path, run: str, master: str, parameters: dict[str, Any],
     with store.writing(root, MATCHES, run, signature, parameters) as table:
         near = table.path / "near"
         tasks = [
-            (str(root), run, since, str(near), str(count["values"]), start, *rules, json.dumps(merchandise))
+            (str(root), run, since, str(near), device, str(count["values"]), start, *rules, json.dumps(merchandise))
             for count in sorted(pc.value_counts(entries["super_category"].combine_chunks()).to_pylist(), key=lambda c: c["values"])
             for start in range(0, count["counts"], QUERIES_A_TASK)
         ]
@@ -118,11 +122,11 @@ def _matched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def matched(
-    root: str, run: str, since: str | None, near: str, super_category: str, start: int, merchandise: str, **rules: Any
+    root: str, run: str, since: str | None, near: str, device: str, super_category: str, start: int, merchandise: str, **rules: Any
 ) -> pa.RecordBatch:
     """The rows of one task; what was nearest goes to the folder `near`."""
-    here, stop = gallery(root, run, super_category), start + QUERIES_A_TASK
-    recall = recalled(root, run, since, super_category, start, stop) if since is not None else None
+    here, stop = gallery(root, run, super_category, device), start + QUERIES_A_TASK
+    recall = recalled(root, run, since, super_category, device, start, stop) if since is not None else None
     merchandiser = [categories.Rule(**rule) for rule in json.loads(merchandise)]
     lists = list(matches.search(here, start, stop, matches.Rules(**rules), merchandiser, recall))
     count = sum(len(part.near) for part in lists)
@@ -137,13 +141,13 @@ def matched(
     return matches.table(here, lists)
 
 
-def recalled(root: str, run: str, since: str, super_category: str, start: int, stop: int) -> matches.Recall | None:
+def recalled(root: str, run: str, since: str, super_category: str, device: str, start: int, stop: int) -> matches.Recall | None:
     """What the other run remembers of the rows start..stop of this one; None where that would not save work, or is not as it was."""
     folder = store.folder(Path(root), MATCHES, since)
     paths = sorted((folder / "near" / super_category).glob("*.parquet"))
     if not paths:
         return None
-    changes = changes_since(root, run, since, super_category)
+    changes = changes_since(root, run, since, super_category, device)
     known = changes.then[start:stop]
     known = known[known >= 0]
     if not (changes.is_worth_it and len(known)):
@@ -159,8 +163,8 @@ def recalled(root: str, run: str, since: str, super_category: str, start: int, s
 
 
 @lru_cache(maxsize=1)
-def changes_since(root: str, run: str, since: str, super_category: str) -> matches.Changes:
-    return matches.changes(shelves.gallery(Path(root), since, super_category), gallery(root, run, super_category))
+def changes_since(root: str, run: str, since: str, super_category: str, device: str) -> matches.Changes:
+    return matches.changes(shelves.gallery(Path(root), since, super_category), gallery(root, run, super_category, device))
 
 
 def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.ChunkedArray) -> None:
@@ -171,9 +175,9 @@ def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.Chunked
 
 
 @lru_cache(maxsize=1)
-def gallery(root: str, run: str, super_category: str) -> matches.Gallery:
+def gallery(root: str, run: str, super_category: str, device: str) -> matches.Gallery:
     """A worker keeps the gallery that it searched last."""
-    return shelves.gallery(Path(root), run, super_category)
+    return replace(shelves.gallery(Path(root), run, super_category), device=device)
 
 
 def flatten(args: argparse.Namespace, root: Path, signature: str) -> None:

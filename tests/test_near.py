@@ -89,13 +89,13 @@ def test_only_what_changed_is_searched(monkeypatch):
     rules = Rules()
     near = matches.joined([lists.near for lists in searched(was, rules)])
     pairs = []
-    nearest = kernel.nearest
+    nearest = kernel.nearest_in_one
 
     def counted(queries, tiles, *more):
         pairs.append(len(queries) * len(tiles))
         return nearest(queries, tiles, *more)
 
-    monkeypatch.setattr(kernel, "nearest", counted)
+    monkeypatch.setattr(kernel, "nearest_in_one", counted)
     found = searched(g, rules, (), matches.Recall(matches.changes(was, g), near))
     monkeypatch.undo()
     assert 0 < sum(pairs) < 0.06 * n * n

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from wearalike_jobs import query_photo
 
-from wearalike import cli, items, looks, photos, pixels, settings, shelves, store
+from wearalike import cli, items, looks, photos, pixels, settings, shelves, shortlists, store
 from wearalike.photos import Answer, PhotoSearch, Wish
 from wearalike.tables import ENTRIES, PRODUCTS
 from wearalike.warehouse import open_warehouse
@@ -162,6 +162,22 @@ def test_a_wish_that_cannot_be_met_is_told(wish):
 def test_weights_are_two_numbers(text):
     with pytest.raises(ValueError, match="weights"):
         photos.weights(text)
+
+
+def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monkeypatch):
+    """The same answer where it holds all; where it holds few, some of those found, each at its distance."""
+    content, wish = next(c for c in pictures.values() if search.find(c).items), Wish(k=100, weights=(2, 8))
+    exact = search.find(content, wish)
+    shelf = search._shelves.__getitem__
+    of_few = PhotoSearch(place, RUN, shelf=shelf, networks=search.networks, exact_up_to=1000)
+    assert not of_few._shortlists and of_few.find(content, wish) == exact
+    of_many = PhotoSearch(place, RUN, shelf=shelf, networks=search.networks, exact_up_to=5)
+    assert of_many._shortlists and of_many.find(content, wish) == exact
+    monkeypatch.setattr(shortlists, "LEAST", 8)
+    found, wanted = ({r.product_id: r for r in answer.items[0].results} for answer in (of_many.find(content, wish), exact))
+    assert 0 < len(found) < len(wanted)
+    assert next(iter(found)) == next(iter(wanted)) and list(found) == [i for i in wanted if i in found]
+    assert all(r == wanted[i] for i, r in found.items())
 
 
 def test_a_detector_that_names_nothing_is_refused(place):

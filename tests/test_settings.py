@@ -126,6 +126,7 @@ def test_what_the_server_lets_through(tmp_path):
         ("serve = 1", "wanted a .serve. table"),
         ("[serve]\nport = 1", "unknown key 'port'"),
         ("[serve]\nrequests_a_minute = 0", "wanted 1 or more, got 0"),
+        ("[serve]\nexact_up_to = 0", "wanted 1 or more, got 0"),
         ("[serve]\nsearches_a_minute = true", "wanted int, got True"),
         ('[serve]\nallow_origins = "*"', "wanted a list of str"),
     ):

@@ -22,7 +22,9 @@ hashnet     the network of our own encoder
 codes       items to codes
 indexes     codes to one Faiss index a super-category
 kernel      the best k of many codes by weighted Hamming distance, compiled
+kernel_torch  the same search by matrix products, for a GPU
 matches     codes to matches: exact weighted search and the rules
+shortlists  what could be near a photo's code, where there are too many to look at each
 quality     any run to measures, drift, floors and the verdict
 judgements  pairs that people judge: which are shown, what came of it
 warehouse   DuckDB and PostgreSQL: the same six verbs, and readers that stay open

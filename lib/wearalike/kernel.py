@@ -77,30 +77,46 @@ def nearest(
     k: int,
     threads: int = 1,
 ) -> list[NDArray[np.int64]]:
-    """For every query the positions of the best k codes, by weighted distance, then by position; fewer where fewer
-    are within the query's limit. The same whatever the number of threads.
+    """For every query the positions of the best k codes, int64; see `nearest_in_one`."""
+    counts, positions = nearest_in_one(queries, tiles, w_shape, w_colour, limits, k, threads)
+    return np.split(positions, np.cumsum(counts)[:-1]) if len(counts) else []
+
+
+def nearest_in_one(
+    queries: NDArray[np.uint64],
+    tiles: Tiles,
+    w_shape: NDArray[np.int32],
+    w_colour: NDArray[np.int32],
+    limits: NDArray[np.int64],
+    k: int,
+    threads: int = 1,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For every query the positions of the best k codes, by weighted distance, then by position; fewer where fewer are within
+    the query's limit: how many each has, int64 (q,), and the positions of all, one query's after another's, int64 (sum,).
+    The same whatever the number of threads.
 
     queries: uint64 (q, 4) as the codes. w_shape, w_colour: int32 (q,), 0..255. limits: int64 (q,), the largest distance that
     may be returned, -1 for none. It lets go of the GIL. Many queries in one call are faster than one by one.
     """
     if not (len(queries) and len(tiles)):
-        return [np.empty(0, np.int64) for _ in queries]
+        return np.zeros(len(queries), np.int64), np.empty(0, np.int64)
     if min(w_shape.min(), w_colour.min()) < 0 or max(w_shape.max(), w_colour.max()) > _LARGEST_WEIGHT:
         raise ValueError(f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_LARGEST_WEIGHT}")
     k = min(k, len(tiles))
     queries, limits = np.ascontiguousarray(queries), np.minimum(limits, _HALF_BITS * (w_shape.astype(np.int64) + w_colour))
     share = min(_BLOCK_QUERIES, max(1, _BLOCK_NOTES // _notes(k)), -(-len(queries) // threads))
 
-    def block(start: int) -> list[NDArray[np.int64]]:
+    def block(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         here = slice(start, start + share)
-        found, counts = _search(queries[here], tiles.codes, tiles.planes, w_shape[here], w_colour[here], limits[here], k)
-        return [positions[:count] for positions, count in zip(found, counts, strict=True)]
+        return _search(queries[here], tiles.codes, tiles.planes, w_shape[here], w_colour[here], limits[here], k)
 
     starts = range(0, len(queries), share)
     if threads == 1:
-        return [positions for start in starts for positions in block(start)]
-    with ThreadPoolExecutor(threads) as pool:
-        return [positions for positions_of_block in pool.map(block, starts) for positions in positions_of_block]
+        counts, positions = zip(*map(block, starts), strict=True)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            counts, positions = zip(*pool.map(block, starts), strict=True)
+    return np.concatenate(counts), np.concatenate(positions)
 
 
 # What numba has no words for
@@ -325,15 +341,22 @@ def _keep_best(distances, positions, count, k, histogram):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def distance(query, code, w_shape, w_colour):  # type: ignore[no-untyped-def]
-    """The weighted distance of two codes, uint64 (4,) each. For compiled callers."""
+def halves(query, code):  # type: ignore[no-untyped-def]
+    """The distances of shape and of colour of two codes, uint64 (4,) each. For compiled callers."""
     shape = _ones(query[0] ^ code[0]) + _ones(query[1] ^ code[1])  # type: ignore[call-arg, var-annotated]
-    return np.uint64(w_shape) * shape + np.uint64(w_colour) * (_ones(query[2] ^ code[2]) + _ones(query[3] ^ code[3]))
+    return shape, _ones(query[2] ^ code[2]) + _ones(query[3] ^ code[3])
+
+
+@njit(nogil=True, cache=True)
+def distance(query, code, w_shape, w_colour):  # type: ignore[no-untyped-def]
+    """Their weighted distance. For compiled callers."""
+    shape, colour = halves(query, code)
+    return np.uint64(w_shape) * shape + np.uint64(w_colour) * colour
 
 
 @njit(nogil=True, cache=True)
 def _search(queries, codes, planes, w_shape, w_colour, limits, k):  # type: ignore[no-untyped-def]
-    """The positions of each query's best codes, int64 (q, k), and how many there are."""
+    """How many codes are each query's best, int64 (q,), and their positions, one query's after another's."""
     distances, positions = np.empty((len(queries), _notes(k)), np.int32), np.empty((len(queries), _notes(k)), np.int64)
     counts, bounds = np.zeros(len(queries), np.int64), (limits + 1).astype(np.uint64)
     lookups, (rows, terms, digits) = _lookups(queries), _terms(w_shape, w_colour)
@@ -362,11 +385,12 @@ def _search(queries, codes, planes, w_shape, w_colour, limits, k):  # type: igno
                             bound = np.uint64(_keep_best(distances[query], positions[query], count, k, histogram))
                             count = k
             bounds[query], counts[query] = bound, count
-    found = np.empty((len(queries), k), np.int64)
+    found, end = np.empty(np.minimum(counts, k).sum(), np.int64), 0
     for query in range(len(queries)):
         # Distance and position in one number: no two are equal, and sorting them sorts by both.
         keys = distances[query, : counts[query]].astype(np.int64) * len(codes) + positions[query, : counts[query]]
         keys.sort()
         counts[query] = min(k, counts[query])
-        found[query, : counts[query]] = keys[: counts[query]] % len(codes)
-    return found, counts
+        found[end : end + counts[query]] = keys[: counts[query]] % len(codes)
+        end += counts[query]
+    return counts, found

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from wearalike import codes, items, looks, matches, models, pixels, shelves, store
+from wearalike import codes, items, looks, matches, models, pixels, shelves, shortlists, store
 from wearalike.models import Kind
 from wearalike.settings import Settings
 from wearalike.tables import CODES, AgeGroup, Gender
@@ -139,10 +139,12 @@ class PhotoSearch:
         detector: str | None = None,
         shelf: Callable[[str], shelves.Shelf] | None = None,
         networks: Networks | None = None,
+        exact_up_to: int | None = None,
     ) -> None:
         """detector: a trained one's name or version; None: the promoted one, else the packaged. shelf: the run's shelf of a
         super-category, where somebody holds it already. networks: another search's, taken where they are of the same versions.
-        Loads models and codes once.
+        exact_up_to: where more products of a super-category may be shown, a photo's item is compared with a shortlist of them;
+        None: with all of them. Loads models and codes once.
 
         Raises store.NotMade, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
         """
@@ -156,6 +158,9 @@ class PhotoSearch:
         self._detector = networks.detector if networks and is_same else items.Trained(seer.read(), device)
         shelf = shelf or partial(shelves.shelf, place.root, run)
         self._shelves = {s: shelf(s) for s in shelves.super_categories(place.root, run)}
+        self._exact_up_to = exact_up_to
+        many = [s for s, held in self._shelves.items() if exact_up_to is not None and len(held.gallery) > exact_up_to]
+        self._shortlists = {s: shortlists.build(self._shelves[s].gallery.codes) for s in many}
         # Networks take a photo at a time: two at once would each take twice as long.
         self._models = networks.turn if networks else threading.Lock()
 
@@ -194,10 +199,11 @@ class PhotoSearch:
         candidates = _candidates(shelf.gallery, wish) if shelf else np.empty(0, np.int64)
         if shelf is None or not len(candidates):
             return SeenItem(*where, None, *(wish.weights or (1, 1)), ())
-        (like,) = matches.voted(shelf.gallery, candidates, code[None])
+        (like,) = matches.voted(shelf.gallery, self._looked_at(where[-1], candidates, code, 1, 0), code[None])
         category = str(shelf.gallery.pages.category[like])
         w_shape, w_colour = wish.weights or (int(shelf.gallery.w_shape[like]), int(shelf.gallery.w_colour[like]))
-        found = matches.alike(shelf.gallery, candidates, code, w_shape, w_colour, matches.Rules(k=wish.k))
+        near = self._looked_at(where[-1], candidates, code, w_shape, w_colour)
+        found = matches.alike(shelf.gallery, near, code, w_shape, w_colour, matches.Rules(k=wish.k))
         score = matches.score(w_shape * found.shape + w_colour * found.colour, w_shape + w_colour)
         why: dict[str, NDArray[np.number]] = {
             "score": score,
@@ -210,6 +216,14 @@ class PhotoSearch:
         facts = shelf.shown(found.results)
         results = tuple(Alike(**dict(zip(why, values, strict=True)), **fact) for values, fact in zip(told, facts, strict=True))
         return SeenItem(*where, category, w_shape, w_colour, results)
+
+    def _looked_at(
+        self, super_category: str, candidates: NDArray[np.int64], code: NDArray[np.uint64], w_shape: int, w_colour: int
+    ) -> NDArray[np.int64]:
+        """The candidates themselves, or those that could be near the code."""
+        if self._exact_up_to is None or len(candidates) <= self._exact_up_to:
+            return candidates
+        return self._shortlists[super_category].of(code, w_shape, w_colour, candidates, shortlists.least(len(candidates)))
 
 
 def _apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -68,11 +68,13 @@ class Serve:
 
     requests_a_minute: of one client, answers of any kind. searches_a_minute: of one client, those that search: a photo's, a
     list's at other weights. allow_origins: sites whose pages may ask the API from a browser, e.g. "https://shop.example".
+    exact_up_to: products of a super-category that a photo is compared with each; of more, with a shortlist, which may miss some.
     """
 
     requests_a_minute: int = 3000
     searches_a_minute: int = 600
     allow_origins: tuple[str, ...] = ()
+    exact_up_to: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def _serve(path: Path, entry: Any) -> Serve:
     if not isinstance(entry, dict):
         raise BadSettings(f"{path}: serve: wanted a [serve] table, got {entry!r}")
     values = _values(f"{path}: serve", Serve, entry)
-    for key in ("requests_a_minute", "searches_a_minute"):
+    for key in ("requests_a_minute", "searches_a_minute", "exact_up_to"):
         if values.get(key, 1) < 1:
             raise BadSettings(f"{path}: serve: {key}: wanted 1 or more, got {values[key]}")
     return Serve(**values)

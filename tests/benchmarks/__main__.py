@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import detecting, downloading, encoding, feeds, matching, night, photo_speed, publish, report, site
+from tests.benchmarks import approximate, detecting, downloading, encoding, feeds, gpu, matching, night, photo_speed, publish, report, site
 from tests.benchmarks.measure import Line, Options, Skipped
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 # In the table's order.
 MODULES = (
     matching,
+    gpu,
     encoding,
     detecting,
     downloading,
@@ -24,6 +25,7 @@ MODULES = (
     publish,
     site,
     photo_speed,
+    approximate,
     night,
 )
 Bench = Callable[[Options], Line | Skipped | list[Line | Skipped]]

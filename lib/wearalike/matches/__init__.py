@@ -14,8 +14,8 @@ hunt       the search, and what the rules do to it
 rows       what was found as rows of tables
 """
 
-from wearalike.matches.galleries import PRODUCT_COLUMNS, Gallery, gallery
-from wearalike.matches.hunt import Fallback, Found, Lists, Rules, ShortReason, alike, all_alike, may_answer, search, voted
+from wearalike.matches.galleries import PRODUCT_COLUMNS, Gallery, gallery, may_answer
+from wearalike.matches.hunt import Fallback, Found, Lists, Rules, ShortReason, alike, all_alike, search, voted
 from wearalike.matches.near import Changes, Near, Recall, changes, joined, near_of, near_table
 from wearalike.matches.rows import look_products, similar_lists, similar_products, table, without_code
 from wearalike.matches.scores import distances, limit, score

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wearalike import merchandising
-from wearalike.tables import Availability
+from wearalike import kernel, merchandising
+from wearalike.tables import Availability, Gender
+
+if TYPE_CHECKING:
+    from wearalike import kernel_torch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gallery:
     """The products of one super-category that have a code; row i of every array is the same product, in product_id order.
+    The arrays stay as they are: what is made of them is kept.
 
     product_ids, item_ids: object (n,). codes: uint64 (n, 4), two words of shape, two of colour. w_shape, w_colour: int32 (n,).
     gender, age_group: object (n,). is_in_stock: bool (n,). groups, brands: int64 (n,), equal for products of one group or
     brand, negative and unlike any other where a product has none. pages: what the merchandiser's rules look at.
+    device: where it is searched, "cpu" or "cuda"; the answer is the same.
     """
 
     product_ids: NDArray[np.object_]
@@ -33,9 +40,81 @@ class Gallery:
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
     pages: merchandising.Pages
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.product_ids)
+
+    # What every task of a worker asks of its gallery is made once.
+
+    @cached_property
+    def texts(self) -> tuple[pa.StringArray, pa.StringArray]:
+        """product_ids and item_ids as columns."""
+        return pa.array(self.product_ids, pa.string()), pa.array(self.item_ids, pa.string())
+
+    @cached_property
+    def audiences(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
+        """The (age_group, gender) that there are, in order, and of each row which one, int64 (n,)."""
+        texts = [pa.array(column, pa.string()) for column in (self.age_group, self.gender)]
+        found = pc.binary_join_element_wise(*texts, "\n").dictionary_encode()
+        return [tuple(text.split("\n")) for text in found.dictionary.to_pylist()], found.indices.to_numpy().astype(np.int64)
+
+    @cached_property
+    def _shown(self) -> dict[tuple[str, str], Candidates]:
+        return {}
+
+    def shown_to(self, age_group: str, gender: str) -> Candidates:
+        """What an audience may be shown."""
+        asked = (age_group, gender)
+        if asked not in self._shown:
+            self._shown[asked] = Candidates(self, np.flatnonzero(may_answer(self, age_group, gender)))
+        return self._shown[asked]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """rows: int64 (n,), the products of the gallery that may be shown, in order."""
+
+    gallery: Gallery
+    rows: NDArray[np.int64]
+
+    # Laid out when asked, for many a search finds all that it needs remembered.
+
+    @cached_property
+    def tiles(self) -> kernel.Tiles:
+        """Their codes; 64 bytes a candidate, half of it where all may be shown."""
+        return kernel.lay_out(self._codes)
+
+    @cached_property
+    def _on_gpu(self) -> kernel_torch.Tiles:
+        from wearalike import kernel_torch
+
+        return kernel_torch.lay_out(self._codes, self.gallery.device)
+
+    @property
+    def _codes(self) -> NDArray[np.uint64]:
+        codes = self.gallery.codes
+        return codes if len(self.rows) == len(codes) else codes[self.rows]
+
+    def nearest(
+        self, codes: NDArray[np.uint64], w_shape: NDArray[np.int32], w_colour: NDArray[np.int32], limits: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """kernel.nearest_in_one of them, on the gallery's device: how many each code has, and their rows of the gallery."""
+        if self.gallery.device == "cpu":
+            counts, positions = kernel.nearest_in_one(codes, self.tiles, w_shape, w_colour, limits, k)
+        else:
+            # torch takes seconds and a quarter of a GB to import.
+            from wearalike import kernel_torch
+
+            counts, positions = kernel_torch.nearest_in_one(codes, self._on_gpu, w_shape, w_colour, limits, k)
+        return counts, self.rows[positions]
+
+
+def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
+    """Whom an audience may be shown: in stock, the same age group, the same gender or either one unisex."""
+    kinds, kind = gallery.audiences
+    fits = np.array([a == age_group and (g == gender or Gender.UNISEX in (g, gender)) for a, g in kinds], bool)
+    return gallery.is_in_stock & fits[kind]
 
 
 # The columns of tables.PRODUCTS that a gallery is made of.

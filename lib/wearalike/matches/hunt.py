@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike import kernel, merchandising
+from wearalike import merchandising
 from wearalike.categories.rules import Rule
-from wearalike.matches.galleries import Gallery
+from wearalike.matches.galleries import Candidates, Gallery
 from wearalike.matches.near import Near, Recall, choose, merged, weighted
-from wearalike.matches.scores import distances, limit, pairs
-from wearalike.tables import Gender
+from wearalike.matches.scores import distances, limit, limits, pairs
 
 
 class ShortReason(StrEnum):
@@ -106,13 +104,14 @@ def search(
     """
     rows = np.arange(start, min(stop, len(gallery)))
     rulings = merchandising.Rulings(merchandise, gallery.pages)
-    audiences = {(gallery.age_group[r], gallery.gender[r]) for r in rows}
-    for age_group, gender in sorted(audiences):
-        asking = rows[(gallery.age_group[rows] == age_group) & (gallery.gender[rows] == gender)]
-        hunt = _Hunt(gallery, np.flatnonzero(may_answer(gallery, age_group, gender)), rules, rulings)
+    audiences, audience = gallery.audiences
+    for number in sorted(np.unique(audience[rows]).tolist(), key=audiences.__getitem__):
+        asking = rows[audience[rows] == number]
+        hunt = _Hunt(gallery, gallery.shown_to(*audiences[number]), rules, rulings)
         known = np.zeros(len(asking), bool) if recall is None else recall.changes.then[asking] >= 0
         if recall is not None and known.any():
-            arrived = _Hunt(gallery, hunt.candidates[recall.changes.has_arrived[hunt.candidates]], rules, rulings)
+            came = hunt.candidates[recall.changes.has_arrived[hunt.candidates]]
+            arrived = _Hunt(gallery, Candidates(gallery, came), rules, rulings)
             for block in _blocks(asking[known]):
                 remembered, limits = recall.of(block), hunt.limits(block)
                 news = arrived.look(block, _LOOKED_AT * rules.k, np.minimum(limits, remembered.farthest))
@@ -142,7 +141,7 @@ def all_alike(
     rules: Rules,
 ) -> Iterator[Found]:
     """The lists that `alike` gives for each of several codes in turn. codes: uint64 (n, 4). w_shape, w_colour: int32 (n,)."""
-    hunt = _Hunt(gallery, candidates, rules, merchandising.Rulings((), gallery.pages))
+    hunt = _Hunt(gallery, Candidates(gallery, candidates), rules, merchandising.Rulings((), gallery.pages))
     for start in range(0, len(codes), _BLOCK_QUERIES):
         block = slice(start, start + _BLOCK_QUERIES)
         yield from hunt.of_codes(codes[block], w_shape[block], w_colour[block], _LOOKED_AT * rules.k)
@@ -163,39 +162,29 @@ def voted(gallery: Gallery, candidates: NDArray[np.int64], codes: NDArray[np.uin
     return rows
 
 
-def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
-    """Whom an audience may be shown: in stock, the same age group, the same gender or either one unisex."""
-    fits = (gallery.gender == gender) | (gallery.gender == Gender.UNISEX) | (gender == Gender.UNISEX)
-    return gallery.is_in_stock & (gallery.age_group == age_group) & fits
-
-
 @dataclass(frozen=True)
 class _Hunt:
-    """The search for one audience. candidates: int64 (n,), rows it may be shown, in order."""
+    """The search for one audience, which may be shown what is `shown`."""
 
     gallery: Gallery
-    candidates: NDArray[np.int64]
+    shown: Candidates
     rules: Rules
     rulings: merchandising.Rulings
 
-    @cached_property
-    def tiles(self) -> kernel.Tiles:
-        """The candidates' codes; many a hunt finds all that it needs remembered."""
-        return kernel.lay_out(self.gallery.codes[self.candidates])
+    @property
+    def candidates(self) -> NDArray[np.int64]:
+        return self.shown.rows
 
     def limits(self, asking: NDArray[np.int64]) -> NDArray[np.int64]:
         """The distance of min_score for each of the rows, int64 (m,)."""
-        weights = self.gallery.w_shape[asking] + self.gallery.w_colour[asking]
-        return np.array([limit(weight, self.rules.min_score) for weight in weights.tolist()], np.int64)
+        return limits(self.gallery.w_shape[asking] + self.gallery.w_colour[asking], self.rules.min_score)
 
     def look(self, asking: NDArray[np.int64], looked_at: int, limits: NDArray[np.int64] | None = None) -> Near:
         """The best `looked_at` candidates of each of the rows, within its limit."""
         gallery, limits = self.gallery, self.limits(asking) if limits is None else limits
         w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
-        nearest = kernel.nearest(gallery.codes[asking], self.tiles, w_shape, w_colour, limits, looked_at)
-        counts = np.array([len(alike) for alike in nearest])
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        rows = self.candidates[np.concatenate(nearest)].astype(np.int32)
+        counts, nearest = self.shown.nearest(gallery.codes[asking], w_shape, w_colour, limits, looked_at)
+        starts, rows = np.concatenate([[0], np.cumsum(counts)]), nearest.astype(np.int32)
         farthest, before, is_cut = (limits + 1).astype(np.int32), np.zeros(len(asking), np.int32), counts == looked_at
         last = rows[starts[1:][is_cut] - 1]
         farthest[is_cut], before[is_cut] = weighted(gallery, asking[is_cut], last), last + 1
@@ -251,25 +240,24 @@ class _Hunt:
         reasons[counts < k] = ShortReason.MIN_SCORE
         reasons[(counts < k) & (np.diff(near.starts) == len(candidates))] = ShortReason.RULES
         reasons[(counts < k) & (others < k)] = ShortReason.FEW_CANDIDATES
-        shape, colour = pairs(self.gallery.codes[np.repeat(near.asking, counts)], self.gallery.codes[results])
         known = near.first(np.clip(2 * used, _LOOKED_AT * k, 8 * _LOOKED_AT * k), self.gallery)
         starts = np.concatenate([[0], np.cumsum(counts)])
+        shape, colour = pairs(self.gallery.codes, near.asking, starts, results)
         return Lists(known, starts, results, shape, colour, reasons, rules, fallbacks)
 
     def of_codes(
         self, codes: NDArray[np.uint64], w_shape: NDArray[np.int32], w_colour: NDArray[np.int32], looked_at: int
     ) -> Iterator[Found]:
         """The lists of codes that are nobody's, as `lists`; see `alike`."""
-        limits = np.array([limit(weights, self.rules.min_score) for weights in (w_shape + w_colour).tolist()], np.int64)
-        nearest = kernel.nearest(codes, self.tiles, w_shape, w_colour, limits, looked_at)
-        for i, (code, positions) in enumerate(zip(codes, nearest, strict=True)):
-            chosen = self._allowed(-1, self.candidates[positions], self.rules.k, set())
-            if len(positions) == looked_at and len(chosen) < self.rules.k:
+        counts, nearest = self.shown.nearest(codes, w_shape, w_colour, limits(w_shape + w_colour, self.rules.min_score), looked_at)
+        for i, (code, rows) in enumerate(zip(codes, np.split(nearest, np.cumsum(counts)[:-1]), strict=True)):
+            chosen = self._allowed(-1, rows, self.rules.k, set())
+            if len(rows) == looked_at and len(chosen) < self.rules.k:
                 yield from self.of_codes(codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * looked_at)
                 continue
             results = np.array(chosen, np.int64)
             shape, colour = distances(code[None], self.gallery.codes[results])
-            reason = _short(len(results), len(self.candidates), len(positions) == len(self.candidates), self.rules)
+            reason = _short(len(results), len(self.candidates), len(rows) == len(self.candidates), self.rules)
             yield Found(-1, results, shape[0], colour[0], reason, [None] * len(results), [None] * len(results))
 
     def _allowed(self, row: int, ordered: NDArray[np.int64], count: int, groups: set[int]) -> list[int]:

@@ -49,12 +49,17 @@ class Near:
         return self.rows[self.starts[i] : self.starts[i + 1]].astype(np.int64)
 
     def take(self, places: NDArray[np.int64]) -> Near:
+        """Those of them, ascending."""
+        if len(places) == len(self):
+            return self
         starts, entries = runs(self.starts[places], np.diff(self.starts)[places])
         return Near(self.asking[places], starts, self.rows[entries], self.farthest[places], self.before[places])
 
     def first(self, counts: NDArray[np.int64], gallery: Gallery) -> Near:
         """With at most so many candidates each, int64 (m,), at least 1."""
         kept = np.minimum(counts, np.diff(self.starts))
+        if kept.sum() == len(self.rows):
+            return self
         starts, entries = runs(self.starts[:-1], kept)
         rows = self.rows[entries]
         farthest, before = self.farthest.copy(), self.before.copy()
@@ -89,7 +94,7 @@ def near_of(table: pa.Table) -> Near:
 
 def weighted(gallery: Gallery, asking: NDArray[np.int64], rows: NDArray[np.integer]) -> NDArray[np.int32]:
     """The distance of row i of `asking` to row i of `rows`, int32 (m,)."""
-    shape, colour = pairs(gallery.codes[asking], gallery.codes[rows])
+    shape, colour = pairs(gallery.codes, asking, np.arange(len(asking) + 1), rows)
     return gallery.w_shape[asking] * shape + gallery.w_colour[asking] * colour
 
 
@@ -98,14 +103,14 @@ class Changes:
     """How a gallery has changed since another run.
 
     then: int64 (n,), of each product that asks for the same as then its row then, else -1. has_arrived: bool (n,), candidates that
-    were none then, or another. now: int64 (m,), of each candidate of then that is the same now its row now, else -1.
-    cut: int64 (m + 1,), how many products of now stand before row i of then.
+    were none then, or another. now: int32 (m,), of each candidate of then that is the same now its row now, else -1.
+    cut: int32 (m + 1,), how many products of now stand before row i of then.
     """
 
     then: NDArray[np.int64]
     has_arrived: NDArray[np.bool_]
-    now: NDArray[np.int64]
-    cut: NDArray[np.int64]
+    now: NDArray[np.int32]
+    cut: NDArray[np.int32]
 
     @property
     def is_worth_it(self) -> bool:
@@ -114,7 +119,7 @@ class Changes:
 
 
 def changes(past: Gallery, gallery: Gallery) -> Changes:
-    at = pc.index_in(pa.array(gallery.product_ids), pa.array(past.product_ids)).fill_null(-1).to_numpy().astype(np.int64)
+    at = pc.index_in(gallery.texts[0], past.texts[0]).fill_null(-1).to_numpy().astype(np.int64)
     stays = np.flatnonzero(at >= 0)
     was = at[stays]
     is_same = (past.codes[was] == gallery.codes[stays]).all(axis=1)
@@ -123,9 +128,9 @@ def changes(past: Gallery, gallery: Gallery) -> Changes:
     then = np.full(len(gallery), -1)
     then[stays[is_same & has_same_weights]] = was[is_same & has_same_weights]
     answers = is_same & past.is_in_stock[was] & gallery.is_in_stock[stays]
-    now, has_arrived = np.full(len(past), -1), gallery.is_in_stock.copy()
+    now, has_arrived = np.full(len(past), -1, np.int32), gallery.is_in_stock.copy()
     now[was[answers]], has_arrived[stays[answers]] = stays[answers], False
-    cut = np.empty(len(past) + 1, np.int64)
+    cut = np.empty(len(past) + 1, np.int32)
     cut[was], cut[-1] = stays, len(gallery)
     gone = np.setdiff1d(np.arange(len(past)), was, assume_unique=True)
     cut[gone] = np.searchsorted(gallery.product_ids, past.product_ids[gone])
@@ -140,10 +145,10 @@ class Recall:
     near: Near
 
     def of(self, asking: NDArray[np.int64]) -> Near:
-        """The candidates of rows that `changes.then` knows as rows of now; -1 for those that have left."""
-        near = self.near.take(np.searchsorted(self.near.asking, self.changes.then[asking]))
-        rows, before = self.changes.now[near.rows].astype(np.int32), self.changes.cut[near.before].astype(np.int32)
-        return Near(asking, near.starts, rows, near.farthest, before)
+        """The candidates of rows that `changes.then` knows as rows of now, without those that have left."""
+        places = np.searchsorted(self.near.asking, self.changes.then[asking])
+        starts, rows = _staying(places, self.near.starts, self.near.rows, self.changes.now)
+        return Near(asking, starts, rows, self.near.farthest[places], self.changes.cut[self.near.before[places]])
 
 
 def merged(gallery: Gallery, known: Near, limits: NDArray[np.int64], arrived: Near) -> Near:
@@ -153,41 +158,65 @@ def merged(gallery: Gallery, known: Near, limits: NDArray[np.int64], arrived: Ne
 
 
 @njit(nogil=True, cache=True)
+def _staying(places, starts, rows, now):  # type: ignore[no-untyped-def]
+    """Of the candidates of each place those that are there now, as rows of now: where each place's start, and the rows."""
+    most = 0
+    for place in places:
+        most += starts[place + 1] - starts[place]
+    kept_starts, kept, count = np.zeros(len(places) + 1, np.int64), np.empty(most, np.int32), 0
+    for i in range(len(places)):
+        for row in rows[starts[places[i]] : starts[places[i] + 1]]:
+            if now[row] >= 0:
+                kept[count] = now[row]
+                count += 1
+        kept_starts[i + 1] = count
+    return kept_starts, kept[:count]
+
+
+@njit(nogil=True, cache=True)
 def _key(codes, w_shape, w_colour, asking, row):  # type: ignore[no-untyped-def]
     return np.int64(kernel.distance(codes[asking], codes[row], w_shape[asking], w_colour[asking])), np.int64(row)
 
 
 @njit(nogil=True, cache=True)
+def _place(codes, w_shape, w_colour, asking, rows, low, high, end):  # type: ignore[no-untyped-def]
+    """How many of the rows before `high` have a lesser key than `end`; those before `low` are known to."""
+    while low < high:
+        middle = (low + high) // 2
+        if _key(codes, w_shape, w_colour, asking, rows[middle]) < end:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(nogil=True, cache=True)
 def _merged(codes, w_shape, w_colour, asking, limits, known, new):  # type: ignore[no-untyped-def]
-    """Two sorts of candidates as one, up to where both are complete. known: rows may be -1, for what has left."""
+    """Two sorts of candidates as one, up to where both are complete. New ones are few: each is put where it belongs."""
     (starts, rows, farthest, before), (new_starts, new_rows, new_farthest, new_before) = known, new
     merged_starts, merged_rows = np.zeros(len(asking) + 1, np.int64), np.empty(len(rows) + len(new_rows), np.int32)
     until, until_row, count = np.empty(len(asking), np.int32), np.empty(len(asking), np.int32), 0
-    nothing = (np.int64(-1), np.int64(-1))
     for i in range(len(asking)):
-        row = asking[i]
-        end = (limits[i] + 1, np.int64(0))
-        for other in ((np.int64(farthest[i]), np.int64(before[i])), (np.int64(new_farthest[i]), np.int64(new_before[i]))):
-            if other < end:
-                end = other
-        # Each candidate's key is made once, when it comes to stand first; the end's own where there is no other.
-        old, fresh, old_key, fresh_key = starts[i] - 1, new_starts[i] - 1, nothing, nothing
-        while True:
-            if old_key == nothing:
-                old += 1
-                while old < starts[i + 1] and rows[old] < 0:
-                    old += 1
-                old_key = _key(codes, w_shape, w_colour, row, rows[old]) if old < starts[i + 1] else end
-            if fresh_key == nothing:
-                fresh += 1
-                fresh_key = _key(codes, w_shape, w_colour, row, new_rows[fresh]) if fresh < new_starts[i + 1] else end
-            if old_key >= end and fresh_key >= end:
+        row, low, high = asking[i], starts[i], starts[i + 1]
+        known_end = (np.int64(farthest[i]), np.int64(before[i]))
+        limit_end, end = (limits[i] + 1, np.int64(0)), (np.int64(new_farthest[i]), np.int64(new_before[i]))
+        if limit_end < end:
+            end = limit_end
+        if end < known_end:
+            high = _place(codes, w_shape, w_colour, row, rows, low, high, end)
+        else:
+            end = known_end
+        for fresh in new_rows[new_starts[i] : new_starts[i + 1]]:
+            key = _key(codes, w_shape, w_colour, row, fresh)
+            if key >= end:
                 break
-            if old_key < fresh_key:
-                merged_rows[count], old_key = old_key[1], nothing
-            else:
-                merged_rows[count], fresh_key = fresh_key[1], nothing
+            place = _place(codes, w_shape, w_colour, row, rows, low, high, key)
+            merged_rows[count : count + place - low] = rows[low:place]
+            count += place - low
+            merged_rows[count], low = fresh, place
             count += 1
+        merged_rows[count : count + high - low] = rows[low:high]
+        count += high - low
         merged_starts[i + 1] = count
         until[i], until_row[i] = end
     return merged_starts, merged_rows[:count], until, until_row
@@ -197,17 +226,23 @@ def _merged(codes, w_shape, w_colour, asking, limits, known, new):  # type: igno
 def choose(asking, starts, rows, groups, brands, k, max_per_brand):  # type: ignore[no-untyped-def]
     """The first k of each product's candidates that the rules allow: places in `rows`, int64 (m, k), and how many, int64 (m,)."""
     chosen, counts = np.zeros((len(asking), k), np.int64), np.zeros(len(asking), np.int64)
+    # Of the product itself and of those chosen.
+    their_groups, their_brands = np.empty(k + 1, np.int64), np.empty(k + 1, np.int64)
     for i in range(len(asking)):
+        count, their_groups[0] = 0, groups[asking[i]]
         for place in range(starts[i], starts[i + 1]):
             row, of_brand = rows[place], 0
-            is_taken = row == asking[i] or groups[row] == groups[asking[i]]
-            for other in chosen[i, : counts[i]]:
-                is_taken |= groups[rows[other]] == groups[row]
-                of_brand += brands[rows[other]] == brands[row]
+            group, brand, is_taken = groups[row], brands[row], row == asking[i]
+            for other in range(count + 1):
+                is_taken |= their_groups[other] == group
+            for other in range(1, count + 1):
+                of_brand += their_brands[other] == brand
             if is_taken or of_brand >= max_per_brand:
                 continue
-            chosen[i, counts[i]] = place
-            counts[i] += 1
-            if counts[i] == k:
+            chosen[i, count] = place
+            count += 1
+            their_groups[count], their_brands[count] = group, brand
+            if count == k:
                 break
+        counts[i] = count
     return chosen, counts

@@ -24,7 +24,7 @@ def table(gallery: Gallery, found: Sequence[Lists]) -> pa.RecordBatch:
     counts = np.concatenate([np.diff(lists.starts) for lists in found])
     order = np.argsort(asking)
     starts, entries = runs((np.cumsum(counts) - counts)[order], counts[order])
-    ids, items = (pa.array(texts, pa.string()) for texts in (gallery.product_ids, gallery.item_ids))
+    ids, items = gallery.texts
     results, asking = pa.array(told["results"][entries]), pa.array(asking[order])
     columns = {
         "product_id": ids.take(results),

@@ -111,7 +111,9 @@ class _Room:
         with self._loading:
             if self._search is None:
                 try:
-                    self._search = PhotoSearch(self._place, self.run, shelf=self._held, networks=self.networks)
+                    self._search = PhotoSearch(
+                        self._place, self.run, shelf=self._held, networks=self.networks, exact_up_to=self._place.serve.exact_up_to
+                    )
                 except (ImportError, models.BadModel) as error:
                     raise NotHere(f"photos: {error}") from error
                 self.networks = self._search.networks

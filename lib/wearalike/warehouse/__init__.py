@@ -193,9 +193,9 @@ def check_count(run: str, table: Table, found: int, counts: Mapping[str, int]) -
         raise Rejected(f"{table.name} of run {run}: {found} rows loaded, wanted {counts[table.name]}")
 
 
-def intake(table: Table, rows: ds.Dataset, struck: Counter[str]) -> Iterator[pa.RecordBatch]:
+def intake(table: Table, rows: ds.Dataset, struck: Counter[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
     """The table's rows in batches, with text that both engines can hold; texts that were changed are counted in `struck`."""
-    for batch in rows.to_batches(columns=table.column_names, batch_size=BATCH_ROWS):
+    for batch in rows.to_batches(columns=table.column_names, batch_size=batch_rows):
         cleaned = [_clean(column) for column in batch.columns]
         struck[table.name] += sum(count for _, count in cleaned)
         yield pa.RecordBatch.from_arrays([column for column, _ in cleaned], schema=table.arrow_schema)

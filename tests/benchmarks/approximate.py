@@ -1,0 +1,72 @@
+"""The shortlist of a photo query beside the exact search: what it takes, and what it misses."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
+
+from wearalike import kernel, shortlists
+
+CODES, CODES_FULL, QUERIES, K = 1_000_000, 10_000_000, 100, 20
+W_SHAPE, W_COLOUR = 2, 8
+
+
+def clustered(count: int, seed: int) -> np.ndarray:
+    """Codes as clothes have them, uint64 (n, 4): kinds of shape and kinds of colour, some of which are much worn, in any
+    combination; kinds themselves are alike in families. A product's bits differ from its kind's now and then."""
+    rng, fixed = np.random.default_rng(seed), np.random.default_rng(0)
+    return np.concatenate([_half(rng, fixed, count, kinds) for kinds in (3000, 600)], axis=1)
+
+
+def _half(rng: np.random.Generator, fixed: np.random.Generator, count: int, kinds: int) -> np.ndarray:
+    families = fixed.random((30, 128)) < 0.5
+    middles = families[fixed.integers(0, 30, kinds)] ^ (fixed.random((kinds, 128)) < 0.15)
+    worn = fixed.permutation(1 / np.arange(1, kinds + 1) ** 0.7)
+    kind = rng.choice(kinds, count, p=worn / worn.sum())
+    packed = np.packbits(middles, axis=1)
+    found = np.empty((count, 2), np.uint64)
+    for start in range(0, count, 100_000):
+        here = kind[start : start + 100_000]
+        flips = np.packbits(rng.random((len(here), 128), np.float32) < 0.1, axis=1)
+        found[start : start + 100_000] = (packed[here] ^ flips).view(np.uint64)
+    return found
+
+
+def distances(code: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    bits = np.bitwise_count(code ^ codes).astype(np.int64)
+    return W_SHAPE * bits[:, :2].sum(axis=1) + W_COLOUR * bits[:, 2:].sum(axis=1)
+
+
+def exact(codes: np.ndarray, rows: np.ndarray, code: np.ndarray) -> np.ndarray:
+    """What a photo's item costs: the rows that may be shown laid out and searched; distances of the best K."""
+    weights, limits = [np.array([w], np.int32) for w in (W_SHAPE, W_COLOUR)], np.array([128 * (W_SHAPE + W_COLOUR)])
+    (found,) = kernel.nearest(code[None], kernel.lay_out(codes[rows]), *weights, limits, K)
+    return distances(code, codes[rows[found]])
+
+
+def approximate(options: Options) -> Line:
+    faiss.omp_set_num_threads(2)
+    count = CODES_FULL if options.full else CODES
+    codes, queries = clustered(count, 1), clustered(QUERIES, 2)
+    sizes = [count // 4, count // 2, count]
+    built = [seconds(lambda size=size: shortlists.build(codes[:size])) for size in sizes[:2]]
+    lists = shortlists.build(codes)
+    everything, least = np.arange(count), shortlists.least(count)
+
+    def shortlisted(code: np.ndarray) -> np.ndarray:
+        return exact(codes, lists.of(code, W_SHAPE, W_COLOUR, everything, least), code)
+
+    recalls = [shortlists.recall(shortlisted(code), exact(codes, everything, code)) for code in queries]
+    few = queries[:10]
+    ours_s, exact_s = in_turn([lambda: [shortlisted(q) for q in few], lambda: [exact(codes, everything, q) for q in few]])
+    ratio, mean = exact_s / ours_s, float(np.mean(recalls))
+    settings = f"the exact search of {count} clustered codes, {len(lists.starts) - 1} cells of Faiss {faiss.__version__}, {least} looked at"
+    note = f"recall@{K} {mean:.3f}, ties counted as hits, {min(recalls):.2f} the worst of {QUERIES} queries"
+    note += f"; cells of half the codes made in {built[1]:.0f} s"
+    ours, peer = 1000 * ours_s / len(few), 1000 * exact_s / len(few)
+    growth = exponent(sizes[:2], built)
+    return Line("photo, shortlist", ours, peer, "ms", ratio, "≥ 5", ratio >= 5 and mean >= 0.95, RUNS, settings, growth, note)
+
+
+BENCHES = (approximate,)
