@@ -1,96 +1,61 @@
 """make bench: how fast it is, each figure beside its peer's of the same run. It prints a table and writes build/bench.json and
-build/bench.png. A figure that does not reach its target is told, and is no failure."""
+build/bench.png. A figure that does not reach its target is told, and is no failure; a line that cannot be measured here says why."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import feeds, matching, publish
-from tests.benchmarks.measure import Line
+from tests.benchmarks import feeds, matching, publish, report
+from tests.benchmarks.measure import Line, Options, Skipped
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-# What bench.json says of each line.
-TOLD = ("bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs")
-BENCHES = (*matching.BENCHES, *feeds.BENCHES, *publish.BENCHES)
+# In the table's order.
+MODULES = (
+    matching,
+    feeds,
+    publish,
+)
+Bench = Callable[[Options], Line | Skipped | list[Line | Skipped]]
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--only", metavar="NAME", help="only benches whose name has this in it: feeds, publish, matching.memory")
-    made.add_argument("--full", action="store_true", help="feeds of 1,000,000 offers, 20,000,000 rows to publish")
+    made = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    made.add_argument("--only", metavar="NAME", nargs="+", help="benches whose name has one of these in it: feeds, matching.memory")
+    made.add_argument("--add", action="store_true", help="keep the lines of build/bench.json that are not measured now")
+    made.add_argument("--full", action="store_true", help="at the sizes of a million products")
+    made.add_argument("--photos", type=Path, metavar="FOLDER", help="real photos to encode, detect and download; default: drawn ones")
+    made.add_argument("--shops", metavar="ADDRESS", help="a page that lists feeds as JSON, for the night; default: the sample shops")
     return made
 
 
 def main() -> int:
     args = parser().parse_args()
-    wanted = [bench for bench in BENCHES if not args.only or args.only in f"{bench.__module__}.{bench.__name__}"]
-    lines: list[Line] = []
-    for bench in wanted:
+    options, before = Options(args.full, args.photos, args.shops), time.monotonic()
+    lines: list[Line | Skipped] = []
+    for name, bench in wanted(args.only):
         start = time.monotonic()
-        lines.append(bench(args.full))
-        print(f"{lines[-1].bench}: {time.monotonic() - start:.0f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        told = bench(options)
+        lines += told if isinstance(told, list) else [told]
+        print(f"{name}: {time.monotonic() - start:.0f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
     BUILD.mkdir(exist_ok=True)
-    told = [{name: getattr(line, name) for name in TOLD} for line in lines]
-    (BUILD / "bench.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    draw(lines, BUILD / "bench.png")
-    print(table(lines))
+    if args.add and (BUILD / "bench.json").exists():
+        lines = report.joined(report.read(BUILD / "bench.json"), lines)
+    (BUILD / "bench.json").write_text(report.as_json(lines), encoding="utf-8")
+    report.draw(lines, BUILD / "bench.png")
+    print(report.table(lines))
+    print(f"{time.monotonic() - before:.0f} s in all")
     return 0
 
 
-def table(lines: list[Line]) -> str:
-    """For people: the figures, then what each was held against."""
-    head = ["bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs", "growth"]
-    rows = [
-        [
-            line.bench,
-            f"{line.ours:.3g}",
-            f"{line.peer:.3g}",
-            line.unit,
-            f"{line.ratio:.3g}",
-            line.target,
-            "yes" if line.reached else "no",
-            str(line.runs),
-            "" if line.exponent is None else f"n^{line.exponent:.2f}",
-        ]
-        for line in lines
-    ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    shown = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
-    peers = [f"{line.bench}: {line.settings}{'; ' + line.note if line.note else ''}" for line in lines]
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return "\n".join([shown[0], "-|-".join("-" * width for width in widths), *shown[1:], "", *peers, machine])
-
-
-def draw(lines: list[Line], path: Path) -> None:
-    """Each line's ratio as a part of its target: 1 and more is reached."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.5 * len(lines)), layout="constrained")
-    parts = [_part(line) for line in lines]
-    axes.barh([line.bench for line in lines], parts, color=["#2a7f62" if line.reached else "#c0504d" for line in lines])
-    axes.axvline(1, color="black", linewidth=1)
-    for i, (line, part) in enumerate(zip(lines, parts, strict=True)):
-        axes.text(part, i, f" {line.ratio:.3g} (target {line.target})", va="center")
-    axes.set_xlim(0, 1.45 * max([1.0, *parts]))
-    axes.invert_yaxis()
-    axes.set_xlabel("of the target; the line is 1, further right is better")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def _part(line: Line) -> float:
-    sign, _, bound = line.target.partition(" ")
-    return line.ratio / float(bound) if sign == "≥" else float(bound) / max(line.ratio, 1e-9)
+def wanted(only: list[str] | None) -> list[tuple[str, Bench]]:
+    """The benches by name, those asked for."""
+    named = [(f"{module.__name__.rpartition('.')[2]}.{bench.__name__}", bench) for module in MODULES for bench in module.BENCHES]
+    return [(name, bench) for name, bench in named if not only or any(part in name for part in only)]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from lxml import etree
-from tests.benchmarks.measure import RUNS, Line, exponent, in_turn, seconds
+from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
 
 from wearalike import feeds
 from wearalike.settings import Shop
@@ -58,8 +58,8 @@ def bare(path: Path) -> int:
     return count
 
 
-def rate(full: bool) -> Line:
-    offers = OFFERS_FULL if full else OFFERS
+def rate(options: Options) -> Line:
+    offers = OFFERS_FULL if options.full else OFFERS
     with tempfile.TemporaryDirectory() as folder:
         sizes = [offers // 4, offers // 2, offers]
         paths = [feed(Path(folder), size) for size in sizes]
@@ -83,9 +83,9 @@ print(peak_bytes())
 """
 
 
-def memory(full: bool) -> Line:
+def memory(options: Options) -> Line:
     """The whole process, interpreter and all."""
-    offers = OFFERS_FULL if full else OFFERS
+    offers = OFFERS_FULL if options.full else OFFERS
     sizes = [offers // 4, offers // 2, offers]
     with tempfile.TemporaryDirectory() as folder:
         commands = [[sys.executable, "-c", _PEAK, str(feed(Path(folder), size))] for size in sizes]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 import pyarrow as pa
-from tests.benchmarks.measure import RUNS, Line, exponent, in_turn, seconds
+from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
 
 from wearalike import kernel, matches, merchandising
 
@@ -40,7 +40,7 @@ def as_bytes(words: np.ndarray, w_colour: int = 1) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate([halves[:, 0], *[halves[:, 1]] * w_colour], axis=1))
 
 
-def match(full: bool) -> Line:
+def match(options: Options) -> Line:
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES, 2)
     tiles, index, asked = kernel.lay_out(codes), flat(as_bytes(codes)), as_bytes(queries)
@@ -55,7 +55,7 @@ def match(full: bool) -> Line:
     return Line("match", pairs / slowest_s, pairs / peer_s, "G pairs/s", ratio, "≥ 2.0", ratio >= 2.0, RUNS, settings, growth, each)
 
 
-def same_answer(full: bool) -> Line:
+def same_answer(options: Options) -> Line:
     """2:8 is 1:4: Faiss adds that up where colour stands four times in its code. The distances are held against each other."""
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES // 4, 2)
@@ -94,7 +94,7 @@ def two_days(count: int) -> tuple[matches.Gallery, matches.Gallery]:
     return gallery(first, codes[first]), gallery(second, changed[second])
 
 
-def day_two(full: bool) -> Line:
+def day_two(options: Options) -> Line:
     """The rows of a share of the products, as one task of the night makes them, changes told apart included."""
     asked, rules = 16_384, matches.Rules()
 
@@ -131,7 +131,7 @@ print(peak_bytes() - before)
 """
 
 
-def memory(full: bool) -> Line:
+def memory(options: Options) -> Line:
     def peak(codes: int) -> float:
         asked = [sys.executable, "-c", _PEAK.format(codes=codes, queries=QUERIES)]
         return float(subprocess.run(asked, check=True, capture_output=True, text=True).stdout) / 1e6

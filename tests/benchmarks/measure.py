@@ -14,6 +14,25 @@ RUNS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of every bench. full: at the sizes of a million products. photos: a folder of real photos, for drawn ones.
+    shops: the address of a page that lists feeds as JSON, for the sample shops."""
+
+    full: bool = False
+    photos: Path | None = None
+    shops: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A line that cannot be measured here, and why."""
+
+    bench: str
+    target: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of the table. ours, peer: in `unit`. ratio: ours to peer, or as `target` says. target: what it is to reach,
     as a person reads it. settings: the peer, its version and its settings. exponent: of the cost's growth, None where not measured."""

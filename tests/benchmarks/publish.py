@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset as ds
-from tests.benchmarks.measure import RUNS, Line, exponent, in_turn, seconds
+from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
 from tests.postgres import database, server
 
 from wearalike.tables import PUBLISHED, SIMILAR_PRODUCTS
@@ -65,8 +65,8 @@ def psql(address: str, columns: str, csv: Path) -> None:
     subprocess.run(["psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", address, *commands], check=True, capture_output=True)
 
 
-def postgres(full: bool) -> Line:
-    count = ROWS_FULL if full else ROWS
+def postgres(options: Options) -> Line:
+    count = ROWS_FULL if options.full else ROWS
     rows, types = recommendations(count), {pa.int32(): "integer", pa.float64(): "double precision", pa.string(): "text"}
     columns = ", ".join(f"{c.name} {types[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in SIMILAR_PRODUCTS.columns)
     with tempfile.TemporaryDirectory() as folder, server() as address:
@@ -83,8 +83,8 @@ def postgres(full: bool) -> Line:
     return Line("publish", count / ours_s, count / peer_s, "rows/s", ratio, "≥ 0.8", ratio >= 0.8, RUNS, settings, growth)
 
 
-def in_duckdb(full: bool) -> Line:
-    count = ROWS_FULL if full else ROWS
+def in_duckdb(options: Options) -> Line:
+    count = ROWS_FULL if options.full else ROWS
     rows = recommendations(count)
     with tempfile.TemporaryDirectory() as folder:
         warehouse = open_warehouse(f"duckdb:{folder}")
