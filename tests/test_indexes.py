@@ -1,5 +1,7 @@
 """Which item stands for a product, and index files that say whose codes they hold."""
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pyarrow as pa
@@ -125,6 +127,23 @@ def test_an_index_reads_back_and_faiss_finds_in_it(tmp_path):
     assert (read_ids == ids).all() and (read_codes == codes).all() and read_codes.dtype == np.uint8
     distance, found = faiss.read_index_binary(str(tmp_path / "bags.faiss")).search(codes[7:8], 1)
     assert (found[0, 0], distance[0, 0]) == (ids[7], 0)
+
+
+def test_codes_are_mapped_where_they_lie_and_stay_as_they_are(tmp_path):
+    path = tmp_path / "bags.faiss"
+    for count in (1, 50, 5000):
+        codes = np.random.default_rng(count).integers(0, 256, (count, 32), dtype=np.uint8)
+        indexes.write(path, np.arange(count), codes)
+        written, (ids, held) = path.read_bytes(), indexes.mapped(path)
+        assert (ids == np.arange(count)).all() and (held == codes).all() and held.base is not None
+        assert str(path) in Path("/proc/self/maps").read_text()
+        held[0] ^= 255
+        assert path.read_bytes() == written and (indexes.read(path)[1] == codes).all()
+    del held
+    with path.open("ab") as file:
+        file.write(bytes(8))
+    with pytest.raises(indexes.BadIndex, match="its codes are not where Faiss"):
+        indexes.mapped(path)
 
 
 def test_another_kind_of_index_is_refused(tmp_path):

@@ -26,7 +26,7 @@ def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
     rng = np.random.default_rng(seed)
     n = len(everything)
     other = make_gallery(seed % 1000, n)
-    facts = {name: getattr(everything, name).copy() for name in _PER_PRODUCT}
+    facts = {name: np.array(getattr(everything, name)) for name in _PER_PRODUCT}
     is_there = rng.random(n) < 0.8
     for _ in range(day):
         is_there ^= rng.random(n) < ratio

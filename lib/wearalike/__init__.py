@@ -4,6 +4,7 @@ The rooms, in the data's order:
 
 tables      every table: its key, its columns with type, unit and meaning
 settings    the place a run happens in: root, warehouse, device, shops
+texts       columns of texts of a million rows, in a few bytes a row
 placing     a folder put in place whole or not at all, whoever else is at it
 store       where a run's tables lie: written whole or not at all, counted
 web         addresses to bytes: politely, and never to where we must not go

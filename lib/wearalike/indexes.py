@@ -110,9 +110,28 @@ def read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 
     Raises BadIndex where it is not one of ours.
     """
-    index = faiss.read_index_binary(str(path))
+    index = _opened(path)
+    flat = faiss.downcast_IndexBinary(index.index)
+    return faiss.vector_to_array(index.id_map), faiss.vector_to_array(flat.xb).reshape(-1, 32)  # type: ignore[attr-defined]
+
+
+def mapped(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """What `read` returns, the codes where they lie in the file: its pages are those of every process that maps it, and what is
+    written into the array stays with the process. For as long as the file is left alone. Raises as `read`.
+    """
+    index = _opened(path)  # its id_map lives no longer than itself
+    ids = faiss.vector_to_array(index.id_map)
+    # A length of 8 bytes and the codes, a length and the ids: so the file ends.
+    count, start = len(ids), path.stat().st_size - 8 * (len(ids) + 1) - 32 * len(ids)
+    with path.open("rb") as file:
+        file.seek(start - 8)
+        if int.from_bytes(file.read(8), "little") != 32 * count:
+            raise BadIndex(f"{path}: its codes are not where Faiss {faiss.__version__} is known to put them")
+    return ids, np.memmap(path, np.uint8, "c", start, (count, 32)) if count else np.empty((0, 32), np.uint8)
+
+
+def _opened(path: Path) -> faiss.IndexBinaryIDMap:
+    index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)
     if not isinstance(index, faiss.IndexBinaryIDMap) or index.d != 256:
         raise BadIndex(f"{path}: wanted a binary index of 256 bits with ids, got {type(index).__name__} of {index.d} bits")
-    flat = faiss.downcast_IndexBinary(index.index)
-    ids = faiss.vector_to_array(index.id_map)
-    return ids, faiss.vector_to_array(flat.xb).reshape(-1, 32)  # type: ignore[attr-defined]
+    return index

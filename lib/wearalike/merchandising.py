@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wearalike.categories.rules import Rule, RuleKind
 from wearalike.models import CODE_BITS
+from wearalike.texts import Texts, shared
 
 # The columns of tables.PRODUCTS that rules look at.
 COLUMNS = ["product_id", "shop_id", "brand", "category", "price_cents", "currency"]
@@ -19,9 +20,9 @@ COLUMNS = ["product_id", "shop_id", "brand", "category", "price_cents", "currenc
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Rows of COLUMNS, row i of every array the same product. objects (n,); brand in lower case, "" where there is none."""
+    """Rows of COLUMNS, row i of every array the same product. texts (n,); brand in lower case, "" where there is none."""
 
-    product_id: NDArray[np.object_]
+    product_id: Texts | NDArray[np.object_]
     shop: NDArray[np.object_]
     brand: NDArray[np.object_]
     category: NDArray[np.object_]
@@ -29,13 +30,11 @@ class Pages:
     currency: NDArray[np.object_]
 
 
-def pages(products: pa.Table) -> Pages:
-    def texts(name: str) -> NDArray[np.object_]:
-        return np.asarray(products[name].to_pylist(), dtype=object)
-
-    brand = np.asarray(pc.fill_null(pc.utf8_lower(products["brand"]), "").to_pylist(), dtype=object)
-    price = products["price_cents"].to_numpy().astype(np.int64)
-    return Pages(texts("product_id"), texts("shop_id"), brand, texts("category"), price, texts("currency"))
+def pages(column: Callable[[str], pa.ChunkedArray], product_ids: Texts) -> Pages:
+    """column: one of COLUMNS by its name, row i that of row i of the product_ids."""
+    shop, category, currency = (shared(column(name)) for name in ("shop_id", "category", "currency"))
+    brand = shared(pc.fill_null(pc.utf8_lower(column("brand")), ""))
+    return Pages(product_ids, shop, brand, category, column("price_cents").to_numpy().astype(np.int64), currency)
 
 
 @dataclass(frozen=True, slots=True)

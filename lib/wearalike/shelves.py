@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
@@ -29,6 +31,10 @@ SHOWN = (
 )
 
 
+# Arrow would hold sixteen batches of a hundred thousand rows ready.
+_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """One super-category of a run. facts: SHOWN of every product, row i that of row i of the gallery."""
@@ -46,20 +52,20 @@ class Shelf:
 
 
 def gallery(root: Path, run: str, super_category: str) -> matches.Gallery:
-    """The gallery of a super-category of a run, its codes from the Faiss index, whose hash made.json names.
+    """The gallery of a super-category of a run, its codes mapped from the Faiss index, whose hash made.json names.
 
     Raises store.NotMade, indexes.BadIndex.
     """
-    return _read(root, run, super_category, matches.PRODUCT_COLUMNS)[0]
+    made = _gallery(root, run, super_category, indexes.mapped, matches.PRODUCT_COLUMNS)[0]
+    pa.default_memory_pool().release_unused()  # several times what the gallery keeps
+    return made
 
 
 def shelf(root: Path, run: str, super_category: str) -> Shelf:
-    """The gallery with what is shown of its products. Raises as `gallery`."""
-    made, products = _read(root, run, super_category, list(dict.fromkeys([*matches.PRODUCT_COLUMNS, *SHOWN])))
-    order = np.argsort(np.asarray(products["product_id"].to_pylist(), dtype=object))
-    ids = np.asarray(products["product_id"].to_pylist(), dtype=object)[order]
-    rows = order[np.searchsorted(ids, made.product_ids)]
-    return Shelf(made, products.select(list(SHOWN)).take(pa.array(rows)).combine_chunks())
+    """The gallery with what is shown of its products, for a server that may outlive the run's files. Raises as `gallery`."""
+    made, products = _gallery(root, run, super_category, indexes.read, list(dict.fromkeys([*matches.PRODUCT_COLUMNS, *SHOWN])))
+    rows = pc.index_in(pa.array(made.product_ids), products["product_id"].combine_chunks())
+    return Shelf(made, products.select(list(SHOWN)).take(rows).combine_chunks())
 
 
 def super_categories(root: Path, run: str) -> list[str]:
@@ -67,14 +73,17 @@ def super_categories(root: Path, run: str) -> list[str]:
     return sorted(name.removesuffix(".faiss") for name in store.made(root, ENTRIES, run)["files"] if name.endswith(".faiss"))
 
 
-def _read(root: Path, run: str, super_category: str, columns: list[str]) -> tuple[matches.Gallery, pa.Table]:
+def _gallery(
+    root: Path, run: str, super_category: str, codes_of: Callable[[Path], tuple[NDArray[np.int64], NDArray[np.uint8]]], columns: list[str]
+) -> tuple[matches.Gallery, pa.Table]:
     name = f"{super_category}.faiss"
     path = store.folder(root, ENTRIES, run) / name
     if store.sha256(path) != store.made(root, ENTRIES, run)["files"][name]:
         raise indexes.BadIndex(f"{path}: not the file that made.json names; build the indexes again with --redo")
-    entry_ids, codes = indexes.read(path)
-    entries = store.dataset(root, ENTRIES, run).to_table(filter=ds.field("super_category") == super_category).sort_by("entry_id")
-    if entries["entry_id"].to_pylist() != entry_ids.tolist():
+    entry_ids, codes = codes_of(path)
+    is_ours = ds.field("super_category") == super_category
+    entries = store.dataset(root, ENTRIES, run).to_table(["entry_id", "product_id", "item_id"], is_ours, **_READ_AHEAD)
+    if not np.array_equal(entries["entry_id"].to_numpy(), entry_ids):
         raise indexes.BadIndex(f"{path}: its ids are not those of the table beside it")
-    products = store.dataset(root, PRODUCTS, run).to_table(columns=columns, filter=ds.field("super_category") == super_category)
+    products = store.dataset(root, PRODUCTS, run).to_table(columns, is_ours, **_READ_AHEAD)
     return matches.gallery(entries, codes, products), products

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wearalike import kernel, merchandising
 from wearalike.tables import Availability, Gender
+from wearalike.texts import Texts, shared
 
 if TYPE_CHECKING:
     from wearalike import kernel_torch
@@ -23,14 +24,14 @@ class Gallery:
     """The products of one super-category that have a code; row i of every array is the same product, in product_id order.
     The arrays stay as they are: what is made of them is kept.
 
-    product_ids, item_ids: object (n,). codes: uint64 (n, 4), two words of shape, two of colour. w_shape, w_colour: int32 (n,).
+    product_ids, item_ids: (n,). codes: uint64 (n, 4), two words of shape, two of colour. w_shape, w_colour: int32 (n,).
     gender, age_group: object (n,). is_in_stock: bool (n,). groups, brands: int64 (n,), equal for products of one group or
     brand, negative and unlike any other where a product has none. pages: what the merchandiser's rules look at.
     device: where it is searched, "cpu" or "cuda"; the answer is the same.
     """
 
-    product_ids: NDArray[np.object_]
-    item_ids: NDArray[np.object_]
+    product_ids: Texts | NDArray[np.object_]
+    item_ids: Texts | NDArray[np.object_]
     codes: NDArray[np.uint64]
     w_shape: NDArray[np.int32]
     w_colour: NDArray[np.int32]
@@ -130,25 +131,26 @@ def gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> 
     at = pc.index_in(entries["product_id"], products["product_id"].combine_chunks())
     if at.null_count:
         raise ValueError(f"{at.null_count} entries have no product, e.g. {entries['product_id'].filter(pc.is_null(at))[0]}")
-    rows = products.select(PRODUCT_COLUMNS).take(at)
-    groups = pc.binary_join_element_wise(rows["shop_id"], pc.utf8_lower(rows["group_id"]), "\n")
+    product_ids = Texts(entries["product_id"])
+
+    def column(name: str) -> pa.ChunkedArray:
+        """A column of the products, row i that of entry i; made when asked for, so that there is one at a time."""
+        return products[name].take(at)
+
+    groups = pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n")
     return Gallery(
-        product_ids=_objects(entries["product_id"]),
-        item_ids=_objects(entries["item_id"]),
+        product_ids=product_ids,
+        item_ids=Texts(entries["item_id"]),
         codes=np.ascontiguousarray(codes).view(np.uint64),
-        w_shape=rows["w_shape"].to_numpy().astype(np.int32),
-        w_colour=rows["w_colour"].to_numpy().astype(np.int32),
-        gender=_objects(rows["gender"]),
-        age_group=_objects(rows["age_group"]),
-        is_in_stock=pc.equal(rows["availability"], Availability.IN_STOCK.value).to_numpy(zero_copy_only=False),
+        w_shape=column("w_shape").to_numpy().astype(np.int32),
+        w_colour=column("w_colour").to_numpy().astype(np.int32),
+        gender=shared(column("gender")),
+        age_group=shared(column("age_group")),
+        is_in_stock=pc.equal(column("availability"), Availability.IN_STOCK.value).to_numpy(zero_copy_only=False),
         groups=_alike(groups),
-        brands=_alike(pc.utf8_lower(rows["brand"])),
-        pages=merchandising.pages(rows),
+        brands=_alike(pc.utf8_lower(column("brand"))),
+        pages=merchandising.pages(column, product_ids),
     )
-
-
-def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    return np.asarray(column.to_pylist(), dtype=object)
 
 
 def _alike(column: pa.ChunkedArray) -> NDArray[np.int64]:
