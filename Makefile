@@ -7,6 +7,9 @@ HASHES ?= yes
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Where an environment forbids bytecode files, every process, and a night and its tests start many, would compile its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo demo-photos test test-long fuzz bench bench-full airflow lint lock audit sbom java clean
 
 help:
