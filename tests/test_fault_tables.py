@@ -23,7 +23,7 @@ def rows(*heads: str) -> list[list[str]]:
     return found
 
 
-def tests_of(cells: list[str]) -> list[str]:
+def names_of(cells: list[str]) -> list[str]:
     """`file.py::test` of every test that a row names."""
     return re.findall(r"`([\w/]+\.py::test_\w+)`", cells[2])
 
@@ -33,7 +33,7 @@ def test_every_row_names_tests_that_are_there():
     known: dict[str, set[str]] = {}
     for cells in rows(*HEADS):
         assert len(cells) == 3 and all(cells), cells
-        named = tests_of(cells)
+        named = names_of(cells)
         assert named and ", ".join(f"`{name}`" for name in named) == cells[2], cells[2]
         for file, _, name in (test.partition("::") for test in named):
             if file not in known:

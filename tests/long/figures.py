@@ -35,7 +35,7 @@ def try_them() -> None:
 
 def hostile() -> list[str]:
     """The tests named in the README's table of hostile inputs, each once."""
-    return list(dict.fromkeys(test for cells in faults.rows("what comes") for test in faults.tests_of(cells)))
+    return list(dict.fromkeys(test for cells in faults.rows("what comes") for test in faults.names_of(cells)))
 
 
 def kills() -> dict[str, int]:
