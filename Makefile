@@ -7,6 +7,9 @@ HASHES ?= yes
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Where an environment forbids bytecode files, every process, and a night and its tests start many, would compile its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo demo-photos test test-long fuzz bench bench-full airflow lint lock audit sbom java clean
 
 help:
@@ -24,8 +27,9 @@ test: java $(READY) ## the tests
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-long: java $(READY) ## 200 kills of a night; goes on where it was stopped, what it found lies in build/long
+test-long: java $(READY) ## 200 kills of a night, every hostile input, 20,000 reads under publish, and the figures; goes on where it was stopped
 	@$(BIN)/python -m pytest -m long -s tests/long $(ARGS)
+	@$(BIN)/python -m tests.long.figures
 
 # img2dataset, in an environment of its own: it wants other versions of what we use. Where it cannot be had its line is skipped.
 PEERS := build/bench-peers/.ready
@@ -43,7 +47,8 @@ bench-full: $(READY) $(PEERS) ## the same at the sizes of a million products; ha
 fuzz: $(READY) ## coverage-guided fuzzing; TARGET=feed, picture, mapping or address, RUNS=<executions>; findings in build/long/fuzz
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[fuzz]'
 	@for target in $(or $(TARGET),feed picture mapping address); do \
-		$(BIN)/python tests/long/fuzz.py $$target build/long/fuzz -runs=$(or $(RUNS),250000) -print_final_stats=1 || exit 1; done
+		set -o pipefail; mkdir -p build/long/fuzz; $(BIN)/python tests/long/fuzz.py $$target build/long/fuzz -runs=$(or $(RUNS),250000) \
+			-print_final_stats=1 2>&1 | tee build/long/fuzz/$$target.log || exit 1; done
 
 airflow: java $(READY) ## Airflow standalone with our DAGs on the sample shops, at http://127.0.0.1:8080
 	@$(BIN)/python jobs/run_demo.py --serve

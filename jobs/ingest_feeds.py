@@ -1,8 +1,9 @@
 """feeds -> offers: pulls every shop's feed and writes the tables feeds and offers of a run.
 
 Spark spreads the shops over its workers, one task a shop. A feed that cannot be used (not fetched, broken, cut off,
-far smaller than last time ...) keeps the shop's offers of the last run that was good, and the log says which shop,
-why, and what to do. The exit code is 1 only when no shop has any offers.
+far smaller than last time, in words that the shop's mapping does not know ...) keeps the shop's offers of the last run
+that was good, and the log says which shop, why, and what to do. The exit code is 1 only when no shop has any offers,
+and before any feed is pulled where a mapping has mistakes.
 
 A run that has pulled its feeds keeps them: call with --redo to pull again.
 """
@@ -10,21 +11,21 @@ A run that has pulled its feeds keeps them: call with --redo to pull again.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wearalike import feeds, job, placing, store, web
-from wearalike.settings import Shop
+from wearalike import categories, feeds, job, placing, store, web
+from wearalike.settings import Settings, Shop
 from wearalike.tables import FEEDS, OFFERS
 
 log = logging.getLogger("wearalike.ingest_feeds")
@@ -42,17 +43,17 @@ def work(args: argparse.Namespace) -> None:
         raise job.Refusal("the settings name no shop: add a [[shops]] table with id and feed to wearalike.toml")
     root, parameters = settings.root.resolve(), {shop.id: _parameters(shop) for shop in settings.shops}
     if not args.redo and stands(root, args.run, parameters):
-        log.info("feeds and offers: stand, nothing to do")
+        log.info("feeds and offers: stand, nothing to do; --redo pulls again")
         return
     seen = {table.name: store.see(root, table, args.run) for table in (OFFERS, FEEDS)}
     with placing.hidden(store.folder(root, OFFERS, args.run)) as folder:
-        write(root, args.run, pull(root, args.run, settings.shops, folder, args.master or settings.master), parameters, seen)
+        write(root, args.run, pull(root, args.run, settings, folder, args.master or settings.master), parameters, seen)
 
 
 def _parameters(shop: Shop) -> dict[str, Any]:
-    """The shop's settings; of its address, which may hold a password, what tells one from another."""
+    """The shop's settings; of its address nothing that may be a password, not even in a hash, from which a weak one could be guessed."""
     told = {name: value for name, value in asdict(shop).items() if name != "secrets"}
-    return {**told, "feed": shop.hush(web.redact(shop.feed)), "feed_sha256": hashlib.sha256(shop.feed.encode()).hexdigest()}
+    return {**told, "feed": shop.hush(web.redact(shop.feed))}
 
 
 def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
@@ -63,20 +64,27 @@ def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
     return pulled["signature"] == offers["signature"] and pulled["parameters"] == json.loads(json.dumps(parameters))
 
 
-def pull(root: Path, run: str, shops: tuple[Shop, ...], folder: Path, master: str) -> list[feeds.Ingested]:
+def pull(root: Path, run: str, settings: Settings, folder: Path, master: str) -> list[feeds.Ingested]:
     """Every shop's feed pulled, in the shops' order. A task that Spark starts twice fills two folders; one is named."""
     from wearalike_jobs.spark import session, working
 
-    def one(task: tuple[Shop, feeds.Previous | None]) -> feeds.Ingested:
-        shop, previous = task
+    def one(task: tuple[Shop, feeds.Previous | None, feeds.Mapped | None]) -> feeds.Ingested:
+        shop, previous, known = task
         own = folder / f"{shop.id}.{uuid.uuid4().hex}"
         own.mkdir()
-        return feeds.ingest_shop(shop, run, own, previous)
+        return feeds.ingest_shop(shop, run, own, previous, known)
 
+    known = mapped(settings)
     context = session("ingest_feeds", master).sparkContext
-    tasks = context.parallelize([(shop, last_good(root, run, shop.id)) for shop in shops], len(shops))
+    tasks = context.parallelize([(shop, last_good(root, run, shop.id), known.get(shop.id)) for shop in settings.shops], len(settings.shops))
     with working(folder):
         return tasks.map(one).collect()
+
+
+def mapped(settings: Settings) -> dict[str, feeds.Mapped]:
+    """What the mappings make of offers, by shop; none of a shop without a mapping yet. Raises BadMapping as map_products does."""
+    rubricator, mappings = categories.read_all(settings, [shop.id for shop in settings.shops])
+    return {shop: partial(categories.map_offers, mapping=mapping, rubricator=rubricator) for shop, mapping in mappings.items()}
 
 
 def last_good(root: Path, run: str, shop_id: str) -> feeds.Previous | None:

@@ -119,8 +119,9 @@ def write(root: Path, run: str, last: str | None, floors: Floors, signature: str
         if gate.verdict(outcomes) is Verdict.OK:
             said = [Measure(**row) for row in parameters.get("judged", [])]
             found = measures.measured(con, night, made) + (drift.measured(con) if last else []) + said
-            rows = with_verdicts(found, floors.bounds())
-            outcomes += judge.tables(con, made[MATCHES.name]["parameters"]) + judge.measures(rows, floors.bounds())
+            bounds = floors.bounds(are_models_of_last_run=last is None or models(root, last) == models(root, run))
+            rows = with_verdicts(found, bounds)
+            outcomes += judge.tables(con, made[MATCHES.name]["parameters"]) + judge.measures(rows, bounds)
             sheets = contact_sheet.recommended(root, run, needs_pictures=False, **page.SHEET)
         judge.build_docs()
         table.write(measures.table(rows + gate.violations(outcomes)))
@@ -131,6 +132,12 @@ def write(root: Path, run: str, last: str | None, floors: Floors, signature: str
         (table.path / "verdict.json").write_text(json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
         table.more = {"verdict": verdict, "failed": [str(o) for o in outcomes if o.verdict is Verdict.FAIL]}
     log.info("verdict %s: %d expectations, %d measures, held against %s", verdict, len(outcomes), len(rows), last or "nothing")
+
+
+def models(root: Path, run: str) -> set[tuple[str, str]]:
+    """(detector, encoder) of the run's recommendations."""
+    held = store.read(root, SIMILAR_PRODUCTS, run, ["detector", "encoder"])
+    return {(row["detector"], row["encoder"]) for row in held.group_by(held.column_names).aggregate([]).to_pylist()}
 
 
 def measured_before(root: Path, last: str | None) -> list[Measure]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -20,61 +21,71 @@ from wearalike import store, tables
 
 # What a reader of the run gets; `quality` also speaks of the run before, so it is compared only where that is the same.
 COMPARED = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
-# A night whose process was killed must come to an end of its own.
-PATIENCE_S = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """victim: the name of the process killed. moment_s: after the night's start. code: what the night then ended with."""
-
-    victim: str
-    moment_s: float
-    code: int
+# A night of which nothing ends and nothing works any more hangs: so long, with less processor time than an idle JVM takes.
+PATIENCE_S, IDLE_S = 300.0, 3.0
 
 
 def command(run: str, config: Path) -> list[str]:
     return [sys.executable, "-m", "wearalike.cli", "run", "--run", run, "--config", str(config)]
 
 
-def kill_one(night: list[str], moments: random.Random, longest_s: float, log: Path) -> Kill | None:
-    """Starts the night and kills one process of it; None where the night was whole before that. What the night leaves running
-    is let be until the block's end, as a machine would."""
-    moment_s = moments.uniform(0.2, longest_s)
-    with _started(night, log) as process:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moment_s)
-        if process.poll() is not None:
-            assert process.returncode == 0, _end_of(log)
-            return None
-        victim = moments.choice(sorted(_family(process.pid), key=lambda p: (p.create_time(), p.pid)))
-        name = _name(victim)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            victim.send_signal(signal.SIGKILL)
-        try:
-            process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"the night hangs after the kill of {name} at {moment_s:.1f} s: {_end_of(log)}") from None
-        return Kill(name, moment_s, process.returncode)
-
-
 def kill_until_whole(night: list[str], root: Path, seed: int, longest_s: float, most: int | None = None) -> Counter[str]:
-    """Kills by victim, of a night that is begun again after each until it is whole; after `most` it is left alone.
+    """Kills by victim, of a night that is begun again whenever one has ended it, until it is whole; after `most` it is left alone.
 
-    On a busy machine it is given longer while nothing comes of it.
+    longest_s: of processor time that the night's processes have between two kills, so that a busy machine changes little. They are
+    given more while nothing comes of it.
     """
-    log, moments, victims, made = root.with_name("log"), random.Random(seed), Counter(), -1
-    allowed_s = longest_s
-    while (most is None or victims.total() < most) and (kill := kill_one(night, moments, allowed_s, log)):
-        victims[kill.victim] += 1
-        before, made = made, len(list(root.glob("*/run=*/made.json")))
-        allowed_s = allowed_s * 1.5 if made == before else max(longest_s, allowed_s / 1.2)
-        print(f"{victims.total()} kills, the last of {kill.victim} at {kill.moment_s:.1f} s, {made} tables", flush=True)
-        if kill.code == 0:  # one of Spark's workers, whose work another did
+    log, moments, victims, made, allowed_s = root.with_name("log"), random.Random(seed), Counter[str](), -1, longest_s
+    while True:
+        before = victims.total()
+        with _started(night, log) as process:
+            while (most is None or victims.total() < most) and _worked(process, moments.uniform(0.2, allowed_s), log):
+                victims.update(_kill_one(process, moments))
+            _worked(process, math.inf, log)
+        if process.returncode == 0:
             return victims
-    if victims.total() == most:
-        subprocess.run(night, check=True, capture_output=True)
-    return victims
+        assert victims.total() > before, f"a night that nobody touched ended with {process.returncode}: {_end_of(log)}"
+        last, made = made, len(list(root.glob("*/run=*/made.json")))
+        allowed_s = allowed_s * 1.5 if made == last else longest_s
+        print(f"{victims.total()} kills: {dict(victims)}, {made} tables", flush=True)
+
+
+def _worked(process: subprocess.Popen[bytes], work_s: float, log: Path) -> bool:
+    """Waits until the night's processes have worked for so long; False where the night has ended before."""
+    start_s = seen_s = _work_s(process.pid)
+    seen_at = time.monotonic()
+    while process.poll() is None:
+        now_s = _work_s(process.pid)
+        if now_s - start_s >= work_s:
+            return True
+        if now_s - seen_s > IDLE_S:
+            seen_s, seen_at = now_s, time.monotonic()
+        assert time.monotonic() - seen_at < PATIENCE_S, f"the night hangs: {_end_of(log)}"
+        time.sleep(0.1)
+    return False
+
+
+def _work_s(pid: int) -> float:
+    """Processor time of the process and of all that it has started."""
+    total = 0.0
+    for one in _family(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(one.cpu_times()[:4])
+    return total
+
+
+def _kill_one(process: subprocess.Popen[bytes], moments: random.Random) -> list[str]:
+    """Kills one process of the night; its name, nothing where it has just ended. What it leaves running is let be, as a machine would."""
+    family = sorted(_family(process.pid), key=lambda p: (p.create_time(), p.pid))
+    try:
+        victim = moments.choice(family)
+        name = _name(victim)
+        victim.send_signal(signal.SIGKILL)
+    except (IndexError, psutil.NoSuchProcess):
+        return []
+    if victim.pid == process.pid:
+        process.wait()
+    return [name]
 
 
 @contextlib.contextmanager
@@ -106,17 +117,25 @@ def _session(pid: int) -> int | None:
 
 def _family(pid: int) -> list[psutil.Process]:
     """The process and all that it has started, those that are alive."""
-    head = psutil.Process(pid)
-    found = [head, *head.children(recursive=True)]
-    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    try:
+        head = psutil.Process(pid)
+        found = [head, *head.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+    return [p for p in found if _is_alive(p)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _name(process: psutil.Process) -> str:
-    try:
-        words = process.cmdline()
-        return "daemon" if "pyspark.daemon" in words else Path(words[0]).name if words else process.name()
-    except psutil.NoSuchProcess:
-        return "ended"
+    words, parent = process.cmdline(), process.parent()
+    if "pyspark.daemon" in words:
+        return "worker" if parent and "pyspark.daemon" in parent.cmdline() else "daemon"
+    return next((name for name in ("wearalike.decoding", "wearalike.cli") if name in words), process.name())
 
 
 def assert_equal_tables(one: Path, other: Path, run: str) -> None:

@@ -16,25 +16,29 @@ FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 JOBS = """
 import datetime, sys
 from importlib import import_module
-print(datetime.datetime.now().year)
+offset = lambda: datetime.datetime.now().astimezone().utcoffset()
+print(datetime.datetime.now().year, offset())
 for name in ("map_products", "download_images", "build_indexes", "report_quality", "publish_tables"):
     options = sys.argv[1:] if name == "download_images" else [*sys.argv[1:], "--redo"]
     code = import_module(f"wearalike_jobs.{name}").main(options)
     assert code == 0, name
+print(offset())
 """
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (Debian: apt-get install libfaketime)")
 def test_a_clock_of_another_year_that_runs_fast_changes_nothing(night, night_port, tmp_path):
-    """As on a machine whose battery is empty: it is 1999, and an hour goes by in a second."""
+    """As on a machine whose battery is empty: it is 1999, an hour goes by in a second, and in the middle summer time ends."""
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
     config = tmp_path / "wearalike.toml"
     sample.write_settings(config, f"http://127.0.0.1:{night_port}", tmp_path / "root", REPOSITORY / "mappings")
-    clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "@1999-12-31 23:00:00 x3600", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "@1999-10-30 23:30:00 x3600", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    clock["TZ"] = "America/New_York"  # from 2:00 back to 1:00 on 31 October
     command = [sys.executable, "-c", JOBS, "--run", "day-1", "--config", str(config)]
     done = subprocess.run(command, env={**os.environ, **clock}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[0] in ("1999", "2000")
+    told = done.stdout.splitlines()
+    assert (told[0], told[-1]) == ("1999 -1 day, 20:00:00", "-1 day, 19:00:00")
     made = [t for t in tables.TABLES if store.is_made(night / "root", t, "day-1")]
     assert len(made) == len(tables.TABLES) - 1
     for table in made:

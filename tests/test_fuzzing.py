@@ -12,8 +12,9 @@ SEEDS = {name: sorted((fuzzing.SEEDS / name).iterdir()) for name in fuzzing.TARG
 
 @pytest.mark.parametrize("target", fuzzing.TARGETS)
 @pytest.mark.filterwarnings("ignore")
-def test_what_was_found_before_is_no_defect_any_more(target):
+def test_what_was_found_before_is_no_defect_any_more(target, record_property):
     assert SEEDS[target]
+    record_property("inputs", len(SEEDS[target]))
     for path in SEEDS[target]:
         fuzzing.TARGETS[target](path.read_bytes())
 

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,8 @@ IDS = (
 )
 
 
-def test_no_id_becomes_a_path(server: Server, tmp_path: Path) -> None:
+def test_no_id_becomes_a_path(server: Server, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    record_property("inputs", len(IDS))
     server.content["/p"] = jpeg(1)
     root = tmp_path / "root"
     root.mkdir()

@@ -228,7 +228,10 @@ FAULTS: dict[str, tuple[Callable[[Handler, int], object], str | None]] = {
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_every_misbehaving_picture_is_a_row_with_its_reason(server: Server, tmp_path: Path) -> None:
+def test_every_misbehaving_picture_is_a_row_with_its_reason(
+    server: Server, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("inputs", len(FAULTS) + 2)
     server.pages = {f"/a/{name}": page for name, (page, _) in FAULTS.items()}
     addresses = {name: server.url(f"/a/{name}") for name in FAULTS}
     addresses |= {"ftp": "ftp://127.0.0.1/x", "login": server.url("/a/good").replace("//", "//me:hush@"), "good": server.url("/a/good")}

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from wearalike_jobs import ingest_feeds
+from wearalike_jobs import ingest_feeds, map_products
 
 from wearalike import feeds, store
 from wearalike.feeds import FeedReason
 from wearalike.settings import Shop
-from wearalike.tables import FEEDS, OFFERS, REFUSED
+from wearalike.tables import FEEDS, OFFERS, PRODUCTS, REFUSED
 
+MAPPINGS = Path(__file__).resolve().parents[1] / "mappings"
 SERVE = Path(__file__).resolve().parents[2] / "shared" / "shops" / "serve.py"
 
 
@@ -218,7 +219,8 @@ def spark():
 def night(place, server, run, idents, *options, **more):
     """Exit code of the job over these shops, into place/root."""
     config = place / f"{run}.toml"
-    lines = ['root = "root"', 'master = "local[2]"']
+    mappings = place / "mappings" if (place / "mappings").exists() else MAPPINGS
+    lines = ['root = "root"', 'master = "local[2]"', f'mappings = "{mappings}"']
     for ident in idents:
         lines += ["[[shops]]", f'id = "{ident}"', f'feed = "{shop(server, ident).feed}"', 'allow_addresses = ["127.0.0.0/8"]']
         lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
@@ -302,6 +304,78 @@ def test_days_come_in_any_order(server, tmp_path):
     assert night(tmp_path, server, "2026-11-10", ["a", "b"]) == 0
     assert statuses(root, "2026-11-10") == {"a": ("stale", "not_fetched", "2026-11-09"), "b": ("stale", "not_fetched", "2026-11-01")}
     assert store.read(root, OFFERS, "2026-11-10")["product_id"].to_pylist() == ["a:1", "a:2", "a:3", "b:5", "b:6"]
+
+
+def shelved(**shelves):
+    """A feed whose offers are of a category each: shelved(Платья="ab") are offers a and b of Платья."""
+    names = "".join(f'<category id="{n}">{name}</category>' for n, name in enumerate(shelves, 1))
+    body = yml(*"".join(shelves.values())).decode()
+    for number, ids in enumerate(shelves.values(), 1):
+        for ident in ids:
+            body = body.replace(f'<offer id="{ident}">', f'<offer id="{ident}"><categoryId>{number}</categoryId>')
+    return body.replace("<offers>", f"<categories>{names}</categories><offers>").encode()
+
+
+def write_mapping(place, ident, **leaves):
+    if not (place / "mappings").exists():
+        shutil.copytree(MAPPINGS, place / "mappings", ignore=shutil.ignore_patterns("*.xml", "shops"))
+        shutil.copy(MAPPINGS / "rubricator.xml", place / "mappings")
+        (place / "mappings" / "shops").mkdir()
+    lines = "".join(f'<map path="{path}" to="{leaf}"/>' for path, leaf in leaves.items())
+    (place / "mappings" / "shops" / f"{ident}.xml").write_text(f'<mapping shop="{ident}">{lines}</mapping>')
+
+
+DRESSES, SKIRTS = "women.dresses.other", "women.skirts.other"
+
+
+def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_itself(server, tmp_path, caplog):
+    """As after a shop's move to another system: every word is new, and no line of the mapping knows one."""
+    root = tmp_path / "root"
+    for ident in "ab":
+        write_mapping(tmp_path, ident, Платья=DRESSES, Юбки=SKIRTS)
+
+    def run(day, **more):
+        assert night(tmp_path, server, day, ["a", "b", "new"], **more) == 0
+        assert map_products.main(["--run", day, "--config", str(tmp_path / f"{day}.toml")]) == 0
+        return sorted(store.read(root, PRODUCTS, day)["product_id"].to_pylist())
+
+    server.answers = {ident: [(200, shelved(Платья="123", Юбки="4"))] for ident in ("a", "b", "new")}
+    everything = [f"{shop}:{n}" for shop in "ab" for n in "1234"]
+    assert run("d1") == everything
+    server.answers |= {
+        "a": [(200, shelved(Наряды="1235", Низ="4"))],
+        "b": [(200, shelved(Платья="1235", Низ="4"))],
+        "new": [(200, shelved(Наряды="1234"))],
+    }
+    assert run("d2") == [*everything[:4], "b:1", "b:2", "b:3", "b:5"]
+    assert statuses(root, "d2") == {
+        "a": ("stale", "too_many_unmapped", "d1"),
+        "b": ("fresh", None, "d2"),
+        "new": ("fresh", None, "d2"),  # without a mapping there is nothing to lose
+    }
+    refused = [(row["key"], row["reason"], row["detail"]) for row in store.refused(root, "d2").to_pylist() if row["shop_id"] == "b"]
+    assert refused == [("b:4", "unmapped_category", "Низ")]
+    [told] = [record.getMessage() for record in caplog.records if "too_many_unmapped" in record.getMessage()]
+    assert "0 offers of categories that the mapping knows after 4 in run d1" in told and "not mapped: 'Наряды' (4), 'Низ' (1)" in told
+    # The operator says that it is right so, which the run keeps, or maps the words.
+    assert run("d2", max_drop_ratio=1.0) == ["b:1", "b:2", "b:3", "b:5"]
+    assert store.made(root, FEEDS, "d2")["parameters"]["a"]["max_drop_ratio"] == 1.0
+    write_mapping(tmp_path, "a", Наряды=DRESSES, Низ=SKIRTS)
+    assert run("d2") == ["a:1", "a:2", "a:3", "a:4", "a:5", "b:1", "b:2", "b:3", "b:5"]
+
+
+def test_a_mistake_in_a_mapping_stops_the_night_before_any_feed_is_asked(server, tmp_path, caplog):
+    write_mapping(tmp_path, "a", Платья="nothing.of.ours")
+    assert night(tmp_path, server, "d1", ["a"]) == 1
+    assert "a.xml:1: to='nothing.of.ours'" in caplog.text and server.asked == []
+
+
+def test_no_credential_of_an_address_is_kept_not_even_as_a_hash(server):
+    one = shop(server, "s")
+    other = Shop("s", one.feed.replace("s3cret", "an0ther"), allow_addresses=one.allow_addresses)
+    kept = ingest_feeds._parameters(one)
+    assert kept == ingest_feeds._parameters(other), "what differs by the credential alone tells of it"
+    assert "code=***" in kept["feed"] and kept != ingest_feeds._parameters(shop(server, "t"))
 
 
 @pytest.mark.skipif(not SERVE.exists(), reason="the real shops of ../shared are not here")

@@ -4,13 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.postgres import emptied, server
+from tests.disks import disk
+from tests.postgres import database_on, emptied, server
 from tests.test_warehouse import assert_holds, night
 from wearalike_jobs import publish_tables
 
@@ -219,6 +221,35 @@ def _is_loading(address: str, warehouse) -> bool:
     if address.startswith("duckdb:"):
         return (Path(address[7:]) / "runs" / ".r2.duckdb").exists()
     return bool(warehouse.ask("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %similar_products%'"))
+
+
+@pytest.fixture
+def small():
+    """A small disk where the server's user may come to."""
+    with tempfile.TemporaryDirectory(prefix="wearalike-disk-") as folder:
+        Path(folder).chmod(0o755)
+        with disk(Path(folder) / "disk", "12m") as made:
+            yield made
+
+
+def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
+    """What was published stays, nothing of the load is left behind, and with room the same command publishes."""
+    with database_on(postgres, "small", small.path) as address:
+        place, parts = _place(tmp_path, address), night("r2", 4000, 20)
+        make(place.root, "r1", night("r1"))
+        assert publish_tables.main(arguments(place, "r1")) == 0
+        make(place.root, "r2", parts)
+        assert publish_tables.main(arguments(place, "r2")) == 1
+        assert "run r2 is in Parquet only and not published" in caplog.text and "No space left on device" in caplog.text
+        assert "another follows" not in caplog.text, "a full disk is not tried again and again"
+        warehouse = open_warehouse(address)
+        assert warehouse.state().published == "r1" and [load.run for load in warehouse.state().loads] == ["r1"]
+        assert_holds(warehouse, "r1", night("r1"))
+        left = warehouse.ask("SELECT count(*) AS count FROM pg_class WHERE relname ~ '^similar_products_[0-9]+$'")
+        assert left == [{"count": 1}], "the broken load left a table behind"
+        small.change("size=200m")
+        assert publish_tables.main(arguments(place, "r2")) == 0
+        assert_holds(warehouse, "r2", parts)
 
 
 def test_an_unreachable_warehouse_leaves_parquet_and_says_so(tmp_path, caplog):

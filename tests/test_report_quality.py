@@ -62,9 +62,9 @@ def product(number: int) -> dict:
     }
 
 
-def coded(products: list[dict]) -> dict[str, np.ndarray]:
+def coded(products: list[dict], seed: int) -> dict[str, np.ndarray]:
     """bool (256,) a product: its leaf's bits, one in eight of them turned."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     leaves = {leaf: rng.random(256) < 0.5 for leaf in LEAVES}
     return {p["product_id"]: leaves[p["category"]] ^ (rng.random(256) < 0.125) for p in products}
 
@@ -131,10 +131,10 @@ def genders_fit(one: dict, other: dict) -> bool:
     return one["gender"] == other["gender"] or "unisex" in (one["gender"], other["gender"])
 
 
-def a_night(count: int = 60) -> dict[str, pa.Table]:
-    """Every table of a run of `count` products in two shops; three more offers were refused and one withdrawn."""
+def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
+    """Every table of a run of `count` products in two shops; three more offers were refused and one withdrawn. seed: of the codes."""
     products = [product(n) for n in range(count)]
-    codes = coded(products)
+    codes = coded(products, seed)
     packed = {p: np.packbits(bits).tobytes() for p, bits in codes.items()}
     lists = {p["product_id"]: listed(p, products, codes) for p in products}
     unmapped = [{**product(n), "category_paths": ['Тапки > "Дом" & сад']} for n in (900, 901, 904)]
@@ -475,13 +475,34 @@ def test_a_night_is_held_against_the_last_that_passed(night: dict[str, pa.Table]
     assert job(tmp_path, "2026-11-20") == 0
     assert job(tmp_path, "2026-11-21") == 1
     assert "products_kept_ratio): 3 rows, e.g. scope=all, products_kept_ratio=0.4" in caplog.text
+    assert "churn@10): 1 row, e.g. scope=all, churn@10=0.627" in caplog.text
     # The night after is not held against the one that failed. An operator who knows better says so, and it is written down.
-    assert job(tmp_path, "2026-11-22", "--floor", "min_products_kept_ratio=0.3") == 0
+    assert job(tmp_path, "2026-11-22", "--floor", "min_products_kept_ratio=0.3", "--floor", "max_churn_ratio=0.7") == 0
     assert store.made(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["last_run"] == "2026-11-20"
     assert store.made(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["floors"]["min_products_kept_ratio"] == 0.3
     rows = rows_by_measure(tmp_path, "2026-11-22")
     assert rows["products_kept_ratio", "all"]["value"] == 0.4
     assert 0 < rows["churn@10", "all"]["low"] <= rows["churn@10", "all"]["value"] < 1
+
+
+def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
+    night: dict[str, pa.Table], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same products with other codes, as of a broken decoder. The operator's word is kept."""
+    few = ("--floor", "max_churn_ratio=0.1")
+    other = a_night(seed=8)
+    shown = other["similar_products"]
+    newer = shown.set_column(shown.schema.get_field_index("encoder"), "encoder", pa.array(["bits-2"] * len(shown)))
+    write(tmp_path, "2026-11-20", night)
+    write(tmp_path, "2026-11-21", other)
+    write(tmp_path, "2026-11-22", other | {"similar_products": newer})
+    assert job(tmp_path, "2026-11-20") == 0 and job(tmp_path, "2026-11-21", *few) == 1
+    assert "churn@10): 1 row, e.g. scope=all, churn@10=" in caplog.text
+    assert rows_by_measure(tmp_path, "2026-11-21")["churn@10", "all"]["verdict"] == "fail"
+    assert job(tmp_path, "2026-11-22", *few) == 0, "another encoder finds other things alike"
+    assert rows_by_measure(tmp_path, "2026-11-22")["churn@10", "all"]["verdict"] == "warn"
+    assert job(tmp_path, "2026-11-21", "--floor", "max_churn_ratio=1") == 0
+    assert store.made(tmp_path, tables.QUALITY, "2026-11-21")["parameters"]["floors"]["max_churn_ratio"] == 1
 
 
 def test_other_columns_or_types_fail_before_anything_is_counted(night: dict[str, pa.Table], tmp_path: Path) -> None:

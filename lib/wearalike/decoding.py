@@ -12,8 +12,10 @@ import os
 import queue
 import resource
 import select
+import signal
 import subprocess
 import sys
+import time
 from types import TracebackType
 from typing import BinaryIO
 
@@ -21,18 +23,21 @@ from wearalike import pixels
 
 # Of addresses, not of memory in use: 40 million pixels in four channels thrice over, and the libraries.
 MEMORY_BYTES = 2 << 30
-TIMEOUT_S = 30.0
+# Of processor time, so that a picture is not refused for the other work of a machine.
+CPU_S = 30
+# Without an answer: of a worker that works at all, on any machine, the limit of processor time comes first.
+TIMEOUT_S = 600.0
 
 
 class _Ended(pixels.BadPixels):
-    """The worker ended without an answer: by the picture, or by whoever else ends processes."""
+    """The worker ended or stood still without an answer: by the picture, or by whoever else ends and stops processes."""
 
 
 class Decoders:
     """A few processes that try pictures; started when they are needed, one for each core. Use as `with Decoders() as decoders`."""
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES, timeout_s: float = TIMEOUT_S) -> None:
-        self._memory_bytes, self._timeout_s = memory_bytes, timeout_s
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, cpu_s: int = CPU_S, timeout_s: float = TIMEOUT_S) -> None:
+        self._memory_bytes, self._cpu_s, self._timeout_s = memory_bytes, cpu_s, timeout_s
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in os.sched_getaffinity(0):
             self._idle.put(None)
@@ -48,7 +53,7 @@ class Decoders:
     def check(self, content: bytes, max_side_px: int) -> None:
         """Decodes a picture to its end, at that size, and keeps nothing. May be called from any thread. Raises BadPixels.
 
-        Where the worker ended, another one tries once more: a picture ends both, whoever killed the first does not.
+        Where the worker ended or stood still, another one tries once more: a picture ends both, whoever killed the first does not.
         """
         try:
             told = self._told(content, max_side_px)
@@ -72,24 +77,26 @@ class Decoders:
     def _start(self) -> subprocess.Popen[bytes]:
         # Threads of a linear algebra that nothing here uses would each reserve addresses.
         env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "wearalike.decoding", str(self._memory_bytes)]
+        command = [sys.executable, "-m", "wearalike.decoding", str(self._memory_bytes), str(self._cpu_s)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
 
     def _ask(self, worker: subprocess.Popen[bytes], content: bytes, max_side_px: int) -> list[str]:
         """[] for a picture, [reason, detail] for none. Raises BadPixels where the worker did not answer."""
         if worker.stdin is None or worker.stdout is None:
             raise ValueError("a worker without pipes")
+        over = f"{len(content):,} bytes"
         with contextlib.suppress(BrokenPipeError):  # it has ended already, and says nothing below
             worker.stdin.write(len(content).to_bytes(8, "little") + max_side_px.to_bytes(8, "little"))
             worker.stdin.write(content)
             worker.stdin.flush()
         is_told, _, _ = select.select([worker.stdout], [], [], self._timeout_s)
         if not is_told:
-            raise pixels.BadPixels(
-                pixels.PixelReason.UNDECODABLE, f"the decoder took more than {self._timeout_s:g} s over {len(content):,} bytes"
-            )
+            raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder did not answer within {self._timeout_s:g} s over {over}")
         if not (line := worker.stdout.readline()):
-            raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder ended over {len(content):,} bytes: exit code {worker.wait()}")
+            if (code := worker.wait()) == -signal.SIGXCPU:
+                told = f"the decoder took more than {self._cpu_s} s of processor time over {over}"
+                raise pixels.BadPixels(pixels.PixelReason.UNDECODABLE, told)
+            raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder ended over {over}: exit code {code}")
         return json.loads(line)
 
 
@@ -102,14 +109,16 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def work(memory_bytes: int, asked: BinaryIO, told: BinaryIO) -> None:
-    """A worker: tries pictures from `asked` until it ends. No file may be written, no core dumped."""
+def work(memory_bytes: int, cpu_s: int, asked: BinaryIO, told: BinaryIO) -> None:
+    """A worker: tries pictures from `asked` until it ends. No file may be written, no core dumped. The kernel ends it (SIGXCPU) over a
+    picture that takes more than `cpu_s` whole seconds and what is left of one."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while len(head := asked.read(16)) == 16:
         content = asked.read(int.from_bytes(head[:8], "little"))
         answer: list[str] = []
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_s, resource.RLIM_INFINITY))
         try:
             pixels.decode(content, int.from_bytes(head[8:], "little"))
         except pixels.BadPixels as error:
@@ -121,4 +130,4 @@ def work(memory_bytes: int, asked: BinaryIO, told: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+    work(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

@@ -26,7 +26,8 @@ class Shop:
     feed: address of the feed; `${NAME}` in it is read from the environment, so that credentials stay out of files.
     dialect: "yml", "admitad", "google_rss", "google_atom"; None lets the feed say.
     min_offers: fewer usable offers than this keep the last good ones.
-    max_drop_ratio: 0..1; so large a loss of offers against the last good feed keeps the last good ones.
+    max_drop_ratio: 0..1; so large a loss of offers against the last good feed, or of those with a mapped category, keeps the last
+        good ones.
     max_growth_ratio: so large a gain, and of more than 100 offers, keeps them too: 1 is twice as many.
     available_false: what YML's available="false" means at this shop.
     is_delta: the feed holds only what changed since the last good run (Admitad's last_import).

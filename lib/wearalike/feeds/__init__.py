@@ -8,7 +8,7 @@ parsing   a feed to its offers, one by one, memory flat
 intake    one shop's feed to its rows of a run: fresh, stale or missing
 """
 
-from wearalike.feeds.intake import ADVICE, Ingested, Previous, ingest_shop
+from wearalike.feeds.intake import ADVICE, Ingested, Mapped, Previous, ingest_shop
 from wearalike.feeds.offers import Offer, Refused, Withdrawn
 from wearalike.feeds.parsing import Reading, read_offers
 from wearalike.feeds.reading import BadFeed, FeedReason, Repair
@@ -19,6 +19,7 @@ __all__ = [
     "BadFeed",
     "FeedReason",
     "Ingested",
+    "Mapped",
     "Offer",
     "OfferReason",
     "Previous",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +13,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from wearalike import web
+from wearalike import categories, web
 from wearalike.feeds.offers import Offer, Withdrawn
 from wearalike.feeds.parsing import Reading, read_offers
 from wearalike.feeds.reading import BadFeed, FeedReason, unpacked
@@ -26,25 +27,29 @@ from wearalike.tables import OFFERS, REFUSED
 
 BATCH_ROWS = 8192
 SORT_MEMORY = "256MB"
+# So many of the words that no line maps are told.
+SHOWN_WORDS = 10
 # A gain of so few is no reason to doubt a feed.
 FEW_OFFERS = 100
 
 # What an operator can do about a feed that was not used.
 ADVICE = {
-    FeedReason.NOT_FETCHED: "check the address, the credentials and the shop's server",
+    FeedReason.NOT_FETCHED: "check the address, the credentials and the shop's server, then run again with --redo",
     FeedReason.CLOSED: "the network says the shop is closed: take it out of the settings, or ask for a new feed address",
     FeedReason.EMPTY: "ask the shop why its feed holds nothing",
     FeedReason.HTML_PAGE: "the address answers with a page: check it and its credentials in a browser",
     FeedReason.NOT_XML: "choose the shop's XML export; CSV, JSON and zip are not read",
     FeedReason.WRONG_ROOT: "check the address, and the shop's dialect in the settings",
     FeedReason.BROKEN: "ask the shop to mend its export at the line named",
-    FeedReason.TRUNCATED: "the feed was cut off: run again later; ask the shop if it stays so",
+    FeedReason.TRUNCATED: "the feed was cut off: run again later with --redo; ask the shop if it stays so",
     FeedReason.ENTITIES: "ask the shop for a feed without a DTD of its own; it is never read",
     FeedReason.TOO_LARGE: "if the size is right, raise max_feed_bytes of the shop; a bomb stays refused",
     FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8",
     FeedReason.TOO_FEW: "see refused for the reasons; if the shop is that small now, lower min_offers of the shop",
     FeedReason.TOO_MANY_LOST: "if the loss is real, raise max_drop_ratio of the shop for one run",
     FeedReason.TOO_MANY_NEW: "if the shop has grown so much, raise max_growth_ratio of the shop for one run",
+    FeedReason.TOO_MANY_UNMAPPED: "map the shop's new words, then run again with --redo; if it does sell other things now, "
+    "raise max_drop_ratio of the shop for one run",
 }
 
 _READ = pa.schema([*OFFERS.arrow_schema, pa.field("position", pa.int64())])
@@ -75,6 +80,10 @@ ORDER BY key
 """
 
 
+# A shop's offers (tables.OFFERS) to what its mapping makes of them: (products, refused).
+Mapped = Callable[[pa.Table], tuple[pa.Table, pa.Table]]
+
+
 @dataclass(frozen=True, slots=True)
 class Previous:
     """A shop's last good offers.
@@ -99,8 +108,8 @@ class Ingested:
     repairs: dict[str, int] = field(default_factory=dict)
 
 
-def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None) -> Ingested:
-    """Pulls a shop's feed and leaves its offers in `folder`, which must exist.
+def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None, mapped: Mapped | None = None) -> Ingested:
+    """Pulls a shop's feed and leaves its offers in `folder`, which must exist. mapped: None for a shop without a mapping.
 
     A feed of no use (see FeedReason) keeps the offers of `previous`, row by row; without any, the shop is missing.
     """
@@ -111,6 +120,8 @@ def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None) -
             withdrawn_count = _stage(reading, Path(scratch), row)
             counts = _arrange(shop, Path(scratch), folder, previous if shop.is_delta else None)
             _judge(shop, counts, previous)
+            if previous and mapped:
+                _judge_words(shop, folder / "offers.parquet", previous, mapped)
         except BadFeed as error:
             told = {"reason": str(error.reason), "detail": shop.hush(web.redact(error.detail))}
             return Ingested({**row, **told, **_keep(shop, folder, previous)}, folder)
@@ -193,6 +204,32 @@ def _judge(shop: Shop, counts: tuple[int, int], previous: Previous | None) -> No
         raise BadFeed(FeedReason.TOO_MANY_LOST, f"{found}; wanted to lose at most max_drop_ratio = {shop.max_drop_ratio:g}")
     if written_count - before > max(FEW_OFFERS, shop.max_growth_ratio * before):
         raise BadFeed(FeedReason.TOO_MANY_NEW, f"{found}; wanted to gain at most max_growth_ratio = {shop.max_growth_ratio:g}")
+
+
+def _judge_words(shop: Shop, offers: Path, previous: Previous, mapped: Mapped) -> None:
+    """Raises BadFeed where far fewer offers have categories that the mapping knows than the last good ones have, by the same mapping."""
+    found, words = _count_mapped(pq.ParquetFile(offers).iter_batches(BATCH_ROWS), mapped)
+    held = ds.dataset([str(path) for path in previous.offers], schema=OFFERS.arrow_schema, format="parquet")
+    before, _ = _count_mapped(held.to_batches(filter=pc.field("shop_id") == shop.id, batch_size=BATCH_ROWS), mapped)
+    if before - found > shop.max_drop_ratio * before:
+        told = ", ".join(f"{word!r} ({count:,})" for word, count in words.most_common(SHOWN_WORDS))
+        more = f" and {len(words) - SHOWN_WORDS} more" if len(words) > SHOWN_WORDS else ""
+        raise BadFeed(
+            FeedReason.TOO_MANY_UNMAPPED,
+            f"{found:,} offers of categories that the mapping knows after {before:,} in run {previous.source_run}; wanted to lose at "
+            f"most max_drop_ratio = {shop.max_drop_ratio:g}; not mapped: {told or 'none'}{more}",
+        )
+
+
+def _count_mapped(batches: Iterable[pa.RecordBatch], mapped: Mapped) -> tuple[int, Counter[str]]:
+    """How many offers become products, and the words that no line of the mapping knows, by their count of offers."""
+    count, words = 0, Counter[str]()
+    for batch in batches:
+        if batch.num_rows:
+            products, refused = mapped(pa.Table.from_batches([batch]))
+            count += products.num_rows
+            words.update(refused.filter(pc.field("reason") == categories.CategoryReason.UNMAPPED_CATEGORY)["detail"].to_pylist())
+    return count, words
 
 
 def _keep(shop: Shop, folder: Path, previous: Previous | None) -> dict[str, Any]:

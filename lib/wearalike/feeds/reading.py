@@ -70,6 +70,7 @@ class FeedReason(StrEnum):
     TOO_FEW = "too_few"
     TOO_MANY_LOST = "too_many_lost"
     TOO_MANY_NEW = "too_many_new"
+    TOO_MANY_UNMAPPED = "too_many_unmapped"
 
 
 class BadFeed(ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from wearalike.quality.measures import Measure
+from wearalike.quality.measures import K, Measure
 
 
 class Verdict(StrEnum):
@@ -40,10 +40,13 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """What a night has to reach: `min_` floors stop publishing, `max_` ceilings warn. Ratios are 0..1; see measures.py.
+    """What a night has to reach: `min_` floors stop publishing, `max_` ceilings warn, but for max_churn_ratio. Ratios are 0..1; see
+    measures.py.
 
     min_products_kept_ratio: of the last run's products, in all and in each shop that is still asked.
     max_refused_offers_ratio: of the offers of each shop.
+    max_churn_ratio: of the recommendations on pages that the last run had; stops publishing where the models are those of the last
+        run, and warns where one has changed, which changes what is alike.
     max_score_psi, max_category_psi: how far scores and categories may have moved from the last run; see drift.psi.
     """
 
@@ -53,6 +56,7 @@ class Floors:
     min_with_code_ratio: float = 0.5
     min_with_5_matches_ratio: float = 0.25
     min_distinct_codes_ratio: float = 0.1
+    max_churn_ratio: float = 0.5
     max_refused_offers_ratio: float = 0.5
     max_stale_feeds_count: int = 0
     max_missing_feeds_count: int = 0
@@ -60,12 +64,13 @@ class Floors:
     max_score_psi: float = 0.25
     max_category_psi: float = 0.25
 
-    def bounds(self) -> list[Bound]:
+    def bounds(self, *, are_models_of_last_run: bool = True) -> list[Bound]:
         return [
             Bound("offers_unaccounted_count", 0, 0),
             Bound("products_count", low=self.min_products_count, scope="all"),
             Bound("products_kept_ratio", low=self.min_products_kept_ratio),
             *(Bound(name, low=getattr(self, f"min_{name}"), scope="all") for name in _COVERED),
+            Bound(f"churn@{K}", high=self.max_churn_ratio, scope="all", is_critical=are_models_of_last_run),
             Bound("refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False),
             Bound("stale_feeds_count", high=self.max_stale_feeds_count, is_critical=False),
             Bound("missing_feeds_count", high=self.max_missing_feeds_count, is_critical=False),

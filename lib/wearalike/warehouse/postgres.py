@@ -251,8 +251,12 @@ class Postgres:
         log.warning("%s; try %d, another follows", self.text(state.outcome.exception() if state.outcome else None), state.attempt_number)
 
 
+# A disk that filled up under a load is full again under the same load.
+_STAYS = (psycopg.errors.QueryCanceled, psycopg.errors.DiskFull)
+
+
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.QueryCanceled)
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, _STAYS)
 
 
 def _set_up(con: Connection) -> None:

