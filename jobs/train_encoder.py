@@ -101,7 +101,8 @@ def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: st
             trainer.save(checkpoint)
             curves.draw(table, args.out / "losses.png")
 
-    trainer.run(last, tell)
+    views = job.Progress("views for the heads", recipe.head_views * len(found.pictures))
+    trainer.run(last, tell, views.add)
     return trainer.weights(), {**asdict(recipe), "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name}
 
 

@@ -140,8 +140,9 @@ class Trainer:
         if device == "cpu":
             self._stem = models.compile_network(self.network.stem, (1, 3, INPUT_PX, INPUT_PX), 1)
 
-    def run(self, until: int, tell: Callable[[int, dict[str, float]], None]) -> None:
-        """Steps up to `until` (or the recipe's last). tell: called after each with its number and its losses."""
+    def run(self, until: int, tell: Callable[[int, dict[str, float]], None], looked: Callable[[int], None] = lambda count: None) -> None:
+        """Steps up to `until` (or the recipe's last). tell: called after each with its number and its losses. looked: called before
+        the heads' own steps, with how many more views were looked at."""
         recipe = self.recipe
         for batch in ahead(self._batch, range(self.step, min(until, recipe.steps))):
             losses = self._learn(batch)
@@ -149,7 +150,7 @@ class Trainer:
             tell(self.step, losses)
         while recipe.steps <= self.step < min(until, recipe.steps + recipe.head_steps):
             if self._seen is None:
-                self._seen = self._look()
+                self._seen = self._look(looked)
             losses = self._learn(self._seen.take(self._places(self.step - recipe.steps, recipe.head_batch, len(self._seen.rows))))
             self.step += 1
             tell(self.step, losses)
@@ -218,7 +219,7 @@ class Trainer:
         scaled = (np.stack([v for v, _ in seen]).astype(np.float32) / 255 - EFFICIENTNET_LITE0.mean) / EFFICIENTNET_LITE0.std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)), np.array([t for _, t in seen])
 
-    def _look(self) -> Seen:
+    def _look(self, looked: Callable[[int], None]) -> Seen:
         """What the trunk, as it is kept, sees in views of every picture. From here on the trunk stands still."""
         if self.step == self.recipe.steps:
             with torch.no_grad():
@@ -236,6 +237,7 @@ class Trainer:
             else:
                 with torch.inference_mode():
                     found = [part.cpu().numpy() for part in trunk(torch.from_numpy(views).to(self.device))]
+            looked(len(wanted))
             return Seen(np.array([row for row, _ in wanted]), is_true, *(part.astype(np.float16) for part in found))
 
         count = len(self.lessons.pictures)
