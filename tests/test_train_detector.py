@@ -35,11 +35,13 @@ def masks(tmp_path):
 def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--data", f"masks={masks}", "--out", str(out), "--version", "drawn-1", "--steps", "2", "--batch", "2", "--device", "cpu"]
+    options += ["--second-steps", "50"]
     assert train_detector.main([*options, "--minutes", "0.0001"]) == 0
     assert not (out / "drawn-1.safetensors").exists() and (out / "pictures.parquet").exists()
     assert train_detector.main(options) == 0
     model = models.read_model(out / "drawn-1.safetensors")
     assert model.sha256 in capsys.readouterr().out and model.architecture == detectors.YOLO
+    assert any(name.startswith(detectors.SECOND) for name in model.arrays) and (out / "second.png").is_file()
     assert model.card["data"] == {"masks street": 3} and model.card["recipe"]["steps"] == 2 and model.card["begin"].startswith("efficient")
     assert (out / "losses.csv").read_text().startswith("step,") and (out / "losses.png").read_bytes()[:4] == b"\x89PNG"
     assert train_detector.main([*options, "--seed", "1"]) == 1
@@ -92,5 +94,11 @@ def test_a_label_says_what_a_detector_found(tmp_path):
     assert (made.items[12:58, 12:48] == 1).all() and (made.items[64:93, 12:48] == 2).all() and not made.items[:, 60:].any()
     # No bag was seen, and yet there is one: the best item is it.
     assert sources.as_labelled(found, image, BY_NAME["bag"]).classes[0] == CLASSES.index("bag")
+    # Where the network saw a dress in the top's place, that is no second thing, and nothing of the top is lost to it.
+    twice = detectors.Found(
+        np.r_[corners, [[12.0, 10, 50, 62]]], np.array([shirt, skirt, shoe, CLASSES.index("dress")]), np.r_[0.2, 0.9, 0.3, 0.9]
+    )
+    again = sources.as_labelled(twice, image, BY_NAME["top"])
+    assert again.classes.tolist() == [top, skirt] and (again.items == made.items).all()
     nothing = detectors.Found(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
     assert sources.as_labelled(nothing, image, BY_NAME["bag"]) is None

@@ -44,10 +44,10 @@ class Recipe:
     batch: int = 256
     rate: float = 1e-3
     weight_decay: float = 0.05
-    views: int = 3
+    views: int = 1
     displaced: int = 3
     stray_ratio: float = 0.06
-    scene_share: float = 0.6
+    scene_share: float = 0.5
     smoothing: float = 0.05
     seed: int = 0
 
@@ -90,7 +90,9 @@ def _shown(
     name, packed, view = what
     rng = np.random.default_rng([recipe.seed, number])
     made, is_complete = _view(packed, view, rng), name in _COMPLETE
-    classes = made.classes if is_complete else made.classes[:1]
+    # The first item of the others is the one that their label names, unless the view has lost it.
+    is_there = is_complete or made.classes[:1].tolist() == [*packed.classes[:1]]
+    classes = made.classes if is_complete else made.classes[:is_there]
     wanted = composites.boxes(made.items, len(made.classes))[: len(classes)]
     (glance,) = network.glances(made.rgb[None])
     _, seen = yolo.things(glance)

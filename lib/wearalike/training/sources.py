@@ -36,6 +36,7 @@ CLASS_OF: dict[str, Callable[[str], Garment | None]] = {
 KINDS = tuple(CLASS_OF)
 # How sure a former detector must be of the thing that the label names, and of what else it sees.
 _NAMED_CONFIDENCE, _OTHER_CONFIDENCE = 0.03, 0.4
+_SAME_IOU = 0.5
 # Of the scenes: photos with masks, with boxes, single things as they are, single things laid on other grounds, things labelled by
 # a detector.
 _SHARES = {"masks": 0.45, "boxes": 0.45, "plain": 0.15, "laid": 0.15, "seen": 0.25}
@@ -167,9 +168,19 @@ def as_labelled(found: Found, rgb: np.ndarray, garment: Garment) -> Labelled | N
     x0, y0, x1, y1 = found.corners.T
     worth = found.confidences * np.sqrt((x1 - x0) * (y1 - y0))
     chosen = int(np.argmax(np.where(same, worth, -1) if same.any() else worth))
-    others = [i for i in np.flatnonzero(~same & (found.confidences >= _OTHER_CONFIDENCE)).tolist() if i != chosen]
+    # What lies on the same place is the same thing, for which the network had another name.
+    is_other = ~same & (found.confidences >= _OTHER_CONFIDENCE) & (_overlaps(found.corners, found.corners[chosen]) < _SAME_IOU)
+    others = [i for i in np.flatnonzero(is_other).tolist() if i != chosen]
     classes = np.array([CLASSES.index(garment.name), *found.classes[others].tolist()], np.int64)
     return of_boxes(rgb, found.corners[[chosen, *others]], classes)
+
+
+def _overlaps(corners: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes, (n, 4), with one of them, (4,)."""
+    sides = np.minimum(corners[:, 2:], one[2:]) - np.maximum(corners[:, :2], one[:2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    return shared / (areas + (one[2:] - one[:2]).prod() - shared)
 
 
 def _chances(pictures: Sequence[Packed]) -> np.ndarray:
