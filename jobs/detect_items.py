@@ -67,10 +67,13 @@ def see(root: Path, detector: items.Detector, image_ids: pa.Array, share: tuple[
     def look(image_ids: list[str]) -> list[dict[str, object]]:
         return items.look_at_all(detector, [(i, store.image_path(root, i).read_bytes()) for i in image_ids])
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+    workers = min(len(os.sched_getaffinity(0)), KEEP_EVERY // LOOK_AT_ONCE)
+    with ThreadPoolExecutor(workers) as cores:
         for start in range(0, len(new), KEEP_EVERY):
             part = new[start : start + KEEP_EVERY]
-            rows = [r for found in cores.map(look, [part[i : i + LOOK_AT_ONCE] for i in range(0, len(part), LOOK_AT_ONCE)]) for r in found]
+            # A second day's few pictures are shared out too.
+            size = min(LOOK_AT_ONCE, -(-len(part) // workers))
+            rows = [r for found in cores.map(look, [part[i : i + size] for i in range(0, len(part), size)]) for r in found]
             store.keep(root, "items", detector.version, pa.Table.from_pylist(rows, items.KEPT))
             progress.add(min(KEEP_EVERY, len(new) - start))
 

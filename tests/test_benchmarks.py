@@ -2,13 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import encoding, matching, measure, night, pictures, report, site, stages
+from tests.benchmarks import encoding, measure, night, pictures, publish, report, site, stages
 
 from wearalike import pixels
-from wearalike.tables import PRODUCTS
+from wearalike.tables import PRODUCTS, SIMILAR_PRODUCTS
 
 REACHED = measure.Line("match", 4.0, 2.0, "G pairs/s", 2.0, "≥ 2.0", True, 5, "faiss 1", 0.98, "a note")
 MISSED = measure.Line("match, day two", 2.0, 10.0, "s", 0.2, "≤ 0.04", False, 5, "itself")
@@ -67,11 +66,11 @@ def test_photos_beyond_those_of_the_folder_differ_in_bytes_alone(tmp_path):
         pictures.pictures(measure.Options(photos=tmp_path / "nowhere"), 1)
 
 
-def test_what_the_site_is_asked_and_the_match_is_searched_for_is_what_a_night_writes():
-    made = site.products(3)
-    assert made.schema.equals(PRODUCTS.arrow_schema) and made["availability"].to_pylist() == ["in_stock"] * 3
-    past, here = matching.two_days(2_000)
-    assert 0.97 < len(np.intersect1d(past.ids.astype(str), here.ids.astype(str))) / 2_000 < 0.99
+def test_what_the_site_is_asked_for_is_what_a_night_writes():
+    made, lists = site.products(102), publish.recommendations(40)
+    assert made.schema.equals(PRODUCTS.arrow_schema) and lists.schema.equals(SIMILAR_PRODUCTS.arrow_schema)
+    assert set(made["availability"].to_pylist()) == {"in_stock"}
+    assert set(lists["product_id"].to_pylist() + lists["similar_product_id"].to_pylist()) <= set(made["product_id"].to_pylist())
 
 
 def test_seconds_of_jobs_are_read_from_what_a_night_says():

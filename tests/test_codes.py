@@ -1,7 +1,6 @@
 """The encoder: the same item gives the same code, alike items give alike codes, and weights are the ones we know."""
 
 import dataclasses
-import io
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from wearalike import codes, models, pixels
+from wearalike import codes, models
 from wearalike.training import itq
 
 
@@ -73,17 +72,6 @@ def test_a_code_does_not_depend_on_company_order_or_number(encoder):
         assert (np.concatenate([a[half] for a in alone]) == together[half]).all()
     nothing = encoder.encode([])
     assert nothing[0].shape == nothing[1].shape == (0, 16)
-
-
-def test_a_large_picture_decoded_at_a_coarser_scale_keeps_its_codes(encoder):
-    file = io.BytesIO()
-    drawing = Image.fromarray(drawn("trousers", RED))
-    drawing.resize((5 * drawing.width, 5 * drawing.height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
-    box = (0, 0, 5 * drawing.width, 5 * drawing.height)
-    (coarse,), (fine,) = pixels.crops(file.getvalue(), [box], encoder.side_px), pixels.crops(file.getvalue(), [box])
-    assert 2 * max(coarse.shape) == max(fine.shape) == 5 * max(drawing.size)
-    (shape, fine_shape), (colour, fine_colour) = encoder.encode([coarse, fine])
-    assert apart(shape, fine_shape) <= 4 and apart(colour, fine_colour) <= 4
 
 
 def test_light_on_a_plain_ground_does_not_change_the_colour_code_much(encoder):

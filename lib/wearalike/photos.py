@@ -173,6 +173,7 @@ class PhotoSearch:
         """What is alike the items of a photo. content: the file's bytes. Raises pixels.BadPixels."""
         wish = wish or Wish()
         header, photo_id = pixels.read_header(content), hashlib.sha256(content).hexdigest()
+        pixels.decode(content, self._detector.side_px)  # to its end: what cannot be is refused here, not a photo of nothing
         with self._models:
             rows = [r for r in items.look(self._detector, photo_id, content) if r.get("super_category")]
             cut = pixels.crops(content, [_corners(r) for r in rows], self._encoder.side_px)

@@ -87,16 +87,16 @@ def decode(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
 def crops(content: bytes, boxes: Sequence[tuple[int, int, int, int]], side_px: int | None = None) -> list[NDArray[np.uint8]]:
     """The parts of a picture inside boxes (x0, y0, x1, y1) of the picture as `decode` gives it, uint8 (height, width, 3) each.
 
-    side_px: the longer side at which they are looked at; a crop more than twice as large then comes from a JPEG decoded at a
-    coarser scale, which is faster. What a crop is depends on its own box alone. Raises BadPixels, and ValueError as `crop`.
+    side_px: the longer side at which they are looked at; a crop four times as large or more then comes from a JPEG decoded at a
+    coarser scale, which is faster, its box grown to whole pixels of that. What a crop is depends on its own box alone.
+    Raises BadPixels, and ValueError as `crop`.
     """
     decoded: dict[int, NDArray[np.uint8]] = {}
-    cut = []
+    cut, header = [], read_header(content)
     for box in boxes:
-        scale = _coarse(max(box[2] - box[0], box[3] - box[1]), side_px) if side_px else 1
+        scale = _coarse(max(box[2] - box[0], box[3] - box[1]), side_px) if side_px and header.format == "JPEG" else 1
         if scale not in decoded:
-            image, header = _opened(content)
-            decoded[scale] = np.asarray(_upright(image, header, scale))
+            decoded[scale] = np.asarray(_upright(*_opened(content), scale))
         high, wide = header.height_px / decoded[scale].shape[0], header.width_px / decoded[scale].shape[1]
         x0, y0, x1, y1 = box[0] / wide, box[1] / high, box[2] / wide, box[3] / high
         cut.append(crop(decoded[scale], (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))))

@@ -89,7 +89,7 @@ def peer(folder: Path, urls: list[str]) -> None:
     (folder / "peer.py").write_text(_PEER, encoding="utf-8")
     command = [str(PEERS), str(folder / "peer.py"), str(folder / "urls.txt"), str(folder / "out")]
     # A library of its would ask the internet for a newer one.
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
+    subprocess.run(command, check=True, capture_output=True, timeout=900, env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
     if (came := len(list((folder / "out").rglob("*.jpg")))) != len(urls):
         raise RuntimeError(f"{len(urls)} pictures were asked of img2dataset, and came: {came}")
 
