@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 # A cell holds about 2^_CELL_BITS codes.
 _CELL_BITS = 4.5
 # k-means learns from so many codes a middle; more find no better ones.
-_LEARNT_FROM = 256
+_LEARNT_FROM = 100
 # A shortlist holds at least this share of the codes that may be shown, and this many.
 LEAST_RATIO, LEAST = 1 / 50, 20_000
 
