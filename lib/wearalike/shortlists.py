@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 # A cell holds about 2^_CELL_BITS codes.
 _CELL_BITS = 4.5
 # k-means learns from so many codes a middle; more find no better ones.
-_LEARNT_FROM = 256
+_LEARNT_FROM = 100
 # A shortlist holds at least this share of the codes that may be shown, and this many.
 LEAST_RATIO, LEAST = 1 / 50, 20_000
 
@@ -66,7 +66,7 @@ def _middles(halves: NDArray[np.uint64], count: int) -> tuple[NDArray[np.uint64]
     # Products that stand side by side are alike: those learnt from are spread over all.
     index.train(as_bytes[np.linspace(0, len(halves) - 1, min(len(halves), _LEARNT_FROM * count)).astype(np.int64)])
     _, nearest = quantizer.search(as_bytes, 1)
-    return faiss.vector_to_array(quantizer.xb).view(np.uint64).reshape(-1, 2), nearest.ravel()
+    return faiss.vector_to_array(quantizer.xb).view(np.uint64).reshape(-1, 2), nearest.ravel()  # type: ignore[attr-defined]
 
 
 def least(count: int) -> int:
