@@ -65,7 +65,7 @@ def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
 
 def pull(root: Path, run: str, shops: tuple[Shop, ...], folder: Path, master: str) -> list[feeds.Ingested]:
     """Every shop's feed pulled, in the shops' order. A task that Spark starts twice fills two folders; one is named."""
-    from wearalike_jobs.spark import session, working
+    from wearalike_jobs.spark import session
 
     def one(task: tuple[Shop, feeds.Previous | None]) -> feeds.Ingested:
         shop, previous = task
@@ -73,10 +73,9 @@ def pull(root: Path, run: str, shops: tuple[Shop, ...], folder: Path, master: st
         own.mkdir()
         return feeds.ingest_shop(shop, run, own, previous)
 
-    context = session("ingest_feeds", master).sparkContext
-    tasks = context.parallelize([(shop, last_good(root, run, shop.id)) for shop in shops], len(shops))
-    with working(folder):
-        return tasks.map(one).collect()
+    tasks = [(shop, last_good(root, run, shop.id)) for shop in shops]
+    with session("ingest_feeds", master, folder) as spark:
+        return spark.sparkContext.parallelize(tasks, len(tasks)).map(one).collect()
 
 
 def last_good(root: Path, run: str, shop_id: str) -> feeds.Previous | None:
