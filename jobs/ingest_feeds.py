@@ -66,7 +66,7 @@ def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
 
 def pull(root: Path, run: str, settings: Settings, folder: Path, master: str) -> list[feeds.Ingested]:
     """Every shop's feed pulled, in the shops' order. A task that Spark starts twice fills two folders; one is named."""
-    from wearalike_jobs.spark import session, working
+    from wearalike_jobs.spark import session
 
     def one(task: tuple[Shop, feeds.Previous | None, feeds.Mapped | None]) -> feeds.Ingested:
         shop, previous, known = task
@@ -75,10 +75,9 @@ def pull(root: Path, run: str, settings: Settings, folder: Path, master: str) ->
         return feeds.ingest_shop(shop, run, own, previous, known)
 
     known = mapped(settings)
-    context = session("ingest_feeds", master).sparkContext
-    tasks = context.parallelize([(shop, last_good(root, run, shop.id), known.get(shop.id)) for shop in settings.shops], len(settings.shops))
-    with working(folder):
-        return tasks.map(one).collect()
+    tasks = [(shop, last_good(root, run, shop.id), known.get(shop.id)) for shop in settings.shops]
+    with session("ingest_feeds", master, folder) as spark:
+        return spark.sparkContext.parallelize(tasks, len(tasks)).map(one).collect()
 
 
 def mapped(settings: Settings) -> dict[str, feeds.Mapped]:

@@ -1,8 +1,9 @@
 """indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly.
 
-Spark spreads the queries: a task is some thousand products of one super-category, and every worker loads the index
-of that super-category once; with --device cuda it searches on its machine's GPU, and finds the same. The merchandiser's rules of
-the run's day act inside the search.
+Spark spreads the queries: a task is some thousand products of one super-category, however large that is, and every worker
+maps the index of that super-category once. On a cluster (--master spark://..., yarn, k8s://...) root is a folder that all of it
+sees, and the library is shipped with the job; the rows are the same whatever the tasks and wherever they ran. The merchandiser's
+rules of the run's day act inside the search. With --device cuda every worker searches on its machine's GPU, and finds the same.
 
 What is nearest to each product is kept beside the table, in near/<super-category>/. The next run searches only for what is new
 or has changed since, and comes to the same table; with --redo, or where another run's tables are gone, everything is searched.
@@ -16,11 +17,11 @@ import json
 import logging
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +31,16 @@ import pyarrow.parquet as pq
 from wearalike import categories, job, matches, shelves, store
 from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
 log = logging.getLogger("wearalike.match_products")
 QUERIES_A_TASK = 16_384
 # How many products of a task searched everything, in its file of what was nearest.
 ANEW = b"searched_anew"
 TASK = (
-    "root string, run string, since string, near string, device string, super_category string, start int, k int, min_score double,"
+    "root string, run string, since string, near string, device string, super_category string, start long, stop long, k int,"
+    "min_score double,"
     "max_per_brand int, merchandise string"
 )
 
@@ -69,25 +74,21 @@ def work(args: argparse.Namespace) -> None:
 
 def write_matches(root: Path, run: str, master: str, device: str, parameters: dict[str, Any], signature: str, since: str | None) -> None:
     """device: where the workers search. since: the run to go on from; None to search everything."""
-    from pyspark.sql.pandas.types import from_arrow_schema
-    from wearalike_jobs.spark import session, working
+    from wearalike_jobs.spark import session
 
     entries, products = (store.read(root, t, run, ["product_id", *more]) for t, more in ((ENTRIES, ["super_category"]), (PRODUCTS, [])))
     *rules, merchandise = parameters.values()
     warn_of_lost_pins(merchandise, entries["product_id"])
     with store.writing(root, MATCHES, run, signature, parameters) as table:
         near = table.path / "near"
-        tasks = [
-            (str(root), run, since, str(near), device, str(count["values"]), start, *rules, json.dumps(merchandise))
-            for count in sorted(pc.value_counts(entries["super_category"].combine_chunks()).to_pylist(), key=lambda c: c["values"])
-            for start in range(0, count["counts"], QUERIES_A_TASK)
-        ]
+        counts = {count["values"]: count["counts"] for count in pc.value_counts(entries["super_category"].combine_chunks()).to_pylist()}
+        tasks = [(str(root), run, since, str(near), device, *share, *rules, json.dumps(merchandise)) for share in shares(counts)]
         if tasks:
-            spark = session("match_products", master)
-            frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, len(tasks)), TASK)
-            with working(table.path):
-                frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema)).write.parquet(f"file://{table.path}/spark")
+            with session("match_products", master, table.path) as spark:
+                spread(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
             table.adopt(table.path / "spark")
+        for left in near.glob("*/.*"):  # by workers that were lost
+            left.unlink()
         rest = products.filter(pc.invert(pc.is_in(products["product_id"], entries["product_id"].combine_chunks())))
         table.write(matches.without_code(rest["product_id"].combine_chunks()))
         table.rows_taken = products.num_rows
@@ -95,6 +96,28 @@ def write_matches(root: Path, run: str, master: str, device: str, parameters: di
         table.more["searched"] = {"since": since, "anew": anew, "remembered": entries.num_rows - anew}
         table.more["made_from"] = made_from(root, run)
     log.info("%d products searched everything, %d what changed since %s", anew, entries.num_rows - anew, since)
+
+
+def shares(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """What each task searches, in the table's order: a super-category, its first row, and the row after its last.
+
+    counts: of products in each super-category. None is more than QUERIES_A_TASK rows, so that one super-category which holds most of
+    a run keeps as many workers busy as all others would; those of one super-category differ by a row at most.
+    """
+    found = []
+    for super_category, count in sorted(counts.items()):
+        parts = -(-count // QUERIES_A_TASK)
+        bounds = [count * part // parts for part in range(parts + 1)]
+        found += [(super_category, *bounds[part : part + 2]) for part in range(parts)]
+    return found
+
+
+def spread(spark: SparkSession, tasks: Sequence[tuple[Any, ...]], parts: int) -> DataFrame:
+    """Rows of tables.MATCHES of the tasks, in their order; a worker does a part after the other. tasks: rows of TASK."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, parts), TASK)
+    return frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema))
 
 
 def made_from(root: Path, run: str) -> dict[str, str]:
@@ -122,10 +145,19 @@ def _matched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def matched(
-    root: str, run: str, since: str | None, near: str, device: str, super_category: str, start: int, merchandise: str, **rules: Any
+    root: str,
+    run: str,
+    since: str | None,
+    near: str,
+    device: str,
+    super_category: str,
+    start: int,
+    stop: int,
+    merchandise: str,
+    **rules: Any,
 ) -> pa.RecordBatch:
     """The rows of one task; what was nearest goes to the folder `near`."""
-    here, stop = gallery(root, run, super_category, device), start + QUERIES_A_TASK
+    here = gallery(root, run, super_category, device)
     recall = recalled(root, run, since, super_category, device, start, stop) if since is not None else None
     merchandiser = [categories.Rule(**rule) for rule in json.loads(merchandise)]
     lists = list(matches.search(here, start, stop, matches.Rules(**rules), merchandiser, recall))
