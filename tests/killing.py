@@ -58,7 +58,7 @@ def _worked(process: subprocess.Popen[bytes], work_s: float, log: Path) -> bool:
         now_s = _work_s(process.pid)
         if now_s - start_s >= work_s:
             return True
-        if now_s - seen_s > IDLE_S:
+        if abs(now_s - seen_s) > IDLE_S:  # it falls where one of them ended
             seen_s, seen_at = now_s, time.monotonic()
         assert time.monotonic() - seen_at < PATIENCE_S, f"the night hangs: {_end_of(log)}"
         time.sleep(0.1)
