@@ -27,7 +27,7 @@ def recommendations(rows: int) -> pa.Table:
     """Lists of 20, as a night writes them."""
     numbers = np.arange(rows)
     products = pa.array([f"shop:{n:08}" for n in range(-(-rows // 20) + 100)])
-    texts = {"detector": "garments-1", "encoder": "fashion-2"}
+    texts = {"detector": "garments-2", "encoder": "fashion-3"}
     columns = {
         "product_id": products.take(pa.array(numbers // 20)),
         "rank": numbers % 20 + 1,

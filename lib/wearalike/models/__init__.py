@@ -98,7 +98,7 @@ ENCODERS = {
         "7048afbbfb939cf9f184548263981d9da8dcf244b2b4984eebb548044eee2cbb",
     ),
     "fashion": EncoderModel(
-        "fashion-2", EFFICIENTNET_LITE0, "fashion-2.safetensors", "230b0fe3772eabd704327bca46c295b9db2ffdb945d84995e8d10a0f65ea5ae6"
+        "fashion-3", EFFICIENTNET_LITE0, "fashion-3.safetensors", "0c6cdd311f6014123535611c5ad0937822d387b2725d1d42087e334c63f01e34"
     ),
 }
 DEFAULT_ENCODER = "fashion"
@@ -115,7 +115,7 @@ class DetectorModel:
 
 # Detectors that need no file are in items.py.
 DETECTORS = {
-    "garments": DetectorModel("garments-1", "garments-1.safetensors", "16f71a8d7199f2b5a5eb51d2dbcfd4c3b083f67321da014227860e3094c377a8")
+    "garments": DetectorModel("garments-2", "garments-2.safetensors", "a4f954c974d3b3b8399db3173c570377d39302e2d5f7aa67fd3a1460f35afa51")
 }
 # None: items.DEFAULT_DETECTOR. Cropping by garments-1 finds no more alike things than cropping what stands out, see its card.
 DEFAULT_DETECTOR: str | None = None
