@@ -10,7 +10,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import approximate, detecting, downloading, encoding, feeds, gpu, matching, night, photo_speed, publish, report, site
+from tests.benchmarks import (
+    approximate,
+    cluster,
+    detecting,
+    downloading,
+    encoding,
+    feeds,
+    gpu,
+    matching,
+    memory,
+    night,
+    photo_speed,
+    publish,
+    report,
+    site,
+)
 from tests.benchmarks.measure import Line, Options, Skipped
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
@@ -18,6 +33,7 @@ BUILD = Path(__file__).resolve().parents[2] / "build"
 MODULES = (
     matching,
     gpu,
+    memory,
     encoding,
     detecting,
     downloading,
@@ -27,6 +43,7 @@ MODULES = (
     photo_speed,
     approximate,
     night,
+    cluster,
 )
 Bench = Callable[[Options], Line | Skipped | list[Line | Skipped]]
 

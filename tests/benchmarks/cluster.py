@@ -51,7 +51,7 @@ def measure(master: str, folder: Path, codes: int) -> dict[str, object]:
         if not root.exists():
             catalogue.make(root, size)
         shares = [(catalogue.SUPER_CATEGORY, start, start + ROWS_A_TASK) for start in range(0, TASKS * ROWS_A_TASK, ROWS_A_TASK)]
-        return [(str(root), catalogue.RUN, None, str(root / "near"), *share, *rules) for share in shares]
+        return [(str(root), catalogue.RUN, None, str(root / "near"), "cpu", *share, *rules) for share in shares]
 
     with session("bench", master, folder) as spark:
 

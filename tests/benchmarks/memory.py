@@ -42,7 +42,7 @@ def measure(folder: Path, size: int) -> int:
     def task(count: int) -> None:
         root = folder / str(count)
         match_products.matched(
-            str(root), catalogue.RUN, None, str(root / "near"), catalogue.SUPER_CATEGORY, 0, min(ROWS, count), "[]", **options
+            str(root), catalogue.RUN, None, str(root / "near"), "cpu", catalogue.SUPER_CATEGORY, 0, min(ROWS, count), "[]", **options
         )
 
     for count in (1000, size):
