@@ -34,7 +34,10 @@ def test_a_clock_of_another_year_that_runs_fast_changes_nothing(night, night_por
     sample.write_settings(config, f"http://127.0.0.1:{night_port}", tmp_path / "root", REPOSITORY / "mappings")
     clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "@1999-10-30 23:30:00 x3600", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     clock["TZ"] = "America/New_York"  # from 2:00 back to 1:00 on 31 October
-    command = [sys.executable, "-c", JOBS, "--run", "day-1", "--config", str(config)]
+    # A file, not -c: pyspark's connect module, which Great Expectations imports, ends a process whose __main__ is none.
+    script = tmp_path / "jobs.py"
+    script.write_text(JOBS)
+    command = [sys.executable, str(script), "--run", "day-1", "--config", str(config)]
     done = subprocess.run(command, env={**os.environ, **clock}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     told = done.stdout.splitlines()
@@ -42,4 +45,8 @@ def test_a_clock_of_another_year_that_runs_fast_changes_nothing(night, night_por
     made = [t for t in tables.TABLES if store.is_made(night / "root", t, "day-1")]
     assert len(made) == len(tables.TABLES) - 1
     for table in made:
-        assert store.input_hash(night / "root", table, "day-1") == store.input_hash(tmp_path / "root", table, "day-1"), table.name
+        one, other = night / "root", tmp_path / "root"
+        if table is tables.QUALITY:  # beside it lie pages, which say when they were made
+            assert store.read(one, table, "day-1").equals(store.read(other, table, "day-1"))
+        else:
+            assert store.input_hash(one, table, "day-1") == store.input_hash(other, table, "day-1"), table.name
