@@ -19,7 +19,7 @@ from wearalike.models import BadModel, Kind, Model
 from wearalike.tables import ITEMS, SuperCategory
 
 # What a trained detector is less sure of is left out: below it, wrong items outnumber right ones.
-LEAST_CONFIDENCE = 0.25
+LEAST_CONFIDENCE = 0.3
 
 
 class ItemReason(StrEnum):
