@@ -90,9 +90,10 @@ def _shown(
     name, packed, view = what
     rng = np.random.default_rng([recipe.seed, number])
     made, is_complete = _view(packed, view, rng), name in _COMPLETE
-    # The first item of the others is the one that their label names, unless the view has lost it.
-    is_there = is_complete or made.classes[:1].tolist() == [*packed.classes[:1]]
-    classes = made.classes if is_complete else made.classes[:is_there]
+    classes = made.classes
+    if not is_complete:
+        # Their first item is the one that their label names, unless the view has lost it.
+        classes = classes[:1] if classes[:1].tolist() == [*packed.classes[:1]] else classes[:0]
     wanted = composites.boxes(made.items, len(made.classes))[: len(classes)]
     (glance,) = network.glances(made.rgb[None])
     _, seen = yolo.things(glance)
