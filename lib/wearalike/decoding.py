@@ -11,10 +11,10 @@ import json
 import os
 import queue
 import resource
-import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import BinaryIO
@@ -84,20 +84,31 @@ class Decoders:
         """[] for a picture, [reason, detail] for none. Raises BadPixels where the worker did not answer."""
         if worker.stdin is None or worker.stdout is None:
             raise ValueError("a worker without pipes")
-        over = f"{len(content):,} bytes"
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, and says nothing below
-            worker.stdin.write(len(content).to_bytes(8, "little") + max_side_px.to_bytes(8, "little"))
-            worker.stdin.write(content)
-            worker.stdin.flush()
-        is_told, _, _ = select.select([worker.stdout], [], [], self._timeout_s)
-        if not is_told:
+        over, is_late = f"{len(content):,} bytes", threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            worker.kill()
+
+        # Around the giving too: a worker that stands still does not empty its pipe, and a large picture fills it.
+        limit = threading.Timer(self._timeout_s, end)
+        limit.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it has ended already, and says nothing below
+                worker.stdin.write(len(content).to_bytes(8, "little") + max_side_px.to_bytes(8, "little"))
+                worker.stdin.write(content)
+                worker.stdin.flush()
+            line = worker.stdout.readline()
+        finally:
+            limit.cancel()
+        if line:
+            return json.loads(line)
+        if is_late.is_set():
             raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder did not answer within {self._timeout_s:g} s over {over}")
-        if not (line := worker.stdout.readline()):
-            if (code := worker.wait()) == -signal.SIGXCPU:
-                told = f"the decoder took more than {self._cpu_s} s of processor time over {over}"
-                raise pixels.BadPixels(pixels.PixelReason.UNDECODABLE, told)
-            raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder ended over {over}: exit code {code}")
-        return json.loads(line)
+        if (code := worker.wait()) == -signal.SIGXCPU:
+            told = f"the decoder took more than {self._cpu_s} s of processor time over {over}"
+            raise pixels.BadPixels(pixels.PixelReason.UNDECODABLE, told)
+        raise _Ended(pixels.PixelReason.UNDECODABLE, f"the decoder ended over {over}: exit code {code}")
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
