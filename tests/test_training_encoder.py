@@ -11,7 +11,7 @@ from wearalike_jobs import train_encoder
 
 from wearalike import codes, hashnet, models
 from wearalike.models import CODE_BITS
-from wearalike.training import encoder, views
+from wearalike.training import encoder, losses, views
 from wearalike.training.encoder import Lessons, Recipe, Task, Trainer
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 150, 60), "blue": (30, 60, 190)}
@@ -170,10 +170,10 @@ def test_contrast_is_what_its_formula_says():
         own = [j for j in near if classes[j] == classes[i]]
         # The sixth is alone in its class.
         wanted -= np.mean([np.log(near[j] / sum(near.values())) for j in own]) if own else 0
-    found = encoder._contrast(torch.from_numpy(code), torch.from_numpy(classes), temperature)
+    found = losses.contrast(torch.from_numpy(code), torch.from_numpy(classes), temperature)
     assert float(found) == pytest.approx(wanted, rel=1e-9) and wanted > 0
     tight = torch.nn.functional.one_hot(torch.from_numpy(classes), 16).double() * 2 - 0.5
-    assert float(encoder._contrast(tight, torch.from_numpy(classes), temperature)) < 0.5 * wanted
+    assert float(losses.contrast(tight, torch.from_numpy(classes), temperature)) < 0.5 * wanted
 
 
 def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():

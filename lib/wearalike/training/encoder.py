@@ -34,6 +34,7 @@ from torch.nn import functional
 from wearalike import hashnet, models
 from wearalike.hashnet import INPUT_PX
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0
+from wearalike.training.losses import contrast, correlated, undecided, unlikeness
 from wearalike.training.steps import ahead
 from wearalike.training.views import AS_IT_IS, Picture, Variation, view
 
@@ -291,7 +292,7 @@ class Trainer:
                 wrong = functional.cross_entropy(found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing)
                 losses[task.name] = wrong / len(rows)
                 if recipe.contrast and len(task.classes) >= recipe.contrast_classes:
-                    apart = _contrast((colour if task.of_colour else shape)[here], wanted[here], recipe.temperature)
+                    apart = contrast((colour if task.of_colour else shape)[here], wanted[here], recipe.temperature)
                     losses[f"{task.name} contrast"] = recipe.contrast * apart / len(rows)
         if recipe.likeness:
             for name, code, teacher in (
@@ -300,39 +301,10 @@ class Trainer:
             ):
                 known = torch.from_numpy(teacher[batch.rows]).to(self.device)
                 known = known[is_true] if name == "colour likeness" else known
-                losses[name] = recipe.likeness * _unlikeness(code, known)
-        losses["binary"] = recipe.binary * (1 - h.abs()).square().mean()
-        means, spread = h.mean(dim=0), h - h.mean(dim=0)
-        together = spread.T @ spread / len(h)
-        apart = together - torch.diag(together.diagonal())
-        halves = apart[:CODE_BITS, :CODE_BITS].square().mean() + apart[CODE_BITS:, CODE_BITS:].square().mean()
-        losses["balance"] = recipe.balance * (means.square().mean() + halves)
+                losses[name] = recipe.likeness * unlikeness(code, known)
+        losses["binary"] = recipe.binary * undecided(h)
+        losses["balance"] = recipe.balance * (h.mean(dim=0).square().mean() + correlated(shape) + correlated(colour))
         return losses
-
-
-def _contrast(code: Tensor, classes: Tensor, temperature: float) -> Tensor:
-    """How little the codes of a class stand together, summed over the rows that are not alone in theirs: minus the mean logarithm of
-    the share that each of its own has of all that is near (Khosla et al., eq. 2)."""
-    unit = functional.normalize(code, dim=1)
-    near = (unit @ unit.T / temperature).fill_diagonal_(float("-inf"))
-    share = near - near.logsumexp(dim=1, keepdim=True)
-    own = (classes[:, None] == classes[None]).fill_diagonal_(False)
-    together = own.any(dim=1)
-    return -(share.masked_fill(~own, 0).sum(dim=1)[together] / own.sum(dim=1)[together]).sum()
-
-
-def _unlikeness(code: Tensor, teacher: Tensor) -> Tensor:
-    """How far the codes' agreement is from the teacher's: mean square over the pairs of which the teacher knows both.
-
-    Codes that keep angles agree, as ±1 vectors, to 1 - 2 * angle / pi (Charikar, STOC 2002).
-    """
-    known = teacher.square().sum(dim=1) > 0.5
-    code, teacher = code[known], teacher[known]
-    if len(code) < 2:
-        return code.sum() * 0
-    wanted = 1 - 2 * (teacher @ teacher.T).clamp(-1, 1).acos() / math.pi
-    off = ~torch.eye(len(code), dtype=torch.bool, device=code.device)
-    return ((code @ code.T / CODE_BITS - wanted)[off]).square().mean()
 
 
 def rate(step: int, recipe: Recipe) -> float:
