@@ -213,7 +213,7 @@ FAULTS: dict[str, tuple[Callable[[Handler, int], object], str | None]] = {
     "half": (lambda h, n: h.answer(jpeg(5, "JPEG", 200)[:700]), "truncated"),
     "empty": (lambda h, n: h.answer(b""), "empty"),
     "html": (lambda h, n: h.answer(b"<html>Please log in</html>", Content_Type="image/jpeg"), "not_a_picture"),
-    "slow": (lambda h, n: time.sleep(1.5), "timeout"),
+    "slow": (lambda h, n: time.sleep(3), "timeout"),
     "moved": (lambda h, n: h.answer(b"", 302, False, Location="/a/good"), None),
     "loop": (lambda h, n: h.answer(b"", 302, False, Location="/a/loop"), "too_many_redirects"),
     "neighbour": (lambda h, n: h.answer(b"", 302, False, Location="http://127.0.0.9:9/latest/meta-data/"), "private_address"),
@@ -236,7 +236,8 @@ def test_every_misbehaving_picture_is_a_row_with_its_reason(
     addresses = {name: server.url(f"/a/{name}") for name in FAULTS}
     addresses |= {"ftp": "ftp://127.0.0.1/x", "login": server.url("/a/good").replace("//", "//me:hush@"), "good": server.url("/a/good")}
     prepare(tmp_path, [product("a", name, [url]) for name, url in addresses.items()], max_image_bytes=1_000_000)
-    assert download(tmp_path, DAY_1, "--attempts", "2", "--timeout-s", "1") == 0
+    # A second of a busy machine is no fault of a server that answers at once.
+    assert download(tmp_path, DAY_1, "--attempts", "3", "--timeout-s", "2") == 0
     wanted = {name: reason for name, (_, reason) in FAULTS.items()} | {"ftp": "bad_url", "login": "bad_url", "good": None}
     assert refusals(tmp_path) == {f"a:{name}#0": reason for name, reason in wanted.items() if reason}
     taken = store.read(tmp_path, IMAGES, DAY_1).to_pylist()
@@ -244,7 +245,7 @@ def test_every_misbehaving_picture_is_a_row_with_its_reason(
     assert {r["product_id"]: r["format"] for r in taken}["a:png-as-jpeg"] == "PNG"
     assert store.made(tmp_path, IMAGES, DAY_1)["rows"]["taken"] == len(wanted)
     assert {p.name for p in (tmp_path / "kept" / "images").glob("*/*")} == {r["image_id"] for r in taken}
-    assert server.asked["/a/404"] == server.asked["/a/html"] == 1 and server.asked["/a/500"] == 2
+    assert server.asked["/a/404"] == server.asked["/a/html"] == 1 and server.asked["/a/500"] == 3
     assert not any("hush" in str(r["detail"]) for r in store.refused(tmp_path, DAY_1).to_pylist())
 
 
