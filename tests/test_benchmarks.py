@@ -57,6 +57,12 @@ def test_the_encoding_that_is_measured_gives_the_notebooks_codes(tmp_path):
     assert min(of_item.values()) > 0 and max(of_item, key=of_item.get) == "network"
 
 
+def test_encoding_is_held_against_the_slower_of_its_limits():
+    """As on a GPU, whose line it is; the CPU takes its place."""
+    line = encoding.beside_its_limits(pictures.pictures(measure.Options(), 8), "cpu", "a card", "8 pictures")
+    assert line.bench == "encode, GPU" and line.ours > 0 and line.peer > 0 and line.ratio == pytest.approx(line.ours / line.peer)
+
+
 def test_photos_beyond_those_of_the_folder_differ_in_bytes_alone(tmp_path):
     for name, content in zip("ab", pictures.pictures(measure.Options(), 2), strict=True):
         (tmp_path / f"{name}.jpg").write_bytes(content)

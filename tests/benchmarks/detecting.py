@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pyarrow as pa
+import torch
 from tests.benchmarks import stages
 from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
 from tests.benchmarks.pictures import pictures, told
@@ -25,39 +26,54 @@ TARGET = "≥ 0.8"
 
 
 def cpu(options: Options) -> Line | Skipped:
+    return _line(options, "cpu", PICTURES_FULL if options.full else PICTURES)
+
+
+def gpu(options: Options) -> Line | Skipped:
+    if not torch.cuda.is_available():
+        return Skipped("detect, GPU", TARGET, "no GPU here")
+    return _line(options, "cuda", PICTURES_FULL)
+
+
+def _line(options: Options, device: str, count: int) -> Line | Skipped:
     """Street photos, where the folder of photos has some in `street`."""
+    name, is_gpu = ("detect, GPU", True) if device == "cuda" else ("detect, CPU", False)
     street = options.photos and options.photos / "street"
     mine = Options(options.full, street if street and street.is_dir() else options.photos)
-    contents = pictures(mine, PICTURES_FULL if options.full else PICTURES)
+    contents, cores_count = pictures(mine, count), len(os.sched_getaffinity(0))
     try:
-        detector = items.Trained(models.packaged_model(Kind.DETECTOR, items.NAMING_DETECTOR).read())
+        detector = items.Trained(models.packaged_model(Kind.DETECTOR, items.NAMING_DETECTOR).read(), device)
     except ImportError as error:
-        return Skipped("detect, CPU", TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1")
-    network, forward = detector._network, detector._network._network  # type: ignore[attr-defined]
+        return Skipped(name, TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1")
+    network = detector._network
+    forward, batch = network._network, network._batch  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ids = [hashlib.sha256(content).hexdigest() for content in contents]
         for image_id, content in zip(ids, contents, strict=True):
             store.keep_bytes(store.image_path(root, image_id), content)
-        ready = [detectors_input(content, network) for content in contents]
+        tensors = [detectors_input(content, network) for content in contents]
+        ready = [np.concatenate(tensors[i : i + batch]) for i in range(0, len(tensors), batch)]
 
         def ours(count: int | None = None) -> None:
             shutil.rmtree(root / "kept" / "items", ignore_errors=True)
             detect_items.see(root, detector, pa.array(ids[:count]), None)
 
         def forwards() -> None:
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+            with ThreadPoolExecutor(1 if is_gpu else cores_count) as cores:
                 list(cores.map(forward, ready))
 
         ours_s, limit_s = in_turn([ours, forwards])
         sizes = [len(ids) // 4, len(ids) // 2, len(ids)]
         growth = exponent(sizes, [*(seconds(lambda size=size: ours(size)) for size in sizes[:2]), ours_s])
-        of_picture = stages_of(contents[:20], detector)
-    stages.draw("detect", of_picture)
-    engine = f"openvino {openvino.__version__.split('-')[0]}, float32, {len(os.sched_getaffinity(0))} streams of one thread"
+        of_picture = {} if is_gpu else stages_of(contents[:20], detector)
+    if of_picture:
+        stages.draw("detect", of_picture)
+    openvino_engine = f"openvino {openvino.__version__.split('-')[0]}, float32, {cores_count} streams of one thread"
+    engine = f"torch {torch.__version__} on one {torch.cuda.get_device_name()}, {batch} at a time" if is_gpu else openvino_engine
     settings = f"forward passes of {detector.version} alone, {engine}, ready tensors; {told(mine, contents)}"
-    ratio, rates = limit_s / ours_s, [len(ids) / s for s in (ours_s, limit_s)]
-    return Line("detect, CPU", *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, stages.told(of_picture))
+    ratio, rates, note = limit_s / ours_s, [len(ids) / s for s in (ours_s, limit_s)], stages.told(of_picture) if of_picture else ""
+    return Line(name, *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, note)
 
 
 def detectors_input(content: bytes, network: detectors.Seer) -> np.ndarray:
@@ -82,4 +98,4 @@ def stages_of(contents: list[bytes], detector: items.Trained) -> dict[str, float
     return {"decode": decode, "resize": fit, "scale": scale, "network": forward, "boxes": boxes, "what stands out": standing}
 
 
-BENCHES = (cpu,)
+BENCHES = (cpu, gpu)

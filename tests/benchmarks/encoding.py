@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from PIL import Image, ImageOps
 from tests.benchmarks import stages
-from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
+from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
 from tests.benchmarks.pictures import pictures, told
 from torch import nn
 from wearalike_jobs import encode_items
@@ -26,16 +26,17 @@ from wearalike.models import EFFICIENTNET_LITE0
 from wearalike.tables import ITEMS
 
 PICTURES, PICTURES_FULL = 120, 2_000
-BYTES_TO_CODES, LIMIT = "≥ 8", "≥ 0.85"
+GPU_PICTURES, GPU_PICTURES_FULL = 5_000, 50_000
+BYTES_TO_CODES, LIMIT, GPU_LIMIT = "≥ 8", "≥ 0.85", "≥ 0.7"
 
 
 class Work:
     """The same items for everybody: pictures in a root of their own, their items as the night's detector sees them."""
 
-    def __init__(self, root: Path, contents: list[bytes]) -> None:
+    def __init__(self, root: Path, contents: list[bytes], device: str = "cpu") -> None:
         self.root, self.contents = root, contents
         self.model = models.packaged_model(models.Kind.ENCODER, models.DEFAULT_ENCODER).read()
-        self.encoder = codes.of(self.model)
+        self.encoder = codes.of(self.model, device)
         detector = items.Foreground()
         rows = []
         for content in contents:
@@ -72,6 +73,17 @@ class Work:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             list(cores.map(self.forward, self.tensors))
 
+    def decodes(self) -> None:
+        """All that comes before the network, one core a picture."""
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+            list(cores.map(lambda c, b: stages.tensor(pixels.crops(c, [b], self.encoder.side_px)[0]), self.contents, self.boxes))
+
+    def batches(self) -> None:
+        """The network alone on the encoder's own device, in batches as the encoder makes them."""
+        forward = self.encoder._forward  # type: ignore[attr-defined]
+        for start in range(0, len(self.tensors), forward._batch):
+            forward._network(np.concatenate(self.tensors[start : start + forward._batch]))
+
     def alike_ratio(self) -> float:
         """The share of bits that the notebook's codes have as ours do: it is the same work."""
         found = {row["item_id"]: row["shape"] + row["colour"] for row in self.ours().to_pylist()}
@@ -105,4 +117,25 @@ def cpu(options: Options) -> list[Line]:
     ]
 
 
-BENCHES = (cpu,)
+def gpu(options: Options) -> Line | Skipped:
+    """Held against what that machine lets through at best: its cores' decoding or its card's forward passes, whichever is slower."""
+    if not torch.cuda.is_available():
+        return Skipped("encode, GPU", GPU_LIMIT, "no GPU here")
+    contents = pictures(options, GPU_PICTURES_FULL if options.full else GPU_PICTURES)
+    return beside_its_limits(contents, "cuda", torch.cuda.get_device_name(), told(options, contents))
+
+
+def beside_its_limits(contents: list[bytes], device: str, name: str, what: str) -> Line:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(Path(folder), contents, device)
+        count, runs = len(contents), 3
+        ours_s, decodes_s, batches_s = in_turn([work.ours, work.decodes, work.batches], runs)
+        growth = exponent([count // 4, count // 2, count], [*(seconds(lambda n=n: work.ours(n)) for n in (count // 4, count // 2)), ours_s])
+    limit_s = max(decodes_s, batches_s)
+    each = f"decoding alone, {count / decodes_s:,.0f}, and forward passes alone, {count / batches_s:,.0f} images/s"
+    settings = f"the slower of {each}; {name}; {what}"
+    ratio = limit_s / ours_s
+    return Line("encode, GPU", count / ours_s, count / limit_s, "images/s", ratio, GPU_LIMIT, ratio >= 0.7, runs, settings, growth)
+
+
+BENCHES = (cpu, gpu)
