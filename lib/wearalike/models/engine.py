@@ -49,7 +49,7 @@ def compile_network(
     with warnings.catch_warnings():
         # The decoder uses torch's older tracer, which says that there is a newer one.
         warnings.simplefilter("ignore")
-        # Traced once: to trace it again and compare is what tests are for, and would be half of what a night waits for a network.
+        # Traced once: to trace it again and compare is what tests are for, and took half of what it takes to make a network ready.
         decoder = TorchScriptPythonDecoder(network, example_input=torch.zeros(shape), trace_kwargs={"check_trace": False})
         frontend = FrontEndManager().load_by_framework("pytorch")
         converted = frontend.convert(frontend.load(decoder))
