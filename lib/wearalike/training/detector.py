@@ -23,6 +23,7 @@ from wearalike.detectors import Targets
 from wearalike.detectors.trunk import scaled
 from wearalike.garments import CLASSES
 from wearalike.models import Model, require
+from wearalike.training import precision
 from wearalike.training.composites import Packed, Source, Variation, boxes, scene
 from wearalike.training.steps import ahead
 
@@ -57,6 +58,7 @@ class Trainer:
         self.sources, self.grounds, self.recipe, self.device, self.step = sources, grounds, recipe, device, 0
         self._learner = detectors.learner(recipe.architecture, len(CLASSES), device)
         self.network = self._learner.network
+        precision.keep_depthwise_wide(self.network, device)
         self._average = detectors.kept(self.network)
         self._optimizer = torch.optim.AdamW(
             [
@@ -134,7 +136,7 @@ class Trainer:
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = group["top_rate"] * _rate(self.step, recipe)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with precision.mixed(self.device):
             losses = self._learner.losses(seen, targets, self.step % recipe.mask_every == 0)
         self._optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()

@@ -34,6 +34,7 @@ from torch.nn import functional
 from wearalike import hashnet, models
 from wearalike.hashnet import INPUT_PX
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0
+from wearalike.training import precision
 from wearalike.training.losses import contrast, correlated, undecided, unlikeness
 from wearalike.training.steps import ahead
 from wearalike.training.views import AS_IT_IS, Picture, Variation, view
@@ -127,6 +128,7 @@ class Trainer:
         network = hashnet.load(begin) if begin else hashnet.from_imagenet()
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.network.stem.requires_grad_(False).eval()
+        precision.keep_depthwise_wide(self.network, device)
         self.classifiers = nn.ModuleList(nn.Linear(CODE_BITS, len(t.classes)) for t in lessons.tasks).to(device)
         trunk = [*self.network.middle.parameters(), *self.network.top.parameters()]
         heads = [p for n, p in self.network.named_parameters() if n.split(".")[0] not in ("stem", "middle", "top")]
@@ -254,7 +256,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = group["top_rate"] * rate(self.step, recipe)
         self.network.train()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with precision.mixed(self.device):
             heads = self._forward(batch)
         losses = self._losses(heads.float(), batch)
         loss = torch.stack(list(losses.values())).sum()
