@@ -4,7 +4,6 @@ of them in float32 (Micikevicius et al., Mixed Precision Training, ICLR 2018).""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +27,9 @@ def keep_depthwise_wide(network: nn.Module, device: str) -> None:
     step of the encoder they are less than a tenth of the sums and, in bfloat16, two thirds of the time."""
     if device != "cpu" or not halves(device):
         return
-    module: Any
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.forward = _wide(module.forward)
+            module.forward = _wide(module.forward)  # type: ignore[method-assign, assignment]
 
 
 def _wide(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
