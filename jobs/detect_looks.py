@@ -37,7 +37,7 @@ def work(args: argparse.Namespace) -> None:
     settings = job.place(args)
     root, device = settings.root, args.device or settings.device
     encoder = store.made(root, CODES, args.run)["encoder"]
-    inputs = {t.name: store.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS)}
+    inputs = {t.name: store.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS, CODES)}
     if settings.looks == "off" and args.detector is None:
         write_nothing(args, root, inputs, 'switched off by looks = "off" in the settings')
         return
@@ -45,7 +45,8 @@ def work(args: argparse.Namespace) -> None:
     facts = {"detector": model.version, "encoder": encoder}
     if not args.chunk and job.stands(args, root, LOOKS, store.signature(inputs, facts)):
         return
-    images = looks.promising(store.read(root, IMAGES, args.run), store.read(root, ITEMS, args.run))
+    views = store.read(root, CODES, args.run, ["item_id", "view"])
+    images = looks.promising(store.read(root, IMAGES, args.run), store.read(root, ITEMS, args.run), views)
     share = images.filter(pa.array([job.in_chunk(i, args.chunk) for i in images["image_id"].to_pylist()], pa.bool_()))
     if len(new := unseen(root, model.version, pc.unique(share["image_id"]))):
         # Only now: where all was seen before, no network is loaded.

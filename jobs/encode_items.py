@@ -104,18 +104,18 @@ def _crops(root: Path, rows: list[dict[str, Any]], side_px: int | None) -> Itera
 
 def coded(encoder: codes.Encoder, item_ids: list[str], pictures: list[NDArray[np.uint8] | None]) -> pa.Table:
     """Rows of codes.KEPT, one an item."""
-    shape, colour = encoder.encode([p for p in pictures if p is not None])
-    pairs = iter(zip(shape, colour, strict=True))
+    seen = iter(zip(*encoder.encode([p for p in pictures if p is not None]), strict=True))
     rows = []
     for item_id, picture in zip(item_ids, pictures, strict=True):
-        s, c = next(pairs) if picture is not None else (None, None)
+        shape, colour, view = next(seen) if picture is not None else (None, None, None)
         reason = codes.CodeReason.UNREADABLE if picture is None else None
         rows.append(
             {
                 "item_id": item_id,
-                "shape": s if s is None else s.tobytes(),
-                "colour": c if c is None else c.tobytes(),
+                "shape": shape if shape is None else shape.tobytes(),
+                "colour": colour if colour is None else colour.tobytes(),
                 "encoder": encoder.version,
+                "view": view,
                 "reason": reason,
             }
         )

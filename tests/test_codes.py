@@ -51,7 +51,7 @@ def apart(a, b) -> int:
 
 def test_codes_mean_shape_and_colour(encoder):
     pictures = [drawn("trousers", RED), drawn("trousers", BLUE), drawn("bag", RED), drawn("trousers", DARK_RED, (200, 230))]
-    shape, colour = encoder.encode(pictures)
+    shape, colour, _ = encoder.encode(pictures)
     assert shape.shape == colour.shape == (4, 16) and shape.dtype == colour.dtype == np.uint8
     assert apart(shape[0], shape[1]) < apart(shape[0], shape[2]) and apart(shape[0], shape[3]) < apart(shape[0], shape[2])
     assert apart(colour[0], colour[2]) < apart(colour[0], colour[1]) and apart(colour[0], colour[3]) < apart(colour[0], colour[1])
@@ -77,7 +77,7 @@ def test_a_code_does_not_depend_on_company_order_or_number(encoder):
 def test_light_on_a_plain_ground_does_not_change_the_colour_code_much(encoder):
     on_white, on_grey = drawn("bag", BLUE), drawn("bag", BLUE).copy()
     on_grey[(on_grey == 255).all(axis=2)] = 225
-    _, colour = encoder.encode([on_white, on_grey, drawn("bag", RED)])
+    _, colour, _ = encoder.encode([on_white, on_grey, drawn("bag", RED)])
     assert apart(colour[0], colour[1]) <= 6 < apart(colour[0], colour[2])
 
 

@@ -114,6 +114,32 @@ def test_sure_and_large_items_stand_for_a_product_and_the_named_before_the_unnam
     ]
 
 
+def test_a_picture_of_a_detail_or_a_back_comes_after_all_others():
+    found, _ = indexes.entries(
+        rows(PRODUCTS, product(1), product(2), product(3)),
+        rows(
+            IMAGES,
+            image(1, 0, "near"),
+            image(1, 1, "whole"),
+            image(2, 0, "back"),
+            image(2, 1, "near"),
+            image(3, 0, "bag"),
+            image(3, 1, "whole"),
+        ),
+        rows(ITEMS, item("n", "near"), item("w", "whole"), item("b", "back"), item("bag-named", "bag", "bags"), item("bag-all", "bag")),
+        rows(
+            CODES,
+            code("n") | {"view": "detail"},
+            code("w") | {"view": "flat"},
+            code("b") | {"view": "back"},
+            # Of an item of a picture the view says what the crop shows, not what the picture does.
+            code("bag-named") | {"view": "detail"},
+            code("bag-all") | {"view": None},
+        ),
+    )
+    assert [(r["product_id"], r["image_id"]) for r in found.to_pylist()] == [("s:1", "whole"), ("s:2", "back"), ("s:3", "bag")]
+
+
 def test_no_products_give_no_entries():
     found, left_out = indexes.entries(*(rows(t) for t in (PRODUCTS, IMAGES, ITEMS, CODES)))
     assert found.num_rows == left_out.num_rows == 0 and found.schema == ENTRIES.arrow_schema

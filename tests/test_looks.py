@@ -79,12 +79,27 @@ def test_only_what_is_tall_is_looked_at_and_only_the_first_of_many():
         *(("s:2", n, "tall", 200, 320) for n in range(9)),
     )
     items = items_of(tall=[FIGURE], wide=[box(None, 10, 20, 190, 200)], small=[box(None, 50, 10, 100, 110)])
-    found = looks.promising(images, items)
+    found = looks.promising(images, items, codes_of())
     assert found.select(["product_id", "position"]).to_pylist() == [
         {"product_id": "s:1", "position": 1},
         *({"product_id": "s:2", "position": n} for n in range(looks.MAX_IMAGES)),
     ]
-    assert looks.promising(images.slice(0, 0), items).num_rows == 0
+    assert looks.promising(images.slice(0, 0), items, codes_of()).num_rows == 0
+
+
+def codes_of(**views):
+    rows = [{"item_id": i, "view": v, "encoder": "e"} for i, v in views.items()]
+    return pa.Table.from_pylist(rows, pa.schema([(n, pa.string()) for n in ("item_id", "view", "encoder")]))
+
+
+def test_where_the_encoder_says_what_a_picture_shows_only_worn_things_are_looked_at_whole_figures_first():
+    shown = ("detail", "front", "flat", "unsaid", "figure", "back")
+    images = images_of(*(("s:1", n, view, 200, 320) for n, view in enumerate(shown)))
+    items = items_of(**{view: [FIGURE] for view in shown})
+    codes = codes_of(**{f"{view}-{FIGURE['item_id']}": view for view in shown if view != "unsaid"})
+    found = looks.promising(images, items, codes)
+    assert found["image_id"].to_pylist() == ["figure", "front", "unsaid"]
+    assert found.schema.names == images.schema.names
 
 
 def test_every_product_has_its_look_or_the_reason_why_not():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wearalike import colours, models, pixels
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0, Backbone, BadModel, Model
-from wearalike.tables import CODES
+from wearalike.tables import CODES, View
 
 if TYPE_CHECKING:
     import torch
@@ -29,18 +29,24 @@ class CodeReason(StrEnum):
 KEPT = pa.schema([*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa.string())])
 
 
+class Encoded(NamedTuple):
+    """What an encoder tells of n crops. shape, colour: codes, uint8 (n, 16) each, most significant bit first. views: what each
+    picture shows; None where the encoder does not say. Row i is crop i."""
+
+    shape: NDArray[np.uint8]
+    colour: NDArray[np.uint8]
+    views: Sequence[View | None]
+
+
 class Encoder(Protocol):
     """Tells what crops look like. version: name and version, written beside every code. side_px: longest side that it looks at."""
 
     version: str
     side_px: int
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Shape and colour codes, uint8 (n, 16) each, most significant bit first; row i is crop i.
-
-        crops: uint8 (height, width, 3) RGB each. A crop's code does not depend on the others.
-        Raises BadModel where the network gives what is no number.
-        """
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
+        """crops: uint8 (height, width, 3) RGB each. What is told of one does not depend on the others. Raises BadModel where the network
+        gives what is no number."""
         ...
 
 
@@ -115,7 +121,7 @@ def in_halves(forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], bat
 
 
 class Trained:
-    """Our own network (hashnet.HashNet): one forward pass gives both codes."""
+    """Our own network (hashnet.HashNet): one forward pass gives both codes, and the view."""
 
     side_px = EFFICIENTNET_LITE0.input_px
 
@@ -126,9 +132,11 @@ class Trained:
         self.version = version
         self._forward = Forward(version, hashnet.load(arrays), EFFICIENTNET_LITE0, device)
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        both = np.packbits(self._forward(crops) > 0, axis=1)
-        return both[:, : CODE_BITS // 8], both[:, CODE_BITS // 8 :]
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
+        rows = self._forward(crops)
+        both, logits = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1), rows[:, 2 * CODE_BITS :]
+        views = [list(View)[i] for i in logits.argmax(axis=1)] if logits.shape[1] else [None] * len(rows)
+        return Encoded(both[:, : CODE_BITS // 8], both[:, CODE_BITS // 8 :], views)
 
 
 class ImagenetItq:
@@ -145,13 +153,13 @@ class ImagenetItq:
         self.version, self._arrays = model.version, model.arrays
         self._features = features(EFFICIENTNET_LITE0, device)
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
         a = self._arrays
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             found = list(cores.map(lambda crop: colour_histogram(crop, a["palette"]), crops))
         histograms = np.array(found, dtype=np.float32).reshape(-1, len(a["palette"]))
         shape = _signs(self._features(crops), a["shape_mean"], a["shape_rotation"])
-        return shape, _signs(np.sqrt(histograms), a["colour_mean"], a["colour_rotation"])
+        return Encoded(shape, _signs(np.sqrt(histograms), a["colour_mean"], a["colour_rotation"]), [None] * len(shape))
 
 
 def _signs(rows: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]) -> NDArray[np.uint8]:

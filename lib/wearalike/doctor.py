@@ -185,8 +185,8 @@ def weights(patient: Patient) -> Iterator[Finding]:
         yield _fail("detector", str(error), to_do)
     try:
         encoder = codes.of(models.chosen(patient.place.root, models.Kind.ENCODER).read(), on)
-        shape, colour = encoder.encode([picture])
-        yield _ok("encoder", f"{encoder.version} runs on {on}, {8 * (shape.shape[1] + colour.shape[1])} bits an item")
+        seen = encoder.encode([picture])
+        yield _ok("encoder", f"{encoder.version} runs on {on}, {8 * (seen.shape.shape[1] + seen.colour.shape[1])} bits an item")
     except (models.BadModel, ImportError, OSError) as error:
         yield _fail("encoder", str(error), to_do)
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from wearalike import models
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0, BadModel
+from wearalike.tables import View
 
 ARCHITECTURE = "efficientnet-lite0-hash"
 INPUT_PX = EFFICIENTNET_LITE0.input_px
@@ -31,12 +32,15 @@ _ATTENTION_MAPS = 3
 _PIXEL_STEP = 8
 _PIXEL_FEATURES = 64
 _HIDDEN = 512
+# What the names of the tensors begin with that tell views.
+VIEW = "view"
 
 
 class HashNet(nn.Module):
-    """float32 (n, 3, 224, 224), scaled to -1..1 -> float32 (n, 256): shape in 0..127, colour in 128..255, cut at 0 for bits."""
+    """float32 (n, 3, 224, 224), scaled to -1..1 -> float32 (n, 256): shape in 0..127, colour in 128..255, cut at 0 for bits; and
+    behind them, of a network that tells views, the logits of each (tables.View)."""
 
-    def __init__(self) -> None:
+    def __init__(self, tells_views: bool = False) -> None:
         super().__init__()
         network: Any = models.folded(timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval())
         blocks = list(network.blocks)
@@ -51,6 +55,7 @@ class HashNet(nn.Module):
         # What ImageNet knows of shape, as imagenet-itq has it, is where the shape code begins; the head learns what to add.
         self.turn = nn.Linear(features_count, CODE_BITS)
         self.colour = _head(features_count + _ATTENTION_MAPS * _PIXEL_FEATURES)
+        self.view = nn.Linear(features_count, len(View)) if tells_views else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.tail(self.stem(pictures), small(pictures))
@@ -65,11 +70,12 @@ class HashNet(nn.Module):
         return middle, self.top(middle).mean(dim=(2, 3))
 
     def heads(self, middle: Tensor, features: Tensor, pixels: Tensor) -> Tensor:
-        """Both codes before they are cut, (n, 256), from what the trunk has seen."""
+        """What `forward` gives, from what the trunk has seen."""
         where = functional.interpolate(self.attention(middle), scale_factor=16 // _PIXEL_STEP, mode="bilinear")
         where = where.flatten(2).softmax(dim=2)
         found = torch.einsum("nmp,ncp->nmc", where, self.pixel(pixels).flatten(2)).flatten(1)
-        return torch.cat([self.turn(features) + self.shape(features), self.colour(torch.cat([features, found], dim=1))], dim=1)
+        told = [self.turn(features) + self.shape(features), self.colour(torch.cat([features, found], dim=1))]
+        return torch.cat(told if self.view is None else [*told, self.view(features)], dim=1)
 
 
 def small(pictures: Tensor) -> Tensor:
@@ -96,13 +102,18 @@ def from_imagenet() -> HashNet:
 
 def load(arrays: Mapping[str, NDArray[np.floating]]) -> HashNet:
     """The network of a weights file, in evaluation mode. Raises BadModel where names or shapes are not this network's."""
-    network = HashNet()
+    network = HashNet(tells_views=f"{VIEW}.weight" in arrays)
     state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise BadModel(f"not the weights of {ARCHITECTURE}: {error}") from error
     return network.eval()
+
+
+def without_views(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.floating]]:
+    """The arrays of a weights file but for those that tell views."""
+    return {name: array for name, array in arrays.items() if not name.startswith(f"{VIEW}.")}
 
 
 def _head(features_count: int) -> nn.Sequential:

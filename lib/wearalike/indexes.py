@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wearalike import shown
 from wearalike.tables import ENTRIES, REFUSED, SuperCategory
 
 
@@ -33,8 +34,9 @@ def entries(products: pa.Table, images: pa.Table, items: pa.Table, codes: pa.Tab
     """The entry of every product that has a code (tables.ENTRIES), and the others with their reason (tables.REFUSED).
 
     A product is stood for by the best item of its first image in which an item of its super-category was seen and has a
-    code; where none was in any image, by what the detector saw without naming it. The best item is sure and large: confidence
-    times the root of its area. Sorted by product_id. Raises BadIndex for codes of several encoders.
+    code; where none was in any image, by what the detector saw without naming it. An image that shows a detail or somebody's back
+    comes after all others. The best item is sure and large: confidence times the root of its area. Sorted by product_id. Raises
+    BadIndex for codes of several encoders.
     """
     if len(encoders := sorted(pc.unique(codes["encoder"]).to_pylist())) > 1:
         raise BadIndex(f"codes of {', '.join(encoders)}: those of one encoder alone can be compared; encode the items again with --redo")
@@ -47,7 +49,9 @@ def entries(products: pa.Table, images: pa.Table, items: pa.Table, codes: pa.Tab
     seen = seen.filter(fits)
     coded = seen.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
     coded = coded.append_column("is_unnamed", pc.is_null(coded["super_category"]))
-    by = ("product_id", "is_unnamed", "position", "worth", "item_id")
+    is_partly = pc.is_in(coded["image_id"], shown.images_of(items, codes, shown.PARTLY))
+    coded = coded.append_column("is_partly_shown", is_partly)
+    by = ("product_id", "is_unnamed", "is_partly_shown", "position", "worth", "item_id")
     coded = coded.sort_by([(name, "descending" if name == "worth" else "ascending") for name in by])
     ids = coded["product_id"].to_numpy(zero_copy_only=False)
     first = np.ones(len(ids), bool)

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, SuperCategory, Table
+from wearalike import shown
+from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, SuperCategory, Table, View
 
 Row = Mapping[str, Any]
 
@@ -33,6 +34,8 @@ class LookReason(StrEnum):
 
 # A figure is at least so many times as high as wide, and fills so much of its picture's height.
 _TALL, _FILLING = 1.2, 0.8
+# Pictures that show no look.
+_NOBODYS_FRONT = (*shown.PARTLY, View.FLAT)
 # Of a product's pictures that may show a figure the first so many are looked at.
 MAX_IMAGES = 6
 # Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
@@ -86,16 +89,21 @@ def overlap(one: Row, other: Row) -> float:
     return shared / (sum(areas) - shared)
 
 
-def promising(images: pa.Table, items: pa.Table) -> pa.Table:
+def promising(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
     """The rows of tables.IMAGES that may show a figure, so that the others need not be looked at: what stands out of the ground
-    (tables.ITEMS without a super-category; the whole picture where the ground is not plain) is tall. The first MAX_IMAGES a product."""
+    (tables.ITEMS without a super-category; the whole picture where the ground is not plain) is tall, and, where the encoder says what
+    it shows, somebody who wears it and is seen from the front. The first MAX_IMAGES a product, whole figures before others."""
+    images = images.filter(pc.invert(pc.is_in(images["image_id"], shown.images_of(items, codes, _NOBODYS_FRONT))))
     outline = items.filter(pc.is_null(items["super_category"]))
     at = pc.index_in(images["image_id"], outline["image_id"].combine_chunks())
     images, outline = images.filter(pc.is_valid(at)), outline.take(pc.drop_null(at))
     height = pc.subtract(outline["y1"], outline["y0"]).to_numpy()
     width = pc.subtract(outline["x1"], outline["x0"]).to_numpy()
     is_tall = (height >= _TALL * width) & (height >= _FILLING * images["height_px"].to_numpy())
-    found = images.filter(pa.array(is_tall)).sort_by([("product_id", "ascending"), ("position", "ascending")])
+    found = images.filter(pa.array(is_tall))
+    is_cut = pc.invert(pc.is_in(found["image_id"], shown.images_of(items, codes, (View.FIGURE,))))
+    by = ("product_id", "is_cut", "position")
+    found = found.append_column("is_cut", is_cut).sort_by([(name, "ascending") for name in by]).drop_columns("is_cut")
     ids = found["product_id"].to_numpy(zero_copy_only=False)
     first = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, np.int64)
     turn = np.arange(len(ids)) - np.repeat(first, np.diff(np.r_[first, len(ids)]))

@@ -180,8 +180,9 @@ class PhotoSearch:
             crops = dict(zip((r["item_id"] for r in rows), cut, strict=True))
             rows = [r for r in rows if crops[r["item_id"]][::4, ::4].mean(axis=2).std() >= _LEAST_CONTRAST]
             rows = _apart(sorted(rows, key=looks.worth, reverse=True))[:MAX_ITEMS]
-            shape, colour = self._encoder.encode([crops[r["item_id"]] for r in rows]) if rows else (np.empty((0, 16), np.uint8),) * 2
-        words = np.ascontiguousarray(np.concatenate([shape, colour], axis=1)).view(np.uint64)
+            seen = self._encoder.encode([crops[r["item_id"]] for r in rows]) if rows else None
+        both = np.concatenate([seen.shape, seen.colour], axis=1) if seen else np.empty((0, 32), np.uint8)
+        words = np.ascontiguousarray(both).view(np.uint64)
         query = [self.run, photo_id, self._detector.version, self._encoder.version, asdict(wish)]
         return Answer(
             hashlib.sha256(json.dumps(query).encode()).hexdigest()[:32],

@@ -25,6 +25,16 @@ class SuperCategory(StrEnum):
     UNDERWEAR = "underwear"
 
 
+class View(StrEnum):
+    """What a picture shows of a product. A new one goes last: encoders know them by their place."""
+
+    FIGURE = "figure"  # somebody wears it, from head to foot
+    FRONT = "front"  # somebody wears it, and the picture ends above the feet or below the head
+    BACK = "back"  # the same from behind
+    DETAIL = "detail"  # a part of it from near by
+    FLAT = "flat"  # nobody wears it
+
+
 class Availability(StrEnum):
     IN_STOCK = "in_stock"
     OUT_OF_STOCK = "out_of_stock"
@@ -184,6 +194,7 @@ CODES = Table(
         Column("shape", _code, "128 bits, most significant bit of byte 0 first"),
         Column("colour", _code, "128 bits, most significant bit of byte 0 first"),
         Column("encoder", _text, "name and version; codes of two encoders are never compared"),
+        Column("view", _text, "what its picture shows of it: figure, front, back, detail, flat; null where the encoder does not say", True),
     ),
 )
 

@@ -58,7 +58,8 @@ class Codes:
         self.sha256: str | None = sha256
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        return np.concatenate(self._encoder.encode(crops), axis=1)
+        seen = self._encoder.encode(crops)
+        return np.concatenate([seen.shape, seen.colour], axis=1)
 
 
 _CLASSIC: dict[str, Callable[[], Descriptor]] = {"hsv": ColourHistogram, "contour": Contour, "sift-bag": SiftBag, "phash": PerceptualHash}

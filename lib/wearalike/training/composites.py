@@ -102,7 +102,7 @@ def of_plain(rgb: NDArray[np.uint8], name: str) -> Labelled | None:
     """A photo of one thing on plain ground: all that stands out is the item. None where the ground is not plain, or where skin
     shows that somebody wears it."""
     found = standing_out(rgb)
-    if found is None or (BY_NAME[name].super_category not in _ALONE and worn_ratio(rgb, found) > _WORN_RATIO):
+    if found is None or is_worn(rgb, found, name):
         return None
     return Labelled(rgb, found.astype(np.uint8), np.array([CLASSES.index(name)], np.int64))
 
@@ -130,6 +130,11 @@ def standing_out(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     closed = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.MinFilter(5))
     solid = np.asarray(closed.resize((width, height), Image.Resampling.BILINEAR)) > 127
     return solid if solid.any() else None
+
+
+def is_worn(rgb: NDArray[np.uint8], where: NDArray[np.bool_], name: str) -> bool:
+    """Whether somebody wears what stands out, `where`: skin shows it, but in a photo of a shoe or a bag."""
+    return BY_NAME[name].super_category not in _ALONE and worn_ratio(rgb, where) > _WORN_RATIO
 
 
 def worn_ratio(rgb: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:

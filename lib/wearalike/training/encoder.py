@@ -122,10 +122,11 @@ class Trainer:
     def __init__(
         self, lessons: Lessons, recipe: Recipe, device: str = "cpu", begin: Mapping[str, NDArray[np.floating]] | None = None
     ) -> None:
-        """device: "cpu" or "cuda". begin: an encoder's weights to begin with; None: hashnet.from_imagenet's."""
+        """device: "cpu" or "cuda". begin: an encoder's weights to begin with, but for what tells views (viewpoints), which is learned
+        of the trunk as it will be; None: hashnet.from_imagenet's."""
         torch.manual_seed(recipe.seed)
         self.lessons, self.recipe, self.device, self.step = lessons, recipe, device, 0
-        network = hashnet.load(begin) if begin else hashnet.from_imagenet()
+        network = hashnet.load(hashnet.without_views(begin)) if begin else hashnet.from_imagenet()
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.network.stem.requires_grad_(False).eval()
         precision.keep_depthwise_wide(self.network, device)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike import codes, colours, items, models, pixels
+from wearalike.hashnet import VIEW
 from wearalike.labelled import LabelledSet, Photo
 from wearalike.models import EFFICIENTNET_LITE0
 from wearalike.training.encoder import Lessons, Task
@@ -18,7 +19,7 @@ from wearalike.training.views import Picture, prepare
 
 # A class of fewer pictures teaches nothing.
 LEAST_PICTURES = 3
-# The label that tells colours; every other one tells shapes. "both" mixes the two and is no task.
+# The label that tells colours; every other one tells shapes, but for what a picture shows. "both" mixes two and is no task.
 COLOUR, MIXED = "colour", "both"
 
 
@@ -93,7 +94,7 @@ def _tasks(sets: Iterable[LabelledSet], photos: Sequence[tuple[LabelledSet, Phot
             number = {id(p): int(n) for p, n in zip(labelled.photos, of_set, strict=True)}
             found = np.array([number[id(p)] if s is labelled else -1 for s, p in photos], np.int64)
             often = sorted(c for c, count in Counter(found[found >= 0].tolist()).items() if count >= LEAST_PICTURES)
-            if label == MIXED or len(often) < 2:
+            if label in (MIXED, VIEW) or len(often) < 2:
                 continue
             position = {c: i for i, c in enumerate(often)}
             labels = np.array([position.get(c, -1) for c in found.tolist()], np.int64)

@@ -1,0 +1,155 @@
+"""What an encoder tells of a picture's view: what the published sets say of views, and a layer that learns them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from wearalike_jobs import train_encoder
+
+from wearalike import codes, hashnet, labelled, models
+from wearalike.tables import View
+from wearalike.training import viewpoints
+
+SKIN, RED, BLUE = (224, 172, 140), (190, 30, 40), (40, 60, 170)
+WORDS = ("null", "skin", "hair", "shirt", "pants", "shoes")
+
+
+def figure(number: int, to_feet: bool = True) -> tuple[Image.Image, Image.Image]:
+    """Somebody before a striped wall, and the mask."""
+    photo, mask = Image.new("RGB", (240, 480), (120, 130, 120)), Image.new("L", (240, 480), 0)
+    wall = ImageDraw.Draw(photo)
+    for y in range(0, 480, 12):
+        wall.line((0, y, 240, y + number), (90, 90, 100), 4)
+    shift = 6 * number
+    parts = [
+        (1, SKIN, (105 + shift, 40, 135 + shift, 90)),
+        (2, (40, 30, 20), (105 + shift, 30, 135 + shift, 50)),
+        (3, RED, (80 + shift, 90, 160 + shift, 250)),
+        (4, BLUE, (90 + shift, 250, 150 + shift, 420)),
+        *([(5, (20, 20, 20), (85 + shift, 420, 155 + shift, 450))] if to_feet else []),
+    ]
+    for word, colour, place in parts:
+        ImageDraw.Draw(photo).rectangle(place, colour)
+        ImageDraw.Draw(mask).rectangle(place, word)
+    return photo, mask
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """Photos with masks, as the published ones: three whole figures, one without feet, one without a mask."""
+    folder = tmp_path_factory.mktemp("street")
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+    for number in range(5):
+        photo, mask = figure(number, to_feet=number != 3)
+        photo.save(folder / "photos" / f"{number}.jpg", quality=92)
+        if number != 4:
+            mask.save(folder / "masks" / f"{number}.png")
+    (folder / "labels.txt").write_text("\n".join(WORDS))
+    (folder / "photos.csv").write_text("photo,annotation,tags,split\n" + "".join(f"{n},mask,,train\n" for n in range(5)))
+    return folder
+
+
+def thing(colour: tuple[int, int, int], worn: bool) -> Image.Image:
+    photo = Image.new("RGB", (200, 240), "white")
+    draw = ImageDraw.Draw(photo)
+    draw.rectangle((50, 60, 150, 220), colour)
+    if worn:
+        draw.ellipse((80, 10, 120, 62), SKIN)
+    return photo
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("catalogue")
+    (folder / "images").mkdir()
+    rows = ["id,article_type,gender,base_colour,split"]
+    for number in range(8):
+        kind = ("Shirts", "Shirts", "Casual Shoes", "Perfume and Body Mist")[number % 4]
+        thing(BLUE, worn=number % 4 != 1).save(folder / "images" / f"{number}.jpg", quality=92)
+        rows.append(f"{number},{kind},Men,Blue,{'test' if number > 3 else 'train'}")
+    (folder / "products.csv").write_text("\n".join(rows))
+    return folder
+
+
+def of(kind, folder, **more):
+    return list(viewpoints.examples(kind, labelled.read(kind, folder), **more))
+
+
+def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
+    found = of("masks", street)
+    assert Counter(view for _, view in found) == {View.FIGURE: 6, View.FRONT: 6, View.DETAIL: 3}
+    whole, cut_out, upper, lower, detail = (picture.rgb for picture, _ in found[:5])
+    assert whole.shape[:2] == (256, 128), "the photo, as the night sees it"
+    assert (cut_out[0, 0] > 250).all() and cut_out.shape[0] / cut_out.shape[1] > 4, "the figure alone, on white"
+    assert upper.shape[0] / upper.shape[1] < 0.8 * cut_out.shape[0] / cut_out.shape[1]
+    assert (upper[-8:].reshape(-1, 3).astype(int) - SKIN).any() and (lower[-6, lower.shape[1] // 2] < 60).all(), "down to the shoes"
+    assert np.abs(detail.reshape(-1, 3).astype(int) - RED).max(axis=1).mean() < 60, "a piece of the largest garment"
+    assert [p.rgb.tobytes() for p, _ in of("masks", street)] == [p.rgb.tobytes() for p, _ in found], "a function of the seed"
+
+
+def test_skin_says_that_a_catalogues_garment_is_worn_but_never_of_a_shoe(catalogue):
+    found = of("catalogue", catalogue)
+    # A worn shirt, one that nobody wears, a shoe; a perfume is nothing to wear.
+    assert Counter(view for _, view in found) == {View.FRONT: 1, View.FLAT: 2, View.DETAIL: 3}
+    assert len(of("catalogue", catalogue, split="val")) == 0
+
+
+def test_so_many_of_a_kind_are_enough(street, monkeypatch):
+    monkeypatch.setattr(viewpoints, "MOST_OF_A_KIND", 2)
+    assert Counter(view for _, view in of("masks", street)) == {View.FIGURE: 2, View.FRONT: 2, View.DETAIL: 2}
+
+
+def folder_of(path, views):
+    path.mkdir()
+    lines = ["image,split,type,view"]
+    for number, view in enumerate(views):
+        picture = figure(number % 4)[0] if view == "figure" else thing(RED, worn=False)
+        picture.save(path / f"{number}.png")
+        lines.append(f"{number}.png,train,{'dress' if number % 2 else 'shirt'},{view}")
+    (path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_path):
+    mine = folder_of(tmp_path / "mine", ["figure", "flat"] * 4)
+    known = models.read_named(models.Kind.ENCODER, "fashion")
+    options = ["--data", f"folder={mine}", "--from", "fashion", "--steps", "0", "--head-steps", "0", "--device", "cpu"]
+    assert train_encoder.main([*options, "--version", "mine-1", "--out", str(tmp_path / "out")]) == 0
+    made = models.read_model(tmp_path / "out" / "mine-1.safetensors")
+    assert made.arrays["view.weight"].shape == (len(View), 1280)
+    for name, array in hashnet.without_views(known.arrays).items():
+        assert (made.arrays[name] == array).all(), name
+    pictures = [np.asarray(p) for p in (figure(3)[0], thing(BLUE, worn=False), figure(0)[0])]
+    told, before = codes.of(made).encode(pictures), codes.Trained("plain", hashnet.without_views(known.arrays)).encode(pictures)
+    assert told.views == [View.FIGURE, View.FLAT, View.FIGURE]
+    assert (told.shape == before.shape).all() and (told.colour == before.colour).all() and before.views == [None] * 3
+    alone = [codes.of(made).encode([p]).views[0] for p in pictures]
+    assert alone == told.views
+
+
+def test_of_a_view_that_nobody_has_shown_the_layer_never_speaks():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 1280)).astype(np.float32)
+    rows[:30, 0] += 6
+    told = viewpoints.learn(rows, [View.FRONT] * 30 + [View.DETAIL] * 30)
+    strange = rng.normal(scale=50, size=(500, 1280)).astype(np.float32)
+    logits = strange @ told["view.weight"].astype(np.float32).T + told["view.bias"].astype(np.float32)
+    assert {list(View)[i] for i in logits.argmax(axis=1)} == {View.FRONT, View.DETAIL}
+    assert all(np.isfinite(a).all() for a in told.values())
+
+
+def test_a_set_that_says_one_thing_or_nothing_of_views_teaches_none(tmp_path):
+    known = models.read_named(models.Kind.ENCODER, "fashion").arrays
+    mine = labelled.read("folder", folder_of(tmp_path / "one", ["flat"] * 4))
+    assert viewpoints.teach([("folder", mine)], known, 0, "cpu") == {}
+    assert viewpoints.teach([], known, 0, "cpu") == {}
+
+
+def test_a_word_that_is_no_view_is_refused_by_name(tmp_path):
+    mine = labelled.read("folder", folder_of(tmp_path / "mine", ["figure", "sideways"]))
+    with pytest.raises(labelled.BadSet, match=r"1\.png: view 'sideways', wanted figure, front, back, detail, flat"):
+        list(viewpoints.examples("folder", mine))
