@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wearalike import categories, feeds, job, placing, store, web
+from wearalike import addresses, categories, feeds, job, placing, store
 from wearalike.settings import Settings, Shop
 from wearalike.tables import FEEDS, OFFERS
 
@@ -53,7 +53,7 @@ def work(args: argparse.Namespace) -> None:
 def _parameters(shop: Shop) -> dict[str, Any]:
     """The shop's settings; of its address nothing that may be a password, not even in a hash, from which a weak one could be guessed."""
     told = {name: value for name, value in asdict(shop).items() if name != "secrets"}
-    return {**told, "feed": shop.hush(web.redact(shop.feed))}
+    return {**told, "feed": shop.hush(addresses.redact(shop.feed))}
 
 
 def stands(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from wearalike_jobs import run_demo
 
-from wearalike import job, sample, store, web
+from wearalike import addresses, job, sample, store, web
 from wearalike.sample import photos
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
@@ -69,12 +69,12 @@ def unpacked(folder: Path, address: str, wanted: str, allow: tuple[str, ...]) ->
     archive, hidden = folder / f".{wanted}.zip", there.with_name(f".{wanted}")
     shutil.rmtree(hidden, ignore_errors=True)
     try:
-        web.download(address, archive, guard=web.Guard(allow), max_bytes=MAX_ARCHIVE_BYTES)
+        web.download(address, archive, guard=addresses.Guard(allow), max_bytes=MAX_ARCHIVE_BYTES)
         if (found := store.sha256(archive)) != wanted:
-            raise job.Refusal(f"{web.redact(address)}: sha256 {found}, wanted {wanted}; nothing of it is used")
+            raise job.Refusal(f"{addresses.redact(address)}: sha256 {found}, wanted {wanted}; nothing of it is used")
         with zipfile.ZipFile(archive) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED_BYTES:
-                raise job.Refusal(f"{web.redact(address)}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
+                raise job.Refusal(f"{addresses.redact(address)}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
             packed.extractall(hidden)
         hidden.rename(there)
     except (web.Refused, zipfile.BadZipFile) as error:

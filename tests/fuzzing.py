@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from wearalike import categories, feeds, pixels, web
+from wearalike import addresses, categories, feeds, pixels, web
 from wearalike.feeds import values
 from wearalike.settings import Shop
 from wearalike.tables import OFFERS
@@ -92,7 +92,7 @@ def address(content: bytes) -> None:
     wait_s = web._retry_after_s(text)
     assert wait_s is None or wait_s >= 0
     if text.isprintable() and not any(c in "/?#@:&;= " for c in text):
-        assert web.redact(f"http://me:{text}@h.example/x?code={text}") == "http://***@h.example/x?code=***"
+        assert addresses.redact(f"http://me:{text}@h.example/x?code={text}") == "http://***@h.example/x?code=***"
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"feed": feed, "picture": picture, "mapping": mapping, "address": address}

@@ -12,7 +12,8 @@ from wearalike_jobs import train_encoder
 from wearalike import codes, hashnet, models
 from wearalike.models import CODE_BITS
 from wearalike.training import encoder, losses, views
-from wearalike.training.encoder import Lessons, Recipe, Task, Trainer
+from wearalike.training.encoder import Recipe, Trainer
+from wearalike.training.lessons import Lessons, Task
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 150, 60), "blue": (30, 60, 190)}
 SHAPES = ("round", "square", "tall")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from wearalike import web
+from wearalike import addresses, web
 from wearalike.web import Reason
 
-LOOPBACK = web.Guard(allow=("127.0.0.1/32",))
+LOOPBACK = addresses.Guard(allow=("127.0.0.1/32",))
 BODY = bytes(range(256)) * 40
 QUICK = web.Manners(attempts=3, timeout_s=1.0, idle_s=0.5, wait_s=0.01, longest_wait_s=0.3)
 
@@ -90,7 +90,7 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def fetch(*urls: str, guard: web.Guard = LOOPBACK, manners: web.Manners = QUICK, **more: object) -> list[web.Answer | web.Refused]:
+def fetch(*urls: str, guard: addresses.Guard = LOOPBACK, manners: web.Manners = QUICK, **more: object) -> list[web.Answer | web.Refused]:
     async def all_of_them() -> list[web.Answer | web.Refused]:
         async with web.Client(guard, manners) as client:
             return await asyncio.gather(*(client.fetch(u, 100_000, **more) for u in urls), return_exceptions=True)  # type: ignore
@@ -425,14 +425,14 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_no_spelling_of_an_inside_address_is_connected(connected: list[str], url: str) -> None:
-    refused = fetch(url, guard=web.Guard(), may_log_in=True)[0]
+    refused = fetch(url, guard=addresses.Guard(), may_log_in=True)[0]
     assert isinstance(refused, web.Refused) and refused.reason in (Reason.PRIVATE_ADDRESS, Reason.BAD_URL), refused
     assert connected == []
 
 
 def test_public_addresses_are_connected(connected: list[str]) -> None:
     for url in ("http://93.184.215.14/", "https://93.184.215.14/", "http://[2606:2800::1]/"):
-        assert reason(url, guard=web.Guard()) is Reason.CONNECTION
+        assert reason(url, guard=addresses.Guard()) is Reason.CONNECTION
     assert set(connected) == {"93.184.215.14", "2606:2800::1"}
 
 
@@ -445,18 +445,18 @@ def test_a_name_is_judged_by_every_answer_it_gives(connected: list[str], monkeyp
         return [(kinds[i.version], socket.SOCK_STREAM, 6, "", (str(i), port, *((0, 0) if i.version == 6 else ()))) for i in ips]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    reasons = [reason(f"http://shop{i}.example/", guard=web.Guard()) for i in range(4)]
+    reasons = [reason(f"http://shop{i}.example/", guard=addresses.Guard()) for i in range(4)]
     assert reasons[:3] == [Reason.CONNECTION, Reason.PRIVATE_ADDRESS, Reason.PRIVATE_ADDRESS]
     assert set(connected) == {"93.184.215.14", "93.184.215.15"}
 
 
 def test_what_is_allowed_is_allowed_and_nothing_beside_it() -> None:
-    guard = web.Guard(allow=("127.0.0.0/30", "fd00::/64"))
+    guard = addresses.Guard(allow=("127.0.0.0/30", "fd00::/64"))
     assert guard.objection("127.0.0.1", 8765) is None and guard.objection("::ffff:127.0.0.1", 80) is None
     assert guard.objection("fd00::5", 1234) is None and guard.objection("93.184.215.14", 443) is None
     assert guard.objection("127.0.0.5", 80) == "127.0.0.5 is not a public address"
     assert guard.objection("93.184.215.14", 8765) == "port 8765 of 93.184.215.14 is not allowed"
-    narrow = web.Guard(allow=("127.0.0.0/30",), ports=(8765,))
+    narrow = addresses.Guard(allow=("127.0.0.0/30",), ports=(8765,))
     assert narrow.objection("127.0.0.1", 8765) is None and narrow.objection("93.184.215.14", 8765) is None
     assert narrow.objection("127.0.0.1", 80) == "port 80 of 127.0.0.1 is not allowed"
 
@@ -473,4 +473,4 @@ def test_what_is_allowed_is_allowed_and_nothing_beside_it() -> None:
     ],
 )
 def test_credentials_are_struck_out(text: str, wanted: str) -> None:
-    assert web.redact(text) == wanted
+    assert addresses.redact(text) == wanted

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wearalike import categories, codes, items, models, web
+from wearalike import addresses, categories, codes, items, models, web
 from wearalike.settings import Settings, Shop
 from wearalike.warehouse import Rejected, State, Unreachable, alterations, open_warehouse
 
@@ -275,7 +275,7 @@ def feeds(patient: Patient) -> Iterator[Finding]:
 async def _feed(shop: Shop) -> Finding:
     what, body = f"feed {shop.id}", _FirstBytes()
     try:
-        async with web.Client(web.Guard(shop.allow_addresses, shop.allow_ports), _MANNERS) as client:
+        async with web.Client(addresses.Guard(shop.allow_addresses, shop.allow_ports), _MANNERS) as client:
             await client.fetch(shop.feed, shop.max_feed_bytes, file=body, may_log_in=True)
     except _Enough:
         pass

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike import decoding, pixels, store, web
+from wearalike import addresses, decoding, pixels, store, web
 from wearalike.settings import Shop
 from wearalike.tables import IMAGES, REFUSED
 
@@ -149,7 +149,7 @@ class _Asking:
     async def ask(self, rows: pa.Table, rules: Rules) -> Counter[str]:
         shop, todo = self._shop, (row for batch in rows.to_batches(max_chunksize=1000) for row in batch.to_pylist())
         manners = web.Manners(shop.at_once, shop.pace_s, rules.attempts, rules.timeout_s, rules.timeout_s)
-        async with web.Client(web.Guard(shop.allow_addresses, shop.allow_ports), manners) as client:
+        async with web.Client(addresses.Guard(shop.allow_addresses, shop.allow_ports), manners) as client:
             workers = min(max(_MAX_WORKERS, shop.at_once), shop.at_once * _hosts_count(rows["url"]))
             await asyncio.gather(*(self._work(client, todo) for _ in range(workers)))
         await self._keep()

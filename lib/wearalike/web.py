@@ -13,10 +13,7 @@ import contextlib
 import email.utils
 import hashlib
 import io
-import ipaddress
 import random
-import re
-import socket
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -30,12 +27,11 @@ import aiohttp
 from yarl import URL
 
 from wearalike import __version__
+from wearalike.addresses import NOT_PUBLIC, Guard, redact
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NO_HEADERS: Mapping[str, str] = {}
-# No errno of the system, so it is told from real ones even after aiohttp merged the errors of several addresses.
-_NOT_PUBLIC = -1
 
 
 class Reason(StrEnum):
@@ -91,71 +87,9 @@ class Refused(Exception):
         return self.reason.is_permanent
 
 
-_LOGIN = re.compile(r"//[^/?#\s@]*(?:@[^/?#\s@]*)*@")
-_SECRET = re.compile(
-    r"((?:^|[?&;#])(?:[\w.-]*[_.-])?(?:code|token|key|apikey|user|username|login|password|passwd|pass|pwd|signature|sig|secret|auth|credential)=)"
-    r"[^&;#\s]*",
-    re.IGNORECASE,
-)
-
-
 def _text(text: str) -> str:
     """The text with a question mark for every half character: what a server sends as a header need not be text."""
     return text.encode("utf-8", "replace").decode()
-
-
-def redact(text: str) -> str:
-    """The text, an address or with addresses in it, with logins and the values of telling query keys struck out."""
-    return _SECRET.sub(r"\1***", _LOGIN.sub("//***@", text))
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """Where may be connected to: public addresses, and the networks (CIDR) of `allow` although not public.
-
-    ports: those that may be connected to; empty means 80 and 443, and any port of an allowed network.
-    """
-
-    allow: tuple[str, ...] = ()
-    ports: tuple[int, ...] = ()
-
-    def objection(self, address: str, port: int) -> str | None:
-        """Why this address, a literal, must not be connected to; None where it may be."""
-        ip = _plain(address)
-        allowed = any(ip in ipaddress.ip_network(network) for network in self.allow)
-        if not allowed and not is_public(ip):
-            return f"{ip} is not a public address"
-        if port not in (self.ports or (80, 443)) and not (allowed and not self.ports):
-            return f"port {port} of {ip} is not allowed"
-        return None
-
-    def socket(self, address: tuple) -> socket.socket:
-        """aiohttp's socket_factory: a socket for one entry of getaddrinfo that is about to be connected. Raises OSError."""
-        family, kind, protocol, _, (host, port, *_) = address
-        if objection := self.objection(host, port):
-            raise OSError(_NOT_PUBLIC, objection)
-        return socket.socket(family=family, type=kind, proto=protocol)
-
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def _plain(address: str) -> Address:
-    """The address, an IPv4 one where IPv6 only wraps it."""
-    ip = ipaddress.ip_address(address)
-    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
-
-
-# What Python calls global and the open internet does not: relays and translators that lead to any IPv4 address.
-_CLOSED = tuple(map(ipaddress.ip_network, ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3")))
-_CLOSED_6 = tuple(map(ipaddress.ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
-_OPEN_6 = ipaddress.ip_network("2000::/3")
-
-
-def is_public(ip: Address) -> bool:
-    """Whether an address is of the open internet, where a shop may be."""
-    closed = _CLOSED if ip.version == 4 else _CLOSED_6
-    return ip.is_global and (ip.version == 4 or ip in _OPEN_6) and not any(ip in network for network in closed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +321,7 @@ def _retry_after_s(text: str) -> float | None:
 
 def _refused(url: URL, error: Exception) -> Refused:
     """What the client's error comes to. The same fault gives the same words, whichever of two races it lost."""
-    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == _NOT_PUBLIC:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == NOT_PUBLIC:
         return Refused(Reason.PRIVATE_ADDRESS, f"{url}: {error.strerror}")
     reason, words = next((reason, words) for kind, reason, words in _CLIENT_ERRORS if isinstance(error, kind))
     return Refused(reason, f"{url}: {words or error}")

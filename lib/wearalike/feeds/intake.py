@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from wearalike import categories, web
+from wearalike import addresses, categories, web
 from wearalike.feeds.offers import Offer, Withdrawn
 from wearalike.feeds.parsing import Reading, read_offers
 from wearalike.feeds.reading import BadFeed, FeedReason, unpacked
@@ -123,7 +123,7 @@ def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None, m
             if previous and mapped:
                 _judge_words(shop, folder / "offers.parquet", previous, mapped)
         except BadFeed as error:
-            told = {"reason": str(error.reason), "detail": shop.hush(web.redact(error.detail))}
+            told = {"reason": str(error.reason), "detail": shop.hush(addresses.redact(error.detail))}
             return Ingested({**row, **told, **_keep(shop, folder, previous)}, folder)
     # A delta's offers are counted with those it left as they were.
     read_count = sum(counts) + withdrawn_count if shop.is_delta else reading.offers_count
@@ -134,7 +134,7 @@ def ingest_shop(shop: Shop, run: str, folder: Path, previous: Previous | None, m
 def _pull(shop: Shop, scratch: Path, row: dict[str, Any]) -> Reading:
     """The feed, fetched and ready to be read; its size and hash go into `row`. Raises BadFeed."""
     path = scratch / "feed"
-    guard = web.Guard(shop.allow_addresses, shop.allow_ports)
+    guard = addresses.Guard(shop.allow_addresses, shop.allow_ports)
     try:
         answer = web.download(shop.feed, path, guard=guard, max_bytes=shop.max_feed_bytes)
     except web.Refused as error:

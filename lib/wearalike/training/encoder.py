@@ -35,31 +35,10 @@ from wearalike import hashnet, models
 from wearalike.hashnet import INPUT_PX
 from wearalike.models import CODE_BITS, EFFICIENTNET_LITE0
 from wearalike.training import precision
+from wearalike.training.lessons import Lessons
 from wearalike.training.losses import contrast, correlated, undecided, unlikeness
 from wearalike.training.steps import ahead
-from wearalike.training.views import AS_IT_IS, Picture, Variation, view
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One thing to tell apart. labels: int64 (n,), row i is picture i, -1 where it has no label. of_colour: on which code."""
-
-    name: str
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
-    of_colour: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """pictures: n of them. tasks: what is known of them. shape_teacher: float32 (n, d), unit rows, their cosines tell alike
-    shapes. colour_teacher: the same of colour, a row of zeros where nothing is known. grounds: what to lay behind items."""
-
-    pictures: Sequence[Picture]
-    tasks: tuple[Task, ...]
-    shape_teacher: NDArray[np.float32]
-    colour_teacher: NDArray[np.float32]
-    grounds: Sequence[NDArray[np.uint8]]
+from wearalike.training.views import AS_IT_IS, Variation, view
 
 
 @dataclass(frozen=True, slots=True)

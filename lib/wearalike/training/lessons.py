@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,34 @@ from wearalike import codes, colours, items, models, pixels
 from wearalike.hashnet import VIEW
 from wearalike.labelled import LabelledSet, Photo
 from wearalike.models import EFFICIENTNET_LITE0
-from wearalike.training.encoder import Lessons, Task
 from wearalike.training.views import Picture, prepare
 
 # A class of fewer pictures teaches nothing.
 LEAST_PICTURES = 3
 # The label that tells colours; every other one tells shapes, but for what a picture shows. "both" mixes two and is no task.
 COLOUR, MIXED = "colour", "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to tell apart. labels: int64 (n,), row i is picture i, -1 where it has no label. of_colour: on which code."""
+
+    name: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    of_colour: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """pictures: n of them. tasks: what is known of them. shape_teacher: float32 (n, d), unit rows, their cosines tell alike
+    shapes. colour_teacher: the same of colour, a row of zeros where nothing is known. grounds: what to lay behind items."""
+
+    pictures: Sequence[Picture]
+    tasks: tuple[Task, ...]
+    shape_teacher: NDArray[np.float32]
+    colour_teacher: NDArray[np.float32]
+    grounds: Sequence[NDArray[np.uint8]]
 
 
 def learn_from(sets: Sequence[LabelledSet], device: str, told: Callable[[int, int], None], split: str = "train") -> Lessons:
