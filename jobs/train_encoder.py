@@ -105,10 +105,27 @@ def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: st
 
     views = job.Progress("views for the heads", recipe.head_views * len(found.pictures))
     trainer.run(last, tell, views.add)
-    arrays, kinds = trainer.weights(), [kind for kind, _ in args.data]
+    arrays = trainer.weights()
+    return arrays | tell_views(args, sets, arrays, device), {
+        **asdict(recipe),
+        "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name,
+    }
+
+
+def tell_views(
+    args: argparse.Namespace, sets: list[labelled.LabelledSet], arrays: dict[str, NDArray[np.float16]], device: str
+) -> dict[str, NDArray[np.float16]]:
+    """The tensors that tell views from what the network of these arrays sees; none where the sets say nothing of views. How often
+    they are right in the sets' test split goes into views.csv."""
+    of = [(kind, s) for (kind, _), s in zip(args.data, sets, strict=True)]
     looked = job.Progress("pictures for views", viewpoints.MOST_OF_A_KIND * len(View) * len(sets))
-    arrays |= viewpoints.teach(list(zip(kinds, sets, strict=True)), arrays, args.seed, device, looked.add)
-    return arrays, {**asdict(recipe), "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name}
+    made = viewpoints.teach(of, arrays, args.seed, device, looked.add)
+    if made and (counts := viewpoints.told(of, arrays | made, args.seed, device)):
+        right = sum(count for (shown, said), count in counts.items() if shown == said)
+        log.info("views: %d of %d test pictures right", right, counts.total())
+        lines = ["shown,told,count", *(f"{shown},{said},{count}" for (shown, said), count in sorted(counts.items()))]
+        (args.out / "views.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return made
 
 
 def fit_itq(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float32]], object]:

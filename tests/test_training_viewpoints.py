@@ -116,11 +116,14 @@ def folder_of(path, views):
 
 def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_path):
     mine = folder_of(tmp_path / "mine", ["figure", "flat"] * 4)
+    labels = (mine / "labels.csv").read_text().replace("6.png,train", "6.png,test").replace("7.png,train", "7.png,test")
+    (mine / "labels.csv").write_text(labels)
     known = models.read_named(models.Kind.ENCODER, "fashion")
     options = ["--data", f"folder={mine}", "--from", "fashion", "--steps", "0", "--head-steps", "0", "--device", "cpu"]
     assert train_encoder.main([*options, "--version", "mine-1", "--out", str(tmp_path / "out")]) == 0
     made = models.read_model(tmp_path / "out" / "mine-1.safetensors")
     assert made.arrays["view.weight"].shape == (len(View), 1280)
+    assert (tmp_path / "out" / "views.csv").read_text().splitlines() == ["shown,told,count", "figure,figure,1", "flat,flat,1"]
     for name, array in hashnet.without_views(known.arrays).items():
         assert (made.arrays[name] == array).all(), name
     pictures = [np.asarray(p) for p in (figure(3)[0], thing(BLUE, worn=False), figure(0)[0])]

@@ -7,6 +7,7 @@ Nobody's back is among what is made so: of a view without examples the layer nev
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -144,11 +145,11 @@ def teach(
     arrays: Mapping[str, NDArray[np.floating]],
     seed: int,
     device: str,
-    told: Callable[[int], None] = lambda count: None,
+    looked: Callable[[int], None] = lambda count: None,
 ) -> dict[str, NDArray[np.float16]]:
     """The tensors that let an encoder of these arrays tell views, by name; none where the sets say nothing of views, or of one alone.
 
-    sets: each with its kind. device: "cpu" or "cuda". told: called with how many more pictures were looked at. Raises BadSet.
+    sets: each with its kind. device: "cpu" or "cuda". looked: called with how many more pictures were looked at. Raises BadSet.
     """
     see = codes.Forward("views", _Pooled(hashnet.load(hashnet.without_views(arrays))), EFFICIENTNET_LITE0, device)
     rows: list[NDArray[np.float32]] = []
@@ -158,7 +159,7 @@ def teach(
     def look() -> None:
         if waiting:
             rows.append(see(waiting))
-            told(len(waiting))
+            looked(len(waiting))
             waiting.clear()
 
     for kind, labelled in sets:
@@ -179,6 +180,20 @@ def varied(picture: Picture, seed: Sequence[int]) -> NDArray[np.uint8]:
         return made
     side = int(rng.integers(*_COARSE_PX))
     return pixels.resize(pixels.resize(made, side, side), INPUT_PX, INPUT_PX)
+
+
+def told(
+    sets: Sequence[tuple[str, LabelledSet]], arrays: Mapping[str, NDArray[np.floating]], seed: int, device: str, split: str = "test"
+) -> Counter[tuple[View, View]]:
+    """How often an encoder of these arrays, which tells views, says the second of what shows the first, in a split of the sets."""
+    encoder = codes.Trained("views", arrays, device)
+    counts: Counter[tuple[View, View]] = Counter()
+    for kind, labelled in sets:
+        found = list(examples(kind, labelled, seed, split))
+        for start in range(0, len(found), _AT_ONCE):
+            part = found[start : start + _AT_ONCE]
+            counts.update(zip((v for _, v in part), encoder.encode([p.rgb for p, _ in part]).views, strict=True))  # type: ignore[arg-type]
+    return counts
 
 
 class _Pooled(nn.Module):
@@ -212,5 +227,5 @@ def learn(found: NDArray[np.float32], views: Sequence[View]) -> dict[str, NDArra
     optimizer.step(loss)
     with torch.no_grad():
         scaled = weight / spread
-        told = {f"{VIEW}.weight": scaled, f"{VIEW}.bias": bias + never - scaled @ mean}
-    return {name: tensor.numpy().astype(np.float16) for name, tensor in told.items()}
+        made = {f"{VIEW}.weight": scaled, f"{VIEW}.bias": bias + never - scaled @ mean}
+    return {name: tensor.numpy().astype(np.float16) for name, tensor in made.items()}
