@@ -14,7 +14,8 @@ from wearalike.tables import View
 from wearalike.training import viewpoints
 
 SKIN, RED, BLUE = (224, 172, 140), (190, 30, 40), (40, 60, 170)
-WORDS = ("null", "skin", "hair", "shirt", "pants", "shoes")
+# The last is none that the published photos have.
+WORDS = ("null", "skin", "hair", "shirt", "pants", "shoes", "spats")
 
 
 def figure(number: int, to_feet: bool = True) -> tuple[Image.Image, Image.Image]:
@@ -30,6 +31,7 @@ def figure(number: int, to_feet: bool = True) -> tuple[Image.Image, Image.Image]
         (3, RED, (80 + shift, 90, 160 + shift, 250)),
         (4, BLUE, (90 + shift, 250, 150 + shift, 420)),
         *([(5, (20, 20, 20), (85 + shift, 420, 155 + shift, 450))] if to_feet else []),
+        (6, (90, 20, 90), (100 + shift, 300, 110 + shift, 320)),
     ]
     for word, colour, place in parts:
         ImageDraw.Draw(photo).rectangle(place, colour)
@@ -68,7 +70,7 @@ def catalogue(tmp_path_factory):
     (folder / "images").mkdir()
     rows = ["id,article_type,gender,base_colour,split"]
     for number in range(8):
-        kind = ("Shirts", "Shirts", "Casual Shoes", "Perfume and Body Mist")[number % 4]
+        kind = ("Shirts", "Shirts", "Casual Shoes", "Spats")[number % 4]
         thing(BLUE, worn=number % 4 != 1).save(folder / "images" / f"{number}.jpg", quality=92)
         rows.append(f"{number},{kind},Men,Blue,{'test' if number > 3 else 'train'}")
     (folder / "products.csv").write_text("\n".join(rows))
@@ -93,7 +95,7 @@ def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
 
 def test_skin_says_that_a_catalogues_garment_is_worn_but_never_of_a_shoe(catalogue):
     found = of("catalogue", catalogue)
-    # A worn shirt, one that nobody wears, a shoe; a perfume is nothing to wear.
+    # A worn shirt, one that nobody wears, a shoe; of spats nobody knows what they are.
     assert Counter(view for _, view in found) == {View.FRONT: 1, View.FLAT: 2, View.DETAIL: 3}
     assert len(of("catalogue", catalogue, split="val")) == 0
 

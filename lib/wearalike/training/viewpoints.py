@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wearalike import codes, garments, hashnet, pixels
+from wearalike.garments import BadWord, Garment
 from wearalike.hashnet import INPUT_PX, VIEW
 from wearalike.labelled import LAYOUTS, BadSet, LabelledSet, Photo
 from wearalike.models import EFFICIENTNET_LITE0
@@ -91,7 +92,7 @@ def _of_figure(path: Path, rng: np.random.Generator) -> Iterator[Example]:
     y0, y1, x0, x1 = _span(mask > 0)
     ends = round(_ENDS_RATIO * (y1 - y0))
     head = {words[n] for n in np.unique(mask[y0 : y0 + ends])}
-    feet = {g for n in np.unique(mask[y1 - ends : y1]) if (g := garments.of_street(words[n]))}
+    feet = {g for n in np.unique(mask[y1 - ends : y1]) if (g := _garment(garments.of_street, words[n]))}
     if not head & {"hair", "skin", "hat"} or SuperCategory.FOOT_WEAR not in {g.super_category for g in feet}:
         return
     alpha = (mask > 0).astype(np.uint8) * 255
@@ -101,14 +102,14 @@ def _of_figure(path: Path, rng: np.random.Generator) -> Iterator[Example]:
     for cut in (slice(0, round(rng.uniform(*_CUT_BELOW) * (y1 - y0))), slice(round(rng.uniform(*_CUT_ABOVE) * (y1 - y0)), None)):
         yield (_cut_out(figure[cut], outline[cut]) if rng.random() < 0.5 else prepare(figure[cut])), View.FRONT
     sizes = np.bincount(mask.ravel(), minlength=len(words))
-    worn = [n for n in np.flatnonzero(sizes) if garments.of_street(words[n])]
+    worn = [n for n in np.flatnonzero(sizes) if _garment(garments.of_street, words[n])]
     if worn and (piece := _piece(rgb, mask == max(worn, key=lambda n: sizes[n]), rng)) is not None:
         yield prepare(piece), View.DETAIL
 
 
 def _of_product(photo: Photo, rng: np.random.Generator) -> Iterator[Example]:
     """Of a catalogue photo on plain ground: whether somebody wears the thing, and a piece of it."""
-    garment = garments.of_catalogue(photo.labels["type"]) if "type" in photo.labels else None
+    garment = _garment(garments.of_catalogue, photo.labels["type"]) if "type" in photo.labels else None
     rgb = pixels.decode(photo.path.read_bytes())
     where = composites.standing_out(rgb)
     if garment is None or where is None:
@@ -116,6 +117,14 @@ def _of_product(photo: Photo, rng: np.random.Generator) -> Iterator[Example]:
     yield prepare(item(photo)), View.FRONT if composites.is_worn(rgb, where, garment.name) else View.FLAT
     if (piece := _piece(rgb, where, rng)) is not None:
         yield prepare(piece), View.DETAIL
+
+
+def _garment(of: Callable[[str], Garment | None], word: str) -> Garment | None:
+    """What a set's word means; None where it is nothing worn, or a word of its own."""
+    try:
+        return of(word)
+    except BadWord:
+        return None
 
 
 def _span(where: NDArray[np.bool_]) -> tuple[int, int, int, int]:
