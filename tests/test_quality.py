@@ -144,7 +144,7 @@ def night(
     old = [{"product_id": p, "rank": r, "similar_product_id": s} for p, found in last for r, s in enumerate(found, 1)]
     rows = {
         "products": filled,
-        "indexes": [{"product_id": p["product_id"]} for p in filled],
+        "indexes": [{"product_id": p["product_id"], "item_id": p["product_id"]} for p in filled],
         "similar_products": lists,
         "last_similar_products": old,
         "last_products": filled if last else [],
@@ -251,7 +251,7 @@ def test_coverage_refusals_accounts_and_freshness() -> None:
             refused=refused,
             images=[{"product_id": p, "image_id": p} for p in ("a:1", "a:2", "b:3")],
             items=[{"item_id": p, "image_id": p} for p in ("a:1", "a:2")],
-            codes=[{"item_id": "a:1", "shape": bytes(16), "colour": bytes(16)}],
+            codes=[{"item_id": "a:1", "shape": bytes(16), "colour": bytes(16), "view": "detail"}],
             similar_lists=[{"product_id": "a:1", "similar_count": 5}, {"product_id": "a:2", "similar_count": 4, "short_reason": "rules"}],
         ),
         {"images": {"rows": {"taken": 4, "written": 3, "refused": {"not_found": 1}}}},
@@ -263,6 +263,7 @@ def test_coverage_refusals_accounts_and_freshness() -> None:
     assert values["products_count", "super_category=bags"] == 4
     assert values["refused_count", "stage=images,reason=not_found,shop=b"] == 1
     assert values["short_lists_count", "reason=rules"] == 1
+    assert (values["stood_for_count", "view=detail"], values["stood_for_count", "view=detail,shop=a"]) == (1, 1)
     assert (values["offers_unaccounted_count", "shop=a"], values["offers_unaccounted_count", "shop=b"]) == (0, 1)
     assert values["refused_offers_ratio", "shop=b"] == 0.2
     assert (values["stale_feeds_count", "all"], values["stale_feeds_count", "shop=a"]) == (1, 0)

@@ -63,7 +63,7 @@ def measured(con: duckdb.DuckDBPyConnection, night: Night, made: Mapping[str, Ma
 
     made: what made.json says of each table of the run, by the table's name.
     """
-    queries = [COVERAGE, LEAVES, KEPT, ACCOUNTS, FRESHNESS, REFUSALS, SHORT_LISTS, SCORES, CROSS_SHOP]
+    queries = [COVERAGE, LEAVES, SHOWN, KEPT, ACCOUNTS, FRESHNESS, REFUSALS, SHORT_LISTS, SCORES, CROSS_SHOP]
     if LOOKS.name in made and "why_empty" not in made[LOOKS.name]:
         queries += [looks.LOOKED_AT, looks.AGREEMENT]
     return [
@@ -109,6 +109,13 @@ FROM facts GROUP BY GROUPING SETS ((), (shop_id), (super_category)) ORDER BY sco
 """
 
 LEAVES = "SELECT 'category=' || category AS scope, count(*) AS products_count FROM products GROUP BY ALL ORDER BY scope"
+
+# What the pictures that stand for products show: many details or backs are a shop whose feed has no better ones.
+SHOWN = """
+SELECT 'view=' || view || coalesce(',shop=' || shop_id, '') AS scope, count(*) AS stood_for_count
+FROM indexes JOIN codes USING (item_id) JOIN products USING (product_id) WHERE view IS NOT NULL
+GROUP BY GROUPING SETS ((view), (view, shop_id)) ORDER BY scope
+"""
 
 # Of the last run's products, in shops this run still asks, the share that is here again.
 KEPT = """
