@@ -121,9 +121,13 @@ def tell_views(
     looked = job.Progress("pictures for views", viewpoints.MOST_OF_A_KIND * len(View) * len(sets))
     made = viewpoints.teach(of, arrays, args.seed, device, looked.add)
     if made and (counts := viewpoints.told(of, arrays | made, args.seed, device)):
-        right = sum(count for (shown, said), count in counts.items() if shown == said)
-        log.info("views: %d of %d test pictures right", right, counts.total())
-        lines = ["shown,told,count", *(f"{shown},{said},{count}" for (shown, said), count in sorted(counts.items()))]
+        right = sum(count for (shows, said), count in counts.items() if shows == said)
+        unsure = sum(count for (_, said), count in counts.items() if said is None)
+        log.info(
+            "views: of %d test pictures %d right, %d wrong, %d not said", counts.total(), right, counts.total() - right - unsure, unsure
+        )
+        rows = sorted((shows, said or "", count) for (shows, said), count in counts.items())
+        lines = ["shows,told,count", *(f"{shows},{said},{count}" for shows, said, count in rows)]
         (args.out / "views.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return made
 

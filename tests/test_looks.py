@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 from wearalike_jobs import detect_looks, match_looks
 
-from wearalike import indexes, items, job, looks, store, tables
+from wearalike import indexes, items, job, looks, models, store, tables
 from wearalike.sample.catalogue import SHOPS, Worn, products
+
+GARMENTS = models.DETECTORS["garments"].version
 
 RUN = "day-1"
 
@@ -266,7 +268,7 @@ def test_what_completes_a_look_is_of_another_kind_in_stock_and_for_the_same_peop
         assert found["super_category"] == row["super_category"] != asking["super_category"]
         assert found["availability"] == "in_stock" and found["age_group"] == asking["age_group"]
         assert found["gender"] == asking["gender"] or "unisex" in (found["gender"], asking["gender"])
-        assert (row["product_id"], row["image_id"]) in own_images and row["detector"] == "garments-2"
+        assert (row["product_id"], row["image_id"]) in own_images and row["detector"] == GARMENTS
     assert Counter(p["availability"] for p in by_id.values())["in_stock"] < len(by_id)
 
 
@@ -303,7 +305,7 @@ def test_a_look_is_held_against_the_shop_s_own_links(night):
 def copied(night, tmp_path):
     """The night's root without what the looks made."""
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
-    for name in ("looks", "look_products", "kept/items/garments-2"):
+    for name in ("looks", "look_products", f"kept/items/{GARMENTS}"):
         shutil.rmtree(tmp_path / "root" / name)
     return tmp_path / "root"
 
@@ -311,14 +313,14 @@ def copied(night, tmp_path):
 def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied):
     """Three quarters were seen before; an eighth is done by its share, the last by the job itself."""
     arguments = ["--root", str(copied), "--run", RUN]
-    seen = store.kept(night / "root", "items", "garments-2", items.KEPT)
+    seen = store.kept(night / "root", "items", GARMENTS, items.KEPT)
     is_old = pa.array([not any(job.in_chunk(i, (n, 8)) for n in (7, 8)) for i in seen["image_id"].to_pylist()])
-    store.keep(copied, "items", "garments-2", seen.filter(is_old))
+    store.keep(copied, "items", GARMENTS, seen.filter(is_old))
     assert detect_looks.main([*arguments, "--chunk", "7/8"]) == 0
     assert not store.is_made(copied, tables.LOOKS, RUN)
-    kept = {p.name for p in (copied / "kept" / "items" / "garments-2").iterdir()}
+    kept = {p.name for p in (copied / "kept" / "items" / GARMENTS).iterdir()}
     assert detect_looks.main(arguments) == 0 and match_looks.main(arguments) == 0
-    assert len(kept) == 2 and kept < {p.name for p in (copied / "kept" / "items" / "garments-2").iterdir()}
+    assert len(kept) == 2 and kept < {p.name for p in (copied / "kept" / "items" / GARMENTS).iterdir()}
     for table in (tables.LOOKS, tables.LOOK_PRODUCTS):
         assert store.read(copied, table, RUN).equals(store.read(night / "root", table, RUN))
 
@@ -341,7 +343,7 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
     if how == "not installed":
         return
     # What was switched on again is not taken for done. Seen before, it costs no look.
-    shutil.copytree(night / "root" / "kept" / "items" / "garments-2", copied / "kept" / "items" / "garments-2")
+    shutil.copytree(night / "root" / "kept" / "items" / GARMENTS, copied / "kept" / "items" / GARMENTS)
     assert detect_looks.main(arguments) == 0
     assert store.read(copied, tables.LOOKS, RUN).equals(store.read(night / "root", tables.LOOKS, RUN))
 

@@ -125,7 +125,7 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     assert train_encoder.main([*options, "--version", "mine-1", "--out", str(tmp_path / "out")]) == 0
     made = models.read_model(tmp_path / "out" / "mine-1.safetensors")
     assert made.arrays["view.weight"].shape == (len(View), 1280)
-    assert (tmp_path / "out" / "views.csv").read_text().splitlines() == ["shown,told,count", "figure,figure,1", "flat,flat,1"]
+    assert (tmp_path / "out" / "views.csv").read_text().splitlines() == ["shows,told,count", "figure,figure,1", "flat,flat,1"]
     for name, array in hashnet.without_views(known.arrays).items():
         assert (made.arrays[name] == array).all(), name
     pictures = [np.asarray(p) for p in (figure(3)[0], thing(BLUE, worn=False), figure(0)[0])]
@@ -134,6 +134,12 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     assert (told.shape == before.shape).all() and (told.colour == before.colour).all() and before.views == [None] * 3
     alone = [codes.of(made).encode([p]).views[0] for p in pictures]
     assert alone == told.views
+
+
+def test_of_what_it_is_not_sure_the_encoder_says_nothing():
+    logits = np.array([[9, 0, 0, 0, 0], [0, 0.1, 0, 0, 0], [0, 0, -1e4, 0, 4.0], [0, 0, -1e4, 0, 2.0]])
+    assert codes._views(logits) == [View.FIGURE, None, View.FLAT, None]
+    assert codes._views(np.empty((2, 0))) == [None, None]
 
 
 def test_of_a_view_that_nobody_has_shown_the_layer_never_speaks():

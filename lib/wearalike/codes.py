@@ -29,9 +29,13 @@ class CodeReason(StrEnum):
 KEPT = pa.schema([*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa.string())])
 
 
+# A view of which the network is less sure is not told: an image then counts as before, and none is left out on a guess.
+LEAST_SURE_OF_VIEW = 0.8
+
+
 class Encoded(NamedTuple):
     """What an encoder tells of n crops. shape, colour: codes, uint8 (n, 16) each, most significant bit first. views: what each
-    picture shows; None where the encoder does not say. Row i is crop i."""
+    picture shows; None where the encoder does not say, or is not sure. Row i is crop i."""
 
     shape: NDArray[np.uint8]
     colour: NDArray[np.uint8]
@@ -134,9 +138,17 @@ class Trained:
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
         rows = self._forward(crops)
-        both, logits = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1), rows[:, 2 * CODE_BITS :]
-        views = [list(View)[i] for i in logits.argmax(axis=1)] if logits.shape[1] else [None] * len(rows)
-        return Encoded(both[:, : CODE_BITS // 8], both[:, CODE_BITS // 8 :], views)
+        both = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1)
+        return Encoded(both[:, : CODE_BITS // 8], both[:, CODE_BITS // 8 :], _views(rows[:, 2 * CODE_BITS :].astype(np.float64)))
+
+
+def _views(logits: NDArray[np.float64]) -> list[View | None]:
+    """What pictures show, from logits (n, len(View)), or (n, 0) of a network that does not tell; None where it is not sure."""
+    if not logits.shape[1]:
+        return [None] * len(logits)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    sure = shares.max(axis=1) >= LEAST_SURE_OF_VIEW * shares.sum(axis=1)
+    return [list(View)[i] if is_sure else None for i, is_sure in zip(logits.argmax(axis=1), sure, strict=True)]
 
 
 class ImagenetItq:

@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
 from tests.postgres import database, server
 
+from wearalike import models
 from wearalike.tables import PUBLISHED, SIMILAR_PRODUCTS
 from wearalike.warehouse import Warehouse, open_warehouse
 
@@ -27,7 +28,7 @@ def recommendations(rows: int) -> pa.Table:
     """Lists of 20, as a night writes them."""
     numbers = np.arange(rows)
     products = pa.array([f"shop:{n:08}" for n in range(-(-rows // 20) + 100)])
-    texts = {"detector": "garments-2", "encoder": "fashion-3"}
+    texts = {"detector": models.DETECTORS["garments"].version, "encoder": models.ENCODERS["fashion"].version}
     columns = {
         "product_id": products.take(pa.array(numbers // 20)),
         "rank": numbers % 20 + 1,

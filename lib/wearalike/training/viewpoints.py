@@ -193,15 +193,16 @@ def varied(picture: Picture, seed: Sequence[int]) -> NDArray[np.uint8]:
 
 def told(
     sets: Sequence[tuple[str, LabelledSet]], arrays: Mapping[str, NDArray[np.floating]], seed: int, device: str, split: str = "test"
-) -> Counter[tuple[View, View]]:
-    """How often an encoder of these arrays, which tells views, says the second of what shows the first, in a split of the sets."""
+) -> Counter[tuple[View, View | None]]:
+    """How often an encoder of these arrays, which tells views, says the second (None: it is not sure) of what shows the first, in a split
+    of the sets."""
     encoder = codes.Trained("views", arrays, device)
-    counts: Counter[tuple[View, View]] = Counter()
+    counts: Counter[tuple[View, View | None]] = Counter()
     for kind, labelled in sets:
         found = list(examples(kind, labelled, seed, split))
         for start in range(0, len(found), _AT_ONCE):
             part = found[start : start + _AT_ONCE]
-            counts.update(zip((v for _, v in part), encoder.encode([p.rgb for p, _ in part]).views, strict=True))  # type: ignore[arg-type]
+            counts.update(zip((v for _, v in part), encoder.encode([p.rgb for p, _ in part]).views, strict=True))
     return counts
 
 
