@@ -123,9 +123,8 @@ def tell_views(
     if made and (counts := viewpoints.told(of, arrays | made, args.seed, device)):
         right = sum(count for (shows, said), count in counts.items() if shows == said)
         unsure = sum(count for (_, said), count in counts.items() if said is None)
-        log.info(
-            "views: of %d test pictures %d right, %d wrong, %d not said", counts.total(), right, counts.total() - right - unsure, unsure
-        )
+        wrong = counts.total() - right - unsure
+        log.info("views: of %d test pictures %d right, %d wrong, %d not said", counts.total(), right, wrong, unsure)
         rows = sorted((shows, said or "", count) for (shows, said), count in counts.items())
         lines = ["shows,told,count", *(f"{shows},{said},{count}" for shows, said, count in rows)]
         (args.out / "views.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

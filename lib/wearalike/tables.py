@@ -197,7 +197,7 @@ CODES = Table(
         Column(
             "view",
             _text,
-            "what its picture shows of it: figure, front, back, detail, flat; null where the encoder is not sure, or tells none",
+            "what its picture shows: figure, front, back, detail, flat; null where the encoder is not sure, or tells none",
             True,
         ),
     ),
