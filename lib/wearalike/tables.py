@@ -194,12 +194,7 @@ CODES = Table(
         Column("shape", _code, "128 bits, most significant bit of byte 0 first"),
         Column("colour", _code, "128 bits, most significant bit of byte 0 first"),
         Column("encoder", _text, "name and version; codes of two encoders are never compared"),
-        Column(
-            "view",
-            _text,
-            "what its picture shows: figure, front, back, detail, flat; null where the encoder is not sure, or tells none",
-            True,
-        ),
+        Column("view", _text, "what its picture shows: figure, front, back, detail, flat; null where the encoder does not say", True),
     ),
 )
 
