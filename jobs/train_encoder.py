@@ -6,8 +6,9 @@
 catalogue, own, masks; see README. Labels named "colour" teach the colour code, "view" what a picture shows (the sets of the other kinds
 tell it themselves), all others the shape code.
 
-A training goes on where it stopped: the same command again finds its checkpoint in the folder. Two CPU cores take about
-a second and a half a step of 64 pictures, so 700 steps take about 20 minutes, and the heads' own as long again; a GPU takes minutes.
+A training goes on where it stopped: the same command again finds its checkpoint in the folder. Two CPU cores take a second and a half
+to three a step of 64 pictures, the less where they have bfloat16, so 700 steps take 20 to 40 minutes, and the heads' own steps as long
+again; a GPU takes minutes.
 
 --recipe itq fits the encoder imagenet-itq instead, which needs no labels: a palette and two rotations.
 """
