@@ -10,6 +10,8 @@ A training goes on where it stopped: the same command again finds its checkpoint
 to three a step of 64 pictures, the less where they have bfloat16, so 700 steps take 20 to 40 minutes, and the heads' own steps as long
 again; a GPU takes minutes.
 
+With --from, --steps 0 and --head-steps 0 the codes stay as they are, and only what tells views is learned.
+
 --recipe itq fits the encoder imagenet-itq instead, which needs no labels: a palette and two rotations.
 """
 
@@ -62,7 +64,7 @@ def work(args: argparse.Namespace) -> None:
     sets = [labelled.read(kind, folder) for kind, folder in args.data]
     started = time.monotonic()
     device = models.device(args.device)
-    arrays, recipe = fit_itq(args, sets, device) if args.recipe == "itq" else train(args, sets, device)
+    arrays, recipe = fit_itq(args, sets, device) if args.recipe == "itq" else fit_hash(args, sets, device)
     photos = {s.name: sum(p.split == "train" for p in s.photos) for s in sets}
     card = {
         "data": photos,
@@ -80,12 +82,23 @@ def work(args: argparse.Namespace) -> None:
     print(path, hashlib.sha256(content).hexdigest())
 
 
-def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float16]], object]:
+def fit_hash(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float16]], object]:
     recipe = Recipe(steps=args.steps, head_steps=args.head_steps, batch=args.batch, seed=args.seed)
+    begin = models.read_named(Kind.ENCODER, args.begin) if args.begin else None
+    if begin and not recipe.steps + recipe.head_steps:
+        arrays = {name: array.astype(np.float16) for name, array in hashnet.without_views(begin.arrays).items()}
+    else:
+        arrays = train(args, sets, recipe, begin, device)
+    arrays |= tell_views(args, sets, arrays, device)
+    return arrays, {**asdict(recipe), "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name}
+
+
+def train(
+    args: argparse.Namespace, sets: list[labelled.LabelledSet], recipe: Recipe, begin: models.Model | None, device: str
+) -> dict[str, NDArray[np.float16]]:
     ready = job.Progress("pictures", sum(p.split == "train" for s in sets for p in s.photos))
     found = lessons.learn_from(sets, device, lambda done, of: ready.add(1))
     log.info("%d pictures; %s", len(found.pictures), ", ".join(f"{t.name} ({len(t.classes)} classes)" for t in found.tasks))
-    begin = models.read_named(Kind.ENCODER, args.begin) if args.begin else None
     trainer = Trainer(found, recipe, device, begin.arrays if begin else None)
     checkpoint, table = args.out / "checkpoint.pt", args.out / "losses.csv"
     if checkpoint.exists():
@@ -106,11 +119,7 @@ def train(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: st
 
     views = job.Progress("views for the heads", recipe.head_views * len(found.pictures))
     trainer.run(last, tell, views.add)
-    arrays = trainer.weights()
-    return arrays | tell_views(args, sets, arrays, device), {
-        **asdict(recipe),
-        "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name,
-    }
+    return trainer.weights()
 
 
 def tell_views(
