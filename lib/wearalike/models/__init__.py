@@ -98,7 +98,7 @@ ENCODERS = {
         "7048afbbfb939cf9f184548263981d9da8dcf244b2b4984eebb548044eee2cbb",
     ),
     "fashion": EncoderModel(
-        "fashion-3", EFFICIENTNET_LITE0, "fashion-3.safetensors", "0c6cdd311f6014123535611c5ad0937822d387b2725d1d42087e334c63f01e34"
+        "fashion-4", EFFICIENTNET_LITE0, "fashion-4.safetensors", "6582119ab0a80498a4a042aae4e6b16f57cfcb2ac8f9da00d0160637897cac2e"
     ),
 }
 DEFAULT_ENCODER = "fashion"
