@@ -65,7 +65,7 @@ class Work:
             square = ImageOps.pad(image, (224, 224), Image.Resampling.BILINEAR, "white")
             tensor = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)
             with torch.no_grad():
-                found.append(np.packbits(self.network(tensor[None])[0].numpy() > 0))
+                found.append(np.packbits(self.network(tensor[None])[0, : 2 * models.CODE_BITS].numpy() > 0))
         return np.stack(found)
 
     def forwards(self) -> None:
