@@ -98,7 +98,7 @@ ENCODERS = {
         "7048afbbfb939cf9f184548263981d9da8dcf244b2b4984eebb548044eee2cbb",
     ),
     "fashion": EncoderModel(
-        "fashion-4", EFFICIENTNET_LITE0, "fashion-4.safetensors", "6582119ab0a80498a4a042aae4e6b16f57cfcb2ac8f9da00d0160637897cac2e"
+        "fashion-4", EFFICIENTNET_LITE0, "fashion-4.safetensors", "7f5f3e44206408a06b4be8be513dddf4b9498ed6a0de8e2298170dbd26bfe0cc"
     ),
 }
 DEFAULT_ENCODER = "fashion"
