@@ -85,10 +85,9 @@ def work(args: argparse.Namespace) -> None:
 def fit_hash(args: argparse.Namespace, sets: list[labelled.LabelledSet], device: str) -> tuple[dict[str, NDArray[np.float16]], object]:
     recipe = Recipe(steps=args.steps, head_steps=args.head_steps, batch=args.batch, seed=args.seed)
     begin = models.read_named(Kind.ENCODER, args.begin) if args.begin else None
-    if begin and not recipe.steps + recipe.head_steps:
-        arrays = {name: array.astype(np.float16) for name, array in hashnet.without_views(begin.arrays).items()}
-    else:
-        arrays = train(args, sets, recipe, begin, device)
+    # What told views of a trunk tells them still, as long as the trunk stands still.
+    known = {n: a.astype(np.float16) for n, a in begin.arrays.items()} if begin and not recipe.steps else {}
+    arrays = known if known and not recipe.head_steps else known | train(args, sets, recipe, begin, device)
     arrays |= tell_views(args, sets, arrays, device)
     return arrays, {**asdict(recipe), "begin": begin.version if begin else models.EFFICIENTNET_LITE0.name}
 

@@ -134,6 +134,12 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     assert (told.shape == before.shape).all() and (told.colour == before.colour).all() and before.views == [None] * 3
     alone = [codes.of(made).encode([p]).views[0] for p in pictures]
     assert alone == told.views
+    # Photos that say nothing of views leave what is known of them.
+    (mine / "labels.csv").write_text(labels.replace(",view", ",colour").replace("figure", "red").replace("flat", "blue"))
+    options[options.index("fashion")] = str(tmp_path / "out" / "mine-1.safetensors")
+    assert train_encoder.main([*options, "--version", "mine-2", "--out", str(tmp_path / "again")]) == 0
+    assert (models.read_model(tmp_path / "again" / "mine-2.safetensors").arrays["view.weight"] == made.arrays["view.weight"]).all()
+    assert not (tmp_path / "again" / "views.csv").exists()
 
 
 def test_of_what_it_is_not_sure_the_encoder_says_nothing():
