@@ -295,7 +295,8 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
     rows = {(m.measure, m.scope): m.value for m in measures.code_health(codes(bits))}
     assert rows["unbalanced_bits_count", "code=shape"] == 1
     assert rows["bit_balance_max_ratio", "code=shape"] == 1
-    assert rows["distinct_codes_ratio", "all"] == 1
+    assert rows["distinct_codes_ratio", "all"] == rows["distinct_codes_ratio", "code=shape"] == 1
+    assert rows["distinct_codes_ratio", "code=colour"] == 1 / 2000
     assert rows["most_shared_code_ratio", "all"] == 1 / 2000
     correlation = np.abs(np.corrcoef(bits[:, 1:].T)) - np.eye(127)
     assert rows["bit_correlation_ratio", "code=shape"] == pytest.approx(correlation.sum() / (127 * 126))

@@ -16,10 +16,10 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
-from wearalike.quality import looks, retrieval
+from wearalike.quality import bits, looks, retrieval
 from wearalike.tables import CODES, LOOKS, QUALITY
 
 Night = Mapping[str, ds.Dataset | pa.Table]
@@ -197,7 +197,8 @@ def _scopes(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[str, pd.DataFr
 
 
 def code_health(codes: ds.Dataset | pa.Table) -> list[Measure]:
-    """Whether the codes say anything: bits that are nearly always the same, bits that repeat others, codes many items share.
+    """Whether the codes say anything: bits that are nearly always the same, bits that repeat others, codes many items share. An
+    encoder that has learned its labels by heart gives all of a kind one shape: few shape codes are then distinct.
 
     codes: tables.CODES. A bit is unbalanced where its share of ones lies outside 0.5 ± 0.2; the correlation is the mean
     of |Pearson's r| over all pairs of bits of one code that vary at all.
@@ -211,8 +212,9 @@ def code_health(codes: ds.Dataset | pa.Table) -> list[Measure]:
         Measure("most_shared_code_ratio", "all", max(pairs["count_all"].to_pylist()) / columns.num_rows, "ratio"),
     ]
     for name in ("shape", "colour"):
-        ones, correlation = bit_facts(np.frombuffer(b"".join(columns[name].to_pylist()), np.uint8).reshape(-1, 16))
+        ones, correlation = bits.facts(np.frombuffer(b"".join(columns[name].to_pylist()), np.uint8).reshape(-1, 16))
         health += [
+            Measure("distinct_codes_ratio", f"code={name}", len(pc.unique(columns[name])) / columns.num_rows, "ratio"),
             Measure("unbalanced_bits_count", f"code={name}", int((np.abs(ones - 0.5) > 0.2).sum()), "count"),
             Measure("bit_balance_min_ratio", f"code={name}", float(ones.min()), "ratio"),
             Measure("bit_balance_max_ratio", f"code={name}", float(ones.max()), "ratio"),
@@ -220,26 +222,6 @@ def code_health(codes: ds.Dataset | pa.Table) -> list[Measure]:
         if correlation is not None:
             health.append(Measure("bit_correlation_ratio", f"code={name}", correlation, "ratio"))
     return health
-
-
-def bit_facts(codes: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float | None]:
-    """Each bit's share of ones, float64 (128,), and the mean absolute correlation of two bits; None where fewer than two vary.
-
-    codes: uint8 (n, 16), n >= 1, row i one code.
-    """
-    total, products = np.zeros(128), np.zeros((128, 128))
-    for start in range(0, len(codes), 65_536):
-        bits = np.unpackbits(codes[start : start + 65_536], axis=1).astype(np.float32)
-        total += bits.sum(axis=0)
-        products += bits.T @ bits  # whole numbers below 2**24 in each step: exact in float32
-    ones = total / len(codes)
-    covariance = products / len(codes) - np.outer(ones, ones)
-    deviation = np.sqrt(np.diag(covariance).clip(0))
-    varies = deviation > 1e-6
-    if varies.sum() < 2:
-        return ones, None
-    correlation = covariance[np.ix_(varies, varies)] / np.outer(deviation[varies], deviation[varies])
-    return ones, float(np.abs(correlation[~np.eye(len(correlation), dtype=bool)]).mean())
 
 
 # Each indexed product twice, as it is judged. realm: products of two realms bear no label that could be compared. model: the

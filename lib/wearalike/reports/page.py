@@ -43,6 +43,7 @@ COMPARED = (
     ("most_shared_code_ratio", "items of the most shared code"),
 )
 COMPARED_CODES = (
+    ("distinct_codes_ratio", "distinct codes"),
     ("unbalanced_bits_count", "bits outside 0.5 ± 0.2"),
     ("bit_balance_min_ratio", "least ones of a bit"),
     ("bit_balance_max_ratio", "most ones of a bit"),
