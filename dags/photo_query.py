@@ -22,7 +22,7 @@ from airflow.sdk import Param, dag
 
 # The path is of the form, so it goes to the shell as a variable's value, never as a part of the command.
 COMMAND = (
-    f'{sys.executable} -m wearalike_jobs.query_photo "$PHOTO" --k {{{{ params.k }}}}'
+    f'{sys.executable} -m wearalike.commands.query_photo "$PHOTO" --k {{{{ params.k }}}}'
     "{{ ' --weights ' ~ params.weights if params.weights else '' }}"
     "{{ ' --gender ' ~ params.gender if params.gender else '' }}"
     "{{ ' --age-group ' ~ params.age_group if params.age_group else '' }}"
@@ -35,12 +35,27 @@ COMMAND = (
     catchup=False,
     doc_md=__doc__,
     tags=["wearalike"],
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=10), "append_env": True, "execution_timeout": timedelta(hours=1)},
+    default_args={
+        "retries": 1,
+        "retry_delay": timedelta(seconds=10),
+        "append_env": True,
+        "execution_timeout": timedelta(hours=1),
+    },
     params={
         "photo": Param(
-            type="string", pattern=r"^/", title="Photo", description="path of a picture or of a folder of pictures, on the worker"
+            type="string",
+            pattern=r"^/",
+            title="Photo",
+            description="path of a picture or of a folder of pictures, on the worker",
         ),
-        "k": Param(10, type="integer", minimum=1, maximum=100, title="Products", description="how many, for each item in the photo"),
+        "k": Param(
+            10,
+            type="integer",
+            minimum=1,
+            maximum=100,
+            title="Products",
+            description="how many, for each item in the photo",
+        ),
         "weights": Param(
             None,
             type=["null", "string"],
@@ -48,7 +63,12 @@ COMMAND = (
             title="Shape : colour",
             description="what counts, e.g. 2:8; empty: as the category has it",
         ),
-        "gender": Param(None, type=["null", "string"], enum=[None, "female", "male", "unisex"], description="for whom; empty: anybody"),
+        "gender": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "female", "male", "unisex"],
+            description="for whom; empty: anybody",
+        ),
         "age_group": Param(
             None,
             type=["null", "string"],
@@ -58,7 +78,9 @@ COMMAND = (
     },
 )
 def photo_query() -> None:
-    BashOperator(task_id="query_photo", bash_command=COMMAND, env={"PHOTO": "{{ params.photo }}"}, pool="gpu")
+    BashOperator(
+        task_id="query_photo", bash_command=COMMAND, env={"PHOTO": "{{ params.photo }}"}, pool="gpu"
+    )
 
 
 photo_query()

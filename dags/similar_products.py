@@ -27,20 +27,27 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DeadlineAlert, DeadlineReference, Param, SyncCallback, dag, task
-from wearalike_jobs import watching
 
-LATE = DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=1), SyncCallback(watching.late, {"doc": __doc__}))
+from wearalike.airflow import callbacks
+
+LATE = DeadlineAlert(
+    DeadlineReference.DAGRUN_QUEUED_AT,
+    timedelta(hours=1),
+    SyncCallback(callbacks.late, {"doc": __doc__}),
+)
 # `airflow dags test` ends a good run with an error where there is a deadline: 3.3 looks it up among those that a scheduler has stored.
 IS_TEST = sys.argv[1:3] == ["dags", "test"]
 RUN = "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 
 
 def command(name: str, more: str = "") -> str:
-    return f"{sys.executable} -m wearalike_jobs.{name} --run {RUN} {more}".rstrip()
+    return f"{sys.executable} -m wearalike.pipeline.{name} --run {RUN} {more}".rstrip()
 
 
 def one(name: str, more: str = "", **options: object) -> BashOperator:
-    return BashOperator(task_id=name, bash_command=command(name, more), **watching.lineage(name), **options)
+    return BashOperator(
+        task_id=name, bash_command=command(name, more), **callbacks.lineage(name), **options
+    )
 
 
 @dag(
@@ -57,18 +64,29 @@ def one(name: str, more: str = "", **options: object) -> BashOperator:
         "retry_exponential_backoff": True,
         "append_env": True,
         "execution_timeout": timedelta(hours=6),
-        "on_success_callback": watching.counted,
-        "on_failure_callback": watching.failed,
+        "on_success_callback": callbacks.counted,
+        "on_failure_callback": callbacks.failed,
     },
     deadline=None if IS_TEST else LATE,
     params={
         "run": Param(
-            None, type=["null", "string"], pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="name of the run; empty: the date"
+            None,
+            type=["null", "string"],
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+            description="name of the run; empty: the date",
         ),
         "chunks": Param(
-            2, type="integer", minimum=1, maximum=100, description="shares that downloading, detecting and encoding are cut into"
+            2,
+            type="integer",
+            minimum=1,
+            maximum=100,
+            description="shares that downloading, detecting and encoding are cut into",
         ),
-        "redo": Param(False, type="boolean", description="pull the feeds again although this run has pulled them"),
+        "redo": Param(
+            False,
+            type="boolean",
+            description="pull the feeds again although this run has pulled them",
+        ),
     },
 )
 def similar_products() -> None:
@@ -81,7 +99,9 @@ def similar_products() -> None:
 
     def chunked(name: str, pool: str) -> tuple[BashOperator, BashOperator]:
         """The shares of a job side by side, then the job itself, which finds their work done and writes the table."""
-        every = BashOperator.partial(task_id=f"{name}_chunk", bash_command=command(name, "--chunk $CHUNK"), pool=pool).expand(env=chunks)
+        every = BashOperator.partial(
+            task_id=f"{name}_chunk", bash_command=command(name, "--chunk $CHUNK"), pool=pool
+        ).expand(env=chunks)
         return every, one(name, pool=pool)
 
     ingest = one("ingest_feeds", "{{ '--redo' if params.redo else '' }}", pool="network")

@@ -8,9 +8,9 @@ from its last checkpoint.
 
 **Red.** `promote` red is an answer: its log says by which measures the candidate is not better, with intervals, and the nights
 go on with the former. The evaluation lies in `<folder>/<version>/evaluation`. Whoever knows better runs
-`jobs/promote_model.py` with `--force REASON`. `train` or `evaluate` red names file and line of what it cannot use: mend it, clear it.
+`wearalike.commands.promote_model` with `--force REASON`. `train` or `evaluate` red names file and line of what it cannot use: mend it, clear it.
 
-**Undo** a promotion with `jobs/promote_model.py --kind encoder --rollback` (or `detector`). No version is ever overwritten: to
+**Undo** a promotion with `wearalike.commands.promote_model --kind encoder --rollback` (or `detector`). No version is ever overwritten: to
 train again on other photos, give another version, or none.
 """
 
@@ -31,7 +31,7 @@ _PATH = r"^/[A-Za-z0-9_./-]+$"
 
 
 def command(name: str, *options: str) -> str:
-    return " ".join([sys.executable, "-m", f"wearalike_jobs.{name}", *options])
+    return " ".join([sys.executable, "-m", f"wearalike.commands.{name}", *options])
 
 
 @dag(
@@ -41,12 +41,27 @@ def command(name: str, *options: str) -> str:
     max_active_runs=1,
     doc_md=__doc__,
     tags=["wearalike"],
-    default_args={"retries": 1, "retry_delay": timedelta(minutes=1), "append_env": True, "execution_timeout": timedelta(days=2)},
+    default_args={
+        "retries": 1,
+        "retry_delay": timedelta(minutes=1),
+        "append_env": True,
+        "execution_timeout": timedelta(days=2),
+    },
     params={
-        "labelled": Param(type="string", pattern=_PATH, description="folder of labelled photos; see the README"),
-        "data": Param("folder", enum=["folder", "catalogue", "own", "masks"], description="how that folder is laid out"),
+        "labelled": Param(
+            type="string", pattern=_PATH, description="folder of labelled photos; see the README"
+        ),
+        "data": Param(
+            "folder",
+            enum=["folder", "catalogue", "own", "masks"],
+            description="how that folder is laid out",
+        ),
         "kind": Param("encoder", enum=["encoder", "detector"], description="what to train"),
-        "folder": Param(type="string", pattern=_PATH, description="where checkpoints, candidates and evaluations lie"),
+        "folder": Param(
+            type="string",
+            pattern=_PATH,
+            description="where checkpoints, candidates and evaluations lie",
+        ),
         "version": Param(
             None,
             type=["null", "string"],
@@ -59,23 +74,47 @@ def command(name: str, *options: str) -> str:
             pattern=r"^([a-z0-9][a-z0-9._-]{0,63}|/[A-Za-z0-9_./-]+)$",
             description="what to begin with: a packaged model (fashion, garments) or a file; few photos want it; empty: ImageNet",
         ),
-        "steps": Param(None, type=["null", "integer"], minimum=1, description="of training; empty: the job's own"),
+        "steps": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            description="of training; empty: the job's own",
+        ),
         "seed": Param(0, type="integer", minimum=0),
     },
 )
 def train_models() -> None:
     begin = "{{ '--from ' ~ params.begin if params.begin else '' }}"
     steps = "{{ '--steps ' ~ params.steps if params.steps else '' }}"
-    options = (DATA, f"--version {VERSION}", f"--out {OUT}", begin, steps, "--seed {{ params.seed }}")
-    train = BashOperator(task_id="train", bash_command=command("train_{{ params.kind }}", *options), retries=3)
+    options = (
+        DATA,
+        f"--version {VERSION}",
+        f"--out {OUT}",
+        begin,
+        steps,
+        "--seed {{ params.seed }}",
+    )
+    train = BashOperator(
+        task_id="train", bash_command=command("train_{{ params.kind }}", *options), retries=3
+    )
     evaluate = BashOperator(
         task_id="evaluate",
-        bash_command=command("evaluate_models", DATA, f"--{{{{ params.kind }}}}s promoted {CANDIDATE}", f"--out {OUT}/evaluation"),
+        bash_command=command(
+            "evaluate_models",
+            DATA,
+            f"--{{{{ params.kind }}}}s promoted {CANDIDATE}",
+            f"--out {OUT}/evaluation",
+        ),
     )
     # The answer does not change on a second try.
     promote = BashOperator(
         task_id="promote",
-        bash_command=command("promote_model", "--kind {{ params.kind }}", f"--candidate {CANDIDATE}", f"--evaluation {OUT}/evaluation"),
+        bash_command=command(
+            "promote_model",
+            "--kind {{ params.kind }}",
+            f"--candidate {CANDIDATE}",
+            f"--evaluation {OUT}/evaluation",
+        ),
         retries=0,
     )
     train >> evaluate >> promote

@@ -1,54 +1,8 @@
-"""offers -> products: each offer's category mapped to a leaf of the rubricator, or the offer refused.
+"""offers -> products: each offer's category mapped to a leaf of the rubricator, or the offer refused."""
 
-Reads the run's offers, <mappings>/rubricator.xml and <mappings>/shops/<shop>.xml; writes the table products.
-A mistake in any of these files stops the job before any work, with every mistake listed by file and line.
-A shop without a mapping has all its offers refused as unmapped, and the log says which file to write.
-"""
-
-from __future__ import annotations
-
-import argparse
-import logging
 import sys
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from wearalike import categories, job, store
-from wearalike.tables import OFFERS, PRODUCTS
-
-log = logging.getLogger(__name__)
-
-
-def parser() -> argparse.ArgumentParser:
-    return job.parser(__doc__)
-
-
-def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
-    offered = set(pc.unique(store.read(settings.root, OFFERS, args.run, ["shop_id"])["shop_id"]).to_pylist())
-    rubricator, mappings = categories.read_all(settings, offered | {shop.id for shop in settings.shops})
-    parameters = {"rubricator": rubricator.sha256, "mappings": {shop: mapping.sha256 for shop, mapping in mappings.items()}}
-    signature = store.signature({OFFERS.name: store.input_hash(settings.root, OFFERS, args.run)}, parameters)
-    if job.stands(args, settings.root, PRODUCTS, signature):
-        return
-    for shop_id in sorted(offered - mappings.keys()):
-        log.warning("%s: no mapping, all its offers are refused; wanted %s", shop_id, categories.how_to_map(settings, shop_id))
-    offers = store.dataset(settings.root, OFFERS, args.run)
-    with store.writing(settings.root, PRODUCTS, args.run, signature, parameters) as writer:
-        writer.rows_taken = offers.count_rows()
-        for batch in offers.to_batches(batch_size=store.BATCH_ROWS):
-            for shop_id in pc.unique(batch["shop_id"]).to_pylist():
-                part = pa.Table.from_batches([batch]).filter(pc.field("shop_id") == shop_id)
-                products, refused = categories.map_offers(part, mappings.get(shop_id, categories.Mapping(shop_id)), rubricator)
-                writer.write(products)
-                writer.refuse(refused)
-    log.info("products: %d of %d offers mapped, refused: %s", writer.rows_written, writer.rows_taken, dict(writer.reasons) or "none")
-
-
-def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
-
+from wearalike.pipeline.map_products import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,69 +1,8 @@
-"""products, similar_products, similar_lists, look_products, quality -> the warehouse; then the site reads this run.
+"""products, similar_products, similar_lists, look_products, quality -> the warehouse; then the site reads this run."""
 
-A run whose quality table holds a `fail` is not published: the job ends with 1 and names the failing measures, and the
-site goes on reading the run before. --override publishes it all the same; who and why are kept in `publications`.
-A day before the published one, run late or again, is loaded but not published, unless --override says so.
-The job may be killed and repeated at any moment; a run that is published already is left as it is.
-Where the warehouse does not answer, the tables stay in Parquet, the site is not touched and the job ends with 1.
-"""
-
-from __future__ import annotations
-
-import argparse
-import logging
 import sys
 
-from wearalike import job, publish
-from wearalike.reports import lines
-from wearalike.warehouse import Unreachable, open_warehouse
-
-log = logging.getLogger("wearalike.publish_tables")
-
-
-def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__)
-    made.add_argument("--override", type=publish.override, metavar="WHO: WHY", help="publish although the gate is closed")
-    made.add_argument("--keep", type=at_least_one, default=7, metavar="N", help="runs that stay in the warehouse; default: %(default)s")
-    return made
-
-
-def at_least_one(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted 1 or more")
-    return int(text)
-
-
-def work(args: argparse.Namespace) -> None:
-    place = job.place(args)
-    warehouse = open_warehouse(place.warehouse)
-    try:
-        done = publish.publish_run(place.root, args.run, warehouse, args.override, redo=args.redo)
-    except (ValueError, OSError) as error:
-        with lines.without_stopping():
-            lines.not_published(place.root, args.run, str(error))
-        raise
-    with lines.without_stopping():
-        lines.published(place.root, warehouse.state())
-    if done.overridden:
-        log.warning("published against the gate by %s: %s", args.override, "; ".join(done.overridden))
-    try:
-        gone = warehouse.prune(args.keep)
-    except Unreachable as error:
-        # The site reads the new run already; the next night prunes.
-        log.warning("old runs are not pruned: %s", error)
-        gone = []
-    counts = ", ".join(f"{count:,} {name}" for name, count in done.load.counts.items())
-    if done.load.struck_count:
-        counts += f"; {done.load.struck_count:,} texts held NUL bytes or half characters, struck out"
-    if done.later:
-        log.warning("%s is loaded and not published: the site reads %s, a later day; --override publishes it", args.run, done.later)
-    moved = f"published {done.move}" if done.move else f"{args.run} is {'loaded' if done.later else 'published already, nothing to do'}"
-    log.info("%s: %s%s", moved, counts, f"; pruned {', '.join(gone)}" if gone else "")
-
-
-def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
-
+from wearalike.pipeline.publish_tables import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wearalike import cli, sample
+from wearalike import sample
+from wearalike.commands import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Spark's JVM lives for seconds here: its second compiler would take a third of them and never earn it back.
@@ -27,6 +28,8 @@ def night(tmp_path_factory, night_port) -> Path:
     """The folder of the first day's night, run and published as "day-1": wearalike.toml and root/."""
     folder = tmp_path_factory.mktemp("night")
     with sample.serve(day=1, port=night_port) as address:
-        sample.write_settings(folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings")
-        assert cli.main(["run", "--run", "day-1", "--config", str(folder / "wearalike.toml")]) == 0
+        sample.write_settings(
+            folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings"
+        )
+        assert app.main(["run", "--run", "day-1", "--config", str(folder / "wearalike.toml")]) == 0
     return folder

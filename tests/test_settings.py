@@ -36,7 +36,11 @@ def write(tmp_path, text) -> Path:
 
 def test_a_file_is_read_with_its_defaults(tmp_path):
     found = settings.load(write(tmp_path, GOOD), {"MODA_CODE": "se:cret"})
-    assert found.root == tmp_path / "data" and found.mappings == Path("/etc/wearalike/mappings") and found.master == "local[*]"
+    assert (
+        found.root == tmp_path / "data"
+        and found.mappings == Path("/etc/wearalike/mappings")
+        and found.master == "local[*]"
+    )
     assert found.warehouse == "postgresql://wearalike@127.0.0.1/shop" and found.device == "cpu"
     assert found.shops == (
         settings.Shop(
@@ -50,12 +54,17 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
         settings.Shop("closet", "https://closet.example/feed.xml", dialect="google_atom", pace_s=1),
     )
     assert found.shop("closet").at_once == settings.Shop("x", "y").at_once
-    with pytest.raises(settings.BadSettings, match="no shop 'nosuch'; the settings name moda, closet"):
+    with pytest.raises(
+        settings.BadSettings, match="no shop 'nosuch'; the settings name moda, closet"
+    ):
         found.shop("nosuch")
 
 
 def test_the_environment_overrides_the_file(tmp_path):
-    found = settings.load(write(tmp_path, GOOD), {"MODA_CODE": "x", "WEARALIKE_ROOT": "/elsewhere", "WEARALIKE_DEVICE": "cuda"})
+    found = settings.load(
+        write(tmp_path, GOOD),
+        {"MODA_CODE": "x", "WEARALIKE_ROOT": "/elsewhere", "WEARALIKE_DEVICE": "cuda"},
+    )
     assert (found.root, found.device) == (Path("/elsewhere"), "cuda")
 
 
@@ -82,8 +91,14 @@ def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
         ("[[shops]]\nid = 'a'\nfeed = 'x'\nmin_offers = true", "min_offers: wanted int, got True"),
         ("[[shops]]\nid = 'a'\nfeed = 'x'\nis_delta = 1", "is_delta: wanted bool, got 1"),
         ("[[shops]]\nid = 'a'\nfeed = 'x'\ndialect = 'csv'", "dialect: wanted one of yml"),
-        ("[[shops]]\nid = 'a'\nfeed = 'x'\nallow_ports = ['80']", "allow_ports: wanted a list of int"),
-        ("[[shops]]\nid = 'a'\nfeed = 'x'\n[[shops]]\nid = 'a'\nfeed = 'y'", "shop 'a' is given twice"),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\nallow_ports = ['80']",
+            "allow_ports: wanted a list of int",
+        ),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\n[[shops]]\nid = 'a'\nfeed = 'y'",
+            "shop 'a' is given twice",
+        ),
         ("[[shops]]\nid = 'a'\nfeed = '${NOPE}'", "the environment has no NOPE"),
     ],
 )
@@ -101,13 +116,20 @@ def test_a_named_file_must_be_there(tmp_path):
 
 def test_what_the_environment_gives_is_struck_out_wherever_it_stands(tmp_path):
     text = '[[shops]]\nid = "a"\nfeed = "https://a.example/${TOKEN}/x?region=${REGION}&h=${HASH}"\n'
-    shop = settings.load(write(tmp_path, text), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"}).shops[0]
-    assert shop.feed == "https://a.example/top/se cret/x?region=eu&h=top" and "cret" not in repr(shop)
+    shop = settings.load(
+        write(tmp_path, text), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"}
+    ).shops[0]
+    assert shop.feed == "https://a.example/top/se cret/x?region=eu&h=top" and "cret" not in repr(
+        shop
+    )
     assert shop.hush(f"got {shop.feed}, https://a.example/top/se%20cret/x, /top%2Fse%20cret") == (
         "got https://a.example/***/x?region=eu&h=top, https://a.example/***/x, /***"
     )
     with pytest.raises(settings.BadSettings, match="unknown key 'secrets'"):
-        settings.load(write(tmp_path, text + 'secrets = ["x"]\n'), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"})
+        settings.load(
+            write(tmp_path, text + 'secrets = ["x"]\n'),
+            {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"},
+        )
 
 
 def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
@@ -118,8 +140,13 @@ def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
 
 def test_what_the_server_lets_through(tmp_path):
     path = tmp_path / "wearalike.toml"
-    path.write_text('[serve]\nrequests_a_minute = 7\nallow_origins = ["https://shop.example"]\n', encoding="utf-8")
-    assert settings.load(path, {}).serve == settings.Serve(requests_a_minute=7, allow_origins=("https://shop.example",))
+    path.write_text(
+        '[serve]\nrequests_a_minute = 7\nallow_origins = ["https://shop.example"]\n',
+        encoding="utf-8",
+    )
+    assert settings.load(path, {}).serve == settings.Serve(
+        requests_a_minute=7, allow_origins=("https://shop.example",)
+    )
     path.write_text("", encoding="utf-8")
     assert settings.load(path, {}).serve == settings.Serve()
     for text, told in (

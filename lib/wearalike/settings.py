@@ -97,7 +97,9 @@ class Settings:
         for shop in self.shops:
             if shop.id == shop_id:
                 return shop
-        raise BadSettings(f"no shop {shop_id!r}; the settings name {', '.join(s.id for s in self.shops) or 'none'}")
+        raise BadSettings(
+            f"no shop {shop_id!r}; the settings name {', '.join(s.id for s in self.shops) or 'none'}"
+        )
 
 
 def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
@@ -114,16 +116,26 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
             raise BadSettings(f"{path}: not TOML: {error}") from error
     elif named:
         raise BadSettings(f"{named}: no such settings file")
-    overrides = {k: v for k in ("root", "warehouse", "device", "master", "mappings", "looks") if (v := env.get(f"WEARALIKE_{k.upper()}"))}
+    overrides = {
+        k: v
+        for k in ("root", "warehouse", "device", "master", "mappings", "looks")
+        if (v := env.get(f"WEARALIKE_{k.upper()}"))
+    }
     here = path.resolve().parent
-    place = {k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v for k, v in raw.items() if k not in _TABLES}
+    place = {
+        k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v
+        for k, v in raw.items()
+        if k not in _TABLES
+    }
     place |= overrides
     known = {f.name for f in fields(Settings)}
     if unknown := sorted(set(place) - known):
         raise BadSettings(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
     for key, value in place.items():
         if not isinstance(value, str):
-            raise BadSettings(f"{path}: {key}: wanted a text, got {type(value).__name__ if key == 'warehouse' else repr(value)}")
+            raise BadSettings(
+                f"{path}: {key}: wanted a text, got {type(value).__name__ if key == 'warehouse' else repr(value)}"
+            )
     if place.get("device", "auto") not in ("auto", "cpu", "cuda"):
         raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {place['device']!r}")
     if place.get("looks", "auto") not in ("auto", "off"):
@@ -148,7 +160,13 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
 
 
 _TABLES = ("shops", "serve")
-_KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "str | None": str, "int": int, "float": (int, float), "bool": bool}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "str | None": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+}
 _CHOICES = {
     "dialect": ("yml", "admitad", "google_rss", "google_atom"),
     "available_false": ("on_order", "out_of_stock"),
@@ -186,19 +204,27 @@ def _values(where: str, kind: type[Shop] | type[Serve], entry: dict[str, Any]) -
     """The entry's values as the dataclass wants them; raises BadSettings for a key it does not have and a value of another type."""
     by_name = {key.name: key for key in keys(kind)}
     if unknown := sorted(set(entry) - set(by_name)):
-        raise BadSettings(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}")
+        raise BadSettings(
+            f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}"
+        )
     values: dict[str, Any] = {}
     for key, value in entry.items():
         wanted = str(by_name[key].type)
         if wanted.startswith("tuple"):
             element = int if "int" in wanted else str
             if not isinstance(value, list) or not all(isinstance(v, element) for v in value):
-                raise BadSettings(f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}")
+                raise BadSettings(
+                    f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}"
+                )
             value = tuple(value)
-        elif not isinstance(value, _KINDS[wanted]) or (isinstance(value, bool) and wanted != "bool"):
+        elif not isinstance(value, _KINDS[wanted]) or (
+            isinstance(value, bool) and wanted != "bool"
+        ):
             raise BadSettings(f"{where}: {key}: wanted {wanted}, got {value!r}")
         if key in _CHOICES and value not in _CHOICES[key]:
-            raise BadSettings(f"{where}: {key}: wanted one of {', '.join(_CHOICES[key])}, got {value!r}")
+            raise BadSettings(
+                f"{where}: {key}: wanted one of {', '.join(_CHOICES[key])}, got {value!r}"
+            )
         values[key] = value
     return values
 
@@ -212,5 +238,7 @@ def _filled(where: str, text: str, env: Mapping[str, str]) -> tuple[str, tuple[s
     names = re.findall(r"\$\{(\w+)\}", text)
     if missing := [name for name in names if name not in env]:
         raise BadSettings(f"{where}: feed: the environment has no {missing[0]}")
-    values = sorted({env[name] for name in names if len(env[name]) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    values = sorted(
+        {env[name] for name in names if len(env[name]) >= _SHORTEST_SECRET}, key=len, reverse=True
+    )
     return re.sub(r"\$\{(\w+)\}", lambda match: env[match[1]], text), tuple(values)

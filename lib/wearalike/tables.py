@@ -95,16 +95,26 @@ FEEDS = Table(
     ("shop_id",),
     (
         Column("shop_id", _text, "the shop"),
-        Column("status", _text, "fresh: this run's feed; stale: the last good offers, reason says why; missing: neither"),
+        Column(
+            "status",
+            _text,
+            "fresh: this run's feed; stale: the last good offers, reason says why; missing: neither",
+        ),
         Column("reason", _text, "why the feed was not used (feeds.FeedReason)", True),
         Column("detail", _text, "what was found and what was wanted, credentials struck out", True),
         Column("dialect", _text, "yml, admitad, google_rss or google_atom", True),
         Column("source_run", _text, "the run whose offers are used", True),
-        Column("offers_count", pa.int64(), "offers read from the source: written + refused + withdrawn"),
+        Column(
+            "offers_count", pa.int64(), "offers read from the source: written + refused + withdrawn"
+        ),
         Column("written_count", pa.int64(), "offers that went on"),
         Column("refused_count", pa.int64(), "offers refused, each with its row in refused"),
         Column("withdrawn_count", pa.int64(), "offers the shop itself marked deleted"),
-        Column("warnings_count", pa.int64(), "repairs that lost nothing (a bare &, an undeclared entity, a text cut)"),
+        Column(
+            "warnings_count",
+            pa.int64(),
+            "repairs that lost nothing (a bare &, an undeclared entity, a text cut)",
+        ),
         Column("feed_bytes", pa.int64(), "size as it came over the wire", True),
         Column("feed_sha256", _text, "of the feed, unpacked", True),
     ),
@@ -120,7 +130,11 @@ _offer_columns = (
     Column("brand", _text, "maker", True),
     Column("vendor_code", _text, "maker's article number", True),
     Column("category_ids", _texts, "the shop's category ids, first is main"),
-    Column("category_paths", _texts, "the shop's category names, root first, joined by ' > '; same order as category_ids where both exist"),
+    Column(
+        "category_paths",
+        _texts,
+        "the shop's category names, root first, joined by ' > '; same order as category_ids where both exist",
+    ),
     Column("google_category", _text, "google_product_category as written", True),
     Column("price_cents", pa.int64(), "price now, hundredths of currency"),
     Column("old_price_cents", pa.int64(), "price before the sale, hundredths of currency", True),
@@ -133,17 +147,29 @@ _offer_columns = (
     Column("materials", _texts, "materials as the shop writes them"),
     Column("image_urls", _texts, "http(s) addresses, first is main"),
     Column("description", _text, "plain text, at most 5,000 characters", True),
-    Column("related_offer_ids", _texts, "offer_ids of the shop that it shows beside it (cross-sell), as its feed says", True),
+    Column(
+        "related_offer_ids",
+        _texts,
+        "offer_ids of the shop that it shows beside it (cross-sell), as its feed says",
+        True,
+    ),
 )
 
-OFFERS = Table("offers", "One row a usable offer, as its feed says.", ("product_id",), _offer_columns)
+OFFERS = Table(
+    "offers", "One row a usable offer, as its feed says.", ("product_id",), _offer_columns
+)
 
 PRODUCTS = Table(
     "products",
     "One row an offer whose category is mapped to a leaf of ours.",
     ("product_id",),
     (
-        *(Column(c.name, c.type, c.meaning) if c.name in ("gender", "age_group", "related_offer_ids") else c for c in _offer_columns),
+        *(
+            Column(c.name, c.type, c.meaning)
+            if c.name in ("gender", "age_group", "related_offer_ids")
+            else c
+            for c in _offer_columns
+        ),
         Column("category", _text, "leaf of the rubricator, e.g. women.dresses.midi"),
         Column("super_category", _text, "tables.SuperCategory"),
         Column("w_shape", _int, "weight of shape in the distance, from the category"),
@@ -160,7 +186,11 @@ IMAGES = Table(
         Column("product_id", _text, "whose picture"),
         Column("position", _int, "0 is the main picture"),
         Column("image_url", _text, "where it was fetched"),
-        Column("image_id", _text, "sha256 of the bytes, hex; the file is kept/images/<first two>/<image_id>"),
+        Column(
+            "image_id",
+            _text,
+            "sha256 of the bytes, hex; the file is kept/images/<first two>/<image_id>",
+        ),
         Column("format", _text, "JPEG, PNG, WEBP, GIF, BMP or TIFF, by decoding"),
         Column("width_px", _int, "after EXIF orientation"),
         Column("height_px", _int, "after EXIF orientation"),
@@ -194,7 +224,12 @@ CODES = Table(
         Column("shape", _code, "128 bits, most significant bit of byte 0 first"),
         Column("colour", _code, "128 bits, most significant bit of byte 0 first"),
         Column("encoder", _text, "name and version; codes of two encoders are never compared"),
-        Column("view", _text, "what its picture shows: figure, front, back, detail, flat; null where the encoder does not say", True),
+        Column(
+            "view",
+            _text,
+            "what its picture shows: figure, front, back, detail, flat; null where the encoder does not say",
+            True,
+        ),
     ),
 )
 
@@ -220,7 +255,12 @@ MATCHES = Table(
     (
         Column("product_id", _text, "the product that asks"),
         Column("item_id", _text, "the item compared; null where the product has none", True),
-        Column("short_reason", _text, "why there are fewer than asked for (matches.ShortReason); null for a full list", True),
+        Column(
+            "short_reason",
+            _text,
+            "why there are fewer than asked for (matches.ShortReason); null for a full list",
+            True,
+        ),
         Column(
             "results",
             pa.list_(
@@ -261,8 +301,18 @@ SIMILAR_PRODUCTS = Table(
         Column("w_colour", _int, "weight used for colour"),
         Column("item_id", _text, "the product's item compared"),
         Column("similar_item_id", _text, "the recommended product's item compared"),
-        Column("rule", _text, "the merchandiser's rule that put it here: pin:<id> or prefer:<id> of rules.xml", True),
-        Column("fallback", _text, "what it fills a short list as (matches.Fallback); null for a match", True),
+        Column(
+            "rule",
+            _text,
+            "the merchandiser's rule that put it here: pin:<id> or prefer:<id> of rules.xml",
+            True,
+        ),
+        Column(
+            "fallback",
+            _text,
+            "what it fills a short list as (matches.Fallback); null for a match",
+            True,
+        ),
         Column("detector", _text, "model that saw the items"),
         Column("encoder", _text, "model that made the codes"),
     ),
@@ -298,7 +348,10 @@ LOOKS = Table(
                             pa.field("super_category", _text, nullable=False),
                             pa.field("image_id", _text, nullable=False),
                             pa.field("item_id", _text, nullable=False),
-                            *(pa.field(name, _int, nullable=False) for name in ("x0", "y0", "x1", "y1")),
+                            *(
+                                pa.field(name, _int, nullable=False)
+                                for name in ("x0", "y0", "x1", "y1")
+                            ),
                             pa.field("confidence", pa.float32(), nullable=False),
                             pa.field("shape", _code, nullable=False),
                             pa.field("colour", _code, nullable=False),
@@ -321,7 +374,11 @@ LOOK_PRODUCTS = Table(
         Column("super_category", _text, "of the item worn with it, and of the product recommended"),
         Column("rank", _int, "1 is the most alike in that super-category"),
         Column("look_product_id", _text, "the product to recommend"),
-        Column("score", pa.float64(), "0..1, 1 is the same code as the item's, 0 no more alike than chance"),
+        Column(
+            "score",
+            pa.float64(),
+            "0..1, 1 is the same code as the item's, 0 no more alike than chance",
+        ),
         Column("shape_score", pa.float64(), "the same for shape alone"),
         Column("colour_score", pa.float64(), "the same for colour alone"),
         Column("shape_distance", _int, "Hamming, 0..128 bits"),
@@ -347,7 +404,11 @@ QUALITY = Table(
     ("measure", "scope"),
     (
         Column("measure", _text, "e.g. precision@10, products_count, refused_count"),
-        Column("scope", _text, "what it is of: all, shop=moda, super_category=bags, category=..., reason=..."),
+        Column(
+            "scope",
+            _text,
+            "what it is of: all, shop=moda, super_category=bags, category=..., reason=...",
+        ),
         Column("value", pa.float64(), "in the measure's unit"),
         Column("low", pa.float64(), "lower end of the 95 % interval", True),
         Column("high", pa.float64(), "upper end of the 95 % interval", True),
@@ -433,7 +494,14 @@ RECORDED = (PHOTO_QUERIES, JUDGEMENTS)
 BY_NAME = {t.name: t for t in (*TABLES, *RECORDED)}
 
 _DDL_TYPES = {
-    "duckdb": {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "float": "REAL", "list": "VARCHAR[]"},
+    "duckdb": {
+        "string": "VARCHAR",
+        "int32": "INTEGER",
+        "int64": "BIGINT",
+        "double": "DOUBLE",
+        "float": "REAL",
+        "list": "VARCHAR[]",
+    },
     "postgresql": {
         "string": "text",
         "int32": "integer",
@@ -453,7 +521,8 @@ def ddl_columns(table: Table, engine: str) -> str:
     types = _DDL_TYPES[engine]
     run = f"run {types['string']} NOT NULL"
     lines = [
-        f"{c.name} {types['list' if pa.types.is_list(c.type) else str(c.type)]}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
+        f"{c.name} {types['list' if pa.types.is_list(c.type) else str(c.type)]}{'' if c.nullable else ' NOT NULL'}"
+        for c in table.columns
     ]
     return ",\n    ".join([run, *lines])
 
@@ -462,7 +531,12 @@ def markdown() -> str:
     """The README's account of every table."""
     lines = []
     for table in (*TABLES, *RECORDED):
-        lines += [f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}", "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [
+            f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
         for column in table.columns:
             kind = (
                 f"list of {column.name}"
@@ -470,7 +544,9 @@ def markdown() -> str:
                 else str(column.type)
             )
             kind = "list of string" if kind.startswith("list<") else kind
-            lines.append(f"| {column.name} | {kind}{', may be null' if column.nullable else ''} | {column.meaning.replace('|', '/')} |")
+            lines.append(
+                f"| {column.name} | {kind}{', may be null' if column.nullable else ''} | {column.meaning.replace('|', '/')} |"
+            )
         lines.append("")
     return "\n".join(lines)
 

@@ -50,11 +50,29 @@ Bench = Callable[[Options], Line | Skipped | list[Line | Skipped]]
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    made.add_argument("--only", metavar="NAME", nargs="+", help="benches whose name has one of these in it: feeds, matching.memory")
-    made.add_argument("--add", action="store_true", help="keep the lines of build/bench.json that are not measured now")
+    made.add_argument(
+        "--only",
+        metavar="NAME",
+        nargs="+",
+        help="benches whose name has one of these in it: feeds, matching.memory",
+    )
+    made.add_argument(
+        "--add",
+        action="store_true",
+        help="keep the lines of build/bench.json that are not measured now",
+    )
     made.add_argument("--full", action="store_true", help="at the sizes of a million products")
-    made.add_argument("--photos", type=Path, metavar="FOLDER", help="real photos to encode, detect and download; default: drawn ones")
-    made.add_argument("--shops", metavar="COMMAND", help="serves the night's shops, {day} and {port} in it; default: the sample shops")
+    made.add_argument(
+        "--photos",
+        type=Path,
+        metavar="FOLDER",
+        help="real photos to encode, detect and download; default: drawn ones",
+    )
+    made.add_argument(
+        "--shops",
+        metavar="COMMAND",
+        help="serves the night's shops, {day} and {port} in it; default: the sample shops",
+    )
     return made
 
 
@@ -66,7 +84,11 @@ def main() -> int:
         start = time.monotonic()
         told = bench(options)
         lines += told if isinstance(told, list) else [told]
-        print(f"{name}: {time.monotonic() - start:.0f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        print(
+            f"{name}: {time.monotonic() - start:.0f} s, load {os.getloadavg()[0]:.1f}",
+            file=sys.stderr,
+            flush=True,
+        )
     BUILD.mkdir(exist_ok=True)
     if args.add and (BUILD / "bench.json").exists():
         lines = report.joined(report.read(BUILD / "bench.json"), lines)
@@ -79,8 +101,14 @@ def main() -> int:
 
 def wanted(only: list[str] | None) -> list[tuple[str, Bench]]:
     """The benches by name, those asked for."""
-    named = [(f"{module.__name__.rpartition('.')[2]}.{bench.__name__}", bench) for module in MODULES for bench in module.BENCHES]
-    return [(name, bench) for name, bench in named if not only or any(part in name for part in only)]
+    named = [
+        (f"{module.__name__.rpartition('.')[2]}.{bench.__name__}", bench)
+        for module in MODULES
+        for bench in module.BENCHES
+    ]
+    return [
+        (name, bench) for name, bench in named if not only or any(part in name for part in only)
+    ]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import faiss
 import numpy as np
 from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
 
-from wearalike import kernel, shortlists
+from wearalike.search import inverted_multi_index
+from wearalike.search.kernels import bitplane
 
 CODES, CODES_FULL, QUERIES, K = 1_000_000, 10_000_000, 100, 20
 W_SHAPE, W_COLOUR = 2, 8
@@ -19,7 +20,9 @@ def clustered(count: int, seed: int) -> np.ndarray:
     return np.concatenate([_half(rng, fixed, count, kinds) for kinds in (3000, 600)], axis=1)
 
 
-def _half(rng: np.random.Generator, fixed: np.random.Generator, count: int, kinds: int) -> np.ndarray:
+def _half(
+    rng: np.random.Generator, fixed: np.random.Generator, count: int, kinds: int
+) -> np.ndarray:
     families = fixed.random((30, 128)) < 0.5
     middles = families[fixed.integers(0, 30, kinds)] ^ (fixed.random((kinds, 128)) < 0.15)
     worn = fixed.permutation(1 / np.arange(1, kinds + 1) ** 0.7)
@@ -40,8 +43,11 @@ def distances(code: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def exact(codes: np.ndarray, rows: np.ndarray, code: np.ndarray) -> np.ndarray:
     """What a photo's item costs: the rows that may be shown laid out and searched; distances of the best K."""
-    weights, limits = [np.array([w], np.int32) for w in (W_SHAPE, W_COLOUR)], np.array([128 * (W_SHAPE + W_COLOUR)])
-    (found,) = kernel.nearest(code[None], kernel.lay_out(codes[rows]), *weights, limits, K)
+    weights, limits = (
+        [np.array([w], np.int32) for w in (W_SHAPE, W_COLOUR)],
+        np.array([128 * (W_SHAPE + W_COLOUR)]),
+    )
+    (found,) = bitplane.nearest(code[None], bitplane.lay_out(codes[rows]), *weights, limits, K)
     return distances(code, codes[rows[found]])
 
 
@@ -50,23 +56,42 @@ def approximate(options: Options) -> Line:
     count = CODES_FULL if options.full else CODES
     codes, queries = clustered(count, 1), clustered(QUERIES, 2)
     sizes = [count // 4, count // 2, count]
-    built = [seconds(lambda size=size: shortlists.build(codes[:size])) for size in sizes[:2]]
-    lists = shortlists.build(codes)
-    everything, least = np.arange(count), shortlists.least(count)
+    built = [
+        seconds(lambda size=size: inverted_multi_index.build(codes[:size])) for size in sizes[:2]
+    ]
+    lists = inverted_multi_index.build(codes)
+    everything, least = np.arange(count), inverted_multi_index.least(count)
 
     def shortlisted(code: np.ndarray) -> np.ndarray:
         return exact(codes, lists.of(code, W_SHAPE, W_COLOUR, everything, least), code)
 
-    recalls = [shortlists.recall(shortlisted(code), exact(codes, everything, code)) for code in queries]
+    recalls = [
+        inverted_multi_index.recall(shortlisted(code), exact(codes, everything, code))
+        for code in queries
+    ]
     few = queries[:10]
-    ours_s, exact_s = in_turn([lambda: [shortlisted(q) for q in few], lambda: [exact(codes, everything, q) for q in few]])
+    ours_s, exact_s = in_turn(
+        [lambda: [shortlisted(q) for q in few], lambda: [exact(codes, everything, q) for q in few]]
+    )
     ratio, mean = exact_s / ours_s, float(np.mean(recalls))
     settings = f"the exact search of {count} clustered codes, {len(lists.starts) - 1} cells of Faiss {faiss.__version__}, {least} looked at"
     note = f"recall@{K} {mean:.3f}, ties counted as hits, {min(recalls):.2f} the worst of {QUERIES} queries"
     note += f"; cells of half the codes made in {built[1]:.0f} s"
     ours, peer = 1000 * ours_s / len(few), 1000 * exact_s / len(few)
     growth = exponent(sizes[:2], built)
-    return Line("photo, shortlist", ours, peer, "ms", ratio, "≥ 5", ratio >= 5 and mean >= 0.95, RUNS, settings, growth, note)
+    return Line(
+        "photo, shortlist",
+        ours,
+        peer,
+        "ms",
+        ratio,
+        "≥ 5",
+        ratio >= 5 and mean >= 0.95,
+        RUNS,
+        settings,
+        growth,
+        note,
+    )
 
 
 BENCHES = (approximate,)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike import indexes, store
+from wearalike.search import index
+from wearalike.storage import run_tables
 from wearalike.tables import ENTRIES, PRODUCTS
 
 RUN, SUPER_CATEGORY = "bench", "full_body"
@@ -19,24 +20,37 @@ _BLOCK_ROWS = 1 << 18
 def make(root: Path, count: int) -> None:
     """Women's dresses of three thousand brands of ten shops, all in stock, with random codes: all in one super-category."""
     rng = np.random.default_rng(7)
-    with store.writing(root, PRODUCTS, RUN, "s") as products, store.writing(root, ENTRIES, RUN, "s") as entries:
+    with (
+        run_tables.writing(root, PRODUCTS, RUN, "s") as products,
+        run_tables.writing(root, ENTRIES, RUN, "s") as entries,
+    ):
         codes = rng.integers(0, 256, (count, 32), dtype=np.uint8)
         for start in range(0, count, _BLOCK_ROWS):
             rows = np.arange(start, min(start + _BLOCK_ROWS, count))
             products.write(_products(rows))
             entries.write(_entries(rows, codes[rows[0] : rows[-1] + 1], rng))
-        indexes.write(entries.path / f"{SUPER_CATEGORY}.faiss", np.arange(count), codes)
+        index.write(entries.path / f"{SUPER_CATEGORY}.faiss", np.arange(count), codes)
         entries.more |= {"detector": "bench", "encoder": "bench"}
 
 
 def _numbered(prefix: str, rows: np.ndarray, width: int) -> pa.Array:
-    return pc.binary_join_element_wise(prefix, pc.utf8_lpad(pa.array(rows).cast(pa.string()), width, "0"), "")
+    return pc.binary_join_element_wise(
+        prefix, pc.utf8_lpad(pa.array(rows).cast(pa.string()), width, "0"), ""
+    )
 
 
 def _products(rows: np.ndarray) -> pa.Table:
     n = len(rows)
     nothing = pa.array([[]] * n, pa.list_(pa.string()))
-    lists = ("category_ids", "category_paths", "colours", "sizes", "materials", "image_urls", "related_offer_ids")
+    lists = (
+        "category_ids",
+        "category_paths",
+        "colours",
+        "sizes",
+        "materials",
+        "image_urls",
+        "related_offer_ids",
+    )
     columns = {
         "product_id": _numbered("shop:", rows, 9),
         "shop_id": _numbered("shop-", rows % 10, 1),
@@ -48,20 +62,37 @@ def _products(rows: np.ndarray) -> pa.Table:
         "w_shape": np.full(n, 2),
         "w_colour": np.full(n, 8),
     }
-    words = {"currency": "EUR", "availability": "in_stock", "gender": "female", "age_group": "adult", "category": "women.dresses.midi"}
-    columns |= {name: pa.repeat(word, n) for name, word in (words | {"super_category": SUPER_CATEGORY}).items()}
-    table = {column.name: columns.get(column.name, pa.nulls(n, column.type)) for column in PRODUCTS.columns}
+    words = {
+        "currency": "EUR",
+        "availability": "in_stock",
+        "gender": "female",
+        "age_group": "adult",
+        "category": "women.dresses.midi",
+    }
+    columns |= {
+        name: pa.repeat(word, n)
+        for name, word in (words | {"super_category": SUPER_CATEGORY}).items()
+    }
+    table = {
+        column.name: columns.get(column.name, pa.nulls(n, column.type))
+        for column in PRODUCTS.columns
+    }
     return pa.table(table).cast(PRODUCTS.arrow_schema)
 
 
 def _hashes(count: int, bytes_each: int, rng: np.random.Generator) -> pa.Array:
     """Hex digits, as ids have them."""
     offsets = np.arange(count + 1, dtype=np.int32) * 2 * bytes_each
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(rng.bytes(count * bytes_each).hex().encode()))
+    return pa.StringArray.from_buffers(
+        count, pa.py_buffer(offsets), pa.py_buffer(rng.bytes(count * bytes_each).hex().encode())
+    )
 
 
 def _entries(rows: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> pa.Table:
-    halves = [pa.array([code.tobytes() for code in codes[:, half]], pa.binary(16)) for half in (slice(0, 16), slice(16, 32))]
+    halves = [
+        pa.array([code.tobytes() for code in codes[:, half]], pa.binary(16))
+        for half in (slice(0, 16), slice(16, 32))
+    ]
     columns = {
         "product_id": _numbered("shop:", rows, 9),
         "super_category": pa.repeat(SUPER_CATEGORY, len(rows)),

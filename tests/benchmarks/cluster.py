@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tests.benchmarks import catalogue
 from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
-from tests.clusters import cluster as standalone
+from tests.support.spark_cluster import cluster as standalone
 
-from wearalike import matches
+from wearalike import search
 
 CODES = 1_000_000
 # What a task of the job asks for at once; this many tasks are a share of the night's that one worker does in seconds.
@@ -24,40 +24,82 @@ ROWS_A_TASK, TASKS = 4_096, 8
 def cluster(options: Options) -> Line | Skipped:
     """In a process of its own, which can be told of the cluster before it begins."""
     if not options.full:
-        return Skipped("cluster", "≥ 1.8", "make bench-full measures it: a cluster's start and its tasks take minutes")
-    with tempfile.TemporaryDirectory() as folder, standalone(Path(folder) / "cluster", 2, "1g") as running:
-        asked = [sys.executable, "-m", "tests.benchmarks.cluster", running.master, folder, str(CODES)]
-        told = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True, env=running.env | _path()).stdout)
+        return Skipped(
+            "cluster",
+            "≥ 1.8",
+            "make bench-full measures it: a cluster's start and its tasks take minutes",
+        )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        standalone(Path(folder) / "cluster", 2, "1g") as running,
+    ):
+        asked = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.cluster",
+            running.master,
+            folder,
+            str(CODES),
+        ]
+        told = json.loads(
+            subprocess.run(
+                asked, check=True, stdout=subprocess.PIPE, text=True, env=running.env | _path()
+            ).stdout
+        )
     one_s, two_s = told["seconds"]
     pairs, ratio = CODES * ROWS_A_TASK * TASKS / 1e9, one_s / two_s
     note = f"{TASKS} tasks of {ROWS_A_TASK} rows of {CODES:,}, rows written; {two_s:.1f} s and {one_s:.1f} s"
     settings = "one of the two workers, the other idle: the same tasks in one part; Spark standalone, a core a worker, galleries loaded"
-    return Line("cluster", pairs / two_s, pairs / one_s, "G pairs/s", ratio, "≥ 1.8", ratio >= 1.8, RUNS, settings, told["exponent"], note)
+    return Line(
+        "cluster",
+        pairs / two_s,
+        pairs / one_s,
+        "G pairs/s",
+        ratio,
+        "≥ 1.8",
+        ratio >= 1.8,
+        RUNS,
+        settings,
+        told["exponent"],
+        note,
+    )
 
 
 def _path() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]))}
+    return {
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")])
+        )
+    }
 
 
 def measure(master: str, folder: Path, codes: int) -> dict[str, object]:
     """Seconds of one worker and of two, and how the cost grows with the number of codes."""
-    from wearalike_jobs.match_products import spread
-    from wearalike_jobs.spark import session
+    from wearalike.pipeline.match_products import spread
+    from wearalike.pipeline.spark import session
 
     sizes = [codes // 4, codes // 2, codes]
-    rules = (*astuple(matches.Rules()), "[]")
+    rules = (*astuple(search.Rules()), "[]")
 
     def tasks(size: int) -> list[tuple[object, ...]]:
         root = folder / str(size)
         if not root.exists():
             catalogue.make(root, size)
-        shares = [(catalogue.SUPER_CATEGORY, start, start + ROWS_A_TASK) for start in range(0, TASKS * ROWS_A_TASK, ROWS_A_TASK)]
-        return [(str(root), catalogue.RUN, None, str(root / "near"), "cpu", *share, *rules) for share in shares]
+        shares = [
+            (catalogue.SUPER_CATEGORY, start, start + ROWS_A_TASK)
+            for start in range(0, TASKS * ROWS_A_TASK, ROWS_A_TASK)
+        ]
+        return [
+            (str(root), catalogue.RUN, None, str(root / "near"), "cpu", *share, *rules)
+            for share in shares
+        ]
 
     with session("bench", master, folder) as spark:
 
         def work(size: int, parts: int) -> None:
-            spread(spark, tasks(size), parts).write.mode("overwrite").parquet(f"file://{folder}/rows")
+            spread(spark, tasks(size), parts).write.mode("overwrite").parquet(
+                f"file://{folder}/rows"
+            )
 
         work(sizes[-1], TASKS)  # both workers have the gallery, and compiled code
         ours = in_turn([lambda: work(sizes[-1], 1), lambda: work(sizes[-1], TASKS)])

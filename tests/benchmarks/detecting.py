@@ -16,10 +16,14 @@ import torch
 from tests.benchmarks import stages
 from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
 from tests.benchmarks.pictures import pictures, told
-from wearalike_jobs import detect_items
 
-from wearalike import detectors, items, models, pixels, store
-from wearalike.models import Kind
+from wearalike.detection import detect
+from wearalike.detection.networks import base
+from wearalike.imaging import decode as imaging_decode
+from wearalike.models import registry
+from wearalike.models.files import Kind
+from wearalike.pipeline import detect_items
+from wearalike.storage import run_tables
 
 PICTURES, PICTURES_FULL = 60, 1_000
 TARGET = "≥ 0.8"
@@ -42,16 +46,20 @@ def _line(options: Options, device: str, count: int) -> Line | Skipped:
     mine = Options(options.full, street if street and street.is_dir() else options.photos)
     contents, cores_count = pictures(mine, count), len(os.sched_getaffinity(0))
     try:
-        detector = items.Trained(models.packaged_model(Kind.DETECTOR, items.NAMING_DETECTOR).read(), device)
+        detector = detect.Trained(
+            registry.packaged_model(Kind.DETECTOR, detect.NAMING_DETECTOR).read(), device
+        )
     except ImportError as error:
-        return Skipped(name, TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1")
+        return Skipped(
+            name, TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1"
+        )
     network = detector._network
     forward, batch = network._network, network._batch  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ids = [hashlib.sha256(content).hexdigest() for content in contents]
         for image_id, content in zip(ids, contents, strict=True):
-            store.keep_bytes(store.image_path(root, image_id), content)
+            run_tables.keep_bytes(run_tables.image_path(root, image_id), content)
         tensors = [detectors_input(content, network) for content in contents]
         ready = [np.concatenate(tensors[i : i + batch]) for i in range(0, len(tensors), batch)]
 
@@ -65,37 +73,60 @@ def _line(options: Options, device: str, count: int) -> Line | Skipped:
 
         ours_s, limit_s = in_turn([ours, forwards])
         sizes = [len(ids) // 4, len(ids) // 2, len(ids)]
-        growth = exponent(sizes, [*(seconds(lambda size=size: ours(size)) for size in sizes[:2]), ours_s])
+        growth = exponent(
+            sizes, [*(seconds(lambda size=size: ours(size)) for size in sizes[:2]), ours_s]
+        )
         of_picture = {} if is_gpu else stages_of(contents[:20], detector)
     if of_picture:
         stages.draw("detect", of_picture)
     openvino_engine = f"openvino {openvino.__version__.split('-')[0]}, float32, {cores_count} streams of one thread"
-    engine = f"torch {torch.__version__} on one {torch.cuda.get_device_name()}, {batch} at a time" if is_gpu else openvino_engine
+    engine = (
+        f"torch {torch.__version__} on one {torch.cuda.get_device_name()}, {batch} at a time"
+        if is_gpu
+        else openvino_engine
+    )
     settings = f"forward passes of {detector.version} alone, {engine}, ready tensors; {told(mine, contents)}"
-    ratio, rates, note = limit_s / ours_s, [len(ids) / s for s in (ours_s, limit_s)], stages.told(of_picture) if of_picture else ""
+    ratio, rates, note = (
+        limit_s / ours_s,
+        [len(ids) / s for s in (ours_s, limit_s)],
+        stages.told(of_picture) if of_picture else "",
+    )
     return Line(name, *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, note)
 
 
-def detectors_input(content: bytes, network: detectors.Seer) -> np.ndarray:
+def detectors_input(content: bytes, network: base.Seer) -> np.ndarray:
     """A picture as the network takes it."""
-    from wearalike.detectors import trunk
+    from wearalike.detection.networks import backbone
 
-    return trunk.scaled(pixels.fit(pixels.decode(content, network.side_px), network.side_px)[None])
+    return backbone.scaled(
+        imaging_decode.fit(imaging_decode.decode(content, network.side_px), network.side_px)[None]
+    )
 
 
-def stages_of(contents: list[bytes], detector: items.Trained) -> dict[str, float]:
+def stages_of(contents: list[bytes], detector: detect.Trained) -> dict[str, float]:
     """Milliseconds of a picture by stage."""
-    from wearalike.detectors import trunk
+    from wearalike.detection.networks import backbone
 
     network = detector._network
-    decode, images = stages.mean_ms(lambda content: pixels.decode(content, network.side_px), contents)
-    fit, squares = stages.mean_ms(lambda image: pixels.fit(image, network.side_px)[None], images)
-    scale, tensors = stages.mean_ms(trunk.scaled, squares)
+    decode, images = stages.mean_ms(
+        lambda content: imaging_decode.decode(content, network.side_px), contents
+    )
+    fit, squares = stages.mean_ms(
+        lambda image: imaging_decode.fit(image, network.side_px)[None], images
+    )
+    scale, tensors = stages.mean_ms(backbone.scaled, squares)
     forward, _ = stages.mean_ms(network._network, tensors)  # type: ignore[attr-defined]
     whole, _ = stages.mean_ms(lambda image: detector.detect([image]), images)
     standing, _ = stages.mean_ms(detector._standing_out, images)
     boxes = max(0.0, whole - fit - scale - forward - standing)
-    return {"decode": decode, "resize": fit, "scale": scale, "network": forward, "boxes": boxes, "what stands out": standing}
+    return {
+        "decode": decode,
+        "resize": fit,
+        "scale": scale,
+        "network": forward,
+        "boxes": boxes,
+        "what stands out": standing,
+    }
 
 
 BENCHES = (cpu, gpu)

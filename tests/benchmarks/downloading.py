@@ -18,7 +18,7 @@ import pyarrow as pa
 from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, seconds
 from tests.benchmarks.pictures import pictures, told
 
-from wearalike import images
+from wearalike.imaging import download
 from wearalike.settings import Shop
 
 IMAGES, IMAGES_FULL, AT_ONCE = 1_000, 5_000, 32
@@ -57,7 +57,15 @@ def nginx(contents: list[bytes]) -> Iterator[list[str]]:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port), encoding="utf-8")
-    command = ["nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    command = [
+        "nginx",
+        "-p",
+        str(folder),
+        "-e",
+        str(folder / "error.log"),
+        "-c",
+        str(folder / "nginx.conf"),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
@@ -65,7 +73,9 @@ def nginx(contents: list[bytes]) -> Iterator[list[str]]:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"nginx did not start: {(folder / 'error.log').read_text(encoding='utf-8')}")
+                raise RuntimeError(
+                    f"nginx did not start: {(folder / 'error.log').read_text(encoding='utf-8')}"
+                )
             time.sleep(0.05)
         yield [f"http://127.0.0.1:{port}/{number}.jpg" for number in range(len(contents))]
     finally:
@@ -77,8 +87,10 @@ def nginx(contents: list[bytes]) -> Iterator[list[str]]:
 def ours(root: Path, urls: list[str]) -> None:
     """Everything the night does for a picture: guard, decoding to its end in another process, sha256, sync, ledger."""
     shop = Shop("bench", urls[0], allow_addresses=("127.0.0.1/32",), at_once=AT_ONCE, pace_s=0.0)
-    rows = images.left_to_ask(root, "run", pa.chunked_array([urls]), images.ledger(root, shop.id, "run"))
-    counts = images.fetch(root, "run", {shop: rows}, images.Rules(), lambda done: None)
+    rows = download.left_to_ask(
+        root, "run", pa.chunked_array([urls]), download.ledger(root, shop.id, "run")
+    )
+    counts = download.fetch(root, "run", {shop: rows}, download.Rules(), lambda done: None)
     if counts != {"fetched": len(urls)}:
         raise RuntimeError(f"{len(urls)} pictures were asked for, and came: {dict(counts)}")
 
@@ -89,7 +101,13 @@ def peer(folder: Path, urls: list[str]) -> None:
     (folder / "peer.py").write_text(_PEER, encoding="utf-8")
     command = [str(PEERS), str(folder / "peer.py"), str(folder / "urls.txt"), str(folder / "out")]
     # A library of its would ask the internet for a newer one.
-    subprocess.run(command, check=True, capture_output=True, timeout=900, env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"})
+    subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        timeout=900,
+        env={**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"},
+    )
     if (came := len(list((folder / "out").rglob("*.jpg")))) != len(urls):
         raise RuntimeError(f"{len(urls)} pictures were asked of img2dataset, and came: {came}")
 
@@ -98,27 +116,51 @@ def rate(options: Options) -> Line | Skipped:
     if not shutil.which("nginx"):
         return Skipped("download", TARGET, "no nginx here: apt-get install nginx-light")
     if not PEERS.exists():
-        return Skipped("download", TARGET, "no img2dataset here: make bench installs it where a package registry is")
+        return Skipped(
+            "download",
+            TARGET,
+            "no img2dataset here: make bench installs it where a package registry is",
+        )
     count = IMAGES_FULL if options.full else IMAGES
     contents, runs = pictures(options, count), 3 if options.full else RUNS
     with tempfile.TemporaryDirectory() as folder, nginx(contents) as urls:
         fresh = (Path(folder) / str(number) for number in itertools.count())
         sizes = [count // 4, count // 2, count]
-        growth = exponent(sizes, [seconds(lambda size=size: ours(next(fresh), urls[:size])) for size in sizes])
+        growth = exponent(
+            sizes, [seconds(lambda size=size: ours(next(fresh), urls[:size])) for size in sizes]
+        )
         peer(next(fresh), urls[:1])
         times = []
         for _ in range(runs):
             whole = seconds(lambda: peer(next(fresh), urls))
             # It starts two interpreters and imports much before it asks: that is not held against it.
-            times.append((seconds(lambda: ours(next(fresh), urls)), whole - seconds(lambda: peer(next(fresh), urls[:1]))))
+            times.append(
+                (
+                    seconds(lambda: ours(next(fresh), urls)),
+                    whole - seconds(lambda: peer(next(fresh), urls[:1])),
+                )
+            )
     ours_s, peer_s = (statistics.median(of_one) for of_one in zip(*times, strict=True))
-    asked = [str(PEERS), "-c", "from importlib.metadata import version; print(version('img2dataset'))"]
+    asked = [
+        str(PEERS),
+        "-c",
+        "from importlib.metadata import version; print(version('img2dataset'))",
+    ]
     version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
-    settings = (
-        f"img2dataset {version}, {AT_ONCE} threads of one process, no resize, no re-encoding, less its start; {told(options, contents)}"
-    )
+    settings = f"img2dataset {version}, {AT_ONCE} threads of one process, no resize, no re-encoding, less its start; {told(options, contents)}"
     ratio = peer_s / ours_s
-    return Line("download", count / ours_s, count / peer_s, "images/s", ratio, TARGET, ratio >= 1.25, runs, settings, growth)
+    return Line(
+        "download",
+        count / ours_s,
+        count / peer_s,
+        "images/s",
+        ratio,
+        TARGET,
+        ratio >= 1.25,
+        runs,
+        settings,
+        growth,
+    )
 
 
 BENCHES = (rate,)

@@ -19,10 +19,14 @@ from tests.benchmarks import stages
 from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
 from tests.benchmarks.pictures import pictures, told
 from torch import nn
-from wearalike_jobs import encode_items
 
-from wearalike import codes, hashnet, items, models, pixels, store
-from wearalike.models import EFFICIENTNET_LITE0
+from wearalike.detection import detect
+from wearalike.encoding import encoders, hashnet
+from wearalike.imaging import decode
+from wearalike.models import registry
+from wearalike.models.registry import EFFICIENTNET_LITE0
+from wearalike.pipeline import encode_items
+from wearalike.storage import run_tables
 from wearalike.tables import ITEMS
 
 PICTURES, PICTURES_FULL = 120, 2_000
@@ -35,27 +39,32 @@ class Work:
 
     def __init__(self, root: Path, contents: list[bytes], device: str = "cpu") -> None:
         self.root, self.contents = root, contents
-        self.model = models.packaged_model(models.Kind.ENCODER, models.DEFAULT_ENCODER).read()
-        self.encoder = codes.of(self.model, device)
-        detector = items.Foreground()
+        self.model = registry.packaged_model(registry.Kind.ENCODER, registry.DEFAULT_ENCODER).read()
+        self.encoder = encoders.of(self.model, device)
+        detector = detect.Foreground()
         rows = []
         for content in contents:
             image_id = hashlib.sha256(content).hexdigest()
-            store.keep_bytes(store.image_path(root, image_id), content)
-            rows += items.look(detector, image_id, content)
-        self.items = pa.Table.from_pylist(rows, items.KEPT).select(ITEMS.column_names)
+            run_tables.keep_bytes(run_tables.image_path(root, image_id), content)
+            rows += detect.look(detector, image_id, content)
+        self.items = pa.Table.from_pylist(rows, detect.KEPT).select(ITEMS.column_names)
         self.boxes = [tuple(row[name] for name in ("x0", "y0", "x1", "y1")) for row in rows]
         self.network: nn.Module = hashnet.load(self.model.arrays)
         cores = len(os.sched_getaffinity(0))
-        self.forward = models.compile_network(self.network, (1, 3, *[EFFICIENTNET_LITE0.input_px] * 2), cores)
-        crops = [pixels.crops(c, [b], self.encoder.side_px)[0] for c, b in zip(contents, self.boxes, strict=True)]
+        self.forward = registry.compile_network(
+            self.network, (1, 3, *[EFFICIENTNET_LITE0.input_px] * 2), cores
+        )
+        crops = [
+            decode.crops(c, [b], self.encoder.side_px)[0]
+            for c, b in zip(contents, self.boxes, strict=True)
+        ]
         self.tensors = [stages.tensor(crop) for crop in crops]
 
     def ours(self, count: int | None = None) -> pa.Table:
         """The night's job, nothing known: reads, decodes, crops, encodes and keeps."""
         shutil.rmtree(self.root / "kept" / "codes", ignore_errors=True)
         encode_items.encode(self.root, self.encoder, self.items.slice(0, count))
-        return store.kept(self.root, "codes", self.encoder.version, codes.KEPT)
+        return run_tables.kept(self.root, "codes", self.encoder.version, encoders.KEPT)
 
     def notebook(self) -> np.ndarray:
         """One picture after the other, through PIL and eager PyTorch: codes, uint8 (n, 32)."""
@@ -63,9 +72,18 @@ class Work:
         for content, box in zip(self.contents, self.boxes, strict=True):
             image = Image.open(io.BytesIO(content)).convert("RGB").crop(box)
             square = ImageOps.pad(image, (224, 224), Image.Resampling.BILINEAR, "white")
-            tensor = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)
+            tensor = (
+                torch.from_numpy(np.array(square))
+                .permute(2, 0, 1)
+                .float()
+                .div(255)
+                .sub(0.5)
+                .div(0.5)
+            )
             with torch.no_grad():
-                found.append(np.packbits(self.network(tensor[None])[0, : 2 * models.CODE_BITS].numpy() > 0))
+                found.append(
+                    np.packbits(self.network(tensor[None])[0, : 2 * registry.CODE_BITS].numpy() > 0)
+                )
         return np.stack(found)
 
     def forwards(self) -> None:
@@ -76,7 +94,13 @@ class Work:
     def decodes(self) -> None:
         """All that comes before the network, one core a picture."""
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
-            list(cores.map(lambda c, b: stages.tensor(pixels.crops(c, [b], self.encoder.side_px)[0]), self.contents, self.boxes))
+            list(
+                cores.map(
+                    lambda c, b: stages.tensor(decode.crops(c, [b], self.encoder.side_px)[0]),
+                    self.contents,
+                    self.boxes,
+                )
+            )
 
     def batches(self) -> None:
         """The network alone on the encoder's own device, in batches as the encoder makes them."""
@@ -87,7 +111,12 @@ class Work:
     def alike_ratio(self) -> float:
         """The share of bits that the notebook's codes have as ours do: it is the same work."""
         found = {row["item_id"]: row["shape"] + row["colour"] for row in self.ours().to_pylist()}
-        mine = np.stack([np.frombuffer(found[item_id], np.uint8) for item_id in self.items["item_id"].to_pylist()])
+        mine = np.stack(
+            [
+                np.frombuffer(found[item_id], np.uint8)
+                for item_id in self.items["item_id"].to_pylist()
+            ]
+        )
         return 1 - float(np.bitwise_count(mine ^ self.notebook()).mean()) / 8
 
 
@@ -98,22 +127,50 @@ def cpu(options: Options) -> list[Line]:
         count, alike = len(contents), work.alike_ratio()
         sizes = [count // 4, count // 2, count]
         ours_s, peer_s, limit_s = in_turn([work.ours, work.notebook, work.forwards])
-        growth = exponent(sizes, [*(seconds(lambda size=size: work.ours(size)) for size in sizes[:2]), ours_s])
+        growth = exponent(
+            sizes, [*(seconds(lambda size=size: work.ours(size)) for size in sizes[:2]), ours_s]
+        )
         of_item = stages.encoding(contents[:60], work.boxes[:60], work.encoder, work.forward)
     stages.draw("encode", of_item)
     rates = [count / s for s in (ours_s, peer_s, limit_s)]
-    bits = f"{alike:.4f} of the bits are the same" if alike > 0.98 else f"OTHER CODES: only {alike:.4f} of the bits are the same"
+    bits = (
+        f"{alike:.4f} of the bits are the same"
+        if alike > 0.98
+        else f"OTHER CODES: only {alike:.4f} of the bits are the same"
+    )
     is_same, threads = alike > 0.98, len(os.sched_getaffinity(0))
     eager = f"torch {torch.__version__} eager, float32, {torch.get_num_threads()} threads, Pillow, one picture at a time"
-    alone = (
-        f"the forward passes alone, openvino {openvino.__version__.split('-')[0]}, float32, {threads} streams of one thread, ready tensors"
-    )
+    alone = f"the forward passes alone, openvino {openvino.__version__.split('-')[0]}, float32, {threads} streams of one thread, ready tensors"
     settings = f"{eager}; {told(options, contents)}"
     ratio, part = peer_s / ours_s, limit_s / ours_s
     unit = "images/s"
     return [
-        Line("encode, CPU", rates[0], rates[1], unit, ratio, BYTES_TO_CODES, is_same and ratio >= 8, RUNS, settings, growth, bits),
-        Line("encode, CPU limit", rates[0], rates[2], unit, part, LIMIT, part >= 0.85, RUNS, alone, growth, stages.told(of_item)),
+        Line(
+            "encode, CPU",
+            rates[0],
+            rates[1],
+            unit,
+            ratio,
+            BYTES_TO_CODES,
+            is_same and ratio >= 8,
+            RUNS,
+            settings,
+            growth,
+            bits,
+        ),
+        Line(
+            "encode, CPU limit",
+            rates[0],
+            rates[2],
+            unit,
+            part,
+            LIMIT,
+            part >= 0.85,
+            RUNS,
+            alone,
+            growth,
+            stages.told(of_item),
+        ),
     ]
 
 
@@ -122,7 +179,9 @@ def gpu(options: Options) -> Line | Skipped:
     if not torch.cuda.is_available():
         return Skipped("encode, GPU", GPU_LIMIT, "no GPU here")
     contents = pictures(options, GPU_PICTURES_FULL if options.full else GPU_PICTURES)
-    return beside_its_limits(contents, "cuda", torch.cuda.get_device_name(), told(options, contents))
+    return beside_its_limits(
+        contents, "cuda", torch.cuda.get_device_name(), told(options, contents)
+    )
 
 
 def beside_its_limits(contents: list[bytes], device: str, name: str, what: str) -> Line:
@@ -130,12 +189,26 @@ def beside_its_limits(contents: list[bytes], device: str, name: str, what: str) 
         work = Work(Path(folder), contents, device)
         count, runs = len(contents), 3
         ours_s, decodes_s, batches_s = in_turn([work.ours, work.decodes, work.batches], runs)
-        growth = exponent([count // 4, count // 2, count], [*(seconds(lambda n=n: work.ours(n)) for n in (count // 4, count // 2)), ours_s])
+        growth = exponent(
+            [count // 4, count // 2, count],
+            [*(seconds(lambda n=n: work.ours(n)) for n in (count // 4, count // 2)), ours_s],
+        )
     limit_s = max(decodes_s, batches_s)
     each = f"decoding alone, {count / decodes_s:,.0f}, and forward passes alone, {count / batches_s:,.0f} images/s"
     settings = f"the slower of {each}; {name}; {what}"
     ratio = limit_s / ours_s
-    return Line("encode, GPU", count / ours_s, count / limit_s, "images/s", ratio, GPU_LIMIT, ratio >= 0.7, runs, settings, growth)
+    return Line(
+        "encode, GPU",
+        count / ours_s,
+        count / limit_s,
+        "images/s",
+        ratio,
+        GPU_LIMIT,
+        ratio >= 0.7,
+        runs,
+        settings,
+        growth,
+    )
 
 
 BENCHES = (cpu, gpu)

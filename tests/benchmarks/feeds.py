@@ -16,7 +16,19 @@ from wearalike.settings import Shop
 OFFERS, OFFERS_FULL = 50_000, 1_000_000
 SHOP = Shop("shop", "http://shop.example/")
 # The fields of an offer that become columns, by their tags.
-TAGS = ("name", "url", "price", "oldprice", "currencyId", "categoryId", "picture", "vendor", "vendorCode", "description", "param")
+TAGS = (
+    "name",
+    "url",
+    "price",
+    "oldprice",
+    "currencyId",
+    "categoryId",
+    "picture",
+    "vendor",
+    "vendorCode",
+    "description",
+    "param",
+)
 
 _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <yml_catalog date="2026-11-21 10:00"><shop><name>Shop</name><currencies><currency id="RUB" rate="1"/></currencies>
@@ -37,7 +49,11 @@ def feed(folder: Path, offers: int) -> Path:
     with path.open("w", encoding="utf-8") as file:
         file.write(_HEAD)
         for n in range(offers):
-            file.write(_OFFER.format(n=n, group=n // 3, price=1000 + n % 5000, old=7000 + n % 100, brand=n % 500))
+            file.write(
+                _OFFER.format(
+                    n=n, group=n // 3, price=1000 + n % 5000, old=7000 + n % 100, brand=n % 500
+                )
+            )
         file.write("</offers></shop></yml_catalog>\n")
     return path
 
@@ -50,7 +66,11 @@ def bare(path: Path) -> int:
     count = 0
     for _, offer in etree.iterparse(str(path), tag="offer"):
         read = [offer.get("id"), offer.get("available"), offer.get("group_id")]
-        read += [(child.tag, child.get("name"), child.get("unit"), child.text) for child in offer if child.tag in TAGS]
+        read += [
+            (child.tag, child.get("name"), child.get("unit"), child.text)
+            for child in offer
+            if child.tag in TAGS
+        ]
         count += bool(read)
         offer.clear()
         while offer.getprevious() is not None:
@@ -70,7 +90,18 @@ def rate(options: Options) -> Line:
     version = ".".join(map(str, etree.LXML_VERSION[:3]))
     settings = f"lxml {version} iterparse, the same fields' texts and no more, one core, {offers} offers of YML"
     ratio = peer_s / ours_s
-    return Line("feeds", offers / ours_s, offers / peer_s, "offers/s", ratio, "≥ 0.5", ratio >= 0.5, RUNS, settings, growth)
+    return Line(
+        "feeds",
+        offers / ours_s,
+        offers / peer_s,
+        "offers/s",
+        ratio,
+        "≥ 0.5",
+        ratio >= 0.5,
+        RUNS,
+        settings,
+        growth,
+    )
 
 
 _PEAK = """
@@ -89,9 +120,23 @@ def memory(options: Options) -> Line:
     sizes = [offers // 4, offers // 2, offers]
     with tempfile.TemporaryDirectory() as folder:
         commands = [[sys.executable, "-c", _PEAK, str(feed(Path(folder), size))] for size in sizes]
-        peaks = [float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6 for command in commands]
+        peaks = [
+            float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
+            for command in commands
+        ]
     settings = f"300 MB, whatever the feed's size; {offers} offers"
-    return Line("feeds, memory", peaks[-1], 300, "MB", peaks[-1] / 300, "≤ 1", peaks[-1] <= 300, 1, settings, exponent(sizes, peaks))
+    return Line(
+        "feeds, memory",
+        peaks[-1],
+        300,
+        "MB",
+        peaks[-1] / 300,
+        "≤ 1",
+        peaks[-1] <= 300,
+        1,
+        settings,
+        exponent(sizes, peaks),
+    )
 
 
 BENCHES = (rate, memory)

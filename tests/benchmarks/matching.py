@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
 
-from wearalike import kernel, matches, merchandising
+from wearalike import search as search_module
+from wearalike.search import merchandising
+from wearalike.search.kernels import bitplane
 
 CODES, QUERIES, K, THREADS = 1_000_000, 2_000, 100, 2
 WEIGHTS = ((1, 1), (2, 8), (8, 2))
@@ -22,10 +24,12 @@ def random_codes(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64, (count, 4), dtype=np.uint64)
 
 
-def search(queries: np.ndarray, tiles: kernel.Tiles, w_shape: int, w_colour: int) -> Callable[[], list[np.ndarray]]:
+def search(
+    queries: np.ndarray, tiles: bitplane.Tiles, w_shape: int, w_colour: int
+) -> Callable[[], list[np.ndarray]]:
     weights = [np.full(len(queries), weight, np.int32) for weight in (w_shape, w_colour)]
     limits = np.full(len(queries), 128 * (w_shape + w_colour))
-    return lambda: kernel.nearest(queries, tiles, *weights, limits, K, THREADS)
+    return lambda: bitplane.nearest(queries, tiles, *weights, limits, K, THREADS)
 
 
 def flat(codes: np.ndarray) -> faiss.IndexBinaryFlat:
@@ -43,48 +47,81 @@ def as_bytes(words: np.ndarray, w_colour: int = 1) -> np.ndarray:
 def match(options: Options) -> Line:
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES, 2)
-    tiles, index, asked = kernel.lay_out(codes), flat(as_bytes(codes)), as_bytes(queries)
+    tiles, index, asked = bitplane.lay_out(codes), flat(as_bytes(codes)), as_bytes(queries)
     ours = [search(queries, tiles, *weights) for weights in WEIGHTS]
     peer_s, *ours_s = in_turn([lambda: index.search(asked, K), *ours])
     sizes = [CODES // 4, CODES // 2, CODES]
-    growth = exponent(sizes, [seconds(search(queries, kernel.lay_out(codes[:size]), 2, 8)) for size in sizes])
+    growth = exponent(
+        sizes, [seconds(search(queries, bitplane.lay_out(codes[:size]), 2, 8)) for size in sizes]
+    )
     pairs, slowest_s = CODES * QUERIES / GIGA, max(ours_s)
     each = ", ".join(f"{w[0]}:{w[1]} {pairs / s:.2f}" for w, s in zip(WEIGHTS, ours_s, strict=True))
     settings = f"faiss {faiss.__version__} IndexBinaryFlat(256), {faiss.get_compile_options().strip()}, {THREADS} threads, unweighted"
     ratio = peer_s / slowest_s
-    return Line("match", pairs / slowest_s, pairs / peer_s, "G pairs/s", ratio, "≥ 2.0", ratio >= 2.0, RUNS, settings, growth, each)
+    return Line(
+        "match",
+        pairs / slowest_s,
+        pairs / peer_s,
+        "G pairs/s",
+        ratio,
+        "≥ 2.0",
+        ratio >= 2.0,
+        RUNS,
+        settings,
+        growth,
+        each,
+    )
 
 
 def same_answer(options: Options) -> Line:
     """2:8 is 1:4: Faiss adds that up where colour stands four times in its code. The distances are held against each other."""
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES // 4, 2)
-    tiles, index, asked = kernel.lay_out(codes), flat(as_bytes(codes, 4)), as_bytes(queries, 4)
+    tiles, index, asked = bitplane.lay_out(codes), flat(as_bytes(codes, 4)), as_bytes(queries, 4)
     ours = search(queries, tiles, 2, 8)
     wanted, _ = index.search(asked, K)
     found = np.array(ours())
     bits = np.bitwise_count(queries[:, None] ^ codes[found]).astype(int)
-    is_same = bool((2 * (bits[..., 0] + bits[..., 1]) + 8 * (bits[..., 2] + bits[..., 3]) == 2 * wanted).all())
+    is_same = bool(
+        (2 * (bits[..., 0] + bits[..., 1]) + 8 * (bits[..., 2] + bits[..., 3]) == 2 * wanted).all()
+    )
     ours_s, peer_s = in_turn([ours, lambda: index.search(asked, K)])
     pairs, ratio = CODES * len(queries) / GIGA, peer_s / ours_s
-    settings = f"faiss {faiss.__version__} IndexBinaryFlat(640), shape + 4 x colour, {THREADS} threads"
+    settings = (
+        f"faiss {faiss.__version__} IndexBinaryFlat(640), shape + 4 x colour, {THREADS} threads"
+    )
     note = "the same distances" if is_same else "OTHER DISTANCES"
     return Line(
-        "match, same answer", pairs / ours_s, pairs / peer_s, "G pairs/s", ratio, "≥ 6", is_same and ratio >= 6, RUNS, settings, None, note
+        "match, same answer",
+        pairs / ours_s,
+        pairs / peer_s,
+        "G pairs/s",
+        ratio,
+        "≥ 6",
+        is_same and ratio >= 6,
+        RUNS,
+        settings,
+        None,
+        note,
     )
 
 
-def gallery(rows: np.ndarray, codes: np.ndarray) -> matches.Gallery:
+def gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
     """Women's dresses of some thousand brands, all in stock. rows: int64 (n,), what tells the products apart."""
     ids = np.array([f"shop:{row:08}" for row in rows.tolist()], dtype=object)
     n, brands = len(rows), rows % 3000
-    texts = [np.full(n, text, dtype=object) for text in ("shop", "brand", "women.dresses.midi", "EUR", "female", "adult")]
+    texts = [
+        np.full(n, text, dtype=object)
+        for text in ("shop", "brand", "women.dresses.midi", "EUR", "female", "adult")
+    ]
     pages = merchandising.Pages(ids, *texts[:3], np.full(n, 1000), texts[3])
     weights = np.full(n, 2, np.int32), np.full(n, 8, np.int32)
-    return matches.Gallery(ids, ids, codes, *weights, *texts[4:], np.ones(n, bool), -1 - rows, brands, pages)
+    return search_module.Gallery(
+        ids, ids, codes, *weights, *texts[4:], np.ones(n, bool), -1 - rows, brands, pages
+    )
 
 
-def two_days(count: int) -> tuple[matches.Gallery, matches.Gallery]:
+def two_days(count: int) -> tuple[search_module.Gallery, search_module.Gallery]:
     """1 % of the second day's products are new, 1 % of the first's are gone, 1 % have another code."""
     draw, codes = np.random.default_rng(3).random(count), random_codes(count, 4)
     first, second = np.flatnonzero(draw >= 0.01), np.flatnonzero(draw < 0.99)
@@ -96,20 +133,26 @@ def two_days(count: int) -> tuple[matches.Gallery, matches.Gallery]:
 
 def day_two(options: Options) -> Line:
     """The rows of a share of the products, as one task of the night makes them, changes told apart included."""
-    asked, rules = 16_384, matches.Rules()
+    asked, rules = 16_384, search_module.Rules()
 
-    def both(count: int) -> tuple[Callable[[], pa.RecordBatch], Callable[[], pa.RecordBatch], float]:
+    def both(
+        count: int,
+    ) -> tuple[Callable[[], pa.RecordBatch], Callable[[], pa.RecordBatch], float]:
         """Day two, the search of everything, and the share of its pairs that day two looks at."""
         past, here = two_days(count)
-        changes = matches.changes(past, here)
+        changes = search_module.changes(past, here)
         known, arrived = changes.then[:asked], np.count_nonzero(changes.has_arrived)
         pairs = np.where(known < 0, len(here), arrived).sum() / (asked * len(here))
         last = int(known.max()) + 1
-        near = matches.joined([lists.near for lists in matches.search(past, 0, last, rules)])
-        recall = matches.Recall(changes, near)
+        near = search_module.joined(
+            [lists.near for lists in search_module.search(past, 0, last, rules)]
+        )
+        recall = search_module.Recall(changes, near)
         return (
-            lambda: matches.table(here, list(matches.search(here, 0, asked, rules, (), recall))),
-            lambda: matches.table(here, list(matches.search(here, 0, asked, rules))),
+            lambda: search_module.table(
+                here, list(search_module.search(here, 0, asked, rules, (), recall))
+            ),
+            lambda: search_module.table(here, list(search_module.search(here, 0, asked, rules))),
             pairs,
         )
 
@@ -122,7 +165,19 @@ def day_two(options: Options) -> Line:
     note += f", {pairs:.4f} of the pairs looked at"
     settings = f"its own search of everything, {asked} rows of {CODES}, one thread, k = {rules.k}"
     reached = is_same and ratio <= 0.04
-    return Line("match, day two", ours_s, full_s, "s", ratio, "≤ 0.04", reached, RUNS, settings, exponent(sizes, costs), note)
+    return Line(
+        "match, day two",
+        ours_s,
+        full_s,
+        "s",
+        ratio,
+        "≤ 0.04",
+        reached,
+        RUNS,
+        settings,
+        exponent(sizes, costs),
+        note,
+    )
 
 
 _PEAK = """
@@ -145,7 +200,18 @@ def memory(options: Options) -> Line:
     ours, codes = peaks[0], 32 * CODES / 1e6
     settings = f"the bytes of the codes; the peak of a process over the same process without them, {THREADS} threads"
     growth = exponent(sizes, peaks)
-    return Line("match, memory", ours, codes, "MB", ours / codes, "≤ 4", ours <= 4 * codes, 1, settings, growth)
+    return Line(
+        "match, memory",
+        ours,
+        codes,
+        "MB",
+        ours / codes,
+        "≤ 4",
+        ours <= 4 * codes,
+        1,
+        settings,
+        growth,
+    )
 
 
 BENCHES = (match, same_answer, day_two, memory)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.benchmarks import catalogue
 from tests.benchmarks.measure import Line, Options, exponent, peak_bytes
 
-from wearalike import matches
+from wearalike import search
 
 CODES = (100_000, 300_000, 1_000_000)
 CODES_FULL = (*CODES, 10_000_000)
@@ -24,31 +24,66 @@ def worker(options: Options) -> Line:
         peaks = []
         for size in sizes:
             asked = [sys.executable, "-m", "tests.benchmarks.memory", folder, str(size)]
-            peaks.append(float(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout) / 1e6)
+            peaks.append(
+                float(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout)
+                / 1e6
+            )
     at = sizes.index(1_000_000)
     ours, codes = peaks[at], 32 * sizes[at] / 1e6
-    note = ", ".join(f"{size / 1e6:g} M products {peak:,.0f} MB" for size, peak in zip(sizes, peaks, strict=True))
+    note = ", ".join(
+        f"{size / 1e6:g} M products {peak:,.0f} MB" for size, peak in zip(sizes, peaks, strict=True)
+    )
     settings = "the bytes of the codes of 1 M products; the job's own task, ids, rules and rows with it, one thread"
     reached = ours <= 4 * codes
-    return Line("match, a worker", ours, codes, "MB", ours / codes, "≤ 4", reached, 1, settings, exponent(sizes, peaks), note)
+    return Line(
+        "match, a worker",
+        ours,
+        codes,
+        "MB",
+        ours / codes,
+        "≤ 4",
+        reached,
+        1,
+        settings,
+        exponent(sizes, peaks),
+        note,
+    )
 
 
 def measure(folder: Path, size: int) -> int:
-    from wearalike_jobs import match_products
+    from wearalike.pipeline import match_products
 
-    rules = matches.Rules()
+    rules = search.Rules()
     options = {"k": rules.k, "min_score": rules.min_score, "max_per_brand": rules.max_per_brand}
 
     def task(count: int) -> None:
         root = folder / str(count)
         match_products.matched(
-            str(root), catalogue.RUN, None, str(root / "near"), "cpu", catalogue.SUPER_CATEGORY, 0, min(ROWS, count), "[]", **options
+            str(root),
+            catalogue.RUN,
+            None,
+            str(root / "near"),
+            "cpu",
+            catalogue.SUPER_CATEGORY,
+            0,
+            min(ROWS, count),
+            "[]",
+            **options,
         )
 
     for count in (1000, size):
         if not (folder / str(count)).exists():
             # What makes the tables is no part of what reads them.
-            subprocess.run([sys.executable, "-m", "tests.benchmarks.catalogue", folder / str(count), str(count)], check=True)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.benchmarks.catalogue",
+                    folder / str(count),
+                    str(count),
+                ],
+                check=True,
+            )
     task(1000)
     before = peak_bytes()
     task(size)

@@ -47,7 +47,16 @@ def nights(command: str | None) -> Nights:
     config, texts = folder / "wearalike.toml", []
 
     def night(day: int) -> None:
-        run = [sys.executable, "-m", "wearalike.cli", "run", "--run", f"day-{day}", "--config", str(config)]
+        run = [
+            sys.executable,
+            "-m",
+            "wearalike.commands.app",
+            "run",
+            "--run",
+            f"day-{day}",
+            "--config",
+            str(config),
+        ]
         texts.append(subprocess.run(run, check=True, stderr=subprocess.PIPE, text=True).stderr)
 
     took = []
@@ -57,7 +66,9 @@ def nights(command: str | None) -> Nights:
                 sample.write_settings(config, address, folder / "root", MAPPINGS)
             else:
                 feeds = {f"{shop}": f"{address}/{shop}/feed.xml" for shop in _listed(address)}
-                config.write_text(sample.settings_text(feeds, folder / "root", MAPPINGS), encoding="utf-8")
+                config.write_text(
+                    sample.settings_text(feeds, folder / "root", MAPPINGS), encoding="utf-8"
+                )
             took.append(seconds(lambda day=day: night(day)))
     return Nights(folder, took[0], took[1], stages(texts[1]))
 
@@ -78,7 +89,11 @@ def served(command: str | None, day: int, port: int) -> Iterator[str]:
         with sample.serve(day, port) as address:
             yield address
         return
-    process = subprocess.Popen(shlex.split(command.format(day=day, port=port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        shlex.split(command.format(day=day, port=port)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
@@ -119,10 +134,24 @@ def stages(text: str) -> dict[str, float]:
 def second_day(options: Options) -> Line:
     done = nights(options.shops)
     ratio = done.second_s / done.first_s
-    what = options.shops or "the sample shops, 300 offers: mostly what a night costs whatever its size"
+    what = (
+        options.shops or "the sample shops, 300 offers: mostly what a night costs whatever its size"
+    )
     slow = ", ".join(f"{name} {s:.0f} s" for name, s in done.stages.items())
     settings = f"the first day by the same command, DuckDB; {what}"
-    return Line("night", done.second_s, done.first_s, "s", ratio, TARGET, ratio <= 0.15, 1, settings, None, f"the second day: {slow}")
+    return Line(
+        "night",
+        done.second_s,
+        done.first_s,
+        "s",
+        ratio,
+        TARGET,
+        ratio <= 0.15,
+        1,
+        settings,
+        None,
+        f"the second day: {slow}",
+    )
 
 
 BENCHES = (second_day,)

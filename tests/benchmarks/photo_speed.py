@@ -26,9 +26,12 @@ from tests.benchmarks import night
 from tests.benchmarks.measure import Line, Options, exponent, seconds
 from tests.benchmarks.pictures import pictures
 
-from wearalike import indexes, matches, publish, store
+from wearalike import search
+from wearalike.search import index
+from wearalike.storage import run_tables
 from wearalike.tables import CODES, ENTRIES, MATCHES, PRODUCTS, PUBLISHED, SuperCategory
-from wearalike.warehouse import open_warehouse
+from wearalike.warehouse import publish
+from wearalike.warehouse.base import open_warehouse
 
 RUN = "large"
 FLIPPED_RATIO = 0.08
@@ -50,47 +53,88 @@ class Measured:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--night", type=Path, required=True, help="folder with the root/ of a night")
     made.add_argument("--run", default="day-1", help="the night's run (default: %(default)s)")
     made.add_argument("--products", type=int, default=PRODUCTS_COUNT)
-    made.add_argument("--photos", type=int, default=200, help="photos asked about once warm (default: %(default)s)")
+    made.add_argument(
+        "--photos",
+        type=int,
+        default=200,
+        help="photos asked about once warm (default: %(default)s)",
+    )
     return made
 
 
 def enlarge(root: Path, run: str, target: Path, count: int) -> None:
     """A run of `count` products that can be searched, loaded and published, out of a night's."""
-    entries = store.read(root, ENTRIES, run).to_pandas()
-    products = store.read(root, PRODUCTS, run).to_pandas()
+    entries = run_tables.read(root, ENTRIES, run).to_pandas()
+    products = run_tables.read(root, PRODUCTS, run).to_pandas()
     products = products[products["product_id"].isin(entries["product_id"])]
     times = -(-count // len(products))
     rng = np.random.default_rng(5)
     made_products, made_entries = [], []
     for n in range(times):
-        made_products.append(products.assign(product_id=products["product_id"] + f"~{n}", group_id=None))
-        flips = {name: rng.random((len(entries), 128)) < FLIPPED_RATIO * bool(n) for name in ("shape", "colour")}
-        codes = {name: [_flipped(c, f) for c, f in zip(entries[name], flips[name], strict=True)] for name in flips}
+        made_products.append(
+            products.assign(product_id=products["product_id"] + f"~{n}", group_id=None)
+        )
+        flips = {
+            name: rng.random((len(entries), 128)) < FLIPPED_RATIO * bool(n)
+            for name in ("shape", "colour")
+        }
+        codes = {
+            name: [_flipped(c, f) for c, f in zip(entries[name], flips[name], strict=True)]
+            for name in flips
+        }
         made_entries.append(entries.assign(product_id=entries["product_id"] + f"~{n}", **codes))
-    table = pa.concat_tables([pa.Table.from_pandas(p, PRODUCTS.arrow_schema, preserve_index=False) for p in made_products])
-    found = pa.concat_tables([pa.Table.from_pandas(e, ENTRIES.arrow_schema, preserve_index=False) for e in made_entries])
-    with store.writing(target, PRODUCTS, RUN, "s") as out:
+    table = pa.concat_tables(
+        [
+            pa.Table.from_pandas(p, PRODUCTS.arrow_schema, preserve_index=False)
+            for p in made_products
+        ]
+    )
+    found = pa.concat_tables(
+        [pa.Table.from_pandas(e, ENTRIES.arrow_schema, preserve_index=False) for e in made_entries]
+    )
+    with run_tables.writing(target, PRODUCTS, RUN, "s") as out:
         out.write(table.sort_by("product_id"))
-    facts = store.made(root, ENTRIES, run)
-    with store.writing(target, ENTRIES, RUN, "s") as out:
+    facts = run_tables.made(root, ENTRIES, run)
+    with run_tables.writing(target, ENTRIES, RUN, "s") as out:
         for super_category in SuperCategory:
-            here = found.filter(pa.compute.equal(found["super_category"], super_category.value)).sort_by("product_id")
+            here = found.filter(
+                pa.compute.equal(found["super_category"], super_category.value)
+            ).sort_by("product_id")
             if here.num_rows:
                 ids = np.arange(here.num_rows, dtype=np.int64)
-                out.write(here.set_column(here.schema.get_field_index("entry_id"), ENTRIES.arrow_schema.field("entry_id"), pa.array(ids)))
-                indexes.write(out.path / f"{super_category}.faiss", ids, indexes.code_array(here["shape"], here["colour"]))
+                out.write(
+                    here.set_column(
+                        here.schema.get_field_index("entry_id"),
+                        ENTRIES.arrow_schema.field("entry_id"),
+                        pa.array(ids),
+                    )
+                )
+                index.write(
+                    out.path / f"{super_category}.faiss",
+                    ids,
+                    index.code_array(here["shape"], here["colour"]),
+                )
         out.more = {"detector": facts["detector"], "encoder": facts["encoder"]}
-    rules = {**asdict(matches.Rules()), "merchandise": []}
+    rules = {**asdict(search.Rules()), "merchandise": []}
     for empty in (CODES, MATCHES, *(t for t in PUBLISHED if t is not PRODUCTS)):
-        with store.writing(target, empty, RUN, "s", rules if empty is MATCHES else None) as out:
+        with run_tables.writing(
+            target, empty, RUN, "s", rules if empty is MATCHES else None
+        ) as out:
             out.more = {"encoder": facts["encoder"]} if empty is CODES else {}
     warehouse = open_warehouse(f"duckdb:{target / 'warehouse'}")
-    counts = {t.name: store.made(target, t, RUN)["rows"]["written"] for t in PUBLISHED}
-    warehouse.load(RUN, {t.name: store.dataset(target, t, RUN) for t in PUBLISHED}, counts, publish.signature_of(target, RUN))
+    counts = {t.name: run_tables.made(target, t, RUN)["rows"]["written"] for t in PUBLISHED}
+    warehouse.load(
+        RUN,
+        {t.name: run_tables.dataset(target, t, RUN) for t in PUBLISHED},
+        counts,
+        publish.signature_of(target, RUN),
+    )
     warehouse.publish(RUN)
 
 
@@ -102,8 +146,19 @@ def measure(root: Path, photos: list[bytes], count: int) -> Measured:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    (root / "wearalike.toml").write_text(f'root = "{root}"\ndevice = "cpu"\n[serve]\nsearches_a_minute = 100000\n', encoding="utf-8")
-    serve = [sys.executable, "-m", "wearalike.cli", "serve", "--config", str(root / "wearalike.toml"), "--port", str(port)]
+    (root / "wearalike.toml").write_text(
+        f'root = "{root}"\ndevice = "cpu"\n[serve]\nsearches_a_minute = 100000\n', encoding="utf-8"
+    )
+    serve = [
+        sys.executable,
+        "-m",
+        "wearalike.commands.app",
+        "serve",
+        "--config",
+        str(root / "wearalike.toml"),
+        "--port",
+        str(port),
+    ]
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:CORES]))
     process = subprocess.Popen(["taskset", "-c", cores, *serve], stderr=subprocess.DEVNULL)
     try:
@@ -118,7 +173,9 @@ def measure(root: Path, photos: list[bytes], count: int) -> Measured:
                 items += len(_ask(client, photos[n % len(photos)])["items"])
                 took.append(time.monotonic() - start)
             used = (_cpu_s(process.pid) - cpu) / count
-            memory = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            memory = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf(
+                "SC_PAGE_SIZE"
+            )
             return Measured(first_s, took, items / count, used, _live(client, root), memory)
     finally:
         process.terminate()
@@ -132,13 +189,17 @@ def _wait_until_ready(client: httpx.Client, process: subprocess.Popen) -> None:
             return
         except httpx.HTTPError as error:
             if process.poll() is not None:
-                raise RuntimeError(f"the server ended with exit code {process.returncode}") from error
+                raise RuntimeError(
+                    f"the server ended with exit code {process.returncode}"
+                ) from error
             time.sleep(0.2)
 
 
 def _live(client: httpx.Client, root: Path) -> list[float]:
     took = []
-    for product_id in store.read(root, PRODUCTS, RUN, ["product_id"])["product_id"].to_pylist()[::1999]:
+    for product_id in run_tables.read(root, PRODUCTS, RUN, ["product_id"])[
+        "product_id"
+    ].to_pylist()[::1999]:
         start = time.monotonic()
         client.get(f"/products/{product_id}/similar?weights=3:7").raise_for_status()
         took.append(time.monotonic() - start)
@@ -158,8 +219,8 @@ def _cpu_s(pid: int) -> float:
 
 def photos_of(root: Path, run: str) -> list[bytes]:
     """Every third picture of a night, to ask about."""
-    ids = sorted(set(store.read(root, ENTRIES, run)["image_id"].to_pylist()))
-    return [store.image_path(root, i).read_bytes() for i in ids][::3]
+    ids = sorted(set(run_tables.read(root, ENTRIES, run)["image_id"].to_pylist()))
+    return [run_tables.image_path(root, i).read_bytes() for i in ids][::3]
 
 
 def over(root: Path, run: str, photos: list[bytes], products: int, count: int) -> Measured:
@@ -174,13 +235,28 @@ def photo(options: Options) -> Line:
     root = night.nights(None).folder / "root"
     asked = pictures(options, 40) if options.photos else photos_of(root, "day-1")
     sizes = [PRODUCTS_COUNT // 4, PRODUCTS_COUNT // 2, PRODUCTS_COUNT]
-    found = [over(root, "day-1", asked, size, PHOTOS if size == PRODUCTS_COUNT else PHOTOS // 4) for size in sizes]
+    found = [
+        over(root, "day-1", asked, size, PHOTOS if size == PRODUCTS_COUNT else PHOTOS // 4)
+        for size in sizes
+    ]
     medians, last = [statistics.median(f.took_s) for f in found], found[-1]
     note = f"p99 {np.percentile(last.took_s, 99):.3f} s, {last.items_count:.1f} items each, {last.cpu_s:.3f} s of processor time"
     more = f"{note}; loaded in {last.first_s:.0f} s; {last.memory_bytes / 1e9:.1f} GB"
     settings = f"0.5 s; p50 of {PHOTOS} photos over HTTP, warm, {PRODUCTS_COUNT} products, {CORES} cores, detector and encoder included"
     p50 = medians[-1]
-    return Line("photo", p50, 0.5, "s", p50 / 0.5, "≤ 1", p50 <= 0.5, PHOTOS, settings, exponent(sizes, medians), more)
+    return Line(
+        "photo",
+        p50,
+        0.5,
+        "s",
+        p50 / 0.5,
+        "≤ 1",
+        p50 <= 0.5,
+        PHOTOS,
+        settings,
+        exponent(sizes, medians),
+        more,
+    )
 
 
 BENCHES = (photo,)
@@ -191,10 +267,16 @@ def main() -> None:
     root = args.night / "root"
     told = over(root, args.run, photos_of(root, args.run), args.products, args.photos)
     p50, p90, p99 = np.percentile(told.took_s, [50, 90, 99])
-    print(f"first answer, models and codes loaded: {told.first_s:.1f} s; load {os.getloadavg()[0]:.1f}")
-    print(f"{args.photos} photos, {told.items_count:.1f} items each: p50 {p50:.3f} s, p90 {p90:.3f}, p99 {p99:.3f}")
+    print(
+        f"first answer, models and codes loaded: {told.first_s:.1f} s; load {os.getloadavg()[0]:.1f}"
+    )
+    print(
+        f"{args.photos} photos, {told.items_count:.1f} items each: p50 {p50:.3f} s, p90 {p90:.3f}, p99 {p99:.3f}"
+    )
     print(f"processor time of a photo: {told.cpu_s:.3f} s")
-    print(f"live list: p50 {np.percentile(told.live_s, 50):.3f} s, p99 {np.percentile(told.live_s, 99):.3f}")
+    print(
+        f"live list: p50 {np.percentile(told.live_s, 50):.3f} s, p99 {np.percentile(told.live_s, 99):.3f}"
+    )
     print(f"memory {told.memory_bytes / 1e9:.2f} GB")
 
 

@@ -17,7 +17,9 @@ from wearalike.sample import catalogue
 def pictures(options: Options, count: int) -> list[bytes]:
     """So many JPEG files, all different, the same ones each time; where there are fewer, some again under other bytes."""
     known = _photos(options.photos, count) if options.photos else _drawn(count)
-    rounds = itertools.chain.from_iterable((content + b"%d" % n if n else content for content in known) for n in itertools.count())
+    rounds = itertools.chain.from_iterable(
+        (content + b"%d" % n if n else content for content in known) for n in itertools.count()
+    )
     return list(itertools.islice(rounds, count))
 
 
@@ -29,7 +31,9 @@ def told(options: Options, contents: list[bytes]) -> str:
 
 @cache
 def _photos(folder: Path, count: int) -> list[bytes]:
-    paths = sorted(folder.rglob("*.jpg"), key=lambda path: hashlib.sha256(path.name.encode()).digest())[:count]
+    paths = sorted(
+        folder.rglob("*.jpg"), key=lambda path: hashlib.sha256(path.name.encode()).digest()
+    )[:count]
     if not paths:
         raise SystemExit(f"{folder}: no *.jpg in it or below")
     return [path.read_bytes() for path in paths]
@@ -38,7 +42,12 @@ def _photos(folder: Path, count: int) -> list[bytes]:
 @cache
 def _drawn(count: int) -> list[bytes]:
     """The first pictures of every product, as a shop would send them: larger than a network takes them."""
-    found = [product.pictures[0] for shop in catalogue.SHOPS for product in catalogue.products(shop, 1) if product.pictures][:count]
+    found = [
+        product.pictures[0]
+        for shop in catalogue.SHOPS
+        for product in catalogue.products(shop, 1)
+        if product.pictures
+    ][:count]
     made = []
     for picture in found:
         file, drawing = io.BytesIO(), catalogue.draw(picture)

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset as ds
 from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
-from tests.postgres import database, server
+from tests.support.postgres_server import database, server
 
-from wearalike import models
+from wearalike.models import registry
 from wearalike.tables import PUBLISHED, SIMILAR_PRODUCTS
-from wearalike.warehouse import Warehouse, open_warehouse
+from wearalike.warehouse.base import Warehouse, open_warehouse
 
 ROWS, ROWS_FULL = 400_000, 20_000_000
 # DuckDB takes them in less time than a load costs whatever its size, if they are few.
@@ -28,7 +28,10 @@ def recommendations(rows: int) -> pa.Table:
     """Lists of 20, as a night writes them."""
     numbers = np.arange(rows)
     products = pa.array([f"shop:{n:08}" for n in range(-(-rows // 20) + 100)])
-    texts = {"detector": models.DETECTORS["garments"].version, "encoder": models.ENCODERS["fashion"].version}
+    texts = {
+        "detector": registry.DETECTORS["garments"].version,
+        "encoder": registry.ENCODERS["fashion"].version,
+    }
     columns = {
         "product_id": products.take(pa.array(numbers // 20)),
         "rank": numbers % 20 + 1,
@@ -42,13 +45,19 @@ def recommendations(rows: int) -> pa.Table:
         **{name: pa.repeat(text, rows) for name, text in texts.items()},
         **{name: pa.nulls(rows, pa.string()) for name in ("rule", "fallback")},
     }
-    return pa.table({name: columns[name] for name in SIMILAR_PRODUCTS.column_names}).cast(SIMILAR_PRODUCTS.arrow_schema)
+    return pa.table({name: columns[name] for name in SIMILAR_PRODUCTS.column_names}).cast(
+        SIMILAR_PRODUCTS.arrow_schema
+    )
 
 
 def load(warehouse: Warehouse, rows: pa.Table) -> None:
-    tables = {table.name: table.arrow_schema.empty_table() for table in PUBLISHED} | {SIMILAR_PRODUCTS.name: rows}
+    tables = {table.name: table.arrow_schema.empty_table() for table in PUBLISHED} | {
+        SIMILAR_PRODUCTS.name: rows
+    }
     counts = {name: table.num_rows for name, table in tables.items()}
-    warehouse.load("night", {name: ds.dataset(table) for name, table in tables.items()}, counts, "bench")
+    warehouse.load(
+        "night", {name: ds.dataset(table) for name, table in tables.items()}, counts, "bench"
+    )
 
 
 def psql(address: str, columns: str, csv: Path) -> None:
@@ -65,25 +74,51 @@ def psql(address: str, columns: str, csv: Path) -> None:
         "COMMIT",
     ]
     commands = [part for command in script for part in ("-c", command)]
-    subprocess.run(["psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", address, *commands], check=True, capture_output=True)
+    subprocess.run(
+        ["psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", address, *commands],
+        check=True,
+        capture_output=True,
+    )
 
 
 def postgres(options: Options) -> Line:
     count = ROWS_FULL if options.full else ROWS
-    rows, types = recommendations(count), {pa.int32(): "integer", pa.float64(): "double precision", pa.string(): "text"}
-    columns = ", ".join(f"{c.name} {types[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in SIMILAR_PRODUCTS.columns)
+    rows, types = (
+        recommendations(count),
+        {pa.int32(): "integer", pa.float64(): "double precision", pa.string(): "text"},
+    )
+    columns = ", ".join(
+        f"{c.name} {types[c.type]}{'' if c.nullable else ' NOT NULL'}"
+        for c in SIMILAR_PRODUCTS.columns
+    )
     with tempfile.TemporaryDirectory() as folder, server() as address:
         csv = Path(folder) / "rows.csv"
         pyarrow.csv.write_csv(rows, csv, pyarrow.csv.WriteOptions(include_header=False))
         here = database(address, "bench")
         warehouse = open_warehouse(here)
         sizes = [count // 4, count // 2, count]
-        growth = exponent(sizes, [seconds(lambda size=size: load(warehouse, rows.slice(0, size))) for size in sizes])
+        growth = exponent(
+            sizes,
+            [seconds(lambda size=size: load(warehouse, rows.slice(0, size))) for size in sizes],
+        )
         ours_s, peer_s = in_turn([lambda: load(warehouse, rows), lambda: psql(here, columns, csv)])
-    version = subprocess.run(["psql", "--version"], check=True, capture_output=True, text=True).stdout.split()[2]
+    version = subprocess.run(
+        ["psql", "--version"], check=True, capture_output=True, text=True
+    ).stdout.split()[2]
     settings = f"psql {version} \\copy of CSV with FREEZE, the same indexes and ANALYZE, {count} rows, fsync off for both"
     ratio = peer_s / ours_s
-    return Line("publish", count / ours_s, count / peer_s, "rows/s", ratio, "≥ 0.8", ratio >= 0.8, RUNS, settings, growth)
+    return Line(
+        "publish",
+        count / ours_s,
+        count / peer_s,
+        "rows/s",
+        ratio,
+        "≥ 0.8",
+        ratio >= 0.8,
+        RUNS,
+        settings,
+        growth,
+    )
 
 
 def in_duckdb(options: Options) -> Line:
@@ -92,12 +127,26 @@ def in_duckdb(options: Options) -> Line:
     with tempfile.TemporaryDirectory() as folder:
         warehouse = open_warehouse(f"duckdb:{folder}")
         sizes = [count // 4, count // 2, count]
-        growth = exponent(sizes, [seconds(lambda size=size: load(warehouse, rows.slice(0, size))) for size in sizes])
+        growth = exponent(
+            sizes,
+            [seconds(lambda size=size: load(warehouse, rows.slice(0, size))) for size in sizes],
+        )
         (ours_s,) = in_turn([lambda: load(warehouse, rows)])
     rate = count / ours_s
     settings = f"2 M rows/s, duckdb {duckdb.__version__}, {count} rows, synced"
     reached = rate >= DUCKDB_ROWS_S
-    return Line("publish, DuckDB", rate, DUCKDB_ROWS_S, "rows/s", rate / DUCKDB_ROWS_S, "≥ 1", reached, RUNS, settings, growth)
+    return Line(
+        "publish, DuckDB",
+        rate,
+        DUCKDB_ROWS_S,
+        "rows/s",
+        rate / DUCKDB_ROWS_S,
+        "≥ 1",
+        reached,
+        RUNS,
+        settings,
+        growth,
+    )
 
 
 BENCHES = (postgres, in_duckdb)

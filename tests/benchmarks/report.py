@@ -15,7 +15,9 @@ HEAD = ("bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs", "
 
 def as_json(lines: list[Line | Skipped]) -> str:
     """One object a line of the table; of a skipped one its figures are null, `note` says why."""
-    told = [asdict(line) if isinstance(line, Line) else {**_nothing(), **asdict(line)} for line in lines]
+    told = [
+        asdict(line) if isinstance(line, Line) else {**_nothing(), **asdict(line)} for line in lines
+    ]
     return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -26,24 +28,38 @@ def _nothing() -> dict[str, None]:
 def read(path: Path) -> list[Line | Skipped]:
     """What `as_json` wrote."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    return [Line(**t) if t["ours"] is not None else Skipped(t["bench"], t["target"], t["note"]) for t in told]
+    return [
+        Line(**t) if t["ours"] is not None else Skipped(t["bench"], t["target"], t["note"])
+        for t in told
+    ]
 
 
 def joined(before: list[Line | Skipped], now: list[Line | Skipped]) -> list[Line | Skipped]:
     """The lines of before, those measured again replaced, and the new ones behind."""
     measured = {line.bench: line for line in now}
     names = {line.bench for line in before}
-    return [*(measured.get(line.bench, line) for line in before), *(line for line in now if line.bench not in names)]
+    return [
+        *(measured.get(line.bench, line) for line in before),
+        *(line for line in now if line.bench not in names),
+    ]
 
 
 def table(lines: list[Line | Skipped]) -> str:
     """For people: the figures, then what each was held against."""
     rows = [_row(line) for line in lines]
     widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
-    shown = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [HEAD, *rows]]
-    peers = [f"{line.bench}: {line.note if isinstance(line, Skipped) else _settings(line)}" for line in lines]
+    shown = [
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [HEAD, *rows]
+    ]
+    peers = [
+        f"{line.bench}: {line.note if isinstance(line, Skipped) else _settings(line)}"
+        for line in lines
+    ]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return "\n".join([shown[0], "-|-".join("-" * width for width in widths), *shown[1:], "", *peers, machine])
+    return "\n".join(
+        [shown[0], "-|-".join("-" * width for width in widths), *shown[1:], "", *peers, machine]
+    )
 
 
 def _settings(line: Line) -> str:
@@ -55,7 +71,14 @@ def _row(line: Line | Skipped) -> list[str]:
         return [line.bench, *[""] * 4, line.target, "skipped", "", ""]
     growth = "" if line.exponent is None else f"n^{line.exponent:.2f}"
     figures = [f"{line.ours:.3g}", f"{line.peer:.3g}", line.unit, f"{line.ratio:.3g}"]
-    return [line.bench, *figures, line.target, "yes" if line.reached else "no", str(line.runs), growth]
+    return [
+        line.bench,
+        *figures,
+        line.target,
+        "yes" if line.reached else "no",
+        str(line.runs),
+        growth,
+    ]
 
 
 def draw(lines: list[Line | Skipped], path: Path) -> None:
@@ -68,7 +91,11 @@ def draw(lines: list[Line | Skipped], path: Path) -> None:
     measured = [line for line in lines if isinstance(line, Line)]
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.4 * len(measured)), layout="constrained")
     parts = [_part(line) for line in measured]
-    axes.barh([line.bench for line in measured], parts, color=["#2a7f62" if line.reached else "#c0504d" for line in measured])
+    axes.barh(
+        [line.bench for line in measured],
+        parts,
+        color=["#2a7f62" if line.reached else "#c0504d" for line in measured],
+    )
     axes.axvline(1, color="black", linewidth=1)
     for i, (line, part) in enumerate(zip(measured, parts, strict=True)):
         axes.text(part, i, f" {line.ratio:.3g} (target {line.target})", va="center")

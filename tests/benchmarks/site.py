@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent
 from tests.benchmarks.publish import recommendations
-from tests.postgres import database, programs, server
+from tests.support.postgres_server import database, programs, server
 
 from wearalike.tables import PRODUCTS, PUBLISHED, SIMILAR_PRODUCTS, Availability
-from wearalike.warehouse import Warehouse, open_warehouse
+from wearalike.warehouse.base import Warehouse, open_warehouse
 
 COUNT, COUNT_FULL = 20_000, 1_000_000
 CLIENTS, ASKED, ASKED_FULL = 16, 400, 4_000
@@ -31,12 +31,19 @@ QUERY = Path(__file__).resolve().parents[2] / "sql" / "site_similar_products.sql
 
 def products(count: int) -> pa.Table:
     """In stock, named as `recommendations` names them."""
-    known = {"product_id": pa.array([f"shop:{n:08}" for n in range(count)]), "availability": pa.repeat(Availability.IN_STOCK, count)}
+    known = {
+        "product_id": pa.array([f"shop:{n:08}" for n in range(count)]),
+        "availability": pa.repeat(Availability.IN_STOCK, count),
+    }
     columns = {}
     for field in PRODUCTS.arrow_schema:
         is_text = pa.types.is_string(field.type)
         filler = "text" if is_text else [] if pa.types.is_list(field.type) else None
-        plain = pa.array([filler] * count, field.type) if filler is not None else pa.array(np.ones(count)).cast(field.type, safe=False)
+        plain = (
+            pa.array([filler] * count, field.type)
+            if filler is not None
+            else pa.array(np.ones(count)).cast(field.type, safe=False)
+        )
         columns[field.name] = known.get(field.name, plain)
     return pa.table(columns).cast(PRODUCTS.arrow_schema)
 
@@ -45,13 +52,21 @@ class Runs:
     """Runs that are loaded and published one after the other, the same tables each time."""
 
     def __init__(self, warehouse: Warehouse, count: int) -> None:
-        made = {PRODUCTS.name: products(count + 100), SIMILAR_PRODUCTS.name: recommendations(20 * count)}
+        made = {
+            PRODUCTS.name: products(count + 100),
+            SIMILAR_PRODUCTS.name: recommendations(20 * count),
+        }
         self.tables = {t.name: made.get(t.name, t.arrow_schema.empty_table()) for t in PUBLISHED}
         self.warehouse, self.numbers = warehouse, itertools.count(1)
 
     def publish(self) -> None:
-        run, counts = f"night-{next(self.numbers)}", {name: t.num_rows for name, t in self.tables.items()}
-        self.warehouse.load(run, {name: ds.dataset(t) for name, t in self.tables.items()}, counts, run)
+        run, counts = (
+            f"night-{next(self.numbers)}",
+            {name: t.num_rows for name, t in self.tables.items()},
+        )
+        self.warehouse.load(
+            run, {name: ds.dataset(t) for name, t in self.tables.items()}, counts, run
+        )
         self.warehouse.publish(run)
         self.warehouse.prune(2)
 
@@ -85,11 +100,36 @@ def p99_ms(address: str, count: int, each: int) -> float:
             "WHERE s.product_id = $1", "WHERE s.product_id = 'shop:' || lpad(:n::text, 8, '0')"
         )
         lines = [line for line in asked.splitlines() if not line.startswith("--")]
-        (Path(folder) / "query.sql").write_text(f"\\set n random(0, {count - 1})\n{' '.join(lines)};\n", encoding="utf-8")
-        options = ["-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1", "-t", str(each), "-l", "-f", "query.sql"]
+        (Path(folder) / "query.sql").write_text(
+            f"\\set n random(0, {count - 1})\n{' '.join(lines)};\n", encoding="utf-8"
+        )
+        options = [
+            "-n",
+            "-M",
+            "prepared",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "1",
+            "-t",
+            str(each),
+            "-l",
+            "-f",
+            "query.sql",
+        ]
         env = {**os.environ, "PGOPTIONS": "-c search_path=wearalike"}
-        subprocess.run([str(programs() / "pgbench"), *options, address], cwd=folder, env=env, check=True, capture_output=True)
-        took = [int(line.split()[2]) for log in Path(folder).glob("pgbench_log.*") for line in log.read_text(encoding="ascii").splitlines()]
+        subprocess.run(
+            [str(programs() / "pgbench"), *options, address],
+            cwd=folder,
+            env=env,
+            check=True,
+            capture_output=True,
+        )
+        took = [
+            int(line.split()[2])
+            for log in Path(folder).glob("pgbench_log.*")
+            for line in log.read_text(encoding="ascii").splitlines()
+        ]
     return float(np.percentile(took, 99)) / 1e3
 
 
@@ -113,7 +153,9 @@ def site(options: Options) -> Line | Skipped:
     during, alone = (statistics.median(of_one) for of_one in zip(*pairs, strict=True))
     ratio, growth = during / alone, exponent(sizes, costs)
     settings = f"the same query with no publish running: pgbench, {CLIENTS} clients without a pause, each {each} times, {count} products"
-    return Line("site", during, alone, "ms p99", ratio, TARGET, ratio <= 1.5, RUNS, settings, growth)
+    return Line(
+        "site", during, alone, "ms p99", ratio, TARGET, ratio <= 1.5, RUNS, settings, growth
+    )
 
 
 BENCHES = (site,)

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from wearalike import codes, models, pixels
-from wearalike.models import EFFICIENTNET_LITE0
+from wearalike.encoding import encoders
+from wearalike.imaging import decode as imaging_decode
+from wearalike.models import registry
+from wearalike.models.registry import EFFICIENTNET_LITE0
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
 
 def tensor(crop: np.ndarray) -> np.ndarray:
     """A crop as the encoder's network takes it."""
-    square = pixels.fit(crop, EFFICIENTNET_LITE0.input_px)
-    return models.scaled(square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
+    square = imaging_decode.fit(crop, EFFICIENTNET_LITE0.input_px)
+    return registry.scaled(square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
 
 
 def mean_ms(work: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[float, list[Any]]:
@@ -31,18 +33,31 @@ def mean_ms(work: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[float
 
 
 def encoding(
-    contents: Sequence[bytes], boxes: Sequence[tuple[int, int, int, int]], encoder: codes.Encoder, forward: Callable
+    contents: Sequence[bytes],
+    boxes: Sequence[tuple[int, int, int, int]],
+    encoder: encoders.Encoder,
+    forward: Callable,
 ) -> dict[str, float]:
     """Milliseconds of a picture by stage."""
-    decode, crops = mean_ms(lambda pair: pixels.crops(pair[0], [pair[1]], encoder.side_px)[0], list(zip(contents, boxes, strict=True)))
-    fit, squares = mean_ms(lambda crop: pixels.fit(crop, encoder.side_px), crops)
-    scale, tensors = mean_ms(lambda square: models.scaled(square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std), squares)
+    decode, crops = mean_ms(
+        lambda pair: imaging_decode.crops(pair[0], [pair[1]], encoder.side_px)[0],
+        list(zip(contents, boxes, strict=True)),
+    )
+    fit, squares = mean_ms(lambda crop: imaging_decode.fit(crop, encoder.side_px), crops)
+    scale, tensors = mean_ms(
+        lambda square: registry.scaled(
+            square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std
+        ),
+        squares,
+    )
     network, _ = mean_ms(forward, tensors)
     return {"decode, crop": decode, "resize": fit, "scale": scale, "network": network}
 
 
 def told(stages: dict[str, float]) -> str:
-    return "processor time of one: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in stages.items())
+    return "processor time of one: " + ", ".join(
+        f"{name} {ms:.2f} ms" for name, ms in stages.items()
+    )
 
 
 def draw(name: str, stages: dict[str, float]) -> None:
@@ -57,13 +72,21 @@ def draw(name: str, stages: dict[str, float]) -> None:
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     known[name] = stages
     kept.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    figure, all_axes = plt.subplots(len(known), 1, figsize=(9, 0.6 + 1.5 * len(known)), layout="constrained", squeeze=False)
+    figure, all_axes = plt.subplots(
+        len(known), 1, figsize=(9, 0.6 + 1.5 * len(known)), layout="constrained", squeeze=False
+    )
     for axes, (title, parts) in zip(all_axes.flat, known.items(), strict=True):
         left = 0.0
         for stage, ms in parts.items():
             axes.barh([title], [ms], left=left, label=f"{stage} {ms:.2f}")
             left += ms
-        axes.legend(ncols=len(parts), loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False, fontsize=8)
+        axes.legend(
+            ncols=len(parts),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.15),
+            frameon=False,
+            fontsize=8,
+        )
         axes.spines[["top", "right"]].set_visible(False)
     all_axes[0][0].set_title("ms of processor time a picture", fontsize=9)
     figure.savefig(BUILD / "bench-stages.png", dpi=120)

@@ -17,11 +17,11 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests import test_fault_tables as faults
+from tests.docs import test_fault_tables as faults
 
 LONG = Path(__file__).resolve().parents[2] / "build" / "long"
 TRIED = LONG / "tried.xml"
-READERS = "test_warehouse.py::test_readers_see_all_old_or_all_new"
+READERS = "warehouse/test_warehouse.py::test_readers_see_all_old_or_all_new"
 READS = 10_000
 
 
@@ -29,19 +29,35 @@ def try_them() -> None:
     """Runs the tests of the README's hostile inputs, and the reads under publish, as many on each engine as they are to be."""
     LONG.mkdir(parents=True, exist_ok=True)
     named = [f"{faults.TESTS}/{test}" for test in (*hostile(), READERS)]
-    command = [sys.executable, "-m", "pytest", f"--junitxml={TRIED}", "-o", "junit_family=xunit1", *named]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        f"--junitxml={TRIED}",
+        "-o",
+        "junit_family=xunit1",
+        *named,
+    ]
     subprocess.run(command, check=True, env={**os.environ, "WEARALIKE_READS": str(READS)})
 
 
 def hostile() -> list[str]:
     """The tests named in the README's table of hostile inputs, each once."""
-    return list(dict.fromkeys(test for cells in faults.rows("what comes") for test in faults.names_of(cells)))
+    return list(
+        dict.fromkeys(
+            test for cells in faults.rows("what comes") for test in faults.names_of(cells)
+        )
+    )
 
 
 def kills() -> dict[str, int]:
     nights = [json.loads(line) for line in _lines(LONG / "kills.jsonl")]
     victims: Counter[str] = sum((Counter(night["victims"]) for night in nights), Counter())
-    return {"kills": victims.total(), "nights": len(nights), **{f"of {name}": count for name, count in victims.most_common()}}
+    return {
+        "kills": victims.total(),
+        "nights": len(nights),
+        **{f"of {name}": count for name, count in victims.most_common()},
+    }
 
 
 def tried() -> tuple[int, int]:
@@ -64,7 +80,9 @@ def fuzzed() -> dict[str, int]:
     """Executions of the last fuzz run, by target."""
     found = {}
     for log in sorted((LONG / "fuzz").glob("*.log")):
-        if told := re.findall(r"stat::number_of_executed_units:\s*(\d+)", log.read_text(errors="replace")):
+        if told := re.findall(
+            r"stat::number_of_executed_units:\s*(\d+)", log.read_text(errors="replace")
+        ):
             found[log.stem] = int(told[-1])
     return found
 
@@ -79,7 +97,13 @@ def table() -> str:
         "fuzz executions": sum(executions.values()),
         "rows lost": 0,
     }
-    return "\n".join(["| figure | count |", "|---|---|", *(f"| {name} | {count:,} |" for name, count in rows.items())])
+    return "\n".join(
+        [
+            "| figure | count |",
+            "|---|---|",
+            *(f"| {name} | {count:,} |" for name, count in rows.items()),
+        ]
+    )
 
 
 def _lines(path: Path) -> list[str]:

@@ -14,15 +14,31 @@ import atheris
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-with atheris.instrument_imports(include=["wearalike.feeds", "wearalike.pixels", "wearalike.categories", "PIL", "wearalike.web"]):
-    from tests import fuzzing
+with atheris.instrument_imports(
+    include=[
+        "wearalike.feeds",
+        "wearalike.imaging.decode",
+        "wearalike.catalog",
+        "PIL",
+        "wearalike.net.http_client",
+    ]
+):
+    from tests.support import fuzz_targets
 
 
 def main(target: str, folder: Path, *options: str) -> None:
     corpus = folder / target
     corpus.mkdir(parents=True, exist_ok=True)
-    limits = ["-timeout=120", "-rss_limit_mb=3000", "-max_len=20000", f"-artifact_prefix={folder / target}-"]
-    atheris.Setup([sys.argv[0], *limits, *options, str(corpus), str(fuzzing.SEEDS / target)], fuzzing.TARGETS[target])
+    limits = [
+        "-timeout=120",
+        "-rss_limit_mb=3000",
+        "-max_len=20000",
+        f"-artifact_prefix={folder / target}-",
+    ]
+    atheris.Setup(
+        [sys.argv[0], *limits, *options, str(corpus), str(fuzz_targets.SEEDS / target)],
+        fuzz_targets.TARGETS[target],
+    )
     atheris.Fuzz()
 
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.killing import assert_equal_nights, command, kill_until_whole
+from tests.support.kill import assert_equal_nights, command, kill_until_whole
 
 from wearalike import sample
 
@@ -30,11 +30,20 @@ def test_two_hundred_kills_are_survived(night: Path, night_port: int, tmp_path: 
             number = len(_told())
             folder = tmp_path / str(number)
             folder.mkdir()
-            sample.write_settings(folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings")
-            victims = kill_until_whole(command("day-1", folder / "wearalike.toml"), folder / "root", number, LONGEST_S)
+            sample.write_settings(
+                folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings"
+            )
+            victims = kill_until_whole(
+                command("day-1", folder / "wearalike.toml"), folder / "root", number, LONGEST_S
+            )
             assert_equal_nights(night / "root", folder / "root", "day-1")
             with RECORD.open("a") as record:
-                record.write(json.dumps({"night": number, "kills": sum(victims.values()), "victims": victims}) + "\n")
+                record.write(
+                    json.dumps(
+                        {"night": number, "kills": sum(victims.values()), "victims": victims}
+                    )
+                    + "\n"
+                )
             print(f"\n{_survived()} of {KILLS} kills survived, rows lost: 0", flush=True)
     assert _survived() >= KILLS
 

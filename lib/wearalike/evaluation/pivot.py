@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wearalike.evaluation import plots
 from wearalike.evaluation.plots import Line, Spot
-from wearalike.quality import retrieval
+from wearalike.metrics import retrieval
 
 SPEED, BYTES = "images a second", "bytes an image"
 _WEIGHTS = re.compile(r"(\d+):(\d+)$")
@@ -24,19 +24,27 @@ Row = Mapping[str, Any]
 Values = Mapping[tuple[str, str, str, str], Mapping[tuple[str, int], NDArray[float64]]]
 
 
-def leaders(rows: Iterable[Row], values: Values) -> dict[tuple[str, str, str, int], tuple[str, str]]:
+def leaders(
+    rows: Iterable[Row], values: Values
+) -> dict[tuple[str, str, str, int], tuple[str, str]]:
     """The best encoder and distance of each (dataset, split, measure, k), where there is one: where its paired difference from each
     other has a 95 % interval above 0. Without the values of any of them nobody is called best."""
     columns: dict[tuple[str, str, str, int], list[Row]] = {}
     for row in rows:
         if row["value"] is not None and row["k"]:
-            columns.setdefault((row["dataset"], row["split"], row["measure"], row["k"]), []).append(row)
+            columns.setdefault((row["dataset"], row["split"], row["measure"], row["k"]), []).append(
+                row
+            )
     found = {}
     for (dataset, split, measure, k), column in columns.items():
         who = [(r["encoder"], r["distance"]) for r in sorted(column, key=lambda r: -r["value"])]
         each = [values.get((dataset, split, *w), {}).get((measure, k)) for w in who]
         first, *others = each
-        if others and first is not None and all(o is not None and retrieval.difference(first, o).low > 0 for o in others):
+        if (
+            others
+            and first is not None
+            and all(o is not None and retrieval.difference(first, o).low > 0 for o in others)
+        ):
             found[dataset, split, measure, k] = who[0]
     return found
 
@@ -53,7 +61,9 @@ class Plot:
 class Pivot:
     """The rows of one dataset and split as tables: encoders and distances down, labels across, one table a measure."""
 
-    def __init__(self, rows: Sequence[Row], best: Mapping[tuple[str, str, str, int], tuple[str, str]]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], best: Mapping[tuple[str, str, str, int], tuple[str, str]]
+    ) -> None:
         self.cells = {(r["encoder"], r["distance"], r["measure"], r["k"] or 0): r for r in rows}
         self._best = best
         measured = [r for r in rows if r["k"]]
@@ -68,20 +78,30 @@ class Pivot:
     def cell(self, contestant: tuple[str, str], measure: str, k: int = 0) -> Row | None:
         """The row, if there is one with a value. What an encoder has whatever its distance stands beside each of them."""
         encoder, distance = contestant
-        row = self.cells.get((encoder, distance, measure, k)) or self.cells.get((encoder, "", measure, k))
+        row = self.cells.get((encoder, distance, measure, k)) or self.cells.get(
+            (encoder, "", measure, k)
+        )
         return row if row and row["value"] is not None else None
 
     def asked(self, measure: str, k: int) -> int:
         """How many queries a column is of: the most that any of its rows has."""
-        return max(r["queries"] for (_, _, *column), r in self.cells.items() if column == [measure, k])
+        return max(
+            r["queries"] for (_, _, *column), r in self.cells.items() if column == [measure, k]
+        )
 
     def is_best(self, row: Row) -> bool:
         """Whether the row is the one that leads its column."""
-        return self._best.get((row["dataset"], row["split"], row["measure"], row["k"])) == (row["encoder"], row["distance"])
+        return self._best.get((row["dataset"], row["split"], row["measure"], row["k"])) == (
+            row["encoder"],
+            row["distance"],
+        )
 
     def bars(self, measure: str, k: int) -> list[Row]:
         """Each encoder by the distance that suits it best, highest first."""
-        rows = sorted((c for who in self.contestants if (c := self.cell(who, measure, k))), key=lambda r: -r["value"])
+        rows = sorted(
+            (c for who in self.contestants if (c := self.cell(who, measure, k))),
+            key=lambda r: -r["value"],
+        )
         found: dict[str, Row] = {}
         for row in rows:
             found.setdefault(row["encoder"], row)
@@ -91,37 +111,58 @@ class Pivot:
     def highest(self) -> list[tuple[str, int, Row]]:
         """The highest precision of each label, with its k."""
         tables = {k: labels for (kind, k), labels in self.tables.items() if kind == "precision"}
-        return [(label, k, self.bars(m, k)[0]) for k, labels in tables.items() for label, m in labels.items() if self.bars(m, k)]
+        return [
+            (label, k, self.bars(m, k)[0])
+            for k, labels in tables.items()
+            for label, m in labels.items()
+            if self.bars(m, k)
+        ]
 
     @cached_property
     def plots(self) -> list[Plot]:
         """Each plot there is something for: precision by weight, and speed against quality."""
         tables = [(k, labels) for (kind, k), labels in self.tables.items() if kind == "precision"]
-        return [plot for k, labels in tables for plot in (*self._by_weight(labels, k), *self._by_speed(labels, k))]
+        return [
+            plot
+            for k, labels in tables
+            for plot in (*self._by_weight(labels, k), *self._by_speed(labels, k))
+        ]
 
     def _by_weight(self, labels: Mapping[str, str], k: int) -> Iterator[Plot]:
         for encoder in dict.fromkeys(e for e, _ in self.contestants):
-            weighed = sorted((_shape_share(d), d) for e, d in self.contestants if e == encoder and _WEIGHTS.search(d))
+            weighed = sorted(
+                (_shape_share(d), d)
+                for e, d in self.contestants
+                if e == encoder and _WEIGHTS.search(d)
+            )
             if len({x for x, _ in weighed}) < 3:
                 continue
             drawn = []
             for label, measure in labels.items():
                 cells = [(x, c) for x, d in weighed if (c := self.cell((encoder, d), measure, k))]
                 low, high = ([_ends(c)[end] for _, c in cells] for end in (0, 1))
-                drawn.append(Line(label, [x for x, _ in cells], [c["value"] for _, c in cells], low, high))
+                drawn.append(
+                    Line(label, [x for x, _ in cells], [c["value"] for _, c in cells], low, high)
+                )
             title = f"{encoder}: precision@{k} by weight"
             ticks = [(x, d.rpartition(" ")[2]) for x, d in weighed]
-            yield Plot(title, plots.lines(title, "weight of shape : weight of colour", "", drawn, ticks))
+            yield Plot(
+                title, plots.lines(title, "weight of shape : weight of colour", "", drawn, ticks)
+            )
 
     def _by_speed(self, labels: Mapping[str, str], k: int) -> Iterator[Plot]:
         # The label that asks most, such as type and colour both, is the last.
         label, measure = list(labels.items())[-1]
         drawn, names = [], []
         for row in self.bars(measure, k):
-            speed, size = (self.cell((row["encoder"], row["distance"]), name) for name in (SPEED, BYTES))
+            speed, size = (
+                self.cell((row["encoder"], row["distance"]), name) for name in (SPEED, BYTES)
+            )
             if speed and speed["value"] > 0:
                 drawn.append(Spot(speed["value"], row["value"], *_ends(row), self.is_best(row)))
-                names.append(f"{row['encoder']}, {size['value']:,.0f} bytes" if size else row["encoder"])
+                names.append(
+                    f"{row['encoder']}, {size['value']:,.0f} bytes" if size else row["encoder"]
+                )
         if len(drawn) > 1:
             title = f"Speed and {label}@{k}"
             yield Plot(title, plots.spots(title, SPEED, f"{label}@{k}", drawn), names)
@@ -129,7 +170,9 @@ class Pivot:
 
 def _ends(row: Row) -> tuple[float, float]:
     """Its interval, or where it has none the value itself."""
-    return row["value"] if row["low"] is None else row["low"], row["value"] if row["high"] is None else row["high"]
+    return row["value"] if row["low"] is None else row["low"], row["value"] if row[
+        "high"
+    ] is None else row["high"]
 
 
 def _shape_share(distance: str) -> float:

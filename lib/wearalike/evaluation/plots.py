@@ -68,7 +68,13 @@ class Spot:
     is_marked: bool = False
 
 
-def lines(title: str, x_name: str, y_name: str, drawn: Sequence[Line], ticks: Sequence[tuple[float, str]] = ()) -> str:
+def lines(
+    title: str,
+    x_name: str,
+    y_name: str,
+    drawn: Sequence[Line],
+    ticks: Sequence[tuple[float, str]] = (),
+) -> str:
     """Lines over a common x, as a data address. ticks: where x is marked, and with what; else as it comes out."""
 
     def draw(axes: Axes) -> None:
@@ -76,13 +82,29 @@ def lines(title: str, x_name: str, y_name: str, drawn: Sequence[Line], ticks: Se
             # A long curve has no room for a marker at each point.
             marker = _MARKERS[i // len(COLOURS) % len(_MARKERS)] if len(line.x) <= 20 else ""
             colour = COLOURS[i % len(COLOURS)]
-            axes.plot(line.x, line.y, color=colour, linewidth=1.7, label=line.name, marker=marker, markersize=4.5)
+            axes.plot(
+                line.x,
+                line.y,
+                color=colour,
+                linewidth=1.7,
+                label=line.name,
+                marker=marker,
+                markersize=4.5,
+            )
             if line.low is not None and line.high is not None:
-                axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.12, linewidth=0)
+                axes.fill_between(
+                    line.x, line.low, line.high, color=colour, alpha=0.12, linewidth=0
+                )
         if ticks:
             axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
         if len(drawn) > 1 or any(line.name for line in drawn):
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=min(3, len(drawn)), handlelength=1.4, columnspacing=1.2)
+            axes.legend(
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.2),
+                ncols=min(3, len(drawn)),
+                handlelength=1.4,
+                columnspacing=1.2,
+            )
 
     return _drawn(title, x_name, y_name, draw)
 
@@ -95,10 +117,31 @@ def spots(title: str, x_name: str, y_name: str, drawn: Sequence[Spot]) -> str:
         axes.set_xscale("log")
         # The first are drawn last, above the others.
         for number, spot in reversed(list(enumerate(drawn, 1))):
-            colour, over = (COLOURS[2] if spot.is_marked else COLOURS[0]), 2 + 2 * (len(drawn) - number)
-            axes.vlines(spot.x, spot.low, spot.high, color=colour, linewidth=2.5, alpha=0.5, zorder=over)
-            axes.plot(spot.x, spot.y, "o", markersize=13, color=colour, markeredgecolor="white", zorder=over)
-            axes.annotate(str(number), (spot.x, spot.y), ha="center", va="center_baseline", fontsize=8, color="white", zorder=over + 1)
+            colour, over = (
+                (COLOURS[2] if spot.is_marked else COLOURS[0]),
+                2 + 2 * (len(drawn) - number),
+            )
+            axes.vlines(
+                spot.x, spot.low, spot.high, color=colour, linewidth=2.5, alpha=0.5, zorder=over
+            )
+            axes.plot(
+                spot.x,
+                spot.y,
+                "o",
+                markersize=13,
+                color=colour,
+                markeredgecolor="white",
+                zorder=over,
+            )
+            axes.annotate(
+                str(number),
+                (spot.x, spot.y),
+                ha="center",
+                va="center_baseline",
+                fontsize=8,
+                color="white",
+                zorder=over + 1,
+            )
         axes.set_xlim(min(s.x for s in drawn) / 1.6, max(s.x for s in drawn) * 1.6)
         axes.margins(y=0.12)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -119,5 +162,12 @@ def _drawn(title: str, x_name: str, y_name: str, draw: Callable[[Axes], None]) -
         draw(axes)
         out = io.BytesIO()
         # Without a date the same figures give the same bytes.
-        figure.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.06, transparent=True, metadata={"Date": None})
+        figure.savefig(
+            out,
+            format="svg",
+            bbox_inches="tight",
+            pad_inches=0.06,
+            transparent=True,
+            metadata={"Date": None},
+        )
     return f"data:image/svg+xml;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -14,20 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wearalike import pixels
 from wearalike.evaluation import plots
-from wearalike.evaluation.detection import SMALLER_IS_BETTER, ClassifierMeasures, Comparison
 from wearalike.evaluation.pivot import Pivot, Plot, Row, Values, leaders
 from wearalike.evaluation.plots import Line
+from wearalike.imaging import decode
+from wearalike.metrics.detection import SMALLER_IS_BETTER, ClassifierMeasures, Comparison
 
 if TYPE_CHECKING:
-    from wearalike.evaluation.comparison import Results
+    from wearalike.evaluation.compare_encoders import Results
 
 THUMBNAIL_PX = 144
 MISTAKES = 12
 # A confusion table of more categories than this is no longer read: its most frequent mistakes are.
 READABLE = 40
-NAMES = {"ap50": "AP50", "map50_95": "mAP50-95", "tpr": "TPR", "fpr": "FPR", "tp": "TP", "fp": "FP", "fn": "FN"}
+NAMES = {
+    "ap50": "AP50",
+    "map50_95": "mAP50-95",
+    "tpr": "TPR",
+    "fpr": "FPR",
+    "tp": "TP",
+    "fp": "FP",
+    "fn": "FN",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +116,23 @@ def evaluation(title: str, results: Results, facts: Mapping[str, str]) -> Evalua
         columns = {name: table[name].to_numpy() for name in table.column_names}
         for measure in dict.fromkeys(columns["measure"]):
             here = columns["measure"] == measure
-            dataset, split, encoder, distance, k = (columns[n][here][0] for n in ("dataset", "split", "encoder", "distance", "k"))
-            values.setdefault((dataset, split, encoder, distance), {})[measure, int(k)] = columns["value"][here]
+            dataset, split, encoder, distance, k = (
+                columns[n][here][0] for n in ("dataset", "split", "encoder", "distance", "k")
+            )
+            values.setdefault((dataset, split, encoder, distance), {})[measure, int(k)] = columns[
+                "value"
+            ][here]
     groups: dict[str, list[Strip]] = {}
     for strip in results.strips:
         name = f"{strip.dataset}: {strip.encoder}, {strip.distance}: {'best' if strip.is_best else 'worst'} by {strip.label}"
         marked = zip(strip.results, strip.is_relevant, strict=True)
-        shown = [Picture(path.read_bytes(), caption, is_right) for (path, caption), is_right in marked]
+        shown = [
+            Picture(path.read_bytes(), caption, is_right) for (path, caption), is_right in marked
+        ]
         path, caption = strip.query
-        groups.setdefault(name, []).append(Strip(Picture(path.read_bytes(), caption), shown, f"relevance {strip.value:.2f}"))
+        groups.setdefault(name, []).append(
+            Strip(Picture(path.read_bytes(), caption), shown, f"relevance {strip.value:.2f}")
+        )
     return Evaluation(
         title,
         results.rows,
@@ -138,17 +154,33 @@ def write_html(folder: Path, evaluation: Evaluation) -> Path:
 def page(evaluation: Evaluation) -> str:
     """The page, HTML."""
     source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters: dict[str, Any] = {"figure": _figure, "signed": _signed, "picture": _thumbnail, "mistakes": _mistakes}
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Any] = {
+        "figure": _figure,
+        "signed": _signed,
+        "picture": _thumbnail,
+        "mistakes": _mistakes,
+    }
     environment.filters |= filters
     environment.tests |= {"number": lambda v: v is not None and np.isfinite(v)}
     found = leaders(evaluation.rows, evaluation.values)
-    gains = {(r["dataset"], r["split"]): Pivot(_of(evaluation.differences, r), {}) for r in evaluation.differences}
+    gains = {
+        (r["dataset"], r["split"]): Pivot(_of(evaluation.differences, r), {})
+        for r in evaluation.differences
+    }
     return environment.from_string(source).render(
         e=evaluation,
-        retrieval={(r["dataset"], r["split"]): Pivot(_of(evaluation.rows, r), found) for r in evaluation.rows},
+        retrieval={
+            (r["dataset"], r["split"]): Pivot(_of(evaluation.rows, r), found)
+            for r in evaluation.rows
+        },
         gains=gains,
-        curves=[Plot(c.title, plots.lines(c.title, c.x_name, c.y_name, c.lines)) for c in evaluation.curves],
+        curves=[
+            Plot(c.title, plots.lines(c.title, c.x_name, c.y_name, c.lines))
+            for c in evaluation.curves
+        ],
         smaller=SMALLER_IS_BETTER,
         names=NAMES,
         readable=READABLE,
@@ -165,7 +197,11 @@ def _mistakes(classifier: ClassifierMeasures) -> list[tuple[str, str, int, float
     order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
     of = classifier.confusion.sum(axis=1)
-    return [(classifier.categories[i], classifier.categories[j], int(wrong[i, j]), wrong[i, j] / of[i]) for i, j in pairs if wrong[i, j]]
+    return [
+        (classifier.categories[i], classifier.categories[j], int(wrong[i, j]), wrong[i, j] / of[i])
+        for i, j in pairs
+        if wrong[i, j]
+    ]
 
 
 def _figure(value: float | int | None) -> str:
@@ -186,5 +222,5 @@ def _signed(value: float | int | None) -> str:
 def _thumbnail(picture: Picture) -> str:
     """A small JPEG as a data address."""
     out = io.BytesIO()
-    Image.fromarray(pixels.decode(picture.content, THUMBNAIL_PX)).save(out, "JPEG", quality=72)
+    Image.fromarray(decode.decode(picture.content, THUMBNAIL_PX)).save(out, "JPEG", quality=72)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

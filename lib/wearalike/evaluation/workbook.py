@@ -18,14 +18,16 @@ from openpyxl.formatting.rule import FormulaRule
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from wearalike import spreadsheet
-from wearalike.evaluation.detection import ALL, SMALLER_IS_BETTER, CategoryMeasures
+from wearalike.metrics.detection import ALL, SMALLER_IS_BETTER, CategoryMeasures
+from wearalike.reports import spreadsheet
 
 FIGURES = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),  # encoder, detector or classifier
         pa.field("version", pa.string(), nullable=False),
-        pa.field("distance", pa.string(), nullable=False),  # what an encoder's codes are compared by; else empty
+        pa.field(
+            "distance", pa.string(), nullable=False
+        ),  # what an encoder's codes are compared by; else empty
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("category", pa.string(), nullable=False),  # detection.ALL for all of them
@@ -45,21 +47,50 @@ Figure = Mapping[str, Any]
 def retrieval_figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of evaluation.json (dataset, split, encoder, distance, measure, k, value, low, high, queries) as rows of FIGURES."""
     same = ("distance", "dataset", "split", "measure", "k", "value", "low", "high")
-    return [{"kind": "encoder", "version": r["encoder"], "category": ALL, "count": r["queries"]} | {n: r[n] for n in same} for r in rows]
+    return [
+        {"kind": "encoder", "version": r["encoder"], "category": ALL, "count": r["queries"]}
+        | {n: r[n] for n in same}
+        for r in rows
+    ]
 
 
-def category_figures(kind: str, version: str, dataset: str, split: str, rows: Iterable[CategoryMeasures]) -> list[dict[str, Any]]:
+def category_figures(
+    kind: str, version: str, dataset: str, split: str, rows: Iterable[CategoryMeasures]
+) -> list[dict[str, Any]]:
     """A detector's or classifier's measures as rows of FIGURES; those that are not of its kind are left out."""
-    place = {"kind": kind, "version": version, "distance": "", "dataset": dataset, "split": split, "k": None, "low": None, "high": None}
+    place = {
+        "kind": kind,
+        "version": version,
+        "distance": "",
+        "dataset": dataset,
+        "split": split,
+        "k": None,
+        "low": None,
+        "high": None,
+    }
     measured = [asdict(row) for row in rows]
-    names = [n for n in (measured[0] if measured else {}) if n != "category" and not all(np.isnan(m[n]) for m in measured)]
+    names = [
+        n
+        for n in (measured[0] if measured else {})
+        if n != "category" and not all(np.isnan(m[n]) for m in measured)
+    ]
     of = [place | {"category": m["category"], "count": m["truths"]} for m in measured]
-    return [p | {"measure": name, "value": float(m[name])} for p, m in zip(of, measured, strict=True) for name in names]
+    return [
+        p | {"measure": name, "value": float(m[name])}
+        for p, m in zip(of, measured, strict=True)
+        for name in names
+    ]
 
 
 def write_parquet(path: Path, figures: Iterable[Figure]) -> None:
     """The long table, columns as FIGURES. Raises KeyError for a row without one of them; NaN is written as null."""
-    rows = [{name: spreadsheet.number(f[name]) if isinstance(f[name], float) else f[name] for name in FIGURES.names} for f in figures]
+    rows = [
+        {
+            name: spreadsheet.number(f[name]) if isinstance(f[name], float) else f[name]
+            for name in FIGURES.names
+        }
+        for f in figures
+    ]
     pq.write_table(pa.Table.from_pylist(rows, FIGURES), path)
 
 
@@ -75,7 +106,10 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
     table = _numbered(_spread(rows))
     kinds = list(dict.fromkeys(c.kind for c in table.contestants))
     names = spreadsheet.Names({"versions", "figures", *(f"compare {kind}s" for kind in kinds)})
-    sheets = {version: names.new(version[1]) for version in dict.fromkeys((c.kind, c.version) for c in table.contestants)}
+    sheets = {
+        version: names.new(version[1])
+        for version in dict.fromkeys((c.kind, c.version) for c in table.contestants)
+    }
     book = Workbook()
     book.remove(book.worksheets[0])
     comparing = {kind: book.create_sheet(f"compare {kind}s"[:31]) for kind in kinds}
@@ -84,7 +118,10 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
         mine = [[r[c] for c in columns] for r in rows if (r["kind"], r["version"]) == version]
         spreadsheet.table(book.create_sheet(name), columns, mine, _WIDTHS)
     _versions(book.create_sheet("versions"), table.contestants, sheets)
-    figures_columns, lines = ["lookup", *FIGURES.names], [[n, *r.values()] for n, r in zip(table.lookups, table.rows, strict=True)]
+    figures_columns, lines = (
+        ["lookup", *FIGURES.names],
+        [[n, *r.values()] for n, r in zip(table.lookups, table.rows, strict=True)],
+    )
     spreadsheet.table(book.create_sheet("figures"), figures_columns, lines, _WIDTHS)
     for kind, sheet in comparing.items():
         _compare(sheet, kind, table)
@@ -94,7 +131,16 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
 # Contestant number n and key number m are looked up as n * _STRIDE + m: numbers know no wildcards, no case and no longest text.
 _STRIDE = 1_000_000
 # Columns of text.
-_WIDTHS = {"dataset": 14, "split": 11, "category": 20, "measure": 22, "distance": 16, "version": 26, "contestant": 40, "sheet": 32}
+_WIDTHS = {
+    "dataset": 14,
+    "split": 11,
+    "category": 20,
+    "measure": 22,
+    "distance": 16,
+    "version": 26,
+    "contestant": 40,
+    "sheet": 32,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +185,38 @@ def _numbered(rows: list[dict[str, Any]]) -> _Numbered:
     names = spreadsheet.Names(set(), most=200)
     # Those of one kind stand together, for a drop-down lists neighbouring cells.
     contestants = [
-        _Contestant(n, names.new(f"{version} · {distance}" if distance else version, is_sheet=False), kind, version, distance)
-        for n, (kind, version, distance) in enumerate(sorted(found, key=lambda f: kinds.index(f[0])), 1)
+        _Contestant(
+            n,
+            names.new(f"{version} · {distance}" if distance else version, is_sheet=False),
+            kind,
+            version,
+            distance,
+        )
+        for n, (kind, version, distance) in enumerate(
+            sorted(found, key=lambda f: kinds.index(f[0])), 1
+        )
     ]
     keys = {key: number for number, key in enumerate(dict.fromkeys(map(_key, rows)), 1)}
     number_of = {(c.kind, c.version, c.distance): c.number for c in contestants}
-    lookups = [number_of[r["kind"], r["version"], r["distance"]] * _STRIDE + keys[_key(r)] for r in rows]
+    lookups = [
+        number_of[r["kind"], r["version"], r["distance"]] * _STRIDE + keys[_key(r)] for r in rows
+    ]
     first: dict[int, dict[str, Any]] = {}
     for lookup, row in zip(lookups, rows, strict=True):
         if first.setdefault(lookup, row) is not row:
-            raise ValueError(f"figures: {row['kind']} {row['version']} {row['distance']} has {', '.join(map(str, _key(row)))} twice")
+            raise ValueError(
+                f"figures: {row['kind']} {row['version']} {row['distance']} has {', '.join(map(str, _key(row)))} twice"
+            )
     return _Numbered(rows, contestants, keys, lookups)
 
 
-def _versions(sheet: Worksheet, contestants: Sequence[_Contestant], sheets: Mapping[tuple[str, str], str]) -> None:
+def _versions(
+    sheet: Worksheet, contestants: Sequence[_Contestant], sheets: Mapping[tuple[str, str], str]
+) -> None:
     columns = ["contestant", "kind", "version", "distance", "sheet"]
-    spreadsheet.table(sheet, columns, [[c.label, c.kind, c.version, c.distance, ""] for c in contestants], _WIDTHS)
+    spreadsheet.table(
+        sheet, columns, [[c.label, c.kind, c.version, c.distance, ""] for c in contestants], _WIDTHS
+    )
     for c in contestants:
         spreadsheet.link(sheet.cell(c.number + 1, 5), sheets[c.kind, c.version])
 
@@ -169,17 +231,23 @@ def _compare(sheet: Worksheet, kind: str, table: _Numbered) -> None:
     spreadsheet.title(sheet, f"Compare any two {kind}s", meaning)
     mine = [c for c in table.contestants if c.kind == kind]
     picked = (mine[-1].label, mine[max(0, len(mine) - 2)].label)
-    spreadsheet.choices(sheet, "versions", mine[0].number + 1, mine[-1].number + 1, len(table.contestants), picked)
+    spreadsheet.choices(
+        sheet, "versions", mine[0].number + 1, mine[-1].number + 1, len(table.contestants), picked
+    )
     spreadsheet.heading(sheet, _FIRST_ROW - 1, _COLUMNS, _WIDTHS)
     is_whole: dict[tuple[Any, ...], bool] = {}
     for row in (r for r in table.rows if r["kind"] == kind):
-        is_whole[_key(row)] = is_whole.get(_key(row), True) and spreadsheet.number_format(row["value"]) == "#,##0"
+        is_whole[_key(row)] = (
+            is_whole.get(_key(row), True) and spreadsheet.number_format(row["value"]) == "#,##0"
+        )
     for i, key in enumerate(is_whole, _FIRST_ROW):
         _compared(sheet, i, key, table, "#,##0" if is_whole[key] else "0.000")
     last = _FIRST_ROW - 1 + len(is_whole)
     for fill, sign in ((spreadsheet.BETTER, ">"), (spreadsheet.WORSE, "<")):
         side = f'IF($G{_FIRST_ROW}="bigger",1,IF($G{_FIRST_ROW}="smaller",-1,0))'
-        rule = FormulaRule([f"AND(ISNUMBER($N{_FIRST_ROW}),{side}*$N{_FIRST_ROW}{sign}0)"], fill=fill)
+        rule = FormulaRule(
+            [f"AND(ISNUMBER($N{_FIRST_ROW}),{side}*$N{_FIRST_ROW}{sign}0)"], fill=fill
+        )
         sheet.conditional_formatting.add(f"N{_FIRST_ROW}:N{last}", rule)
     for hidden in "AOP":
         sheet.column_dimensions[hidden].hidden = True
@@ -187,18 +255,26 @@ def _compare(sheet: Worksheet, kind: str, table: _Numbered) -> None:
     sheet.auto_filter.ref = f"B{_FIRST_ROW - 1}:N{last}"
 
 
-def _compared(sheet: Worksheet, i: int, key: tuple[Any, ...], table: _Numbered, number_format: str) -> None:
+def _compared(
+    sheet: Worksheet, i: int, key: tuple[Any, ...], table: _Numbered, number_format: str
+) -> None:
     """Row i: the key, then both contestants' figures and their difference, empty where there is none."""
     for j, value in enumerate((table.keys[key], *key, _better(key[KEY.index("measure")])), 1):
         spreadsheet.put(sheet.cell(i, j), value)
     last = len(table.rows) + 1
     for chosen, helper, first in ((3, "O", 8), (4, "P", 11)):
-        sheet[f"{helper}{i}"] = f"=IFERROR(MATCH($A${chosen}*{_STRIDE}+$A{i},figures!$A$2:$A${last},0),0)"
+        sheet[f"{helper}{i}"] = (
+            f"=IFERROR(MATCH($A${chosen}*{_STRIDE}+$A{i},figures!$A$2:$A${last},0),0)"
+        )
         for j, name in enumerate(("value", "low", "high"), first):
             column = get_column_letter(FIGURES.get_field_index(name) + 2)
             found = f"INDEX(figures!${column}$2:${column}${last},${helper}{i})"
-            sheet.cell(i, j, f'=IF(${helper}{i}=0,"",IF({found}="","",{found}))').number_format = number_format
-    sheet.cell(i, 14, f'=IF(AND(ISNUMBER(H{i}),ISNUMBER(K{i})),H{i}-K{i},"")').number_format = f"+{number_format};-{number_format};0"
+            sheet.cell(
+                i, j, f'=IF(${helper}{i}=0,"",IF({found}="","",{found}))'
+            ).number_format = number_format
+    sheet.cell(
+        i, 14, f'=IF(AND(ISNUMBER(H{i}),ISNUMBER(K{i})),H{i}-K{i},"")'
+    ).number_format = f"+{number_format};-{number_format};0"
 
 
 def _better(measure: str) -> str:

@@ -8,11 +8,11 @@ parsing   a feed to its offers, one by one, memory flat
 intake    one shop's feed to its rows of a run: fresh, stale or missing
 """
 
-from wearalike.feeds.intake import ADVICE, Ingested, Mapped, Previous, ingest_shop
+from wearalike.feeds.ingest import ADVICE, Ingested, Mapped, Previous, ingest_shop
+from wearalike.feeds.normalize import OfferReason
 from wearalike.feeds.offers import Offer, Refused, Withdrawn
-from wearalike.feeds.parsing import Reading, read_offers
-from wearalike.feeds.reading import BadFeed, FeedReason, Repair
-from wearalike.feeds.values import OfferReason
+from wearalike.feeds.parser import Reading, read_offers
+from wearalike.feeds.sanitize import BadFeed, FeedReason, Repair
 
 __all__ = [
     "ADVICE",

@@ -8,9 +8,9 @@ from typing import Any
 
 from lxml.etree import _Element as Element
 
+from wearalike.feeds.normalize import availability_of
 from wearalike.feeds.offers import Raw
-from wearalike.feeds.reading import Repair
-from wearalike.feeds.values import availability_of
+from wearalike.feeds.sanitize import Repair
 from wearalike.tables import Availability
 
 GOOGLE = "{http://base.google.com/ns/1.0}"
@@ -58,7 +58,10 @@ class Google:
             brand=one("brand"),
             vendor_code=one("mpn"),
             category_ids=[],
-            category_paths=[" > ".join(" ".join(part.split()) for part in path.split(">")) for path in many("product_type")],
+            category_paths=[
+                " > ".join(" ".join(part.split()) for part in path.split(">"))
+                for path in many("product_type")
+            ],
             google_category=one("google_product_category"),
             price=sale_price or price,
             old_price=price if sale_price else "",

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from wearalike.feeds.reading import Repair
-from wearalike.feeds.values import (
+from wearalike.feeds.normalize import (
     MAX_WORD_CHARS,
     NO_CURRENCY,
     OfferReason,
@@ -23,6 +22,7 @@ from wearalike.feeds.values import (
     plain,
     web_url,
 )
+from wearalike.feeds.sanitize import Repair
 from wearalike.settings import Shop
 from wearalike.tables import Availability
 
@@ -103,10 +103,15 @@ def offer(raw: Raw, shop: Shop, repairs: Counter[Repair]) -> Offer:
     """The offer that the shop's words describe; what is mended is counted. Raises Unusable."""
     ident, currency, genders = raw.offer_id, raw.currency, raw.genders
     if not ident or len(ident) > MAX_ID_CHARS:
-        raise Unusable(OfferReason.MISSING_ID, f"id {ident[:40]!r}; wanted 1 to {MAX_ID_CHARS} characters")
+        raise Unusable(
+            OfferReason.MISSING_ID, f"id {ident[:40]!r}; wanted 1 to {MAX_ID_CHARS} characters"
+        )
     title = _text(raw.title, MAX_TITLE_CHARS, repairs)
     if not title:
-        raise Unusable(OfferReason.MISSING_TITLE, f"{(raw.title or '')[:80]!r}; wanted a name, or a type, vendor and model")
+        raise Unusable(
+            OfferReason.MISSING_TITLE,
+            f"{(raw.title or '')[:80]!r}; wanted a name, or a type, vendor and model",
+        )
     price_cents, told = money(raw.price or "")
     old_price_cents = _old_price(raw.old_price, repairs) if raw.old_price else 0
     if not (currency or told):
@@ -175,14 +180,20 @@ def _categories(texts: list[str], most: int, repairs: Counter[Repair]) -> list[s
 def _words(texts: Sequence[str | None], repairs: Counter[Repair]) -> list[str]:
     if len(texts) > MAX_VALUES:
         repairs[Repair.MANY_VALUES] += 1
-    return list(dict.fromkeys([word for text in texts[:MAX_VALUES] if (word := _word(text))])) if texts else []
+    return (
+        list(dict.fromkeys([word for text in texts[:MAX_VALUES] if (word := _word(text))]))
+        if texts
+        else []
+    )
 
 
 def _related(texts: Sequence[str | None], own: str, repairs: Counter[Repair]) -> list[str]:
     """The ids of other offers, each once, at most MAX_VALUES. That the feed has these offers is not asked."""
     if len(texts) > MAX_VALUES:
         repairs[Repair.MANY_VALUES] += 1
-    ids = dict.fromkeys(ident for text in texts[:MAX_VALUES] if (ident := (text or "").strip()) and ident != own)
+    ids = dict.fromkeys(
+        ident for text in texts[:MAX_VALUES] if (ident := (text or "").strip()) and ident != own
+    )
     usable = [ident for ident in ids if len(ident) <= MAX_ID_CHARS]
     if len(usable) < len(ids):
         repairs[Repair.BAD_RELATED_ID] += 1

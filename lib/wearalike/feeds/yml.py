@@ -12,9 +12,9 @@ from typing import Any
 
 from lxml.etree import _Element as Element
 
+from wearalike.feeds.normalize import MAX_WORD_CHARS, availability_of, plain
 from wearalike.feeds.offers import Raw, Withdrawn
-from wearalike.feeds.reading import Repair
-from wearalike.feeds.values import MAX_WORD_CHARS, availability_of, plain
+from wearalike.feeds.sanitize import Repair
 from wearalike.settings import Shop
 from wearalike.tables import Availability
 
@@ -56,7 +56,9 @@ class Yml:
 
     tags = ("offer", "category", "currency")
 
-    def __init__(self, shop: Shop, repairs: Counter[Repair], again: Callable[[], Iterable[Element]]) -> None:
+    def __init__(
+        self, shop: Shop, repairs: Counter[Repair], again: Callable[[], Iterable[Element]]
+    ) -> None:
         self._repairs, self._again = repairs, again
         self._categories: dict[str, tuple[str, str]] = {}
         self._paths: dict[str, str] = {}
@@ -94,7 +96,9 @@ class Yml:
             else:
                 texts[tag] = text
         one, many = texts.get, lists.get
-        title = one("name") or " ".join(filter(None, (one("typePrefix"), one("vendor"), one("model"))))
+        title = one("name") or " ".join(
+            filter(None, (one("typePrefix"), one("vendor"), one("model")))
+        )
         ids = [ident.strip() for ident in dict.fromkeys(many("categoryId", ())) if ident]
         return Raw(  # by position: by name it takes three times as long
             element.get("id", "").strip(),
@@ -136,7 +140,10 @@ class Yml:
         parent = element.getparent()
         if parent is not None and parent.tag == "categories":
             name = plain("".join(element.itertext())[:MAX_WORD_CHARS])
-            self._categories[(element.get("id") or "").strip()] = (name, (element.get("parentId") or "").strip())
+            self._categories[(element.get("id") or "").strip()] = (
+                name,
+                (element.get("parentId") or "").strip(),
+            )
 
     def _path(self, ident: str) -> str:
         """The names from the root to the category, joined by " > "; "" for one that is not declared."""

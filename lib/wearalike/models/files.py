@@ -69,8 +69,14 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
         raise BadModel(f"{path}: sha256 {found}, wanted {sha256}")
     header_bytes = int.from_bytes(content[:8], "little")
     if header_bytes > MAX_HEADER_BYTES:
-        likely = "a pickle or a zip, as PyTorch writes them" if content[:1] == b"\x80" or content[:2] == b"PK" else "no safetensors file"
-        raise BadModel(f"{path}: {likely}: a header of {header_bytes:,} bytes, wanted at most {MAX_HEADER_BYTES:,}")
+        likely = (
+            "a pickle or a zip, as PyTorch writes them"
+            if content[:1] == b"\x80" or content[:2] == b"PK"
+            else "no safetensors file"
+        )
+        raise BadModel(
+            f"{path}: {likely}: a header of {header_bytes:,} bytes, wanted at most {MAX_HEADER_BYTES:,}"
+        )
     try:
         # Checks that the tensors lie side by side and fill the file; JSON nested deeper than 127 is refused.
         tensors = deserialize(content)
@@ -100,9 +106,13 @@ def _content(path: Path) -> bytes:
         return file.read(MAX_MODEL_BYTES)
 
 
-def _described(metadata: Mapping[str, str]) -> tuple[Kind, str, str, dict[str, Any], tuple[str, ...]]:
+def _described(
+    metadata: Mapping[str, str],
+) -> tuple[Kind, str, str, dict[str, Any], tuple[str, ...]]:
     """Kind, architecture, version, card and classes of a file's metadata. Raises BadModel."""
-    if missing := [name for name in ("kind", "architecture", "version", "card") if name not in metadata]:
+    if missing := [
+        name for name in ("kind", "architecture", "version", "card") if name not in metadata
+    ]:
         raise BadModel(f"its metadata has no {missing[0]}; it has {_short(sorted(metadata))}")
     if metadata["kind"] not in tuple(Kind):
         raise BadModel(f"kind: wanted {' or '.join(Kind)}, got {_short(metadata['kind'])}")
@@ -118,9 +128,13 @@ def _described(metadata: Mapping[str, str]) -> tuple[Kind, str, str, dict[str, A
         and all(isinstance(c, str) and c and c.isprintable() for c in classes)
         and len(set(classes)) == len(classes)
     ):
-        raise BadModel(f"classes: wanted a JSON list of distinct printable texts, got {_short(metadata['classes'])}")
+        raise BadModel(
+            f"classes: wanted a JSON list of distinct printable texts, got {_short(metadata['classes'])}"
+        )
     if (kind is Kind.DETECTOR) != bool(classes):
-        raise BadModel(f"classes: {'a detector must name some' if kind is Kind.DETECTOR else 'an encoder has none'}")
+        raise BadModel(
+            f"classes: {'a detector must name some' if kind is Kind.DETECTOR else 'an encoder has none'}"
+        )
     return kind, metadata["architecture"], metadata["version"], card, tuple(classes)
 
 
@@ -141,10 +155,14 @@ def _array(name: str, dtype: str, shape: list[int], data: bytearray) -> NDArray[
     if dtype not in _DTYPES:
         raise BadModel(f"tensor {_short(name)}: {dtype}, wanted {' or '.join(_DTYPES)}")
     if len(shape) > _MAX_DIMENSIONS or not data:
-        raise BadModel(f"tensor {_short(name)}: shape {_short(shape)}, wanted at most {_MAX_DIMENSIONS} dimensions and none of 0")
+        raise BadModel(
+            f"tensor {_short(name)}: shape {_short(shape)}, wanted at most {_MAX_DIMENSIONS} dimensions and none of 0"
+        )
     array = np.frombuffer(data, _DTYPES[dtype]).astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():
-        raise BadModel(f"tensor {_short(name)}: {np.count_nonzero(~np.isfinite(array)):,} of {array.size:,} numbers are not finite")
+        raise BadModel(
+            f"tensor {_short(name)}: {np.count_nonzero(~np.isfinite(array)):,} of {array.size:,} numbers are not finite"
+        )
     return array
 
 
@@ -154,11 +172,17 @@ def require(model: Model, wanted: Mapping[str, tuple[int, ...]]) -> None:
     wrong = [
         *(f"{n} is missing" for n in wanted if n not in found),
         *(f"{_short(n)} is not of it" for n in found if n not in wanted),
-        *(f"{n} is {found[n]}, wanted {tuple(wanted[n])}" for n in wanted if n in found and found[n] != tuple(wanted[n])),
+        *(
+            f"{n} is {found[n]}, wanted {tuple(wanted[n])}"
+            for n in wanted
+            if n in found and found[n] != tuple(wanted[n])
+        ),
     ]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise BadModel(f"{model.kind} {model.version}: its tensors do not fit {model.architecture}: {', '.join(wrong[:3])}{more}")
+        raise BadModel(
+            f"{model.kind} {model.version}: its tensors do not fit {model.architecture}: {', '.join(wrong[:3])}{more}"
+        )
 
 
 def model_bytes(
@@ -175,16 +199,29 @@ def model_bytes(
     """
     from safetensors.numpy import save
 
-    metadata = {"kind": str(kind), "architecture": architecture, "version": version, "card": json.dumps(card, sort_keys=True)}
+    metadata = {
+        "kind": str(kind),
+        "architecture": architecture,
+        "version": version,
+        "card": json.dumps(card, sort_keys=True),
+    }
     if classes:
         metadata["classes"] = json.dumps(list(classes))
     _described(metadata)
     for name, array in arrays.items():
-        if array.dtype not in (np.float16, np.float32) or not array.size or not np.isfinite(array).all():
-            raise BadModel(f"tensor {name}: {array.dtype} {array.shape}, wanted float16 or float32, some, and finite")
+        if (
+            array.dtype not in (np.float16, np.float32)
+            or not array.size
+            or not np.isfinite(array).all()
+        ):
+            raise BadModel(
+                f"tensor {name}: {array.dtype} {array.shape}, wanted float16 or float32, some, and finite"
+            )
     content = save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata=metadata)
     # The library writes the metadata in an order of its own each time.
     start = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header = json.dumps(
+        json.loads(content[8:start]), sort_keys=True, separators=(",", ":")
+    ).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[start:]

@@ -136,45 +136,78 @@ class Check:
 def _key(gxe: Any, table: Table) -> list[Any]:
     """The key is unique, and no column is null that must not be."""
     meaning = f"one row for each {', '.join(table.key)}"
-    one = gxe.ExpectColumnValuesToBeUnique(column=table.key[0], description=meaning) if len(table.key) == 1 else None
+    one = (
+        gxe.ExpectColumnValuesToBeUnique(column=table.key[0], description=meaning)
+        if len(table.key) == 1
+        else None
+    )
     nulls = [
-        gxe.ExpectColumnValuesToNotBeNull(column=c.name, description=f"{c.name} is never null") for c in table.columns if not c.nullable
+        gxe.ExpectColumnValuesToNotBeNull(column=c.name, description=f"{c.name} is never null")
+        for c in table.columns
+        if not c.nullable
     ]
-    return [one or gxe.ExpectCompoundColumnsToBeUnique(column_list=list(table.key), description=meaning), *nulls]
+    return [
+        one
+        or gxe.ExpectCompoundColumnsToBeUnique(column_list=list(table.key), description=meaning),
+        *nulls,
+    ]
 
 
 def _true(gxe: Any, **columns: str) -> list[Any]:
-    return [gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[True], description=meaning) for name, meaning in columns.items()]
+    return [
+        gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[True], description=meaning)
+        for name, meaning in columns.items()
+    ]
 
 
 def _between(gxe: Any, **columns: tuple[float | None, float | None, str]) -> list[Any]:
     return [
-        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high, description=meaning)
+        gxe.ExpectColumnValuesToBeBetween(
+            column=name, min_value=low, max_value=high, description=meaning
+        )
         for name, (low, high, meaning) in columns.items()
     ]
 
 
 def _equal(gxe: Any, one: str, other: str, meaning: str) -> Any:
-    return gxe.ExpectColumnPairValuesToBeEqual(column_A=one, column_B=other, ignore_row_if="either_value_is_missing", description=meaning)
+    return gxe.ExpectColumnPairValuesToBeEqual(
+        column_A=one, column_B=other, ignore_row_if="either_value_is_missing", description=meaning
+    )
 
 
 def _of_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
-    words = {"availability": Availability, "gender": Gender, "age_group": AgeGroup, "super_category": SuperCategory}
+    words = {
+        "availability": Availability,
+        "gender": Gender,
+        "age_group": AgeGroup,
+        "super_category": SuperCategory,
+    }
     return [
         *_key(gxe, PRODUCTS),
         gxe.ExpectColumnValuesToMatchRegex(
-            column="shop_id", regex=f"^{settings.SHOP_ID.pattern}$", description="a shop's id is [a-z0-9_-]{1,64}"
+            column="shop_id",
+            regex=f"^{settings.SHOP_ID.pattern}$",
+            description="a shop's id is [a-z0-9_-]{1,64}",
         ),
         *(
-            gxe.ExpectColumnValuesToBeInSet(column=c, value_set=[*map(str, kind)], description=f"{c} is one of ours")
+            gxe.ExpectColumnValuesToBeInSet(
+                column=c, value_set=[*map(str, kind)], description=f"{c} is one of ours"
+            )
             for c, kind in words.items()
         ),
         *_between(gxe, price_cents=(1, None, "a price is above 0"), **_WEIGHTS),
-        *_true(gxe, is_id_of_offer="product_id is <shop_id>:<offer_id>", has_list="the product has its row in similar_lists"),
+        *_true(
+            gxe,
+            is_id_of_offer="product_id is <shop_id>:<offer_id>",
+            has_list="the product has its row in similar_lists",
+        ),
     ]
 
 
-_WEIGHTS = {"w_shape": (0, 10, "a weight of shape is 0..10"), "w_colour": (0, 10, "a weight of colour is 0..10")}
+_WEIGHTS = {
+    "w_shape": (0, 10, "a weight of shape is 0..10"),
+    "w_colour": (0, 10, "a weight of colour is 0..10"),
+}
 
 
 def _of_indexes(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
@@ -193,8 +226,17 @@ def _of_lists(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     return [
         *_key(gxe, SIMILAR_LISTS),
         *_between(gxe, similar_count=(0, rules["k"], f"a list holds at most {rules['k']}")),
-        _equal(gxe, "similar_count", "rows_count", "similar_count is the number of the product's rows in similar_products"),
-        *_true(gxe, is_product="the list is of a product of this run", is_explained="a short list says why, a full one does not"),
+        _equal(
+            gxe,
+            "similar_count",
+            "rows_count",
+            "similar_count is the number of the product's rows in similar_products",
+        ),
+        *_true(
+            gxe,
+            is_product="the list is of a product of this run",
+            is_explained="a short list says why, a full one does not",
+        ),
     ]
 
 
@@ -202,12 +244,19 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     tiny = 1e-9
     return [
         *_key(gxe, SIMILAR_PRODUCTS),
-        gxe.ExpectCompoundColumnsToBeUnique(column_list=["product_id", "similar_product_id"], description="a product is recommended once"),
+        gxe.ExpectCompoundColumnsToBeUnique(
+            column_list=["product_id", "similar_product_id"],
+            description="a product is recommended once",
+        ),
         *_between(
             gxe,
             rank=(1, rules["k"], f"a rank is 1..{rules['k']}"),
             score=(0, 1, "a score is 0..1"),
-            score_of_match=(rules["min_score"], 1, f"a score is {rules['min_score']}..1, as the rules say, but of a pin or a fallback"),
+            score_of_match=(
+                rules["min_score"],
+                1,
+                f"a score is {rules['min_score']}..1, as the rules say, but of a pin or a fallback",
+            ),
             shape_score=(0, 1, "a score of shape is 0..1"),
             colour_score=(0, 1, "a score of colour is 0..1"),
             shape_distance=(0, 128, "a distance of shape is 0..128"),
@@ -221,9 +270,17 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             ),
             shape_score_error=(0, tiny, "shape_score is max(0, 1 - 2 * shape_distance / 128)"),
             colour_score_error=(0, tiny, "colour_score is max(0, 1 - 2 * colour_distance / 128)"),
-            score_rise=(None, tiny, "down a list no score is above the one before, but where a rule or a fallback says so"),
+            score_rise=(
+                None,
+                tiny,
+                "down a list no score is above the one before, but where a rule or a fallback says so",
+            ),
             results_of_model=(1, 1, "one result a model: no two share a group_id"),
-            results_of_brand=(1, rules["max_per_brand"], f"at most {rules['max_per_brand']} results are of one brand"),
+            results_of_brand=(
+                1,
+                rules["max_per_brand"],
+                f"at most {rules['max_per_brand']} results are of one brand",
+            ),
         ),
         *_true(
             gxe,
@@ -238,11 +295,23 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             is_of_entries="the items compared are those that the index has for the products",
         ),
         gxe.ExpectColumnValuesToBeInSet(
-            column="similar_availability", value_set=[Availability.IN_STOCK.value], description="what is recommended is in stock"
+            column="similar_availability",
+            value_set=[Availability.IN_STOCK.value],
+            description="what is recommended is in stock",
         ),
         _equal(gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"),
-        _equal(gxe, "shape_distance", "shape_bits", "shape_distance is the number of bits in which the codes differ"),
-        _equal(gxe, "colour_distance", "colour_bits", "colour_distance is the number of bits in which the codes differ"),
+        _equal(
+            gxe,
+            "shape_distance",
+            "shape_bits",
+            "shape_distance is the number of bits in which the codes differ",
+        ),
+        _equal(
+            gxe,
+            "colour_distance",
+            "colour_bits",
+            "colour_distance is the number of bits in which the codes differ",
+        ),
     ]
 
 
@@ -255,7 +324,11 @@ def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             score=(0, 1, "a score is 0..1"),
             w_sum=(1, None, "the weights are not both 0"),
             **_WEIGHTS,
-            score_error=(0, 1e-9, "score is made of the weighted distances, as that of similar_products"),
+            score_error=(
+                0,
+                1e-9,
+                "score is made of the weighted distances, as that of similar_products",
+            ),
             score_rise=(None, 1e-9, "down a list no score is above the one before"),
             results_of_model=(1, 1, "one result a model: no two share a group_id"),
         ),
@@ -272,11 +345,23 @@ def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             is_of_entry="the item compared is that which the index has for the recommended product",
         ),
         gxe.ExpectColumnValuesToBeInSet(
-            column="look_availability", value_set=[Availability.IN_STOCK.value], description="what is recommended is in stock"
+            column="look_availability",
+            value_set=[Availability.IN_STOCK.value],
+            description="what is recommended is in stock",
         ),
         _equal(gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"),
-        _equal(gxe, "shape_distance", "shape_bits", "shape_distance is the number of bits in which the codes differ"),
-        _equal(gxe, "colour_distance", "colour_bits", "colour_distance is the number of bits in which the codes differ"),
+        _equal(
+            gxe,
+            "shape_distance",
+            "shape_bits",
+            "shape_distance is the number of bits in which the codes differ",
+        ),
+        _equal(
+            gxe,
+            "colour_distance",
+            "colour_bits",
+            "colour_distance is the number of bits in which the codes differ",
+        ),
     ]
 
 

@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.quality.measures import Measure
+from wearalike.quality.metrics import Measure
 
 # Of a histogram of scores, 0 to 1.
 BINS = 20
@@ -55,12 +55,16 @@ def histograms(con: duckdb.DuckDBPyConnection) -> dict[str, Histogram]:
     """The scores of an opened night by scope: all, then each super-category that this run recommends anything in."""
     now, last = (_scores(con, prefix) for prefix in ("", "last_"))
     nothing = np.zeros(BINS, np.int64)
-    return {scope: Histogram(counts, last.get(scope, nothing)) for scope, counts in sorted(now.items())}
+    return {
+        scope: Histogram(counts, last.get(scope, nothing)) for scope, counts in sorted(now.items())
+    }
 
 
 def _scores(con: duckdb.DuckDBPyConnection, prefix: str) -> dict[str, NDArray[np.int64]]:
     found: dict[str, NDArray[np.int64]] = {}
-    for scope, number, count in con.execute(_SCORES.format(prefix=prefix), {"bins": BINS}).fetchall():
+    for scope, number, count in con.execute(
+        _SCORES.format(prefix=prefix), {"bins": BINS}
+    ).fetchall():
         found.setdefault(scope, np.zeros(BINS, np.int64))[number] = count
     return found
 
@@ -92,5 +96,7 @@ def measured(con: duckdb.DuckDBPyConnection) -> list[Measure]:
     """score_psi of all and of each super-category, category_psi of all: of an opened night against the last; none on a first night."""
     found = [("score_psi", scope, psi(h.now, h.last)) for scope, h in histograms(con).items()]
     grown = categories(con)
-    found.append(("category_psi", "all", psi((g.count for g in grown), (g.last_count for g in grown))))
+    found.append(
+        ("category_psi", "all", psi((g.count for g in grown), (g.last_count for g in grown)))
+    )
     return [Measure(name, scope, value, "psi") for name, scope, value in found if value is not None]

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 import duckdb
 
 # Offers of a feed without those the shop withdrew, then the products that got so far.
-STEPS = ("offers", "products", "with image", "with item", "with code", "indexed", "with a match", "with 5 matches")
+STEPS = (
+    "offers",
+    "products",
+    "with image",
+    "with item",
+    "with code",
+    "indexed",
+    "with a match",
+    "with 5 matches",
+)
 
 # A product's furthest step, as its place in STEPS.
 _REACHED = """
@@ -80,4 +89,7 @@ def steps(con: duckdb.DuckDBPyConnection) -> list[Step]:
             counts[number][shop_id] = counts[number].get(shop_id, 0) + count
     for at, shop_id, reason, count in con.execute(_LOST).fetchall():
         lost[at].setdefault(shop_id, {})[reason] = count
-    return [Step(name, dict(sorted(c.items())), dict(sorted(w.items()))) for name, c, w in zip(STEPS, counts, lost, strict=True)]
+    return [
+        Step(name, dict(sorted(c.items())), dict(sorted(w.items())))
+        for name, c, w in zip(STEPS, counts, lost, strict=True)
+    ]

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from wearalike.quality.checks import CHECKS, Check
-from wearalike.quality.floors import Bound, Verdict
-from wearalike.quality.measures import Measure, Night
+from wearalike.quality.metrics import Measure, Night
+from wearalike.quality.thresholds import Bound, Verdict
 from wearalike.tables import BY_NAME
 
 SHARE_ROWS = 300_000
@@ -57,7 +57,11 @@ class Outcome:
         """One line for the operator."""
         if self.error:
             return f"{self.name} could not be judged: {self.error}"
-        shown = ", ".join(f"{k}={v}" for k, v in self.examples[0].items()) if self.examples else "no example"
+        shown = (
+            ", ".join(f"{k}={v}" for k, v in self.examples[0].items())
+            if self.examples
+            else "no example"
+        )
         return f"{self.name}: {self.violations_count} row{'s' * (self.violations_count != 1)}, e.g. {shown}"
 
 
@@ -89,31 +93,50 @@ class Gate:
         self.context.delete_data_docs_site("local_site")
         backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(self.docs)}
         index = {"class_name": "DefaultSiteIndexBuilder"}
-        site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "site_index_builder": index, "store_backend": backend}
+        site = {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,
+            "site_index_builder": index,
+            "store_backend": backend,
+        }
         self.context.add_data_docs_site(site_name="run", site_config=site)
         self.source = self.context.data_sources.add_pandas("run")
 
     def schema(self, night: Night) -> list[Outcome]:
         """Whether the files of every table have the columns and types of tables.py; where not, nothing else can be judged."""
         meaning = "the columns of tables.py, of their types, in the files as they are written"
-        equal = self.gxe.ExpectColumnPairValuesToBeEqual(column_A="found", column_B="wanted", description=meaning)
+        equal = self.gxe.ExpectColumnPairValuesToBeEqual(
+            column_A="found", column_B="wanted", description=meaning
+        )
         return self._judge("schema", ("table", "column"), [equal], [_columns(night)])
 
-    def tables(self, con: duckdb.DuckDBPyConnection, rules: Mapping[str, Any], checks: Iterable[Check] = CHECKS) -> list[Outcome]:
+    def tables(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        rules: Mapping[str, Any],
+        checks: Iterable[Check] = CHECKS,
+    ) -> list[Outcome]:
         """What must hold of every row. rules: the parameters that made.json of matches names."""
         outcomes = []
         for check in checks:
             count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]
             shares = max(1, -(-count // SHARE_ROWS))
             values = {"shares": shares, **({"k": rules["k"]} if "$k" in check.sql else {})}
-            rows = (_laid_out(con.execute(check.sql, {"share": share, **values}).df()) for share in range(shares))
-            outcomes += self._judge(check.table.name, check.table.key, check.expectations(self.gxe, rules), rows)
+            rows = (
+                _laid_out(con.execute(check.sql, {"share": share, **values}).df())
+                for share in range(shares)
+            )
+            outcomes += self._judge(
+                check.table.name, check.table.key, check.expectations(self.gxe, rules), rows
+            )
         return outcomes
 
     def measures(self, measures: list[Measure], bounds: list[Bound]) -> list[Outcome]:
         """Whether the measures keep their bounds. One of which there is no measure, as on a first night, is not judged."""
         held = {(b, m): m.value for b in bounds for m in measures if b.holds_for(m)}
-        frame = pd.DataFrame([{"scope": m.scope, m.measure: value} for (_, m), value in held.items()])
+        frame = pd.DataFrame(
+            [{"scope": m.scope, m.measure: value} for (_, m), value in held.items()]
+        )
         if frame.empty:
             return []
         expected = [
@@ -126,7 +149,9 @@ class Gate:
             )
             for b in dict.fromkeys(b for b, _ in held)
         ]
-        return self._judge("measures", ("scope",), expected, [frame.groupby("scope", as_index=False).first()])
+        return self._judge(
+            "measures", ("scope",), expected, [frame.groupby("scope", as_index=False).first()]
+        )
 
     def build_docs(self) -> None:
         """Great Expectations' own pages, made to be the same for the same run. Their style comes from remote hosts; quality.html
@@ -135,12 +160,16 @@ class Gate:
         for page in self.docs.rglob("*.html"):
             page.write_text(_steady(page.read_text(encoding="utf-8")), encoding="utf-8")
 
-    def _judge(self, name: str, key: tuple[str, ...], expected: list[Any], frames: Iterable[pd.DataFrame]) -> list[Outcome]:
+    def _judge(
+        self, name: str, key: tuple[str, ...], expected: list[Any], frames: Iterable[pd.DataFrame]
+    ) -> list[Outcome]:
         """The outcomes of a suite over all its frames, one an expectation, by name."""
         gx = self.gx
         batch = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("share")
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=expected))
-        definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+        definition = self.context.validation_definitions.add(
+            gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        )
         checkpoint = gx.Checkpoint(
             name=name,
             validation_definitions=[definition],
@@ -153,11 +182,15 @@ class Gate:
         checkpoint = self.context.checkpoints.add(checkpoint)
         outcomes: dict[str, Outcome] = {}
         for number, frame in enumerate(frames):
-            run_id = gx.RunIdentifier(run_name=self.run if number == 0 else f"{self.run}.{number}", run_time=NO_CLOCK)
+            run_id = gx.RunIdentifier(
+                run_name=self.run if number == 0 else f"{self.run}.{number}", run_time=NO_CLOCK
+            )
             result = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=run_id)
             for one in next(iter(result.run_results.values())).results:
                 outcome = _outcome(name, key, one.to_json_dict())
-                outcomes[outcome.name] = _added(outcomes[outcome.name], outcome) if outcome.name in outcomes else outcome
+                outcomes[outcome.name] = (
+                    _added(outcomes[outcome.name], outcome) if outcome.name in outcomes else outcome
+                )
         return [outcomes[name] for name in sorted(outcomes)]
 
 
@@ -170,29 +203,44 @@ def _laid_out(frame: pd.DataFrame) -> pd.DataFrame:
 def _steady(page: str) -> str:
     """The page without what differs each time it is built: random ids and the time of day."""
     names: dict[str, str] = {}
-    page = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", lambda found: names.setdefault(found[0], f"part-{len(names)}"), page)
+    page = re.sub(
+        r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        lambda found: names.setdefault(found[0], f"part-{len(names)}"),
+        page,
+    )
     return re.sub(r"\d{8}T\d{6}\.\d{6}Z", NO_CLOCK.strftime("%Y%m%dT%H%M%S.%fZ"), page)
 
 
 def name(suite: str, kind: str, kwargs: Mapping[str, Any]) -> str:
     """How an expectation is called in messages and tables, e.g. products.expect_column_values_to_not_be_null(title)."""
-    columns = kwargs.get("column_list") or [kwargs[c] for c in ("column", "column_A", "column_B") if c in kwargs]
+    columns = kwargs.get("column_list") or [
+        kwargs[c] for c in ("column", "column_A", "column_B") if c in kwargs
+    ]
     return f"{suite}.{kind}({', '.join(columns)})"
 
 
 def _outcome(suite: str, key: tuple[str, ...], result: Mapping[str, Any]) -> Outcome:
     config, info = result["expectation_config"], result["exception_info"]
     # One exception, or one for each metric that raised, under the metric's name.
-    raised = [e for e in ([info] if "raised_exception" in info else info.values()) if e["raised_exception"]]
+    raised = [
+        e
+        for e in ([info] if "raised_exception" in info else info.values())
+        if e["raised_exception"]
+    ]
     detail = result["result"]
     if not (raised or result["success"] or detail.get("unexpected_count")):
-        raise RuntimeError(f"{suite}: {config['type']} failed without saying on how many rows: {detail}")
+        raise RuntimeError(
+            f"{suite}: {config['type']} failed without saying on how many rows: {detail}"
+        )
     return Outcome(
         name=name(suite, config["type"], config["kwargs"]),
         meaning=config["description"],
         is_critical=config["severity"] == "critical",
         violations_count=detail.get("unexpected_count", 0),
-        examples=tuple({**{k: e[k] for k in key}, **e} for e in detail.get("partial_unexpected_index_list") or ()),
+        examples=tuple(
+            {**{k: e[k] for k in key}, **e}
+            for e in detail.get("partial_unexpected_index_list") or ()
+        ),
         error=raised[0]["exception_message"] if raised else None,
     )
 
@@ -212,7 +260,12 @@ def _columns(night: Night) -> pd.DataFrame:
     for table in (BY_NAME[name] for name in night if name in BY_NAME):
         wanted = _types(table.arrow_schema)
         rows += [
-            {"table": table.name, "column": column, "found": found.get(column, "missing"), "wanted": wanted.get(column, "none")}
+            {
+                "table": table.name,
+                "column": column,
+                "found": found.get(column, "missing"),
+                "wanted": wanted.get(column, "none"),
+            }
             for found in map(_types, _schemas(night[table.name]))
             for column in dict.fromkeys([*wanted, *found])
         ]
@@ -234,6 +287,13 @@ def _types(schema: pa.Schema) -> dict[str, str]:
 def violations(outcomes: list[Outcome]) -> list[Measure]:
     """One measure an expectation: the rows that break it."""
     return [
-        Measure("violations_count", f"expectation={o.name}", o.violations_count, "count", verdict=str(o.verdict), bound="= 0")
+        Measure(
+            "violations_count",
+            f"expectation={o.name}",
+            o.violations_count,
+            "count",
+            verdict=str(o.verdict),
+            bound="= 0",
+        )
         for o in outcomes
     ]

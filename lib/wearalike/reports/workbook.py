@@ -10,14 +10,25 @@ from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from wearalike import spreadsheet, store
+from wearalike.reports import spreadsheet
+from wearalike.storage import run_tables
 from wearalike.tables import QUALITY
 
 # The last ones in the order of their names; a workbook with more opens slowly.
 RUNS = 21
 NAME = "quality.xlsx"
 # Columns of text.
-_WIDTHS = {"run": 26, "verdict": 10, "held against": 26, "sheet": 26, "measure": 30, "scope": 50, "unit": 9, "bound": 10, "not ok": 60}
+_WIDTHS = {
+    "run": 26,
+    "verdict": 10,
+    "held against": 26,
+    "sheet": 26,
+    "measure": 30,
+    "scope": 50,
+    "unit": 9,
+    "bound": 10,
+    "not ok": 60,
+}
 _FIRST_ROW = 7
 # Those before the runs, in the sheet of all measures.
 _KEY = ("measure", "scope", "unit")
@@ -29,11 +40,11 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
     The comparing sheet begins with the newest against the one before. Whole or not at all, over a file that is there.
     Raises store.NotMade; ValueError where there is no run.
     """
-    runs = list(store.runs(root, QUALITY)[-RUNS:] if runs is None else runs)
+    runs = list(run_tables.runs(root, QUALITY)[-RUNS:] if runs is None else runs)
     if not runs:
         raise ValueError(f"{root}: no run is judged yet")
-    made = {run: store.made(root, QUALITY, run) for run in runs}
-    rows = {run: store.read(root, QUALITY, run).to_pylist() for run in runs}
+    made = {run: run_tables.made(root, QUALITY, run) for run in runs}
+    rows = {run: run_tables.read(root, QUALITY, run).to_pylist() for run in runs}
     names = spreadsheet.Names({"compare", "runs", "measures"})
     sheets = {run: names.new(run) for run in runs}
     book = Workbook()
@@ -41,7 +52,12 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
     compare, index, every = (book.create_sheet(name) for name in ("compare", "runs", "measures"))
     columns = QUALITY.column_names
     for run in reversed(runs):
-        spreadsheet.table(book.create_sheet(sheets[run]), columns, [[row[c] for c in columns] for row in rows[run]], _WIDTHS)
+        spreadsheet.table(
+            book.create_sheet(sheets[run]),
+            columns,
+            [[row[c] for c in columns] for row in rows[run]],
+            _WIDTHS,
+        )
     _runs(index, runs, made, sheets)
     keys = _measures(every, runs, rows)
     _compare(compare, runs, keys)
@@ -49,26 +65,42 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
     return runs
 
 
-def _runs(sheet: Worksheet, runs: Sequence[str], made: dict[str, Any], sheets: dict[str, str]) -> None:
+def _runs(
+    sheet: Worksheet, runs: Sequence[str], made: dict[str, Any], sheets: dict[str, str]
+) -> None:
     facts = [(run, made[run]) for run in runs]
-    lines = [[run, f["verdict"], f["parameters"]["last_run"], "", "; ".join(f["failed"])] for run, f in facts]
+    lines = [
+        [run, f["verdict"], f["parameters"]["last_run"], "", "; ".join(f["failed"])]
+        for run, f in facts
+    ]
     spreadsheet.table(sheet, ["run", "verdict", "held against", "sheet", "not ok"], lines, _WIDTHS)
     for i, run in enumerate(runs, 2):
         spreadsheet.link(sheet.cell(i, 4), sheets[run])
 
 
-def _measures(sheet: Worksheet, runs: Sequence[str], rows: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str, str]]:
+def _measures(
+    sheet: Worksheet, runs: Sequence[str], rows: dict[str, list[dict[str, Any]]]
+) -> list[tuple[str, str, str]]:
     """Every measure of any run in a row, a column a run; returns the rows' keys."""
     values = {run: {tuple(row[c] for c in _KEY): row["value"] for row in rows[run]} for run in runs}
     # The newest run's order first; what only older ones have follows.
     keys = list(dict.fromkeys(key for run in reversed(runs) for key in values[run]))
-    spreadsheet.table(sheet, [*_KEY, *runs], [[*key, *(values[run].get(key) for run in runs)] for key in keys], _WIDTHS)
+    spreadsheet.table(
+        sheet,
+        [*_KEY, *runs],
+        [[*key, *(values[run].get(key) for run in runs)] for key in keys],
+        _WIDTHS,
+    )
     return keys
 
 
 def _compare(sheet: Worksheet, runs: Sequence[str], keys: Sequence[tuple[str, str, str]]) -> None:
     """Two cells that choose a run each, and a row of formulas for every measure that any run has."""
-    spreadsheet.title(sheet, "Compare any two runs", "Choose in the yellow cells. Empty: the run has no such measure.")
+    spreadsheet.title(
+        sheet,
+        "Compare any two runs",
+        "Choose in the yellow cells. Empty: the run has no such measure.",
+    )
     picked = (runs[-1], runs[max(0, len(runs) - 2)])
     spreadsheet.choices(sheet, "runs", 2, len(runs) + 1, len(runs), picked)
     spreadsheet.heading(sheet, _FIRST_ROW - 1, ["", *_KEY, "this", "last", "difference"], _WIDTHS)
@@ -80,7 +112,9 @@ def _compare(sheet: Worksheet, runs: Sequence[str], keys: Sequence[tuple[str, st
         number_format = "#,##0" if key[-1] == "count" else "0.000"
         for column, chosen in ((5, "$A$3"), (6, "$A$4")):
             found = f"INDEX(measures!${first}${of}:${last}${of},{chosen})"
-            sheet.cell(row, column, f'=IF({chosen}=0,"",IF({found}="","",{found}))').number_format = number_format
+            sheet.cell(
+                row, column, f'=IF({chosen}=0,"",IF({found}="","",{found}))'
+            ).number_format = number_format
         sheet.cell(
             row, 7, f'=IF(AND(ISNUMBER(E{row}),ISNUMBER(F{row})),E{row}-F{row},"")'
         ).number_format = f"+{number_format};-{number_format};0"

@@ -12,10 +12,18 @@ from wearalike.sample.server import serve
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        "python -m wearalike.sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m wearalike.sample",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
-    parser.add_argument("--day", type=int, default=1, choices=(1, 2), help="what the shops sell on it (default: %(default)s)")
+    parser.add_argument(
+        "--day",
+        type=int,
+        default=1,
+        choices=(1, 2),
+        help="what the shops sell on it (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     with serve(args.day, args.port) as address, contextlib.suppress(KeyboardInterrupt):
         print(f"{address}/", flush=True)

@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from PIL import Image
 
-from wearalike.sample.articles import ARTICLES, HUES, Article
-from wearalike.sample.figures import dressed
+from wearalike.sample.article_types import ARTICLES, HUES, Article
+from wearalike.sample.models_wearing import dressed
 from wearalike.sample.painting import Cloth, Ground, Pattern, Pose, paint, paint_worn
 from wearalike.sample.sketch import Dice
 
@@ -40,7 +40,19 @@ _FLAWS = {
 
 # Article, for whom, how many in each shop.
 _STOCK = (
-    *((name, "female", 4) for name in ("T-shirt", "blouse", "sweater", "mini dress", "midi dress", "maxi dress", "trousers", "coat")),
+    *(
+        (name, "female", 4)
+        for name in (
+            "T-shirt",
+            "blouse",
+            "sweater",
+            "mini dress",
+            "midi dress",
+            "maxi dress",
+            "trousers",
+            "coat",
+        )
+    ),
     *((name, "female", 3) for name in ("jeans", "shorts", "jacket", "sneakers", "boots")),
     *((name, "female", 5) for name in ("skirt", "heels")),
     *((name, "male", 4) for name in ("T-shirt", "shirt")),
@@ -136,7 +148,12 @@ class Product:
     @property
     def worn_with(self) -> tuple[str, ...]:
         """The offer_ids of what the shop shows it with."""
-        pieces = (piece for picture in self.pictures if isinstance(picture, Worn) for piece in picture.pieces)
+        pieces = (
+            piece
+            for picture in self.pictures
+            if isinstance(picture, Worn)
+            for piece in picture.pieces
+        )
         return tuple(piece.offer_id for piece in pieces if piece.offer_id != self.offer_id)
 
 
@@ -163,7 +180,9 @@ def draw(picture: Picture | Worn) -> Image.Image:
         flipped=dice.happens("flipped", 0.25),
     )
     busy = dice.one_of("busy", (Ground.STRIPES, Ground.FOLIAGE, Ground.TILES))
-    ground = dice.one_of("ground", (Ground.WHITE, Ground.WHITE, Ground.WHITE, Ground.TINTED, Ground.TINTED, busy))
+    ground = dice.one_of(
+        "ground", (Ground.WHITE, Ground.WHITE, Ground.WHITE, Ground.TINTED, Ground.TINTED, busy)
+    )
     return paint(sketch, picture.cloth, pose, ground, dice)
 
 
@@ -179,18 +198,35 @@ def _draw_worn(picture: Worn) -> Image.Image:
         for piece in picture.pieces
     ]
     pose = Pose(size=dice.between("size", 0.92, 0.95), dx=dice.between("dx", -0.04, 0.04))
-    return paint_worn(dressed(clothes, dice, picture.gender), pose, dice.one_of("ground", (Ground.WHITE, Ground.TINTED)), dice)
+    return paint_worn(
+        dressed(clothes, dice, picture.gender),
+        pose,
+        dice.one_of("ground", (Ground.WHITE, Ground.TINTED)),
+        dice,
+    )
 
 
-def _packshot(shop: Shop, at: int, name: str, gender: str, number: int, view: int = 0, edition: int = 0) -> Picture:
+def _packshot(
+    shop: Shop, at: int, name: str, gender: str, number: int, view: int = 0, edition: int = 0
+) -> Picture:
     offer_id, (model, colour, pattern) = f"{1000 + at}", _looks(shop, name, gender, number)
-    return Picture(shop.id, offer_id, name, model, _cloth(colour, pattern, Dice(shop.id, offer_id)), view, edition)
+    return Picture(
+        shop.id,
+        offer_id,
+        name,
+        model,
+        _cloth(colour, pattern, Dice(shop.id, offer_id)),
+        view,
+        edition,
+    )
 
 
 def _looks(shop: Shop, name: str, gender: str, number: int) -> tuple[str, str, Pattern]:
     """(model, colour, pattern) of the number-th offer of an article."""
     article = ARTICLES[name]
-    model = f"{name} {gender} {number * 2 // 3}"  # of three offers, two are one model in two colours
+    model = (
+        f"{name} {gender} {number * 2 // 3}"  # of three offers, two are one model in two colours
+    )
     colour = article.colours[(number + 2 * SHOPS.index(shop)) % len(article.colours)]
     return model, colour, Dice(shop.id, model).one_of("pattern", article.patterns)
 
@@ -201,7 +237,9 @@ def _worn(shop: Shop, places: list[tuple[str, str, int]], at: int) -> tuple[Worn
     for number, (gender, pieces) in enumerate(_WORN, 1):
         where = [places.index((name, gender, nth)) for name, nth in pieces]
         if at in where:
-            found.append(Worn(shop.id, number, gender, tuple(_packshot(shop, i, *places[i]) for i in where)))
+            found.append(
+                Worn(shop.id, number, gender, tuple(_packshot(shop, i, *places[i]) for i in where))
+            )
     return tuple(found)
 
 
@@ -211,17 +249,28 @@ def _product(shop: Shop, day: int, at: int, places: list[tuple[str, str, int]]) 
     model, colour, pattern = _looks(shop, name, gender, number)
     by_model, by_offer = Dice(shop.id, model), Dice(shop.id, offer_id)
     flaw = _FLAWS.get((shop.id, at))
-    cents = _price_cents(shop, article, by_model, dearer=day == 2 and by_offer.happens("dearer", 0.06))
+    cents = _price_cents(
+        shop, article, by_model, dearer=day == 2 and by_offer.happens("dearer", 0.06)
+    )
     edition = int(day == 2 and at == _NEW_PICTURE)
     views = 0 if flaw is Flaw.NO_PICTURE else 2 if by_offer.happens("second view", 0.12) else 1
-    packshots = tuple(_packshot(shop, at, name, gender, number, view, edition) for view in range(views))
+    packshots = tuple(
+        _packshot(shop, at, name, gender, number, view, edition) for view in range(views)
+    )
     return Product(
         shop=shop,
         offer_id=offer_id,
         group_id=f"{700 + int(by_model.share('group') * 90_000)}",
         article=article,
         gender=gender,
-        title=_title(shop, article, gender, colour, pattern, shop.models[(ord(name[-1]) + number * 2 // 3) % len(shop.models)]),
+        title=_title(
+            shop,
+            article,
+            gender,
+            colour,
+            pattern,
+            shop.models[(ord(name[-1]) + number * 2 // 3) % len(shop.models)],
+        ),
         brand=by_model.one_of("brand", shop.brands),
         colour=colour,
         price_cents=cents,
@@ -233,20 +282,31 @@ def _product(shop: Shop, day: int, at: int, places: list[tuple[str, str, int]]) 
 
 
 def _price_cents(shop: Shop, article: Article, by_model: Dice, dearer: bool) -> int:
-    amount = article.price * shop.rate * by_model.between("price", 0.8, 1.3) * (1.1 if dearer else 1)
+    amount = (
+        article.price * shop.rate * by_model.between("price", 0.8, 1.3) * (1.1 if dearer else 1)
+    )
     return round(amount / 10) * 1000 - 1000 if shop.currency == "RUR" else round(amount) * 100 - 10
 
 
 def _cloth(colour: str, pattern: Pattern, dice: Dice) -> Cloth:
     """The colour in a shade of its own; a pattern in white, or in dark on light cloth."""
     bright = dice.between("bright", -7, 7)
-    r, g, b = (min(250, max(20, round(v + bright + dice.between(f"shade {i}", -4, 4)))) for i, v in enumerate(HUES[colour].colour))
+    r, g, b = (
+        min(250, max(20, round(v + bright + dice.between(f"shade {i}", -4, 4))))
+        for i, v in enumerate(HUES[colour].colour)
+    )
     return Cloth((r, g, b), pattern, (46, 50, 70) if r + g + b > 560 else (246, 244, 238))
 
 
-def _title(shop: Shop, article: Article, gender: str, colour: str, pattern: Pattern, name: str) -> str:
+def _title(
+    shop: Shop, article: Article, gender: str, colour: str, pattern: Pattern, name: str
+) -> str:
     if shop.id == "lipa":
-        words = {Pattern.STRIPED: " в полоску", Pattern.DOTTED: " в горошек", Pattern.CHECKED: " в клетку"}
+        words = {
+            Pattern.STRIPED: " в полоску",
+            Pattern.DOTTED: " в горошек",
+            Pattern.CHECKED: " в клетку",
+        }
         return f"{HUES[colour].russian(article.ru_gender).capitalize()} {article.ru}{words.get(pattern, '')} «{name}»"
     whose = {"female": "women's ", "male": "men's "}.get(gender, "")
     figured = f"{pattern} " if pattern in (Pattern.STRIPED, Pattern.DOTTED, Pattern.CHECKED) else ""

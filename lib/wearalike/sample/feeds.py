@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lxml import etree
 from lxml.builder import E, ElementMaker
 
-from wearalike.sample.articles import HUES
+from wearalike.sample.article_types import HUES
 from wearalike.sample.catalogue import Flaw, Picture, Product, Shop, Worn
 
 _G = "http://base.google.com/ns/1.0"
@@ -19,13 +19,19 @@ def feed(shop: Shop, products: Sequence[Product], day: int, address: str) -> tup
     """(the shop's feed, its content type). address: where the shop is served, without a slash at the end."""
     if shop.dialect == "google_rss":
         return _rss(shop, products, address), "application/rss+xml"
-    return (_yml if shop.dialect == "yml" else _admitad)(shop, products, day, address), "application/xml"
+    return (_yml if shop.dialect == "yml" else _admitad)(
+        shop, products, day, address
+    ), "application/xml"
 
 
 def picture_name(picture: Picture | Worn) -> str:
     if isinstance(picture, Worn):
         return f"worn-{picture.number}.jpg"
-    return f"{picture.offer_id}.jpg" if picture.view == 0 else f"{picture.offer_id}-{picture.view + 1}.jpg"
+    return (
+        f"{picture.offer_id}.jpg"
+        if picture.view == 0
+        else f"{picture.offer_id}-{picture.view + 1}.jpg"
+    )
 
 
 def _picture_urls(product: Product, address: str) -> list[str]:
@@ -45,7 +51,10 @@ def _yml(shop: Shop, products: Sequence[Product], day: int, address: str) -> byt
     tree, offers = _Tree(), E.offers()
     for product in products:
         section = product.article.section
-        top = _RUSSIAN_SECTIONS.get(section) or {"female": "Женщинам", "male": "Мужчинам"}[product.gender]
+        top = (
+            _RUSSIAN_SECTIONS.get(section)
+            or {"female": "Женщинам", "male": "Мужчинам"}[product.gender]
+        )
         offers.append(_yml_offer(product, tree.id_of(top, product.article.many_ru), address))
     catalogue = E.yml_catalog(
         E.shop(
@@ -59,7 +68,11 @@ def _yml(shop: Shop, products: Sequence[Product], day: int, address: str) -> byt
         date=f"2026-11-{20 + day} 04:30",
     )
     return etree.tostring(
-        catalogue, encoding="windows-1251", xml_declaration=True, doctype='<!DOCTYPE yml_catalog SYSTEM "shops.dtd">', pretty_print=True
+        catalogue,
+        encoding="windows-1251",
+        xml_declaration=True,
+        doctype='<!DOCTYPE yml_catalog SYSTEM "shops.dtd">',
+        pretty_print=True,
     )
 
 
@@ -93,10 +106,16 @@ def _yml_offer(product: Product, category_id: str, address: str) -> etree._Eleme
 
 def _rss(shop: Shop, products: Sequence[Product], address: str) -> bytes:
     g = ElementMaker(namespace=_G, nsmap={"g": _G})
-    channel = E.channel(E.title(shop.name), E.link(f"{address}/{shop.id}/"), E.description(f"{shop.name} catalogue"))
+    channel = E.channel(
+        E.title(shop.name), E.link(f"{address}/{shop.id}/"), E.description(f"{shop.name} catalogue")
+    )
     for product in products:
         article, urls = product.article, _picture_urls(product, address)
-        whose = {"female": "Women > ", "male": "Men > "}[product.gender] if article.section in ("clothing", "shoes") else ""
+        whose = (
+            {"female": "Women > ", "male": "Men > "}[product.gender]
+            if article.section in ("clothing", "shoes")
+            else ""
+        )
         item = E.item(
             g.id(product.offer_id),
             E.title(product.title),
@@ -116,7 +135,9 @@ def _rss(shop: Shop, products: Sequence[Product], address: str) -> bytes:
             g.color(product.colour),
         )
         channel.append(item)
-    return etree.tostring(E.rss(channel, version="2.0"), encoding="UTF-8", xml_declaration=True, pretty_print=True)
+    return etree.tostring(
+        E.rss(channel, version="2.0"), encoding="UTF-8", xml_declaration=True, pretty_print=True
+    )
 
 
 def _admitad(shop: Shop, products: Sequence[Product], day: int, address: str) -> bytes:
@@ -130,7 +151,9 @@ def _admitad(shop: Shop, products: Sequence[Product], day: int, address: str) ->
                 E.price(_price(product)),
                 *_old_price(product),
                 E.currencyId(shop.currency),
-                E.categoryId(tree.id_of(product.article.section.capitalize(), product.article.many_en)),
+                E.categoryId(
+                    tree.id_of(product.article.section.capitalize(), product.article.many_en)
+                ),
                 *map(E.picture, _picture_urls(product, address)),
                 E.vendor(product.brand),
                 E.gender(product.gender),
@@ -143,10 +166,19 @@ def _admitad(shop: Shop, products: Sequence[Product], day: int, address: str) ->
             )
         )
     card = E.categoryId(tree.id_of("Gift cards"))
-    gift = (E.name("Gift card"), E.url(f"{address}/{shop.id}/p/gift"), E.price("50"), E.currencyId(shop.currency), card)
-    offers.append(E.offer(*gift, E.picture(f"{address}/{shop.id}/img/gift.jpg"), id="gift", available="true"))
+    gift = (
+        E.name("Gift card"),
+        E.url(f"{address}/{shop.id}/p/gift"),
+        E.price("50"),
+        E.currencyId(shop.currency),
+        card,
+    )
+    offers.append(
+        E.offer(*gift, E.picture(f"{address}/{shop.id}/img/gift.jpg"), id="gift", available="true")
+    )
     catalogue = E.yml_catalog(
-        E.shop(E.name(shop.name), E.url(f"{address}/{shop.id}/"), tree.element, offers), date=f"2026-11-{20 + day} 04:30"
+        E.shop(E.name(shop.name), E.url(f"{address}/{shop.id}/"), tree.element, offers),
+        date=f"2026-11-{20 + day} 04:30",
     )
     return etree.tostring(catalogue, encoding="UTF-8", xml_declaration=True, pretty_print=True)
 

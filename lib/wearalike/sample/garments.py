@@ -8,11 +8,20 @@ from wearalike.sample.sketch import Dice, Point, Sketch, box, curve, mirrored
 
 STITCH = (206, 150, 84)
 METAL = (188, 184, 174)
-_SLEEVES = {"none": (0.0, 0.0, 0.0), "short": (62.0, 42.0, 40.0), "elbow": (104.0, 30.0, 38.0), "long": (196.0, 15.0, 29.0)}
+_SLEEVES = {
+    "none": (0.0, 0.0, 0.0),
+    "short": (62.0, 42.0, 40.0),
+    "elbow": (104.0, 30.0, 38.0),
+    "long": (196.0, 15.0, 29.0),
+}
 
 
 def tshirt(dice: Dice) -> Sketch:
-    s, neck, wide = Sketch(), dice.one_of("neck", ("crew", "v", "scoop")), dice.between("wide", 58, 70)
+    s, neck, wide = (
+        Sketch(),
+        dice.one_of("neck", ("crew", "v", "scoop")),
+        dice.between("wide", 58, 70),
+    )
     hem = dice.between("hem", 92, 122)
     _sleeves(s, "short", dice.between("sleeve", 0.85, 1.2))
     _body(s, wide, hem, waist=dice.between("waist", 0.86, 1.0))
@@ -111,7 +120,9 @@ def skirt(dice: Dice) -> Sketch:
     s, cut = Sketch(), dice.one_of("cut", ("a-line", "pleated", "pencil"))
     hem = {"a-line": 100, "pleated": 170, "pencil": 168}[cut] * dice.between("hem", 0.92, 1.08)
     wide = {"a-line": 96, "pleated": 108, "pencil": 44}[cut]
-    _skirt(s, 0, hem, 46, wide, folds=3 if cut == "a-line" else 0, hips=18 if cut == "pencil" else 0)
+    _skirt(
+        s, 0, hem, 46, wide, folds=3 if cut == "a-line" else 0, hips=18 if cut == "pencil" else 0
+    )
     if cut == "pleated":
         for i in range(-5, 6):
             s.line((i * 8, 4), (i * wide / 5.6, hem + 5 - abs(i)), width=1.6)
@@ -125,11 +136,15 @@ def skirt(dice: Dice) -> Sketch:
 
 
 def trousers(dice: Dice) -> Sketch:
-    return _legs(dice, dice.between("long", 236, 256), dice.one_of("leg", (30.0, 40.0, 54.0)), crease=True)
+    return _legs(
+        dice, dice.between("long", 236, 256), dice.one_of("leg", (30.0, 40.0, 54.0)), crease=True
+    )
 
 
 def jeans(dice: Dice) -> Sketch:
-    s = _legs(dice, dice.between("long", 232, 252), dice.one_of("leg", (25.0, 34.0, 46.0)), stitch=True)
+    s = _legs(
+        dice, dice.between("long", 232, 252), dice.one_of("leg", (25.0, 34.0, 46.0)), stitch=True
+    )
     s.fold((36, 76), (38, 120, 40, 160), tone=1.14, width=18, both=True)
     for x in (-40, -20, 20, 40):
         s.area(box(x - 3, -14, x + 3, 8), 0.85)
@@ -137,7 +152,12 @@ def jeans(dice: Dice) -> Sketch:
 
 
 def shorts(dice: Dice) -> Sketch:
-    s = _legs(dice, dice.between("long", 96, 128), dice.between("leg", 58, 70), stitch=dice.happens("stitch", 0.5))
+    s = _legs(
+        dice,
+        dice.between("long", 96, 128),
+        dice.between("leg", 58, 70),
+        stitch=dice.happens("stitch", 0.5),
+    )
     if dice.happens("cord", 0.5):
         s.line((-4, 4), (-12, 24, -8, 44), width=3, colour=(240, 236, 226))
         s.line((4, 4), (14, 22, 9, 40), width=3, colour=(240, 236, 226))
@@ -179,20 +199,28 @@ def jacket(dice: Dice) -> Sketch:
         s.line((-wide + 8, -46), (0, -40, wide - 8, -46), colour=STITCH)
         s.line((26, -44), (14, hem), colour=STITCH, both=True)
         s.area(curve((22, -44), (52, -46), (52, -22), (37, -12), (22, -22)), 0.93, both=True)
-        s.area(mirrored((0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 5)), 0.88)
+        s.area(
+            mirrored((0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 5)),
+            0.88,
+        )
         for y in range(-58, int(hem) + 8, 26):
             s.disc(5, y, 3.4, colour=METAL)
     else:
         _lapels(s, 0)
         s.line((10, 0), (26, hem + 2), width=4, colour=METAL)
         s.line((-50, 24), (-24, 40), width=4, colour=METAL)
-        s.area(mirrored((0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 4)), 0.85)
+        s.area(
+            mirrored((0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 4)),
+            0.85,
+        )
         s.area(box(-10, hem - 15, 12, hem + 5, 2), colour=METAL)
     s.fold((48, -20), (42, 20, 52, 60), both=True)
     return s
 
 
-def _sleeves(s: Sketch, cut: str, long: float, flare: float = 1.0, cuff: bool = False, rib: bool = False) -> None:
+def _sleeves(
+    s: Sketch, cut: str, long: float, flare: float = 1.0, cuff: bool = False, rib: bool = False
+) -> None:
     """Both sleeves, behind the body. cut: a key of _SLEEVES; long: times its length; flare: times its width."""
     length, degrees, wide = _SLEEVES[cut]
     if not length:
@@ -201,11 +229,15 @@ def _sleeves(s: Sketch, cut: str, long: float, flare: float = 1.0, cuff: bool = 
     along, across = (math.sin(turn), math.cos(turn)), (-math.cos(turn), math.sin(turn))
 
     def at(down: float, inwards: float) -> Point:
-        return 60 + length * down * along[0] + inwards * across[0], -97 + length * down * along[1] + inwards * across[1]
+        return 60 + length * down * along[0] + inwards * across[0], -97 + length * down * along[
+            1
+        ] + inwards * across[1]
 
     out, inner = at(1, 0), at(1, wide)
     bulge = at(0.4, -14)
-    s.area(curve((46, -102), (60, -97), (*bulge, *out), inner, (52, -30), (30, -60)), 0.95, both=True)
+    s.area(
+        curve((46, -102), (60, -97), (*bulge, *out), inner, (52, -30), (30, -60)), 0.95, both=True
+    )
     if cuff or rib:
         s.area([at(0.9, -2), at(1, 0), at(1, wide), at(0.9, wide + 2)], 0.84, both=True)
     for i in range(1, 6 if rib else 0):
@@ -216,13 +248,20 @@ def _sleeves(s: Sketch, cut: str, long: float, flare: float = 1.0, cuff: bool = 
         s.line(at(0.9, 0), at(0.9, wide), tone=0.78, both=True)
 
 
-def _body(s: Sketch, wide: float, hem: float, waist: float, flare: float = 1.0, tail: float = 3.0) -> None:
+def _body(
+    s: Sketch, wide: float, hem: float, waist: float, flare: float = 1.0, tail: float = 3.0
+) -> None:
     """Shoulders to hem. wide: half of the chest; waist, flare: times that at waist and hem; tail: how far the middle hangs lower."""
     low = wide * (flare if hem > 10 else waist)
     middle = (hem - 40) * 0.5
     s.area(
         mirrored(
-            (0, -104), (24, -108), (62, -97), (54, -70, wide, -42), (wide * waist, middle, low, hem), (low * 0.5, hem + tail, 0, hem + tail)
+            (0, -104),
+            (24, -108),
+            (62, -97),
+            (54, -70, wide, -42),
+            (wide * waist, middle, low, hem),
+            (low * 0.5, hem + tail, 0, hem + tail),
         )
     )
 
@@ -252,19 +291,38 @@ def _collar(s: Sketch, deep: float) -> None:
 
 def _lapels(s: Sketch, low: float) -> None:
     s.area(mirrored((0, -100), (24, -110), (0, low)), 0.45)
-    s.area(curve((24, -112), (42, -98), (50, -60), (40, -54), (46, -48), (2, low), (12, -50)), 0.88, both=True)
+    s.area(
+        curve((24, -112), (42, -98), (50, -60), (40, -54), (46, -48), (2, low), (12, -50)),
+        0.88,
+        both=True,
+    )
 
 
-def _skirt(s: Sketch, top: float, hem: float, waist: float, wide: float, folds: int, hips: float = 0.0) -> None:
+def _skirt(
+    s: Sketch, top: float, hem: float, waist: float, wide: float, folds: int, hips: float = 0.0
+) -> None:
     """waist, wide: half widths at top and hem; hips: how much the side bulges."""
-    side = (waist + hips, top + (hem - top) * 0.3, wide + hips * 0.3, top + (hem - top) * 0.6, wide, hem)
+    side = (
+        waist + hips,
+        top + (hem - top) * 0.3,
+        wide + hips * 0.3,
+        top + (hem - top) * 0.6,
+        wide,
+        hem,
+    )
     s.area(mirrored((0, top), (waist, top - 4), side, (wide * 0.5, hem + 9, 0, hem + 9)))
     for i in range(folds):
         share = (i + 0.5) / folds * 2 - 1
-        s.fold((waist * share * 0.8, top + 14), (wide * share * 0.5, top + (hem - top) * 0.5, wide * share * 0.94, hem), width=6)
+        s.fold(
+            (waist * share * 0.8, top + 14),
+            (wide * share * 0.5, top + (hem - top) * 0.5, wide * share * 0.94, hem),
+            width=6,
+        )
 
 
-def _legs(dice: Dice, long: float, leg: float, crease: bool = False, stitch: bool = False) -> Sketch:
+def _legs(
+    dice: Dice, long: float, leg: float, crease: bool = False, stitch: bool = False
+) -> Sketch:
     """Waistband to hem; leg: half-open width of a leg at its hem."""
     s, thread = Sketch(), STITCH if stitch else None
     outer = min(58 + leg * 0.42, 76)

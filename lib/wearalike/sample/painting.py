@@ -63,7 +63,9 @@ def paint(sketch: Sketch, cloth: Cloth, pose: Pose, ground: Ground, dice: Dice) 
     place, scale = _placed(sketch, pose)
     flat, cover = _flat(sketch, cloth, place, scale)
     mask = np.asarray(cover.reduce(_OVER), np.float32)[..., None] / 255
-    garment = np.asarray(flat.reduce(_OVER), np.float32)  # black outside, so edges already carry their share
+    garment = np.asarray(
+        flat.reduce(_OVER), np.float32
+    )  # black outside, so edges already carry their share
     garment *= _roundness(cover) * _folds(sketch, place, scale)
     behind = np.asarray(_ground(ground, dice), np.float32) * _shadow(cover)
     return Image.fromarray(np.clip(garment + behind * (1 - mask), 0, 255).astype(np.uint8))
@@ -90,7 +92,10 @@ def paint_worn(pieces: Sequence[Piece], pose: Pose, ground: Ground, dice: Dice) 
     """The picture of things worn together, from the innermost to the outermost; size, dx and dy of the pose are of the figure."""
     crown, soles = _FIGURE
     scale = pose.size * HEIGHT_PX / (soles - crown)
-    to_x, to_y = WIDTH_PX * (0.5 + pose.dx), HEIGHT_PX * (0.5 + pose.dy) - scale * (crown + soles) / 2
+    to_x, to_y = (
+        WIDTH_PX * (0.5 + pose.dx),
+        HEIGHT_PX * (0.5 + pose.dy) - scale * (crown + soles) / 2,
+    )
 
     def placer(piece: Piece) -> Callable[[Point], Point]:
         flip = -1 if piece.flipped else 1
@@ -100,14 +105,22 @@ def paint_worn(pieces: Sequence[Piece], pose: Pose, ground: Ground, dice: Dice) 
         )
 
     picture = np.asarray(_ground(ground, dice), np.float32)
-    layers = [(p, place, *_flat(p.sketch, p.cloth, place, scale * p.size)) for p in pieces for place in [placer(p)]]
+    layers = [
+        (p, place, *_flat(p.sketch, p.cloth, place, scale * p.size))
+        for p in pieces
+        for place in [placer(p)]
+    ]
     whole = Image.new("L", (WIDTH_PX * _OVER, HEIGHT_PX * _OVER))
     for _, _, _, cover in layers:
         whole.paste(255, mask=cover)
     picture = picture * _shadow(whole)
     for piece, place, flat, cover in layers:
         mask = np.asarray(cover.reduce(_OVER), np.float32)[..., None] / 255
-        lit = np.asarray(flat.reduce(_OVER), np.float32) * _roundness(cover) * _folds(piece.sketch, place, scale * piece.size)
+        lit = (
+            np.asarray(flat.reduce(_OVER), np.float32)
+            * _roundness(cover)
+            * _folds(piece.sketch, place, scale * piece.size)
+        )
         picture = lit + picture * (1 - mask)
     return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
 
@@ -119,7 +132,10 @@ def _placed(sketch: Sketch, pose: Pose) -> tuple[Callable[[Point], Point], float
     turn, flip = math.radians(pose.angle), -1 if pose.flipped else 1
     cos, sin = math.cos(turn), math.sin(turn)
     width, height = max(xs) - min(xs), max(ys) - min(ys)
-    scale = pose.size * min(WIDTH_PX / (abs(cos) * width + abs(sin) * height), HEIGHT_PX / (abs(sin) * width + abs(cos) * height))
+    scale = pose.size * min(
+        WIDTH_PX / (abs(cos) * width + abs(sin) * height),
+        HEIGHT_PX / (abs(sin) * width + abs(cos) * height),
+    )
     mid_x, mid_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
     to_x, to_y = WIDTH_PX * (0.5 + pose.dx), HEIGHT_PX * (0.5 + pose.dy)
 
@@ -130,7 +146,9 @@ def _placed(sketch: Sketch, pose: Pose) -> tuple[Callable[[Point], Point], float
     return place, scale
 
 
-def _flat(sketch: Sketch, cloth: Cloth, place: Callable[[Point], Point], scale: float) -> tuple[Image.Image, Image.Image]:
+def _flat(
+    sketch: Sketch, cloth: Cloth, place: Callable[[Point], Point], scale: float
+) -> tuple[Image.Image, Image.Image]:
     """The garment without light, on black, and its silhouette, both _OVER times the frame."""
     size = (WIDTH_PX * _OVER, HEIGHT_PX * _OVER)
     flat, cover = Image.new("RGB", size), Image.new("L", size)
@@ -138,7 +156,9 @@ def _flat(sketch: Sketch, cloth: Cloth, place: Callable[[Point], Point], scale: 
     woven = None if cloth.pattern is Pattern.PLAIN else _woven(cloth, place, scale)
     for mark in sketch.marks:
         points = [(x * _OVER, y * _OVER) for x, y in map(place, mark.points)]
-        fill = (_drawn_on if mark.kind is Kind.LINE else _toned)(mark.colour or cloth.colour, mark.tone)
+        fill = (_drawn_on if mark.kind is Kind.LINE else _toned)(
+            mark.colour or cloth.colour, mark.tone
+        )
         if mark.kind is Kind.AREA:
             on_cover.polygon(points, fill=255)
             if woven and mark.colour is None:
@@ -151,14 +171,20 @@ def _flat(sketch: Sketch, cloth: Cloth, place: Callable[[Point], Point], scale: 
             on_flat.line(points, fill=fill, width=width, joint="curve")
             if mark.solid:
                 on_cover.line(points, fill=255, width=width, joint="curve")
-    flat.paste(0, mask=ImageChops.invert(cover))  # what seams and outlines painted beyond the silhouette
+    flat.paste(
+        0, mask=ImageChops.invert(cover)
+    )  # what seams and outlines painted beyond the silhouette
     return flat, cover
 
 
 def _lay(flat: Image.Image, woven: Image.Image, points: Sequence[Point], tone: float) -> None:
     shape = Image.new("L", flat.size)
     ImageDraw.Draw(shape).polygon(points, fill=255)
-    flat.paste(woven if tone == 1 else woven.point([min(255, round(v * tone)) for v in range(256)] * 3), (0, 0), shape)
+    flat.paste(
+        woven if tone == 1 else woven.point([min(255, round(v * tone)) for v in range(256)] * 3),
+        (0, 0),
+        shape,
+    )
 
 
 def _woven(cloth: Cloth, place: Callable[[Point], Point], scale: float) -> Image.Image:
@@ -202,7 +228,12 @@ def _woven(cloth: Cloth, place: Callable[[Point], Point], scale: float) -> Image
 def _roundness(cover: Image.Image) -> np.ndarray:
     """(h, w, 1) float32 about 0.75..1.05: darker towards the edges and to the right, as if lit from the left."""
     small = cover.reduce(4 * _OVER).filter(ImageFilter.GaussianBlur(4))
-    depth = np.asarray(small.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC), np.float32)[..., None] / 255
+    depth = (
+        np.asarray(small.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC), np.float32)[
+            ..., None
+        ]
+        / 255
+    )
     light = np.linspace(1.05, 0.93, WIDTH_PX, dtype=np.float32)[None, :, None]
     return (0.76 + 0.24 * np.clip((depth - 0.4) / 0.5, 0, 1)) * light
 
@@ -213,7 +244,12 @@ def _folds(sketch: Sketch, place: Callable[[Point], Point], scale: float) -> np.
     draw = ImageDraw.Draw(soft)
     for mark in sketch.marks:
         if mark.kind is Kind.FOLD:
-            draw.line([place(p) for p in mark.points], fill=round(128 * mark.tone), width=max(1, round(mark.width * scale)), joint="curve")
+            draw.line(
+                [place(p) for p in mark.points],
+                fill=round(128 * mark.tone),
+                width=max(1, round(mark.width * scale)),
+                joint="curve",
+            )
     return np.asarray(soft.filter(ImageFilter.GaussianBlur(2.2)), np.float32)[..., None] / 128
 
 
@@ -221,11 +257,19 @@ def _shadow(cover: Image.Image) -> np.ndarray:
     """(h, w, 1) float32, 1 where no shadow falls."""
     small = Image.new("L", (WIDTH_PX // 4, HEIGHT_PX // 4))
     small.paste(cover.reduce(4 * _OVER), (1, 2))
-    soft = small.filter(ImageFilter.GaussianBlur(2)).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC)
+    soft = small.filter(ImageFilter.GaussianBlur(2)).resize(
+        (WIDTH_PX, HEIGHT_PX), Image.Resampling.BICUBIC
+    )
     return 1 - 0.22 * np.asarray(soft, np.float32)[..., None] / 255
 
 
-_TINTS: tuple[Colour, ...] = ((236, 233, 228), (226, 232, 236), (240, 230, 226), (228, 234, 226), (216, 216, 220))
+_TINTS: tuple[Colour, ...] = (
+    (236, 233, 228),
+    (226, 232, 236),
+    (240, 230, 226),
+    (228, 234, 226),
+    (216, 216, 220),
+)
 _SCENES: tuple[tuple[Colour, Colour], ...] = (
     ((222, 214, 200), (196, 184, 166)),
     ((204, 216, 220), (170, 188, 196)),
@@ -252,7 +296,9 @@ def _ground(ground: Ground, dice: Dice) -> Image.Image:
             for row, y in enumerate(range(0, HEIGHT_PX, step // 2)):
                 for x in range(-step + step // 2 * (row % 2), WIDTH_PX, step):
                     tone = 0.94 + 0.1 * dice.share("tile", x, y)
-                    draw.rectangle([x + 2, y + 2, x + step - 1, y + step // 2 - 1], fill=_toned(dark, tone))
+                    draw.rectangle(
+                        [x + 2, y + 2, x + step - 1, y + step // 2 - 1], fill=_toned(dark, tone)
+                    )
         case Ground.FOLIAGE:
             for leaf in range(70):
                 _leaf(draw, dice, leaf, _toned(dark, 0.8 + 0.35 * dice.share("leaf tone", leaf)))
@@ -268,7 +314,11 @@ def _leaf(draw: ImageDraw.ImageDraw, dice: Dice, leaf: int, colour: Colour) -> N
         return x + u * cos - v * sin, y + u * sin + v * cos
 
     side = [(t / 6, 0.22 * math.sin(math.pi * t / 6)) for t in range(7)]
-    draw.polygon([at(long * u, long * v) for u, v in side] + [at(long * u, -long * v) for u, v in reversed(side)], fill=colour)
+    draw.polygon(
+        [at(long * u, long * v) for u, v in side]
+        + [at(long * u, -long * v) for u, v in reversed(side)],
+        fill=colour,
+    )
     draw.line([at(0, 0), at(long, 0)], fill=_toned(colour, 0.85))
 
 
@@ -279,7 +329,11 @@ def _toned(colour: Colour, tone: float) -> Colour:
 
 def _drawn_on(colour: Colour, tone: float) -> Colour:
     """A line's colour: darker than the cloth, or lighter where the cloth is too dark to show it."""
-    return _mixed(colour, (255, 255, 255), (1 - tone) * 0.4) if max(colour) < 80 and tone < 1 else _toned(colour, tone)
+    return (
+        _mixed(colour, (255, 255, 255), (1 - tone) * 0.4)
+        if max(colour) < 80 and tone < 1
+        else _toned(colour, tone)
+    )
 
 
 def _mixed(one: Colour, other: Colour, share: float) -> Colour:

@@ -59,10 +59,16 @@ class Photo:
 def photos(folder: Path, count: int | None = None) -> list[Photo]:
     """The photos of a folder, `count` of them at most, the same ones each time, in no order of label. Raises NoPhotos."""
     listed = next(iter(sorted(folder.rglob("images.csv"))), None) if folder.is_dir() else None
-    found = {photo.name: photo for photo in (_listed(listed) if listed else _sorted_by_folder(folder))}
+    found = {
+        photo.name: photo for photo in (_listed(listed) if listed else _sorted_by_folder(folder))
+    }
     if not found:
-        raise NoPhotos(f"{folder}: wanted images.csv beside images/, or folders named {', '.join(SECTIONS)}, with photos")
-    return sorted(found.values(), key=lambda photo: hashlib.sha256(photo.name.encode()).digest())[:count]
+        raise NoPhotos(
+            f"{folder}: wanted images.csv beside images/, or folders named {', '.join(SECTIONS)}, with photos"
+        )
+    return sorted(found.values(), key=lambda photo: hashlib.sha256(photo.name.encode()).digest())[
+        :count
+    ]
 
 
 def _listed(path: Path) -> Iterator[Photo]:
@@ -72,13 +78,29 @@ def _listed(path: Path) -> Iterator[Photo]:
             raise NoPhotos(f"{path}: no column {min(missing)!r}; wanted image, label")
         for row in rows:
             label, section = row["label"], SECTIONS.get(row["label"].lower())
-            picture = next((p for kind in _KINDS if (p := path.parent / "images" / f"{row['image']}{kind}").is_file()), None)
+            picture = next(
+                (
+                    p
+                    for kind in _KINDS
+                    if (p := path.parent / "images" / f"{row['image']}{kind}").is_file()
+                ),
+                None,
+            )
             if section and picture:
-                yield Photo(picture.stem, picture, label, f"Kids > {section}" if row.get("kids") == "True" else section)
+                yield Photo(
+                    picture.stem,
+                    picture,
+                    label,
+                    f"Kids > {section}" if row.get("kids") == "True" else section,
+                )
 
 
 def _sorted_by_folder(folder: Path) -> Iterator[Photo]:
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in _KINDS and p.parent.name.lower() in SECTIONS):
+    for path in sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in _KINDS and p.parent.name.lower() in SECTIONS
+    ):
         yield Photo(path.stem, path, path.parent.name, SECTIONS[path.parent.name.lower()])
 
 
@@ -91,7 +113,14 @@ def serve(offers: Sequence[Photo], port: int = 0) -> Iterator[str]:
         if path == f"/{SHOP_ID}/feed.xml":
             return feed(offers, address), "application/xml"
         photo = by_path.get(path)
-        return (photo.path.read_bytes(), "image/png" if photo.path.suffix.lower() == ".png" else "image/jpeg") if photo else None
+        return (
+            (
+                photo.path.read_bytes(),
+                "image/png" if photo.path.suffix.lower() == ".png" else "image/jpeg",
+            )
+            if photo
+            else None
+        )
 
     with serving(answer, port) as address:
         yield f"{address}/{SHOP_ID}/feed.xml"
@@ -117,7 +146,12 @@ def feed(offers: Sequence[Photo], address: str) -> bytes:
         categories,
         E.offers(*(_offer(photo, ids[photo.section], address) for photo in offers)),
     )
-    return etree.tostring(E.yml_catalog(shop, date="2026-11-21 04:30"), encoding="UTF-8", xml_declaration=True, pretty_print=True)
+    return etree.tostring(
+        E.yml_catalog(shop, date="2026-11-21 04:30"),
+        encoding="UTF-8",
+        xml_declaration=True,
+        pretty_print=True,
+    )
 
 
 def _offer(photo: Photo, category_id: str, address: str) -> etree._Element:

@@ -48,12 +48,20 @@ def serving(answer: Answer, port: int = 0) -> Iterator[str]:
             server.shutdown()
 
 
-def settings_text(feed_addresses: Mapping[str, str], root: Path, mappings: Path | None = None) -> str:
+def settings_text(
+    feed_addresses: Mapping[str, str], root: Path, mappings: Path | None = None
+) -> str:
     """A wearalike.toml for shops served on loopback: feed address by shop. mappings: the folder, the default if None."""
     lines = [f"root = {_quoted(root)}", *([f"mappings = {_quoted(mappings)}"] if mappings else [])]
     dialects = {shop.id: shop.dialect for shop in SHOPS}
     for shop_id, address in feed_addresses.items():
-        lines += ["", "[[shops]]", f"id = {_quoted(shop_id)}", f"feed = {_quoted(address)}", 'allow_addresses = ["127.0.0.1/32"]']
+        lines += [
+            "",
+            "[[shops]]",
+            f"id = {_quoted(shop_id)}",
+            f"feed = {_quoted(address)}",
+            'allow_addresses = ["127.0.0.1/32"]',
+        ]
         # Admitad's XML looks like YML; the others say themselves what they are.
         lines += ['dialect = "admitad"'] if dialects.get(shop_id) == "admitad" else []
     return "\n".join(lines) + "\n"
@@ -61,7 +69,10 @@ def settings_text(feed_addresses: Mapping[str, str], root: Path, mappings: Path 
 
 def write_settings(path: Path, address: str, root: Path, mappings: Path | None = None) -> None:
     """Writes a wearalike.toml that names the sample shops served at an address."""
-    path.write_text(settings_text({shop.id: f"{address}/{shop.id}/feed.xml" for shop in SHOPS}, root, mappings), encoding="utf-8")
+    path.write_text(
+        settings_text({shop.id: f"{address}/{shop.id}/feed.xml" for shop in SHOPS}, root, mappings),
+        encoding="utf-8",
+    )
 
 
 def _quoted(text: object) -> str:
@@ -89,7 +100,14 @@ class Stalls:
     def answer(self, path: str, address: str) -> tuple[bytes, str] | None:
         """(body, content type), or None for what is not there."""
         if path == "/":
-            shops = {s.id: {"feed": f"{address}/{s.id}/feed.xml", "offers": len(self.offers[s.id]), "day": self.day} for s in SHOPS}
+            shops = {
+                s.id: {
+                    "feed": f"{address}/{s.id}/feed.xml",
+                    "offers": len(self.offers[s.id]),
+                    "day": self.day,
+                }
+                for s in SHOPS
+            }
             return json.dumps(shops, indent=1).encode(), "application/json"
         for shop in SHOPS:
             if path == f"/{shop.id}/feed.xml":
@@ -129,7 +147,9 @@ def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
             found = answer(self.path.split("?")[0], address)
             body, kind = found or (b"not found\n", "text/plain")
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            status = 404 if found is None else 304 if self.headers.get("If-None-Match") == tag else 200
+            status = (
+                404 if found is None else 304 if self.headers.get("If-None-Match") == tag else 200
+            )
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._send(status, body, kind, tag)
 

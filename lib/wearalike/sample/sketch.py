@@ -72,7 +72,13 @@ class Sketch:
 
     marks: list[Mark] = field(default_factory=list)
 
-    def area(self, points: Sequence[Point], tone: float = 1.0, colour: Colour | None = None, both: bool = False) -> None:
+    def area(
+        self,
+        points: Sequence[Point],
+        tone: float = 1.0,
+        colour: Colour | None = None,
+        both: bool = False,
+    ) -> None:
         self._add(Mark(Kind.AREA, tuple(points), tone, colour), both)
 
     def line(
@@ -89,14 +95,24 @@ class Sketch:
     def fold(self, *steps: Step, tone: float = 0.8, width: float = 5.0, both: bool = False) -> None:
         self._add(Mark(Kind.FOLD, tuple(curve(*steps)), tone, None, width), both)
 
-    def disc(self, x: float, y: float, radius: float, tone: float = 1.0, colour: Colour | None = None, both: bool = False) -> None:
+    def disc(
+        self,
+        x: float,
+        y: float,
+        radius: float,
+        tone: float = 1.0,
+        colour: Colour | None = None,
+        both: bool = False,
+    ) -> None:
         self.area(ellipse(x, y, radius, radius), tone, colour, both)
 
     def _add(self, mark: Mark, both: bool) -> None:
         self.marks.append(mark)
         if both:
             mirror = tuple((-x, y) for x, y in mark.points)
-            self.marks.append(Mark(mark.kind, mirror, mark.tone, mark.colour, mark.width, mark.solid))
+            self.marks.append(
+                Mark(mark.kind, mirror, mark.tone, mark.colour, mark.width, mark.solid)
+            )
 
 
 def curve(*steps: Step) -> list[Point]:
@@ -108,10 +124,15 @@ def curve(*steps: Step) -> list[Point]:
             points.append((step[0], step[1]))
         elif len(step) == 4:
             x1, y1, x2, y2 = step
-            points += [(a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in _QUADRATIC]
+            points += [
+                (a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in _QUADRATIC
+            ]
         elif len(step) == 6:
             x1, y1, x2, y2, x3, y3 = step
-            points += [(a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3) for a, b, c, d in _CUBIC]
+            points += [
+                (a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3)
+                for a, b, c, d in _CUBIC
+            ]
         else:
             raise ValueError(f"step {step}: wanted 2, 4 or 6 numbers")
     return points

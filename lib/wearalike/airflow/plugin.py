@@ -1,0 +1,119 @@
+"""wearalike inside Airflow's web UI: the API and the pages under /wearalike, and their place in the navigation.
+
+Airflow finds this by the entry point `airflow.plugins`, in every process that it starts, so nothing is loaded before somebody
+looks. Only who is logged in to Airflow is answered. The settings are those of the nights: $WEARALIKE_CONFIG.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+
+log = logging.getLogger("wearalike.airflow")
+PREFIX = "/wearalike"
+
+
+class Door:
+    """The ASGI app that Airflow mounts: lets in who is logged in, and then makes way for wearalike's own."""
+
+    def __init__(self) -> None:
+        self._app: Any = None
+        self._making: asyncio.Lock | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if (refused := await _refused(scope)) is not None:
+            return await refused(scope, receive, send)
+
+        async def kept_private(message: Any) -> None:
+            # What is public elsewhere is here for who is logged in.
+            if message["type"] == "http.response.start":
+                headers = [
+                    (
+                        name,
+                        value.replace(b"public", b"private") if name == b"cache-control" else value,
+                    )
+                    for name, value in message["headers"]
+                ]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        app = await self._made()
+        await app(scope, receive, kept_private)
+
+    async def _made(self) -> Any:
+        """wearalike's app, made with the first request; where the settings cannot be read, what says so."""
+        if self._making is None:
+            self._making = asyncio.Lock()
+        async with self._making:
+            if self._app is None:
+                try:
+                    self._app = await asyncio.to_thread(_create)
+                except ValueError as error:
+                    log.error("%s", error)
+                    return _problem(
+                        503, "wearalike's settings cannot be used; the api-server's log says why"
+                    )
+            return self._app
+
+
+async def _refused(scope: Any) -> Any:
+    """The answer to who is not logged in to Airflow; None for who is."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+    from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
+    from fastapi import HTTPException, Request
+
+    request = Request(scope)
+    try:
+        user = await get_user(request, None, await bearer_scheme(request))
+    except HTTPException as error:
+        return _problem(
+            error.status_code,
+            f"{error.detail}: log in to Airflow first, or send its token as Bearer",
+        )
+    if not get_auth_manager().is_authorized_view(access_view=AccessView.WEBSITE, user=user):
+        return _problem(403, "this user may not see Airflow's website, nor this")
+    return None
+
+
+def _create() -> Any:
+    from wearalike import settings
+    from wearalike.server import app
+
+    return app.create(settings.load())
+
+
+def _problem(status: int, detail: str) -> Any:
+    from http import HTTPStatus
+
+    from fastapi.responses import JSONResponse
+
+    told = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    return JSONResponse(told, status, {"Cache-Control": "no-store"}, "application/problem+json")
+
+
+class WearalikePlugin(AirflowPlugin):
+    name = "wearalike"
+    fastapi_apps: ClassVar[list[Any]] = [{"app": Door(), "url_prefix": PREFIX, "name": "wearalike"}]  # type: ignore[misc]
+    external_views: ClassVar[list[Any]] = [  # type: ignore[misc]
+        {
+            "name": "Similar products",
+            "href": urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/")
+            + f"{PREFIX}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "similar-products",
+        }
+    ]

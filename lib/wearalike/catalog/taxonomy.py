@@ -1,0 +1,133 @@
+"""Our tree of categories, from rubricator.xml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lxml import etree
+
+from wearalike.catalog.xml_validation import Document, parse
+from wearalike.tables import AgeGroup, Gender, SuperCategory
+
+_INHERITED = ("super_category", "w_shape", "w_colour", "gender", "age_group")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One leaf. names: what it is called, en and ru first, then other words; around: the same of the categories it is in, root first.
+    w_shape, w_colour: 0..10, not both 0. gender, age_group: what it implies where a feed is silent."""
+
+    id: str
+    names: tuple[str, ...]
+    around: tuple[tuple[str, ...], ...]
+    super_category: SuperCategory
+    w_shape: int
+    w_colour: int
+    gender: Gender | None
+    age_group: AgeGroup | None
+
+    @property
+    def en(self) -> str:
+        return self.names[0]
+
+    @property
+    def ru(self) -> str:
+        return self.names[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Rubricator:
+    """Leaves by id, in the file's order; groups: ids of the categories that hold others; sha256: of the file."""
+
+    path: Path
+    sha256: str
+    leaves: Mapping[str, Leaf]
+    groups: frozenset[str]
+
+
+def read_rubricator(path: Path) -> Rubricator:
+    """The rubricator, held against the schema beside it (rubricator.rng). Raises BadMapping with every mistake."""
+    document = parse(path, path.with_suffix(".rng"))
+    sound = {e for e in document.sound if e.tag == "category"}
+    ids: dict[str, int | None] = {}
+    for element in document.sound:
+        if element in sound:
+            _check_id(document, element, ids)
+    leaves = [e for e in document.sound if e in sound and not len(e) and sound.issuperset(_line(e))]
+    for element in leaves:
+        _check_leaf(document, element)
+    document.raise_mistakes()
+    groups = frozenset(str(e.get("id")) for e in sound if len(e))
+    return Rubricator(path, document.sha256, {leaf.id: leaf for leaf in map(_leaf, leaves)}, groups)
+
+
+def _line(element: etree._Element) -> list[etree._Element]:
+    """The categories from the root's down to this one."""
+    return [*reversed(list(element.iterancestors("category"))), element]
+
+
+def _check_id(document: Document, element: etree._Element, ids: dict[str, int | None]) -> None:
+    name, parent = str(element.get("id")), element.getparent()
+    above = parent.get("id") if parent is not None and parent.tag == "category" else ""
+    if above is not None and (name.rpartition(".")[0] != above):
+        wanted = (
+            f"{above}.{name.rpartition('.')[2]}, inside {above}"
+            if above
+            else "a single word, outside any other"
+        )
+        document.mistake(element.sourceline, f"category {name!r}: wanted {wanted}")
+    if name in ids:
+        document.mistake(
+            element.sourceline, f"category {name!r}: the same id as in line {ids[name]}"
+        )
+    ids.setdefault(name, element.sourceline)
+
+
+def _check_leaf(document: Document, element: etree._Element) -> None:
+    values = _inherited(element)
+    for key in ("super_category", "w_shape", "w_colour"):
+        if key not in values:
+            document.mistake(
+                element.sourceline,
+                f"leaf {element.get('id')!r}: no {key}, neither its own nor from a category it is in",
+            )
+    if values.get("w_shape") is not None and int(values["w_shape"]) == 0 == int(
+        values.get("w_colour", 1)
+    ):
+        document.mistake(
+            element.sourceline,
+            f"leaf {element.get('id')!r}: w_shape and w_colour are both 0, wanted one of them 1 to 10",
+        )
+
+
+def _inherited(element: etree._Element) -> dict[str, str]:
+    """What the leaf says or its nearest category that says it."""
+    return {
+        key: str(e.get(key)) for e in _line(element) for key in _INHERITED if e.get(key) is not None
+    }
+
+
+def _leaf(element: etree._Element) -> Leaf:
+    values = _inherited(element)
+    *around, names = map(_names, _line(element))
+    return Leaf(
+        id=str(element.get("id")),
+        names=names,
+        around=tuple(around),
+        super_category=SuperCategory(values["super_category"]),
+        w_shape=int(values["w_shape"]),
+        w_colour=int(values["w_colour"]),
+        gender=Gender(values["gender"]) if "gender" in values else None,
+        age_group=AgeGroup(values["age_group"]) if "age_group" in values else None,
+    )
+
+
+def _names(element: etree._Element) -> tuple[str, ...]:
+    words = str(element.get("words") or "").split(",")
+    return (
+        str(element.get("en")).strip(),
+        str(element.get("ru")).strip(),
+        *(w.strip() for w in words if w.strip()),
+    )

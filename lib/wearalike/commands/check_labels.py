@@ -1,0 +1,420 @@
+"""Label files -> what is in them and what is wrong; of two people's labels of the same pictures, how far they agree.
+
+    python -m wearalike.commands.check_labels coco=photos
+    python -m wearalike.commands.check_labels coco=anna --second yolo=ben --out build/agreement
+
+KIND is coco (a folder, or one JSON file) or yolo (a folder). Every bad label is printed with its file and line, and the exit code is
+1 if there is any. With --second, boxes of one picture are pairs from IoU 0.5 on, the best first, whatever they are called; FOLDER
+gets disagreements.csv and disagreements.html, which shows both people's boxes. Pictures are the same where their paths are, but for
+folders named images, train, val, valid or test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import io
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from wearalike.datasets.formats import reading
+from wearalike.datasets.formats.record import LabelledImage, LabelledObject
+from wearalike.imaging import decode
+from wearalike.metrics.detection import iou
+from wearalike.pipeline import job
+
+LEAST_IOU = 0.5
+SHOWN_PX = 480
+ALL = "all"
+# Folders that a tool puts pictures into, and that say nothing about which picture it is.
+_USUAL_FOLDERS = frozenset(["images", "train", "val", "valid", "test"])
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'">
+<title>Where two people's labels differ</title>
+<style>
+  :root { color-scheme: light dark }
+  body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1100px; padding: 0 16px }
+  table { border-collapse: collapse } th, td { padding: 3px 16px 3px 0; text-align: right }
+  th:first-child, td:first-child { text-align: left }
+  article { border-top: 1px solid #8886; padding: 16px 0; display: flex; gap: 20px; flex-wrap: wrap }
+  h2 { font-size: 15px; width: 100%; margin: 0 } ul { margin: 0; padding-left: 18px }
+  h2, li { overflow-wrap: anywhere } svg { max-width: 100%; height: auto }
+  rect { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke }
+  .first { stroke: #1c6fe0 } .second { stroke: #e0457b; stroke-dasharray: 6 4 }
+  b.first { color: #1c6fe0 } b.second { color: #e0457b }
+</style>
+<h1>Where two people's labels differ</h1>
+<p><b class="first">Solid blue: {{ first }}</b>. <b class="second">Dashed red: {{ second }}</b>.
+  {{ pages|length }} of {{ pictures_count }} pictures that differ, those with most differences first.</p>
+<table><tr>{% for name in head %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<p>{{ kappa }}</p>
+{% for page in pages %}<article><h2>{{ page.name }}</h2>
+<svg width="{{ page.shown_px[0] }}" height="{{ page.shown_px[1] }}" viewBox="0 0 {{ page.width_px }} {{ page.height_px }}">
+<image href="{{ page.uri }}" width="{{ page.width_px }}" height="{{ page.height_px }}"/>
+{% for side, o in page.boxes %}<rect class="{{ side }}" x="{{ o.x0 }}" y="{{ o.y0 }}" width="{{ o.x1 - o.x0 }}" height="{{ o.y1 - o.y0 }}">\
+<title>{{ side }}: {{ o.category }}</title></rect>
+{% endfor %}</svg>
+<ul>{% for line in page.lines %}<li>{{ line }}</li>{% endfor %}</ul></article>
+{% endfor %}</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What two people drew for one thing. first, second: None where that one drew nothing. iou: 0..1, 0 where one is None."""
+
+    picture: str
+    first: LabelledObject | None
+    second: LabelledObject | None
+    iou: float
+
+    @property
+    def verdict(self) -> str:
+        if self.first is None or self.second is None:
+            return "only second" if self.first is None else "only first"
+        return "matched" if self.first.category == self.second.category else "other class"
+
+    @property
+    def categories(self) -> tuple[str, str]:
+        """What the first called it and what the second did; "" where there is no box."""
+        return (
+            self.first.category if self.first else "",
+            self.second.category if self.second else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two people agree on a class, or on ALL. other_class: pairs that just one of the two calls so. mean_iou: of the
+    matched; NaN without any."""
+
+    category: str
+    matched: int
+    only_first: int
+    only_second: int
+    other_class: int
+    mean_iou: float
+
+
+def pairs(
+    picture: str, first: Sequence[LabelledObject], second: Sequence[LabelledObject]
+) -> list[Pair]:
+    """The boxes of one picture, each once: greedily the best IoU first, and of equal ones those of one class."""
+    corners = [
+        np.array([(o.x0, o.y0, o.x1, o.y1) for o in side], np.float64).reshape(-1, 4)
+        for side in (first, second)
+    ]
+    overlaps = iou(*corners)
+    near = zip(*(rows.tolist() for rows in np.nonzero(overlaps >= LEAST_IOU)), strict=True)
+    found: list[Pair] = []
+    left, right = dict(enumerate(first)), dict(enumerate(second))
+    for i, j in sorted(
+        near, key=lambda at: (-overlaps[at], first[at[0]].category != second[at[1]].category, at)
+    ):
+        if i in left and j in right:
+            found.append(Pair(picture, left.pop(i), right.pop(j), float(overlaps[i, j])))
+    return [
+        *found,
+        *(Pair(picture, o, None, 0.0) for o in left.values()),
+        *(Pair(picture, None, o, 0.0) for o in right.values()),
+    ]
+
+
+def agreements(found: Sequence[Pair]) -> list[Agreement]:
+    """ALL first, then every class by name."""
+    names = sorted({name for pair in found for name in pair.categories if name})
+    return [
+        _agreement(ALL, found),
+        *(_agreement(name, [pair for pair in found if name in pair.categories]) for name in names),
+    ]
+
+
+def _agreement(category: str, found: Sequence[Pair]) -> Agreement:
+    counts = Counter(pair.verdict for pair in found)
+    overlaps = [pair.iou for pair in found if pair.verdict == "matched"]
+    matched, only_first, only_second, other = (
+        counts[word] for word in ("matched", "only first", "only second", "other class")
+    )
+    return Agreement(
+        category,
+        matched,
+        only_first,
+        only_second,
+        other,
+        float(np.mean(overlaps)) if overlaps else np.nan,
+    )
+
+
+def kappa(found: Sequence[Pair]) -> float:
+    """Cohen's kappa of the classes of things that both drew: 1 always the same, 0 as by chance. NaN without such things, or where
+    chance alone agrees always. (Cohen, Educational and Psychological Measurement 20, 1960.)"""
+    both = [pair.categories for pair in found if all(pair.categories)]
+    first, second = (
+        (Counter(side) for side in zip(*both, strict=True))
+        if both
+        else (Counter[str](), Counter[str]())
+    )
+    n = len(both)
+    # In whole numbers, so that what is always the same is that exactly.
+    same, by_chance = (
+        n * sum(a == b for a, b in both),
+        sum(count * second[name] for name, count in first.items()),
+    )
+    return (same - by_chance) / (n * n - by_chance) if n * n > by_chance else np.nan
+
+
+def by_name(kind: str, place: Path, images: Sequence[LabelledImage]) -> dict[str, LabelledImage]:
+    """Pictures by what tells them apart in both people's folders. Raises BadLabels where two would be the same."""
+    found: dict[str, LabelledImage] = {}
+    for image in images:
+        parts = image.path.relative_to(reading.root(kind, place)).parts
+        name = "/".join(part for part in parts if part not in _USUAL_FOLDERS)
+        if name in found:
+            raise reading.BadLabels(
+                f"{image.path} and {found[name].path}: both are {name} to be compared; compare one split at a time"
+            )
+        found[name] = image
+    return found
+
+
+def compare(first: dict[str, LabelledImage], second: dict[str, LabelledImage]) -> list[Pair]:
+    """The pairs of the pictures that both labelled, by name. Raises BadLabels where there are none, or one is of two sizes."""
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        raise reading.BadLabels("no picture is in both folders")
+    for name in shared:
+        sizes = [
+            f"{image.path}: {image.width_px} x {image.height_px} px"
+            for image in (first[name], second[name])
+        ]
+        if sizes[0].rpartition(": ")[2] != sizes[1].rpartition(": ")[2]:
+            raise reading.BadLabels(f"one picture in two sizes: {sizes[0]}, {sizes[1]}")
+    return [
+        pair for name in shared for pair in pairs(name, first[name].objects, second[name].objects)
+    ]
+
+
+def write_csv(path: Path, found: Sequence[Pair]) -> None:
+    """The pairs that differ, one a line."""
+    corners = ("x0", "y0", "x1", "y1")
+    head = [
+        "picture",
+        "verdict",
+        "first",
+        "second",
+        "iou",
+        *(f"{side}_{c}" for side in ("first", "second") for c in corners),
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(head)
+        for pair in found:
+            if pair.verdict != "matched":
+                drawn = [
+                    getattr(box, c) if box else ""
+                    for box in (pair.first, pair.second)
+                    for c in corners
+                ]
+                out.writerow(
+                    [
+                        as_text(pair.picture),
+                        pair.verdict,
+                        *map(as_text, pair.categories),
+                        f"{pair.iou:.3f}",
+                        *drawn,
+                    ]
+                )
+
+
+def as_text(word: str) -> str:
+    """A word that no spreadsheet takes for a formula: quoted where it begins like one (OWASP, CSV injection)."""
+    return f"'{word}" if word.lstrip()[:1] in ("=", "+", "-", "@", "'") and word.strip() else word
+
+
+def sheet(args: argparse.Namespace, images: dict[str, LabelledImage], found: Sequence[Pair]) -> str:
+    """The page of the pictures that differ, those with most differences first."""
+    differing = Counter(pair.picture for pair in found if pair.verdict != "matched")
+    chosen = sorted(differing, key=lambda name: (-differing[name], name))[: args.pictures]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    head, *rows = table(found)
+    facts = {
+        "first": args.labels[1].name,
+        "second": args.second[1].name,
+        "kappa": kappa_line(found),
+        "head": head,
+        "rows": rows,
+    }
+    pages = [
+        page(images[name], name, [pair for pair in found if pair.picture == name])
+        for name in chosen
+    ]
+    return environment.from_string(_PAGE).render(
+        **facts, pages=pages, pictures_count=len(differing)
+    )
+
+
+def page(image: LabelledImage, name: str, found: Sequence[Pair]) -> dict[str, object]:
+    rgb, out = decode.decode(image.path.read_bytes(), SHOWN_PX), io.BytesIO()
+    Image.fromarray(rgb).save(out, "JPEG", quality=80)
+    lines = [
+        f"{p.verdict}: {' / '.join(filter(None, p.categories))}, {at(p)}"
+        for p in found
+        if p.verdict != "matched"
+    ]
+    return {
+        "name": name,
+        "uri": f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}",
+        "shown_px": (rgb.shape[1], rgb.shape[0]),
+        "width_px": image.width_px,
+        "height_px": image.height_px,
+        "boxes": [
+            (side, box)
+            for p in found
+            for side, box in (("first", p.first), ("second", p.second))
+            if box
+        ],
+        "lines": lines,
+    }
+
+
+def at(pair: Pair) -> str:
+    """Where a pair is, for a reader: the corner of the box, and how far two overlap."""
+    box = pair.first or pair.second
+    place = f"at x {box.x0}, y {box.y0}" if box else ""
+    return f"{place}, IoU {pair.iou:.2f}" if pair.first and pair.second else place
+
+
+def table(found: Sequence[Pair]) -> list[list[str]]:
+    head = ["class", "matched", "only first", "only second", "other class", "mean IoU"]
+    rows = [
+        [
+            a.category,
+            *map(str, (a.matched, a.only_first, a.only_second, a.other_class)),
+            figure(a.mean_iou),
+        ]
+        for a in agreements(found)
+    ]
+    return [head, *rows]
+
+
+def kappa_line(found: Sequence[Pair]) -> str:
+    n = sum(all(pair.categories) for pair in found)
+    return f"Cohen's kappa of the classes of {n} boxes that both drew: {figure(kappa(found))}"
+
+
+def figure(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def printed(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(v.rjust(w) for v, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    )
+
+
+def read(kind: str, place: Path) -> tuple[list[LabelledImage], int]:
+    """The pictures at a place, and how many problems there are; prints both."""
+    images, problems = reading.read(kind, place)
+    boxes = Counter(o.category for image in images for o in image.objects)
+    in_pictures = Counter(name for image in images for name in {o.category for o in image.objects})
+    print(
+        f"{place}: {len(images)} pictures, {sum(not i.objects for i in images)} of them without a box, {boxes.total()} boxes"
+    )
+    print(
+        printed(
+            [
+                ["class", "boxes", "pictures"],
+                *([name, str(boxes[name]), str(in_pictures[name])] for name in sorted(boxes)),
+            ]
+        )
+    )
+    for problem in problems:
+        print(problem)
+    return images, len(problems)
+
+
+def work(args: argparse.Namespace) -> None:
+    sides = [args.labels, *([args.second] if args.second else [])]
+    found_in = [(kind, place, *read(kind, place)) for kind, place in sides]
+    if count := sum(count for *_, count in found_in):
+        raise job.Refusal(f"{count} bad labels")
+    if not args.second:
+        return
+    first, second = (by_name(kind, place, images) for kind, place, images, _ in found_in)
+    found = compare(first, second)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_csv(args.out / "disagreements.csv", found)
+    (args.out / "disagreements.html").write_text(sheet(args, first, found), encoding="utf-8")
+    shared = len(first.keys() & second.keys())
+    print(
+        f"{shared} pictures compared; only in the first {len(first) - shared}, only in the second {len(second) - shared}"
+    )
+    print(printed(table(found)))
+    print(kappa_line(found))
+
+
+def kind_and_place(text: str) -> tuple[str, Path]:
+    kind, _, place = text.partition("=")
+    if kind not in reading.KINDS or not place:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(reading.KINDS)}"
+        )
+    return kind, Path(place)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("labels", type=kind_and_place, metavar="KIND=FOLDER", help="labels to check")
+    made.add_argument(
+        "--second",
+        type=kind_and_place,
+        metavar="KIND=FOLDER",
+        help="another person's labels of the same pictures",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where the disagreements go; wanted with --second",
+    )
+    made.add_argument(
+        "--pictures",
+        type=int,
+        default=100,
+        help="at most so many on the page (default: %(default)s)",
+    )
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    made = parser()
+    args = made.parse_args(argv)
+    if bool(args.second) != bool(args.out):
+        made.error("--second and --out go together")
+    return job.main(work, made, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

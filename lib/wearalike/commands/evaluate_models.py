@@ -1,0 +1,325 @@
+"""Labelled photos -> how good models are: encoders by what they find alike, detectors by what they see. One command, one table.
+
+    python -m wearalike.commands.evaluate_models --data folder=my_photos --encoders promoted build/mine-1/mine-1.safetensors --out build/seen
+
+Encoders: the photos of --split ask, those of the other splits answer; with --split all, or where there is no other split, every
+photo asks all the rest. Photos are cropped as the night would: by the box they are labelled with, else by --detector.
+Detectors: by boxes where they are labelled or in masks, else by whether the item looked at is of the super-category that the
+photo's `type` belongs to. The first of either is the reference that the others are held against, unless --reference names another.
+
+Written into --out: evaluation.html, evaluation.xlsx, evaluation.parquet and evaluation.json (a row a measure, with its 95 %
+interval); differences.json, paired; queries.parquet, every query's values, and models.json, whose files were measured: what
+promote_model reads; features/, what was described, so that a second evaluation is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wearalike.datasets import labelled_photos
+from wearalike.detection import detect
+from wearalike.detection.classes import BadWord, Garment
+from wearalike.evaluation import compare_detectors, extract, rank, report, workbook
+from wearalike.evaluation.compare_encoders import Contestant, Results, compare, printed
+from wearalike.evaluation.descriptors import base
+from wearalike.evaluation.descriptors.autoencoder import Autoencoder
+from wearalike.evaluation.descriptors.base import Descriptor
+from wearalike.models import registry
+from wearalike.models.files import Kind
+from wearalike.pipeline import job
+from wearalike.training.detector.dataset import CLASS_OF
+
+log = logging.getLogger("wearalike.evaluate_models")
+ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "contour", "phash")
+PROMOTED = "promoted"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = made.add_argument
+    add(
+        "--data",
+        type=labelled_photos.kind_and_folder,
+        action="append",
+        required=True,
+        metavar="KIND=FOLDER",
+        help="labelled photos",
+    )
+    known = f"{PROMOTED} (what the nights use), model files, or of {', '.join(base.known())}"
+    add(
+        "--encoders",
+        nargs="+",
+        metavar="NAME",
+        help=f"{known}; default, without --detectors: {' '.join(ENCODERS)}",
+    )
+    add(
+        "--detectors",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"{PROMOTED}, model files, or of {', '.join(detect.DETECTORS)}",
+    )
+    add(
+        "--distances",
+        nargs="+",
+        metavar="NAME",
+        help='such as cosine "hamming 8:2", where they suit; default: each encoder\'s own',
+    )
+    add(
+        "--split",
+        choices=(*labelled_photos.SPLITS, "all"),
+        default="test",
+        help="who asks (default: %(default)s)",
+    )
+    add(
+        "--reference",
+        metavar="NAME",
+        help="the encoder that others are held against (default: the first)",
+    )
+    add(
+        "--k",
+        type=int,
+        nargs="+",
+        default=[10],
+        help="how many results are looked at (default: 10)",
+    )
+    add(
+        "--detector",
+        default=PROMOTED,
+        metavar="NAME",
+        help="crops what has no box, named as for --detectors (default: %(default)s)",
+    )
+    add(
+        "--weights",
+        type=named_path,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="of a network, where torch's cache has none",
+    )
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add(
+        "--root",
+        type=Path,
+        help="folder of all tables, where the promoted models lie; default: the settings' root",
+    )
+    add(
+        "--config",
+        type=Path,
+        help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
+    )
+    add("--out", type=Path, required=True, help="folder to write")
+    return made
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted NAME=FILE")
+    return name, Path(path)
+
+
+def work(args: argparse.Namespace) -> None:
+    args.encoders = args.encoders or ([] if args.detectors else list(ENCODERS))
+    if args.reference and args.reference not in args.encoders:
+        raise ValueError(
+            f"--reference {args.reference}: not among --encoders {' '.join(args.encoders)}"
+        )
+    if strange := sorted({name for name, _ in args.weights} - set(args.encoders)):
+        raise ValueError(f"--weights {strange[0]}: not among --encoders {' '.join(args.encoders)}")
+    if min(args.k) < 1:
+        raise ValueError(f"--k {min(args.k)}: wanted 1 or more")
+    sets = [(kind, labelled_photos.read(kind, folder), folder) for kind, folder in args.data]
+    if len({s.name for _, s, _ in sets}) < len(sets):
+        raise ValueError(
+            f"--data: wanted folders of different names, got {', '.join(s.name for _, s, _ in sets)}"
+        )
+    args.device = registry.device(args.device)
+    encoders, seers = load_encoders(args), load_detectors(args)
+    results, seen = Results(), list[compare_detectors.Seen]()
+    for kind, of, folder in sets:
+        if encoders:
+            results.add(
+                compare(
+                    asked := rank.trial(of, args.split),
+                    contestants(args, kind, asked, encoders),
+                    args.k,
+                )
+            )
+        if seers:
+            seen += look(
+                args, of.name, compare_detectors.scenes(kind, of, folder, args.split), seers
+            )
+    facts = {
+        "photos": ", ".join(f"{kind} {folder.name}" for kind, folder in args.data),
+        "split": args.split,
+        "cropped by": args.detector,
+    }
+    write(
+        args.out,
+        results,
+        seen,
+        {d.version: d.sha256 for d in encoders} | {s.version: s.sha256 for s in seers},
+        facts,
+    )
+    for descriptor in encoders:
+        if isinstance(descriptor, Autoencoder) and descriptor.is_fitted:
+            descriptor.save(args.out / "autoencoder.safetensors")
+
+
+def load_encoders(args: argparse.Namespace) -> list[Descriptor]:
+    """The encoders, the reference first."""
+    names = list(dict.fromkeys([*([args.reference] if args.reference else []), *args.encoders]))
+    weights = dict(args.weights)
+    resolved = [
+        str(registry.chosen(job.place(args).root, Kind.ENCODER).path) if name == PROMOTED else name
+        for name in names
+    ]
+    return distinct([base.load(name, args.device, weights.get(name)) for name in resolved])
+
+
+def load_detectors(args: argparse.Namespace) -> list[compare_detectors.Detector]:
+    return distinct([load_detector(args, name) for name in dict.fromkeys(args.detectors)])
+
+
+def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.Detector:
+    night = night_detector(args, name)
+    if not isinstance(night, detect.Trained):
+        return compare_detectors.Unnamed(night)
+    file = (
+        Path(name)
+        if name.endswith(".safetensors")
+        else registry.chosen(job.place(args).root, Kind.DETECTOR, named(name)).path
+    )
+    return compare_detectors.Named(registry.read_model(file), args.device)
+
+
+def night_detector(args: argparse.Namespace, name: str) -> detect.Detector:
+    if name.endswith(".safetensors"):
+        return detect.Trained(registry.read_model(Path(name)), args.device)
+    return detect.detector(job.place(args).root, named(name), args.device)
+
+
+def named(name: str) -> str | None:
+    return None if name == PROMOTED else name
+
+
+def distinct(loaded: list[Any]) -> list[Any]:
+    """Each once. Raises ValueError where two different ones have one version."""
+    found: dict[str, Any] = {}
+    for one in loaded:
+        if found.setdefault(one.version, one).sha256 != one.sha256:
+            raise ValueError(
+                f"two models of version {one.version}, of sha256 {found[one.version].sha256} and {one.sha256}"
+            )
+    return list(found.values())
+
+
+def contestants(
+    args: argparse.Namespace, kind: str, asked: rank.Trial, encoders: list[Descriptor]
+) -> list[Contestant]:
+    """Every encoder with what it makes of a set's photos."""
+
+    def class_of(word: str) -> Garment | None:
+        try:
+            return CLASS_OF[kind](word)
+        except BadWord:
+            return None  # Of a word that is no garment of ours, any item will do.
+
+    features = args.out / "features"
+    log.info(
+        "%s: %d photos ask, %d answer", asked.labelled.name, len(asked.queries), len(asked.gallery)
+    )
+    crops = extract.Crops(asked.labelled, night_detector(args, args.detector), features, class_of)
+    made = []
+    for descriptor in encoders:
+        progress = job.Progress(f"{asked.labelled.name}, {descriptor.version}", len(crops))
+        described = extract.describe(crops, descriptor, asked.gallery, features, progress.add)
+        distances = [
+            d for d in args.distances or descriptor.distances if rank.suits(d, described.rows)
+        ]
+        if not distances:
+            raise ValueError(
+                f"--distances {', '.join(args.distances)}: none of them is for {descriptor.version}"
+            )
+        made.append(Contestant(descriptor.version, described, distances))
+    return made
+
+
+def look(
+    args: argparse.Namespace,
+    dataset: str,
+    scenes: list[compare_detectors.Scene],
+    seers: list[compare_detectors.Detector],
+) -> list[compare_detectors.Seen]:
+    """What every detector makes of a set's photos."""
+    made = []
+    for seer in seers:
+        progress = job.Progress(f"{dataset}, {seer.version}", len(scenes))
+        made.append(
+            compare_detectors.evaluate(
+                dataset, args.split, scenes, seer, detect.LEAST_CONFIDENCE, progress.add
+            )
+        )
+    return made
+
+
+def write(
+    out: Path,
+    results: Results,
+    seen: list[compare_detectors.Seen],
+    measured: dict[str, str | None],
+    facts: dict[str, str],
+) -> None:
+    """The whole evaluation into a folder. seen: of each set in turn, the reference first."""
+    out.mkdir(parents=True, exist_ok=True)
+    versions = [
+        compare_detectors.versions(one, former) for one, former in compare_detectors.pairs(seen)
+    ]
+    page = dataclasses.replace(
+        report.evaluation("How good the models are", results, facts), versions=versions
+    )
+    figures = workbook.retrieval_figures(results.rows)
+    for one in seen:
+        figures += workbook.category_figures(
+            one.kind, one.version, one.dataset, one.split, one.measures
+        )
+    rows = [*results.rows, *(row for one in seen for row in one.rows)]
+    gains = [
+        *results.differences,
+        *(
+            row
+            for one, former in compare_detectors.pairs(seen)
+            if former
+            for row in compare_detectors.differences(one, former)
+        ),
+    ]
+    for name, content in {"evaluation": rows, "differences": gains, "models": measured}.items():
+        (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    pq.write_table(
+        pa.concat_tables([*results.queries, *(one.queries for one in seen)]),
+        out / "queries.parquet",
+    )
+    workbook.write_parquet(out / "evaluation.parquet", figures)
+    workbook.write_workbook(out / "evaluation.xlsx", figures)
+    report.write_html(out, page)
+    print(printed(rows))
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

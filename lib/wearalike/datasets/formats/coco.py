@@ -1,0 +1,186 @@
+"""COCO JSON (cocodataset.org/#format-data) -> labelled pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wearalike.datasets.formats import record
+from wearalike.datasets.formats.record import (
+    BadLabels,
+    Found,
+    LabelledImage,
+    LabelledObject,
+    Problem,
+)
+
+Key = int | str
+
+
+def read_coco(file: Path, folder: Path) -> Found:
+    """The pictures of one COCO file, in its order, and what is wrong with it.
+
+    A picture is looked for in the folders that are usual (see `_homes`), the nearest first. Boxes are the annotations' `bbox`,
+    whatever the segmentation is; crowds are no single objects and left out.
+    """
+    problems: list[Problem] = []
+
+    def each(
+        name: str, take: Callable[[Mapping[str, Any]], None], document: Mapping[str, Any], word: str
+    ) -> None:
+        for number, entry in enumerate(_list(document, name)):
+            where = f"{file}: {name}[{number}]"
+            try:
+                if not isinstance(entry, dict):
+                    raise BadLabels(f"wanted an object, got {record.shown(entry)}")
+                where = f"{file}: {word} {record.shown(_key(entry, 'id'))}"
+                take(entry)
+            except BadLabels as error:
+                problems.append(Problem(where, str(error)))
+
+    coco = _Coco(file, folder)
+    try:
+        document = _json(file)
+        for name in ("categories", "images", "annotations"):
+            _list(document, name)
+    except BadLabels as error:
+        return [], [Problem(str(file), str(error))]
+    each("categories", coco.take_category, document, "category")
+    each("images", coco.take_image, document, "image")
+    each("annotations", coco.take_annotation, document, "annotation")
+    return [
+        replace(image, objects=tuple(coco.objects[key]))
+        for key, image in coco.images.items()
+        if image
+    ], problems
+
+
+class _Coco:
+    """What is read of a COCO file so far. images: None for one that is refused, so that its annotations are not named as well."""
+
+    def __init__(self, file: Path, folder: Path) -> None:
+        self.folder = folder
+        self.split = record.split_of(re.split(r"[^a-z0-9]+", file.stem.lower()))
+        self.homes = _homes(file, folder, self.split)
+        self.categories: dict[Key, str] = {}
+        self._names: set[str] = set()
+        self.images: dict[Key, LabelledImage | None] = {}
+        self.objects: dict[Key, list[LabelledObject]] = {}
+        self._annotations: set[Key] = set()
+        self._paths: set[Path] = set()
+
+    def take_category(self, entry: Mapping[str, Any]) -> None:
+        key, name = _key(entry, "id"), record.category(entry.get("name"))
+        if key in self.categories:
+            raise BadLabels(f"the id stands twice, for {self.categories[key]!r} and {name!r}")
+        if name in self._names:
+            raise BadLabels(f"the name {name!r} stands twice")
+        self._names.add(name)
+        self.categories[key] = name
+
+    def take_image(self, entry: Mapping[str, Any]) -> None:
+        key = _key(entry, "id")
+        if key in self.images:
+            raise BadLabels("duplicate picture: the id stands twice")
+        self.images[key] = None
+        path = record.picture(entry.get("file_name"), self.folder, self.homes)
+        if path in self._paths:
+            raise BadLabels(f"duplicate picture: {path} stands twice")
+        self._paths.add(path)
+        header = record.header(path)
+        said = entry.get("width", header.width_px), entry.get("height", header.height_px)
+        if said != (header.width_px, header.height_px):
+            size = f"{header.width_px} x {header.height_px} px when upright"
+            raise BadLabels(
+                f"{path}: said to be {record.shown(said[0])} x {record.shown(said[1])} px, is {size}"
+            )
+        split = self.split or record.split_of(path.relative_to(self.folder).parts[:-1]) or "train"
+        self.images[key], self.objects[key] = (
+            LabelledImage(path, header.width_px, header.height_px, (), split),
+            [],
+        )
+
+    def take_annotation(self, entry: Mapping[str, Any]) -> None:
+        key, image_key, category = (_key(entry, name) for name in ("id", "image_id", "category_id"))
+        if key in self._annotations:
+            raise BadLabels("the id stands twice")
+        self._annotations.add(key)
+        if image_key not in self.images:
+            raise BadLabels(f"image_id {record.shown(image_key)}: no such image in the file")
+        if category not in self.categories:
+            raise BadLabels(
+                f"unknown class id {record.shown(category)}: known are {record.first_of(self.categories)}"
+            )
+        image = self.images[image_key]
+        if image is None or entry.get("iscrowd") == 1:
+            return
+        values = entry.get("bbox")
+        if not isinstance(values, list) or len(values) != 4:
+            raise BadLabels(
+                f"bbox: wanted 4 numbers (x, y, width, height), got {record.shown(values)}"
+            )
+        x, y, width, height = (_finite(value) for value in values)
+        self.objects[image_key].append(
+            record.boxed(self.categories[category], (x, y, x + width, y + height), image)
+        )
+
+
+def json_files(folder: Path) -> list[Path]:
+    """In annotations/ where there are any, else beside pictures: in the folder, or in the folders in it."""
+    return sorted((folder / "annotations").glob("*.json")) or sorted(
+        [*folder.glob("*.json"), *folder.glob("*/*.json")]
+    )
+
+
+def _homes(file: Path, folder: Path, split: str | None) -> list[Path]:
+    """Where a file's pictures may be, the nearest first, so that train/1.jpg is not taken for val/1.jpg: with
+    annotations/instances_val2017.json these are images/val2017, images/val, val2017, val, images and the folder itself."""
+    words = [
+        file.stem.rpartition("_")[2],
+        *(word for word, of in record.SPLITS.items() if of == split),
+    ]
+    near = [folder / above / word for above in ("images", ".") for word in words if word]
+    beside = [file.parent] if file.parent.is_relative_to(folder) and file.parent != folder else []
+    return [home for home in (*beside, *near, folder / "images", folder) if home.is_dir()]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    content = record.content(file)
+    try:
+        document = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise BadLabels(
+            f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    except RecursionError as error:
+        raise BadLabels("not JSON that is used: nested too deep") from error
+    except ValueError as error:  # Not UTF-8, or a number of thousands of digits.
+        raise BadLabels(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BadLabels(
+            f"wanted an object with images, annotations and categories, got {record.shown(document)}"
+        )
+    return document
+
+
+def _list(document: Mapping[str, Any], name: str) -> list[Any]:
+    if not isinstance(document.get(name), list):
+        raise BadLabels(f"{name}: wanted a list, got {record.shown(document.get(name))}")
+    return document[name]
+
+
+def _key(entry: Mapping[str, Any], name: str) -> Key:
+    value = entry.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise BadLabels(f"{name}: wanted a number or text, got {record.shown(value)}")
+    return value
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        raise BadLabels(f"not a number of pixels: {record.shown(value)}")
+    return float(value)

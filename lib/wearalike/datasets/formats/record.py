@@ -1,0 +1,161 @@
+"""What a label file says, whichever tool wrote it: pictures, the boxes drawn in them, and what is wrong with either."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from wearalike.imaging import decode
+
+MAX_BYTES = 1_000_000_000
+MAX_NAME_CHARACTERS = 200
+# Tools that count pixels from their middle, or round, put a box this far over the rim; it is cut there.
+_OVER_RIM_PX = 1
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_REPR = reprlib.Repr()
+_REPR.maxstring = 120
+
+
+class BadLabels(ValueError):
+    """Labels that cannot be used. The message says what was found, what was wanted and, outside this module, where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """where: file and line, or file and the id of COCO's entry. what: found, and wanted."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledObject:
+    """A box in pixels of the upright picture: int, origin top left, x1 and y1 outside, never empty, never over the rim."""
+
+    category: str
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """width_px, height_px: after EXIF orientation, as pixels.decode gives them. objects: in the file's order, none where nothing
+    is to be seen. split: train, val or test."""
+
+    path: Path
+    width_px: int
+    height_px: int
+    objects: tuple[LabelledObject, ...]
+    split: str = "train"
+
+
+Found = tuple[list[LabelledImage], list[Problem]]
+
+
+def content(file: Path, most: int = MAX_BYTES) -> bytes:
+    try:
+        if not file.is_file():  # A pipe would be waited for.
+            raise BadLabels("no such file")
+        if (size := file.stat().st_size) > most:
+            raise BadLabels(f"{size:,} bytes, wanted at most {most:,}")
+        return file.read_bytes()
+    except OSError as error:
+        raise BadLabels(f"cannot be read: {error.strerror}") from error
+
+
+def picture(name: Any, folder: Path, homes: Sequence[Path]) -> Path:
+    """Where a picture of that name is, inside the folder."""
+    if not isinstance(name, str) or not name or not is_clean(name) or "\\" in name:
+        raise BadLabels(f"wanted a picture's path with slashes, got {shown(name)}")
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise BadLabels(f"leads out of {folder}: {shown(name)}")
+    for home in homes:
+        try:
+            if (home / name).is_file():
+                return inside(home / name, folder)
+        except OSError:  # A name that no file can have, being too long.
+            continue
+    raise BadLabels(f"missing picture: {shown(name)} in {', '.join(map(str, homes)) or folder}")
+
+
+def inside(path: Path, folder: Path) -> Path:
+    """The path, if no link leads from it out of the folder."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadLabels(f"leads out of {folder}: {path}, by a link")
+    return path
+
+
+def header(path: Path) -> decode.Header:
+    try:
+        return decode.read_header(content(path))
+    except (decode.BadPixels, BadLabels) as error:
+        raise BadLabels(f"{path}: {error}") from error
+
+
+def boxed(
+    category: str, corners: tuple[float, float, float, float], image: LabelledImage
+) -> LabelledObject:
+    """corners: x0, y0, x1, y1 in px, not yet rounded."""
+    x0, y0, x1, y1 = corners
+    said = ", ".join(f"{value:g}" for value in corners)
+    if x0 >= x1 or y0 >= y1:
+        raise BadLabels(f"zero area: wanted x0 < x1 and y0 < y1, got {said}")
+    if (
+        min(x0, y0) < -_OVER_RIM_PX
+        or x1 > image.width_px + _OVER_RIM_PX
+        or y1 > image.height_px + _OVER_RIM_PX
+    ):
+        raise BadLabels(
+            f"box outside the picture of {image.width_px} x {image.height_px} px: {said}"
+        )
+    left, right = (min(max(math.floor(x + 0.5), 0), image.width_px) for x in (x0, x1))
+    top, bottom = (min(max(math.floor(y + 0.5), 0), image.height_px) for y in (y0, y1))
+    if left >= right or top >= bottom:
+        raise BadLabels(f"zero area: less than a pixel of it is inside: {said}")
+    return LabelledObject(category, left, top, right, bottom)
+
+
+def category(name: Any) -> str:
+    if (
+        not isinstance(name, str)
+        or not name.strip()
+        or len(name) > MAX_NAME_CHARACTERS
+        or not is_clean(name)
+    ):
+        raise BadLabels(
+            f"wanted a class name, text of at most {MAX_NAME_CHARACTERS} characters, got {shown(name)}"
+        )
+    return name.strip()
+
+
+def is_clean(text: str) -> bool:
+    """Without control characters, and half characters that no file or page can hold."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def split_of(words: Sequence[str]) -> str | None:
+    """The split that a path's or a name's words say, "val2017" being val; the last one counts."""
+    found: Iterator[str | None] = (
+        SPLITS.get(word.lower().rstrip("0123456789")) for word in reversed(words)
+    )
+    return next(filter(None, found), None)
+
+
+def first_of(keys: Iterable[Any]) -> str:
+    return shown(list(islice(keys, 7)))
+
+
+def shown(value: Any) -> str:
+    """For a message: short, on one line, whatever somebody wrote."""
+    return _REPR.repr(value)

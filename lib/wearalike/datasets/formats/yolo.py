@@ -1,0 +1,219 @@
+"""YOLO txt and its data.yaml (docs.ultralytics.com/datasets, detect and segment) -> labelled pictures."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wearalike.datasets.formats import record
+from wearalike.datasets.formats.record import (
+    BadLabels,
+    Found,
+    LabelledImage,
+    LabelledObject,
+    Problem,
+)
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_YAML_BYTES = 1_000_000
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+
+
+def read_yolo(folder: Path) -> Found:
+    """The pictures of a YOLO set by path, and what is wrong with it.
+
+    Pictures are in a folder named images, at whatever depth, labels at the same path with `labels` for it; a picture without a file
+    of labels shows nothing. Class names are in data.yaml, else in classes.txt or labels/classes.txt.
+    """
+    problems: list[Problem] = []
+    images: list[LabelledImage] = []
+    names = _yolo_names(folder, problems)
+    pictures, texts = _yolo_files(folder, problems)
+    if not pictures:
+        problems.append(Problem(str(folder), "no picture in a folder named images"))
+    if names is None:
+        return [], problems
+    for text, paths in sorted(pictures.items()):
+        if len(paths) > 1:
+            problems.append(
+                Problem(
+                    str(text),
+                    f"duplicate picture: {', '.join(p.name for p in paths)} are all labelled by this file",
+                )
+            )
+            continue
+        try:
+            path = record.picture(paths[0].relative_to(folder).as_posix(), folder, [folder])
+            header = record.header(path)
+        except BadLabels as error:
+            problems.append(Problem(str(paths[0]), str(error)))
+            continue
+        split = record.split_of(path.relative_to(folder).parts[:-1]) or "train"
+        image = LabelledImage(path, header.width_px, header.height_px, (), split)
+        objects = _yolo_objects(text, folder, image, names, problems) if text in texts else []
+        images.append(replace(image, objects=tuple(objects)))
+    problems += [
+        Problem(str(text), f"missing picture: none of {'/'.join(SUFFIXES)} in images")
+        for text in sorted(texts - pictures.keys())
+    ]
+    return sorted(images, key=lambda image: image.path), problems
+
+
+def _yolo_files(folder: Path, problems: list[Problem]) -> tuple[dict[Path, list[Path]], set[Path]]:
+    """The pictures by the file their labels would be in, and the files of labels."""
+    pictures: dict[Path, list[Path]] = {}
+    texts: set[Path] = set()
+    for parent, _, files in os.walk(folder):
+        inside = Path(parent).relative_to(folder).parts
+        for name in sorted(files):
+            path = Path(parent, name)
+            is_picture = "images" in inside and path.suffix.lower() in SUFFIXES
+            is_text = "labels" in inside and path.suffix == ".txt" and name != "classes.txt"
+            if (is_picture or is_text) and not record.is_clean("/".join((*inside, name))):
+                problems.append(Problem(str(folder), f"a name that is not text: {str(path)!a}"))
+            elif is_picture:
+                last = len(inside) - 1 - inside[::-1].index("images")
+                text = folder.joinpath(
+                    *inside[:last], "labels", *inside[last + 1 :], f"{path.stem}.txt"
+                )
+                pictures.setdefault(text, []).append(path)
+            elif is_text:
+                texts.add(path)
+    return pictures, texts
+
+
+def _yolo_objects(
+    text: Path,
+    folder: Path,
+    image: LabelledImage,
+    names: Mapping[int, str],
+    problems: list[Problem],
+) -> list[LabelledObject]:
+    objects = []
+    try:
+        lines = _lines(record.inside(text, folder))
+    except BadLabels as error:
+        problems.append(Problem(str(text), str(error)))
+        return []
+    for number, line in lines:
+        try:
+            objects.append(_yolo_object(line.split(), image, names))
+        except BadLabels as error:
+            problems.append(Problem(f"{text}:{number}", str(error)))
+    return objects
+
+
+def _yolo_object(
+    words: Sequence[str], image: LabelledImage, names: Mapping[int, str]
+) -> LabelledObject:
+    """A line: class, middle x, y, width, height; or class and the corners of a polygon; all but the class as shares of the picture."""
+    if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
+        raise BadLabels(
+            f"wrong count of numbers: wanted a class and 4, or a class and x and y of 3 corners or more, got {len(words)}"
+        )
+    if not (
+        words[0].isascii() and words[0].isdecimal() and len(words[0]) < 7 and int(words[0]) in names
+    ):
+        raise BadLabels(
+            f"unknown class id {record.shown(words[0])}: known are {record.first_of(names)}"
+        )
+    values = [float(word) if _NUMBER.fullmatch(word) else math.nan for word in words[1:]]
+    if wrong := [
+        word for word, value in zip(words[1:], values, strict=True) if not abs(value) < 1e6
+    ]:
+        raise BadLabels(f"not a number: {record.shown(wrong[0])}")
+    if len(words) == 5:
+        x, y, width, height = values
+        xs, ys = [x - width / 2, x + width / 2], [y - height / 2, y + height / 2]
+        if width <= 0 or height <= 0:
+            raise BadLabels(f"zero area: width {width:g}, height {height:g} of the picture")
+    else:
+        xs, ys = values[0::2], values[1::2]
+    corners = (
+        min(xs) * image.width_px,
+        min(ys) * image.height_px,
+        max(xs) * image.width_px,
+        max(ys) * image.height_px,
+    )
+    return record.boxed(names[int(words[0])], corners, image)
+
+
+def _yolo_names(folder: Path, problems: list[Problem]) -> dict[int, str] | None:
+    """Class names by number; None, and a problem, where there are none that can be used."""
+    file = next(
+        (
+            f
+            for f in (folder / n for n in ("data.yaml", "classes.txt", "labels/classes.txt"))
+            if f.is_file()
+        ),
+        None,
+    )
+    if file is None:
+        problems.append(
+            Problem(
+                str(folder),
+                "no data.yaml and no classes.txt, which say what the classes are called",
+            )
+        )
+        return None
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    try:
+        found = (
+            _yaml_names(file)
+            if file.suffix == ".yaml"
+            else {line - 1: name for line, name in _lines(file)}
+        )
+    except BadLabels as error:
+        problems.append(Problem(str(file), str(error)))
+        return None
+    for number, word in found.items():
+        try:
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise BadLabels("wanted a number from 0 on")
+            if (name := record.category(word)) in taken:
+                raise BadLabels(f"the name {name!r} stands twice")
+            taken.add(name)
+            names[number] = name
+        except BadLabels as error:
+            problems.append(Problem(f"{file}: class {record.shown(number)}", str(error)))
+    return names
+
+
+def _yaml_names(file: Path) -> dict[Any, Any]:
+    content = record.content(file, MAX_YAML_BYTES)
+    try:
+        document = yaml.safe_load(content)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise BadLabels(f"not YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadLabels(f"not YAML: {error}") from error
+    except RecursionError as error:
+        raise BadLabels("not YAML that is used: nested too deep") from error
+    names = document.get("names") if isinstance(document, dict) else None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise BadLabels(
+            f"names: wanted a list of class names, or a name by number, got {record.shown(names)}"
+        )
+    if "nc" in document and document["nc"] != len(names):
+        raise BadLabels(f"nc is {record.shown(document['nc'])}, and there are {len(names)} names")
+    return names
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """Number and text of every line that is not empty."""
+    try:
+        text = record.content(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadLabels(f"not UTF-8: {error}") from error
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -1,0 +1,261 @@
+"""Items of one image to looks: what else a product is worn with in its own pictures, to "complete the look".
+
+A look is taken from a full figure alone: a picture in which a detector that names what it sees has seen the product's own item,
+and two garments or shoes of different super-categories one above the other, of which it may be one. What was seen of the product
+itself, whole or in part, is never of its look: nothing of its super-category, nothing that lies on its item, and nothing worn in
+its place, such as trousers where the product is a dress. An item cut off by the picture's edge has no shape to compare and is
+left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wearalike.encoding import views
+from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, SuperCategory, Table, View
+
+Row = Mapping[str, Any]
+
+
+class LookReason(StrEnum):
+    NO_IMAGE = "no_image"
+    NOT_WORN = "not_worn"  # no picture shows it on a figure with other things
+    CUT_OFF = "cut_off"  # what else is worn is cut off by the picture's edge, or too small
+    NO_CODE = "no_code"  # what else is worn could not be encoded
+    NOTHING_ALIKE = "nothing_alike"  # nothing alike is in stock for the same people
+
+
+# A figure is at least so many times as high as wide, and fills so much of its picture's height.
+_TALL, _FILLING = 1.2, 0.8
+# Pictures that show no look.
+_NOBODYS_FRONT = (*views.PARTLY, View.FLAT)
+# Of a product's pictures that may show a figure the first so many are looked at.
+MAX_IMAGES = 6
+# Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
+_SAME_THING = 0.5
+# Two things are worn at different heights where their middles lie this share of the figure's height apart.
+_APART = 0.2
+# An item that comes closer to the picture's edge than this share of its side is cut off by it.
+_EDGE = 0.01
+# Of smaller items a code says little.
+_LEAST_SIDE_PX = 16
+# What makes a figure: a bag with its buckle, or a skirt with its belt, is none.
+_ON_BODY = {
+    SuperCategory.UPPER_WEAR,
+    SuperCategory.LOWER_WEAR,
+    SuperCategory.FULL_BODY,
+    SuperCategory.OUTERWEAR,
+    SuperCategory.FOOT_WEAR,
+}
+# What is worn instead of a thing, and so never with it: where both were seen, one of them is the other.
+_INSTEAD = {
+    SuperCategory.FULL_BODY: {SuperCategory.UPPER_WEAR, SuperCategory.LOWER_WEAR},
+    SuperCategory.UPPER_WEAR: {SuperCategory.FULL_BODY},
+    SuperCategory.LOWER_WEAR: {SuperCategory.FULL_BODY},
+}
+
+# An item of a look: whose it is, and the item as it was seen.
+WORN = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("super_category", pa.string()),
+        ("image_id", pa.string()),
+        ("item_id", pa.string()),
+        *((name, pa.int32()) for name in ("x0", "y0", "x1", "y1")),
+        ("confidence", pa.float32()),
+        ("worth", pa.float64()),
+    ]
+)
+
+
+def worth(item: Row) -> float:
+    """Sure and large goes first, as where a product's own item is chosen (indexes)."""
+    return float(
+        item["confidence"] * ((item["x1"] - item["x0"]) * (item["y1"] - item["y0"])) ** 0.5
+    )
+
+
+def overlap(one: Row, other: Row) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width = min(one["x1"], other["x1"]) - max(one["x0"], other["x0"])
+    height = min(one["y1"], other["y1"]) - max(one["y0"], other["y0"])
+    shared = max(0, width) * max(0, height)
+    areas = [(item["x1"] - item["x0"]) * (item["y1"] - item["y0"]) for item in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
+def promising(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
+    """The rows of tables.IMAGES that may show a figure, so that the others need not be looked at: what stands out of the ground
+    (tables.ITEMS without a super-category; the whole picture where the ground is not plain) is tall, and, where the encoder says what
+    it shows, somebody who wears it and is seen from the front. The first MAX_IMAGES a product, whole figures before others."""
+    images = images.filter(
+        pc.invert(pc.is_in(images["image_id"], views.images_of(items, codes, _NOBODYS_FRONT)))
+    )
+    outline = items.filter(pc.is_null(items["super_category"]))
+    at = pc.index_in(images["image_id"], outline["image_id"].combine_chunks())
+    images, outline = images.filter(pc.is_valid(at)), outline.take(pc.drop_null(at))
+    height = pc.subtract(outline["y1"], outline["y0"]).to_numpy()
+    width = pc.subtract(outline["x1"], outline["x0"]).to_numpy()
+    is_tall = (height >= _TALL * width) & (height >= _FILLING * images["height_px"].to_numpy())
+    found = images.filter(pa.array(is_tall))
+    is_cut = pc.invert(pc.is_in(found["image_id"], views.images_of(items, codes, (View.FIGURE,))))
+    by = ("product_id", "is_cut", "position")
+    found = (
+        found.append_column("is_cut", is_cut)
+        .sort_by([(name, "ascending") for name in by])
+        .drop_columns("is_cut")
+    )
+    ids = found["product_id"].to_numpy(zero_copy_only=False)
+    first = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, np.int64)
+    turn = np.arange(len(ids)) - np.repeat(first, np.diff(np.r_[first, len(ids)]))
+    return found.filter(pa.array(turn < MAX_IMAGES))
+
+
+def worn(products: pa.Table, images: pa.Table, seen: pa.Table) -> tuple[pa.Table, set[str]]:
+    """Every item that products are worn with (WORN), and the products that are shown on a full figure, with such an item or not.
+
+    products: product_id, super_category. images: rows of tables.IMAGES, those looked at. seen: what the detector saw in them
+    (columns of tables.ITEMS), what it did not name too.
+    """
+    own = dict(
+        zip(*(products[name].to_pylist() for name in ("product_id", "super_category")), strict=True)
+    )
+    by_image: dict[str, list[Row]] = defaultdict(list)
+    for item in seen.to_pylist():
+        by_image[item["image_id"]].append(item)
+    rows: list[dict[str, Any]] = []
+    figures: set[str] = set()
+    for image in images.select(["product_id", "image_id", "width_px", "height_px"]).to_pylist():
+        product_id, (width, height) = image["product_id"], (image["width_px"], image["height_px"])
+        if product_id not in own:
+            continue
+        found = worn_with(by_image[image["image_id"]], own[product_id], height)
+        if found:
+            figures.add(product_id)
+        whole = (item for item in found if _is_whole(item, width, height))
+        rows += [{**item, "product_id": product_id, "worth": worth(item)} for item in whole]
+    return pa.Table.from_pylist(rows, WORN), figures
+
+
+def worn_with(items: list[Row], own: str, height: int) -> list[Row]:
+    """What else is worn in a picture of a product of super-category `own`, the surest and largest first; nothing where it is no
+    full figure. items: all that was seen in it. height: of the picture, where nothing stands out of it as a whole."""
+    mine = max((item for item in items if item["super_category"] == own), key=worth, default=None)
+    if mine is None:
+        return []
+    of_none = {None, own, SuperCategory.UNDERWEAR, *_INSTEAD.get(SuperCategory(own), ())}
+    kept: list[Row] = []
+    for item in sorted(
+        (i for i in items if i["super_category"] not in of_none), key=worth, reverse=True
+    ):
+        instead = _INSTEAD.get(item["super_category"], ())
+        if not any(
+            overlap(item, other) >= _SAME_THING or other["super_category"] in instead
+            for other in (mine, *kept)
+        ):
+            kept.append(item)
+    tall = next(
+        (item["y1"] - item["y0"] for item in items if item["super_category"] is None), height
+    )
+    middles = [
+        (item["y0"] + item["y1"]) / 2
+        for item in (mine, *kept)
+        if item["super_category"] in _ON_BODY
+    ]
+    return kept if middles and max(middles) - min(middles) >= _APART * tall else []
+
+
+def _is_whole(item: Row, width: int, height: int) -> bool:
+    margin = min(
+        item["x0"] / width, item["y0"] / height, 1 - item["x1"] / width, 1 - item["y1"] / height
+    )
+    return (
+        margin >= _EDGE and min(item["x1"] - item["x0"], item["y1"] - item["y0"]) >= _LEAST_SIDE_PX
+    )
+
+
+def looks(
+    products: pa.Table, images: pa.Table, worn: pa.Table, figures: set[str], codes: pa.Table
+) -> tuple[pa.Table, pa.Table]:
+    """The look of every product that has one (tables.LOOKS), and the others with their reason (tables.REFUSED), by product_id.
+
+    worn, figures: of all these products. codes: item_id, shape, colour, null where an item could not be encoded.
+    """
+    coded = worn.join(
+        codes.filter(pc.is_valid(codes["shape"])).select(["item_id", "shape", "colour"]),
+        "item_id",
+        join_type="inner",
+    )
+    order = [
+        ("product_id", "ascending"),
+        ("super_category", "ascending"),
+        ("worth", "descending"),
+        ("item_id", "ascending"),
+    ]
+    items: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in coded.sort_by(order).to_pylist():
+        items[row["product_id"]].setdefault(row["super_category"], row)
+    rows = [
+        {"product_id": product_id, "items": list(found.values())}
+        for product_id, found in sorted(items.items())
+    ]
+    has_image, has_worn = set(images["product_id"].to_pylist()), set(worn["product_id"].to_pylist())
+    refused = [
+        (product_id, shop_id, _reason(product_id, has_image, figures, has_worn))
+        for product_id, shop_id in sorted(
+            zip(products["product_id"].to_pylist(), products["shop_id"].to_pylist(), strict=True)
+        )
+        if product_id not in items
+    ]
+    return pa.Table.from_pylist(rows, LOOKS.arrow_schema), _refused(LOOKS, refused)
+
+
+def _reason(
+    product_id: str, has_image: set[str], figures: set[str], has_worn: set[str]
+) -> LookReason:
+    if product_id not in has_image:
+        return LookReason.NO_IMAGE
+    if product_id not in figures:
+        return LookReason.NOT_WORN
+    return LookReason.NO_CODE if product_id in has_worn else LookReason.CUT_OFF
+
+
+def unmatched(looks: pa.Table, products: pa.Table, found: pa.Table) -> pa.Table:
+    """The products that have a look and no recommendation (tables.REFUSED). found: tables.LOOK_PRODUCTS."""
+    left = looks.filter(
+        pc.invert(pc.is_in(looks["product_id"], found["product_id"].combine_chunks()))
+    )["product_id"]
+    shops = products["shop_id"].take(pc.index_in(left, products["product_id"].combine_chunks()))
+    return _refused(
+        LOOK_PRODUCTS,
+        [
+            (i, s, LookReason.NOTHING_ALIKE)
+            for i, s in zip(left.to_pylist(), shops.to_pylist(), strict=True)
+        ],
+    )
+
+
+def _refused(table: Table, rows: list[tuple[str, str, LookReason]]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {"stage": table.name, "kind": "product", "key": key, "shop_id": shop, "reason": reason}
+            for key, shop, reason in rows
+        ],
+        REFUSED.arrow_schema,
+    )
+
+
+def items(looks: pa.Table) -> pa.Table:
+    """tables.LOOKS with a row an item: product_id and the item's columns."""
+    looks = looks.combine_chunks()
+    found = pc.list_flatten(looks["items"]).combine_chunks()
+    at = pc.list_parent_indices(looks["items"])
+    columns = dict(zip((field.name for field in found.type), found.flatten(), strict=True))
+    return pa.table({"product_id": looks["product_id"].take(at), **columns})

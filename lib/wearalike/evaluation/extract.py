@@ -1,0 +1,203 @@
+"""A set's photos to the crops the night would look at, and those to rows of a descriptor, kept by content.
+
+What was described is kept under a hash of everything it depends on: the pictures' bytes, their boxes, the descriptor's version
+and what it was fitted on. A second evaluation describes only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearalike.datasets.labelled_photos import LabelledSet, Photo
+from wearalike.detection import detect
+from wearalike.detection.classes import Garment
+from wearalike.evaluation.descriptors.base import Descriptor, Learner, Rows
+from wearalike.imaging import decode
+from wearalike.metrics.retrieval import Estimate
+from wearalike.tables import SuperCategory
+
+BATCH = 64
+# What a descriptor that has to be fitted sees at most, drawn from the photos that answer.
+FIT_MOST = 2000
+Box = tuple[int, int, int, int]
+ClassOf = Callable[[str], Garment | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """rows: row i is photo i of the set. seconds: what each batch of at most BATCH photos took, float64, the last may be smaller;
+    reading and cropping are not in it."""
+
+    rows: Rows
+    seconds: NDArray[np.float64]
+
+    @property
+    def bytes_each(self) -> int:
+        return self.rows.itemsize * self.rows.shape[1]
+
+    @property
+    def rate(self) -> Estimate:
+        """Images a second over all, with the 95 % bootstrap interval over its batches."""
+        sizes = np.minimum(BATCH, len(self.rows) - BATCH * np.arange(len(self.seconds)))
+        drawn = np.random.default_rng(0).integers(0, len(sizes), (1000, len(sizes)))
+        low, high = np.percentile(
+            sizes[drawn].sum(axis=1) / self.seconds[drawn].sum(axis=1), [2.5, 97.5]
+        )
+        return Estimate(
+            float(sizes.sum() / self.seconds.sum()), float(low), float(high), len(self.rows)
+        )
+
+
+class Crops:
+    """The crops of a set, read when asked for: row i is photo i, seen by a detector or, where somebody drew it, by its box."""
+
+    def __init__(
+        self,
+        labelled: LabelledSet,
+        detector: detect.Detector,
+        kept: Path,
+        class_of: ClassOf = lambda word: None,
+    ) -> None:
+        """kept: folder for the boxes found. class_of: what garment a photo's label `type` says it is of, as its category would.
+        Raises ValueError, naming it, for a picture that cannot be read."""
+        self.photos = labelled.photos
+        self._wanted = [
+            garment and garment.super_category
+            for p in self.photos
+            for garment in [class_of(p.labels.get("type", ""))]
+        ]
+        hashes = [hashlib.sha256(photo.path.read_bytes()).hexdigest() for photo in self.photos]
+        given = [
+            [p.id, content, p.box, want]
+            for p, content, want in zip(self.photos, hashes, self._wanted, strict=True)
+        ]
+        self.signature = _hash([detector.version, given])
+        path = kept / f"boxes-{self.signature[:16]}.npy"
+        if not path.exists():
+            _keep(path, lambda part: np.save(part, self._look(detector)))
+        self._boxes: list[Box] = list(map(tuple, np.load(path, allow_pickle=False).tolist()))
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
+        return [decode.crop(_read(self.photos[row]), self._boxes[row]) for row in rows]
+
+    def _look(self, detector: detect.Detector) -> NDArray[np.int64]:
+        def box(photo: Photo, wanted: SuperCategory | None) -> Box:
+            if photo.box:
+                return photo.box
+            rows = detect.look(detector, "", photo.path.read_bytes())
+            if not rows[0].get("reason"):
+                return chosen(rows, wanted)
+            height, width = _read(photo).shape[:2]
+            return 0, 0, width, height
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+            return np.array(list(cores.map(box, self.photos, self._wanted)), np.int64)
+
+
+def chosen(rows: Sequence[Mapping[str, Any]], wanted: SuperCategory | None) -> Box:
+    """The box that stands for a product, as indexes.entries chooses it: the best of the wanted super-category, else the best that
+    the detector does not name; best by confidence and size."""
+    named = [row for row in rows if wanted and row["super_category"] == wanted]
+    unnamed = [row for row in rows if row["super_category"] is None]
+
+    def order(row: Mapping[str, Any]) -> tuple[float, str]:
+        return -row["confidence"] * math.sqrt(
+            (row["x1"] - row["x0"]) * (row["y1"] - row["y0"])
+        ), row["item_id"]
+
+    best = min(named or unnamed or rows, key=order)
+    return best["x0"], best["y0"], best["x1"], best["y1"]
+
+
+def describe(
+    crops: Crops,
+    descriptor: Descriptor,
+    fit_rows: NDArray[np.int64],
+    kept: Path,
+    tell: Callable[[int], None] = lambda count: None,
+) -> Described:
+    """Every photo's row, from `kept` where it was described before. fit_rows: the photos a descriptor may be fitted on, int64.
+    tell: called after each batch with its size."""
+    is_learning = isinstance(descriptor, Learner) and not descriptor.is_fitted
+    some = (
+        np.sort(np.random.default_rng(0).permutation(fit_rows)[:FIT_MOST]).tolist()
+        if is_learning
+        else []
+    )
+    path = (
+        kept
+        / f"{descriptor.version}-{_hash([descriptor.version, descriptor.sha256, crops.signature, some])[:16]}.safetensors"
+    )
+    if not path.exists():
+        if is_learning:
+            descriptor.fit(crops[some])  # type: ignore[attr-defined]
+        found = _describe(crops, descriptor, tell)
+        _keep(path, lambda part: _write(part, found))
+    return _load(path)
+
+
+def _describe(crops: Crops, descriptor: Descriptor, tell: Callable[[int], None]) -> Described:
+    descriptor.describe(crops[[0]])  # the first call prepares what later ones need
+    batches = [
+        list(range(start, min(start + BATCH, len(crops)))) for start in range(0, len(crops), BATCH)
+    ]
+    found: list[Rows] = []
+    seconds: list[float] = []
+    with ThreadPoolExecutor(1) as ahead:
+        loading = ahead.submit(crops.__getitem__, batches[0])
+        for place, batch in enumerate(batches):
+            pictures = loading.result()
+            if place + 1 < len(batches):
+                loading = ahead.submit(crops.__getitem__, batches[place + 1])
+            start = time.perf_counter()
+            found.append(descriptor.describe(pictures))
+            seconds.append(time.perf_counter() - start)
+            tell(len(batch))
+    return Described(np.concatenate(found), np.array(seconds))  # type: ignore[arg-type]
+
+
+def _read(photo: Photo) -> NDArray[np.uint8]:
+    try:
+        return decode.decode(photo.path.read_bytes())
+    except decode.BadPixels as error:
+        raise ValueError(f"{photo.path}: {error}") from error
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _keep(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes beside and renames when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{os.getpid()}-{path.name}")
+    write(part)
+    part.replace(path)
+
+
+def _write(path: Path, found: Described) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"rows": np.ascontiguousarray(found.rows), "seconds": found.seconds}, path)
+
+
+def _load(path: Path) -> Described:
+    from safetensors.numpy import load_file
+
+    arrays = load_file(path)
+    return Described(arrays["rows"], arrays["seconds"])

@@ -1,0 +1,385 @@
+"""Addresses to bytes: politely, and never to where we must not go.
+
+Feeds and pictures come from addresses that others wrote, so every connection is held against a Guard at the last
+moment, when the socket is made for one resolved address: a literal in any spelling, each answer of DNS and each hop of
+a redirect pass the same door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import email.utils
+import hashlib
+import io
+import random
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import aiohttp
+from yarl import URL
+
+from wearalike import __version__
+from wearalike.net.address_guard import NOT_PUBLIC, Guard, redact
+
+MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Reason(StrEnum):
+    """Why an address gave no bytes."""
+
+    BAD_URL = "bad_url"
+    PRIVATE_ADDRESS = "private_address"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    UNKNOWN_HOST = "unknown_host"
+    CONNECTION = "connection"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    HTTP_400 = "http_400"
+    HTTP_401 = "http_401"
+    HTTP_403 = "http_403"
+    HTTP_404 = "http_404"
+    HTTP_408 = "http_408"
+    HTTP_410 = "http_410"
+    HTTP_429 = "http_429"
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    HTTP_OTHER = "http_other"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    EMPTY = "empty"
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether asking again in a moment would be pointless."""
+        return self not in _PASSING
+
+
+_PASSING = {
+    Reason.UNKNOWN_HOST,
+    Reason.CONNECTION,
+    Reason.TIMEOUT,
+    Reason.HTTP_408,
+    Reason.HTTP_429,
+    Reason.HTTP_5XX,
+    Reason.TRUNCATED,
+}
+
+
+class Refused(Exception):
+    """An address gave no bytes. `detail` says what was found and what was wanted, credentials struck out."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason, self.detail = reason, _text(redact(detail))
+        super().__init__(f"{reason}: {self.detail}")
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.reason.is_permanent
+
+
+def _text(text: str) -> str:
+    """The text with a question mark for every half character: what a server sends as a header need not be text."""
+    return text.encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a host is asked.
+
+    at_once: requests to one host at a time. pace_s: least time between the starts of two.
+    attempts: requests for one address, the first counted; only what may pass is tried again.
+    timeout_s: of one request, from connecting to the last byte; idle_s: without a byte.
+    wait_s: before the second attempt, doubled for each further one, give or take a half.
+    longest_wait_s: cap of that, and of a Retry-After.
+    """
+
+    at_once: int = 8
+    pace_s: float = 0.0
+    attempts: int = 4
+    timeout_s: float = 30.0
+    idle_s: float = 30.0
+    wait_s: float = 0.5
+    longest_wait_s: float = 60.0
+
+
+DEFAULT_MANNERS = Manners()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of asking. status: 200, or 304 where a condition was sent. url: after redirects.
+
+    bytes, sha256 (hex): of the body as it came over the wire. headers: names in lower case.
+    content: the body; empty where it went into a file.
+    """
+
+    status: int
+    url: str
+    sha256: str
+    headers: Mapping[str, str]
+    bytes: int
+    content: builtins.bytes = field(default=b"", repr=False)
+
+
+class _Host:
+    """Slots and pace of one host."""
+
+    def __init__(self, manners: Manners) -> None:
+        self.slots = asyncio.Semaphore(manners.at_once)
+        self._pace_s = manners.pace_s
+        self._free_at = 0.0
+
+    async def turn(self) -> None:
+        """Waits until this host may be asked; call with a slot held."""
+        while (wait_s := self._free_at - time.monotonic()) > 0:
+            await asyncio.sleep(wait_s)
+        self._free_at = time.monotonic() + self._pace_s
+
+    def pause(self, wait_s: float) -> None:
+        self._free_at = max(self._free_at, time.monotonic() + wait_s)
+
+
+class Client:
+    """Asks for many addresses, each host with the same manners. Use as `async with Client(guard) as client`."""
+
+    def __init__(self, guard: Guard, manners: Manners = DEFAULT_MANNERS) -> None:
+        self._guard, self._manners = guard, manners
+        self._hosts: dict[str, _Host] = defaultdict(lambda: _Host(manners))
+
+    async def __aenter__(self) -> Client:
+        timeout = aiohttp.ClientTimeout(
+            total=self._manners.timeout_s, sock_read=self._manners.idle_s
+        )
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, ttl_dns_cache=60, socket_factory=self._guard.socket
+            ),
+            headers={"User-Agent": f"wearalike/{__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=timeout,
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def fetch(
+        self,
+        url: str,
+        max_bytes: int,
+        *,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        file: BinaryIO | None = None,
+        may_log_in: bool = False,
+    ) -> Answer:
+        """The body behind an address, held in `content`, or written into `file` from its start.
+
+        Up to 5 redirects are followed; headers other than conditions (If-*) stay with the first host. A login in the
+        address is refused unless `may_log_in`; in a redirect it always is. The time is bounded by attempts x
+        (redirects + 1) x timeout_s, and the waits between and for the host's turn. Raises Refused.
+        """
+        first, attempt = _target(url, may_log_in), 0
+        while True:
+            held, attempt = io.BytesIO(), attempt + 1
+            try:
+                answer = await self._follow(first, headers, max_bytes, file or held)
+                return replace(answer, content=held.getvalue())
+            except Refused as error:
+                most = self._manners.attempts
+                if error.is_permanent or attempt >= (
+                    min(2, most) if error.reason is Reason.TRUNCATED else most
+                ):
+                    raise
+            wait_s = min(self._manners.wait_s * 2 ** (attempt - 1), self._manners.longest_wait_s)
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+
+    async def _follow(
+        self, first: URL, headers: Mapping[str, str], max_bytes: int, body: BinaryIO
+    ) -> Answer:
+        url, conditions = first, {k: v for k, v in headers.items() if k.lower().startswith("if-")}
+        for _ in range(1 + MAX_REDIRECTS):
+            answer = await self._ask(
+                url, headers if url.origin() == first.origin() else conditions, max_bytes, body
+            )
+            if answer.status not in _REDIRECTS:
+                return answer
+            if "location" not in answer.headers:
+                raise Refused(Reason.BAD_URL, f"{url}: a redirect to what is no text")
+            url = _target(answer.headers["location"], False, url)
+        raise Refused(
+            Reason.TOO_MANY_REDIRECTS,
+            f"{first}: more than {MAX_REDIRECTS} redirects, the last to {url}",
+        )
+
+    async def _ask(
+        self, url: URL, headers: Mapping[str, str], max_bytes: int, body: BinaryIO
+    ) -> Answer:
+        host = self._hosts[url.authority]
+        async with host.slots:
+            await host.turn()
+            try:
+                async with self._session.get(
+                    url, headers={"Accept-Encoding": "identity", **headers}, allow_redirects=False
+                ) as response:
+                    self._judge(host, response, headers)
+                    if response.status != 200:
+                        return _answer(response, 0, hashlib.sha256())
+                    return await _read(response, max_bytes, body)
+            except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
+                raise _refused(url, error) from error
+
+    def _judge(
+        self, host: _Host, response: aiohttp.ClientResponse, headers: Mapping[str, str]
+    ) -> None:
+        """Raises Refused unless the status brings a body, a place to go on to, or word that nothing changed."""
+        status = response.status
+        if status == 200 or (status in _REDIRECTS and "Location" in response.headers):
+            return
+        if status == 304 and any(name.lower().startswith("if-") for name in headers):
+            return
+        if (
+            status in (429, 503)
+            and (wait_s := _retry_after_s(response.headers.get("Retry-After", ""))) is not None
+        ):
+            host.pause(min(wait_s, self._manners.longest_wait_s))
+        raise Refused(_status_reason(status), f"{response.url}: status {status}, wanted 200")
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    guard: Guard,
+    max_bytes: int,
+    timeout_s: float = 300.0,
+    attempts: int = 4,
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> Answer:
+    """Writes the body behind an address into `path`, as it came over the wire: a gzip encoding is not undone.
+
+    timeout_s is one attempt's. Status 304, where `headers` hold a condition, leaves an empty file. Raises Refused,
+    then there is no file.
+    """
+    manners = Manners(attempts=attempts, timeout_s=timeout_s)
+
+    async def one() -> Answer:
+        async with Client(guard, manners) as client:
+            with path.open("wb") as file:
+                return await client.fetch(
+                    url,
+                    max_bytes,
+                    headers={"Accept-Encoding": "gzip", **headers},
+                    file=file,
+                    may_log_in=True,
+                )
+
+    try:
+        return asyncio.run(one())
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        raise
+
+
+def _target(text: str, may_log_in: bool, base: URL | None = None) -> URL:
+    """The address to ask, absolute. Raises Refused."""
+    try:
+        url = base.join(URL(text)) if base else URL(text)
+        has_login = url.user is not None or url.password is not None
+        is_web = url.scheme in ("http", "https") and url.host and url.port
+    except (ValueError, TypeError, LookupError) as error:  # the last from yarl, for "htp://:[:]:@"
+        raise Refused(Reason.BAD_URL, f"{text}: {error}") from error
+    if not is_web:
+        raise Refused(Reason.BAD_URL, f"{text}: wanted http:// or https:// and a host")
+    if has_login and not may_log_in:
+        raise Refused(Reason.BAD_URL, f"{text}: a login in an address that was not ours to write")
+    return url
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, body: BinaryIO) -> Answer:
+    too_large = Refused(Reason.TOO_LARGE, f"{response.url}: more than {max_bytes:,} bytes")
+    if (response.content_length or 0) > max_bytes:
+        raise too_large
+    body.seek(0)
+    body.truncate()
+    digest, count = hashlib.sha256(), 0
+    async for piece in response.content.iter_any():
+        count += len(piece)
+        if count > max_bytes:
+            raise too_large
+        digest.update(piece)
+        body.write(piece)
+    if not count:
+        raise Refused(Reason.EMPTY, f"{response.url}: an empty body with status 200")
+    return _answer(response, count, digest)
+
+
+def _answer(response: aiohttp.ClientResponse, count: int, digest: hashlib._Hash) -> Answer:
+    # A value that is no text could neither be kept nor sent back.
+    headers = {
+        name.lower(): value for name, value in response.headers.items() if value == _text(value)
+    }
+    return Answer(response.status, redact(str(response.url)), digest.hexdigest(), headers, count)
+
+
+def _status_reason(status: int) -> Reason:
+    exact = f"http_{status}"
+    return (
+        Reason(exact)
+        if exact in set(Reason)
+        else {4: Reason.HTTP_4XX, 5: Reason.HTTP_5XX}.get(status // 100, Reason.HTTP_OTHER)
+    )
+
+
+def _retry_after_s(text: str) -> float | None:
+    """Seconds that a Retry-After asks for, given in seconds or as an HTTP date; None where it says neither."""
+    text = text.strip()  # of what float() does not strip, too
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _refused(url: URL, error: Exception) -> Refused:
+    """What the client's error comes to. The same fault gives the same words, whichever of two races it lost."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == NOT_PUBLIC:
+        return Refused(Reason.PRIVATE_ADDRESS, f"{url}: {error.strerror}")
+    reason, words = next(
+        (reason, words) for kind, reason, words in _CLIENT_ERRORS if isinstance(error, kind)
+    )
+    return Refused(reason, f"{url}: {words or error}")
+
+
+# First that fits; its own words where it has no better ones.
+_CLIENT_ERRORS: tuple[tuple[type[Exception], Reason, str | None], ...] = (
+    (TimeoutError, Reason.TIMEOUT, "no whole answer in time"),
+    (aiohttp.InvalidURL, Reason.BAD_URL, None),
+    (UnicodeError, Reason.BAD_URL, None),
+    (aiohttp.ClientConnectorDNSError, Reason.UNKNOWN_HOST, "no address of that name"),
+    (aiohttp.ClientSSLError, Reason.TLS, None),
+    (aiohttp.ClientPayloadError, Reason.TRUNCATED, "the body ended too early"),
+    (aiohttp.ClientConnectorError, Reason.CONNECTION, "no connection"),
+    (
+        aiohttp.ClientError,
+        Reason.CONNECTION,
+        "the connection broke before the answer, or the answer is not HTTP",
+    ),
+)

@@ -1,0 +1,127 @@
+"""images -> items: sees the garments, shoes and bags in every image of a run.
+
+What a detector saw in an image is kept by the image's content, so a night looks only at images it has never
+seen. With --chunk only that share of the looking is done; without it, all that is left, and the run's table.
+
+The detector is the promoted one, else the packaged default. --detector says otherwise: whole or foreground, which need no
+weights, a packaged model's name, or the version of a model that was promoted once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wearalike.detection import detect
+from wearalike.models import registry
+from wearalike.pipeline import job
+from wearalike.storage import run_tables
+from wearalike.tables import IMAGES, ITEMS
+
+log = logging.getLogger("wearalike.detect_items")
+KEEP_EVERY = 512
+LOOK_AT_ONCE = 32
+
+
+def parser() -> argparse.ArgumentParser:
+    made = job.parser(__doc__, chunked=True)
+    made.add_argument(
+        "--detector", metavar="NAME", help="default: the promoted one, else the packaged default"
+    )
+    made.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
+    )
+    return made
+
+
+def work(args: argparse.Namespace) -> None:
+    settings = job.place(args)
+    root = settings.root
+    detector = detect.detector(root, args.detector, registry.device(args.device or settings.device))
+    parameters = {"detector": detector.version}
+    stood = run_tables.see(root, ITEMS, args.run)
+    signature = run_tables.signature(
+        {"images": run_tables.input_hash(root, IMAGES, args.run)}, parameters
+    )
+    if not args.chunk and job.stands(args, root, ITEMS, signature):
+        return
+    images = run_tables.read(root, IMAGES, args.run, ["image_id", "product_id", "position"])
+    image_ids = pc.unique(images["image_id"])
+    see(root, detector, image_ids, args.chunk)
+    if args.chunk:
+        return
+    seen = run_tables.kept(root, "items", detector.version, detect.KEPT, image_ids).sort_by(
+        [("image_id", "ascending"), ("item_id", "ascending")]
+    )
+    with run_tables.writing(root, ITEMS, args.run, signature, parameters, seen=stood) as table:
+        found = seen.filter(pc.is_valid(seen["item_id"]))
+        table.write(found.select(ITEMS.column_names))
+        table.refuse(refusals(seen.filter(pc.is_null(seen["item_id"]))))
+        table.rows_taken = seen.num_rows
+        table.more["detector"] = detector.version
+    log.info("%s saw %d items in %d images", detector.version, found.num_rows, len(image_ids))
+
+
+def see(
+    root: Path, detector: detect.Detector, image_ids: pa.Array, share: tuple[int, int] | None
+) -> None:
+    """Looks at the images of a share that the detector has never seen, keeping what it saw every few hundred."""
+    known = run_tables.kept(root, "items", detector.version, detect.KEPT, image_ids)["image_id"]
+    new = [
+        i
+        for i in image_ids.filter(
+            pc.invert(pc.is_in(image_ids, known.combine_chunks()))
+        ).to_pylist()
+        if job.in_chunk(i, share)
+    ]
+    progress = job.Progress("images", len(new))
+
+    def look(image_ids: list[str]) -> list[dict[str, object]]:
+        return detect.look_at_all(
+            detector, [(i, run_tables.image_path(root, i).read_bytes()) for i in image_ids]
+        )
+
+    workers = min(len(os.sched_getaffinity(0)), KEEP_EVERY // LOOK_AT_ONCE)
+    with ThreadPoolExecutor(workers) as cores:
+        for start in range(0, len(new), KEEP_EVERY):
+            part = new[start : start + KEEP_EVERY]
+            # A second day's few pictures are shared out too.
+            size = min(LOOK_AT_ONCE, -(-len(part) // workers))
+            rows = [
+                r
+                for found in cores.map(
+                    look, [part[i : i + size] for i in range(0, len(part), size)]
+                )
+                for r in found
+            ]
+            run_tables.keep(
+                root, "items", detector.version, pa.Table.from_pylist(rows, detect.KEPT)
+            )
+            progress.add(min(KEEP_EVERY, len(new) - start))
+
+
+def refusals(empty: pa.Table) -> pa.Table:
+    return pa.table(
+        {
+            "kind": ["image"] * len(empty),
+            "key": empty["image_id"],
+            "reason": empty["reason"],
+            "shop_id": pa.nulls(len(empty), pa.string()),
+            "detail": pa.nulls(len(empty), pa.string()),
+        }
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

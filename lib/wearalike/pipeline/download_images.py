@@ -1,0 +1,127 @@
+"""products -> images: fetches every picture of a run's products, and keeps it by content.
+
+Every picture ends as a row of images, or is refused with a reason. What a server says has not changed since it was last
+asked is not sent again, and a killed job goes on where it was. With --chunk only that share of the addresses is asked;
+without it, all that are left, and the run's table is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wearalike.imaging import download
+from wearalike.pipeline import job
+from wearalike.settings import Shop
+from wearalike.storage import run_tables
+from wearalike.tables import IMAGES, PRODUCTS
+
+log = logging.getLogger("wearalike.download_images")
+
+
+def parser() -> argparse.ArgumentParser:
+    made, rules = job.parser(__doc__, chunked=True), download.Rules()
+    made.add_argument(
+        "--attempts",
+        type=int,
+        default=rules.attempts,
+        help="for what may pass (default: %(default)s)",
+    )
+    made.add_argument(
+        "--timeout-s",
+        type=float,
+        default=rules.timeout_s,
+        help="of one attempt (default: %(default)s)",
+    )
+    made.add_argument(
+        "--placeholder-groups",
+        type=int,
+        default=rules.placeholder_groups,
+        help="a picture that more groups of one shop share is none of a product (default: %(default)s)",
+    )
+    return made
+
+
+def work(args: argparse.Namespace) -> None:
+    settings = job.place(args)
+    root, rules = (
+        settings.root,
+        download.Rules(args.placeholder_groups, args.attempts, args.timeout_s),
+    )
+    stood = run_tables.see(root, IMAGES, args.run)
+    wanted = download.wanted(run_tables.read(root, PRODUCTS, args.run, download.PRODUCT_COLUMNS))
+    shops = [settings.shop(shop_id) for shop_id in sorted(pc.unique(wanted["shop_id"]).to_pylist())]
+    limits = {s.id: [s.allow_addresses, s.allow_ports, s.max_image_bytes] for s in shops}
+    parameters = {**asdict(rules), "limits": limits}
+    signature = run_tables.signature(
+        {"products": run_tables.input_hash(root, PRODUCTS, args.run)}, parameters
+    )
+    if not args.chunk and job.stands(args, root, IMAGES, signature):
+        return
+    fetch(root, wanted, shops, rules, args)
+    if args.chunk:
+        return
+    with run_tables.writing(root, IMAGES, args.run, signature, parameters, seen=stood) as table:
+        taken, refused = download.outcome(
+            wanted, {s.id: download.ledger(root, s.id, args.run) for s in shops}, rules
+        )
+        table.write(taken)
+        table.refuse(refused)
+        table.rows_taken = wanted.num_rows
+    for shop in shops:
+        download.compact(root, shop.id)
+    log.info(
+        "%d of %d pictures taken, refused: %s",
+        taken.num_rows,
+        wanted.num_rows,
+        dict(table.reasons) or "none",
+    )
+
+
+def fetch(
+    root: Path, wanted: pa.Table, shops: list[Shop], rules: download.Rules, args: argparse.Namespace
+) -> None:
+    """Asks what is left to ask, or this chunk's share of it."""
+    asks = {}
+    for shop in shops:
+        urls = pc.unique(wanted.filter(pc.equal(wanted["shop_id"], shop.id))["image_url"])
+        if args.chunk:
+            urls = urls.filter(
+                pa.array(
+                    [
+                        job.in_chunk(hashlib.sha256(u.encode()).hexdigest(), args.chunk)
+                        for u in urls.to_pylist()
+                    ]
+                )
+            )
+            # The chunks run side by side, and the shop is to be asked no faster for that.
+            shop = replace(
+                shop,
+                at_once=max(1, shop.at_once // args.chunk[1]),
+                pace_s=shop.pace_s * args.chunk[1],
+            )
+        asks[shop] = download.left_to_ask(
+            root, args.run, urls, download.ledger(root, shop.id, args.run), args.redo
+        )
+    total = sum(a.num_rows for a in asks.values())
+    log.info("%d addresses to ask in %d shops", total, len(shops))
+    counts = download.fetch(root, args.run, asks, rules, job.Progress("pictures", total).add)
+    log.info(
+        "asked: %s",
+        ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing",
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""items -> codes: turns every item of a run into 128 bits of shape and 128 bits of colour.
+
+An item's codes are kept under the encoder's version, so a night encodes only items it has never seen, and codes
+of two encoders never meet. With --chunk only that share is encoded; without it, all that is left, and the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from wearalike.encoding import encoders
+from wearalike.imaging import decode
+from wearalike.models import registry
+from wearalike.pipeline import job
+from wearalike.storage import run_tables
+from wearalike.tables import CODES, ITEMS
+
+log = logging.getLogger("wearalike.encode_items")
+KEEP_EVERY = 512
+# Of whole pictures, memory holds twice as many.
+ENCODE_AT_ONCE = 64
+
+
+def parser() -> argparse.ArgumentParser:
+    made = job.parser(__doc__, chunked=True)
+    known, default = ", ".join(registry.ENCODERS), registry.DEFAULT_ENCODER
+    made.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help=f"{known} or a version promoted here; default: the promoted one, else {default}",
+    )
+    made.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
+    )
+    return made
+
+
+def work(args: argparse.Namespace) -> None:
+    settings = job.place(args)
+    root = settings.root
+    model = registry.chosen(root, registry.Kind.ENCODER, args.encoder)
+    version = model.version
+    parameters = {"encoder": version}
+    stood = run_tables.see(root, CODES, args.run)
+    signature = run_tables.signature(
+        {"items": run_tables.input_hash(root, ITEMS, args.run)}, parameters
+    )
+    if not args.chunk and job.stands(args, root, CODES, signature):
+        return
+    items = run_tables.read(root, ITEMS, args.run)
+    known = run_tables.kept(
+        root, "codes", version, encoders.KEPT, items["item_id"].combine_chunks()
+    )["item_id"].combine_chunks()
+    new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
+    new = new.filter(
+        pa.array([job.in_chunk(i, args.chunk) for i in new["item_id"].to_pylist()], pa.bool_())
+    )
+    if new.num_rows:
+        encode(
+            root, encoders.of(model.read(), registry.device(args.device or settings.device)), new
+        )
+    if args.chunk:
+        return
+    seen = run_tables.kept(
+        root, "codes", version, encoders.KEPT, items["item_id"].combine_chunks()
+    ).sort_by("item_id")
+    with run_tables.writing(root, CODES, args.run, signature, parameters, seen=stood) as table:
+        has_code = pc.is_valid(seen["shape"])
+        table.write(seen.filter(has_code).select(CODES.column_names))
+        lost = seen.filter(pc.invert(has_code))
+        nothing = pa.nulls(len(lost), pa.string())
+        table.refuse(
+            pa.table(
+                {
+                    "kind": ["item"] * len(lost),
+                    "key": lost["item_id"],
+                    "reason": lost["reason"],
+                    "shop_id": nothing,
+                    "detail": nothing,
+                }
+            )
+        )
+        table.rows_taken = items.num_rows
+        table.more["encoder"] = version
+    log.info("%s: %d codes, %d new", version, items.num_rows, new.num_rows)
+
+
+def encode(root: Path, encoder: encoders.Encoder, items: pa.Table) -> None:
+    """Encodes the items, keeping codes every few hundred. Pictures are decoded while the network works."""
+    progress = job.Progress("items", items.num_rows)
+    parts = [
+        items.slice(start, ENCODE_AT_ONCE) for start in range(0, items.num_rows, ENCODE_AT_ONCE)
+    ]
+    rows: list[pa.Table] = []
+    with ThreadPoolExecutor(1) as ahead:
+        loads = (ahead.submit(crops, root, part, encoder.side_px) for part in parts)
+        loading = next(loads, None)
+        for number, part in enumerate(parts, 1):
+            pictures = loading.result() if loading else []
+            loading = next(loads, None)
+            rows.append(coded(encoder, part["item_id"].to_pylist(), pictures))
+            if number == len(parts) or len(rows) * ENCODE_AT_ONCE >= KEEP_EVERY:
+                run_tables.keep(root, "codes", encoder.version, pa.concat_tables(rows))
+                rows.clear()
+            progress.add(part.num_rows)
+
+
+def crops(
+    root: Path, items: pa.Table, side_px: int | None = None
+) -> list[NDArray[np.uint8] | None]:
+    """The pixels of every item, None where its image cannot be read. side_px: as pixels.crops has it."""
+    return list(
+        _crops(root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist(), side_px)
+    )
+
+
+def _crops(
+    root: Path, rows: list[dict[str, Any]], side_px: int | None
+) -> Iterator[NDArray[np.uint8] | None]:
+    for row in rows:
+        try:
+            content = run_tables.image_path(root, row["image_id"]).read_bytes()
+            yield decode.crops(content, [(row["x0"], row["y0"], row["x1"], row["y1"])], side_px)[0]
+        except decode.BadPixels:
+            yield None
+
+
+def coded(
+    encoder: encoders.Encoder, item_ids: list[str], pictures: list[NDArray[np.uint8] | None]
+) -> pa.Table:
+    """Rows of codes.KEPT, one an item."""
+    seen = iter(zip(*encoder.encode([p for p in pictures if p is not None]), strict=True))
+    rows = []
+    for item_id, picture in zip(item_ids, pictures, strict=True):
+        shape, colour, view = next(seen) if picture is not None else (None, None, None)
+        reason = encoders.CodeReason.UNREADABLE if picture is None else None
+        rows.append(
+            {
+                "item_id": item_id,
+                "shape": shape if shape is None else shape.tobytes(),
+                "colour": colour if colour is None else colour.tobytes(),
+                "encoder": encoder.version,
+                "view": view,
+                "reason": reason,
+            }
+        )
+    return pa.Table.from_pylist(rows, encoders.KEPT)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return job.main(work, parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

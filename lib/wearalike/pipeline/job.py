@@ -1,0 +1,137 @@
+"""What every job does alike: its options, its log lines, its exit code. The work itself is in jobs/."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wearalike import settings
+from wearalike.storage import atomic, run_tables
+from wearalike.tables import Table
+
+log = logging.getLogger("wearalike")
+
+
+class Refusal(RuntimeError):
+    """The job did its work and the answer is no: a failed gate, a broken mapping. The text is for the operator."""
+
+
+def parser(doc: str | None, *, chunked: bool = False) -> argparse.ArgumentParser:
+    """A parser with the options that mean the same in every job; `doc`, the job's docstring, is its --help."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
+    made.add_argument("--root", type=Path, help="folder of all tables; default: the settings' root")
+    made.add_argument(
+        "--config",
+        type=Path,
+        help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
+    )
+    made.add_argument(
+        "--redo", action="store_true", help="do the work again although its result stands"
+    )
+    if chunked:
+        made.add_argument(
+            "--chunk",
+            type=chunk,
+            metavar="I/N",
+            help="only fill the kept work for share I of N (1/4 .. 4/4); without it: all, and the table",
+        )
+    return made
+
+
+def chunk(text: str) -> tuple[int, int]:
+    """(i, n) of "i/n", 1 <= i <= n <= 100."""
+    left, _, right = text.partition("/")
+    if not (left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right) <= 100):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted I/N with 1 <= I <= N <= 100, e.g. 2/4")
+    return int(left), int(right)
+
+
+def in_chunk(key: str, share: tuple[int, int] | None) -> bool:
+    """Whether a hex key (a sha256) belongs to a share; every key belongs to just one of the n."""
+    return share is None or int(key[:8], 16) % share[1] == share[0] - 1
+
+
+def place(args: argparse.Namespace) -> settings.Settings:
+    """The settings of this job, --root over the file's."""
+    return settings.load(
+        args.config, {**os.environ, **({"WEARALIKE_ROOT": str(args.root)} if args.root else {})}
+    )
+
+
+def stands(args: argparse.Namespace, root: Path, table: Table, signature: str) -> bool:
+    """Whether the table is there, made from the same inputs and parameters, so that nothing is to be done. Says so."""
+    if args.redo or not run_tables.is_made(root, table, args.run, signature):
+        return False
+    log.info("%s: stands, nothing to do", table.name)
+    return True
+
+
+def main(
+    work: Callable[[argparse.Namespace], None],
+    made: argparse.ArgumentParser,
+    argv: list[str] | None = None,
+) -> int:
+    """Parses, runs, logs one line at the end. Exit code 0, 1 with one clear line for what the operator can mend,
+    2 for bad usage. What nobody foresaw is raised with its traceback."""
+    args = made.parse_args(argv)
+    if not logging.getLogger().handlers:
+        logging.basicConfig(
+            stream=sys.stderr,
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+        for chatty in ("py4j", "faiss"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+    start = time.monotonic()
+    try:
+        work(args)
+    except (
+        Refusal,
+        run_tables.NotMade,
+        run_tables.BadCount,
+        atomic.Superseded,
+        ValueError,
+        OSError,
+    ) as error:
+        log.error("%s: %s", type(error).__name__, error)
+        log.debug("traceback", exc_info=True)
+        return 1
+    log.info("done in %.1f s", time.monotonic() - start)
+    return 0
+
+
+class Progress:
+    """Says how far a job is: one line a minute in the log, a bar on a terminal."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.count = what, total, 0
+        self._start = self._said = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def add(self, count: int) -> None:
+        self.count += count
+        now = time.monotonic()
+        if now - self._said < (0.2 if self._terminal else 60) and self.count < self.total:
+            return
+        self._said = now
+        rate = self.count / max(now - self._start, 1e-9)
+        left_s = (self.total - self.count) / rate if rate else 0
+        line = f"{self.what}: {self.count:,} of {self.total:,}, {rate:,.0f}/s, {left_s:,.0f} s left"
+        if self._terminal:
+            width = 30 * self.count // max(self.total, 1)
+            print(
+                f"\r[{'#' * width}{'.' * (30 - width)}] {line}\033[K",
+                end="\n" if self.count >= self.total else "",
+                file=sys.stderr,
+                flush=True,
+            )
+        else:
+            log.info("%s", line)

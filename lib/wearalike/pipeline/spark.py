@@ -1,0 +1,78 @@
+"""The one way jobs come by a Spark session: on this machine, or on a cluster that the library is shipped to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wearalike.storage import atomic
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Numba's own, and before them the one that knows our library where it was shipped; see jobs/compiled.py.
+_LOCATORS = (
+    "wearalike.pipeline.numba_cache.ShippedCacheLocator",
+    "UserProvidedCacheLocator",
+    "InTreeCacheLocator",
+    "UserWideCacheLocator",
+    "IPythonCacheLocator",
+    "ZipCacheLocator",
+)
+
+
+@contextlib.contextmanager
+def session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
+    """A session on `master` (local[*], spark://..., yarn, k8s://...) for work that writes into `folder`.
+
+    Workers run this interpreter unless the environment says otherwise. A cluster's get this library, and are free for others when
+    the block ends; a local session stays for the next job of the process. A worker's OSError for want of room where `folder` is
+    comes out as the placing.NoRoom that it was.
+    """
+    from pyspark.sql import SparkSession
+
+    is_local = master.startswith("local")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if is_local:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    builder = (
+        SparkSession.builder.appName(name)
+        .master(master)
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+    )
+    if not is_local:
+        builder = builder.config(
+            "spark.executorEnv.NUMBA_CACHE_LOCATOR_CLASSES", ",".join(_LOCATORS)
+        )
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    try:
+        with contextlib.ExitStack() as stack:
+            if not is_local:
+                from wearalike.pipeline import spark_package
+
+                spark.sparkContext.addPyFile(str(stack.enter_context(spark_package.library())))
+            with _working(folder):
+                yield spark
+    finally:
+        if not is_local:
+            spark.stop()
+
+
+@contextlib.contextmanager
+def _working(folder: Path) -> Iterator[None]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        if "No space left on device" not in str(error):
+            raise
+        raise atomic.no_room(folder) from error

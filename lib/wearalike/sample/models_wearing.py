@@ -1,0 +1,67 @@
+"""Who wears it: figures for pictures of several garments worn together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wearalike.sample.painting import Cloth, Piece
+from wearalike.sample.sketch import Colour, Dice, Sketch, curve, ellipse, mirrored
+
+_SKINS: tuple[Colour, ...] = ((236, 200, 176), (214, 170, 138), (168, 118, 88), (118, 80, 58))
+_HAIRS: tuple[Colour, ...] = ((52, 40, 34), (94, 64, 42), (150, 110, 66), (40, 38, 42))
+
+
+def person(dice: Dice, gender: str) -> Sketch:
+    """Head, neck, arms and legs, front view, in the units of the tops."""
+    s, skin, hair = Sketch(), dice.one_of("skin", _SKINS), dice.one_of("hair", _HAIRS)
+    if gender == "female":
+        s.area(
+            mirrored((0, -196), (34, -194, 38, -158), (40, -120, 34, -100), (0, -96)), colour=hair
+        )
+    s.area(mirrored((0, -130), (12, -132), (13, -104), (30, -96), (0, -80)), colour=skin, tone=0.92)
+    s.area(ellipse(0, -154, 24, 32), colour=skin)
+    s.area(
+        curve(
+            (-26, -158),
+            (-26, -190, 0, -192),
+            (26, -190, 26, -158),
+            (18, -174, 0, -174),
+            (-18, -174, -26, -158),
+        ),
+        colour=hair,
+    )
+    s.disc(9, -156, 2.4, colour=(60, 50, 46), both=True)
+    s.line((-8, -138), (0, -133, 8, -138), colour=(170, 90, 84), width=2.4)
+    s.area(
+        curve((54, -92), (70, -84, 76, -30), (84, 30, 88, 66), (74, 72), (64, 20, 54, -30)),
+        colour=skin,
+        both=True,
+    )
+    s.area(ellipse(83, 78, 9, 16), colour=skin, both=True)
+    s.area(
+        curve((14, 70), (50, 70), (50, 180, 46, 340), (32, 342), (28, 200, 14, 90)),
+        colour=skin,
+        both=True,
+    )
+    s.area(mirrored((0, -90), (52, -90), (46, 0, 52, 90), (0, 100)), colour=skin, tone=0.96)
+    return s
+
+
+def dressed(clothes: Sequence[tuple[str, Sketch, Cloth]], dice: Dice, gender: str) -> list[Piece]:
+    """A person with clothes on, from the innermost to the outermost. clothes: the section of each (articles.py), "legs" for
+    trousers, its sketch and its cloth, in the order in which they are put on."""
+    pieces = [Piece(person(dice, gender), Cloth((0, 0, 0)))]
+    for section, sketch, cloth in clothes:
+        match section:
+            case "legs":
+                pieces.append(Piece(sketch, cloth, y=78))
+            case "shoes":
+                pieces += [
+                    Piece(sketch, cloth, x=side * 46, y=340, size=0.36, flipped=side < 0)
+                    for side in (-1, 1)
+                ]
+            case "bags":
+                pieces.append(Piece(sketch, cloth, x=104, y=122, size=0.42))
+            case _:
+                pieces.append(Piece(sketch, cloth))
+    return pieces

@@ -1,0 +1,168 @@
+"""What stands between the network and every answer: ASGI middleware, for the API and the pages alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from urllib.parse import unquote
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wearalike.server import errors
+
+# Pages bring all they need with them, but for the pictures, which lie in the shops; a page inside Airflow is in a frame of its host.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' https: http: data: blob:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+# No camera makes a larger photo that a phone would send; a form's own lines are beside it.
+MAX_BODY_BYTES = 16_000_000
+
+
+class Limit:
+    """So many requests a minute of one client."""
+
+    def __init__(self, per_minute: int, what: str) -> None:
+        self._item, self._what = RateLimitItemPerMinute(per_minute), what
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def count(self, scope: Scope) -> None:
+        """Counts one. Raises HTTPException 429 where it is one too many."""
+        client = scope["client"][0] if scope.get("client") else "unknown"
+        if not self._limiter.hit(self._item, client):
+            wait_s = max(
+                1,
+                math.ceil(
+                    self._limiter.get_window_stats(self._item, client).reset_time - time.time()
+                ),
+            )
+            raise HTTPException(
+                429,
+                f"more than {self._item.amount} {self._what} a minute",
+                {"Retry-After": str(wait_s)},
+            )
+
+
+class RateLimit:
+    """Lets no client ask more often than the limit says."""
+
+    def __init__(self, app: ASGIApp, limit: Limit) -> None:
+        self.app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._limit.count(scope)
+            except HTTPException as error:
+                return await errors.response(error.status_code, error.detail, error.headers)(
+                    scope, receive, send
+                )
+        await self.app(scope, receive, send)
+
+
+class BodyLimit:
+    """Reads no body beyond the limit, whatever its header says."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        said = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
+        if said.isdecimal() and int(said) > MAX_BODY_BYTES:
+            return await errors.response(413, _too_large(), {"Connection": "close"})(
+                scope, receive, send
+            )
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MAX_BODY_BYTES:
+                raise HTTPException(413, _too_large(), {"Connection": "close"})
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def _too_large() -> str:
+    return f"the body: wanted at most {MAX_BODY_BYTES:,} bytes"
+
+
+class SafeHeaders:
+    """Gives every answer the headers that keep a browser from doing what nobody asked for; an answer's own come first."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, told if scope["type"] == "http" else send)
+
+
+class Head:
+    """Answers HEAD as GET, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def bare(message: Message) -> None:
+            await send(
+                {**message, "body": b""} if message["type"] == "http.response.body" else message
+            )
+
+        await self.app({**scope, "method": "GET"}, receive, bare)
+
+
+class Segments:
+    """Lets a path's parameter hold a slash: what was sent as %2F reaches the routes as %2F, and a percent sign as %25.
+
+    A shop writes what it likes into an offer's id, and so it stands in product_id. `decoded` gives back what was meant.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope.get("raw_path"):
+            try:
+                segments = [
+                    unquote(part, errors="strict")
+                    for part in scope["raw_path"].decode("ascii").split("/")
+                ]
+            except UnicodeDecodeError:
+                return await errors.response(400, "the path: wanted UTF-8, percent-encoded")(
+                    scope, receive, send
+                )
+            scope = {
+                **scope,
+                "path": "/".join(part.replace("%", "%25").replace("/", "%2F") for part in segments),
+            }
+        await self.app(scope, receive, send)
+
+
+def decoded(parameter: str) -> str:
+    """A path's parameter as it was meant, from what `Segments` made of it."""
+    return parameter.replace("%2F", "/").replace("%25", "%")

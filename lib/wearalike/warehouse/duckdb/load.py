@@ -1,0 +1,357 @@
+"""A warehouse in a folder: one immutable DuckDB file a run, and one link that says which is published.
+
+    <folder>/wearalike.duckdb      the pointer: a link to the published run's file; what the site opens, read-only
+    <folder>/runs/<run>.duckdb     the tables of a run, the views current_<table>, the quality of the runs loaded before
+    <folder>/publications.jsonl    every move of the pointer, oldest first
+    <folder>/recorded/<table>/     a Parquet file a row of what people do with a run
+
+DuckDB lets one process write a file or many read it, so nothing is ever written to a file that can be read: a file
+is built under a hidden name, synced and renamed, and publishing replaces the link. No reader blocks a publish or is
+blocked by one. A move is noted before the link is replaced; where the two differ, the link is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from wearalike.storage import atomic
+from wearalike.tables import PUBLISHED, QUALITY, RECORDED, Table, ddl_columns
+from wearalike.warehouse.base import (
+    Kind,
+    Load,
+    Move,
+    Publication,
+    Rejected,
+    State,
+    Unreachable,
+    check_count,
+    check_names,
+    current_view,
+    intake,
+)
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 60.0
+# What DuckDB writes at once: batches of as many rows cost a quarter less than small ones, which it first puts together.
+ROW_GROUP_ROWS = 122_880
+# Extensions would be fetched over the network; everything used here is built in.
+CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+# number: of the loads of the folder, in their order.
+_LOAD = "CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT, number BIGINT)"
+
+
+class DuckDB:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.link = folder / "wearalike.duckdb"
+        self._runs = folder / "runs"
+        self._log = folder / "publications.jsonl"
+
+    def load(
+        self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str
+    ) -> Load:
+        check_names(run, rows)
+        with self._alone("load"):
+            for left in self._runs.glob(".*"):  # by a killed load: this one holds the lock
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            hidden = self._runs / f".{run}.duckdb"
+            try:
+                made = self._build(hidden, run, rows, counts, signature)
+                _sync(hidden)
+                with self._alone("pointer"):
+                    os.replace(hidden, self.file(run))
+                _sync(self._runs)
+            finally:
+                for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
+                    left.unlink(missing_ok=True)
+        return made
+
+    def publish(self, run: str, note: str | None = None) -> Move:
+        return self._point(Kind.PUBLISH, lambda state: state.move_to(run), note)
+
+    def rollback(self) -> Move:
+        return self._point(Kind.ROLLBACK, State.move_back, None)
+
+    def state(self) -> State:
+        with self._opened() as (_, state, _):
+            return state
+
+    def prune(self, keep: int) -> list[str]:
+        with self._alone("pointer"):
+            gone = self.state().prunable(keep)
+            for run in gone:
+                self.file(run).unlink()
+        return gone
+
+    def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        folder = self.folder / "recorded" / table.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in rows:
+            key = json.dumps([run, *(row[name] for name in table.key)])
+            path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
+            hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            try:
+                pq.write_table(
+                    pa.Table.from_pylist([{"run": run, **row}], _recorded_schema(table)), hidden
+                )
+                _sync(hidden)
+                os.replace(hidden, path)
+            finally:
+                hidden.unlink(missing_ok=True)
+        _sync(folder)
+
+    def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with self._opened() as (con, state, catalogs):
+            _show(con, state, catalogs, self.folder / "recorded")
+            cursor = con.execute(statement, list(parameters))
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def _build(
+        self,
+        path: Path,
+        run: str,
+        rows: Mapping[str, ds.Dataset],
+        counts: Mapping[str, int],
+        signature: str,
+    ) -> Load:
+        with self._opened() as (con, state, catalogs):
+            newest = next(iter(state.loads), None)
+            number = 1 + max((_number(con, catalog) for catalog in catalogs.values()), default=0)
+        struck: Counter[str] = Counter()
+        with errors(f"{path}: "), duckdb.connect(path, config=CONFIG) as con:
+            # Which run the views of this file show.
+            con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
+            for table in PUBLISHED:
+                con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
+                check_count(run, table, _fill(con, run, table, rows[table.name], struck), counts)
+                con.execute(current_view(table))
+            con.execute(_LOAD)
+            made = Load(run, signature, datetime.now(UTC), dict(counts), struck.total())
+            con.execute(
+                "INSERT INTO load VALUES ($1, $2, $3, $4, $5, $6)",
+                [
+                    run,
+                    signature,
+                    made.loaded_at,
+                    json.dumps(made.counts),
+                    made.struck_count,
+                    number,
+                ],
+            )
+            if newest:
+                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self.file(newest.run))])
+                con.execute(
+                    "INSERT INTO quality BY NAME SELECT * FROM newest.quality WHERE run <> $1",
+                    [run],
+                )
+                con.execute("DETACH newest")
+            con.execute("FORCE CHECKPOINT")
+        return made
+
+    def _point(self, kind: Kind, choose: Callable[[State], Move], note: str | None) -> Move:
+        with self._alone("pointer"):
+            state = self.state()
+            move = choose(state)
+            moves = [*state.publications, Publication(move.to_run, datetime.now(UTC), kind, note)]
+            lines = "".join(
+                json.dumps(asdict(m), default=datetime.isoformat, ensure_ascii=False) + "\n"
+                for m in moves
+            )
+            hidden = self._log.with_name(f".{self._log.name}")
+            hidden.write_text(lines, encoding="utf-8")
+            _sync(hidden)
+            os.replace(hidden, self._log)
+            hidden = self.link.with_name(f".{self.link.name}")
+            hidden.unlink(missing_ok=True)
+            hidden.symlink_to(self.file(move.to_run).relative_to(self.folder))
+            os.replace(hidden, self.link)
+            _sync(self.folder)
+        return move
+
+    def publications(self) -> list[Publication]:
+        """The log, made to agree with the link: a last move that was noted and not made did not happen."""
+        if not self.link.is_symlink():
+            return []
+        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        moves = [
+            Publication(
+                m["run"], datetime.fromisoformat(m["published_at"]), Kind(m["kind"]), m["note"]
+            )
+            for m in map(json.loads, lines)
+        ]
+        run = self.link.readlink().stem
+        if moves and moves[-1].run != run:
+            moves.pop()
+        if not moves or moves[-1].run != run:
+            moved_at = datetime.fromtimestamp(self.link.lstat().st_mtime, UTC)
+            moves.append(Publication(run, moved_at, Kind.PUBLISH, "not in the log"))
+        return moves
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, State, dict[str, str]]]:
+        """A connection of its own with every run's file attached, what they say, and each run's catalog, newest first.
+
+        A file opened by its path would be the one that this process saw last, not the one that took its place.
+        """
+        with errors(f"{self.folder}: "), duckdb.connect(config=CONFIG) as con:
+            found: list[tuple[int, Load, str]] = []
+            for number, path in enumerate(sorted(self._runs.glob("[!.]*.duckdb"))):
+                try:
+                    con.execute(f"ATTACH $1 AS run_{number} (READ_ONLY)", [str(path)])
+                except duckdb.IOException:
+                    if path.exists():
+                        raise
+                    continue  # pruned since it was listed
+                told = con.execute(
+                    f"SELECT run, signature, loaded_at, counts, struck_count FROM run_{number}.load"
+                ).fetchall()
+                run, signature, loaded_at, counts, struck_count = told[0]
+                load = Load(run, signature, loaded_at, json.loads(counts), struck_count)
+                found.append((_number(con, f"run_{number}"), load, f"run_{number}"))
+            found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
+            state = State(tuple(load for _, load, _ in found), tuple(self.publications()))
+            yield con, state, {load.run: catalog for _, load, catalog in found}
+
+    def file(self, run: str) -> Path:
+        return self._runs / f"{run}.duckdb"
+
+    @contextlib.contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Keeps other processes from loading, or from moving the pointer, at the same time; a killed one lets go."""
+        self._runs.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{what}.lock").open("w") as file:
+            deadline = time.monotonic() + LOCK_WAIT_S
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise Unreachable(
+                            f"{self.folder}: another process holds the {what} lock for {LOCK_WAIT_S:.0f} s"
+                        ) from error
+                    time.sleep(0.05)
+            yield
+
+
+def _fill(
+    con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Dataset, struck: Counter[str]
+) -> int:
+    """Copies the rows, returns how many. Raises Rejected where a key comes twice."""
+    con.register(
+        "incoming",
+        pa.RecordBatchReader.from_batches(
+            table.arrow_schema, intake(table, rows, struck, ROW_GROUP_ROWS)
+        ),
+    )
+    (count,) = con.execute(
+        f"INSERT INTO {table.name} SELECT $1, * FROM incoming", [run]
+    ).fetchall()[0]
+    con.unregister("incoming")
+    key = ", ".join(table.key)
+    # As many hashes as rows: no key comes twice, at two thirds of the cost of the keys themselves. Fewer: two keys may share one.
+    (hashes_count,) = con.execute(
+        f"SELECT count(DISTINCT hash({key})) FROM {table.name}"
+    ).fetchall()[0]
+    if hashes_count == count:
+        return count
+    twice = con.execute(
+        f"SELECT {key} FROM {table.name} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 1"
+    ).fetchall()
+    if twice:
+        raise Rejected(
+            f"{table.name} of run {run}: the key {dict(zip(table.key, twice[0], strict=True))} comes twice"
+        )
+    return count
+
+
+def _number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
+    """Which load of the folder the file is, whatever the clock said when; 0 where an earlier version wrote it."""
+    held = "SELECT 1 FROM duckdb_columns() WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
+    if not con.execute(held, [catalog]).fetchall():
+        return 0
+    return int(con.execute(f"SELECT number FROM {catalog}.load").fetchall()[0][0])
+
+
+def _recorded_schema(table: Table) -> pa.Schema:
+    return pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
+
+
+def _show(
+    con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str], recorded: Path
+) -> None:
+    """Gives the connection the names that PostgreSQL has, over the attached files; a file of an earlier version may lack a table."""
+    there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
+    for table in PUBLISHED:
+        con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
+        # The newest file holds the quality of every run, pruned ones too.
+        held = [
+            c
+            for c in list(catalogs.values())[: 1 if table is QUALITY else None]
+            if (c, table.name) in there
+        ]
+        parts = [
+            f"SELECT * FROM no_{table.name}",
+            *(f"SELECT * FROM {catalog}.{table.name}" for catalog in held),
+        ]
+        con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
+        published = catalogs.get(state.published or "")
+        shown = f"{published}.current_{table.name}" if published in held else f"no_{table.name}"
+        con.execute(f"CREATE VIEW current_{table.name} AS SELECT * FROM {shown}")
+    for table in RECORDED:
+        paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
+        con.register(
+            table.name, ds.dataset(paths, schema=_recorded_schema(table), format="parquet")
+        )
+    con.execute(
+        "CREATE TABLE publications (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)"
+    )
+    for move in state.publications:
+        con.execute(
+            "INSERT INTO publications VALUES ($1, $2, $3, $4)",
+            [move.run, move.published_at, str(move.kind), move.note],
+        )
+
+
+@contextlib.contextmanager
+def errors(where: str) -> Iterator[None]:
+    """where: a path and ": "."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if "No space left on device" in str(
+            error
+        ):  # whatever it was doing meanwhile gives the error its class
+            raise Unreachable(f"{where}{atomic.no_room(Path(where.removesuffix(': ')))}") from error
+        raise (Unreachable if isinstance(error, duckdb.IOException) else Rejected)(
+            f"{where}{error}"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

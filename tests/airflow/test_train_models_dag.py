@@ -1,0 +1,165 @@
+"""The training DAG refuses parameters that a shell would obey, and calls jobs with options that those jobs know, in their order."""
+
+import copy
+import importlib
+import os
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import jinja2
+import pytest
+
+from wearalike.datasets import labelled_photos
+from wearalike.models import registry
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GIVEN = {"labelled": "/data/photos", "folder": "/data/training"}
+
+
+@pytest.fixture(scope="module")
+def dag(tmp_path_factory):
+    os.environ["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(REPOSITORY / "dags" / "train_models.py")
+    assert bag.import_errors == {}
+    return bag.dags["train_models"]
+
+
+def parameters(dag, given) -> dict:
+    """What a run sees that was started with these."""
+    params = copy.deepcopy(dag.params)
+    params.update(given)
+    return params.validate()
+
+
+def commands(dag, given) -> dict[str, tuple[str, list[str]]]:
+    """Every task's job and the arguments it is given, by the task, in their order."""
+    run = SimpleNamespace(logical_date=None, run_after=datetime(2026, 11, 24, 3, 0, tzinfo=UTC))
+    found = {}
+    for task in dag.topological_sort():
+        text = jinja2.Template(task.bash_command, undefined=jinja2.StrictUndefined).render(
+            params=parameters(dag, given), dag_run=run
+        )
+        python, m, module, *arguments = shlex.split(text)
+        assert (python, m) == (sys.executable, "-m")
+        found[task.task_id] = module.removeprefix("wearalike.commands."), arguments
+    return found
+
+
+def parsed(job: str, arguments: list[str]):
+    """What the job's own parser makes of its arguments."""
+    return importlib.import_module(f"wearalike.commands.{job}").parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("kind", registry.Kind)
+def test_every_command_is_one_that_its_job_understands(dag, kind):
+    jobs = commands(dag, {**GIVEN, "kind": str(kind)})
+    assert [(task, job) for task, (job, _) in jobs.items()] == [
+        ("train", f"train_{kind}"),
+        ("evaluate", "evaluate_models"),
+        ("promote", "promote_model"),
+    ]
+    version = f"{kind}-20261124-030000"
+    out = Path("/data/training") / version
+    candidate = out / f"{version}.safetensors"
+    train, promote = parsed(*jobs["train"]), parsed(*jobs["promote"])
+    assert registry.VERSION.fullmatch(version) and train.version == version
+    assert train.out == out and train.data == [("folder", Path("/data/photos"))] and train.seed == 0
+    assert (
+        promote.kind is kind
+        and promote.candidate == candidate
+        and promote.evaluation == out / "evaluation"
+    )
+    assert promote.force is None and not promote.rollback
+    if (
+        f"--{kind}s"
+        not in importlib.import_module("wearalike.commands.evaluate_models").parser().format_help()
+    ):
+        pytest.skip(f"wearalike.commands.evaluate_models does not measure {kind}s")
+    evaluate = parsed(*jobs["evaluate"])
+    assert evaluate.data == train.data and evaluate.out == promote.evaluation
+    assert vars(evaluate)[f"{kind}s"] == ["promoted", str(candidate)]
+
+
+def test_the_parameters_reach_the_job(dag):
+    train = parsed(
+        *commands(
+            dag,
+            {
+                **GIVEN,
+                "version": "shops-2",
+                "steps": 700,
+                "seed": 5,
+                "data": "catalogue",
+                "begin": "fashion",
+            },
+        )["train"]
+    )
+    assert (train.version, train.steps, train.seed, train.data) == (
+        "shops-2",
+        700,
+        5,
+        [("catalogue", Path("/data/photos"))],
+    )
+    assert train.begin == "fashion" and registry.read_named(
+        registry.Kind.ENCODER, train.begin
+    ).version.startswith("fashion-")
+    with pytest.raises(registry.BadModel, match="wanted detector; packaged are garments"):
+        registry.read_named(
+            registry.Kind.DETECTOR,
+            str(registry.packaged_model(registry.Kind.ENCODER, "fashion").path),
+        )
+    with pytest.raises(registry.BadModel, match="no such file"):
+        registry.read_named(registry.Kind.ENCODER, "fashions")
+    for kind in registry.Kind:
+        assert parsed(*commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps > 0, (
+            "without the parameter the job's own"
+        )
+
+
+def test_the_layouts_offered_are_those_that_can_be_read(dag):
+    assert sorted(dag.params.get_param("data").schema["enum"]) == sorted(labelled_photos.LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labelled": "/data; rm -rf /"},
+        {"labelled": "photos"},
+        {"folder": "/data/$(id)"},
+        {"version": "Shops 2"},
+        {"version": "../2"},
+        {"kind": "photo"},
+        {"data": "x=y"},
+        {"begin": "../other"},
+        {"begin": "fashion; id"},
+        {"steps": 0},
+        {"steps": "9; id"},
+        {"seed": -1},
+    ],
+)
+def test_what_a_shell_would_obey_is_refused(dag, change):
+    assert parameters(dag, GIVEN)["seed"] == 0
+    with pytest.raises(ValueError, match="Invalid input for param"):
+        parameters(dag, {**GIVEN, **change})
+
+
+def test_what_must_be_said_must_be_said(dag):
+    for name in GIVEN:
+        with pytest.raises(ValueError, match=f"param {name}: No value passed"):
+            parameters(dag, {k: v for k, v in GIVEN.items() if k != name})
+
+
+def test_one_task_follows_the_other_and_only_promoting_is_not_tried_again(dag):
+    assert [t.task_id for t in dag.topological_sort()] == ["train", "evaluate", "promote"]
+    assert dag.get_task("promote").upstream_task_ids == {"evaluate"} and dag.get_task(
+        "evaluate"
+    ).upstream_task_ids == {"train"}
+    assert [t.retries for t in dag.topological_sort()] == [3, 1, 0]
+    assert all(f"**{word}" in dag.doc_md for word in ("Normal.**", "Late**", "Red.**", "Undo**"))
+    assert dag.max_active_runs == 1 and not dag.timetable.can_be_scheduled

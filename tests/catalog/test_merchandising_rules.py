@@ -1,0 +1,295 @@
+"""The merchandiser's rules: read strictly, and held against a search that looks at every pair and applies them one by one."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.search.test_search import each, make_gallery
+
+from wearalike import catalog
+from wearalike.catalog import BadMapping, Rule
+from wearalike.search import Fallback, Rules
+
+MAPPINGS = Path(__file__).parents[2] / "mappings"
+RUBRICATOR = catalog.read_rubricator(MAPPINGS / "rubricator.xml")
+
+
+def read(folder, inside):
+    (folder / "rules.rng").write_text((MAPPINGS / "rules.rng").read_text())
+    (folder / "rules.xml").write_text(f"<rules>\n{inside}\n</rules>")
+    return catalog.read_rules(folder / "rules.xml", RUBRICATOR)
+
+
+def test_a_file_of_every_kind_is_read(tmp_path):
+    found = read(
+        tmp_path,
+        """<pin id="a" product="moda:1" at="3" on_category="women.dresses" from="2026-12-01" until="2026-12-24"/>
+        <hide id="b" brand=" Acme  Ltd "/><require id="c" different="price_band" factor="2"/>
+        <prefer id="d" shop="moda" boost="0.05" on_shop="lipa"/><fill id="e" on_product="moda:1"/>""",
+    )
+    assert found == (
+        Rule(
+            "a",
+            "pin",
+            on_category="women.dresses",
+            starts="2026-12-01",
+            ends="2026-12-24",
+            product="moda:1",
+            at=3,
+        ),
+        Rule("b", "hide", brand="Acme Ltd"),
+        Rule("c", "require", attribute="price_band", is_same=False, factor=2.0),
+        Rule("d", "prefer", on_shop="lipa", shop="moda", boost=0.05),
+        Rule("e", "fill", on_product="moda:1"),
+    )
+
+
+def test_the_shipped_file_holds_no_rule_and_its_examples_are_right(tmp_path):
+    assert catalog.read_rules(MAPPINGS / "rules.xml", RUBRICATOR) == ()
+    text = (MAPPINGS / "rules.xml").read_text()
+    examples = [
+        line.strip().partition("/>")[0] + "/>"
+        for line in text.splitlines()
+        if line.startswith("    <")
+    ]
+    assert [rule.kind for rule in read(tmp_path, "\n".join(examples))] == [
+        "pin",
+        "hide",
+        "require",
+        "prefer",
+        "fill",
+    ]
+
+
+def test_without_a_file_there_are_no_rules(tmp_path):
+    assert catalog.read_rules(tmp_path / "rules.xml", RUBRICATOR) == ()
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ('<pin id="a" product="moda:1"/>', "wanted id="),
+        ('<pin id="a" product="moda:1" at="0"/>', "at='0': wanted a rank"),
+        ('<pin id="a" product="101" at="1"/>', "product='101': wanted shop:offer"),
+        ('<hide id="a" product="moda:1" brand="x"/>', "one of product"),
+        ('<hide id="A b" product="moda:1"/>', "id='A b': wanted the rule's name"),
+        ('<hide id="a" product="moda:1"/><hide id="a" product="moda:2"/>', "another rule has it"),
+        ('<require id="a" same="colour"/>', "same='colour': wanted brand, shop or price_band"),
+        ('<require id="a" same="shop" factor="2"/>', "with price_band only"),
+        ('<prefer id="a" shop="moda" boost="0.5"/>', "boost='0.5': wanted 0.01 to 0.2"),
+        ('<fill id="a" on_category="women.dreses"/>', "did you mean 'women.dresses'"),
+        ('<fill id="a" from="2026-13-01"/>', "the first day"),
+        ('<fill id="a" from="2026-12-02" until="2026-12-01"/>', "after until"),
+        ('<pinn id="a"/>', "did you mean 'pin'"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(tmp_path, inside, said):
+    with pytest.raises(BadMapping) as caught:
+        read(tmp_path, inside)
+    assert any(said in m and "rules.xml:2" in m for m in caught.value.mistakes), (
+        caught.value.mistakes
+    )
+
+
+def test_a_rule_holds_from_its_first_day_to_its_last():
+    rule = Rule("a", "fill", starts="2026-12-01", ends="2026-12-24")
+    days = {
+        date(2026, 11, 30): False,
+        date(2026, 12, 1): True,
+        date(2026, 12, 24): True,
+        date(2026, 12, 25): False,
+    }
+    assert {day: rule.holds_on(day) for day in days} == days
+    assert (
+        catalog.holding([rule], "2026-12-24-again") == (rule,)
+        and catalog.holding([rule], "2026-12-25") == ()
+    )
+
+
+SCOPES = st.sampled_from(
+    [{}, {}, {"on_category": "bags"}, {"on_shop": "t"}, {"on_product": "s:0003"}]
+)
+ABOUT = st.sampled_from(
+    [{"product": "s:0001"}, {"product": "s:0007"}, {"brand": "x"}, {"brand": "Y"}, {"shop": "t"}]
+)
+RULE = st.one_of(
+    st.tuples(
+        st.just("pin"),
+        st.builds(
+            lambda p, at: {"product": p, "at": at},
+            st.sampled_from(["s:0001", "s:0002", "s:9"]),
+            st.integers(1, 9),
+        ),
+    ),
+    st.tuples(st.just("hide"), ABOUT),
+    st.tuples(
+        st.just("require"),
+        st.builds(
+            lambda a, s: {"attribute": a, "is_same": s},
+            st.sampled_from(["brand", "shop", "price_band"]),
+            st.booleans(),
+        ),
+    ),
+    st.tuples(
+        st.just("prefer"),
+        st.builds(
+            lambda about, boost: {**about, "boost": boost},
+            ABOUT,
+            st.sampled_from([0.01, 0.07, 0.2]),
+        ),
+    ),
+    st.tuples(st.just("fill"), st.just({})),
+)
+
+
+def one_by_one(g, row, rules, merchandise):
+    """(row, rule, fallback) of each place, by the definition and nothing clever."""
+    pages, n = g.pages, len(g)
+    bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
+    w = np.repeat([int(g.w_shape[row]), int(g.w_colour[row])], 128)
+    far = ((bits != bits[row]) * w).sum(axis=1)
+
+    def is_on(rule):
+        category = pages.category[row]
+        return (
+            (
+                rule.on_category is None
+                or category == rule.on_category
+                or category.startswith(rule.on_category + ".")
+            )
+            and rule.on_shop in (None, pages.shop[row])
+            and rule.on_product in (None, g.product_ids[row])
+        )
+
+    held = [rule for rule in merchandise if is_on(rule)]
+
+    def is_about(rule, j):
+        return (rule.product, (rule.brand or "").lower(), rule.shop) in (
+            (g.product_ids[j], "", None),
+            (None, pages.brand[j] or "-", None),
+            (None, "", pages.shop[j]),
+        )
+
+    def is_hidden(j):
+        for rule in held:
+            if rule.kind == "hide" and is_about(rule, j):
+                return True
+            if rule.kind == "require":
+                low, high = sorted([pages.price_cents[row], pages.price_cents[j]])
+                same = {
+                    "shop": pages.shop[row] == pages.shop[j],
+                    "brand": bool(pages.brand[row]) and pages.brand[row] == pages.brand[j],
+                    "price_band": high <= rule.factor * low
+                    and pages.currency[row] == pages.currency[j],
+                }[rule.attribute]
+                if same != rule.is_same:
+                    return True
+        return False
+
+    def may(j):
+        fits = "unisex" in (g.gender[j], g.gender[row]) or g.gender[j] == g.gender[row]
+        return j != row and g.is_in_stock[j] and g.age_group[j] == g.age_group[row] and fits
+
+    def boost(j):
+        best = max(
+            ((r.boost, r.id) for r in held if r.kind == "prefer" and is_about(r, j)),
+            default=(0.0, None),
+            key=lambda b: b[0],
+        )
+        return int(best[0] * 64 * (g.w_shape[row] + g.w_colour[row])), f"prefer:{best[1]}" if best[
+            1
+        ] else None
+
+    groups, brands, pins = {g.groups[row]}, [], []
+    for rule in sorted(
+        (r for r in held if r.kind == "pin"),
+        key=lambda r: (
+            r.at,
+            list(g.product_ids).index(r.product) if r.product in g.product_ids else -1,
+            r.id,
+        ),
+    ):
+        j = next((j for j in range(n) if g.product_ids[j] == rule.product), None)
+        if (
+            j is not None
+            and may(j)
+            and g.groups[j] not in groups
+            and rule.at <= rules.k
+            and len(pins) < rules.k
+        ):
+            groups.add(g.groups[j])
+            pins.append((rule.at, j, f"pin:{rule.id}"))
+    places, room = [], rules.k - len(pins)
+    good = [j for j in range(n) if may(j) and not is_hidden(j)]
+    score = 1 - 2 * far / (128 * (g.w_shape[row] + g.w_colour[row]))
+    for j in sorted(good, key=lambda j: (far[j] - boost(j)[0], j)):
+        if (
+            max(0, score[j]) < rules.min_score
+            or g.groups[j] in groups
+            or brands.count(g.brands[j]) >= rules.max_per_brand
+            or len(places) == room
+        ):
+            continue
+        groups.add(g.groups[j])
+        brands.append(g.brands[j])
+        places.append((j, boost(j)[1], None))
+    if any(r.kind == "fill" for r in held):
+        for j in sorted(good, key=lambda j: (far[j], j)):
+            if len(places) < room and g.groups[j] not in groups:
+                groups.add(g.groups[j])
+                places.append(
+                    (
+                        j,
+                        None,
+                        Fallback.LESS_ALIKE
+                        if max(0, score[j]) < rules.min_score
+                        else Fallback.SAME_BRAND,
+                    )
+                )
+    for at, j, text in pins:
+        places.insert(at - 1, (j, text, None))
+    return places
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 90),
+    bits=st.sampled_from([2, 6, 128]),
+    rules=st.builds(
+        Rules,
+        k=st.integers(1, 9),
+        min_score=st.sampled_from([0.0, 0.1, 0.4]),
+        max_per_brand=st.integers(1, 9),
+    ),
+    kinds=st.lists(st.tuples(RULE, SCOPES), min_size=1, max_size=5),
+)
+def test_the_lists_are_those_of_rules_applied_one_by_one(seed, n, bits, rules, kinds):
+    merchandise = [
+        Rule(id=f"r{i}", kind=kind, **about, **scope)
+        for i, ((kind, about), scope) in enumerate(kinds)
+    ]
+    g = make_gallery(seed, n, bits=bits)
+    found = {f.row: f for f in each(g, 0, n, rules, merchandise)}
+    assert sorted(found) == list(range(n))
+    for row, f in found.items():
+        expected = one_by_one(g, row, rules, merchandise)
+        assert list(zip(f.results.tolist(), f.rules, f.fallbacks, strict=True)) == expected
+        assert (f.short_reason is None) == (len(f.results) == rules.k)
+
+
+def test_what_is_preferred_is_found_far_behind_the_first_look():
+    """300 nearer products stand before it; the boost brings it to the front all the same."""
+    g = make_gallery(2, 400, out_of_stock=0, groups=0, brands=0, w=(1, 1))
+    g.gender[:], g.age_group[:] = "female", "adult"
+    g.codes[:] = 0
+    g.codes[300, 0] = 0b111
+    loved = Rule("loved", "prefer", product="s:0300", boost=0.2)
+    (f,) = each(g, 0, 1, Rules(k=5), [loved])
+    assert (f.results[0], f.rules) == (300, ["prefer:loved", None, None, None, None])
+    (f,) = each(g, 0, 1, Rules(k=5), [replace(loved, boost=0.01)])
+    assert 300 not in f.results.tolist()

@@ -1,0 +1,465 @@
+"""Label files: what was written is read back, and every bad label is named with its place, whoever wrote the file."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from wearalike.datasets import labelled_photos
+from wearalike.datasets.formats import reading, record
+from wearalike.datasets.formats.record import BadLabels, LabelledObject
+
+WIDTH, HEIGHT = 200, 120
+CATEGORIES = ("dress", "shoes")
+
+
+def picture(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT), orientation: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, "white").save(path, exif=exif)
+    return path
+
+
+def coco(file: Path, images: list, annotations: list, categories: list | None = None) -> Path:
+    """annotations: (image_id, category_id, bbox), or the entry itself."""
+    named = (
+        [{"id": n, "name": name} for n, name in enumerate(CATEGORIES, 1)]
+        if categories is None
+        else categories
+    )
+    entries = [
+        a if isinstance(a, dict) else {"id": n, "image_id": a[0], "category_id": a[1], "bbox": a[2]}
+        for n, a in enumerate(annotations, 1)
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"images": images, "annotations": entries, "categories": named}))
+    return file
+
+
+def yolo(
+    folder: Path,
+    lines: str,
+    picture_path: str = "images/train/1.jpg",
+    names: str = "names: [dress, shoes]\n",
+) -> Path:
+    """The file of labels of one picture."""
+    picture(folder / picture_path)
+    (folder / "data.yaml").write_text(names)
+    text = (folder / picture_path.replace("images", "labels")).with_suffix(".txt")
+    text.parent.mkdir(parents=True, exist_ok=True)
+    text.write_text(lines)
+    return text
+
+
+def said(problems: list[reading.Problem]) -> list[str]:
+    return [str(problem) for problem in problems]
+
+
+sides = st.tuples(st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1)).flatmap(
+    lambda at: st.tuples(
+        st.just(at[0]),
+        st.just(at[1]),
+        st.integers(at[0] + 1, WIDTH),
+        st.integers(at[1] + 1, HEIGHT),
+    )
+)
+objects = st.lists(
+    st.builds(lambda name, box: LabelledObject(name, *box), st.sampled_from(CATEGORIES), sides),
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(objects)
+def test_coco_gives_back_the_boxes_that_were_written(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("coco")
+    picture(folder / "1.jpg")
+    boxes = [
+        (7, CATEGORIES.index(o.category) + 1, [o.x0, o.y0, o.x1 - o.x0, o.y1 - o.y0]) for o in drawn
+    ]
+    file = coco(
+        folder / "labels.json",
+        [{"id": 7, "file_name": "1.jpg", "width": WIDTH, "height": HEIGHT}],
+        boxes,
+    )
+    (image,), problems = reading.read_coco(file, folder)
+    assert (problems, image.path, image.width_px, image.height_px) == (
+        [],
+        folder / "1.jpg",
+        WIDTH,
+        HEIGHT,
+    )
+    assert image.objects == tuple(drawn)
+
+
+@settings(max_examples=40, deadline=None)
+@given(objects, st.booleans())
+def test_yolo_gives_back_the_boxes_that_were_written(tmp_path_factory, drawn, is_polygon):
+    lines = ""
+    for o in drawn:
+        x0, y0, x1, y1 = o.x0 / WIDTH, o.y0 / HEIGHT, o.x1 / WIDTH, o.y1 / HEIGHT
+        numbers = (
+            (x0, y0, x1, y0, x1, y1, x0, y1)
+            if is_polygon
+            else ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+        )
+        lines += f"{CATEGORIES.index(o.category)} {' '.join(f'{n:.6f}' for n in numbers)}\n"
+    folder = tmp_path_factory.mktemp("yolo")
+    yolo(folder, lines)
+    (image,), problems = reading.read_yolo(folder)
+    assert (problems, image.path) == ([], folder / "images/train/1.jpg")
+    assert image.objects == tuple(drawn)
+
+
+def test_boxes_are_those_of_the_upright_picture(tmp_path):
+    picture(tmp_path / "1.jpg", orientation=6)
+    about = {"id": 1, "file_name": "1.jpg", "width": HEIGHT, "height": WIDTH}
+    (image,), problems = reading.read_coco(
+        coco(tmp_path / "a.json", [about], [(1, 1, [0, 150, 10, 50])]), tmp_path
+    )
+    assert not problems and (image.width_px, image.height_px) == (HEIGHT, WIDTH)
+    assert image.objects == (LabelledObject("dress", 0, 150, 10, 200),)
+    found, problems = reading.read_coco(
+        coco(tmp_path / "b.json", [{**about, "width": WIDTH, "height": HEIGHT}], []), tmp_path
+    )
+    assert (
+        not found and "said to be 200 x 120 px, is 120 x 200 px when upright" in said(problems)[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("bbox", "box"),
+    [
+        ([-1, -0.4, 50, 50], (0, 0, 49, 50)),
+        ([190.4, 100, 10.6, 21], (190, 100, 200, 120)),
+        ([10.5, 10.49, 5, 5], (11, 10, 16, 15)),
+        ([0, 0, 0.4, 5], "zero area: less than a pixel"),
+        ([-1.2, 0, 50, 50], "box outside the picture of 200 x 120 px: -1.2, 0, 48.8, 50"),
+        ([0, 0, 201.5, 50], "box outside"),
+        ([5, 5, 0, 5], "zero area: wanted x0 < x1"),
+        ([5, 5, 5, -2], "zero area"),
+        ([math.nan, 5, 5, 5], "not a number of pixels: nan"),
+        ([5, 5, math.inf, 5], "not a number of pixels: inf"),
+        ([5, 5, 10**300, 5], "not a number of pixels"),
+        ([5, 5, True, 5], "not a number of pixels: True"),
+        ([5, "5", 5, 5], "not a number of pixels: '5'"),
+        ([5, 5, 5], "bbox: wanted 4 numbers (x, y, width, height), got [5, 5, 5]"),
+        (None, "bbox: wanted 4 numbers"),
+    ],
+)
+def test_a_coco_box_is_cut_at_the_rim_or_named(tmp_path, bbox, box):
+    picture(tmp_path / "1.jpg")
+    file = coco(
+        tmp_path / "a.json", [{"id": 1, "file_name": "1.jpg"}], [(1, 2, [1, 2, 3, 4]), (1, 2, bbox)]
+    )
+    (image,), problems = reading.read_coco(file, tmp_path)
+    assert image.objects[0] == LabelledObject("shoes", 1, 2, 4, 6)
+    if isinstance(box, str):
+        assert len(image.objects) == len(problems) == 1
+        assert str(problems[0]).startswith(f"{file}: annotation 2: ") and box in problems[0].what
+    else:
+        assert not problems and image.objects[1] == LabelledObject("shoes", *box)
+
+
+def test_every_problem_of_a_coco_file_is_named_at_once(tmp_path):
+    folder = tmp_path / "set"
+    picture(folder / "1.jpg")
+    picture(tmp_path / "outside.jpg")
+    (folder / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    (folder / "text.jpg").write_text("no picture")
+    names = [
+        "1.jpg",
+        "gone.jpg",
+        "1.jpg",
+        "../outside.jpg",
+        "/etc/passwd",
+        "link.jpg",
+        "text.jpg",
+        "a\0b",
+        "\ud800.jpg",
+        "x" * 5000,
+        None,
+    ]
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    images += [{"id": 0, "file_name": "text.jpg"}, {"file_name": "1.jpg"}, "1.jpg", {"id": [1]}]
+    annotations = [
+        (0, 9, [1, 1, 5, 5]),
+        (77, 1, [1, 1, 5, 5]),
+        {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]},
+        {"id": True, "image_id": 0},
+        {"id": 6, "image_id": {}, "category_id": 1},
+        (1, 1, [1, 1, 5, 5]),  # Of a picture that is named already.
+        {
+            "id": 8,
+            "image_id": 0,
+            "category_id": 1,
+            "bbox": [0, 0, 9, 9],
+            "iscrowd": 1,
+            "segmentation": {"counts": "x", "size": [1, 1]},
+        },
+    ]
+    categories = [
+        {"id": 1, "name": "dress"},
+        {"id": 1, "name": "skirt"},
+        {"id": 2, "name": "dress"},
+        {"id": 3, "name": 5},
+    ]
+    file = coco(folder / "a.json", images, annotations, categories)
+    (image,), problems = reading.read_coco(file, folder)
+    assert image.path == folder / "1.jpg" and not image.objects
+    wanted = [
+        ("category 1", "the id stands twice, for 'dress' and 'skirt'"),
+        ("category 2", "the name 'dress' stands twice"),
+        ("category 3", "wanted a class name"),
+        ("image 1", "missing picture: 'gone.jpg'"),
+        ("image 2", "duplicate picture"),
+        ("image 3", "leads out of"),
+        ("image 4", "leads out of"),
+        ("image 5", "by a link"),
+        ("image 6", "not_a_picture"),
+        ("image 7", "'a\\x00b'"),
+        ("image 8", "'\\ud800.jpg'"),
+        ("image 9", "missing picture"),
+        ("image 10", "got None"),
+        ("image 0", "duplicate picture: the id stands twice"),
+        ("images[12]", "id: wanted a number or text, got None"),
+        ("images[13]", "wanted an object, got '1.jpg'"),
+        ("images[14]", "id: wanted a number or text, got [1]"),
+        ("annotation 1", "unknown class id 9: known are [1]"),
+        ("annotation 2", "image_id 77: no such image"),
+        ("annotation 1", "the id stands twice"),
+        ("annotations[3]", "got True"),
+        ("annotation 6", "image_id: wanted a number or text, got {}"),
+    ]
+    lines = said(problems)
+    assert len(lines) == len(wanted)
+    for line, (where, what) in zip(lines, wanted, strict=True):
+        assert (
+            line.startswith(f"{file}: {where}: ")
+            and what in line
+            and line.isascii()
+            and "\n" not in line
+            and len(line) < 600
+        )
+    with pytest.raises(
+        BadLabels, match=rf"(?s){len(wanted)} bad labels.*category 1.*and {len(wanted) - 5} more"
+    ):
+        reading.read_whole("coco", folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b'{"images": [],\n "annotations": [}', "not JSON: line 2, column 18"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"images": ' + b'{"a":' * 50_000, "nested too deep"),
+        (b"\xff\xfe\xfa", "not JSON"),
+        (b"9" * 5000, "not JSON"),
+        (b"[1, 2]", "wanted an object with images, annotations and categories, got [1, 2]"),
+        (b'{"images": {}, "annotations": [], "categories": []}', "images: wanted a list, got {}"),
+        (b'{"images": [], "annotations": []}', "categories: wanted a list, got None"),
+        (b"", "not JSON: line 1"),
+    ],
+)
+def test_hostile_json_is_named(tmp_path, content, what):
+    (tmp_path / "a.json").write_bytes(content)
+    found, problems = reading.read_coco(tmp_path / "a.json", tmp_path)
+    assert not found and len(problems) == 1
+    assert (
+        str(problems[0]).startswith(f"{tmp_path / 'a.json'}: ")
+        and what in problems[0].what
+        and len(str(problems[0])) < 600
+    )
+
+
+def test_a_deep_value_that_is_json_is_shown_short(tmp_path):
+    picture(tmp_path / "1.jpg")
+    deep = "[" * 900 + "]" * 900
+    entry = f'{{"id": 1, "image_id": 1, "category_id": 1, "bbox": {deep}}}'
+    (tmp_path / "a.json").write_text(
+        f'{{"images": [{{"id": 1, "file_name": "1.jpg"}}], "annotations": [{entry}], "categories": [{{"id": 1, "name": "a"}}]}}'
+    )
+    _, (problem,) = reading.read_coco(tmp_path / "a.json", tmp_path)
+    assert len(str(problem)) < 600
+
+
+def test_a_file_too_large_is_not_read(tmp_path):
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(record.MAX_BYTES + 1)
+    _, (problem,) = reading.read_coco(tmp_path / "a.json", tmp_path)
+    assert problem.what == "1,000,000,001 bytes, wanted at most 1,000,000,000"
+    text = yolo(tmp_path, "")
+    with text.open("wb") as file:
+        file.truncate(record.MAX_BYTES + 1)
+    _, (problem,) = reading.read_yolo(tmp_path)
+    assert problem.where == str(text) and "wanted at most" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("5 .5 .5 .1 .1", "unknown class id '5': known are [0, 1]"),
+        ("-1 .5 .5 .1 .1", "unknown class id '-1'"),
+        ("shoes .5 .5 .1 .1", "unknown class id 'shoes'"),
+        ("0 .5 .5 .1", "wrong count of numbers"),
+        ("0 .5 .5 .1 .1 .9", "wrong count of numbers"),
+        ("0 .5 .5 .1 .1 .9 .8 .7", "wrong count of numbers"),
+        ("0 nan .5 .1 .1", "not a number: 'nan'"),
+        ("0 .5 1e999 .1 .1", "not a number: '1e999'"),
+        ("0 .5 .5 1_0 .1", "not a number: '1_0'"),
+        ("0 .5 .5 .1 ٣", "not a number"),
+        ("0 .5 .5 0 .1", "zero area: width 0"),
+        ("0 .5 .5 -.2 .1", "zero area"),
+        ("0 .5 .5 .001 .1", "zero area: less than a pixel"),
+        ("0 .5 .5 .1 .5 .9 .5", "zero area: wanted x0 < x1 and y0 < y1"),
+        ("0 .99 .5 .1 .1", "box outside the picture of 200 x 120 px: 188, 54, 208, 66"),
+        ("0 100 60 20 20", "box outside"),
+    ],
+)
+def test_a_bad_yolo_line_is_named_with_file_and_line(tmp_path, line, what):
+    text = yolo(tmp_path, f"0 .5 .5 .1 .1\n\n{line}\n1 .5 .5 .2 .2\n")
+    (image,), problems = reading.read_yolo(tmp_path)
+    assert image.objects == (
+        LabelledObject("dress", 90, 54, 110, 66),
+        LabelledObject("shoes", 80, 48, 120, 72),
+    )
+    assert [problem.where for problem in problems] == [f"{text}:3"] and what in problems[0].what
+
+
+def test_every_problem_of_a_yolo_folder_is_named_at_once(tmp_path):
+    folder = tmp_path / "set"
+    yolo(folder, "0 .5 .5 .1 .1\n")
+    picture(folder / "images/train/1.png")
+    (folder / "labels/train/gone.txt").write_text("0 .5 .5 .1 .1\n")
+    picture(tmp_path / "outside.jpg")
+    (folder / "images/val").mkdir()
+    (folder / "images/val/link.jpg").symlink_to(tmp_path / "outside.jpg")
+    (folder / "images/val/text.jpg").write_text("no picture")
+    picture(folder / "images/val/latin.jpg")
+    (folder / "labels/val").mkdir()
+    (folder / "labels/val/latin.txt").write_bytes(b"0 .5 .5 .1 \xe9")
+    picture(folder / "images/val/ground.jpg")
+    picture(folder / "images/val/secret.jpg")
+    (tmp_path / "secret.txt").write_text("password\n")
+    (folder / "labels/val/secret.txt").symlink_to(tmp_path / "secret.txt")
+    picture(folder / "images/val/pipe.jpg")
+    os.mkfifo(folder / "labels/val/pipe.txt")
+    picture(folder / "images/val/two\nlines.jpg")
+    images, problems = reading.read_yolo(folder)
+    names = ["ground.jpg", "latin.jpg", "pipe.jpg", "secret.jpg"]
+    assert [(i.path.name, i.split, i.objects) for i in images] == [
+        (name, "val", ()) for name in names
+    ]
+    lines = said(problems)
+    wanted = {
+        "labels/train/1.txt": "duplicate picture: 1.jpg, 1.png",
+        "labels/train/gone.txt": "missing picture",
+        "images/val/link.jpg": "by a link",
+        "images/val/text.jpg": "not_a_picture",
+        "labels/val/latin.txt": "not UTF-8",
+        "labels/val/secret.txt": "by a link",
+        "labels/val/pipe.txt": "no such file",
+        "": "a name that is not text",
+    }
+    assert len(lines) == len(wanted) and "password" not in str(lines)
+    for where, what in wanted.items():
+        assert [
+            line for line in lines if line.startswith(f"{folder / where}: ") and what in line
+        ], where
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        ("names: [dress\nnc: 1\n", "not YAML: line 2"),
+        ("names: !!python/object/apply:os.system ['echo']\n", "could not determine a constructor"),
+        ("names: &a [*a]\n", "wanted a class name"),
+        ("names: [dress, no]\n", "class 1: wanted a class name"),
+        ("names: [dress, dress]\n", "class 1: the name 'dress' stands twice"),
+        ("names: {0: dress, one: shoes}\n", "class 'one': wanted a number from 0 on"),
+        ("names: dress\n", "names: wanted a list of class names"),
+        ("- 1\n", "names: wanted a list of class names"),
+        ("nc: 3\nnames: [dress, shoes]\n", "nc is 3, and there are 2 names"),
+        ("names: " + "[" * 20_000, "nested too deep"),
+        ("names: " + "9" * 5000, "not YAML"),
+        ("#" * 1_000_001, "wanted at most 1,000,000"),
+    ],
+)
+def test_class_names_that_cannot_be_used_are_named(tmp_path, names, what):
+    yolo(tmp_path, "", names=names)
+    _, problems = reading.read_yolo(tmp_path)
+    assert len(problems) == 1
+    assert str(problems[0]).startswith(f"{tmp_path / 'data.yaml'}: ") and what in str(problems[0])
+
+
+def test_class_names_may_be_a_line_each(tmp_path):
+    yolo(tmp_path, "2 .5 .5 .1 .1\n")
+    (tmp_path / "data.yaml").unlink()
+    assert "no data.yaml and no classes.txt" in said(reading.read_yolo(tmp_path)[1])[0]
+    (tmp_path / "labels/classes.txt").write_text("dress\n\nshoes \n")
+    (image,), problems = reading.read_yolo(tmp_path)
+    assert not problems and [o.category for o in image.objects] == ["shoes"]
+
+
+def test_pictures_are_found_in_the_usual_folders_with_their_splits(tmp_path):
+    """train and val have a picture of the same name; boxes tell which was taken."""
+    for place in ("images/train2017", "images/val2017"):
+        picture(tmp_path / place / "1.jpg")
+    images = [{"id": 1, "file_name": "1.jpg"}]
+    coco(tmp_path / "annotations/instances_train2017.json", images, [(1, 1, [0, 0, 50, 50])])
+    coco(tmp_path / "annotations/instances_val2017.json", images, [(1, 2, [0, 0, 60, 60])])
+    found = reading.read_whole("coco", tmp_path)
+    assert [(i.path.parent.name, i.split, i.objects[0].category) for i in found] == [
+        ("train2017", "train", "dress"),
+        ("val2017", "val", "shoes"),
+    ]
+    coco(tmp_path / "annotations/more_train2017.json", images, [])
+    assert "labelled in another file of the set too" in said(reading.read("coco", tmp_path)[1])[0]
+
+
+def test_files_beside_pictures_take_the_folders_split(tmp_path):
+    for place in ("train", "valid", "test"):
+        picture(tmp_path / place / "1.jpg")
+        coco(
+            tmp_path / place / "_annotations.coco.json",
+            [{"id": 1, "file_name": "1.jpg"}],
+            [(1, 1, [0, 0, 50, 50])],
+        )
+    assert {i.path.parent.name: i.split for i in reading.read_whole("coco", tmp_path)} == {
+        "train": "train",
+        "valid": "val",
+        "test": "test",
+    }
+    yolo(tmp_path / "yolo", "0 .5 .5 .1 .1\n", "valid/images/1.jpg")
+    assert [i.split for i in reading.read_whole("yolo", tmp_path / "yolo")] == ["val"]
+
+
+def test_a_set_has_a_photo_for_every_box(tmp_path):
+    yolo(tmp_path, "0 .5 .5 .1 .1\n1 .5 .5 .2 .2\n", "images/val/1.jpg")
+    picture(tmp_path / "images/val/ground.jpg")
+    found = labelled_photos.read("yolo", tmp_path)
+    assert found.name == tmp_path.name and found.label_names == ("type",)
+    assert [(p.id, p.split, p.labels, p.box) for p in found.photos] == [
+        ("images/val/1.jpg#0", "val", {"type": "dress"}, (90, 54, 110, 66)),
+        ("images/val/1.jpg#1", "val", {"type": "shoes"}, (80, 48, 120, 72)),
+    ]
+    assert found.photos[0].path == tmp_path / "images/val/1.jpg"
+    assert found.classes("type").tolist() == [0, 1]
+    assert labelled_photos.kind_and_folder("coco=a") == ("coco", Path("a"))
+    (tmp_path / "labels/val/1.txt").write_text("7 .5 .5 .1 .1\n")
+    with pytest.raises(BadLabels, match=r"1\.txt:1: unknown class id"):
+        labelled_photos.read("yolo", tmp_path)
+
+
+def test_an_empty_folder_is_no_set(tmp_path):
+    for kind in reading.KINDS:
+        found, problems = reading.read(kind, tmp_path)
+        assert not found and problems
+    with pytest.raises(ValueError, match="kind 'voc': known are coco, yolo"):
+        reading.read("voc", tmp_path)

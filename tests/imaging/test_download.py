@@ -1,0 +1,553 @@
+"""Products to images: every picture ends as a row or a refusal, a second night asks only for what changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from wearalike.imaging import download as imaging_download
+from wearalike.pipeline import download_images
+from wearalike.storage import run_tables
+from wearalike.tables import IMAGES, PRODUCTS, REFUSED
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REAL_SHOPS = REPOSITORY.parent / "shared" / "shops" / "serve.py"
+DAY_1, DAY_2 = "2026-11-21", "2026-11-22"
+
+
+def jpeg(seed: int, kind: str = "JPEG", side: int = 24) -> bytes:
+    out = io.BytesIO()
+    Image.new(
+        "RGB", (side, side + 8), ((seed * 37) % 256, (seed * 91) % 256, (seed * 13) % 256)
+    ).save(out, kind, comment=str(seed).encode())
+    return out.getvalue()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/<shop>/<name>: what `pages` says, else the picture of `content`, with its ETag."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        with self.server.lock:
+            self.server.asked[self.path] += 1
+            count = self.server.asked[self.path]
+        with contextlib.suppress(OSError):
+            if page := self.server.pages.get(path):
+                page(self, count)
+            else:
+                time.sleep(self.server.pause_s)
+                self.answer(
+                    self.server.content.get(path)
+                    or jpeg(int(hashlib.sha256(path.encode()).hexdigest()[:6], 16))
+                )
+
+    def answer(self, body: bytes, status: int = 200, has_tag: bool = True, **headers: str) -> None:
+        tag = f'"{hashlib.sha256(body).hexdigest()}"'
+        if has_tag and self.headers["If-None-Match"] == tag:
+            status, body = 304, b""
+        self.server.bodies += bool(body)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in {**({"ETag": tag} if has_tag else {}), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def reset(self) -> None:
+        self.close_connection = True
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock, self.bodies, self.pause_s = threading.Lock(), 0, 0.0
+        self.asked: Counter[str] = Counter()
+        self.pages: dict[str, Callable[[Handler, int], None]] = {}
+        self.content: dict[str, bytes] = {}
+
+    def handle_error(self, request: object, address: object) -> None:
+        """A client that was killed or has heard enough is no news."""
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+    def forget(self) -> None:
+        self.asked.clear()
+        self.bodies = 0
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def product(
+    shop_id: str, offer_id: str, urls: list[str], group_id: str | None = None
+) -> dict[str, Any]:
+    texts = {f.name: "" for f in PRODUCTS.arrow_schema if f.type == pa.string() and not f.nullable}
+    lists = {f.name: [] for f in PRODUCTS.arrow_schema if pa.types.is_list(f.type)}
+    mine = {
+        "product_id": f"{shop_id}:{offer_id}",
+        "shop_id": shop_id,
+        "offer_id": offer_id,
+        "group_id": group_id,
+        "image_urls": urls,
+    }
+    return {**texts, **lists, "price_cents": 1, "w_shape": 1, "w_colour": 1, **mine}
+
+
+def prepare(root: Path, products: list[dict[str, Any]], run: str = DAY_1, **more: object) -> None:
+    """The products table of a run, and settings that let their shops be on loopback."""
+    with run_tables.writing(root, PRODUCTS, run, f"{len(products)}") as table:
+        table.write(pa.Table.from_pylist(products, PRODUCTS.arrow_schema))
+    keys = {"feed": '"http://127.0.0.1/"', "allow_addresses": '["127.0.0.1/32"]', **more}
+    shops = [
+        "\n".join(["[[shops]]", f'id = "{shop}"', *(f"{k} = {v}" for k, v in keys.items())])
+        for shop in {p["shop_id"] for p in products}
+    ]
+    (root / "wearalike.toml").write_text("\n".join(shops), encoding="utf-8")
+
+
+def download(root: Path, run: str = DAY_1, *more: str) -> int:
+    return download_images.main(
+        ["--root", str(root), "--config", str(root / "wearalike.toml"), "--run", run, *more]
+    )
+
+
+def refusals(root: Path, run: str = DAY_1) -> dict[str, str]:
+    rows = run_tables.refused(root, run).to_pylist()
+    assert all(
+        r["stage"] == "images" and r["kind"] == "image" and r["shop_id"] == r["key"].split(":")[0]
+        for r in rows
+    )
+    return {r["key"]: r["reason"] for r in rows}
+
+
+def assert_same_tables(one: Path, other: Path, run: str) -> None:
+    rows = run_tables.read(one, IMAGES, run)
+    assert rows.equals(run_tables.read(other, IMAGES, run)) and rows.num_rows
+    assert run_tables.refused(one, run).equals(run_tables.refused(other, run))
+    assert run_tables.input_hash(one, IMAGES, run) == run_tables.input_hash(other, IMAGES, run)
+
+
+def test_pictures_become_rows_and_files(server: Server, tmp_path: Path) -> None:
+    server.content = {"/a/1": jpeg(1), "/a/2": jpeg(2, "PNG"), "/b/1": jpeg(1)}
+    prepare(
+        tmp_path,
+        [
+            product("a", "z", [server.url("/a/1"), server.url("/a/2"), server.url("/a/1")]),
+            product("a", "b", [server.url("/a/2")]),
+            product("a", "none", []),
+            product("b", "1", [server.url("/b/1")]),
+        ],
+    )
+    assert download(tmp_path) == 0
+    one, two = (hashlib.sha256(server.content[p]).hexdigest() for p in ("/a/1", "/a/2"))
+
+    def row(product_id: str, position: int, path: str, kind: str) -> dict[str, Any]:
+        sizes = {"width_px": 24, "height_px": 32, "bytes": len(server.content[path])}
+        image_id = hashlib.sha256(server.content[path]).hexdigest()
+        return {
+            "product_id": product_id, "position": position, "image_url": server.url(path), "image_id": image_id, "format": kind, **sizes
+        }  # fmt: skip
+
+    assert run_tables.read(tmp_path, IMAGES, DAY_1).to_pylist() == [
+        row("a:b", 0, "/a/2", "PNG"),
+        row("a:z", 0, "/a/1", "JPEG"),
+        row("a:z", 1, "/a/2", "PNG"),
+        row("a:z", 2, "/a/1", "JPEG"),
+        row("b:1", 0, "/b/1", "JPEG"),
+    ]
+    assert server.asked == {"/a/1": 1, "/a/2": 1, "/b/1": 1}
+    assert {p.name for p in (tmp_path / "kept" / "images").glob("??/*")} == {one, two}
+    assert run_tables.image_path(tmp_path, one).read_bytes() == server.content["/a/1"]
+    assert download(tmp_path) == 0 and sum(server.asked.values()) == 3
+
+
+def bomb() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def endless(h: Handler) -> None:
+    h.send_response(200)
+    h.end_headers()
+    for _ in range(1000):
+        h.wfile.write(b"\0" * 65536)
+
+
+def break_off(h: Handler, body: bytes) -> None:
+    h.send_response(200)
+    h.send_header("Content-Length", str(len(body) + 10))
+    h.end_headers()
+    h.wfile.write(body)
+    h.close_connection = True
+
+
+FAULTS: dict[str, tuple[Callable[[Handler, int], object], str | None]] = {
+    "404": (lambda h, n: h.answer(b"gone", 404), "http_404"),
+    "410": (lambda h, n: h.answer(b"gone", 410), "http_410"),
+    "403": (lambda h, n: h.answer(b"no", 403), "http_403"),
+    "500": (lambda h, n: h.answer(b"oops", 500), "http_5xx"),
+    "500-once": (lambda h, n: h.answer(b"oops", 500) if n == 1 else h.answer(jpeg(1)), None),
+    "503-once": (
+        lambda h, n: h.answer(b"", 503, Retry_After="1") if n == 1 else h.answer(jpeg(2)),
+        None,
+    ),
+    "429-once": (
+        lambda h, n: h.answer(b"", 429, Retry_After="1") if n == 1 else h.answer(jpeg(3)),
+        None,
+    ),
+    "broken-off": (lambda h, n: break_off(h, jpeg(4)), "truncated"),
+    "half": (lambda h, n: h.answer(jpeg(5, "JPEG", 200)[:700]), "truncated"),
+    "empty": (lambda h, n: h.answer(b""), "empty"),
+    "html": (
+        lambda h, n: h.answer(b"<html>Please log in</html>", Content_Type="image/jpeg"),
+        "not_a_picture",
+    ),
+    "slow": (lambda h, n: time.sleep(3), "timeout"),
+    "moved": (lambda h, n: h.answer(b"", 302, False, Location="/a/good"), None),
+    "loop": (lambda h, n: h.answer(b"", 302, False, Location="/a/loop"), "too_many_redirects"),
+    "neighbour": (
+        lambda h, n: h.answer(b"", 302, False, Location="http://127.0.0.9:9/latest/meta-data/"),
+        "private_address",
+    ),
+    "cloud": (
+        lambda h, n: h.answer(b"", 302, False, Location="http://169.254.169.254/latest/meta-data/"),
+        "private_address",
+    ),
+    "file": (lambda h, n: h.answer(b"", 302, False, Location="file:///etc/passwd"), "bad_url"),
+    "png-as-jpeg": (lambda h, n: h.answer(jpeg(6, "PNG"), Content_Type="image/jpeg"), None),
+    "reset": (lambda h, n: setattr(h, "close_connection", True), "connection"),
+    "endless": (lambda h, n: endless(h), "too_large"),
+    "bomb": (lambda h, n: h.answer(bomb()), "too_many_pixels"),
+    "dot": (lambda h, n: h.answer(jpeg(7, "GIF", 1)), "too_small"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_every_misbehaving_picture_is_a_row_with_its_reason(
+    server: Server, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("inputs", len(FAULTS) + 2)
+    server.pages = {f"/a/{name}": page for name, (page, _) in FAULTS.items()}
+    addresses = {name: server.url(f"/a/{name}") for name in FAULTS}
+    addresses |= {
+        "ftp": "ftp://127.0.0.1/x",
+        "login": server.url("/a/good").replace("//", "//me:hush@"),
+        "good": server.url("/a/good"),
+    }
+    prepare(
+        tmp_path,
+        [product("a", name, [url]) for name, url in addresses.items()],
+        max_image_bytes=1_000_000,
+    )
+    # A second of a busy machine is no fault of a server that answers at once.
+    assert download(tmp_path, DAY_1, "--attempts", "3", "--timeout-s", "2") == 0
+    wanted = {name: reason for name, (_, reason) in FAULTS.items()} | {
+        "ftp": "bad_url",
+        "login": "bad_url",
+        "good": None,
+    }
+    assert refusals(tmp_path) == {
+        f"a:{name}#0": reason for name, reason in wanted.items() if reason
+    }
+    taken = run_tables.read(tmp_path, IMAGES, DAY_1).to_pylist()
+    assert [r["product_id"] for r in taken] == sorted(
+        f"a:{name}" for name, reason in wanted.items() if not reason
+    )
+    assert {r["product_id"]: r["format"] for r in taken}["a:png-as-jpeg"] == "PNG"
+    assert run_tables.made(tmp_path, IMAGES, DAY_1)["rows"]["taken"] == len(wanted)
+    assert {p.name for p in (tmp_path / "kept" / "images").glob("*/*")} == {
+        r["image_id"] for r in taken
+    }
+    assert server.asked["/a/404"] == server.asked["/a/html"] == 1 and server.asked["/a/500"] == 3
+    assert not any(
+        "hush" in str(r["detail"]) for r in run_tables.refused(tmp_path, DAY_1).to_pylist()
+    )
+
+
+def night(server: Server, count: int = 40) -> list[dict[str, Any]]:
+    return [
+        product("a", f"{i:04}", [server.url(f"/a/{i}"), server.url(f"/a/{i}?view=2")])
+        for i in range(count)
+    ]
+
+
+def test_the_second_night_downloads_only_what_changed(server: Server, tmp_path: Path) -> None:
+    root, fresh = tmp_path / "root", tmp_path / "fresh"
+    server.pages = {
+        "/a/3": lambda h, n: h.answer(b"gone", 404),
+        "/a/4": lambda h, n: h.answer(b"<html>"),
+    }
+    prepare(root, night(server))
+    assert download(root) == 0 and len(refusals(root)) == 4
+    server.forget()
+    prepare(root, night(server), DAY_2)
+    assert download(root, DAY_2) == 0
+    # Two addresses of each refused picture are asked again, in full; all others bring word that nothing changed.
+    assert (
+        sum(server.asked.values()) == 80
+        and server.bodies == 4
+        and set(server.asked.values()) == {1}
+    )
+    assert run_tables.read(root, IMAGES, DAY_1).equals(run_tables.read(root, IMAGES, DAY_2))
+
+    server.forget()
+    server.pages, server.content = {}, {"/a/7": jpeg(1000, side=64)}
+    lost = run_tables.read(root, IMAGES, DAY_2).to_pylist()[0]["image_id"]
+    run_tables.image_path(root, lost).unlink()
+    prepare(root, night(server), "2026-11-23")
+    assert download(root, "2026-11-23") == 0
+    # /a/3 and /a/4 came back, /a/7 changed, and what was lost of /a/0 came again: two addresses each.
+    assert (
+        server.bodies == 8
+        and sum(server.asked.values()) == 80
+        and refusals(root, "2026-11-23") == {}
+    )
+    prepare(fresh, night(server), "2026-11-23")
+    assert download(fresh, "2026-11-23") == 0
+    assert_same_tables(root, fresh, "2026-11-23")
+
+
+def test_last_modified_is_a_condition_too(server: Server, tmp_path: Path) -> None:
+    since = "Sat, 21 Nov 2026 04:30:00 GMT"
+
+    def page(h: Handler, n: int) -> None:
+        known = h.headers["If-Modified-Since"] == since
+        h.answer(b"" if known else jpeg(1), 304 if known else 200, False, Last_Modified=since)
+
+    server.pages["/a/1"] = page
+    for run in (DAY_1, DAY_2):
+        prepare(tmp_path, [product("a", "1", [server.url("/a/1")])], run)
+        assert download(tmp_path, run) == 0
+    assert (
+        server.asked["/a/1"] == 2
+        and server.bodies == 1
+        and run_tables.read(tmp_path, IMAGES, DAY_2).num_rows == 1
+    )
+
+
+def test_redo_asks_everything_again(server: Server, tmp_path: Path) -> None:
+    prepare(tmp_path, night(server, 5))
+    assert download(tmp_path) == 0 and server.bodies == 10
+    before = run_tables.input_hash(tmp_path, IMAGES, DAY_1)
+    assert download(tmp_path, DAY_1, "--redo") == 0
+    assert server.bodies == 20 and run_tables.input_hash(tmp_path, IMAGES, DAY_1) == before
+
+
+def test_chunks_fill_what_the_last_call_needs(server: Server, tmp_path: Path) -> None:
+    root, whole = tmp_path / "chunks", tmp_path / "whole"
+    prepare(root, night(server))
+    for chunk in ("1/3", "2/3", "3/3"):
+        assert download(root, DAY_1, "--chunk", chunk) == 0
+        assert DAY_1 not in run_tables.runs(root, IMAGES) and sum(server.asked.values())
+    assert sum(server.asked.values()) == 80 and set(server.asked.values()) == {1}
+    server.forget()
+    assert download(root) == 0 and not server.asked
+    prepare(whole, night(server))
+    assert download(whole) == 0
+    assert_same_tables(root, whole, DAY_1)
+
+
+def test_a_picture_that_many_models_share_is_a_placeholder(server: Server, tmp_path: Path) -> None:
+    server.content = dict.fromkeys(["/a/none", "/a/also-none", "/b/none"], jpeg(1)) | {
+        "/a/popular": jpeg(2)
+    }
+    prepare(
+        tmp_path,
+        [
+            product("a", f"n{i}", [server.url("/a/none" if i % 2 else "/a/also-none")])
+            for i in range(4)
+        ]
+        + [
+            product("a", f"p{i}", [server.url("/a/popular")], group_id="one model")
+            for i in range(9)
+        ]
+        + [product("b", f"n{i}", [server.url("/b/none")]) for i in range(3)],
+    )
+    assert download(tmp_path, DAY_1, "--placeholder-groups", "3") == 0
+    assert refusals(tmp_path) == {f"a:n{i}#0": "placeholder" for i in range(4)}
+    assert run_tables.read(tmp_path, IMAGES, DAY_1).num_rows == 12
+    assert download(tmp_path, DAY_1, "--placeholder-groups", "4") == 0
+    assert refusals(tmp_path) == {} and set(server.asked.values()) == {1}
+
+
+def test_a_night_without_products_and_a_shop_nobody_knows(server: Server, tmp_path: Path) -> None:
+    prepare(tmp_path, [])
+    assert download(tmp_path) == 0 and run_tables.read(tmp_path, IMAGES, DAY_1).num_rows == 0
+    prepare(tmp_path, night(server, 1), DAY_2)
+    (tmp_path / "wearalike.toml").write_text("")
+    assert (
+        download(tmp_path, DAY_2) == 1
+        and DAY_2 not in run_tables.runs(tmp_path, IMAGES)
+        and not server.asked
+    )
+    assert download(tmp_path, "2026-11-23") == 1
+
+
+def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
+    root, undisturbed, count = tmp_path / "killed", tmp_path / "undisturbed", 600
+    products = [product("a", f"{i:04}", [server.url(f"/a/{i}")]) for i in range(count)]
+    prepare(root, products, at_once=4)
+    server.pause_s = 0.01
+    command = [
+        sys.executable,
+        "-m",
+        "wearalike.pipeline.download_images",
+        "--root",
+        root,
+        "--config",
+        root / "wearalike.toml",
+        "--run",
+        DAY_1,
+    ]
+    job = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(root.glob("kept/fetched/a/[!.]*.parquet")):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(job.pid, signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    assert DAY_1 not in run_tables.runs(root, IMAGES)
+    server.pause_s = 0.0
+    known = imaging_download.ledger(root, "a", DAY_1)
+    assert 0 < known.num_rows < count
+    for image_id in known["image_id"].to_pylist():
+        assert (
+            hashlib.sha256(run_tables.image_path(root, image_id).read_bytes()).hexdigest()
+            == image_id
+        )
+    server.forget()
+    assert download(root) == 0
+    assert sum(server.asked.values()) == count - known.num_rows
+    prepare(undisturbed, products)
+    assert download(undisturbed) == 0
+    assert_same_tables(root, undisturbed, DAY_1)
+
+
+def test_a_full_disk_is_said_and_nothing_is_written(server: Server, tmp_path: Path) -> None:
+    prepare(tmp_path, night(server, 3))
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "images").write_text("a file where the folder goes")
+    assert download(tmp_path) == 1
+    assert (
+        DAY_1 not in run_tables.runs(tmp_path, IMAGES)
+        and imaging_download.ledger(tmp_path, "a").num_rows == 0
+    )
+    (tmp_path / "kept" / "images").unlink()
+    assert download(tmp_path) == 0 and run_tables.read(tmp_path, IMAGES, DAY_1).num_rows == 6
+
+
+def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> None:
+    prepare(tmp_path, night(server, 3))
+    assert download(tmp_path) == 0
+    known = imaging_download.ledger(tmp_path, "a")
+    parts = tmp_path / "kept" / "fetched" / "a"
+    for i in range(70):
+        older = known.set_column(1, "run", pa.array([f"old-{i}"] * 6)).set_column(
+            2, "checked_at", pa.array([i] * 6, imaging_download.LEDGER.field("checked_at").type)
+        )
+        run_tables.keep(tmp_path, "fetched", "a", older)
+    assert len(list(parts.glob("*.parquet"))) == 71
+    imaging_download.compact(tmp_path, "a")
+    assert len(list(parts.glob("*.parquet"))) == 1
+    assert imaging_download.ledger(tmp_path, "a").sort_by("url").equals(known.sort_by("url"))
+    imaging_download.compact(tmp_path, "a")
+    assert imaging_download.ledger(tmp_path, "a").num_rows == 6
+
+
+# The real shops
+
+
+REAL_REASONS = {
+    "404": "http_404", "410": "http_410", "500-once": None, "503-retry-after": None, "429-retry-after": None, "truncated": "truncated",
+    "empty": "empty", "html-as-jpeg": "not_a_picture", "slow-5s": "timeout", "redirect-ok": None, "redirect-loop": "too_many_redirects",
+    "redirect-inside": "private_address", "png": None, "webp-type": None, "reset": "connection", "endless": "too_large",
+    "bomb": "too_many_pixels",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(
+    not REAL_SHOPS.is_file(),
+    reason="the real shops are not beside the repository (../shared/shops/serve.py)",
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_the_real_shops_faults_have_their_reasons(tmp_path: Path) -> None:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("serve", REAL_SHOPS)
+    assert spec and spec.loader
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    command = [sys.executable, str(REAL_SHOPS), "--port", "0", "--faults", "--limit", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        base = process.stdout.readline().strip()
+        try:
+            shops = {
+                name: serve.Shop(name, REAL_SHOPS.parents[1] / "data", 60, 1)
+                for name in ("moda", "bazaar", "closet")
+            }
+            ids = [(name, offer["id"]) for name, shop in shops.items() for offer in shop.offers]
+            prepare(
+                tmp_path,
+                [product(name, i, [f"{base}{name}/img/{i}.jpg"]) for name, i in ids],
+                max_image_bytes=2_000_000,
+            )
+            urllib.request.urlopen(base).close()
+            assert download(tmp_path, DAY_1, "--timeout-s", "2", "--attempts", "2") == 0
+        finally:
+            process.terminate()
+    faulty = {
+        (name, i): serve.FAULTS[serve.number("kind", i, mod=17)]
+        for name, i in ids
+        if serve.number("fault", name, i) < 600
+    }
+    assert len(ids) == 180 and len(faulty) >= 5
+    wanted = {f"{name}:{i}#0": REAL_REASONS[fault] for (name, i), fault in faulty.items()}
+    assert refusals(tmp_path) == {key: reason for key, reason in wanted.items() if reason}
+    assert run_tables.read(tmp_path, IMAGES, DAY_1).num_rows + len(refusals(tmp_path)) == 180
+    assert run_tables.refused(tmp_path, DAY_1).schema.equals(REFUSED.arrow_schema)

@@ -1,0 +1,511 @@
+"""A model is promoted only if it is better, never over another, and a killed promotion leaves the old pointer or the new one."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wearalike.commands import promote_model
+from wearalike.evaluation import compare_encoders
+from wearalike.models import promotion, registry
+from wearalike.models.files import BadModel, Kind
+from wearalike.models.promotion import BadEvaluation, Contender, NotMoved, Policy
+
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+QUERIES = 400
+POLICY = Policy(
+    primary=(("type", "hamming 1:1"), ("colour", "hamming 2:8")),
+    guarded=(("both", "hamming 1:1"),),
+    tolerance=0.02,
+)
+GOALS = (*POLICY.primary, *POLICY.guarded)
+OLD, NEW = Contender("old-1", "aa"), Contender("new-1", "bb")
+MEASURED = {"old-1": "aa", "new-1": "bb"}
+
+
+def precisions(mean: float, seed: int, count: int = QUERIES) -> np.ndarray:
+    """precision@10 of queries: as real ones, tenths between 0 and 1 that spread widely."""
+    return np.random.default_rng(seed).binomial(10, mean, count) / 10
+
+
+BASE = {goal: precisions(0.6, seed) for seed, goal in enumerate(GOALS)}
+
+
+def rows(version: str, values: dict, dataset="photos", **change) -> pa.Table:
+    made = [
+        {
+            "dataset": dataset,
+            "split": "test",
+            "encoder": version,
+            "distance": distance,
+            "measure": measure,
+            "k": 10,
+            "query": f"{i}.jpg",
+            "value": v,
+        }
+        for (measure, distance), each in values.items()
+        for i, v in enumerate(each.tolist())
+    ]
+    return pa.Table.from_pylist([r | change for r in made], compare_encoders.QUERIES)
+
+
+def decided(changed: dict, policy=POLICY, base=BASE):
+    values = pa.concat_tables([rows("old-1", base), rows("new-1", {**base, **changed})])
+    return promotion.decide(values, MEASURED, NEW, OLD, policy)
+
+
+def shifted(goal, by: float, share: float = 1.0) -> dict:
+    """The base's values of a goal, a share of the queries changed by a tenth or two up or down, so that the mean moves by `by`."""
+    change = np.random.default_rng(7).choice(
+        [-0.1, 0.1], QUERIES, p=[0.5 - by * 5 / share, 0.5 + by * 5 / share]
+    )
+    is_hit = np.random.default_rng(8).random(QUERIES) < share
+    return {goal: BASE[goal] + change * is_hit}
+
+
+TYPE, COLOUR, BOTH = GOALS
+
+
+def test_an_evaluation_has_the_columns_that_a_decision_reads():
+    assert set(promotion.COLUMNS) == set(compare_encoders.QUERIES.names)
+
+
+def test_better_is_an_interval_above_0_on_the_same_queries():
+    decision = decided(shifted(TYPE, 0.04))
+    assert decision.is_better and decision.why.startswith(
+        "better than old-1: type@10 hamming 1:1 of photos/test +0.0"
+    )
+    (found,) = (
+        d for d in decision.differences if d.trial == ("photos", "test", "hamming 1:1", "type", 10)
+    )
+    each = shifted(TYPE, 0.04)[TYPE] - BASE[TYPE]
+    # The interval is that of a mean of paired differences, which is much narrower than that of two means.
+    half = 1.96 * each.std() / np.sqrt(QUERIES)
+    assert found.by.value == pytest.approx(each.mean()) and found.by.queries == QUERIES
+    assert found.by.low == pytest.approx(
+        each.mean() - half, abs=0.002
+    ) and found.by.high == pytest.approx(each.mean() + half, abs=0.002)
+    assert half < 0.5 * 1.96 * np.hypot(BASE[TYPE].std(), BASE[TYPE].std()) / np.sqrt(QUERIES)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, "no interval lies above 0"),
+        (shifted(TYPE, 0.004), "no interval lies above 0"),
+        # An independent draw of the same mean, whatever its luck, is not better by chance alone and may well be worse.
+        ({TYPE: precisions(0.6, 99)}, "maybe worse"),
+        (shifted(BOTH, 0.06), "no interval lies above 0"),
+        (
+            shifted(TYPE, 0.06) | shifted(COLOUR, -0.03),
+            "maybe worse by more than 0.02: colour@10 hamming 2:8",
+        ),
+        (
+            shifted(TYPE, 0.06) | shifted(BOTH, -0.03),
+            "maybe worse by more than 0.02: both@10 hamming 1:1",
+        ),
+    ],
+)
+def test_what_is_not_better_is_said(changed, why):
+    decision = decided(changed)
+    assert (
+        not decision.is_better
+        and decision.why.startswith("not better than old-1: ")
+        and why in decision.why
+    )
+
+
+def test_a_loss_within_the_tolerance_is_allowed_and_said():
+    decision = decided(shifted(TYPE, 0.06) | shifted(COLOUR, -0.005, share=0.2))
+    assert decision.is_better and "least: colour@10 hamming 2:8 of photos/test -0.0" in decision.why
+
+
+def test_what_the_policy_does_not_name_does_not_count():
+    extra = {("type", "hamming 0:1"): precisions(0.5, 20)}
+    worse = {("type", "hamming 0:1"): precisions(0.2, 21)}
+    assert decided(shifted(TYPE, 0.06) | worse, base={**BASE, **extra}).is_better
+
+
+def test_every_dataset_counts():
+    away = [rows("old-1", BASE, "away"), rows("new-1", {**BASE, **shifted(COLOUR, -0.04)}, "away")]
+    home = [rows("old-1", BASE), rows("new-1", {**BASE, **shifted(TYPE, 0.08)})]
+    assert promotion.decide(pa.concat_tables(home), MEASURED, NEW, OLD, POLICY).is_better
+    decision = promotion.decide(pa.concat_tables(home + away), MEASURED, NEW, OLD, POLICY)
+    assert not decision.is_better and "colour@10 hamming 2:8 of away/test" in decision.why
+
+
+def test_queries_without_a_value_are_left_out_of_both():
+    base = {g: np.where(np.arange(QUERIES) < 100, np.nan, v) for g, v in BASE.items()}
+    better = np.where(np.arange(QUERIES) < 100, np.nan, shifted(TYPE, 0.06)[TYPE])
+    decision = decided({TYPE: better}, base=base)
+    assert decision.is_better and {d.by.queries for d in decision.differences} == {QUERIES - 100}
+
+
+BOTH_SIDES = pa.concat_tables([rows("old-1", BASE), rows("new-1", BASE)])
+
+
+@pytest.mark.parametrize(
+    ("values", "measured", "message"),
+    [
+        (BOTH_SIDES.drop_columns(["query"]), MEASURED, "no column 'query'"),
+        (rows("new-1", BASE), MEASURED, "old-1 was not measured"),
+        (BOTH_SIDES, {"new-1": "bb"}, "old-1 was not measured, only new-1"),
+        (
+            BOTH_SIDES,
+            {**MEASURED, "new-1": "cc"},
+            "measured as new-1 was the file of sha256 cc, not bb",
+        ),
+        (
+            BOTH_SIDES,
+            {**MEASURED, "old-1": None},
+            "measured as old-1 was the file of sha256 None, not aa",
+        ),
+        (
+            pa.concat_tables([BOTH_SIDES, rows("new-1", BASE, "more")]),
+            MEASURED,
+            "measured of new-1 alone",
+        ),
+        (
+            pa.concat_tables([BOTH_SIDES, rows("new-1", BASE)]),
+            MEASURED,
+            "a query stands in it twice",
+        ),
+        (BOTH_SIDES.slice(0, BOTH_SIDES.num_rows - 1), MEASURED, "not asked the same queries"),
+        (
+            pa.concat_tables(
+                [
+                    rows("old-1", BASE),
+                    rows("new-1", {**BASE, TYPE: np.where(BASE[TYPE] < 0.5, np.nan, BASE[TYPE])}),
+                ]
+            ),
+            MEASURED,
+            "not asked the same queries",
+        ),
+        (
+            pa.concat_tables([rows(v, {g: b[:30] for g, b in BASE.items()}) for v in MEASURED]),
+            MEASURED,
+            "30 queries, wanted at least 50",
+        ),
+        (
+            pa.concat_tables([rows(v, {BOTH: BASE[BOTH]}) for v in MEASURED]),
+            MEASURED,
+            "nothing was measured that counts",
+        ),
+    ],
+)
+def test_an_evaluation_that_says_nothing_is_refused(values, measured, message):
+    with pytest.raises(BadEvaluation, match=message):
+        promotion.decide(values, measured, NEW, OLD, POLICY)
+
+
+# The files
+
+
+def candidate(
+    folder: Path, version: str, seed: int = 0, kind=Kind.ENCODER
+) -> tuple[Path, registry.Model]:
+    arrays = {"w": np.random.default_rng(seed).normal(size=(8, 4)).astype(np.float32)}
+    path = folder / f"{version}-{seed}.safetensors"
+    path.write_bytes(
+        registry.model_bytes(
+            kind,
+            "tiny-net",
+            version,
+            {"seed": seed},
+            arrays,
+            ["dress"] if kind is Kind.DETECTOR else [],
+        )
+    )
+    return path, registry.read_model(path)
+
+
+def promote(root: Path, folder: Path, version: str, seed: int = 0, **options):
+    path, model = candidate(folder, version, seed)
+    done = registry.moves(root, Kind.ENCODER)
+    over = options.pop("over", done[-1].version if done else None)
+    return promotion.promote(
+        root, model, path.read_bytes(), f"because of {version}", NOW, over=over, **options
+    )
+
+
+def using(root: Path) -> str:
+    return registry.chosen(root, Kind.ENCODER).version
+
+
+DEFAULT = registry.ENCODERS[registry.DEFAULT_ENCODER].version
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+def test_promoted_rolled_back_and_promoted_again(root, tmp_path):
+    assert using(root) == DEFAULT and registry.promoted(root, Kind.ENCODER) is None
+    steps = []
+    for step in ("a-1", "b-1", "back", "c-1", "back", "back"):
+        move = (
+            promotion.rollback_model(root, Kind.ENCODER, "worse in the shops", NOW)
+            if step == "back"
+            else promote(root, tmp_path, step)
+        )
+        steps.append((move.former, move.version))
+        assert using(root) == (move.version or DEFAULT)
+    assert steps == [
+        (None, "a-1"),
+        ("a-1", "b-1"),
+        ("b-1", "a-1"),
+        ("a-1", "c-1"),
+        ("c-1", "a-1"),
+        ("a-1", None),
+    ]
+    with pytest.raises(NotMoved, match=r"no model of .* is promoted"):
+        promotion.rollback_model(root, Kind.ENCODER, "once more", NOW)
+    assert [(m.former, m.version) for m in registry.moves(root, Kind.ENCODER)] == steps
+    written = json.loads((root / "models" / "encoder.json").read_text())
+    assert (
+        written["version"] is None and written["former"] == "a-1" and len(written["history"]) == 5
+    )
+    assert written["history"][0] == {
+        "version": "a-1",
+        "sha256": registry.hashed((root / "models" / "encoder" / "a-1.safetensors").read_bytes()),
+        "former": None,
+        "moved_at": "2026-11-24T03:00:00+00:00",
+        "action": "promote",
+        "why": "because of a-1",
+    }
+    # Kept, and to be had by name.
+    assert registry.chosen(root, Kind.ENCODER, "b-1").read().arrays["w"].shape == (8, 4)
+    assert registry.chosen(root, Kind.ENCODER, registry.DEFAULT_ENCODER).version == DEFAULT
+    with pytest.raises(BadModel, match=r"known are .*, a-1, b-1, c-1; a model file"):
+        registry.chosen(root, Kind.ENCODER, "d-1")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted((root / "models").rglob("[!.]*"))
+        if p.is_file()
+    }
+
+
+def test_a_version_is_never_overwritten(root, tmp_path):
+    promote(root, tmp_path, "a-1")
+    before = files(root)
+    with pytest.raises(
+        NotMoved, match=r"a-1\.safetensors stands, of sha256 \w+, and is not the candidate"
+    ):
+        promote(root, tmp_path, "a-1", seed=1)
+    assert promote(root, tmp_path, "a-1") is None, "the very same again has nothing to do"
+    for taken, options in (
+        (DEFAULT, {}),
+        (registry.DEFAULT_ENCODER, {}),
+        ("whole-1", {"taken": ["whole-1"]}),
+    ):
+        with pytest.raises(NotMoved, match="the version of a packaged model"):
+            promote(root, tmp_path, taken, **options)
+    with pytest.raises(NotMoved, match="promoted is a-1 by now, not none: decide again"):
+        promote(root, tmp_path, "b-1", over=None)
+    assert files(root) == before and set(before) == {
+        "models/encoder.json",
+        "models/encoder/a-1.safetensors",
+    }
+
+
+def test_a_file_that_changed_after_it_was_promoted_is_refused_but_can_be_rolled_back(
+    root, tmp_path
+):
+    promote(root, tmp_path, "a-1")
+    promote(root, tmp_path, "b-1")
+    path = root / "models" / "encoder" / "b-1.safetensors"
+    other = candidate(tmp_path, "b-1", seed=5)[0].read_bytes()
+    path.write_bytes(other)
+    with pytest.raises(
+        BadModel, match=rf"b-1\.safetensors: sha256 {registry.hashed(other)}, promoted was"
+    ):
+        registry.chosen(root, Kind.ENCODER)
+    path.unlink()
+    with pytest.raises(BadModel, match=r"gone, and b-1 was promoted"):
+        registry.promoted(root, Kind.ENCODER)
+    promotion.rollback_model(root, Kind.ENCODER, "lost", NOW)
+    assert using(root) == "a-1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"history": []}',
+        '{"history": 3}',
+        '{"version": "../../x", "sha256": "aa", "former": null, "moved_at": "", "action": "promote", "why": "", "history": []}',
+        '{"version": ["x"], "sha256": "aa", "former": null, "moved_at": "", "action": "promote", "why": "", "history": []}',
+        '{"version": "x", "sha256": null, "former": null, "moved_at": "", "action": "promote", "why": "", "history": []}',
+        "[" * 100_000,
+    ],
+)
+def test_a_pointer_that_no_promotion_wrote_is_refused(root, text):
+    (root / "models").mkdir(parents=True)
+    (root / "models" / "encoder.json").write_text(text)
+    with pytest.raises(BadModel, match=r"encoder\.json: "):
+        registry.chosen(root, Kind.ENCODER)
+
+
+def test_two_promotions_at_once_do_not_mix(root, tmp_path):
+    with promotion._alone(root, Kind.ENCODER):
+        with pytest.raises(NotMoved, match="another promotion is at work"):
+            promote(root, tmp_path, "a-1")
+        with promotion._alone(root, Kind.DETECTOR):
+            pass
+    assert files(root) == {} and promote(root, tmp_path, "a-1")
+
+
+def _promote_until_killed(root: Path, folder: Path, step: int) -> None:
+    """Promotes b-1 and dies just before the process's step-th call that opens, renames or makes a file under the root."""
+    seen = 0
+
+    def watch(event: str, args: tuple) -> None:
+        nonlocal seen
+        if event in ("open", "os.rename", "os.mkdir") and str(args[0]).startswith(str(root)):
+            seen += 1
+            if seen == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    promote(root, folder, "b-1")
+
+
+def test_killed_anywhere_it_leaves_the_old_pointer_or_the_new_one(root, tmp_path):
+    promote(root, tmp_path, "a-1")
+    fork = multiprocessing.get_context("fork")
+    left = []
+    for step in range(1, 100):
+        child = fork.Process(target=_promote_until_killed, args=(root, tmp_path, step))
+        child.start()
+        child.join()
+        left.append(using(root))
+        registry.chosen(root, Kind.ENCODER).read()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        if left[-1] == "b-1":
+            promotion.rollback_model(root, Kind.ENCODER, "to try again", NOW)
+        registry.own_path(root, Kind.ENCODER, "b-1").unlink(missing_ok=True)
+    # Before the lock, the pointer's reading, and for the model and then the pointer: making its folder, writing, renaming, syncing.
+    assert left == ["a-1"] * (len(left) - 2) + ["b-1"] * 2 and len(left) >= 10
+    assert set(files(root)) == {
+        "models/encoder.json",
+        "models/encoder/a-1.safetensors",
+        "models/encoder/b-1.safetensors",
+    }
+
+
+# The job
+
+
+def evaluation(
+    folder: Path, candidate: registry.Model, better: float, former: registry.Chosen
+) -> Path:
+    """What evaluate_models writes: the default's precisions, and the candidate's, which differ by `better` on average."""
+    goals = promotion.POLICIES[Kind.ENCODER].primary
+    base = {goal: precisions(0.6, seed) for seed, goal in enumerate(goals)}
+    step = np.random.default_rng(3).choice(
+        [0, 0.1 * np.sign(better)], QUERIES, p=[1 - abs(better) * 10, abs(better) * 10]
+    )
+    found = folder / "evaluation"
+    found.mkdir(exist_ok=True)
+    values = [
+        rows(former.version, base),
+        rows(candidate.version, {g: v + step for g, v in base.items()}),
+    ]
+    pq.write_table(pa.concat_tables(values), found / "queries.parquet")
+    (found / "models.json").write_text(
+        json.dumps({former.version: former.sha256, candidate.version: candidate.sha256})
+    )
+    return found
+
+
+def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, caplog):
+    path, model = candidate(tmp_path, "shops-1")
+    order = ["--kind", "encoder", "--root", str(root), "--candidate", str(path)]
+    default = registry.chosen(root, Kind.ENCODER)
+    for better, code in ((-0.05, 1), (0.0, 1), (0.05, 0)):
+        found = evaluation(tmp_path, model, better, default)
+        assert promote_model.main([*order, "--evaluation", str(found)]) == code
+        assert using(root) == (DEFAULT if code else "shops-1")
+    assert (
+        f"shops-1 is not promoted: not better than {registry.ENCODERS['fashion'].version}"
+        in caplog.text
+    )
+    assert (
+        f"encoder: shops-1: better than {registry.ENCODERS['fashion'].version}: "
+        in capsys.readouterr().out
+    )
+    # A promotion that was stopped after it had moved the pointer, tried again, is done.
+    assert promote_model.main([*order, "--evaluation", str(found)]) == 0
+    assert (
+        "encoder: shops-1 is promoted already" in capsys.readouterr().out
+        and len(registry.moves(root, Kind.ENCODER)) == 1
+    )
+    # The same evaluation says nothing about a later one.
+    later, _ = candidate(tmp_path, "shops-2")
+    assert promote_model.main([*order[:-1], str(later), "--evaluation", str(found)]) == 1
+    assert "shops-2 was not measured" in caplog.text and using(root) == "shops-1"
+    assert (
+        promote_model.main([*order[:-1], str(later)]) == 1
+        and promote_model.main([*order[:-1], str(later), "--force", " "]) == 1
+    )
+    assert promote_model.main([*order[:-1], str(later), "--force", "anna: the shops changed"]) == 0
+    assert registry.moves(root, Kind.ENCODER)[-1].why == "forced: anna: the shops changed"
+    assert (
+        promote_model.main(["--kind", "detector", *order[2:]]) == 1
+        and "of kind encoder, wanted detector" in caplog.text
+    )
+    assert promote_model.main(["--kind", "encoder", "--root", str(root), "--rollback"]) == 0
+    assert (
+        using(root) == "shops-1"
+        and "encoder: shops-1, before it shops-2" in capsys.readouterr().out
+    )
+    assert promote_model.main(["--kind", "detector", "--root", str(root), "--rollback"]) == 1
+
+
+def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_path):
+    path, model = candidate(tmp_path, "eyes-1", kind=Kind.DETECTOR)
+    former = promote_model.standing(root, Kind.DETECTOR)
+    base = {("f1", ""): precisions(0.4, 1), ("tpr", ""): precisions(0.5, 2)}
+    better = {goal: np.clip(v + 0.2, 0, 1) for goal, v in base.items()}
+    found = tmp_path / "evaluation"
+    found.mkdir()
+    pq.write_table(
+        pa.concat_tables([rows(former.version, base, k=0), rows("eyes-1", better, k=0)]),
+        found / "queries.parquet",
+    )
+    (found / "models.json").write_text(
+        json.dumps({former.version: former.sha256, "eyes-1": model.sha256})
+    )
+    order = [
+        "--kind",
+        "detector",
+        "--root",
+        str(root),
+        "--candidate",
+        str(path),
+        "--evaluation",
+        str(found),
+    ]
+    assert promote_model.main(order) == 0
+    move = registry.moves(root, Kind.DETECTOR)[-1]
+    assert move.version == "eyes-1" and move.why.startswith(
+        f"better than {former.version}: f1 of photos/test +0."
+    )
+    assert promote_model.standing(root, Kind.DETECTOR) == Contender("eyes-1", model.sha256)

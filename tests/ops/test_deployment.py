@@ -1,0 +1,347 @@
+"""What `wearalike init` writes runs: settings load, mappings hold, DAGs parse, a PostgreSQL takes its script and keeps its roles apart."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.postgres_server import server
+from tests.warehouse.test_warehouse import night
+
+from wearalike import __version__, settings
+from wearalike.commands import app
+from wearalike.ops.deployment import create
+from wearalike.sample.catalogue import SHOPS
+from wearalike.tables import PUBLISHED
+from wearalike.warehouse.base import open_warehouse
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# A tag that says everything: name:1.2.3, maybe with what it stands on.
+PINNED = re.compile(r"[\w./-]+:\d+(\.\d+)+(-[\w.-]+)?")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("init") / "deployment"
+    assert app.main(["init", str(made), "--sample"]) == 0
+    return made
+
+
+def secrets(path: Path) -> dict[str, str]:
+    return dict(
+        line.split("=", 1)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\w+=", line)
+    )
+
+
+def test_the_repository_s_own_files_are_copied(folder):
+    for name in ("dags", "sql"):
+        ours = sorted(
+            p.relative_to(REPOSITORY / name)
+            for p in (REPOSITORY / name).rglob("*.*")
+            if "__pycache__" not in p.parts
+        )
+        assert len(ours) >= 2
+        assert sorted(p.relative_to(folder / name) for p in (folder / name).rglob("*.*")) == ours
+        for path in ours:
+            assert (folder / name / path).read_bytes() == (REPOSITORY / name / path).read_bytes()
+    assert {p.stem for p in (folder / "mappings" / "shops").iterdir()} == {
+        shop.id for shop in SHOPS
+    }
+    assert not any(
+        "@VERSION@" in p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file()
+    )
+
+
+def test_its_settings_load_and_its_mappings_hold(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = settings.load(None, {})
+    assert found.root == folder / "data" and found.mappings == folder / "mappings"
+    assert [shop.id for shop in found.shops] == [shop.id for shop in SHOPS]
+    assert app.main(["check-mapping"]) == 0
+    assert f"no mistakes in {', '.join(shop.id for shop in SHOPS)}" in capsys.readouterr().out
+
+
+def test_without_sample_shops_there_is_none_and_the_rest_is_the_same(folder, tmp_path):
+    files = {p.relative_to(tmp_path) for p in create.create(tmp_path)}
+    assert settings.load(tmp_path / "wearalike.toml", {}).shops == ()
+    with_sample = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file()}
+    assert (
+        with_sample - files == {Path("mappings", "shops", f"{shop.id}.xml") for shop in SHOPS}
+        and files < with_sample
+    )
+    # The lines that are to be taken out of their comment are right.
+    text = (tmp_path / "wearalike.toml").read_text(encoding="utf-8")
+    shop = re.sub(r"^# ?", "", text[text.index("# [[shops]]") :], flags=re.MULTILINE)
+    (tmp_path / "one.toml").write_text(shop, encoding="utf-8")
+    assert (
+        settings.load(tmp_path / "one.toml", {"NEWSHOP_CODE": "7"}).shops[0].feed.endswith("code=7")
+    )
+
+
+def test_its_dags_parse_in_airflow(folder):
+    program = (
+        "import sys; from airflow.dag_processing.dagbag import DagBag; bag = DagBag(sys.argv[1]);"
+        "print('parsed', sorted(bag.dags), bag.import_errors)"
+    )
+    env = os.environ | {
+        "AIRFLOW_HOME": str(folder.parent / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder / "dags"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    names = sorted(p.stem for p in (REPOSITORY / "dags").glob("*.py"))
+    assert f"parsed {names} {{}}" in done.stdout, done.stderr[-2000:]
+
+
+def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
+    text = (folder / "compose.yaml").read_text(encoding="utf-8")
+    compose = yaml.safe_load(text)
+    services = compose["services"]
+    assert set(services) == {
+        "postgres",
+        "setup",
+        "api-server",
+        "scheduler",
+        "server",
+        "dag-processor",
+    }
+    images = {service["image"] for service in services.values()}
+    assert f"wearalike-airflow:{__version__}" in images and len(images) == 2
+    dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
+    images |= set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+    assert len(images) == 3 and all(PINNED.fullmatch(image) for image in images), images
+    named = set(re.findall(r"\$\{(\w+)", text))
+    assert len(named) >= 7 and named == set(secrets(folder / ".env"))
+    mounts = {mount.split(":")[0] for service in services.values() for mount in service["volumes"]}
+    assert len(mounts) >= 7
+    for mount in mounts:
+        assert (
+            (folder / mount).exists() if mount.startswith("./") else mount in compose["volumes"]
+        ), mount
+    constraints = (folder / "constraints.txt").read_text(encoding="utf-8")
+    assert re.search(r"^apache-airflow==\d", constraints, re.MULTILINE) and re.search(
+        r"^psycopg==\d", constraints, re.MULTILINE
+    )
+    assert not re.search(r"^wearalike==|\+", constraints, re.MULTILINE)
+
+
+def test_secrets_are_random_and_for_the_owner_alone(folder, tmp_path):
+    create.create(tmp_path)
+    one, other, example = (
+        secrets(folder / ".env"),
+        secrets(tmp_path / ".env"),
+        secrets(folder / ".env.example"),
+    )
+    assert one.keys() == other.keys() == example.keys() and set(example.values()) == {
+        create.PLACEHOLDER
+    }
+    assert len({*one.values(), *other.values()}) == 2 * len(one) and all(
+        re.fullmatch(r"[0-9a-f]{32}", v) for v in one.values()
+    )
+    ignored = (folder / ".gitignore").read_text(encoding="utf-8").splitlines()
+    for name in (".env", "feeds.env"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600 and name in ignored
+
+
+def test_nothing_is_ever_overwritten(tmp_path, caplog):
+    (tmp_path / "wearalike.toml").write_text("mine", encoding="utf-8")
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "notes").write_text("others may stay", encoding="utf-8")
+    assert app.main(["init", str(tmp_path)]) == 1
+    assert "has sql, wearalike.toml already" in caplog.text
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["notes", "sql", "wearalike.toml"]
+    assert (tmp_path / "wearalike.toml").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "wearalike.toml").unlink()
+    (tmp_path / "sql").rmdir()
+    assert app.main(["init", str(tmp_path)]) == 0
+    assert app.main(["init", str(tmp_path)]) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(caplog):
+    assert app.main(["init", "/proc/wearalike"]) == 1
+    assert "/proc/wearalike" in caplog.text
+
+
+def test_a_wheel_carries_what_init_writes(tmp_path, folder):
+    """Built by setuptools itself, of this checkout's files without the weights, then asked to write a deployment."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("README.md", "LICENSE"):
+        shutil.copy2(REPOSITORY / name, source)
+    for name in ("lib", "jobs", "dags", "mappings", "sql"):
+        shutil.copytree(
+            REPOSITORY / name,
+            source / name,
+            ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "weights"),
+        )
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"weights/*"' in text
+    (source / "pyproject.toml").write_text(text.replace('"weights/*", ', ""), encoding="utf-8")
+    build = (
+        "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", build, tmp_path],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    (wheel,) = tmp_path.glob("wearalike-*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import wearalike.ops.deployment.create as d;"
+    program += "d.create(pathlib.Path(sys.argv[2]), with_sample=True); print(d.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, tmp_path / "installed", tmp_path / "made"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(tmp_path / "installed") in done.stdout
+    # The DAGs of `folder` were parsed there, which leaves bytecode.
+    made, wanted = (
+        {p.relative_to(base) for p in base.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+        for base in (tmp_path / "made", folder)
+    )
+    assert made == wanted
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def postgres(folder):
+    """The address of a server on which the deployment's own script has run, without user and database."""
+    with server() as address:
+        host, port = re.search(r"@([\d.]+):(\d+)/", address).groups()
+        env = {
+            **os.environ,
+            **secrets(folder / ".env"),
+            "PGHOST": host,
+            "PGPORT": port,
+            "SQL": str(folder / "sql"),
+        }
+        subprocess.run(["bash", folder / "postgres" / "create.sh"], env=env, check=True, timeout=60)
+        yield f"{host}:{port}"
+
+
+def load(address: str, run: str) -> None:
+    import pyarrow.dataset as ds
+
+    warehouse, parts = open_warehouse(address), night(run)
+    warehouse.load(
+        run,
+        {n: ds.dataset(t) for n, t in parts.items()},
+        {n: t.num_rows for n, t in parts.items()},
+        "s",
+    )
+    warehouse.publish(run)
+
+
+def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
+    import psycopg
+
+    def connect(role: str, database: str = "shop"):
+        return psycopg.connect(f"postgresql://{role}@{postgres}/{database}", autocommit=True)
+
+    with connect("postgres") as con:
+        roles = con.execute(
+            "SELECT rolname, rolpassword IS NOT NULL, rolsuper FROM pg_authid WHERE rolname !~ '^pg_|postgres'"
+        ).fetchall()
+        assert sorted(roles) == [
+            (name, True, False)
+            for name in ("airflow", "wearalike_loader", "wearalike_reader", "wearalike_site")
+        ]
+    load(f"postgresql://wearalike_loader@{postgres}/shop", "r1")
+    views = (folder / "sql" / "views" / "site.sql").read_text(encoding="utf-8")
+    with connect("wearalike_loader") as loader:
+        loader.execute(views)
+        loader.execute(views)  # as after an upgrade
+    # The next run shows itself, without another word to the views.
+    load(f"postgresql://wearalike_loader@{postgres}/shop", "r2")
+    with connect("wearalike_site") as site:
+        found = site.execute(
+            "SELECT rank, similar_product_id, run FROM site_similar_products WHERE product_id = 'moda:00003' ORDER BY rank"
+        )
+        assert found.fetchall() == [(2, "moda:00005", "r2"), (3, "moda:00000", "r2")], (
+            "moda:00004 is out of stock"
+        )
+        ((run, age_s),) = site.execute("SELECT run, age_s FROM site_freshness").fetchall()
+        assert run == "r2" and 0 <= age_s < 300
+        assert site.execute("SELECT count(*), min(run) FROM site_products").fetchall() == [
+            (6, "r2")
+        ]
+    forbidden = {
+        "wearalike_site": [
+            *(f"SELECT * FROM {t}" for x in PUBLISHED for t in (x.name, f"current_{x.name}")),
+            "SELECT * FROM publications",
+        ],
+        "wearalike_reader": [
+            "DELETE FROM products",
+            "INSERT INTO publications (run, kind) VALUES ('r1', 'publish')",
+            "DROP VIEW site_products",
+        ],
+        "wearalike_loader": [
+            "CREATE TABLE public.mine (a int)",
+            "CREATE SCHEMA mine",
+            "SELECT * FROM pg_authid",
+        ],
+    }
+    for role, statements in forbidden.items():
+        for statement in [*statements, "CREATE TEMP TABLE mine (a int)", "CREATE ROLE more"]:
+            with (
+                connect(role) as con,
+                pytest.raises(
+                    (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
+                ),
+            ):
+                con.execute("SET default_transaction_read_only TO off")
+                con.execute(statement)
+        with (
+            pytest.raises(psycopg.OperationalError, match="permission denied for database"),
+            connect(role, "airflow"),
+        ):
+            pass
+    with connect("wearalike_reader") as reader:
+        assert reader.execute("SELECT count(*) FROM products").fetchall() == [(12,)]
+
+
+def test_airflow_can_make_its_tables_there(postgres):
+    """The role and the driver of compose.yaml; Airflow's whole migration takes half a minute and shows no more."""
+    import sqlalchemy
+
+    compose = yaml.safe_load(
+        (REPOSITORY / "lib/wearalike/deployment/files/compose.yaml").read_text(encoding="utf-8")
+    )
+    address = compose["x-airflow"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    engine = sqlalchemy.create_engine(re.sub(r":\$.*@postgres/", f"@{postgres}/", address))
+    with engine.begin() as con:
+        con.execute(sqlalchemy.text("CREATE TABLE mine (a int)"))
+        assert (
+            con.execute(
+                sqlalchemy.text("SELECT tableowner FROM pg_tables WHERE tablename = 'mine'")
+            ).scalar()
+            == "airflow"
+        )
+    engine.dispose()
+
+
+def test_the_pyproject_of_the_image_has_the_extra_it_asks_for():
+    text = (REPOSITORY / "lib/wearalike/deployment/files/Dockerfile").read_text(encoding="utf-8")
+    (extra,) = re.findall(r"wearalike\[(\w+)\]", text)
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert extra in project["optional-dependencies"]

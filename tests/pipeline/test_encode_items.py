@@ -1,0 +1,98 @@
+"""The night encodes with the promoted model; what another has made is kept beside, and never mixed with it."""
+
+import hashlib
+import io
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+
+from wearalike.models import promotion, registry
+from wearalike.models.files import Kind
+from wearalike.pipeline import encode_items
+from wearalike.storage import run_tables
+from wearalike.tables import CODES, ITEMS
+
+RUN = "2026-11-24"
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root whose run has three items, each a picture of its own."""
+    rows = []
+    for number in range(3):
+        picture = (
+            np.random.default_rng(number)
+            .integers(0, 256, (4, 3, 3), dtype=np.uint8)
+            .repeat(20, axis=0)
+            .repeat(20, axis=1)
+        )
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        image_id = hashlib.sha256(file.getvalue()).hexdigest()
+        run_tables.keep_bytes(run_tables.image_path(tmp_path, image_id), file.getvalue())
+        box = {
+            "x0": 0,
+            "y0": 0,
+            "x1": 60,
+            "y1": 80,
+            "confidence": 1.0,
+            "detector": "whole-1",
+            "super_category": None,
+        }
+        rows.append({"item_id": f"{number:032x}", "image_id": image_id, **box})
+    with run_tables.writing(tmp_path, ITEMS, RUN, "sign") as table:
+        table.write(ITEMS.arrow_schema.empty_table().from_pylist(rows, ITEMS.arrow_schema))
+    return tmp_path
+
+
+def retrained(root, version: str) -> registry.Model:
+    """The packaged encoder with its bits in another order, promoted."""
+    known = registry.packaged_model(Kind.ENCODER, registry.DEFAULT_ENCODER).read()
+    last = ("turn.", "shape.3.", "colour.3.")
+    arrays = {n: a[::-1] if n.startswith(last) else a for n, a in known.arrays.items()}
+    path = root / f"{version}.safetensors"
+    path.write_bytes(registry.model_bytes(Kind.ENCODER, known.architecture, version, {}, arrays))
+    model = registry.read_model(path)
+    promotion.promote(root, model, path.read_bytes(), "for this test", NOW, over=None)
+    return model
+
+
+def encoded(root, *options) -> dict:
+    assert encode_items.main(["--run", RUN, "--root", str(root), "--device", "cpu", *options]) == 0
+    table = run_tables.read(root, CODES, RUN)
+    (encoder,) = pc.unique(table["encoder"]).to_pylist()
+    assert encoder == run_tables.made(root, CODES, RUN)["encoder"] and table.num_rows == 3
+    return {encoder: [np.frombuffer(s, np.uint8) for s in table["shape"].to_pylist()]}
+
+
+def kept(root) -> dict[str, int]:
+    return {p.name: len(list(p.glob("*.parquet"))) for p in (root / "kept" / "codes").iterdir()}
+
+
+def test_after_a_promotion_the_night_encodes_again_under_the_new_version(root):
+    before, default = encoded(root), registry.ENCODERS[registry.DEFAULT_ENCODER].version
+    retrained(root, "shops-1")
+    after = encoded(root)
+    assert list(before) == [default] and list(after) == ["shops-1"]
+    for old, new in zip(before[default], after["shops-1"], strict=True):
+        assert (np.unpackbits(old)[::-1] == np.unpackbits(new)).all() and (old != new).any()
+    assert kept(root) == {default: 1, "shops-1": 1}
+    # A rollback finds the former codes where they were.
+    promotion.rollback_model(root, Kind.ENCODER, "for this test", NOW)
+    again = encoded(root)
+    assert list(again) == [default] and kept(root) == {default: 1, "shops-1": 1}
+    assert list(encoded(root, "--encoder", "shops-1")) == ["shops-1"]
+
+
+def test_a_model_that_is_not_the_promoted_one_stops_the_night(root, caplog):
+    retrained(root, "shops-1")
+    path = registry.own_path(root, Kind.ENCODER, "shops-1")
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    assert encode_items.main(["--run", RUN, "--root", str(root)]) == 1
+    assert "shops-1.safetensors: sha256" in caplog.text and not run_tables.is_made(root, CODES, RUN)
+    assert encode_items.main(["--run", RUN, "--root", str(root), "--encoder", "nosuch"]) == 1
+    assert "encoder 'nosuch': known are" in caplog.text

@@ -1,0 +1,551 @@
+"""A night's feeds from a server that also misbehaves: fresh, stale or missing, and no row lost."""
+
+import gzip
+import hashlib
+import http.server
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from wearalike import feeds
+from wearalike.feeds import FeedReason
+from wearalike.pipeline import ingest_feeds, map_products
+from wearalike.settings import Shop
+from wearalike.storage import run_tables
+from wearalike.tables import FEEDS, OFFERS, PRODUCTS, REFUSED
+
+MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
+SERVE = Path(__file__).resolve().parents[3] / "shared" / "shops" / "serve.py"
+
+
+def yml(*ids, more="", price=10):
+    offers = "".join(
+        f'<offer id="{i}"><price>{price}</price><currencyId>RUB</currencyId><picture>http://shop.example/{i}.jpg</picture>'
+        f"<name>Платье {i}</name></offer>"
+        for i in ids
+    )
+    return f"<yml_catalog><shop><offers>{offers}{more}</offers></shop></yml_catalog>".encode()
+
+
+def rss(*ids):
+    items = "".join(
+        f"<item><g:id>{i}</g:id><title>Dress {i}</title><g:image_link>http://shop.example/{i}.jpg</g:image_link>"
+        f"<g:price>1.50 USD</g:price><g:availability>in stock</g:availability></item>"
+        for i in ids
+    )
+    return f'<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel>{items}</channel></rss>'.encode()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        path = self.path.split("?")[0].strip("/")
+        self.server.asked.append(path)
+        answers = self.server.answers[path]
+        status, body, *more = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(more[0] if more else {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server():
+    """Answers /<path> with server.answers[path]: a list of (status, body[, headers]), one a request, the last for ever."""
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.daemon_threads, made.answers, made.asked = True, {}, []
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def shop(server, ident, **more):
+    address = f"http://127.0.0.1:{server.server_port}/{ident}?user=me&code=s3cret"
+    return Shop(ident, address, allow_addresses=("127.0.0.0/8",), **more)
+
+
+def ingest(folder, shop, run="r1", previous=None):
+    """(Ingested, offers, refused) of one shop."""
+    folder.mkdir()
+    made = feeds.ingest_shop(shop, run, folder, previous)
+    assert sorted(path.name for path in folder.iterdir()) == ["offers.parquet", "refused.parquet"]
+    offers, refused = (
+        pq.read_table(folder / "offers.parquet"),
+        pq.read_table(folder / "refused.parquet"),
+    )
+    assert offers.schema == OFFERS.arrow_schema and refused.schema == REFUSED.arrow_schema
+    counts = {"offers_count": offers.num_rows + refused.num_rows + made.row["withdrawn_count"]}
+    assert (
+        made.row | counts | {"written_count": offers.num_rows, "refused_count": refused.num_rows}
+        == made.row
+    )
+    return made, offers, refused
+
+
+def previous(folder, row):
+    return feeds.Previous(
+        row["source_run"],
+        row["written_count"],
+        (folder / "offers.parquet",),
+        (folder / "refused.parquet",),
+    )
+
+
+def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
+    deleted = '<offer id="c" deleted="true"/>'
+    bad = '<offer id="b"><price>0</price></offer><offer><price>1</price></offer>'
+    server.answers["s"] = [(200, yml("c", "a", "b", "a", price=20, more=bad + deleted))]
+    made, offers, refused = ingest(tmp_path / "1", shop(server, "s"))
+    assert (
+        made.row["status"],
+        made.row["source_run"],
+        made.row["dialect"],
+        made.row["withdrawn_count"],
+    ) == ("fresh", "r1", "yml", 1)
+    assert offers["product_id"].to_pylist() == ["s:a"]
+    assert [(row["key"], row["reason"]) for row in refused.to_pylist()] == [
+        ("s:#6", "missing_id"),
+        ("s:a#2", "duplicate_id"),
+        ("s:b", "missing_title"),
+        ("s:b#3", "duplicate_id"),
+        ("s:c#1", "duplicate_id"),
+    ]
+    server.answers["t"] = [(200, yml("c", "b", "a"))]
+    server.answers["u"] = [(200, yml("a", "c", "b"))]
+    one, two = (
+        ingest(
+            tmp_path / name, Shop("s", shop(server, name).feed, allow_addresses=("127.0.0.0/8",))
+        )[1]
+        for name in "tu"
+    )
+    assert one["offer_id"].to_pylist() == ["a", "b", "c"] and one.equals(two)
+
+
+def test_a_feed_packed_at_another_hour_is_the_same_feed(server, tmp_path):
+    rows = []
+    for hour in (1, 2):
+        server.answers["s"] = [(200, gzip.compress(yml("a", "b"), mtime=3600 * hour))]
+        rows.append(ingest(tmp_path / str(hour), shop(server, "s"))[0].row)
+    assert (
+        rows[0] == rows[1] and rows[0]["feed_sha256"] == hashlib.sha256(yml("a", "b")).hexdigest()
+    )
+
+
+def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):
+    refused_before = '<offer id="x"><name>x</name></offer><offer id="y"><name>y</name></offer>'
+    server.answers["s"] = [(200, yml("a", "b", "c", "d", more=refused_before))]
+    base, before, _ = ingest(tmp_path / "1", shop(server, "s"))
+    server.answers["s"] = [
+        (
+            200,
+            yml(
+                "b",
+                "e",
+                "x",
+                price=99,
+                more='<offer id="a" deleted="true"/><offer id="d"><name>no price</name></offer>',
+            ),
+        )
+    ]
+    made, after, refused = ingest(
+        tmp_path / "2", shop(server, "s", is_delta=True), "r2", previous(tmp_path / "1", base.row)
+    )
+    prices = dict(zip(after["offer_id"].to_pylist(), after["price_cents"].to_pylist(), strict=True))
+    assert prices == {"b": 9900, "c": 1000, "e": 9900, "x": 9900}
+    assert after.filter(after["offer_id"].to_numpy() == "c").equals(
+        before.filter(before["offer_id"].to_numpy() == "c")
+    )
+    assert refused["key"].to_pylist() == ["s:d", "s:y"]
+    assert (
+        made.row["status"],
+        made.row["source_run"],
+        made.row["withdrawn_count"],
+        made.row["offers_count"],
+    ) == ("fresh", "r2", 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "more"),
+    [
+        ((404, b"gone"), FeedReason.NOT_FETCHED, {}),
+        ((400, b"closed"), FeedReason.CLOSED, {"dialect": "admitad"}),
+        ((400, b"bad"), FeedReason.NOT_FETCHED, {}),
+        ((200, b""), FeedReason.EMPTY, {}),
+        ((200, b"<!DOCTYPE html><html>log in</html>"), FeedReason.HTML_PAGE, {}),
+        ((200, yml("a", "b", "c")[:-40]), FeedReason.TRUNCATED, {}),
+        ((200, yml("a", "b", "c")[:-40], {"Content-Length": "9999"}), FeedReason.TRUNCATED, {}),
+        (
+            (200, gzip.compress(yml("a", "b", "c"))[:-12], {"Content-Encoding": "gzip"}),
+            FeedReason.TRUNCATED,
+            {},
+        ),
+        ((200, yml("a", "b", "c").replace(b"</name>", b"</nom>")), FeedReason.BROKEN, {}),
+        ((200, yml()), FeedReason.TOO_FEW, {}),
+        ((200, yml("a", "b")), FeedReason.TOO_FEW, {"min_offers": 3}),
+        ((200, yml("a", "b", "c", price=0)), FeedReason.TOO_FEW, {}),
+        ((200, yml("a")), FeedReason.TOO_MANY_LOST, {}),
+        ((200, yml("a", "b")), FeedReason.TOO_MANY_LOST, {"max_drop_ratio": 0.1}),
+        ((200, yml(*"abc", *range(101))), FeedReason.TOO_MANY_NEW, {}),
+        ((200, yml(*"abc", *range(101))), FeedReason.TOO_MANY_NEW, {"max_growth_ratio": 33}),
+        ((200, yml("a", "b", "c")), FeedReason.TOO_LARGE, {"max_feed_bytes": 100}),
+        ((302, b"", {"Location": "http://10.0.0.1/feed"}), FeedReason.NOT_FETCHED, {}),
+    ],
+)
+def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, reason, more):
+    server.answers["s"] = [(200, yml("a", "b", "c", more='<offer id="d"><name>d</name></offer>'))]
+    good, offers, refused = ingest(tmp_path / "1", shop(server, "s"))
+    server.answers["s"] = [answer]
+    made, kept, kept_refused = ingest(
+        tmp_path / "2", shop(server, "s", **more), "r2", previous(tmp_path / "1", good.row)
+    )
+    assert (made.row["status"], made.row["reason"], made.row["source_run"]) == (
+        "stale",
+        reason,
+        "r1",
+    )
+    assert kept.equals(offers) and kept_refused.equals(refused)
+    assert made.row["detail"] and "s3cret" not in made.row["detail"]
+    missing, none, _ = ingest(tmp_path / "3", shop(server, "s", **{"min_offers": 2, **more}), "r2")
+    is_of_before = reason in (FeedReason.TOO_MANY_LOST, FeedReason.TOO_MANY_NEW)
+    assert none.num_rows == 0 or is_of_before
+    assert (missing.row["status"], missing.row["source_run"]) in [("missing", None)] or is_of_before
+    assert missing.row["status"] != "stale" and feeds.ADVICE.keys() == set(FeedReason)
+
+
+@pytest.mark.parametrize("override", [{"max_growth_ratio": 40}, {"max_drop_ratio": 0.9}])
+def test_an_operator_who_knows_better_says_so_in_the_settings(server, tmp_path, override):
+    """And what was said is kept with the run: ingest_feeds writes the shop's settings into made.json."""
+    before, after = (
+        (("a", "b", "c"), (*"abc", *range(101)))
+        if "max_growth_ratio" in override
+        else (tuple(range(110)), (1, 2, *"abcdefghijk"))
+    )
+    server.answers["s"] = [(200, yml(*before))]
+    good, _, _ = ingest(tmp_path / "1", shop(server, "s"))
+    server.answers["s"] = [(200, yml(*after))]
+    made, offers, _ = ingest(
+        tmp_path / "2", shop(server, "s", **override), "r2", previous(tmp_path / "1", good.row)
+    )
+    assert (made.row["status"], offers.num_rows) == ("fresh", len(after))
+    assert ingest_feeds._parameters(shop(server, "s", **override)).items() >= override.items()
+
+
+def test_the_last_good_offers_of_a_version_that_had_fewer_columns_are_kept(server, tmp_path):
+    server.answers["s"] = [(200, yml("a", "b")), (200, b"<html>")]
+    made, offers, _ = ingest(tmp_path / "1", shop(server, "s"))
+    assert offers["related_offer_ids"].to_pylist() == [[], []]
+    pq.write_table(offers.drop_columns("related_offer_ids"), tmp_path / "1" / "offers.parquet")
+    again, kept, _ = ingest(
+        tmp_path / "2", shop(server, "s"), "r2", previous(tmp_path / "1", made.row)
+    )
+    assert again.row["status"] == "stale" and kept["related_offer_ids"].to_pylist() == [None, None]
+    assert kept.drop_columns("related_offer_ids").equals(offers.drop_columns("related_offer_ids"))
+
+
+def test_a_server_that_stumbles_once_is_asked_again(server, tmp_path):
+    server.answers["s"] = [
+        (503, b"busy", {"Retry-After": "0"}),
+        (200, gzip.compress(yml("a")), {"Content-Type": "text/xml; charset=utf-8"}),
+    ]
+    made, offers, _ = ingest(tmp_path / "1", shop(server, "s"))
+    assert (made.row["status"], offers.num_rows, server.asked) == ("fresh", 1, ["s", "s"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spark():
+    """The one session of this file, stopped after it."""
+    yield
+    from pyspark.sql import SparkSession
+
+    if active := SparkSession.getActiveSession():
+        active.stop()
+
+
+def night(place, server, run, idents, *options, **more):
+    """Exit code of the job over these shops, into place/root."""
+    config = place / f"{run}.toml"
+    mappings = place / "mappings" if (place / "mappings").exists() else MAPPINGS
+    lines = ['root = "root"', 'master = "local[2]"', f'mappings = "{mappings}"']
+    for ident in idents:
+        lines += [
+            "[[shops]]",
+            f'id = "{ident}"',
+            f'feed = "{shop(server, ident).feed}"',
+            'allow_addresses = ["127.0.0.0/8"]',
+        ]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
+    config.write_text("\n".join(lines))
+    return ingest_feeds.main(["--run", run, "--config", str(config), *options])
+
+
+def statuses(root, run):
+    return {
+        row["shop_id"]: (row["status"], row["reason"], row["source_run"])
+        for row in run_tables.read(root, FEEDS, run).to_pylist()
+    }
+
+
+def test_a_week_of_nights(server, tmp_path, caplog):
+    root, shops = tmp_path / "root", ["zeta", "alpha", "beta"]
+    server.answers = {
+        "zeta": [(200, yml("2", "1"))],
+        "alpha": [(200, rss("9", "8", "9"))],
+        "beta": [(200, yml("5", "6"))],
+    }
+    assert night(tmp_path, server, "d1", shops) == 0
+    first = run_tables.read(root, OFFERS, "d1")
+    assert first["product_id"].to_pylist() == [
+        "zeta:1",
+        "zeta:2",
+        "alpha:8",
+        "alpha:9",
+        "beta:5",
+        "beta:6",
+    ]
+    assert [(row["key"], row["reason"]) for row in run_tables.refused(root, "d1").to_pylist()] == [
+        ("alpha:9#1", "duplicate_id")
+    ]
+    assert run_tables.made(root, OFFERS, "d1")["rows"] == {
+        "taken": 7,
+        "written": 6,
+        "refused": {"duplicate_id": 1},
+    }
+    assert statuses(root, "d1") == {ident: ("fresh", None, "d1") for ident in shops}
+
+    # What stands is not pulled again; --redo does it, and other settings do.
+    asked = len(server.asked)
+    assert night(tmp_path, server, "d1", shops) == 0 and len(server.asked) == asked
+    server.answers["beta"] = [(200, yml("5", "7"))]
+    assert night(tmp_path, server, "d1", shops, "--redo") == 0 and len(server.asked) == asked + 3
+    assert run_tables.read(root, OFFERS, "d1")["product_id"].to_pylist()[-2:] == [
+        "beta:5",
+        "beta:7",
+    ]
+    assert (
+        run_tables.made(root, OFFERS, "d1")["signature"]
+        == run_tables.made(root, FEEDS, "d1")["signature"]
+    )
+    made_by = run_tables.made(root, FEEDS, "d1")["parameters"]
+    assert ingest_feeds.stands(root, "d1", made_by) and not ingest_feeds.stands(
+        root, "d1", {"zeta": made_by["zeta"]}
+    )
+    # Killed between the two tables: both are made again, and agree.
+    shutil.rmtree(run_tables.folder(root, FEEDS, "d1"))
+    server.answers["beta"] = [(200, yml("5", "6"))]
+    assert (
+        night(tmp_path, server, "d1", shops, min_offers=2) == 0 and len(server.asked) == asked + 6
+    )
+    assert run_tables.read(root, OFFERS, "d1").equals(first)
+
+    # The second night two shops fail; a fourth has never worked.
+    server.answers |= {
+        "zeta": [(404, b"")],
+        "alpha": [(200, rss("9")[:-9])],
+        "beta": [(200, yml("5", "6", "7"))],
+        "new": [(404, b"")],
+    }
+    with caplog.at_level(logging.WARNING):
+        assert night(tmp_path, server, "d2", [*shops, "new"]) == 0
+    assert statuses(root, "d2") == {
+        "zeta": ("stale", "not_fetched", "d1"),
+        "alpha": ("stale", "truncated", "d1"),
+        "beta": ("fresh", None, "d2"),
+        "new": ("missing", "not_fetched", None),
+    }
+    second = run_tables.read(root, OFFERS, "d2")
+    assert second.slice(0, 4).equals(first.slice(0, 4)) and second["product_id"].to_pylist()[
+        4:
+    ] == ["beta:5", "beta:6", "beta:7"]
+    assert [row["key"] for row in run_tables.refused(root, "d2").to_pylist()] == ["alpha:9#1"]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
+    assert len(warnings) == 3 and all("To do: " in line for line in warnings)
+
+    # The third night the last good offers of zeta are still those of the first.
+    server.answers["alpha"] = [(200, rss("1"))]
+    assert night(tmp_path, server, "d3", [*shops, "new"]) == 0
+    assert statuses(root, "d3")["zeta"] == ("stale", "not_fetched", "d1") and statuses(root, "d3")[
+        "alpha"
+    ] == ("fresh", None, "d3")
+
+    # Nothing at all: the exit code says so, and nothing is written.
+    assert night(tmp_path, server, "d0", ["new"]) == 1
+    assert not run_tables.is_made(root, OFFERS, "d0") and not run_tables.is_made(root, FEEDS, "d0")
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert (
+        files
+        and not any(b"s3cret" in path.read_bytes() for path in files)
+        and "s3cret" not in caplog.text
+    )
+    assert not list(root.glob("*/.run=*"))
+
+
+def test_days_come_in_any_order(server, tmp_path):
+    """A night skipped, one of an earlier day run late, a shop that is gone for a week and back with a broken feed."""
+    root = tmp_path / "root"
+    server.answers = {"a": [(200, yml("1", "2"))], "b": [(200, yml("5", "6"))]}
+    assert night(tmp_path, server, "2026-11-01", ["a", "b"]) == 0
+    server.answers["a"] = [(200, yml("1", "2", "3"))]
+    assert night(tmp_path, server, "2026-11-09", ["a"]) == 0
+    assert set(statuses(root, "2026-11-09")) == {"a"}
+    # Late: the night of the 5th knows only what came before it, whatever is there by now.
+    server.answers["a"] = [(404, b"")]
+    assert night(tmp_path, server, "2026-11-05", ["a"]) == 0
+    assert statuses(root, "2026-11-05") == {"a": ("stale", "not_fetched", "2026-11-01")}
+    assert run_tables.read(root, OFFERS, "2026-11-05")["product_id"].to_pylist() == ["a:1", "a:2"]
+    # Back: the last good offers are those of the night when it was last here.
+    server.answers["b"] = [(404, b"")]
+    assert night(tmp_path, server, "2026-11-10", ["a", "b"]) == 0
+    assert statuses(root, "2026-11-10") == {
+        "a": ("stale", "not_fetched", "2026-11-09"),
+        "b": ("stale", "not_fetched", "2026-11-01"),
+    }
+    assert run_tables.read(root, OFFERS, "2026-11-10")["product_id"].to_pylist() == [
+        "a:1",
+        "a:2",
+        "a:3",
+        "b:5",
+        "b:6",
+    ]
+
+
+def shelved(**shelves):
+    """A feed whose offers are of a category each: shelved(Платья="ab") are offers a and b of Платья."""
+    names = "".join(f'<category id="{n}">{name}</category>' for n, name in enumerate(shelves, 1))
+    body = yml(*"".join(shelves.values())).decode()
+    for number, ids in enumerate(shelves.values(), 1):
+        for ident in ids:
+            body = body.replace(
+                f'<offer id="{ident}">', f'<offer id="{ident}"><categoryId>{number}</categoryId>'
+            )
+    return body.replace("<offers>", f"<categories>{names}</categories><offers>").encode()
+
+
+def write_mapping(place, ident, **leaves):
+    if not (place / "mappings").exists():
+        shutil.copytree(
+            MAPPINGS, place / "mappings", ignore=shutil.ignore_patterns("*.xml", "shops")
+        )
+        shutil.copy(MAPPINGS / "rubricator.xml", place / "mappings")
+        (place / "mappings" / "shops").mkdir()
+    lines = "".join(f'<map path="{path}" to="{leaf}"/>' for path, leaf in leaves.items())
+    (place / "mappings" / "shops" / f"{ident}.xml").write_text(
+        f'<mapping shop="{ident}">{lines}</mapping>'
+    )
+
+
+DRESSES, SKIRTS = "women.dresses.other", "women.skirts.other"
+
+
+def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_itself(
+    server, tmp_path, caplog
+):
+    """As after a shop's move to another system: every word is new, and no line of the mapping knows one."""
+    root = tmp_path / "root"
+    for ident in "ab":
+        write_mapping(tmp_path, ident, Платья=DRESSES, Юбки=SKIRTS)
+
+    def run(day, **more):
+        assert night(tmp_path, server, day, ["a", "b", "new"], **more) == 0
+        assert map_products.main(["--run", day, "--config", str(tmp_path / f"{day}.toml")]) == 0
+        return sorted(run_tables.read(root, PRODUCTS, day)["product_id"].to_pylist())
+
+    server.answers = {
+        ident: [(200, shelved(Платья="123", Юбки="4"))] for ident in ("a", "b", "new")
+    }
+    everything = [f"{shop}:{n}" for shop in "ab" for n in "1234"]
+    assert run("d1") == everything
+    server.answers |= {
+        "a": [(200, shelved(Наряды="1235", Низ="4"))],
+        "b": [(200, shelved(Платья="1235", Низ="4"))],
+        "new": [(200, shelved(Наряды="1234"))],
+    }
+    assert run("d2") == [*everything[:4], "b:1", "b:2", "b:3", "b:5"]
+    assert statuses(root, "d2") == {
+        "a": ("stale", "too_many_unmapped", "d1"),
+        "b": ("fresh", None, "d2"),
+        "new": ("fresh", None, "d2"),  # without a mapping there is nothing to lose
+    }
+    refused = [
+        (row["key"], row["reason"], row["detail"])
+        for row in run_tables.refused(root, "d2").to_pylist()
+        if row["shop_id"] == "b"
+    ]
+    assert refused == [("b:4", "unmapped_category", "Низ")]
+    [told] = [
+        record.getMessage()
+        for record in caplog.records
+        if "too_many_unmapped" in record.getMessage()
+    ]
+    assert (
+        "0 offers of categories that the mapping knows after 4 in run d1" in told
+        and "not mapped: 'Наряды' (4), 'Низ' (1)" in told
+    )
+    # The operator says that it is right so, which the run keeps, or maps the words.
+    assert run("d2", max_drop_ratio=1.0) == ["b:1", "b:2", "b:3", "b:5"]
+    assert run_tables.made(root, FEEDS, "d2")["parameters"]["a"]["max_drop_ratio"] == 1.0
+    write_mapping(tmp_path, "a", Наряды=DRESSES, Низ=SKIRTS)
+    assert run("d2") == ["a:1", "a:2", "a:3", "a:4", "a:5", "b:1", "b:2", "b:3", "b:5"]
+
+
+def test_a_mistake_in_a_mapping_stops_the_night_before_any_feed_is_asked(server, tmp_path, caplog):
+    write_mapping(tmp_path, "a", Платья="nothing.of.ours")
+    assert night(tmp_path, server, "d1", ["a"]) == 1
+    assert "a.xml:1: to='nothing.of.ours'" in caplog.text and server.asked == []
+
+
+def test_no_credential_of_an_address_is_kept_not_even_as_a_hash(server):
+    one = shop(server, "s")
+    other = Shop("s", one.feed.replace("s3cret", "an0ther"), allow_addresses=one.allow_addresses)
+    kept = ingest_feeds._parameters(one)
+    assert kept == ingest_feeds._parameters(other), (
+        "what differs by the credential alone tells of it"
+    )
+    assert "code=***" in kept["feed"] and kept != ingest_feeds._parameters(shop(server, "t"))
+
+
+@pytest.mark.skipif(not SERVE.exists(), reason="the real shops of ../shared are not here")
+def test_real_shops_of_two_days(tmp_path):
+    found = {}
+    for day in ("1", "2"):
+        command = [sys.executable, str(SERVE), "--port", "0", "--limit", "300", "--day", day]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+            try:
+                address = served.stdout.readline().strip()
+                for ident in ("moda", "bazaar", "closet"):
+                    real = Shop(
+                        ident, f"{address}{ident}/feed.xml", allow_addresses=("127.0.0.0/8",)
+                    )
+                    made, offers, refused = ingest(tmp_path / f"{ident}{day}", real)
+                    assert (
+                        made.row["status"],
+                        offers.num_rows,
+                        refused.num_rows,
+                        made.repairs,
+                    ) == ("fresh", 300, 0, {})
+                    found[ident, day] = (made.row["dialect"], set(offers["product_id"].to_pylist()))
+            finally:
+                served.terminate()
+    assert [found[ident, "1"][0] for ident in ("moda", "bazaar", "closet")] == [
+        "yml",
+        "google_rss",
+        "google_atom",
+    ]
+    assert all(
+        0 < len(found[ident, "1"][1] - found[ident, "2"][1]) < 30
+        for ident in ("moda", "bazaar", "closet")
+    )

@@ -1,0 +1,186 @@
+"""jobs/map_products.py on a small root: offers in, products and refusals out, mistakes stopping it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from wearalike.pipeline import map_products
+from wearalike.storage import run_tables
+from wearalike.tables import OFFERS, PRODUCTS
+
+REPOSITORY = Path(__file__).parents[2]
+RUN = "2026-11-21"
+MODA = '<mapping shop="moda"><map path="Платья" to="women.dresses.other"/><ignore path="Книги" reason="books"/></mapping>'
+TOY = '<mapping shop="toy"><map path="Bags" to="bags.totes"/></mapping>'
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root with offers of two shops and a settings file whose mappings know both."""
+    mappings = tmp_path / "mappings"
+    (mappings / "shops").mkdir(parents=True)
+    for name in ("rubricator.xml", "rubricator.rng", "mapping.rng"):
+        shutil.copy(REPOSITORY / "mappings" / name, mappings)
+    (mappings / "shops" / "moda.xml").write_text(MODA, encoding="utf-8")
+    (mappings / "shops" / "toy.xml").write_text(TOY, encoding="utf-8")
+    (tmp_path / "wearalike.toml").write_text('mappings = "mappings"\n', encoding="utf-8")
+    write_offers(
+        tmp_path / "root", {"moda": ["Платья", "Книги", "Шапки", "платья"], "toy": ["Bags", "Bags"]}
+    )
+    return tmp_path / "root"
+
+
+def write_offers(root: Path, paths: dict[str, list[str]]) -> None:
+    lists = {c.name: [] for c in OFFERS.columns if pa.types.is_list(c.type)}
+    rows = [
+        lists
+        | {
+            "product_id": f"{shop}:{i}",
+            "shop_id": shop,
+            "offer_id": str(i),
+            "title": "a thing",
+            "category_paths": [path],
+        }
+        for shop, words in paths.items()
+        for i, path in enumerate(words)
+    ]
+    rows = [
+        row | {"price_cents": 100, "currency": "EUR", "availability": "in_stock"} for row in rows
+    ]
+    with run_tables.writing(root, OFFERS, RUN, run_tables.signature({}, paths)) as writer:
+        writer.write(pa.Table.from_pylist(rows, OFFERS.arrow_schema))
+
+
+def run(root: Path, *more: str) -> int:
+    return map_products.main(
+        ["--root", str(root), "--run", RUN, "--config", str(root.parent / "wearalike.toml"), *more]
+    )
+
+
+def products(root: Path) -> list[tuple[str, str]]:
+    columns = ["product_id", "category"]
+    return [
+        tuple(row.values()) for row in run_tables.read(root, PRODUCTS, RUN, columns).to_pylist()
+    ]
+
+
+def refused(root: Path) -> list[tuple[str, str, str, str]]:
+    columns = ["stage", "key", "reason", "detail"]
+    return [
+        tuple(row.values()) for row in run_tables.refused(root, RUN).select(columns).to_pylist()
+    ]
+
+
+def when(root: Path) -> int:
+    return (run_tables.folder(root, PRODUCTS, RUN) / "made.json").stat().st_mtime_ns
+
+
+def test_offers_become_products_or_are_refused(root: Path) -> None:
+    assert run(root) == 0
+    assert products(root) == [
+        ("moda:0", "women.dresses.other"),
+        ("moda:3", "women.dresses.other"),
+        ("toy:0", "bags.totes"),
+        ("toy:1", "bags.totes"),
+    ]
+    assert refused(root) == [
+        ("products", "moda:1", "ignored_category", "Книги: books"),
+        ("products", "moda:2", "unmapped_category", "Шапки"),
+    ]
+    made = run_tables.made(root, PRODUCTS, RUN)
+    assert made["rows"] == {
+        "taken": 6,
+        "written": 4,
+        "refused": {"ignored_category": 1, "unmapped_category": 1},
+    }
+    assert set(made["parameters"]["mappings"]) == {"moda", "toy"}
+
+
+def test_a_rerun_stands_until_something_it_reads_changes(root: Path) -> None:
+    mapping = root.parent / "mappings" / "shops" / "moda.xml"
+    assert run(root) == 0
+    first = when(root)
+    assert run(root) == 0
+    assert when(root) == first
+    assert run(root, "--redo") == 0  # the same rows from the same inputs: what stands, stands
+    mapping.write_text(MODA.replace("women.dresses.other", "women.dresses.midi"), encoding="utf-8")
+    assert run(root) == 0
+    assert products(root)[0] == ("moda:0", "women.dresses.midi")
+    rubricator = root.parent / "mappings" / "rubricator.xml"
+    rubricator.write_text(
+        rubricator.read_text(encoding="utf-8").replace(
+            'w_shape="2" w_colour="8"', 'w_shape="5" w_colour="6"'
+        ),
+        "utf-8",
+    )
+    assert run(root) == 0
+    weights = run_tables.read(
+        root, PRODUCTS, RUN, ["product_id", "w_shape", "w_colour"]
+    ).to_pylist()[0]
+    assert weights == {"product_id": "moda:0", "w_shape": 5, "w_colour": 6}
+    write_offers(root, {"toy": ["Bags"]})
+    assert run(root) == 0
+    assert products(root) == [("toy:0", "bags.totes")] and refused(root) == []
+
+
+def test_a_shop_without_a_mapping_is_refused_and_named(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = root.parent / "mappings" / "shops" / "toy.xml"
+    missing.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert run(root) == 0
+    assert [
+        key
+        for _, key, reason, detail in refused(root)
+        if (reason, detail) == ("unmapped_category", "Bags")
+    ] == ["toy:0", "toy:1"]
+    assert [shop.partition(":")[0] for shop, _ in products(root)] == ["moda", "moda"]
+    assert str(missing) in caplog.text and "wearalike suggest-mapping toy" in caplog.text
+
+
+def test_mistakes_in_any_file_stop_the_job_before_any_work(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shops = root.parent / "mappings" / "shops"
+    (shops / "moda.xml").write_text(
+        MODA.replace("women.dresses.other", "women.dress"), encoding="utf-8"
+    )
+    (shops / "toy.xml").write_text(TOY.replace("to=", "two="), encoding="utf-8")
+    assert run(root) == 1
+    assert f"{shops / 'moda.xml'}:1: to='women.dress': no such leaf" in caplog.text
+    assert f"{shops / 'toy.xml'}:1: <map>: no attribute 'two'; did you mean 'to'?" in caplog.text
+    assert not (root / PRODUCTS.name).exists()
+
+
+def test_no_offers_at_all_make_an_empty_table(root: Path) -> None:
+    write_offers(root, {})
+    assert run(root) == 0
+    assert products(root) == [] and run_tables.made(root, PRODUCTS, RUN)["rows"] == {
+        "taken": 0,
+        "written": 0,
+        "refused": {},
+    }
+
+
+def test_the_job_runs_from_a_shell_and_says_what_is_missing(root: Path) -> None:
+    shutil.rmtree(root / OFFERS.name)
+    command = [
+        sys.executable,
+        str(REPOSITORY / "jobs" / "map_products.py"),
+        "--root",
+        str(root),
+        "--run",
+        RUN,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root.parent)
+    assert done.returncode == 1
+    assert "table offers of run 2026-11-21 is not made" in done.stderr
+    assert not (root / PRODUCTS.name).exists()

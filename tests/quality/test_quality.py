@@ -1,0 +1,418 @@
+"""Measures of retrieval against the examples of their definitions, and measures of a night against what is known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from wearalike import tables
+from wearalike.metrics import retrieval
+from wearalike.quality import metrics
+
+SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 8))
+
+
+def marks(*rows: str) -> np.ndarray:
+    """bool (n, m) of texts such as "1 0 1"."""
+    return np.array([[mark == "1" for mark in row.split()] for row in rows])
+
+
+def test_the_examples_of_the_definitions() -> None:
+    one, late = marks("1 0 1 0 0"), marks("0 0 0 1 1")
+    assert retrieval.precision(one, 5) == 0.4
+    assert retrieval.average_precision(one, np.array([3]), 5) == pytest.approx(5 / 9)
+    assert retrieval.relevance(one, 5) == pytest.approx(8 / 15)
+    assert retrieval.relevance(late, 5) == pytest.approx(0.2)
+    assert retrieval.hit(late, 3) == 0
+    assert retrieval.hit(late, 4) == 1
+    assert retrieval.recall(one, np.array([3]), 5) == pytest.approx(2 / 3)
+    assert retrieval.recall(one, np.array([3]), 2) == pytest.approx(1 / 3)
+
+
+def test_a_short_list_is_divided_by_k_all_the_same() -> None:
+    assert retrieval.precision(marks("1 1"), 10) == 0.2
+    assert retrieval.relevance(marks("1 1"), 10) == pytest.approx(19 / 55)
+    # R = 2 is less than k: both found at the top is all that can be had.
+    assert retrieval.average_precision(marks("1 1"), np.array([2]), 10) == 1
+
+
+def test_a_query_without_anything_relevant_is_left_out_and_counted() -> None:
+    relevant, relevant_count = marks("1 0", "0 0", "0 1"), np.array([1, 0, 4])
+    values = retrieval.average_precision(relevant, relevant_count, 2)
+    assert np.isnan(values).tolist() == [False, True, False]
+    found = retrieval.mean(values)
+    assert (found.value, found.queries, found.left_out) == (pytest.approx((1 + 0.25) / 2), 2, 1)
+    assert np.isnan(retrieval.recall(relevant, relevant_count, 2)[1])
+
+
+def test_arguments_that_are_no_lists_of_marks() -> None:
+    with pytest.raises(ValueError, match="wanted bool"):
+        retrieval.precision(np.ones((2, 3)), 3)
+    with pytest.raises(ValueError, match="k >= 1"):
+        retrieval.hit(marks("1 0"), 0)
+    with pytest.raises(ValueError, match="same queries"):
+        retrieval.difference(np.ones(3), np.ones(1))
+
+
+@given(arrays.arrays(np.bool_, SHAPES), st.integers(1, 10), st.integers(0, 5))
+def test_every_measure_keeps_its_range_and_says_what_a_loop_says(
+    relevant: np.ndarray, k: int, unseen: int
+) -> None:
+    relevant_count = relevant.sum(axis=1) + unseen
+    found = {
+        "precision": retrieval.precision(relevant, k),
+        "hit": retrieval.hit(relevant, k),
+        "relevance": retrieval.relevance(relevant, k),
+        "recall": retrieval.recall(relevant, relevant_count, k),
+        "ap": retrieval.average_precision(relevant, relevant_count, k),
+    }
+    for values in found.values():
+        kept = values[~np.isnan(values)]
+        assert values.shape == (len(relevant),) and ((kept >= 0) & (kept <= 1 + 1e-12)).all()
+    for i, row in enumerate(relevant.tolist()):
+        hits = [rank for rank, mark in enumerate(row[:k], 1) if mark]
+        assert found["precision"][i] == pytest.approx(len(hits) / k)
+        assert found["hit"][i] == bool(hits)
+        assert found["relevance"][i] == pytest.approx(
+            sum(k - rank + 1 for rank in hits) / (k * (k + 1) / 2)
+        )
+        if relevant_count[i]:
+            ap = sum(number / rank for number, rank in enumerate(hits, 1)) / min(
+                relevant_count[i], k
+            )
+            assert found["ap"][i] == pytest.approx(ap)
+            assert found["recall"][i] == pytest.approx(len(hits) / relevant_count[i])
+
+
+@given(arrays.arrays(np.bool_, SHAPES))
+def test_a_hit_that_moves_up_never_lowers_a_measure_of_rank(relevant: np.ndarray) -> None:
+    k = relevant.shape[1]
+    risen = -np.sort(-relevant.astype(int), axis=1) > 0
+    relevant_count = relevant.sum(axis=1)
+    assert (retrieval.relevance(risen, k) >= retrieval.relevance(relevant, k) - 1e-12).all()
+    before, after = (
+        np.nan_to_num(retrieval.average_precision(r, relevant_count, k)) for r in (relevant, risen)
+    )
+    assert (after >= before - 1e-12).all()
+
+
+def test_the_interval_is_the_bootstraps() -> None:
+    values = np.random.default_rng(3).integers(0, 11, 400) / 10
+    found = retrieval.mean(values)
+    # The same by resampling the queries themselves.
+    picks = np.random.default_rng(4).integers(0, 400, (4000, 400))
+    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == (
+        pytest.approx(low, abs=0.005),
+        pytest.approx(high, abs=0.005),
+    )
+    assert found == retrieval.mean(values)
+    assert found != retrieval.mean(values, seed=1)
+    assert retrieval.mean(np.full(7, 0.25)) == retrieval.Estimate(0.25, 0.25, 0.25, 7)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(5).random((200, 60)) < 0.3
+    found = [retrieval.mean(row.astype(float)) for row in draws]
+    assert 0.88 <= np.mean([f.low <= 0.3 <= f.high for f in found]) <= 0.99
+
+
+def test_many_different_values_are_resampled_in_steps() -> None:
+    values = np.random.default_rng(6).random(20_000)
+    found = retrieval.mean(values)
+    error = values.std() / np.sqrt(len(values))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
+    hard = np.random.default_rng(8).random(200)
+    better = hard + 0.01
+    ours, theirs, gain = (
+        retrieval.mean(better),
+        retrieval.mean(hard),
+        retrieval.difference(better, hard),
+    )
+    assert ours.low < theirs.high
+    assert gain.low > 0
+    assert gain.value == pytest.approx(0.01)
+
+
+def test_no_query_at_all() -> None:
+    found = retrieval.mean(np.array([]))
+    assert (np.isnan(found.value), found.queries) == (True, 0)
+
+
+# A night
+
+
+def night(
+    products: list[dict],
+    similar: list[tuple[str, list[str]]] = (),
+    last: list[tuple[str, list[str]]] = (),
+    **more: list[dict],
+) -> dict:
+    """A night of in-stock adult unisex products, all indexed; `similar` and `last` say which were recommended, best first."""
+    usual = {
+        "availability": "in_stock",
+        "gender": "unisex",
+        "age_group": "adult",
+        "category_ids": [],
+        "super_category": "bags",
+    }
+    filled = [usual | p | {"product_id": f"{p['shop_id']}:{p['offer_id']}"} for p in products]
+    lists = [
+        {"product_id": p, "rank": r, "similar_product_id": s, "score": 0.5}
+        for p, found in similar
+        for r, s in enumerate(found, 1)
+    ]
+    old = [
+        {"product_id": p, "rank": r, "similar_product_id": s}
+        for p, found in last
+        for r, s in enumerate(found, 1)
+    ]
+    rows = {
+        "products": filled,
+        "indexes": [{"product_id": p["product_id"], "item_id": p["product_id"]} for p in filled],
+        "similar_products": lists,
+        "last_similar_products": old,
+        "last_products": filled if last else [],
+        **more,
+    }
+    kinds = {
+        **tables.BY_NAME,
+        "last_products": tables.PRODUCTS,
+        "last_similar_products": tables.SIMILAR_PRODUCTS,
+    }
+    return {
+        n: pa.Table.from_pylist(
+            rows.get(n, []), pa.schema([f.with_nullable(True) for f in t.arrow_schema])
+        )
+        for n, t in kinds.items()
+    }
+
+
+def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Measure]:
+    with metrics.opened(of) as con:
+        rows = metrics.measured(con, of, made or {})
+    assert len({(m.measure, m.scope) for m in rows}) == len(rows)
+    return {(m.measure, m.scope): m for m in rows}
+
+
+def planted() -> list[dict]:
+    """In shop a 12 red and 20 blue bags, in shop b 8 of each; the shops' words differ, our leaves are the same."""
+    names = [
+        (shop, colour)
+        for shop, red, blue in (("a", 12, 20), ("b", 8, 8))
+        for colour in ["red"] * red + ["blue"] * blue
+    ]
+    return [
+        {
+            "shop_id": shop,
+            "offer_id": f"{n:02}",
+            "category_paths": [f"{shop} > {colour}"],
+            "category": f"bags.{colour}",
+        }
+        for n, (shop, colour) in enumerate(names)
+    ]
+
+
+def test_precision_on_a_planted_case() -> None:
+    products = planted()
+    ids = [f"{p['shop_id']}:{p['offer_id']}" for p in products]
+    # a:00 is red, of shop a. Its first ten: 5 red of a, 1 blue of a, 2 red of b, 2 blue of b; what follows does not count.
+    ten = [*ids[1:6], ids[12], ids[32], ids[33], ids[40], ids[41]]
+    rows = found(night(products, [("a:00", [*ten, *ids[6:12]])]))
+    # The other 47 have no list: 0 of 10, and so they are judged.
+    assert rows["precision@10_queries_count", "all"].value == 48
+    assert rows["precision@10", "all"].value == pytest.approx((5 / 6) / 48)
+    assert rows["leaf_precision@10", "all"].value == pytest.approx((7 / 10) / 48)
+    # Drawn blindly: in shop a 11 of the 31 others are red for a red one, 19 for a blue one; in b 7 of 15 whichever.
+    assert rows["precision@10_random", "shop=a"].value == pytest.approx(
+        (12 * 11 / 31 + 20 * 19 / 31) / 32
+    )
+    assert rows["precision@10_random", "shop=b"].value == pytest.approx(7 / 15)
+    # By our leaves: 20 red and 28 blue in all, 47 to draw from.
+    assert rows["leaf_precision@10_random", "category=bags.red"].value == pytest.approx(19 / 47)
+    assert rows["leaf_precision@10_random", "category=bags.blue"].value == pytest.approx(27 / 47)
+    assert rows["leaf_precision@10_random", "super_category=bags"].value == pytest.approx(
+        (20 * 19 + 28 * 27) / 47 / 48
+    )
+
+
+def test_random_lists_get_what_is_promised_of_random_lists() -> None:
+    products = planted()
+    ids = [f"{p['shop_id']}:{p['offer_id']}" for p in products]
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(20):
+        lists = [(i, rng.permutation([o for o in ids if o != i])[:10].tolist()) for i in ids]
+        rows = found(night(products, lists))
+        drawn.append(
+            [rows[f"{kind}@10_gain", "all"].value for kind in ("precision", "leaf_precision")]
+        )
+    assert np.abs(np.mean(drawn, axis=0)).max() < 0.012
+
+
+def test_chance_draws_only_from_what_could_have_been_answered() -> None:
+    """One asks; of the rest, in the same category unless said, only some could answer."""
+    usual = {"shop_id": "a", "category_paths": ["x"], "category": "bags.x"}
+    others = [
+        {"category_paths": ["y"], "category": "bags.y"},
+        {"availability": "out_of_stock"},
+        {"age_group": "kids"},
+        {"gender": "male"},
+        {"super_category": "foot_wear"},
+        {"group_id": "G1"},
+        {},
+    ]
+    asking = usual | {"offer_id": "00", "gender": "female", "group_id": "g1"}
+    products = [
+        asking,
+        *(usual | {"offer_id": f"{n:02}"} | other for n, other in enumerate(others, 1)),
+    ]
+    frame = night(products, [("a:00", ["a:07"])])
+    with metrics.opened(frame) as con:
+        con.execute(metrics.ASKED)
+        rows = con.execute(metrics.PRECISION, {"k": 10}).df()
+        of_asking = rows.head(1)
+    # Left are the y and the last one, both answered: one relevant of ten places, as many as we found.
+    assert of_asking[["precision", "chance"]].to_numpy().tolist() == [[0.1, 0.1]]
+
+
+def test_products_whose_first_ten_are_all_of_other_shops_are_left_out() -> None:
+    products = planted()
+    ids = [f"{p['shop_id']}:{p['offer_id']}" for p in products]
+    rows = found(night(products, [("a:00", ids[32:42])]))
+    assert rows["precision@10_queries_count", "all"].value == 47
+    assert rows["leaf_precision@10_queries_count", "all"].value == 48
+
+
+def test_coverage_refusals_accounts_and_freshness() -> None:
+    products = [
+        {"shop_id": s, "offer_id": o, "category_paths": [], "category": "bags.x"}
+        for s, o in ("a1", "a2", "b3", "b4")
+    ]
+    refused = [
+        {
+            "stage": "products",
+            "shop_id": "b",
+            "kind": "offer",
+            "key": "b:9",
+            "reason": "unmapped_category",
+        },
+        {"stage": "images", "shop_id": "b", "kind": "image", "key": "b:3 0", "reason": "not_found"},
+    ]
+    feeds = [
+        {"shop_id": "a", "status": "fresh", "offers_count": 2, "withdrawn_count": 0},
+        {"shop_id": "b", "status": "stale", "offers_count": 5, "withdrawn_count": 1},
+    ]
+    rows = found(
+        night(
+            products,
+            [("a:1", ["b:3", "a:2"])],
+            [("a:1", ["b:3", "b:4"]), ("b:4", ["a:1"])],
+            feeds=feeds,
+            refused=refused,
+            images=[{"product_id": p, "image_id": p} for p in ("a:1", "a:2", "b:3")],
+            items=[{"item_id": p, "image_id": p} for p in ("a:1", "a:2")],
+            codes=[{"item_id": "a:1", "shape": bytes(16), "colour": bytes(16), "view": "detail"}],
+            similar_lists=[
+                {"product_id": "a:1", "similar_count": 5},
+                {"product_id": "a:2", "similar_count": 4, "short_reason": "rules"},
+            ],
+        ),
+        {"images": {"rows": {"taken": 4, "written": 3, "refused": {"not_found": 1}}}},
+    )
+    values = {key: m.value for key, m in rows.items()}
+    ratios = (
+        "with_image_ratio",
+        "with_item_ratio",
+        "with_code_ratio",
+        "indexed_ratio",
+        "with_5_matches_ratio",
+    )
+    assert [values[name, "all"] for name in ratios] == [0.75, 0.5, 0.25, 1, 0.25]
+    assert [values[name, "shop=b"] for name in ratios] == [0.5, 0, 0, 1, 0]
+    assert values["products_count", "super_category=bags"] == 4
+    assert values["refused_count", "stage=images,reason=not_found,shop=b"] == 1
+    assert values["short_lists_count", "reason=rules"] == 1
+    assert (
+        values["stood_for_count", "view=detail"],
+        values["stood_for_count", "view=detail,shop=a"],
+    ) == (1, 1)
+    assert (
+        values["offers_unaccounted_count", "shop=a"],
+        values["offers_unaccounted_count", "shop=b"],
+    ) == (0, 1)
+    assert values["refused_offers_ratio", "shop=b"] == 0.2
+    assert (values["stale_feeds_count", "all"], values["stale_feeds_count", "shop=a"]) == (1, 0)
+    assert values["cross_shop_ratio", "all"] == 0.5
+    assert values["products_kept_ratio", "all"] == 1
+    # Half of a:1's last list has gone, and all of b:4's.
+    assert (values["churn@10", "shop=a"], values["churn@10", "all"]) == (0.5, 0.75)
+    assert [
+        values[f"rows_{what}_count", "table=images"] for what in ("taken", "written", "refused")
+    ] == [4, 3, 1]
+
+
+def test_a_night_of_nothing_has_nothing_to_measure_but_zeros() -> None:
+    rows = found(night([]))
+    assert {key: m.value for key, m in rows.items()} == {
+        ("products_count", "all"): 0,
+        ("stale_feeds_count", "all"): 0,
+        ("missing_feeds_count", "all"): 0,
+    }
+
+
+def codes(bits: np.ndarray) -> pa.Table:
+    packed = [row.tobytes() for row in np.packbits(bits, axis=1)]
+    return pa.table(
+        {
+            "shape": pa.array(packed, pa.binary(16)),
+            "colour": pa.array([packed[0]] * len(packed), pa.binary(16)),
+        }
+    )
+
+
+def test_code_health_tells_good_codes_from_dead_ones() -> None:
+    bits = np.random.default_rng(9).random((2000, 128)) < 0.5
+    bits[:, 0] = True
+    bits[:, 5] = bits[:, 4]
+    rows = {(m.measure, m.scope): m.value for m in metrics.code_health(codes(bits))}
+    assert rows["unbalanced_bits_count", "code=shape"] == 1
+    assert rows["bit_balance_max_ratio", "code=shape"] == 1
+    assert rows["distinct_codes_ratio", "all"] == rows["distinct_codes_ratio", "code=shape"] == 1
+    assert rows["distinct_codes_ratio", "code=colour"] == 1 / 2000
+    assert rows["most_shared_code_ratio", "all"] == 1 / 2000
+    correlation = np.abs(np.corrcoef(bits[:, 1:].T)) - np.eye(127)
+    assert rows["bit_correlation_ratio", "code=shape"] == pytest.approx(
+        correlation.sum() / (127 * 126)
+    )
+    assert rows["unbalanced_bits_count", "code=colour"] == 128
+    assert ("bit_correlation_ratio", "code=colour") not in rows
+
+
+def test_one_code_for_all_is_seen() -> None:
+    rows = {m.measure: m.value for m in metrics.code_health(codes(np.ones((50, 128), bool)))}
+    assert (rows["distinct_codes_ratio"], rows["most_shared_code_ratio"]) == (1 / 50, 1)
+
+
+def test_measures_become_rows_of_the_table() -> None:
+    row = metrics.Measure("precision@10", "all", 0.5, "ratio", 0.4, 0.6, "ok", ">= 0.1")
+    assert metrics.table([row]).to_pylist() == [
+        {
+            "measure": "precision@10",
+            "scope": "all",
+            "value": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "unit": "ratio",
+            "verdict": "ok",
+            "bound": ">= 0.1",
+        }
+    ]

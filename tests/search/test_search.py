@@ -1,0 +1,295 @@
+"""Matching is exact: held against a search that looks at every pair and applies the rules one by one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wearalike import search
+from wearalike.search import Rules, ShortReason, ranking
+from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
+
+
+def make_gallery(
+    seed: int, n: int, *, bits: int = 128, w=(2, 8), out_of_stock=0.2, groups=6, brands=3
+) -> search.Gallery:
+    """Codes of which only the first `bits` vary, so that small `bits` make many ties."""
+    rng = np.random.default_rng(seed)
+    codes = np.zeros((n, 256), bool)
+    codes[:, :bits] = rng.random((n, bits)) < 0.5
+    codes[:, 128 : 128 + bits] = rng.random((n, bits)) < 0.5
+    entries = pa.table(
+        {"product_id": [f"s:{i:04}" for i in range(n)], "item_id": [f"i{i}" for i in range(n)]}
+    )
+    products = pa.table(
+        {
+            "product_id": entries["product_id"],
+            "shop_id": [("s", "t")[i] for i in rng.integers(0, 2, n)],
+            "group_id": pa.array(
+                [[None, *"abcdefABCDEF"][i] for i in rng.integers(0, min(groups, 12) + 1, n)],
+                pa.string(),
+            ),
+            "brand": pa.array(
+                [[None, "X", "Y", "Z"][i] for i in rng.integers(0, brands + 1, n)], pa.string()
+            ),
+            "availability": [
+                ("in_stock", "out_of_stock")[int(i)] for i in rng.random(n) < out_of_stock
+            ],
+            "gender": [("female", "male", "unisex")[i] for i in rng.integers(0, 3, n)],
+            "age_group": [("adult", "kids")[i] for i in rng.integers(0, 2, n)],
+            "category": [
+                ("bags.totes", "bags.clutches", "shoes")[i] for i in rng.integers(0, 3, n)
+            ],
+            "price_cents": pa.array(rng.integers(0, 400, n) * 10, pa.int64()),
+            "currency": [("EUR", "USD")[int(i)] for i in rng.random(n) < 0.1],
+            "w_shape": pa.array([w[0]] * n, pa.int32()),
+            "w_colour": pa.array([w[1]] * n, pa.int32()),
+        }
+    )
+    shuffled = products.take(rng.permutation(n))
+    return search.gallery(entries, np.packbits(codes, axis=1), shuffled)
+
+
+def each(*asked) -> list[search.Found]:
+    """The lists that a search finds, one by one."""
+    return [found for lists in search.search(*asked) for found in lists]
+
+
+def one_by_one(g: search.Gallery, row: int, rules: Rules) -> list[tuple[int, int, int]]:
+    """(row, shape distance, colour distance) of the best k, by the definition and nothing clever."""
+    bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
+    shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
+    colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
+    ws, wc = int(g.w_shape[row]), int(g.w_colour[row])
+    ordered = sorted(
+        range(len(g)), key=lambda j: (ws * shape[j] + wc * colour[j], g.product_ids[j])
+    )
+    taken, groups, brands = [], {g.groups[row]}, []
+    for j in ordered:
+        score = max(0.0, 1 - 2 * (ws * shape[j] + wc * colour[j]) / (128 * (ws + wc)))
+        may = (
+            g.is_in_stock[j]
+            and g.age_group[j] == g.age_group[row]
+            and ("unisex" in (g.gender[j], g.gender[row]) or g.gender[j] == g.gender[row])
+        )
+        if (
+            j == row
+            or not may
+            or score < rules.min_score
+            or g.groups[j] in groups
+            or brands.count(g.brands[j]) >= rules.max_per_brand
+        ):
+            continue
+        groups.add(g.groups[j])
+        brands.append(g.brands[j])
+        taken.append((j, int(shape[j]), int(colour[j])))
+        if len(taken) == rules.k:
+            break
+    return taken
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 90),
+    bits=st.sampled_from([1, 4, 128]),
+    w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
+    rules=st.builds(
+        Rules,
+        k=st.integers(1, 25),
+        min_score=st.sampled_from([0.0, 0.1, 0.5]),
+        max_per_brand=st.integers(1, 30),
+    ),
+)
+def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
+    g = make_gallery(seed, n, bits=bits, w=w)
+    found = {f.row: f for f in each(g, 0, n, rules)}
+    assert sorted(found) == list(range(n))
+    for row, f in found.items():
+        assert list(
+            zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), strict=True)
+        ) == one_by_one(g, row, rules)
+        assert (f.short_reason is None) == (len(f.results) == rules.k)
+
+
+def test_a_list_widens_until_the_rules_are_met():
+    """All near products are one group: the second result stands far behind the first look."""
+    g = make_gallery(1, 600, out_of_stock=0, groups=0, brands=0)
+    near = np.arange(600) < 500
+    g.groups[near] = 7
+    g.codes[near] = g.codes[0]
+    g.gender[:], g.age_group[:] = "female", "adult"
+    rules = Rules(k=5, min_score=0.0)
+    (f,) = each(g, 599, 600, rules)
+    assert [(r, s, c) for r, s, c in zip(f.results, f.shape, f.colour, strict=True)] == one_by_one(
+        g, 599, rules
+    )
+    assert len(f.results) == 5
+
+
+def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
+    g = make_gallery(3, 200)
+    whole = search.table(g, list(search.search(g, 0, 200, Rules())))
+    monkeypatch.setattr(ranking, "_BLOCK_QUERIES", 3)
+    parts = [
+        search.table(g, list(search.search(g, start, start + 33, Rules())))
+        for start in range(0, 200, 33)
+    ]
+    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([whole]))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_super_category_of_one_or_two(count):
+    g = make_gallery(5, count, out_of_stock=0, groups=0, brands=0)
+    g.gender[:], g.age_group[:] = "female", "adult"
+    lists = list(search.search(g, 0, count, Rules(min_score=0.0)))
+    found = [f for some in lists for f in some]
+    assert len(found) == count and {f.short_reason for f in found} == {ShortReason.FEW_CANDIDATES}
+    rows = search.table(g, lists).to_pylist()
+    assert [len(row["results"]) for row in rows] == [count - 1] * count
+
+
+def test_a_short_list_says_why():
+    g = make_gallery(5, 40, out_of_stock=0, groups=0, brands=0)
+    g.gender[:], g.age_group[:] = "female", "adult"
+
+    def reasons(rules):
+        return {f.short_reason for f in each(g, 0, 40, rules)}
+
+    assert reasons(Rules(k=39, min_score=0.0)) == {None}
+    assert reasons(Rules(k=40, min_score=0.0)) == {ShortReason.FEW_CANDIDATES}
+    assert reasons(Rules(k=30, min_score=0.99)) == {ShortReason.MIN_SCORE}
+    g = replace(g, codes=np.repeat(g.codes[:1], 40, axis=0), brands=np.ones(40, np.int64))
+    assert reasons(Rules(k=30, max_per_brand=2)) == {ShortReason.RULES}
+
+
+def test_scores_are_the_cosine_of_weighted_signs_cut_at_0():
+    rng = np.random.default_rng(0)
+    a, b = (np.where(rng.random((50, 256)) < p, 1, -1) for p in (0.5, 0.6))
+    for ws, wc in ((1, 1), (2, 8), (8, 2)):
+        weights = np.repeat([ws, wc], 128)
+        cosine = (weights * a * b).sum(axis=1) / weights.sum()
+        distance = (weights * (a != b)).sum(axis=1)
+        np.testing.assert_allclose(
+            search.score(distance, ws + wc), np.maximum(0, cosine), atol=1e-12
+        )
+    assert (
+        search.score(np.array([0]), 10)[0] == 1.0
+        and search.score(np.array([128 * 10]), 10)[0] == 0.0
+    )
+
+
+def small_tables():
+    g = make_gallery(11, 30)
+    found = pa.Table.from_batches(
+        [
+            search.table(g, list(search.search(g, 0, 30, Rules(k=4, min_score=0.0)))),
+            search.without_code(pa.array(["s:none"])),
+        ]
+    )
+    products = pa.table(
+        {
+            "product_id": [*g.product_ids, "s:none"],
+            "w_shape": pa.array([2] * 31, pa.int32()),
+            "w_colour": pa.array([8] * 31, pa.int32()),
+        }
+    )
+    return g, found, products
+
+
+def test_flat_rows_say_what_the_lists_say():
+    _, found, products = small_tables()
+    assert found.schema == MATCHES.arrow_schema
+    flat = search.similar_products(found, products.take(np.arange(31)[::-1]), "d-1", "e-1")
+    assert flat.schema == SIMILAR_PRODUCTS.arrow_schema
+    expected = [
+        (
+            row["product_id"],
+            rank,
+            r["product_id"],
+            r["item_id"],
+            r["shape_distance"],
+            r["colour_distance"],
+            row["item_id"],
+        )
+        for row in found.to_pylist()
+        for rank, r in enumerate(row["results"], 1)
+    ]
+    assert len(expected) > 30
+    assert expected == [
+        (
+            r["product_id"],
+            r["rank"],
+            r["similar_product_id"],
+            r["similar_item_id"],
+            r["shape_distance"],
+            r["colour_distance"],
+            r["item_id"],
+        )
+        for r in flat.to_pylist()
+    ]
+    for r in flat.to_pylist():
+        assert r["score"] == max(
+            0, 1 - 2 * (2 * r["shape_distance"] + 8 * r["colour_distance"]) / 1280
+        )
+        assert (r["shape_score"], r["colour_score"]) == (
+            max(0, 1 - r["shape_distance"] / 64),
+            max(0, 1 - r["colour_distance"] / 64),
+        )
+        assert (r["w_shape"], r["w_colour"], r["detector"], r["encoder"]) == (2, 8, "d-1", "e-1")
+
+
+def test_every_product_has_a_row_in_lists():
+    g, found, _ = small_tables()
+    entries = pa.table(
+        {"product_id": list(g.product_ids), "image_id": [f"im{i}" for i in range(30)]}
+    )
+    lists = search.similar_lists(found, entries)
+    assert lists.schema == SIMILAR_LISTS.arrow_schema
+    rows = {r["product_id"]: r for r in lists.to_pylist()}
+    assert len(rows) == 31
+    assert rows["s:none"] == {
+        "product_id": "s:none",
+        "similar_count": 0,
+        "short_reason": "no_code",
+        "image_id": None,
+        "item_id": None,
+    }
+    for row in found.to_pylist()[:30]:
+        assert rows[row["product_id"]]["similar_count"] == len(row["results"])
+        assert rows[row["product_id"]]["image_id"] == "im" + row["item_id"][1:]
+
+
+def test_an_entry_without_a_product_is_an_error():
+    with pytest.raises(ValueError, match=r"have no product, e\.g\. s:lost"):
+        empty = PRODUCTS.arrow_schema.empty_table().select(search.PRODUCT_COLUMNS)
+        search.gallery(
+            pa.table({"product_id": ["s:lost"], "item_id": ["i"]}),
+            np.zeros((1, 32), np.uint8),
+            empty,
+        )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 90),
+    w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
+    k=st.integers(1, 25),
+)
+def test_a_code_that_is_nobody_s_gets_what_a_product_with_it_would(seed, n, w, k):
+    """The photo's code is that of one product, which is taken out of the gallery's candidates."""
+    g = make_gallery(seed, n, w=w)
+    g.gender[:], g.age_group[:] = "unisex", "adult"
+    rules = Rules(k=k)
+    row = seed % n
+    g.groups[row] = -(10**9)  # nobody's group, as a photo has none
+    candidates = np.array([j for j in range(n) if g.is_in_stock[j] and j != row], np.int64)
+    found = search.alike(g, candidates, g.codes[row], *w, rules)
+    assert list(
+        zip(found.results.tolist(), found.shape.tolist(), found.colour.tolist(), strict=True)
+    ) == one_by_one(g, row, rules)
+    assert found.row == -1 and (found.short_reason is None) == (len(found.results) == k)

@@ -1,0 +1,96 @@
+"""The search by matrix products finds what plain numpy finds and what the compiled kernel finds, on torch's CPU and on a GPU."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.search.test_bitplane import one_by_one, random_codes
+from tests.search.test_search import make_gallery
+
+from wearalike import search
+from wearalike.search.kernels import bitplane, torch_gpu
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+    ),
+]
+
+
+def lists(counts: np.ndarray, positions: np.ndarray) -> list[list[int]]:
+    return (
+        [part.tolist() for part in np.split(positions, np.cumsum(counts)[:-1])]
+        if len(counts)
+        else []
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 2500),
+    q=st.integers(0, 30),
+    k=st.integers(1, 130),
+    bits=st.sampled_from([0, 1, 3, 128]),
+    most=st.sampled_from([1, 8, 10, 255]),
+    block_bytes=st.sampled_from([1, 100_000, 3_000_000, None]),
+)
+def test_it_finds_what_numpy_finds_whatever_the_memory(
+    device, seed, n, q, k, bits, most, block_bytes
+):
+    rng = np.random.default_rng(seed)
+    # Blocks of a code or two take a while.
+    n = min(n, 60) if block_bytes == 1 else n
+    queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
+    w_shape, w_colour = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
+    limits = rng.integers(-1, 128 * 2 * most + 1, q)
+    found = torch_gpu.nearest_in_one(
+        queries, torch_gpu.lay_out(codes, device), w_shape, w_colour, limits, k, block_bytes
+    )
+    assert lists(*found) == one_by_one(queries, codes, w_shape, w_colour, limits, k)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("ws", "wc"), [(1, 1), (2, 8), (255, 254)])
+def test_it_finds_what_the_kernel_finds(device, ws, wc):
+    """The worst order too: each code nearer than all before it."""
+    rng = np.random.default_rng(7)
+    queries, codes = random_codes(rng, 40, 128), random_codes(rng, 20_000, 128)
+    far = np.bitwise_count(queries[:1] ^ codes).astype(int).sum(axis=1)
+    codes = codes[np.argsort(-far)]
+    weights, limits = [np.full(40, w, np.int32) for w in (ws, wc)], np.full(40, 128 * (ws + wc))
+    wanted = bitplane.nearest_in_one(queries, bitplane.lay_out(codes), *weights, limits, 100)
+    found = torch_gpu.nearest_in_one(
+        queries, torch_gpu.lay_out(codes, device), *weights, limits, 100
+    )
+    assert wanted[0].tolist() == [100] * 40
+    assert [part.tolist() for part in found] == [part.tolist() for part in wanted]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_gallery_is_searched_where_it_says(device, monkeypatch):
+    """On torch's CPU it goes by the name of the one there is: "cpu" alone is the compiled kernel's."""
+    g = make_gallery(3, 300, bits=6)
+    wanted = search.table(g, list(search.search(g, 0, 300, search.Rules())))
+    monkeypatch.setattr(bitplane, "nearest_in_one", None)
+    there = replace(g, device=f"{device}:0")
+    assert search.table(g, list(search.search(there, 0, 300, search.Rules()))).equals(wanted)
+
+
+def test_a_weight_beyond_what_the_kernel_takes_is_refused():
+    codes, one = torch_gpu.lay_out(np.zeros((3, 4), np.uint64), "cpu"), np.ones(1, np.int32)
+    with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
+        torch_gpu.nearest_in_one(
+            np.zeros((1, 4), np.uint64), codes, 256 * one, one, np.zeros(1, np.int64), 1
+        )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so():
+    with pytest.raises(ValueError, match="device cuda: torch sees no GPU; search on the cpu"):
+        torch_gpu.lay_out(np.zeros((3, 4), np.uint64))

@@ -1,0 +1,732 @@
+"""The pages, seen by a real browser: a server that was started for it, over one night whose feeds said hostile things."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+from tests.support.http_server import serving
+
+from wearalike import settings
+from wearalike.commands import describe_items
+from wearalike.quality import judgements
+from wearalike.server import app
+from wearalike.server.live_search import Live
+from wearalike.server.snapshot import Published
+from wearalike.storage import run_tables
+from wearalike.tables import (
+    ENTRIES,
+    IMAGES,
+    LOOK_PRODUCTS,
+    PRODUCTS,
+    QUALITY,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+)
+from wearalike.warehouse import publish
+from wearalike.warehouse.base import open_warehouse
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHOTS = REPOSITORY / "build" / "screenshots"
+RUN = "day-1"
+# The first photo loads networks, and a test machine has other things to do.
+PATIENCE_MS = 240_000
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
+HOSTILE = """<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'"&amp;{{7*7}}"""
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium")
+
+
+@pytest.fixture(scope="module")
+def place(night, tmp_path_factory):
+    """The night, copied, published again after some products said what nobody should."""
+    folder = tmp_path_factory.mktemp("viewer")
+    shutil.copytree(night / "root", folder / "root", symlinks=True)
+    text = (night / "wearalike.toml").read_text(encoding="utf-8").replace(str(night), str(folder))
+    (folder / "wearalike.toml").write_text(text, encoding="utf-8")
+    made = settings.load(folder / "wearalike.toml")
+    rows = run_tables.read(made.root, PRODUCTS, RUN).to_pylist()
+    for row in hostile(made.root, rows):
+        row |= {
+            "title": HOSTILE,
+            "brand": HOSTILE,
+            "description": HOSTILE,
+            "url": "javascript:window.hurt=1",
+            "colours": [HOSTILE],
+        }
+        row |= {"category_paths": [HOSTILE], "image_urls": ["http://elsewhere.example/x.jpg"]}
+    refused = run_tables.refused(made.root, RUN)
+    refused = refused.filter(pc.equal(refused["stage"], PRODUCTS.name))
+    with run_tables.writing(made.root, PRODUCTS, RUN, "hostile") as table:
+        table.refuse(refused)
+        table.write(pa.Table.from_pylist(rows, schema=PRODUCTS.arrow_schema))
+    with run_tables.writing(made.root, LOOK_PRODUCTS, RUN, "crafted") as table:
+        table.write(pa.Table.from_pylist(list(look(made.root)), schema=LOOK_PRODUCTS.arrow_schema))
+    publish.publish_run(made.root, RUN, open_warehouse(made.warehouse), redo=True)
+    assert (
+        describe_items.main(
+            ["--run", RUN, "--root", str(made.root), "--encoder", "hsv", "--encoder", "contour"]
+        )
+        == 0
+    )
+    return made
+
+
+def hostile(root: Path, rows: list[dict]) -> list[dict]:
+    """Two products with lists of their own."""
+    counts = {
+        r["product_id"]: r["similar_count"]
+        for r in run_tables.read(root, SIMILAR_LISTS, RUN).to_pylist()
+    }
+    return [r for r in sorted(rows, key=lambda r: r["product_id"]) if counts[r["product_id"]] > 4][
+        :2
+    ]
+
+
+def look(root: Path) -> Iterator[dict]:
+    """Rows that say that every dress is worn with a bag, in the lower half of its picture."""
+    entries = run_tables.read(root, ENTRIES, RUN).to_pylist()
+    bag = next(e for e in entries if e["super_category"] == "bags")
+    sizes = {
+        i["image_id"]: (i["width_px"], i["height_px"])
+        for i in run_tables.read(root, IMAGES, RUN).to_pylist()
+    }
+    scores = {
+        "score": 0.8,
+        "shape_score": 0.9,
+        "colour_score": 0.7,
+        "shape_distance": 6,
+        "colour_distance": 19,
+        "w_shape": 1,
+        "w_colour": 1,
+    }
+    names = {"rank": 1, "detector": "d", "encoder": "e"}
+    for e in (e for e in entries if e["super_category"] == "full_body"):
+        width, height = sizes[e["image_id"]]
+        box = {"x0": 0, "y0": height // 2, "x1": width, "y1": height}
+        item = {
+            "image_id": e["image_id"],
+            "item_id": f"worn-{e['item_id']}",
+            "look_item_id": bag["item_id"],
+            **box,
+        }
+        found = {"look_product_id": bag["product_id"], "super_category": "bags"}
+        yield {"product_id": e["product_id"], **found, **item, **scores, **names}
+
+
+@pytest.fixture(scope="module")
+def base(place) -> Iterator[str]:
+    with serving(place.root.parent / "wearalike.toml") as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def visit(browser: Browser, base: str, *, may_say: str = "nothing", **options) -> Iterator[Page]:
+    """A page of its own. At the end: nothing was asked of anybody else, no script failed, no policy was broken."""
+    context = browser.new_context(base_url=base, **options)
+    page, asked, said = context.new_page(), [], []
+    page.on("request", lambda r: asked.append(r.url))
+    page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: said.append(str(e)))
+    page.on("dialog", lambda d: (said.append(f"dialog {d.message}"), d.dismiss()))
+    page.set_default_timeout(PATIENCE_MS)
+    yield page
+    assert not page.evaluate("window.hurt"), "a feed's script ran"
+    context.close()
+    assert asked and [u for u in asked if not u.startswith((f"{base}/", "data:"))] == []
+    assert [text for text in said if may_say not in text] == []
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keeps what is seen, once its pictures are there."""
+    page.wait_for_load_state("networkidle")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing serious in what is shown."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    bad = [
+        (v["id"], [n["html"][:200] for n in v["nodes"]][:3])
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert bad == [], f"{page.url}: {json.dumps(bad, indent=1)}"
+
+
+def path_of(product_id: str) -> str:
+    return f"/products/{quote(product_id, safe='')}"
+
+
+def shown_ids(page: Page, within: str = "#similar") -> list[str]:
+    """The product_ids of the cards, in order."""
+    links = page.locator(f"{within} .card h3 a").evaluate_all(
+        "links => links.map(a => decodeURIComponent(a.getAttribute('href')))"
+    )
+    return [link.removeprefix("/products/") for link in links]
+
+
+@pytest.fixture(scope="module")
+def asking(place) -> dict:
+    """A product whose list changes with the weights, and which is not hostile."""
+    published, live = Published(place), Live(place)
+    with published.snapshot() as s:
+        for listed in run_tables.read(place.root, SIMILAR_LISTS, RUN).to_pylist():
+            product = s.product(listed["product_id"])
+            if listed["similar_count"] >= 8 and product["title"] != HOSTILE:
+                shape, colour = (ids(live.similar(s, product, w).rows) for w in ((10, 0), (0, 10)))
+                if shape[:4] != colour[:4]:
+                    return {
+                        "product": product,
+                        "published": s.similar(product["product_id"]),
+                        "shape": shape,
+                        "colour": colour,
+                    }
+    raise AssertionError("no product whose list depends on the weights")
+
+
+def ids(rows: list[dict]) -> list[str]:
+    return [row["similar_product_id"] for row in rows]
+
+
+def test_search_narrows_down_and_turns_pages(browser, base, place):
+    products = sorted(
+        run_tables.read(place.root, PRODUCTS, RUN).to_pylist(), key=lambda r: r["product_id"]
+    )
+    with visit(browser, base) as page:
+        page.goto("/")
+        first = shown_ids(page, "main")
+        assert first == [p["product_id"] for p in products[:48]] and len(products) > 96
+        page.get_by_role("link", name="Further products").click()
+        assert shown_ids(page, "main") == [p["product_id"] for p in products[48:96]]
+        page.get_by_role("link", name="To the first").click()
+        page.get_by_label("Shop").select_option("lipa")
+        page.get_by_label("Super-category").select_option("full_body")
+        page.get_by_role("button", name="Search").click()
+        wanted = [
+            p["product_id"]
+            for p in products
+            if p["shop_id"] == "lipa" and p["super_category"] == "full_body"
+        ]
+        assert (
+            wanted
+            and shown_ids(page, "main") == wanted[:48]
+            and page.get_by_label("Shop").input_value() == "lipa"
+        )
+        page.goto("/?q=sweater+cove")
+        found = shown_ids(page, "main")
+        assert (
+            found
+            == [
+                p["product_id"]
+                for p in products
+                if all(w in p["title"].lower() for w in ("sweater", "cove"))
+            ]
+            and found
+        )
+        page.goto("/?q=nobody-sells-this")
+        assert page.get_by_text("No product of run day-1 fits").is_visible()
+        page.goto("/")
+        shoot(page, "search")
+    with visit(browser, base, **PHONE) as page:
+        page.goto("/")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out"
+        page.locator(".card h3 a").first.tap()
+        page.wait_for_url("**/products/*")
+
+
+def test_a_product_s_page_shows_its_published_list_and_the_slider_re_ranks(browser, base, asking):
+    product, listed = asking["product"], asking["published"]
+    with visit(browser, base) as page:
+        page.goto(path_of(product["product_id"]))
+        assert page.get_by_role("heading", level=1).inner_text() == product["title"]
+        assert shown_ids(page) == ids(listed)
+        first = page.locator("#similar .card").first.inner_text()
+        numbers = (
+            f"{listed[0]['score']:.2f}",
+            *(
+                f"{listed[0][f'{n}_score']:.2f} · {listed[0][f'{n}_distance']}"
+                for n in ("shape", "colour")
+            ),
+        )
+        assert all(number in first for number in numbers), (first, numbers)
+        shoot(page, "product")
+        slider = page.get_by_role("slider")
+        slider.focus()
+        with page.expect_response("**/similar?shape=10"):
+            slider.press("End")
+        page.wait_for_url("**?shape=10")
+        assert shown_ids(page) == asking["shape"]
+        said = [
+            page.locator("output").inner_text(),
+            page.locator("#similar [role=status]").inner_text(),
+            slider.get_attribute("aria-valuetext"),
+        ]
+        assert all("shape 10 : colour 0" in str(text) for text in said)
+        shoot(page, "product-by-shape")
+        with page.expect_response("**/similar?shape=0"):
+            slider.press("Home")
+        page.wait_for_url("**?shape=0")
+        assert shown_ids(page) == asking["colour"]
+        page.reload()
+        assert shown_ids(page) == asking["colour"], "the address says it all"
+        page.get_by_role("link", name="As published").click()
+        page.wait_for_url(f"**{path_of(product['product_id'])}")
+        assert shown_ids(page) == ids(listed)
+    with visit(browser, base, **PHONE) as page:
+        page.goto(path_of(product["product_id"]))
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        shoot(page, "product-phone")
+
+
+def test_a_product_s_look_shows_what_is_worn_with_it(browser, base, place):
+    row = sorted(look(place.root), key=lambda r: r["product_id"])[-1]
+    with visit(browser, base) as page:
+        page.goto(path_of(row["product_id"]))
+        strip = page.get_by_role("list", name="Bags")
+        assert strip.get_by_role("img").get_attribute("alt") == "worn with it: bags"
+        assert strip.locator("li").first.locator("rect").get_attribute("y") == str(row["y0"])
+        assert (
+            shown_ids(page, ".strip") == [row["look_product_id"]] and "0.80" in strip.inner_text()
+        )
+        strip.scroll_into_view_if_needed()
+        shoot(page, "look")
+        assert_accessible(page)
+
+
+def test_without_scripts_the_slider_is_a_form(browser, base, asking):
+    with browser.new_context(base_url=base, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(path_of(asking["product"]["product_id"]))
+        page.get_by_role("slider").press("End")
+        page.get_by_role("button", name="Re-rank").click()
+        page.wait_for_url("**?shape=10")
+        assert shown_ids(page) == asking["shape"]
+
+
+def test_ways_stand_side_by_side(browser, base, place, asking):
+    product = asking["product"]
+    published, live = Published(place), Live(place)
+    with published.snapshot() as s:
+        even = ids(live.similar(s, product, (1, 1), 10).rows)
+    with visit(browser, base) as page:
+        page.goto(path_of(product["product_id"]))
+        page.get_by_role("link", name="Compare ways").click()
+        names = page.locator(".column h3:not(.card h3)").all_inner_texts()
+        told = page.locator(".column > p").all_inner_texts()
+        assert names[:6] == [
+            "Published",
+            "Codes 1:1",
+            "Codes 8:2",
+            "Codes 2:8",
+            "Codes 1:0",
+            "Codes 0:1",
+        ]
+        kinds = [(name, text.split(",")[0]) for name, text in zip(names[6:], told[6:], strict=True)]
+        assert kinds == [
+            (v, d) for v in ("contour-1", "hsv-1") for d in ("Cosine", "Euclidean", "Manhattan")
+        ]
+        assert shown_ids(page, ".column:nth-child(1)") == ids(asking["published"])[:10]
+        assert shown_ids(page, ".column:nth-child(2)") == even
+        for column in range(7, 13):
+            found = shown_ids(page, f".column:nth-child({column})")
+            assert len(found) == 10 and product["product_id"] not in found
+        assert page.get_by_text("--encoder efficientnet-lite0").is_visible(), (
+            "how to see what is absent"
+        )
+        shared = page.locator(".column:nth-child(2) .shared").count()
+        assert (
+            shared == len(set(even) & set(ids(asking["published"])[:10]))
+            and f"{shared} of {len(even)} published too" in told[1]
+        )
+        shoot(page, "compare")
+    with visit(browser, base, may_say="404", **PHONE) as page:
+        page.goto(f"/compare?{urlencode({'product': product['product_id']})}")
+        shoot(page, "compare-phone")
+        assert page.goto("/compare?product=nobody").status == 404
+        assert (
+            page.get_by_text("has no product nobody").is_visible()
+            and page.locator(".card").count() >= 4
+        )
+
+
+def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
+    # A dress and a T-shirt, which the packaged detector tells apart.
+    entries = {e["product_id"]: e for e in run_tables.read(place.root, ENTRIES, RUN).to_pylist()}
+    chosen = [entries["harbour:1017"], entries["harbour:1001"]]
+    photo = side_by_side(
+        [run_tables.image_path(place.root, e["image_id"]).read_bytes() for e in chosen]
+    )
+    with visit(browser, base, may_say="422") as page:
+        page.goto("/photo")
+        page.get_by_label("A photo").set_input_files(
+            {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
+        )
+        page.get_by_role("button", name="Look for it").click()
+        headings = page.locator("main h2").all_inner_texts()
+        # Its belt may be seen as well.
+        assert (
+            {"full body", "upper wear"}
+            <= {h.split("· ")[1] for h in headings}
+            <= {"full body", "upper wear", "accessories"}
+        )
+        assert [h.split(" ·")[0] for h in headings] == [
+            str(number + 1) for number in range(len(headings))
+        ]
+        picture = page.locator("img.whole")
+        assert picture.evaluate(
+            "i => i.complete && i.naturalWidth > 300"
+        ) and f"its {len(headings)} items" in picture.get_attribute("alt")
+        for entry in chosen:
+            number = next(
+                i
+                for i, h in enumerate(headings, 1)
+                if h.endswith(entry["super_category"].replace("_", " "))
+            )
+            assert (
+                entry["product_id"]
+                in shown_ids(page, f"section[aria-labelledby=item-{number}]")[:5]
+            )
+        shoot(page, "photo")
+        assert_accessible(page)
+        page.get_by_label("A photo").set_input_files(
+            {"name": "wall.png", "mimeType": "image/png", "buffer": wall()}
+        )
+        page.get_by_role("button", name="Look for it").click()
+        assert page.get_by_text("No garment, shoe or bag was seen in this photo").is_visible()
+        page.get_by_label("A photo").set_input_files(
+            {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"<svg onload=alert(1)>"}
+        )
+        page.get_by_role("button", name="Look for it").click()
+        assert "no photo that can be read" in page.get_by_role("alert").inner_text()
+    assert open_warehouse(place.warehouse).ask("SELECT * FROM photo_queries") == [], (
+        "a visitor's photo is not kept"
+    )
+
+
+def side_by_side(pictures: list[bytes]) -> bytes:
+    images = [Image.open(io.BytesIO(content)).convert("RGB") for content in pictures]
+    photo, x, out = (
+        Image.new("RGB", (sum(i.width for i in images), max(i.height for i in images)), "white"),
+        0,
+        io.BytesIO(),
+    )
+    for image in images:
+        photo.paste(image, (x, 0))
+        x += image.width
+    photo.save(out, "JPEG", quality=92)
+    return out.getvalue()
+
+
+def wall() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (400, 300), (120, 140, 150)).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_pairs_are_judged_with_the_keyboard(browser, base, place):
+    warehouse = open_warehouse(place.warehouse)
+    pairs = judgements.sample(warehouse, RUN)
+    with visit(browser, base) as page:
+        page.goto("/judge")
+        page.get_by_label("Your name").fill("anna")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/judge?judge=anna")
+        shoot(page, "judge")
+        scores = re.compile(r"\b0\.\d\d")
+        assert not scores.search(page.locator("main").inner_text()), "whoever judges sees no score"
+        for number, key in enumerate(["1", "2", "3", "ArrowLeft", "ArrowRight", "4"], 1):
+            press(page, key, f"{number} of {len(pairs)}")
+        press(page, "u", f"6 of {len(pairs)}")
+        assert page.locator("button[aria-pressed=true]").inner_text().startswith("Not sure")
+        press(page, "1", f"6 of {len(pairs)}")
+        page.wait_for_url("**/judge?judge=anna")
+        assert page.get_by_role("progressbar").get_attribute("value") == "6"
+    with visit(browser, base, **PHONE) as page:
+        page.goto("/judge?judge=boris")
+        shoot(page, "judge-phone")
+        for number, name in enumerate(["Alike", "Not alike", "Not alike", "Alike"], 1):
+            page.get_by_role("button", name=name, exact=True).tap()
+            page.get_by_text(f"{number} of {len(pairs)}").wait_for()
+    found = {(j.judge, *j.pair): j.verdict.value for j in judgements.judged(warehouse)}
+    keys = [(p.product_id, p.similar_product_id) for p in pairs]
+    anna = ["alike", "not_alike", "wrong_category", "alike", "not_alike", "alike"]
+    boris = ["alike", "not_alike", "not_alike", "alike"]
+    assert found == {("anna", *k): v for k, v in zip(keys, anna, strict=False)} | {
+        ("boris", *k): v for k, v in zip(keys, boris, strict=False)
+    }
+    with visit(browser, base) as page:
+        page.goto("/judge/results")
+        tiles = page.locator(".tiles b").all_inner_texts()
+        # Alike: three of anna's six, two of them boris's too.
+        assert tiles[:3] == ["0.50", "6", "2"] and 0 <= float(tiles[3]) <= 1
+        row = page.get_by_role("row", name="anna, boris").get_by_role("cell").all_inner_texts()
+        # Seen 3 of 4; by chance 2/4 * 2/4 + 1/4 * 2/4.
+        assert row == ["4", "0.75", f"{(0.75 - 0.375) / 0.625:.2f}"]
+        shoot(page, "judged")
+
+
+def press(page: Page, key: str, until: str) -> None:
+    """Presses, and waits for the page that comes of it."""
+    with page.expect_navigation():
+        page.keyboard.press(key)
+    page.get_by_text(until).wait_for()
+
+
+def test_a_verdict_comes_from_this_site_and_is_of_a_pair_that_was_drawn(base, place):
+    warehouse = open_warehouse(place.warehouse)
+    pair = judgements.sample(warehouse, RUN)[0]
+    form = {
+        "judge": "mallory",
+        "run": RUN,
+        "product": pair.product_id,
+        "similar": pair.similar_product_id,
+        "verdict": "alike",
+    }
+    host = base.removeprefix("http://")
+    for headers in (
+        {},
+        {"Origin": "http://elsewhere.example"},
+        {"Origin": "null"},
+        {"Origin": base, "Sec-Fetch-Site": "cross-site"},
+    ):
+        assert post(f"{base}/judge", form, headers) == 403, headers
+        assert post(f"{base}/photo", form, headers) == 403, headers
+    own = {"Origin": f"http://{host}"}
+    assert post(f"{base}/judge", form | {"similar": pair.product_id}, own) == 409
+    assert post(f"{base}/judge", form | {"run": "day-0"}, own) == 409
+    assert post(f"{base}/judge", form | {"verdict": "lovely"}, own) == 422
+    assert post(f"{base}/judge", form | {"judge": " "}, own) == 422
+    assert (
+        warehouse.ask("SELECT * FROM judgements WHERE judge <> 'anna' AND judge <> 'boris'") == []
+    )
+
+
+def post(address: str, form: dict[str, str], headers: dict[str, str]) -> int:
+    try:
+        request = urllib.request.Request(address, urlencode(form).encode(), headers)
+        return urllib.request.urlopen(request, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_quality_says_what_the_tables_say(browser, base, place):
+    measures = {
+        (m["measure"], m["scope"]): m["value"]
+        for m in run_tables.read(place.root, QUALITY, RUN).to_pylist()
+    }
+    refused = run_tables.refused(place.root, RUN).to_pylist()
+    with visit(browser, base) as page:
+        page.goto("/quality")
+        assert (
+            page.locator(".tiles b").first.inner_text()
+            == f"{measures['products_count', 'all']:,.0f}"
+        )
+        plot = page.get_by_role(
+            "img", name=f"Precision@10 run by run: {RUN} {measures['precision@10', 'all']:.3f}"
+        )
+        assert plot.is_visible()
+        funnel = (
+            page.get_by_role("region", name="Rows of each table")
+            .get_by_role("row")
+            .all_inner_texts()
+        )
+        assert any(
+            re.match(rf"products\s+{measures['rows_written_count', 'table=products']:.0f}\s", row)
+            for row in funnel
+        )
+        table = page.get_by_role("region", name="Refused by reason").inner_text()
+        assert refused and all(r["reason"].replace("_", " ") in table for r in refused)
+        assert next(r["key"] for r in refused if r["reason"] == "bad_price") in table, (
+            "with an example"
+        )
+        words = {r["detail"] for r in refused if r["reason"] == "unmapped_category" and r["detail"]}
+        assert words and all(
+            page.get_by_role("rowheader", name=word, exact=True).is_visible() for word in words
+        )
+        gains = [
+            float(t)
+            for t in page.get_by_role("region", name="Worst categories")
+            .locator("tbody td:nth-child(5)")
+            .all_inner_texts()
+        ]
+        assert len(gains) > 5 and gains == sorted(gains)
+        shoot(page, "quality")
+    with visit(browser, base, color_scheme="dark", **PHONE) as page:
+        page.goto("/quality")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        shoot(page, "quality-phone-dark")
+
+
+def test_what_feeds_say_is_text(browser, base, place):
+    mine = [
+        r for r in run_tables.read(place.root, PRODUCTS, RUN).to_pylist() if r["title"] == HOSTILE
+    ]
+    listing = {
+        r["similar_product_id"]: r["product_id"]
+        for r in run_tables.read(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+    }
+    assert len(mine) == 2
+    with visit(browser, base) as page:
+        for product in mine:
+            page.goto(path_of(product["product_id"]))
+            assert page.get_by_role(
+                "heading", level=1
+            ).inner_text() == HOSTILE and page.title().startswith(HOSTILE)
+            assert (
+                page.locator(
+                    "a[href*='javascript'], img[src*='elsewhere'], main img[src='x'], main script"
+                ).count()
+                == 0
+            )
+            assert page.get_by_role("link", name="To the shop").count() == 0, (
+                "an address that is not http(s) is no link"
+            )
+            page.goto(f"/?{urlencode({'q': HOSTILE, 'shop': HOSTILE})}")
+            assert page.get_by_label("Words").input_value() == HOSTILE
+        page.goto("/?q=onerror")
+        assert page.locator(".card h3").all_inner_texts() == [HOSTILE] * 2
+        page.goto(
+            path_of(next(listing[p["product_id"]] for p in mine if p["product_id"] in listing))
+        )
+        assert HOSTILE in page.locator("#similar .card h3").all_inner_texts()
+        with page.expect_response("**/similar?shape=*"):
+            page.get_by_role("slider").press("ArrowRight")
+        page.wait_for_url("**?shape=*")
+        page.goto(f"/judge?judge={quote(HOSTILE[:40])}")
+        page.goto(f"/compare?{urlencode({'product': mine[0]['product_id']})}")
+        other = next(
+            r
+            for r in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+            if r["title"] != HOSTILE and r["url"]
+        )
+        page.goto(path_of(other["product_id"]))
+        link = page.get_by_role("link", name="To the shop")
+        assert link.get_attribute("href") == other["url"] and set(
+            link.get_attribute("rel").split()
+        ) >= {"noopener", "nofollow"}
+
+
+@pytest.mark.parametrize("looks", ["light", "dark"])
+def test_every_page_is_accessible(browser, base, asking, looks):
+    product_id = asking["product"]["product_id"]
+    compared = f"/compare?{urlencode({'product': product_id})}"
+    paths = [
+        "/",
+        path_of(product_id),
+        compared,
+        "/photo",
+        "/quality",
+        "/judge",
+        "/judge?judge=carla",
+        "/judge/results",
+        "/nowhere",
+    ]
+    options = {"color_scheme": looks, **(PHONE if looks == "dark" else {})}
+    with visit(browser, base, may_say="404", **options) as page:
+        for path in paths:
+            page.goto(path)
+            assert_accessible(page)
+
+
+def test_answers_carry_a_strict_policy_and_pictures_are_kept(base, place):
+    with urllib.request.urlopen(f"{base}/judge/results", timeout=20) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        page = answer.read().decode()
+    assert (
+        policy.split("; ")[0] == "default-src 'none'"
+        and "frame-ancestors 'none'" in policy
+        and "unsafe" not in policy
+    )
+    assert not re.search(r"<style|style=|<script>|\son\w+=|https?://", page), (
+        "nothing inline, nothing from outside"
+    )
+    image_id = run_tables.read(place.root, ENTRIES, RUN)["image_id"][0].as_py()
+    with urllib.request.urlopen(f"{base}/thumbnails/360/{image_id}.jpg", timeout=20) as answer:
+        thumbnail = Image.open(io.BytesIO(answer.read()))
+        assert (
+            answer.headers["Content-Type"] == "image/jpeg"
+            and "immutable" in answer.headers["Cache-Control"]
+        )
+    assert thumbnail.format == "JPEG" and max(thumbnail.size) <= 360
+    for bad in (
+        f"360/{'0' * 64}.jpg",
+        f"361/{image_id}.jpg",
+        "360/..%2f..%2fwearalike.toml.jpg",
+        f"360/{image_id[:63]}A.jpg",
+    ):
+        assert post_less(f"{base}/thumbnails/{bad}") == 404, bad
+    for bad in ("x/..%2fapp.py", "x/nothing.css", "x/%2e%2e%2fapp.css"):
+        assert post_less(f"{base}/static/{bad}") == 404, bad
+
+
+def post_less(address: str) -> int:
+    try:
+        return urllib.request.urlopen(address, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_mounted_elsewhere_every_address_begins_there(place):
+    with TestClient(Starlette(routes=[Mount("/inside/wearalike", app.create(place))])) as client:
+        for path in ("/", "/quality", "/judge", "/compare", "/photo", "/nowhere"):
+            answer = client.get(f"/inside/wearalike{path}")
+            assert answer.status_code == (404 if path == "/nowhere" else 200)
+            addresses = re.findall(r'(?:href|src|action)="([^"#]+)"', answer.text)
+            assert len(addresses) > 5 and all(
+                a.startswith(("/inside/wearalike/", "data:,")) for a in addresses
+            ), path
+            assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+        style = re.search(r'href="([^"]+\.css)"', answer.text)
+        assert client.get(style[1]).headers["content-type"].startswith("text/css")
+
+
+def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
+    empty = settings.load(None, {"WEARALIKE_ROOT": str(tmp_path / "root")})
+    with TestClient(app.create(empty), raise_server_exceptions=False) as client:
+        for path in ("/", "/quality", "/judge", "/photo", "/compare", "/products/moda%3A1"):
+            answer = client.get(path)
+            assert answer.status_code == 503 and answer.headers["content-type"].startswith(
+                "text/html"
+            )
+            assert (
+                "Nothing is published yet" in answer.text and "wearalike run --run" in answer.text
+            )
+        assert client.get("/nowhere").status_code == 404
+        assert client.get("/v1/products").headers["content-type"] == "application/problem+json"

@@ -1,0 +1,127 @@
+"""What must hold of any bytes at all: no crash, no hang, no memory without bound, and a reason for all that is refused.
+
+Each target takes bytes and raises only where it found a defect. test_fuzzing.py gives them what was found before and what
+hypothesis draws, tests/long/fuzz.py what a coverage-guided fuzzer makes of that.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from wearalike import catalog, feeds
+from wearalike.feeds import normalize
+from wearalike.imaging import decode
+from wearalike.net import address_guard, http_client
+from wearalike.settings import Shop
+from wearalike.tables import OFFERS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SEEDS = Path(__file__).resolve().parents[1] / "data" / "fuzz"
+SHOPS = {
+    kind: Shop("s", "http://shop.example/", dialect=kind, max_feed_bytes=1 << 22)
+    for kind in (None, "admitad")
+}
+_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+_SCRATCH = _MEMORY / f"wearalike-fuzz-{os.getpid()}.xml"
+_RUBRICATOR: list[catalog.Rubricator] = []
+
+
+def feed(content: bytes) -> None:
+    """A feed is read to its end or refused with a reason; every offer of it is a row of the table."""
+    _SCRATCH.write_bytes(content[1:])
+    shop, charset = (
+        SHOPS["admitad" if content[:1] == b"A" else None],
+        {b"1": "windows-1251", b"k": "koi8-r"}.get(content[:1]),
+    )
+    try:
+        records = list(feeds.read_offers(_SCRATCH, shop, charset))
+    except feeds.BadFeed as error:
+        assert error.detail and str(error).isprintable() is not None
+        return
+    finally:
+        _SCRATCH.unlink()
+    offers = [record._asdict() for record in records if isinstance(record, feeds.Offer)]
+    table = pa.Table.from_pylist(offers, OFFERS.arrow_schema)
+    table.validate(full=True)
+    assert all(
+        offer["image_urls"] and offer["price_cents"] > 0 and offer["title"] for offer in offers
+    )
+    for offer in offers:
+        for url in (*offer["image_urls"], *([offer["url"]] if offer["url"] else [])):
+            assert url.startswith(("http://", "https://")), url
+
+
+def picture(content: bytes) -> None:
+    """A picture is decoded as its header promised, or refused with a reason; the coarse look takes what the fine one takes."""
+    try:
+        header = decode.read_header(content)
+        rgb = decode.decode(content)
+    except decode.BadPixels as error:
+        assert error.detail
+        return
+    assert rgb.dtype == np.uint8 and rgb.shape == (header.height_px, header.width_px, 3)
+    coarse = decode.decode(content, 32)
+    assert max(coarse.shape[:2]) <= 32 and coarse.shape[2] == 3
+
+
+def mapping(content: bytes) -> None:
+    """An operator's mapping is read, or every mistake has its file and line."""
+    if not _RUBRICATOR:
+        _RUBRICATOR.append(catalog.read_rubricator(REPOSITORY / "mappings" / "rubricator.xml"))
+    _SCRATCH.write_bytes(content)
+    try:
+        made = catalog.read_mapping(_SCRATCH, _RUBRICATOR[0])
+        made.find(["1", "30"], ["Женщинам > Платья", "a > b"], "female", None)
+    except catalog.BadMapping as error:
+        assert error.mistakes and all(
+            mistake.startswith(f"{_SCRATCH}:") for mistake in error.mistakes
+        )
+    finally:
+        _SCRATCH.unlink()
+
+
+def address(content: bytes) -> None:
+    """An address is of the web, or refused; a wait that a server asks for is a number or none; a login is never shown."""
+    text = content.decode("utf-8", "surrogateescape")
+    try:
+        url = normalize.web_url(text)
+    except normalize.Unusable:
+        pass
+    else:
+        assert (
+            url.isascii()
+            and url.startswith(("http://", "https://"))
+            and normalize.web_url(url) == url
+        )
+    try:
+        target = http_client._target(text, False)
+    except http_client.Refused as error:
+        error.detail.encode()
+    else:
+        assert (
+            target.scheme in ("http", "https")
+            and target.host
+            and target.user is None
+            and target.password is None
+        )
+    wait_s = http_client._retry_after_s(text)
+    assert wait_s is None or wait_s >= 0
+    if text.isprintable() and not any(c in "/?#@:&;= " for c in text):
+        assert (
+            address_guard.redact(f"http://me:{text}@h.example/x?code={text}")
+            == "http://***@h.example/x?code=***"
+        )
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "feed": feed,
+    "picture": picture,
+    "mapping": mapping,
+    "address": address,
+}

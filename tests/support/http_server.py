@@ -1,0 +1,45 @@
+"""A real `wearalike serve` for tests, in a process of its own on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def serving(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """(address, process) of a server of the settings; it is ended, and has said nothing of a failure, when the block ends."""
+    command = [
+        sys.executable,
+        "-m",
+        "wearalike.commands.app",
+        "serve",
+        "--config",
+        str(config),
+        "--port",
+        "0",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said: list[str] = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if found := re.search(r"serving at (http://\S+),", line):
+                break
+        else:
+            raise AssertionError("".join(said))
+        reader = threading.Thread(target=said.extend, args=(process.stderr,))
+        reader.start()
+        yield found[1], process
+    finally:
+        process.terminate()
+        process.wait(30)
+        with contextlib.suppress(UnboundLocalError):
+            reader.join(10)
+    assert "Traceback" not in "".join(said), "".join(said)

@@ -1,0 +1,201 @@
+"""Nights that are killed: one process of the whole night, drawn at random, at a moment drawn at random, again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import psutil
+
+from wearalike import tables
+from wearalike.storage import run_tables
+
+# What a reader of the run gets; `quality` also speaks of the run before, so it is compared only where that is the same.
+COMPARED = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
+# A night of which nothing ends and nothing works any more hangs: so long, with less processor time than an idle JVM takes.
+PATIENCE_S, IDLE_S = 300.0, 3.0
+
+
+def command(run: str, config: Path) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "wearalike.commands.app",
+        "run",
+        "--run",
+        run,
+        "--config",
+        str(config),
+    ]
+
+
+def kill_until_whole(
+    night: list[str], root: Path, seed: int, longest_s: float, most: int | None = None
+) -> Counter[str]:
+    """Kills by victim, of a night that is begun again whenever one has ended it, until it is whole; after `most` it is left alone.
+
+    longest_s: of processor time that the night's processes have between two kills, so that a busy machine changes little. They are
+    given more while nothing comes of it.
+    """
+    log, moments, victims, made, allowed_s = (
+        root.with_name("log"),
+        random.Random(seed),
+        Counter[str](),
+        -1,
+        longest_s,
+    )
+    while True:
+        before = victims.total()
+        with _started(night, log) as process:
+            while (most is None or victims.total() < most) and _worked(
+                process, moments.uniform(0.2, allowed_s), log
+            ):
+                victims.update(_kill_one(process, moments))
+            _worked(process, math.inf, log)
+        if process.returncode == 0:
+            return victims
+        assert victims.total() > before, (
+            f"a night that nobody touched ended with {process.returncode}: {_end_of(log)}"
+        )
+        last, made = made, len(list(root.glob("*/run=*/made.json")))
+        allowed_s = allowed_s * 1.5 if made == last else longest_s
+        print(f"{victims.total()} kills: {dict(victims)}, {made} tables", flush=True)
+
+
+def _worked(process: subprocess.Popen[bytes], work_s: float, log: Path) -> bool:
+    """Waits until the night's processes have worked for so long; False where the night has ended before."""
+    start_s = seen_s = _work_s(process.pid)
+    seen_at = time.monotonic()
+    while process.poll() is None:
+        now_s = _work_s(process.pid)
+        if now_s - start_s >= work_s:
+            return True
+        if abs(now_s - seen_s) > IDLE_S:  # it falls where one of them ended
+            seen_s, seen_at = now_s, time.monotonic()
+        assert time.monotonic() - seen_at < PATIENCE_S, f"the night hangs: {_end_of(log)}"
+        time.sleep(0.1)
+    return False
+
+
+def _work_s(pid: int) -> float:
+    """Processor time of the process and of all that it has started."""
+    total = 0.0
+    for one in _family(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(one.cpu_times()[:4])
+    return total
+
+
+def _kill_one(process: subprocess.Popen[bytes], moments: random.Random) -> list[str]:
+    """Kills one process of the night; its name, nothing where it has just ended. What it leaves running is let be, as a machine would."""
+    family = sorted(_family(process.pid), key=lambda p: (p.create_time(), p.pid))
+    try:
+        victim = moments.choice(family)
+        name = _name(victim)
+        victim.send_signal(signal.SIGKILL)
+    except (IndexError, psutil.NoSuchProcess):
+        return []
+    if victim.pid == process.pid:
+        process.wait()
+    return [name]
+
+
+@contextlib.contextmanager
+def _started(night: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(night, stdout=out, stderr=out, start_new_session=True)
+    seen: set[psutil.Process] = set()
+    try:
+        yield process
+    finally:
+        # Spark's workers lead groups of their own, so the session is what holds them together.
+        seen = {p for p in psutil.process_iter() if _session(p.pid) == process.pid}
+        for left in seen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        process.wait()
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-3000:]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """The process and all that it has started, those that are alive."""
+    try:
+        head = psutil.Process(pid)
+        found = [head, *head.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+    return [p for p in found if _is_alive(p)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _name(process: psutil.Process) -> str:
+    words, parent = process.cmdline(), process.parent()
+    if "pyspark.daemon" in words:
+        return "worker" if parent and "pyspark.daemon" in parent.cmdline() else "daemon"
+    return next(
+        (name for name in ("wearalike.imaging.sandbox", "wearalike.commands.app") if name in words),
+        process.name(),
+    )
+
+
+def assert_equal_tables(one: Path, other: Path, run: str) -> None:
+    """Two roots hold the same tables of a run, with the same rows refused."""
+    for table in COMPARED:
+        assert run_tables.read(one, table, run).equals(run_tables.read(other, table, run)), (
+            table.name
+        )
+    key = [(name, "ascending") for name in tables.REFUSED.key]
+    assert (
+        run_tables.refused(one, run)
+        .sort_by(key)
+        .equals(run_tables.refused(other, run).sort_by(key))
+    )
+
+
+def assert_equal_nights(one: Path, other: Path, run: str) -> None:
+    """Their tables are the same, every file is the one its manifest names, and their sites read the same."""
+    assert_equal_tables(one, other, run)
+    quality = [
+        run_tables.read(root, tables.QUALITY, run, ["measure", "scope", "value", "verdict"])
+        for root in (one, other)
+    ]
+    assert quality[0].equals(quality[1])
+    for root in (one, other):
+        for table in (t for t in tables.TABLES if run_tables.is_made(root, t, run)):
+            run_tables.check_files(root, table, run)
+    shown = [_shown(root) for root in (one, other)]
+    assert shown[0] == shown[1] and all(shown[0].values())
+
+
+def _shown(root: Path) -> dict[str, list[tuple]]:
+    with duckdb.connect(str(root / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
+        return {
+            t.name: site.execute(f"SELECT * FROM current_{t.name} ORDER BY ALL").fetchall()
+            for t in tables.PUBLISHED
+            if t is not tables.QUALITY
+        }

@@ -1,0 +1,99 @@
+"""A whole night in a network of its own, in which there is loopback and nothing else: run by test_sealed.py under `unshare`.
+
+    python sealed_night.py FOLDER SECRET
+
+The shops want credentials in each of the places of an address, the warehouse a password. Then neither is there: feeds answer
+404, the warehouse is gone. All that was said goes into FOLDER/said, and what the kernel counted of packets that had nowhere
+to go is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+from tests.support.postgres_server import server  # noqa: E402
+
+from wearalike.sample.catalogue import SHOPS  # noqa: E402
+from wearalike.sample.server import Stalls, serving, settings_text  # noqa: E402
+
+
+def main(folder: Path, secret: str) -> None:
+    _raise_loopback()
+    stalls, is_open = Stalls(day=1), [True]
+
+    def answer(path: str, address: str) -> tuple[bytes, str] | None:
+        if path.endswith("feed.xml"):
+            if not is_open[0] or (SHOPS[1].id in path and secret not in path):
+                return None
+            path = path.replace(f"/{secret}", "")
+        return stalls.answer(path, address)
+
+    env = {**os.environ, "SEALED": secret}
+    config = ["--config", str(folder / "wearalike.toml")]
+    with (folder / "said").open("wb") as said:
+
+        def run(*command: str) -> int:
+            return subprocess.run(
+                [sys.executable, "-m", *command, *config],
+                env=env,
+                stdout=said,
+                stderr=said,
+                timeout=1400,
+            ).returncode
+
+        with serving(answer) as address:
+            host = address.partition("//")[2]
+            feeds = [
+                f"{address}/{SHOPS[0].id}/feed.xml?feed=${{SEALED}}",
+                f"{address}/{SHOPS[1].id}/${{SEALED}}/feed.xml",
+            ]
+            feeds.append(f"http://me:{secret}@{host}/{SHOPS[2].id}/feed.xml")
+            text = settings_text(
+                {shop.id: feed for shop, feed in zip(SHOPS, feeds, strict=True)},
+                folder / "root",
+                REPOSITORY / "mappings",
+            )
+            (folder / "wearalike.toml").write_text(text, encoding="utf-8")
+            with server() as postgres:
+                env["WEARALIKE_WAREHOUSE"] = postgres.replace("postgres@", f"postgres:{secret}@")
+                codes = [run("wearalike.commands.app", "run", "--run", "night-1")]
+            is_open[0] = False
+            codes.append(run("wearalike.pipeline.publish_tables", "--run", "night-1", "--redo"))
+            codes.append(run("wearalike.pipeline.ingest_feeds", "--run", "night-2"))
+    print(json.dumps({"codes": codes, "no_route": _no_route()}))
+
+
+def _raise_loopback() -> None:
+    with socket.socket() as any_socket:
+        fcntl.ioctl(
+            any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41)
+        )  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
+
+
+def _no_route() -> int:
+    """How many connections and packets, names' look-ups among them, any process of this network wanted to send anywhere."""
+    names, values = (
+        line.split()
+        for line in Path("/proc/net/snmp").read_text().splitlines()
+        if line.startswith("Ip:")
+    )
+    sixth = next(
+        line.split()[1]
+        for line in Path("/proc/net/snmp6").read_text().splitlines()
+        if line.startswith("Ip6OutNoRoutes")
+    )
+    return int(values[names.index("OutNoRoutes")]) + int(sixth)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

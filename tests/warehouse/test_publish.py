@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from tests.support.full_disk import disk
+from tests.support.postgres_server import database_on, emptied, server
+from tests.warehouse.test_warehouse import assert_holds, night
+
+from wearalike import settings
+from wearalike.pipeline import publish_tables
+from wearalike.storage import run_tables
+from wearalike.tables import PUBLISHED, QUALITY
+from wearalike.warehouse import publish
+from wearalike.warehouse.base import Rejected, Unreachable, open_warehouse
+
+JOB = Path(__file__).parents[2] / "jobs" / "publish_tables.py"
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with server() as address:
+        yield address
+
+
+@pytest.fixture(params=["duckdb", "postgresql"])
+def place(request, tmp_path) -> settings.Settings:
+    """Settings of an empty root and an empty warehouse of each engine."""
+    folder = f"duckdb:{tmp_path / 'warehouse'}"
+    return _place(
+        tmp_path,
+        folder if request.param == "duckdb" else emptied(request.getfixturevalue("postgres")),
+    )
+
+
+def _place(folder: Path, address: str) -> settings.Settings:
+    (folder / "wearalike.toml").write_text(
+        f'root = "root"\nwarehouse = "{address}"\n', encoding="utf-8"
+    )
+    return settings.load(folder / "wearalike.toml", {})
+
+
+def make(root: Path, run: str, parts: dict[str, pa.Table], sign: str = "s") -> None:
+    for table in PUBLISHED:
+        with run_tables.writing(root, table, run, sign) as out:
+            out.write(parts[table.name])
+
+
+def arguments(place: settings.Settings, run: str, *more: str) -> list[str]:
+    return ["--config", str(place.root.parent / "wearalike.toml"), "--run", run, *more]
+
+
+def judged(parts: dict[str, pa.Table], *verdicts: str | None) -> dict[str, pa.Table]:
+    """The parts with a measure of each verdict."""
+    rows = [
+        {
+            "measure": f"measure_{n}",
+            "scope": "shop=moda",
+            "value": 0.25,
+            "unit": "ratio",
+            "verdict": v,
+            "bound": ">= 0.5",
+        }
+        for n, v in enumerate(verdicts)
+    ]
+    return parts | {"quality": pa.Table.from_pylist(rows, schema=QUALITY.arrow_schema)}
+
+
+def test_a_judged_run_is_published(place, caplog):
+    caplog.set_level("INFO")
+    for run in ("r1", "r2"):
+        make(place.root, run, night(run))
+        assert publish_tables.main(arguments(place, run)) == 0
+    assert (
+        "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, 3 look_products, 1 quality"
+        in caplog.text
+    )
+    warehouse = open_warehouse(place.warehouse)
+    assert publish.published(place) == "r2"
+    for run in ("r1", "r2"):
+        assert_holds(warehouse, run, night(run))
+    assert str(publish.rollback(place)) == "r1, before it r2"
+    assert publish.published(place) == "r1"
+
+
+def test_publishing_again_does_nothing_unless_the_tables_changed(place, caplog):
+    caplog.set_level("INFO")
+    warehouse = open_warehouse(place.warehouse)
+    make(place.root, "r1", night("r1"))
+    publish_tables.main(arguments(place, "r1"))
+    before = warehouse.state()
+    assert publish_tables.main(arguments(place, "r1")) == 0
+    assert "r1 is published already, nothing to do" in caplog.text
+    assert warehouse.state() == before
+    assert publish_tables.main(arguments(place, "r1", "--redo")) == 0
+    assert warehouse.state().loads[0].loaded_at > before.loads[0].loaded_at
+    make(place.root, "r1", night("r1", 9), "other")
+    assert publish_tables.main(arguments(place, "r1")) == 0
+    assert_holds(warehouse, "r1", night("r1", 9))
+
+
+def test_a_run_that_was_loaded_before_a_kill_is_not_loaded_again(place):
+    warehouse = open_warehouse(place.warehouse)
+    make(place.root, "r1", night("r1"))
+    first = publish.publish_run(place.root, "r1", warehouse)
+    make(place.root, "r2", night("r2"))
+    publish.publish_run(place.root, "r2", warehouse)
+    publish.rollback(
+        place
+    )  # as where the job was killed before it moved the pointer: r2 is loaded, r1 published
+    loads = warehouse.state().loads
+    again = publish.publish_run(place.root, "r2", warehouse)
+    assert str(again.move) == "r2, before it r1"
+    assert warehouse.state().loads == loads == (again.load, first.load)
+
+
+def test_the_gate_names_what_failed_and_keeps_the_site_as_it_was(place, caplog):
+    make(place.root, "r1", night("r1"))
+    publish_tables.main(arguments(place, "r1"))
+    make(place.root, "r2", judged(night("r2"), "ok", "fail", "warn", None, "fail"))
+    assert publish_tables.main(arguments(place, "r2")) == 1
+    assert (
+        "measure_1 of shop=moda is 0.25 ratio, wanted >= 0.5; measure_4 of shop=moda" in caplog.text
+    )
+    assert not any(f"measure_{n}" in caplog.text for n in (0, 2, 3))
+    state = open_warehouse(place.warehouse).state()
+    assert state.published == "r1" and [made.run for made in state.loads] == ["r1"]
+
+
+def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is(place, caplog):
+    """A backfill, a night cleared late, a zombie of the night before: none takes the site back."""
+    for run in ("2026-11-21", "2026-11-20"):
+        make(place.root, run, night(run))
+        assert publish_tables.main(arguments(place, run)) == 0
+    assert (
+        "2026-11-20 is loaded and not published: the site reads 2026-11-21, a later day"
+        in caplog.text
+    )
+    warehouse = open_warehouse(place.warehouse)
+    assert publish.published(place) == "2026-11-21" and [
+        made.run for made in warehouse.state().loads
+    ] == ["2026-11-20", "2026-11-21"]
+    assert_holds(warehouse, "2026-11-20", night("2026-11-20"))
+    assert (
+        publish_tables.main(arguments(place, "2026-11-20", "--override", "anna: the 21st is wrong"))
+        == 0
+    )
+    assert (
+        publish.published(place) == "2026-11-20"
+        and warehouse.state().publications[-1].note == "anna: the 21st is wrong"
+    )
+    # Names that are no dates are in no order.
+    assert [
+        publish.later_day(*pair)
+        for pair in (
+            ("a", "b"),
+            ("try-1", "2026-11-21"),
+            ("2026-11-22", "try-1"),
+            ("2026-11-22", None),
+        )
+    ] == [None] * 4
+
+
+def test_a_run_without_measures_is_not_published(place, caplog):
+    parts = night("r1")
+    make(place.root, "r1", judged(parts))
+    assert publish_tables.main(arguments(place, "r1")) == 1
+    assert "no measure" in caplog.text
+    make(place.root, "r2", night("r2"))
+    (run_tables.folder(place.root, QUALITY, "r2") / "made.json").unlink()
+    assert publish_tables.main(arguments(place, "r2")) == 1
+    assert "table quality of run r2 is not made; run its job first" in caplog.text
+    assert open_warehouse(place.warehouse).state().loads == ()
+
+
+def test_an_override_publishes_and_is_kept(place, caplog):
+    make(place.root, "r1", judged(night("r1"), "fail"))
+    assert (
+        publish_tables.main(
+            arguments(place, "r1", "--override", "anna: the shop closed: its shoes are gone")
+        )
+        == 0
+    )
+    assert "against the gate by anna: the shop closed: its shoes are gone: measure_0" in caplog.text
+    make(place.root, "r2", night("r2"))
+    assert publish_tables.main(arguments(place, "r2", "--override", "anna: not needed")) == 0
+    told = open_warehouse(place.warehouse).ask("SELECT run, note FROM publications ORDER BY run")
+    assert told == [
+        {"run": "r1", "note": "anna: the shop closed: its shoes are gone"},
+        {"run": "r2", "note": None},
+    ]
+    # What an override let through stands when the job is repeated.
+    publish.rollback(place)
+    assert publish_tables.main(arguments(place, "r1")) == 0
+
+
+@pytest.mark.parametrize("text", ["", "anna", "anna:", ": why", "  :  "])
+def test_an_override_needs_a_name_and_a_reason(text, capsys):
+    with pytest.raises(ValueError, match="wanted 'who: why'"):
+        publish.override(text)
+    with pytest.raises(SystemExit) as caught:
+        publish_tables.main(["--run", "r1", "--override", text])
+    assert caught.value.code == 2 and "override" in capsys.readouterr().err
+
+
+def test_rows_that_were_lost_since_are_not_published(place):
+    make(place.root, "r1", night("r1"))
+    path = run_tables.folder(place.root, PUBLISHED[1], "r1") / "made.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["rows"]["written"] += 1
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(Rejected, match="similar_products of run r1: 18 rows loaded, wanted 19"):
+        publish.publish_run(place.root, "r1", open_warehouse(place.warehouse))
+    assert open_warehouse(place.warehouse).state().loads == ()
+
+
+def test_old_runs_are_pruned(place, caplog):
+    caplog.set_level("INFO")
+    for run in ("r1", "r2", "r3", "r4"):
+        make(place.root, run, night(run))
+        assert publish_tables.main(arguments(place, run, "--keep", "2")) == 0
+    assert "pruned r2" in caplog.text
+    assert [made.run for made in open_warehouse(place.warehouse).state().loads] == ["r4", "r3"]
+
+
+@pytest.mark.parametrize("keep", ["0", "-1", "x"])
+def test_keeping_no_run_is_bad_usage(keep):
+    with pytest.raises(SystemExit) as caught:
+        publish_tables.main(["--run", "r1", f"--keep={keep}"])
+    assert caught.value.code == 2
+
+
+def test_a_job_killed_in_mid_load_finishes_when_repeated(place):
+    warehouse = open_warehouse(place.warehouse)
+    make(place.root, "r1", night("r1"))
+    assert publish_tables.main(arguments(place, "r1")) == 0
+    parts = night("r2", 4000, 30)
+    make(place.root, "r2", parts)
+    job = subprocess.Popen(
+        [sys.executable, str(JOB), *arguments(place, "r2")], stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not _is_loading(place.warehouse, warehouse):
+        assert job.poll() is None and time.monotonic() < deadline, job.communicate()
+        time.sleep(0.002)
+    job.kill()
+    job.communicate()
+    assert job.returncode == -signal.SIGKILL
+    assert warehouse.state().published == "r1"
+    assert [made.run for made in warehouse.state().loads] == ["r1"], (
+        "killed too late: the load was whole"
+    )
+    assert_holds(warehouse, "r1", night("r1"))
+    assert publish_tables.main(arguments(place, "r2")) == 0
+    assert publish.published(place) == "r2"
+    assert_holds(warehouse, "r2", parts)
+    if place.warehouse.startswith("duckdb:"):
+        left = sorted(path.name for path in (Path(place.warehouse[7:]) / "runs").iterdir())
+        assert left == ["r1.duckdb", "r2.duckdb"]
+
+
+def _is_loading(address: str, warehouse) -> bool:
+    if address.startswith("duckdb:"):
+        return (Path(address[7:]) / "runs" / ".r2.duckdb").exists()
+    return bool(
+        warehouse.ask(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %similar_products%'"
+        )
+    )
+
+
+@pytest.fixture
+def small():
+    """A small disk where the server's user may come to."""
+    with tempfile.TemporaryDirectory(prefix="wearalike-disk-") as folder:
+        Path(folder).chmod(0o755)
+        with disk(Path(folder) / "disk", "12m") as made:
+            yield made
+
+
+def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
+    """What was published stays, nothing of the load is left behind, and with room the same command publishes."""
+    with database_on(postgres, "small", small.path) as address:
+        place, parts = _place(tmp_path, address), night("r2", 4000, 20)
+        make(place.root, "r1", night("r1"))
+        assert publish_tables.main(arguments(place, "r1")) == 0
+        make(place.root, "r2", parts)
+        assert publish_tables.main(arguments(place, "r2")) == 1
+        assert (
+            "run r2 is in Parquet only and not published" in caplog.text
+            and "No space left on device" in caplog.text
+        )
+        assert "another follows" not in caplog.text, "a full disk is not tried again and again"
+        warehouse = open_warehouse(address)
+        assert warehouse.state().published == "r1" and [
+            load.run for load in warehouse.state().loads
+        ] == ["r1"]
+        assert_holds(warehouse, "r1", night("r1"))
+        left = warehouse.ask(
+            "SELECT count(*) AS count FROM pg_class WHERE relname ~ '^similar_products_[0-9]+$'"
+        )
+        assert left == [{"count": 1}], "the broken load left a table behind"
+        small.change("size=200m")
+        assert publish_tables.main(arguments(place, "r2")) == 0
+        assert_holds(warehouse, "r2", parts)
+
+
+def test_an_unreachable_warehouse_leaves_parquet_and_says_so(tmp_path, caplog):
+    pytest.importorskip("psycopg")
+    place = _place(tmp_path, "postgresql://u:s3cret@127.0.0.1:1/shop")
+    make(place.root, "r1", night("r1"))
+    assert publish_tables.main(arguments(place, "r1")) == 1
+    assert (
+        "run r1 is in Parquet only and not published: PostgreSQL 127.0.0.1:1/shop: " in caplog.text
+    )
+    assert "s3cret" not in caplog.text
+    with pytest.raises(Unreachable):
+        publish.published(place)
+    with pytest.raises(ValueError, match="wanted duckdb:<folder>"):
+        publish.rollback(replace(place, warehouse="nowhere"))
