@@ -30,23 +30,25 @@ from airflow.sdk import DeadlineAlert, DeadlineReference, Param, SyncCallback, d
 
 from wearalike.airflow import callbacks
 
-LATE = DeadlineAlert(
+LATE_RUN_ALERT = DeadlineAlert(
     DeadlineReference.DAGRUN_QUEUED_AT,
     timedelta(hours=1),
-    SyncCallback(callbacks.late, {"doc": __doc__}),
+    SyncCallback(callbacks.alert_late_run, {"doc": __doc__}),
 )
 # `airflow dags test` ends a good run with an error where there is a deadline: 3.3 looks it up among those that a scheduler has stored.
 IS_TEST = sys.argv[1:3] == ["dags", "test"]
-RUN = "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
+RUN_TEMPLATE = (
+    "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
+)
 
 
-def command(name: str, more: str = "") -> str:
-    return f"{sys.executable} -m wearalike.pipeline.{name} --run {RUN} {more}".rstrip()
+def job_command(name: str, more: str = "") -> str:
+    return f"{sys.executable} -m wearalike.pipeline.{name} --run {RUN_TEMPLATE} {more}".rstrip()
 
 
-def one(name: str, more: str = "", **options: object) -> BashOperator:
+def job_operator(name: str, more: str = "", **options: object) -> BashOperator:
     return BashOperator(
-        task_id=name, bash_command=command(name, more), **callbacks.lineage(name), **options
+        task_id=name, bash_command=job_command(name, more), **callbacks.lineage(name), **options
     )
 
 
@@ -64,10 +66,10 @@ def one(name: str, more: str = "", **options: object) -> BashOperator:
         "retry_exponential_backoff": True,
         "append_env": True,
         "execution_timeout": timedelta(hours=6),
-        "on_success_callback": callbacks.counted,
-        "on_failure_callback": callbacks.failed,
+        "on_success_callback": callbacks.emit_row_counts,
+        "on_failure_callback": callbacks.alert_task_failure,
     },
-    deadline=None if IS_TEST else LATE,
+    deadline=None if IS_TEST else LATE_RUN_ALERT,
     params={
         "run": Param(
             None,
@@ -100,21 +102,21 @@ def similar_products() -> None:
     def chunked(name: str, pool: str) -> tuple[BashOperator, BashOperator]:
         """The shares of a job side by side, then the job itself, which finds their work done and writes the table."""
         every = BashOperator.partial(
-            task_id=f"{name}_chunk", bash_command=command(name, "--chunk $CHUNK"), pool=pool
+            task_id=f"{name}_chunk", bash_command=job_command(name, "--chunk $CHUNK"), pool=pool
         ).expand(env=chunks)
-        return every, one(name, pool=pool)
+        return every, job_operator(name, pool=pool)
 
-    ingest = one("ingest_feeds", "{{ '--redo' if params.redo else '' }}", pool="network")
-    mapped = one("map_products")
+    ingest = job_operator("ingest_feeds", "{{ '--redo' if params.redo else '' }}", pool="network")
+    mapped = job_operator("map_products")
     download, images = chunked("download_images", "network")
     detect, items = chunked("detect_items", "gpu")
     encode, codes = chunked("encode_items", "gpu")
     figures, looks = chunked("detect_looks", "gpu")
-    last = [one(name) for name in ("build_indexes", "match_products", "match_looks")]
+    last = [job_operator(name) for name in ("build_indexes", "match_products", "match_looks")]
     # The gate does not change its mind on a second try.
-    gate = one("report_quality", retries=0)
+    gate = job_operator("report_quality", retries=0)
     ingest >> mapped >> download >> images >> detect >> items >> encode >> codes >> figures >> looks
-    looks >> last[0] >> last[1] >> last[2] >> gate >> one("publish_tables")
+    looks >> last[0] >> last[1] >> last[2] >> gate >> job_operator("publish_tables")
 
 
 similar_products()

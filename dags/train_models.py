@@ -30,7 +30,7 @@ DATA = "--data {{ params.data }}={{ params.labelled }}"
 _PATH = r"^/[A-Za-z0-9_./-]+$"
 
 
-def command(name: str, *options: str) -> str:
+def job_command(name: str, *options: str) -> str:
     return " ".join([sys.executable, "-m", f"wearalike.commands.{name}", *options])
 
 
@@ -95,11 +95,11 @@ def train_models() -> None:
         "--seed {{ params.seed }}",
     )
     train = BashOperator(
-        task_id="train", bash_command=command("train_{{ params.kind }}", *options), retries=3
+        task_id="train", bash_command=job_command("train_{{ params.kind }}", *options), retries=3
     )
     evaluate = BashOperator(
         task_id="evaluate",
-        bash_command=command(
+        bash_command=job_command(
             "evaluate_models",
             DATA,
             f"--{{{{ params.kind }}}}s promoted {CANDIDATE}",
@@ -109,7 +109,7 @@ def train_models() -> None:
     # The answer does not change on a second try.
     promote = BashOperator(
         task_id="promote",
-        bash_command=command(
+        bash_command=job_command(
             "promote_model",
             "--kind {{ params.kind }}",
             f"--candidate {CANDIDATE}",

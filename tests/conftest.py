@@ -27,7 +27,7 @@ def night_port() -> int:
 def night(tmp_path_factory, night_port) -> Path:
     """The folder of the first day's night, run and published as "day-1": wearalike.toml and root/."""
     folder = tmp_path_factory.mktemp("night")
-    with sample.serve(day=1, port=night_port) as address:
+    with sample.serve_shops(day=1, port=night_port) as address:
         sample.write_settings(
             folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings"
         )

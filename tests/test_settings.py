@@ -35,7 +35,7 @@ def write(tmp_path, text) -> Path:
 
 
 def test_a_file_is_read_with_its_defaults(tmp_path):
-    found = settings.load(write(tmp_path, GOOD), {"MODA_CODE": "se:cret"})
+    found = settings.read_settings(write(tmp_path, GOOD), {"MODA_CODE": "se:cret"})
     assert (
         found.root == tmp_path / "data"
         and found.mappings == Path("/etc/wearalike/mappings")
@@ -43,7 +43,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
     )
     assert found.warehouse == "postgresql://wearalike@127.0.0.1/shop" and found.device == "cpu"
     assert found.shops == (
-        settings.Shop(
+        settings.ShopSettings(
             "moda",
             "https://shop.example/feed?code=se:cret",
             min_offers=100,
@@ -51,9 +51,11 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
             allow_addresses=("127.0.0.0/8",),
             allow_ports=(80, 8080),
         ),
-        settings.Shop("closet", "https://closet.example/feed.xml", dialect="google_atom", pace_s=1),
+        settings.ShopSettings(
+            "closet", "https://closet.example/feed.xml", dialect="google_atom", pace_s=1
+        ),
     )
-    assert found.shop("closet").at_once == settings.Shop("x", "y").at_once
+    assert found.shop("closet").at_once == settings.ShopSettings("x", "y").at_once
     with pytest.raises(
         settings.BadSettings, match="no shop 'nosuch'; the settings name moda, closet"
     ):
@@ -61,7 +63,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
 
 
 def test_the_environment_overrides_the_file(tmp_path):
-    found = settings.load(
+    found = settings.read_settings(
         write(tmp_path, GOOD),
         {"MODA_CODE": "x", "WEARALIKE_ROOT": "/elsewhere", "WEARALIKE_DEVICE": "cuda"},
     )
@@ -70,7 +72,7 @@ def test_the_environment_overrides_the_file(tmp_path):
 
 def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = settings.load(None, {})
+    found = settings.read_settings(None, {})
     assert found.shops == () and found.warehouse == f"duckdb:{found.root / 'warehouse'}"
 
 
@@ -105,28 +107,28 @@ def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
 def test_a_mistake_is_named_with_its_file(tmp_path, text, message):
     path = write(tmp_path, text)
     with pytest.raises(settings.BadSettings, match=message) as error:
-        settings.load(path, {})
+        settings.read_settings(path, {})
     assert str(path) in str(error.value)
 
 
 def test_a_named_file_must_be_there(tmp_path):
     with pytest.raises(settings.BadSettings, match="no such settings file"):
-        settings.load(tmp_path / "nope.toml", {})
+        settings.read_settings(tmp_path / "nope.toml", {})
 
 
 def test_what_the_environment_gives_is_struck_out_wherever_it_stands(tmp_path):
     text = '[[shops]]\nid = "a"\nfeed = "https://a.example/${TOKEN}/x?region=${REGION}&h=${HASH}"\n'
-    shop = settings.load(
+    shop = settings.read_settings(
         write(tmp_path, text), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"}
     ).shops[0]
     assert shop.feed == "https://a.example/top/se cret/x?region=eu&h=top" and "cret" not in repr(
         shop
     )
-    assert shop.hush(f"got {shop.feed}, https://a.example/top/se%20cret/x, /top%2Fse%20cret") == (
-        "got https://a.example/***/x?region=eu&h=top, https://a.example/***/x, /***"
-    )
+    assert shop.redact_secrets(
+        f"got {shop.feed}, https://a.example/top/se%20cret/x, /top%2Fse%20cret"
+    ) == ("got https://a.example/***/x?region=eu&h=top, https://a.example/***/x, /***")
     with pytest.raises(settings.BadSettings, match="unknown key 'secrets'"):
-        settings.load(
+        settings.read_settings(
             write(tmp_path, text + 'secrets = ["x"]\n'),
             {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"},
         )
@@ -134,7 +136,7 @@ def test_what_the_environment_gives_is_struck_out_wherever_it_stands(tmp_path):
 
 def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
     with pytest.raises(settings.BadSettings, match="warehouse: wanted a text, got list") as bad:
-        settings.load(write(tmp_path, 'warehouse = ["postgresql://u:s3cret@h/d"]\n'), {})
+        settings.read_settings(write(tmp_path, 'warehouse = ["postgresql://u:s3cret@h/d"]\n'), {})
     assert "s3cret" not in str(bad.value)
 
 
@@ -144,11 +146,11 @@ def test_what_the_server_lets_through(tmp_path):
         '[serve]\nrequests_a_minute = 7\nallow_origins = ["https://shop.example"]\n',
         encoding="utf-8",
     )
-    assert settings.load(path, {}).serve == settings.Serve(
+    assert settings.read_settings(path, {}).serve == settings.ServerSettings(
         requests_a_minute=7, allow_origins=("https://shop.example",)
     )
     path.write_text("", encoding="utf-8")
-    assert settings.load(path, {}).serve == settings.Serve()
+    assert settings.read_settings(path, {}).serve == settings.ServerSettings()
     for text, told in (
         ("serve = 1", "wanted a .serve. table"),
         ("[serve]\nport = 1", "unknown key 'port'"),
@@ -159,4 +161,4 @@ def test_what_the_server_lets_through(tmp_path):
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(settings.BadSettings, match=told):
-            settings.load(path, {})
+            settings.read_settings(path, {})

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-SHOP_ID = re.compile(r"[a-z0-9_-]{1,64}")
-RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
+RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class BadSettings(ValueError):
@@ -20,7 +20,7 @@ class BadSettings(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class ShopSettings:
     """One shop as the operator describes it.
 
     feed: address of the feed; `${NAME}` in it is read from the environment, so that credentials stay out of files.
@@ -55,7 +55,7 @@ class Shop:
     # What came into `feed` from the environment; no key of the file.
     secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
-    def hush(self, text: str) -> str:
+    def redact_secrets(self, text: str) -> str:
         """The text with the shop's secrets struck out, wherever in an address they stand, quoted or not."""
         for secret in self.secrets:
             for shown in (secret, quote(secret), quote(secret, safe="")):
@@ -64,7 +64,7 @@ class Shop:
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
+class ServerSettings:
     """What `wearalike serve` lets through.
 
     requests_a_minute: of one client, answers of any kind. searches_a_minute: of one client, those that search: a photo's, a
@@ -90,10 +90,10 @@ class Settings:
     master: str = "local[*]"
     mappings: Path = Path("mappings")
     looks: str = "auto"
-    shops: tuple[Shop, ...] = field(default_factory=tuple)
-    serve: Serve = field(default_factory=Serve)
+    shops: tuple[ShopSettings, ...] = field(default_factory=tuple)
+    serve: ServerSettings = field(default_factory=ServerSettings)
 
-    def shop(self, shop_id: str) -> Shop:
+    def shop(self, shop_id: str) -> ShopSettings:
         for shop in self.shops:
             if shop.id == shop_id:
                 return shop
@@ -102,7 +102,7 @@ class Settings:
         )
 
 
-def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
     """Settings from a TOML file (`config`, else $WEARALIKE_CONFIG, else ./wearalike.toml if it is there),
     overridden by $WEARALIKE_ROOT, _WAREHOUSE, _DEVICE, _MASTER, _MAPPINGS and _LOOKS. Relative paths in the file
     start at the file. Raises BadSettings, naming file and key, for an unknown key or a value of the wrong kind."""
@@ -125,7 +125,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     place = {
         k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v
         for k, v in raw.items()
-        if k not in _TABLES
+        if k not in _TABLE_KEYS
     }
     place |= overrides
     known = {f.name for f in fields(Settings)}
@@ -144,7 +144,7 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
     entries = raw.get("shops", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise BadSettings(f"{path}: shops: wanted [[shops]] tables, one a shop")
-    shops = tuple(_shop(path, number, entry, env) for number, entry in enumerate(entries, 1))
+    shops = tuple(_parse_shop(path, number, entry, env) for number, entry in enumerate(entries, 1))
     if twice := sorted({s.id for s in shops if sum(t.id == s.id for t in shops) > 1}):
         raise BadSettings(f"{path}: shop {twice[0]!r} is given twice")
     return Settings(
@@ -155,54 +155,60 @@ def load(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Set
         mappings=Path(place.get("mappings", "mappings")),
         looks=place.get("looks", "auto"),
         shops=shops,
-        serve=_serve(path, raw.get("serve", {})),
+        serve=_parse_server(path, raw.get("serve", {})),
     )
 
 
-_TABLES = ("shops", "serve")
-_KINDS: dict[str, type | tuple[type, ...]] = {
+_TABLE_KEYS = ("shops", "serve")
+_TYPES_BY_ANNOTATION: dict[str, type | tuple[type, ...]] = {
     "str": str,
     "str | None": str,
     "int": int,
     "float": (int, float),
     "bool": bool,
 }
-_CHOICES = {
+_ALLOWED_VALUES = {
     "dialect": ("yml", "admitad", "google_rss", "google_atom"),
     "available_false": ("on_order", "out_of_stock"),
 }
 
 
-def keys(kind: type[Settings] | type[Shop] | type[Serve]) -> list[Field[Any]]:
+def settings_fields(
+    kind: type[Settings] | type[ShopSettings] | type[ServerSettings],
+) -> list[Field[Any]]:
     """What a settings file may say of it."""
     return [key for key in fields(kind) if key.name != "secrets"]
 
 
-def _shop(path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]) -> Shop:
+def _parse_shop(
+    path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]
+) -> ShopSettings:
     where = f"{path}: shop {entry.get('id', number)!r}"
-    values = _values(where, Shop, entry)
+    values = _parse_values(where, ShopSettings, entry)
     for key in ("id", "feed"):
         if key not in entry:
             raise BadSettings(f"{where}: {key} is missing")
-    if not SHOP_ID.fullmatch(values["id"]):
+    if not SHOP_ID_PATTERN.fullmatch(values["id"]):
         raise BadSettings(f"{where}: id: wanted [a-z0-9_-]{{1,64}}, got {values['id']!r}")
-    feed, secrets = _filled(where, values["feed"], env)
-    return replace(Shop(**values), feed=feed, secrets=secrets)
+    feed, secrets = _expand_environment(where, values["feed"], env)
+    return replace(ShopSettings(**values), feed=feed, secrets=secrets)
 
 
-def _serve(path: Path, entry: Any) -> Serve:
+def _parse_server(path: Path, entry: Any) -> ServerSettings:
     if not isinstance(entry, dict):
         raise BadSettings(f"{path}: serve: wanted a [serve] table, got {entry!r}")
-    values = _values(f"{path}: serve", Serve, entry)
+    values = _parse_values(f"{path}: serve", ServerSettings, entry)
     for key in ("requests_a_minute", "searches_a_minute", "exact_up_to"):
         if values.get(key, 1) < 1:
             raise BadSettings(f"{path}: serve: {key}: wanted 1 or more, got {values[key]}")
-    return Serve(**values)
+    return ServerSettings(**values)
 
 
-def _values(where: str, kind: type[Shop] | type[Serve], entry: dict[str, Any]) -> dict[str, Any]:
+def _parse_values(
+    where: str, kind: type[ShopSettings] | type[ServerSettings], entry: dict[str, Any]
+) -> dict[str, Any]:
     """The entry's values as the dataclass wants them; raises BadSettings for a key it does not have and a value of another type."""
-    by_name = {key.name: key for key in keys(kind)}
+    by_name = {key.name: key for key in settings_fields(kind)}
     if unknown := sorted(set(entry) - set(by_name)):
         raise BadSettings(
             f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}"
@@ -217,28 +223,30 @@ def _values(where: str, kind: type[Shop] | type[Serve], entry: dict[str, Any]) -
                     f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}"
                 )
             value = tuple(value)
-        elif not isinstance(value, _KINDS[wanted]) or (
+        elif not isinstance(value, _TYPES_BY_ANNOTATION[wanted]) or (
             isinstance(value, bool) and wanted != "bool"
         ):
             raise BadSettings(f"{where}: {key}: wanted {wanted}, got {value!r}")
-        if key in _CHOICES and value not in _CHOICES[key]:
+        if key in _ALLOWED_VALUES and value not in _ALLOWED_VALUES[key]:
             raise BadSettings(
-                f"{where}: {key}: wanted one of {', '.join(_CHOICES[key])}, got {value!r}"
+                f"{where}: {key}: wanted one of {', '.join(_ALLOWED_VALUES[key])}, got {value!r}"
             )
         values[key] = value
     return values
 
 
 # A shorter one is no secret, and striking it out would leave no text readable.
-_SHORTEST_SECRET = 4
+_MIN_SECRET_CHARS = 4
 
 
-def _filled(where: str, text: str, env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+def _expand_environment(
+    where: str, text: str, env: Mapping[str, str]
+) -> tuple[str, tuple[str, ...]]:
     """The text with its ${NAME}s filled in, and what is secret of it."""
     names = re.findall(r"\$\{(\w+)\}", text)
     if missing := [name for name in names if name not in env]:
         raise BadSettings(f"{where}: feed: the environment has no {missing[0]}")
     values = sorted(
-        {env[name] for name in names if len(env[name]) >= _SHORTEST_SECRET}, key=len, reverse=True
+        {env[name] for name in names if len(env[name]) >= _MIN_SECRET_CHARS}, key=len, reverse=True
     )
     return re.sub(r"\$\{(\w+)\}", lambda match: env[match[1]], text), tuple(values)

@@ -25,7 +25,7 @@ class SuperCategory(StrEnum):
     UNDERWEAR = "underwear"
 
 
-class View(StrEnum):
+class ImageView(StrEnum):
     """What a picture shows of a product. A new one goes last: encoders know them by their place."""
 
     FIGURE = "figure"  # somebody wears it, from head to foot
@@ -73,7 +73,7 @@ class Table:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     # Columns the site or an analyst looks up by: indexed in a warehouse that has indexes.
-    lookups: tuple[str, ...] = ()
+    lookup_columns: tuple[str, ...] = ()
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -175,7 +175,7 @@ PRODUCTS = Table(
         Column("w_shape", _int, "weight of shape in the distance, from the category"),
         Column("w_colour", _int, "weight of colour in the distance, from the category"),
     ),
-    lookups=("category",),
+    lookup_columns=("category",),
 )
 
 IMAGES = Table(
@@ -233,7 +233,7 @@ CODES = Table(
     ),
 )
 
-ENTRIES = Table(
+INDEXES = Table(
     "indexes",
     "One row a product that can be found: its entry in the index of its super-category.",
     ("product_id",),
@@ -316,7 +316,7 @@ SIMILAR_PRODUCTS = Table(
         Column("detector", _text, "model that saw the items"),
         Column("encoder", _text, "model that made the codes"),
     ),
-    lookups=("similar_product_id",),
+    lookup_columns=("similar_product_id",),
 )
 
 SIMILAR_LISTS = Table(
@@ -395,7 +395,7 @@ LOOK_PRODUCTS = Table(
         Column("detector", _text, "model that saw the item worn"),
         Column("encoder", _text, "model that made the codes"),
     ),
-    lookups=("look_product_id",),
+    lookup_columns=("look_product_id",),
 )
 
 QUALITY = Table(
@@ -462,7 +462,7 @@ JUDGEMENTS = Table(
         Column("judge", _text, "who judged"),
         Column("product_id", _text, "the product that asks"),
         Column("similar_product_id", _text, "the product recommended for it"),
-        Column("verdict", _text, "alike, not_alike, wrong_category or unsure (judgements.Verdict)"),
+        Column("verdict", _text, "alike, not_alike, wrong_category or unsure (judgements.RelevanceVerdict)"),
         Column("category", _text, "of the product that asks, in the run judged"),
         Column("rank", _int, "its rank in the run judged"),
         Column("score", pa.float64(), "its score in the run judged"),
@@ -479,7 +479,7 @@ TABLES = (
     ITEMS,
     CODES,
     LOOKS,
-    ENTRIES,
+    INDEXES,
     MATCHES,
     SIMILAR_PRODUCTS,
     SIMILAR_LISTS,
@@ -488,10 +488,10 @@ TABLES = (
     REFUSED,
 )
 # What a warehouse holds; every row there carries its run.
-PUBLISHED = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOK_PRODUCTS, QUALITY)
+PUBLISHED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOK_PRODUCTS, QUALITY)
 # What people do with what is published; a warehouse holds it row by row, beside the runs.
-RECORDED = (PHOTO_QUERIES, JUDGEMENTS)
-BY_NAME = {t.name: t for t in (*TABLES, *RECORDED)}
+RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS)
+TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}
 
 _DDL_TYPES = {
     "duckdb": {
@@ -530,7 +530,7 @@ def ddl_columns(table: Table, engine: str) -> str:
 def markdown() -> str:
     """The README's account of every table."""
     lines = []
-    for table in (*TABLES, *RECORDED):
+    for table in (*TABLES, *RECORDED_TABLES):
         lines += [
             f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}",
             "",

@@ -29,7 +29,14 @@ from wearalike.airflow import callbacks
 from wearalike.commands import app, query_photo
 from wearalike.search import photo_search
 from wearalike.storage import run_tables
-from wearalike.tables import BY_NAME, IMAGES, PRODUCTS, PUBLISHED, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import (
+    IMAGES,
+    PRODUCTS,
+    PUBLISHED_TABLES,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+    TABLES_BY_NAME,
+)
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -98,15 +105,15 @@ def test_the_photo_form_offers_what_the_job_takes(bag):
     for good in ("0:1", "2:8", "10:10"):
         assert re.search(
             params.get_param("weights").schema["pattern"], good
-        ) and photo_search.weights(good)
+        ) and photo_search.parse_weights(good)
     assert options["k"].default == params["k"]
 
 
 def test_the_dag_orders_the_night_as_the_command_line_does(bag):
     dag = bag.dags["similar_products"]
-    order = [t.task_id for t in dag.topological_sort() if t.task_id in app.NIGHT]
-    assert order == list(app.NIGHT)
-    for before, after in zip(app.NIGHT, app.NIGHT[1:], strict=False):
+    order = [t.task_id for t in dag.topological_sort() if t.task_id in app.NIGHTLY_JOBS]
+    assert order == list(app.NIGHTLY_JOBS)
+    for before, after in zip(app.NIGHTLY_JOBS, app.NIGHTLY_JOBS[1:], strict=False):
         assert after in dag.get_task(before).get_flat_relative_ids(upstream=False)
     pools = {t.task_id: t.pool for t in dag.tasks}
     assert {pools[n] for n in ("ingest_feeds", "download_images", "download_images_chunk")} == {
@@ -126,20 +133,24 @@ def test_the_dag_orders_the_night_as_the_command_line_does(bag):
 
 def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
     dag = bag.dags["similar_products"]
-    assert set(callbacks.MAKES) | {"publish_tables"} == set(app.NIGHT)
-    assert [t for made in callbacks.MAKES.values() for t in made] == [
+    assert set(callbacks.OUTPUT_TABLES) | {"publish_tables"} == set(app.NIGHTLY_JOBS)
+    assert [t for made in callbacks.OUTPUT_TABLES.values() for t in made] == [
         p.name for p in tables_of(night)
     ]
-    for name in app.NIGHT:
+    for name in app.NIGHTLY_JOBS:
         of = {
             kind: [a.uri for a in getattr(dag.get_task(name), kind) if hasattr(a, "uri")]
             for kind in ("inlets", "outlets")
         }
-        assert of["inlets"] == [f"wearalike://tables/{t}" for t in callbacks.READS.get(name, ())]
-        assert set(callbacks.READS.get(name, ())) <= {
-            t for earlier in app.NIGHT[: app.NIGHT.index(name)] for t in callbacks.MAKES[earlier]
+        assert of["inlets"] == [
+            f"wearalike://tables/{t}" for t in callbacks.INPUT_TABLES.get(name, ())
+        ]
+        assert set(callbacks.INPUT_TABLES.get(name, ())) <= {
+            t
+            for earlier in app.NIGHTLY_JOBS[: app.NIGHTLY_JOBS.index(name)]
+            for t in callbacks.OUTPUT_TABLES[earlier]
         }
-    assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED]
+    assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED_TABLES]
     jobs = [t for t in dag.tasks if t.task_id != "shares"]
     assert len(jobs) == 15
     assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))
@@ -148,7 +159,7 @@ def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
 def tables_of(night):
     """The folders of the night's tables, in the order in which they were finished."""
     made = [p.parents[1] for p in (night / "root").glob("*/run=day-1/made.json")]
-    return sorted(made, key=lambda p: list(BY_NAME).index(p.name))
+    return sorted(made, key=lambda p: list(TABLES_BY_NAME).index(p.name))
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"run": None}, {"run": "by-hand"}])
@@ -268,10 +279,10 @@ def airflow(tmp_path, outside):
         assert text.count(usual) == 1
         text = text.replace(usual, other)
     (dags / "similar_products.py").write_text(text)
-    with sample.serve() as address:
+    with sample.serve_shops() as address:
         config = tmp_path / "wearalike.toml"
         sample.write_settings(config, address, root, REPOSITORY / "mappings")
-        env = run_demo.environment(tmp_path, config, port) | {
+        env = run_demo.airflow_environment(tmp_path, config, port) | {
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1"
         }
         env |= outside.env | {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}
@@ -338,7 +349,7 @@ def test_a_run_triggered_over_rest_publishes(airflow, outside):
     tasks = ask("GET", f"{runs}/{run_id}/taskInstances", token)["task_instances"]
     assert state == "success", [(t["task_id"], t["state"]) for t in tasks]
     assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_chunk"] == [0, 1]
-    assert run_tables.made(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
+    assert run_tables.read_manifest(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
     see_what_was_told(outside, root)
     see_similar_products(address, token)
     see_an_alert(address, token, root, run_id, outside.mailbox)
@@ -359,9 +370,9 @@ def see_what_was_told(outside, root):
         while True:
             name, _, value = outside.gauges.recv(65536).decode().partition(":")
             gauges[name] = value
-    for made in callbacks.MAKES.values():
+    for made in callbacks.OUTPUT_TABLES.values():
         for table in made:
-            rows = run_tables.made(root, BY_NAME[table], "by-rest")["rows"]
+            rows = run_tables.read_manifest(root, TABLES_BY_NAME[table], "by-rest")["rows"]
             assert gauges[f"airflow.wearalike.{table}.rows_written"] == f"{rows['written']}|g"
             assert (
                 gauges[f"airflow.wearalike.{table}.rows_refused"]
@@ -370,23 +381,25 @@ def see_what_was_told(outside, root):
 
     events = [json.loads(line) for line in outside.events.read_text().splitlines()]
     done = {e["job"]["name"].partition(".")[2]: e for e in events if e["eventType"] == "COMPLETE"}
-    for job in app.NIGHT:
+    for job in app.NIGHTLY_JOBS:
         made, read = done[job]["outputs"], done[job]["inputs"]
-        wanted = [f"tables.{t}" for t in callbacks.MAKES.get(job, ())] or [
-            f"published.{t.name}" for t in PUBLISHED
+        wanted = [f"tables.{t}" for t in callbacks.OUTPUT_TABLES.get(job, ())] or [
+            f"published.{t.name}" for t in PUBLISHED_TABLES
         ]
         assert [d["name"] for d in made] == wanted and {d["namespace"] for d in (*made, *read)} == {
             "wearalike"
         }
-        assert [d["name"] for d in read] == [f"tables.{t}" for t in callbacks.READS.get(job, ())]
+        assert [d["name"] for d in read] == [
+            f"tables.{t}" for t in callbacks.INPUT_TABLES.get(job, ())
+        ]
     columns = done["map_products"]["outputs"][0]["facets"]["schema"]["fields"]
     assert [c["name"] for c in columns] == PRODUCTS.column_names
 
 
 def see_an_alert(address, token, root, run_id, mailbox):
     """The gate again, over lists that lost a product: it says no, and a mail says why; what is published stays."""
-    lists = run_tables.read(root, SIMILAR_LISTS, "by-rest")
-    with run_tables.writing(root, SIMILAR_LISTS, "by-rest", "another", {}) as table:
+    lists = run_tables.read_table(root, SIMILAR_LISTS, "by-rest")
+    with run_tables.write_table(root, SIMILAR_LISTS, "by-rest", "another", {}) as table:
         table.write(lists.slice(1))
     body = {
         "dry_run": False,
@@ -450,12 +463,12 @@ def ask_about_a_photo(address, token, root):
     ask("PATCH", f"{address}/api/v2/dags/photo_query", token, {"is_paused": False})
     product = next(
         p
-        for p in run_tables.read(root, PRODUCTS, "by-rest").to_pylist()
+        for p in run_tables.read_table(root, PRODUCTS, "by-rest").to_pylist()
         if p["super_category"] == "lower_wear"
     )
     image_id = next(
         i
-        for i in run_tables.read(root, IMAGES, "by-rest").to_pylist()
+        for i in run_tables.read_table(root, IMAGES, "by-rest").to_pylist()
         if i["product_id"] == product["product_id"]
     )["image_id"]
     photo = root.parent / "x $(touch ran) ; 'photo.jpg"
@@ -471,7 +484,7 @@ def ask_about_a_photo(address, token, root):
         time.sleep(1)
         state = ask("GET", f"{runs}/{run_id}", token)["state"]
     assert state == "success" and not list(root.parent.rglob("ran"))
-    (row,) = open_warehouse(f"duckdb:{root / 'warehouse'}").ask("SELECT * FROM photo_queries")
+    (row,) = open_warehouse(f"duckdb:{root / 'warehouse'}").query("SELECT * FROM photo_queries")
     assert (row["run"], row["k"], row["weights"], row["gender"], row["photo_id"]) == (
         "by-rest",
         3,

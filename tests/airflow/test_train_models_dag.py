@@ -56,7 +56,7 @@ def parsed(job: str, arguments: list[str]):
     return importlib.import_module(f"wearalike.commands.{job}").parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("kind", registry.Kind)
+@pytest.mark.parametrize("kind", registry.ModelKind)
 def test_every_command_is_one_that_its_job_understands(dag, kind):
     jobs = commands(dag, {**GIVEN, "kind": str(kind)})
     assert [(task, job) for task, (job, _) in jobs.items()] == [
@@ -68,7 +68,7 @@ def test_every_command_is_one_that_its_job_understands(dag, kind):
     out = Path("/data/training") / version
     candidate = out / f"{version}.safetensors"
     train, promote = parsed(*jobs["train"]), parsed(*jobs["promote"])
-    assert registry.VERSION.fullmatch(version) and train.version == version
+    assert registry.VERSION_PATTERN.fullmatch(version) and train.version == version
     assert train.out == out and train.data == [("folder", Path("/data/photos"))] and train.seed == 0
     assert (
         promote.kind is kind
@@ -106,24 +106,26 @@ def test_the_parameters_reach_the_job(dag):
         5,
         [("catalogue", Path("/data/photos"))],
     )
-    assert train.begin == "fashion" and registry.read_named(
-        registry.Kind.ENCODER, train.begin
+    assert train.begin == "fashion" and registry.load_by_name(
+        registry.ModelKind.ENCODER, train.begin
     ).version.startswith("fashion-")
     with pytest.raises(registry.BadModel, match="wanted detector; packaged are garments"):
-        registry.read_named(
-            registry.Kind.DETECTOR,
-            str(registry.packaged_model(registry.Kind.ENCODER, "fashion").path),
+        registry.load_by_name(
+            registry.ModelKind.DETECTOR,
+            str(registry.packaged_model(registry.ModelKind.ENCODER, "fashion").path),
         )
     with pytest.raises(registry.BadModel, match="no such file"):
-        registry.read_named(registry.Kind.ENCODER, "fashions")
-    for kind in registry.Kind:
+        registry.load_by_name(registry.ModelKind.ENCODER, "fashions")
+    for kind in registry.ModelKind:
         assert parsed(*commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps > 0, (
             "without the parameter the job's own"
         )
 
 
 def test_the_layouts_offered_are_those_that_can_be_read(dag):
-    assert sorted(dag.params.get_param("data").schema["enum"]) == sorted(labelled_photos.LAYOUTS)
+    assert sorted(dag.params.get_param("data").schema["enum"]) == sorted(
+        labelled_photos.DATASET_LAYOUTS
+    )
 
 
 @pytest.mark.parametrize(

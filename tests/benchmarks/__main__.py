@@ -26,7 +26,7 @@ from tests.benchmarks import (
     report,
     site,
 )
-from tests.benchmarks.measure import Line, Options, Skipped
+from tests.benchmarks.measure import BenchOptions, BenchResult, SkippedBench
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 # In the table's order.
@@ -45,10 +45,10 @@ MODULES = (
     night,
     cluster,
 )
-Bench = Callable[[Options], Line | Skipped | list[Line | Skipped]]
+Bench = Callable[[BenchOptions], BenchResult | SkippedBench | list[BenchResult | SkippedBench]]
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     made.add_argument(
         "--only",
@@ -77,10 +77,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    args = parser().parse_args()
-    options, before = Options(args.full, args.photos, args.shops), time.monotonic()
-    lines: list[Line | Skipped] = []
-    for name, bench in wanted(args.only):
+    args = build_parser().parse_args()
+    options, before = BenchOptions(args.full, args.photos, args.shops), time.monotonic()
+    lines: list[BenchResult | SkippedBench] = []
+    for name, bench in select_benches(args.only):
         start = time.monotonic()
         told = bench(options)
         lines += told if isinstance(told, list) else [told]
@@ -91,15 +91,15 @@ def main() -> int:
         )
     BUILD.mkdir(exist_ok=True)
     if args.add and (BUILD / "bench.json").exists():
-        lines = report.joined(report.read(BUILD / "bench.json"), lines)
+        lines = report.merge_results(report.read_results(BUILD / "bench.json"), lines)
     (BUILD / "bench.json").write_text(report.as_json(lines), encoding="utf-8")
-    report.draw(lines, BUILD / "bench.png")
-    print(report.table(lines))
+    report.plot_ratios(lines, BUILD / "bench.png")
+    print(report.results_table(lines))
     print(f"{time.monotonic() - before:.0f} s in all")
     return 0
 
 
-def wanted(only: list[str] | None) -> list[tuple[str, Bench]]:
+def select_benches(only: list[str] | None) -> list[tuple[str, Bench]]:
     """The benches by name, those asked for."""
     named = [
         (f"{module.__name__.rpartition('.')[2]}.{bench.__name__}", bench)

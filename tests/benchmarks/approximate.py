@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import faiss
 import numpy as np
-from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    exponent,
+    median_seconds,
+    seconds,
+)
 
 from wearalike.search import inverted_multi_index
 from wearalike.search.kernels import bitplane
@@ -13,14 +20,16 @@ CODES, CODES_FULL, QUERIES, K = 1_000_000, 10_000_000, 100, 20
 W_SHAPE, W_COLOUR = 2, 8
 
 
-def clustered(count: int, seed: int) -> np.ndarray:
+def clustered_codes(count: int, seed: int) -> np.ndarray:
     """Codes as clothes have them, uint64 (n, 4): kinds of shape and kinds of colour, some of which are much worn, in any
     combination; kinds themselves are alike in families. A product's bits differ from its kind's now and then."""
     rng, fixed = np.random.default_rng(seed), np.random.default_rng(0)
-    return np.concatenate([_half(rng, fixed, count, kinds) for kinds in (3000, 600)], axis=1)
+    return np.concatenate(
+        [_clustered_half_codes(rng, fixed, count, kinds) for kinds in (3000, 600)], axis=1
+    )
 
 
-def _half(
+def _clustered_half_codes(
     rng: np.random.Generator, fixed: np.random.Generator, count: int, kinds: int
 ) -> np.ndarray:
     families = fixed.random((30, 128)) < 0.5
@@ -36,50 +45,60 @@ def _half(
     return found
 
 
-def distances(code: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def weighted_distances(code: np.ndarray, codes: np.ndarray) -> np.ndarray:
     bits = np.bitwise_count(code ^ codes).astype(np.int64)
     return W_SHAPE * bits[:, :2].sum(axis=1) + W_COLOUR * bits[:, 2:].sum(axis=1)
 
 
-def exact(codes: np.ndarray, rows: np.ndarray, code: np.ndarray) -> np.ndarray:
+def exact_distances(codes: np.ndarray, rows: np.ndarray, code: np.ndarray) -> np.ndarray:
     """What a photo's item costs: the rows that may be shown laid out and searched; distances of the best K."""
     weights, limits = (
         [np.array([w], np.int32) for w in (W_SHAPE, W_COLOUR)],
         np.array([128 * (W_SHAPE + W_COLOUR)]),
     )
-    (found,) = bitplane.nearest(code[None], bitplane.lay_out(codes[rows]), *weights, limits, K)
-    return distances(code, codes[rows[found]])
+    (found,) = bitplane.nearest_per_query(
+        code[None], bitplane.transpose_codes(codes[rows]), *weights, limits, K
+    )
+    return weighted_distances(code, codes[rows[found]])
 
 
-def approximate(options: Options) -> Line:
+def approximate(options: BenchOptions) -> BenchResult:
     faiss.omp_set_num_threads(2)
     count = CODES_FULL if options.full else CODES
-    codes, queries = clustered(count, 1), clustered(QUERIES, 2)
+    codes, queries = clustered_codes(count, 1), clustered_codes(QUERIES, 2)
     sizes = [count // 4, count // 2, count]
     built = [
-        seconds(lambda size=size: inverted_multi_index.build(codes[:size])) for size in sizes[:2]
+        seconds(lambda size=size: inverted_multi_index.build_inverted_multi_index(codes[:size]))
+        for size in sizes[:2]
     ]
-    lists = inverted_multi_index.build(codes)
-    everything, least = np.arange(count), inverted_multi_index.least(count)
+    lists = inverted_multi_index.build_inverted_multi_index(codes)
+    everything, least = np.arange(count), inverted_multi_index.min_shortlist_size(count)
 
     def shortlisted(code: np.ndarray) -> np.ndarray:
-        return exact(codes, lists.of(code, W_SHAPE, W_COLOUR, everything, least), code)
+        return exact_distances(
+            codes, lists.shortlist(code, W_SHAPE, W_COLOUR, everything, least), code
+        )
 
     recalls = [
-        inverted_multi_index.recall(shortlisted(code), exact(codes, everything, code))
+        inverted_multi_index.distance_recall(
+            shortlisted(code), exact_distances(codes, everything, code)
+        )
         for code in queries
     ]
     few = queries[:10]
-    ours_s, exact_s = in_turn(
-        [lambda: [shortlisted(q) for q in few], lambda: [exact(codes, everything, q) for q in few]]
+    ours_s, exact_s = median_seconds(
+        [
+            lambda: [shortlisted(q) for q in few],
+            lambda: [exact_distances(codes, everything, q) for q in few],
+        ]
     )
     ratio, mean = exact_s / ours_s, float(np.mean(recalls))
-    settings = f"the exact search of {count} clustered codes, {len(lists.starts) - 1} cells of Faiss {faiss.__version__}, {least} looked at"
+    settings = f"the exact search of {count} clustered codes, {len(lists.cell_starts) - 1} cells of Faiss {faiss.__version__}, {least} looked at"
     note = f"recall@{K} {mean:.3f}, ties counted as hits, {min(recalls):.2f} the worst of {QUERIES} queries"
     note += f"; cells of half the codes made in {built[1]:.0f} s"
     ours, peer = 1000 * ours_s / len(few), 1000 * exact_s / len(few)
     growth = exponent(sizes[:2], built)
-    return Line(
+    return BenchResult(
         "photo, shortlist",
         ours,
         peer,

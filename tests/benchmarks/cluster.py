@@ -11,8 +11,16 @@ from dataclasses import astuple
 from pathlib import Path
 
 from tests.benchmarks import catalogue
-from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
-from tests.support.spark_cluster import cluster as standalone
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    SkippedBench,
+    exponent,
+    median_seconds,
+    seconds,
+)
+from tests.support.spark_cluster import start_cluster as standalone
 
 from wearalike import search
 
@@ -21,10 +29,10 @@ CODES = 1_000_000
 ROWS_A_TASK, TASKS = 4_096, 8
 
 
-def cluster(options: Options) -> Line | Skipped:
+def cluster(options: BenchOptions) -> BenchResult | SkippedBench:
     """In a process of its own, which can be told of the cluster before it begins."""
     if not options.full:
-        return Skipped(
+        return SkippedBench(
             "cluster",
             "≥ 1.8",
             "make bench-full measures it: a cluster's start and its tasks take minutes",
@@ -43,14 +51,18 @@ def cluster(options: Options) -> Line | Skipped:
         ]
         told = json.loads(
             subprocess.run(
-                asked, check=True, stdout=subprocess.PIPE, text=True, env=running.env | _path()
+                asked,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=running.env | _python_path_env(),
             ).stdout
         )
     one_s, two_s = told["seconds"]
     pairs, ratio = CODES * ROWS_A_TASK * TASKS / 1e9, one_s / two_s
     note = f"{TASKS} tasks of {ROWS_A_TASK} rows of {CODES:,}, rows written; {two_s:.1f} s and {one_s:.1f} s"
     settings = "one of the two workers, the other idle: the same tasks in one part; Spark standalone, a core a worker, galleries loaded"
-    return Line(
+    return BenchResult(
         "cluster",
         pairs / two_s,
         pairs / one_s,
@@ -65,7 +77,7 @@ def cluster(options: Options) -> Line | Skipped:
     )
 
 
-def _path() -> dict[str, str]:
+def _python_path_env() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")])
@@ -73,18 +85,18 @@ def _path() -> dict[str, str]:
     }
 
 
-def measure(master: str, folder: Path, codes: int) -> dict[str, object]:
+def measure_workers(master: str, folder: Path, codes: int) -> dict[str, object]:
     """Seconds of one worker and of two, and how the cost grows with the number of codes."""
-    from wearalike.pipeline.match_products import spread
-    from wearalike.pipeline.spark import session
+    from wearalike.pipeline.match_products import run_tasks
+    from wearalike.pipeline.spark import spark_session
 
     sizes = [codes // 4, codes // 2, codes]
-    rules = (*astuple(search.Rules()), "[]")
+    rules = (*astuple(search.ListRules()), "[]")
 
     def tasks(size: int) -> list[tuple[object, ...]]:
         root = folder / str(size)
         if not root.exists():
-            catalogue.make(root, size)
+            catalogue.write_run(root, size)
         shares = [
             (catalogue.SUPER_CATEGORY, start, start + ROWS_A_TASK)
             for start in range(0, TASKS * ROWS_A_TASK, ROWS_A_TASK)
@@ -94,15 +106,15 @@ def measure(master: str, folder: Path, codes: int) -> dict[str, object]:
             for share in shares
         ]
 
-    with session("bench", master, folder) as spark:
+    with spark_session("bench", master, folder) as spark:
 
         def work(size: int, parts: int) -> None:
-            spread(spark, tasks(size), parts).write.mode("overwrite").parquet(
+            run_tasks(spark, tasks(size), parts).write.mode("overwrite").parquet(
                 f"file://{folder}/rows"
             )
 
         work(sizes[-1], TASKS)  # both workers have the gallery, and compiled code
-        ours = in_turn([lambda: work(sizes[-1], 1), lambda: work(sizes[-1], TASKS)])
+        ours = median_seconds([lambda: work(sizes[-1], 1), lambda: work(sizes[-1], TASKS)])
         costs = []
         for size in sizes[:-1]:
             work(size, TASKS)
@@ -113,4 +125,4 @@ def measure(master: str, folder: Path, codes: int) -> dict[str, object]:
 BENCHES = (cluster,)
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(measure_workers(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))

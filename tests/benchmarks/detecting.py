@@ -14,14 +14,22 @@ import openvino
 import pyarrow as pa
 import torch
 from tests.benchmarks import stages
-from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
-from tests.benchmarks.pictures import pictures, told
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    SkippedBench,
+    exponent,
+    median_seconds,
+    seconds,
+)
+from tests.benchmarks.pictures import describe_pictures, load_pictures
 
 from wearalike.detection import detect
 from wearalike.detection.networks import base
 from wearalike.imaging import decode as imaging_decode
 from wearalike.models import registry
-from wearalike.models.files import Kind
+from wearalike.models.files import ModelKind
 from wearalike.pipeline import detect_items
 from wearalike.storage import run_tables
 
@@ -29,28 +37,28 @@ PICTURES, PICTURES_FULL = 60, 1_000
 TARGET = "≥ 0.8"
 
 
-def cpu(options: Options) -> Line | Skipped:
-    return _line(options, "cpu", PICTURES_FULL if options.full else PICTURES)
+def cpu(options: BenchOptions) -> BenchResult | SkippedBench:
+    return _bench_device(options, "cpu", PICTURES_FULL if options.full else PICTURES)
 
 
-def gpu(options: Options) -> Line | Skipped:
+def gpu(options: BenchOptions) -> BenchResult | SkippedBench:
     if not torch.cuda.is_available():
-        return Skipped("detect, GPU", TARGET, "no GPU here")
-    return _line(options, "cuda", PICTURES_FULL)
+        return SkippedBench("detect, GPU", TARGET, "no GPU here")
+    return _bench_device(options, "cuda", PICTURES_FULL)
 
 
-def _line(options: Options, device: str, count: int) -> Line | Skipped:
+def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult | SkippedBench:
     """Street photos, where the folder of photos has some in `street`."""
     name, is_gpu = ("detect, GPU", True) if device == "cuda" else ("detect, CPU", False)
     street = options.photos and options.photos / "street"
-    mine = Options(options.full, street if street and street.is_dir() else options.photos)
-    contents, cores_count = pictures(mine, count), len(os.sched_getaffinity(0))
+    mine = BenchOptions(options.full, street if street and street.is_dir() else options.photos)
+    contents, cores_count = load_pictures(mine, count), len(os.sched_getaffinity(0))
     try:
-        detector = detect.Trained(
-            registry.packaged_model(Kind.DETECTOR, detect.NAMING_DETECTOR).read(), device
+        detector = detect.NetworkDetector(
+            registry.packaged_model(ModelKind.DETECTOR, detect.CLASSIFYING_DETECTOR).read(), device
         )
     except ImportError as error:
-        return Skipped(
+        return SkippedBench(
             name, TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1"
         )
     network = detector._network
@@ -59,65 +67,69 @@ def _line(options: Options, device: str, count: int) -> Line | Skipped:
         root = Path(folder)
         ids = [hashlib.sha256(content).hexdigest() for content in contents]
         for image_id, content in zip(ids, contents, strict=True):
-            run_tables.keep_bytes(run_tables.image_path(root, image_id), content)
-        tensors = [detectors_input(content, network) for content in contents]
+            run_tables.write_atomic(run_tables.image_path(root, image_id), content)
+        tensors = [detector_input(content, network) for content in contents]
         ready = [np.concatenate(tensors[i : i + batch]) for i in range(0, len(tensors), batch)]
 
         def ours(count: int | None = None) -> None:
             shutil.rmtree(root / "kept" / "items", ignore_errors=True)
-            detect_items.see(root, detector, pa.array(ids[:count]), None)
+            detect_items.detect_new_images(root, detector, pa.array(ids[:count]), None)
 
         def forwards() -> None:
             with ThreadPoolExecutor(1 if is_gpu else cores_count) as cores:
                 list(cores.map(forward, ready))
 
-        ours_s, limit_s = in_turn([ours, forwards])
+        ours_s, limit_s = median_seconds([ours, forwards])
         sizes = [len(ids) // 4, len(ids) // 2, len(ids)]
         growth = exponent(
             sizes, [*(seconds(lambda size=size: ours(size)) for size in sizes[:2]), ours_s]
         )
-        of_picture = {} if is_gpu else stages_of(contents[:20], detector)
+        of_picture = {} if is_gpu else detection_stages(contents[:20], detector)
     if of_picture:
-        stages.draw("detect", of_picture)
+        stages.plot_stages("detect", of_picture)
     openvino_engine = f"openvino {openvino.__version__.split('-')[0]}, float32, {cores_count} streams of one thread"
     engine = (
         f"torch {torch.__version__} on one {torch.cuda.get_device_name()}, {batch} at a time"
         if is_gpu
         else openvino_engine
     )
-    settings = f"forward passes of {detector.version} alone, {engine}, ready tensors; {told(mine, contents)}"
+    settings = f"forward passes of {detector.version} alone, {engine}, ready tensors; {describe_pictures(mine, contents)}"
     ratio, rates, note = (
         limit_s / ours_s,
         [len(ids) / s for s in (ours_s, limit_s)],
-        stages.told(of_picture) if of_picture else "",
+        stages.format_stages(of_picture) if of_picture else "",
     )
-    return Line(name, *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, note)
+    return BenchResult(
+        name, *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, note
+    )
 
 
-def detectors_input(content: bytes, network: base.Seer) -> np.ndarray:
+def detector_input(content: bytes, network: base.DetectionNetwork) -> np.ndarray:
     """A picture as the network takes it."""
     from wearalike.detection.networks import backbone
 
-    return backbone.scaled(
-        imaging_decode.fit(imaging_decode.decode(content, network.side_px), network.side_px)[None]
+    return backbone.normalize_for_backbone(
+        imaging_decode.letterbox(
+            imaging_decode.decode_image(content, network.side_px), network.side_px
+        )[None]
     )
 
 
-def stages_of(contents: list[bytes], detector: detect.Trained) -> dict[str, float]:
+def detection_stages(contents: list[bytes], detector: detect.NetworkDetector) -> dict[str, float]:
     """Milliseconds of a picture by stage."""
     from wearalike.detection.networks import backbone
 
     network = detector._network
     decode, images = stages.mean_ms(
-        lambda content: imaging_decode.decode(content, network.side_px), contents
+        lambda content: imaging_decode.decode_image(content, network.side_px), contents
     )
     fit, squares = stages.mean_ms(
-        lambda image: imaging_decode.fit(image, network.side_px)[None], images
+        lambda image: imaging_decode.letterbox(image, network.side_px)[None], images
     )
-    scale, tensors = stages.mean_ms(backbone.scaled, squares)
+    scale, tensors = stages.mean_ms(backbone.normalize_for_backbone, squares)
     forward, _ = stages.mean_ms(network._network, tensors)  # type: ignore[attr-defined]
     whole, _ = stages.mean_ms(lambda image: detector.detect([image]), images)
-    standing, _ = stages.mean_ms(detector._standing_out, images)
+    standing, _ = stages.mean_ms(detector._foreground_box, images)
     boxes = max(0.0, whole - fit - scale - forward - standing)
     return {
         "decode": decode,

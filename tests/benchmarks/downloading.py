@@ -15,17 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, seconds
-from tests.benchmarks.pictures import pictures, told
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    SkippedBench,
+    exponent,
+    seconds,
+)
+from tests.benchmarks.pictures import describe_pictures, load_pictures
 
 from wearalike.imaging import download
-from wearalike.settings import Shop
+from wearalike.settings import ShopSettings
 
-IMAGES, IMAGES_FULL, AT_ONCE = 1_000, 5_000, 32
+IMAGES, IMAGES_FULL, CONNECTIONS = 1_000, 5_000, 32
 TARGET = "≥ 1.25"
 # An environment of its own, made by `make bench`: it wants other versions of what we use.
-PEERS = Path(__file__).resolve().parents[2] / "build" / "bench-peers" / "bin" / "python"
-_NGINX = """
+PEERS_PYTHON = Path(__file__).resolve().parents[2] / "build" / "bench-peers" / "bin" / "python"
+_NGINX_CONF = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 512; }}
 http {{
@@ -35,7 +42,7 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {folder}/shop; }}
 }}
 """
-_PEER = """
+_PEER_SCRIPT = """
 import sys
 from img2dataset import download
 if __name__ == "__main__":
@@ -45,7 +52,7 @@ if __name__ == "__main__":
 
 
 @contextlib.contextmanager
-def nginx(contents: list[bytes]) -> Iterator[list[str]]:
+def start_nginx(contents: list[bytes]) -> Iterator[list[str]]:
     """The addresses of the pictures on a server that lives as long as the block."""
     # Its workers give up their rights, and are to read the pictures.
     folder = Path(tempfile.mkdtemp(prefix="wearalike-nginx-"))
@@ -56,7 +63,9 @@ def nginx(contents: list[bytes]) -> Iterator[list[str]]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port), encoding="utf-8")
+    (folder / "nginx.conf").write_text(
+        _NGINX_CONF.format(folder=folder, port=port), encoding="utf-8"
+    )
     command = [
         "nginx",
         "-p",
@@ -84,22 +93,31 @@ def nginx(contents: list[bytes]) -> Iterator[list[str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ours(root: Path, urls: list[str]) -> None:
+def download_ours(root: Path, urls: list[str]) -> None:
     """Everything the night does for a picture: guard, decoding to its end in another process, sha256, sync, ledger."""
-    shop = Shop("bench", urls[0], allow_addresses=("127.0.0.1/32",), at_once=AT_ONCE, pace_s=0.0)
-    rows = download.left_to_ask(
-        root, "run", pa.chunked_array([urls]), download.ledger(root, shop.id, "run")
+    shop = ShopSettings(
+        "bench", urls[0], allow_addresses=("127.0.0.1/32",), at_once=CONNECTIONS, pace_s=0.0
     )
-    counts = download.fetch(root, "run", {shop: rows}, download.Rules(), lambda done: None)
+    rows = download.pending_downloads(
+        root, "run", pa.chunked_array([urls]), download.read_ledger(root, shop.id, "run")
+    )
+    counts = download.download_images(
+        root, "run", {shop: rows}, download.DownloadPolicy(), lambda done: None
+    )
     if counts != {"fetched": len(urls)}:
         raise RuntimeError(f"{len(urls)} pictures were asked for, and came: {dict(counts)}")
 
 
-def peer(folder: Path, urls: list[str]) -> None:
+def download_peer(folder: Path, urls: list[str]) -> None:
     folder.mkdir()
     (folder / "urls.txt").write_text("\n".join(urls) + "\n", encoding="utf-8")
-    (folder / "peer.py").write_text(_PEER, encoding="utf-8")
-    command = [str(PEERS), str(folder / "peer.py"), str(folder / "urls.txt"), str(folder / "out")]
+    (folder / "peer.py").write_text(_PEER_SCRIPT, encoding="utf-8")
+    command = [
+        str(PEERS_PYTHON),
+        str(folder / "peer.py"),
+        str(folder / "urls.txt"),
+        str(folder / "out"),
+    ]
     # A library of its would ask the internet for a newer one.
     subprocess.run(
         command,
@@ -112,44 +130,45 @@ def peer(folder: Path, urls: list[str]) -> None:
         raise RuntimeError(f"{len(urls)} pictures were asked of img2dataset, and came: {came}")
 
 
-def rate(options: Options) -> Line | Skipped:
+def rate(options: BenchOptions) -> BenchResult | SkippedBench:
     if not shutil.which("nginx"):
-        return Skipped("download", TARGET, "no nginx here: apt-get install nginx-light")
-    if not PEERS.exists():
-        return Skipped(
+        return SkippedBench("download", TARGET, "no nginx here: apt-get install nginx-light")
+    if not PEERS_PYTHON.exists():
+        return SkippedBench(
             "download",
             TARGET,
             "no img2dataset here: make bench installs it where a package registry is",
         )
     count = IMAGES_FULL if options.full else IMAGES
-    contents, runs = pictures(options, count), 3 if options.full else RUNS
-    with tempfile.TemporaryDirectory() as folder, nginx(contents) as urls:
+    contents, runs = load_pictures(options, count), 3 if options.full else RUNS
+    with tempfile.TemporaryDirectory() as folder, start_nginx(contents) as urls:
         fresh = (Path(folder) / str(number) for number in itertools.count())
         sizes = [count // 4, count // 2, count]
         growth = exponent(
-            sizes, [seconds(lambda size=size: ours(next(fresh), urls[:size])) for size in sizes]
+            sizes,
+            [seconds(lambda size=size: download_ours(next(fresh), urls[:size])) for size in sizes],
         )
-        peer(next(fresh), urls[:1])
+        download_peer(next(fresh), urls[:1])
         times = []
         for _ in range(runs):
-            whole = seconds(lambda: peer(next(fresh), urls))
+            whole = seconds(lambda: download_peer(next(fresh), urls))
             # It starts two interpreters and imports much before it asks: that is not held against it.
             times.append(
                 (
-                    seconds(lambda: ours(next(fresh), urls)),
-                    whole - seconds(lambda: peer(next(fresh), urls[:1])),
+                    seconds(lambda: download_ours(next(fresh), urls)),
+                    whole - seconds(lambda: download_peer(next(fresh), urls[:1])),
                 )
             )
     ours_s, peer_s = (statistics.median(of_one) for of_one in zip(*times, strict=True))
     asked = [
-        str(PEERS),
+        str(PEERS_PYTHON),
         "-c",
         "from importlib.metadata import version; print(version('img2dataset'))",
     ]
     version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
-    settings = f"img2dataset {version}, {AT_ONCE} threads of one process, no resize, no re-encoding, less its start; {told(options, contents)}"
+    settings = f"img2dataset {version}, {CONNECTIONS} threads of one process, no resize, no re-encoding, less its start; {describe_pictures(options, contents)}"
     ratio = peer_s / ours_s
-    return Line(
+    return BenchResult(
         "download",
         count / ours_s,
         count / peer_s,

@@ -16,8 +16,16 @@ import pyarrow as pa
 import torch
 from PIL import Image, ImageOps
 from tests.benchmarks import stages
-from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
-from tests.benchmarks.pictures import pictures, told
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    SkippedBench,
+    exponent,
+    median_seconds,
+    seconds,
+)
+from tests.benchmarks.pictures import describe_pictures, load_pictures
 from torch import nn
 
 from wearalike.detection import detect
@@ -34,39 +42,43 @@ GPU_PICTURES, GPU_PICTURES_FULL = 5_000, 50_000
 BYTES_TO_CODES, LIMIT, GPU_LIMIT = "≥ 8", "≥ 0.85", "≥ 0.7"
 
 
-class Work:
+class EncodingWork:
     """The same items for everybody: pictures in a root of their own, their items as the night's detector sees them."""
 
     def __init__(self, root: Path, contents: list[bytes], device: str = "cpu") -> None:
         self.root, self.contents = root, contents
-        self.model = registry.packaged_model(registry.Kind.ENCODER, registry.DEFAULT_ENCODER).read()
-        self.encoder = encoders.of(self.model, device)
-        detector = detect.Foreground()
+        self.model = registry.packaged_model(
+            registry.ModelKind.ENCODER, registry.DEFAULT_ENCODER
+        ).read()
+        self.encoder = encoders.build_encoder(self.model, device)
+        detector = detect.ForegroundDetector()
         rows = []
         for content in contents:
             image_id = hashlib.sha256(content).hexdigest()
-            run_tables.keep_bytes(run_tables.image_path(root, image_id), content)
-            rows += detect.look(detector, image_id, content)
-        self.items = pa.Table.from_pylist(rows, detect.KEPT).select(ITEMS.column_names)
+            run_tables.write_atomic(run_tables.image_path(root, image_id), content)
+            rows += detect.detect_items(detector, image_id, content)
+        self.items = pa.Table.from_pylist(rows, detect.ITEM_CACHE_SCHEMA).select(ITEMS.column_names)
         self.boxes = [tuple(row[name] for name in ("x0", "y0", "x1", "y1")) for row in rows]
-        self.network: nn.Module = hashnet.load(self.model.arrays)
+        self.network: nn.Module = hashnet.load_hashnet(self.model.arrays)
         cores = len(os.sched_getaffinity(0))
         self.forward = registry.compile_network(
             self.network, (1, 3, *[EFFICIENTNET_LITE0.input_px] * 2), cores
         )
         crops = [
-            decode.crops(c, [b], self.encoder.side_px)[0]
+            decode.crop_boxes(c, [b], self.encoder.side_px)[0]
             for c, b in zip(contents, self.boxes, strict=True)
         ]
-        self.tensors = [stages.tensor(crop) for crop in crops]
+        self.tensors = [stages.encoder_input(crop) for crop in crops]
 
-    def ours(self, count: int | None = None) -> pa.Table:
+    def encode_ours(self, count: int | None = None) -> pa.Table:
         """The night's job, nothing known: reads, decodes, crops, encodes and keeps."""
         shutil.rmtree(self.root / "kept" / "codes", ignore_errors=True)
-        encode_items.encode(self.root, self.encoder, self.items.slice(0, count))
-        return run_tables.kept(self.root, "codes", self.encoder.version, encoders.KEPT)
+        encode_items.encode_and_cache(self.root, self.encoder, self.items.slice(0, count))
+        return run_tables.read_cached(
+            self.root, "codes", self.encoder.version, encoders.CODE_CACHE_SCHEMA
+        )
 
-    def notebook(self) -> np.ndarray:
+    def encode_like_notebook(self) -> np.ndarray:
         """One picture after the other, through PIL and eager PyTorch: codes, uint8 (n, 32)."""
         found = []
         for content, box in zip(self.contents, self.boxes, strict=True):
@@ -86,52 +98,59 @@ class Work:
                 )
         return np.stack(found)
 
-    def forwards(self) -> None:
+    def run_forward_passes(self) -> None:
         """The network alone, on tensors that are ready, one core a tensor."""
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             list(cores.map(self.forward, self.tensors))
 
-    def decodes(self) -> None:
+    def decode_crops(self) -> None:
         """All that comes before the network, one core a picture."""
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             list(
                 cores.map(
-                    lambda c, b: stages.tensor(decode.crops(c, [b], self.encoder.side_px)[0]),
+                    lambda c, b: stages.encoder_input(
+                        decode.crop_boxes(c, [b], self.encoder.side_px)[0]
+                    ),
                     self.contents,
                     self.boxes,
                 )
             )
 
-    def batches(self) -> None:
+    def run_batches(self) -> None:
         """The network alone on the encoder's own device, in batches as the encoder makes them."""
         forward = self.encoder._forward  # type: ignore[attr-defined]
         for start in range(0, len(self.tensors), forward._batch):
             forward._network(np.concatenate(self.tensors[start : start + forward._batch]))
 
-    def alike_ratio(self) -> float:
+    def equal_bits_ratio(self) -> float:
         """The share of bits that the notebook's codes have as ours do: it is the same work."""
-        found = {row["item_id"]: row["shape"] + row["colour"] for row in self.ours().to_pylist()}
+        found = {
+            row["item_id"]: row["shape"] + row["colour"] for row in self.encode_ours().to_pylist()
+        }
         mine = np.stack(
             [
                 np.frombuffer(found[item_id], np.uint8)
                 for item_id in self.items["item_id"].to_pylist()
             ]
         )
-        return 1 - float(np.bitwise_count(mine ^ self.notebook()).mean()) / 8
+        return 1 - float(np.bitwise_count(mine ^ self.encode_like_notebook()).mean()) / 8
 
 
-def cpu(options: Options) -> list[Line]:
-    contents = pictures(options, PICTURES_FULL if options.full else PICTURES)
+def cpu(options: BenchOptions) -> list[BenchResult]:
+    contents = load_pictures(options, PICTURES_FULL if options.full else PICTURES)
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(Path(folder), contents)
-        count, alike = len(contents), work.alike_ratio()
+        work = EncodingWork(Path(folder), contents)
+        count, alike = len(contents), work.equal_bits_ratio()
         sizes = [count // 4, count // 2, count]
-        ours_s, peer_s, limit_s = in_turn([work.ours, work.notebook, work.forwards])
-        growth = exponent(
-            sizes, [*(seconds(lambda size=size: work.ours(size)) for size in sizes[:2]), ours_s]
+        ours_s, peer_s, limit_s = median_seconds(
+            [work.encode_ours, work.encode_like_notebook, work.run_forward_passes]
         )
-        of_item = stages.encoding(contents[:60], work.boxes[:60], work.encoder, work.forward)
-    stages.draw("encode", of_item)
+        growth = exponent(
+            sizes,
+            [*(seconds(lambda size=size: work.encode_ours(size)) for size in sizes[:2]), ours_s],
+        )
+        of_item = stages.encoding_stages(contents[:60], work.boxes[:60], work.encoder, work.forward)
+    stages.plot_stages("encode", of_item)
     rates = [count / s for s in (ours_s, peer_s, limit_s)]
     bits = (
         f"{alike:.4f} of the bits are the same"
@@ -141,11 +160,11 @@ def cpu(options: Options) -> list[Line]:
     is_same, threads = alike > 0.98, len(os.sched_getaffinity(0))
     eager = f"torch {torch.__version__} eager, float32, {torch.get_num_threads()} threads, Pillow, one picture at a time"
     alone = f"the forward passes alone, openvino {openvino.__version__.split('-')[0]}, float32, {threads} streams of one thread, ready tensors"
-    settings = f"{eager}; {told(options, contents)}"
+    settings = f"{eager}; {describe_pictures(options, contents)}"
     ratio, part = peer_s / ours_s, limit_s / ours_s
     unit = "images/s"
     return [
-        Line(
+        BenchResult(
             "encode, CPU",
             rates[0],
             rates[1],
@@ -158,7 +177,7 @@ def cpu(options: Options) -> list[Line]:
             growth,
             bits,
         ),
-        Line(
+        BenchResult(
             "encode, CPU limit",
             rates[0],
             rates[2],
@@ -169,35 +188,37 @@ def cpu(options: Options) -> list[Line]:
             RUNS,
             alone,
             growth,
-            stages.told(of_item),
+            stages.format_stages(of_item),
         ),
     ]
 
 
-def gpu(options: Options) -> Line | Skipped:
+def gpu(options: BenchOptions) -> BenchResult | SkippedBench:
     """Held against what that machine lets through at best: its cores' decoding or its card's forward passes, whichever is slower."""
     if not torch.cuda.is_available():
-        return Skipped("encode, GPU", GPU_LIMIT, "no GPU here")
-    contents = pictures(options, GPU_PICTURES_FULL if options.full else GPU_PICTURES)
-    return beside_its_limits(
-        contents, "cuda", torch.cuda.get_device_name(), told(options, contents)
+        return SkippedBench("encode, GPU", GPU_LIMIT, "no GPU here")
+    contents = load_pictures(options, GPU_PICTURES_FULL if options.full else GPU_PICTURES)
+    return compare_with_limits(
+        contents, "cuda", torch.cuda.get_device_name(), describe_pictures(options, contents)
     )
 
 
-def beside_its_limits(contents: list[bytes], device: str, name: str, what: str) -> Line:
+def compare_with_limits(contents: list[bytes], device: str, name: str, what: str) -> BenchResult:
     with tempfile.TemporaryDirectory() as folder:
-        work = Work(Path(folder), contents, device)
+        work = EncodingWork(Path(folder), contents, device)
         count, runs = len(contents), 3
-        ours_s, decodes_s, batches_s = in_turn([work.ours, work.decodes, work.batches], runs)
+        ours_s, decodes_s, batches_s = median_seconds(
+            [work.encode_ours, work.decode_crops, work.run_batches], runs
+        )
         growth = exponent(
             [count // 4, count // 2, count],
-            [*(seconds(lambda n=n: work.ours(n)) for n in (count // 4, count // 2)), ours_s],
+            [*(seconds(lambda n=n: work.encode_ours(n)) for n in (count // 4, count // 2)), ours_s],
         )
     limit_s = max(decodes_s, batches_s)
     each = f"decoding alone, {count / decodes_s:,.0f}, and forward passes alone, {count / batches_s:,.0f} images/s"
     settings = f"the slower of {each}; {name}; {what}"
     ratio = limit_s / ours_s
-    return Line(
+    return BenchResult(
         "encode, GPU",
         count / ours_s,
         count / limit_s,

@@ -8,13 +8,20 @@ import tempfile
 from pathlib import Path
 
 from lxml import etree
-from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    exponent,
+    median_seconds,
+    seconds,
+)
 
 from wearalike import feeds
-from wearalike.settings import Shop
+from wearalike.settings import ShopSettings
 
 OFFERS, OFFERS_FULL = 50_000, 1_000_000
-SHOP = Shop("shop", "http://shop.example/")
+SHOP = ShopSettings("shop", "http://shop.example/")
 # The fields of an offer that become columns, by their tags.
 TAGS = (
     "name",
@@ -30,11 +37,11 @@ TAGS = (
     "param",
 )
 
-_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+_FEED_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <yml_catalog date="2026-11-21 10:00"><shop><name>Shop</name><currencies><currency id="RUB" rate="1"/></currencies>
 <categories><category id="1">Женщинам</category><category id="2" parentId="1">Платья</category></categories><offers>
 """
-_OFFER = """<offer id="{n}" available="true" group_id="g{group}"><url>https://shop.example/p/{n}?a=1&amp;b=2</url>
+_OFFER_TEMPLATE = """<offer id="{n}" available="true" group_id="g{group}"><url>https://shop.example/p/{n}?a=1&amp;b=2</url>
 <price>{price}.50</price><oldprice>{old}</oldprice><currencyId>RUB</currencyId><categoryId>2</categoryId>
 <picture>https://shop.example/i/{n}-1.jpg</picture><picture>https://shop.example/i/{n}-2.jpg</picture>
 <name>Платье миди «Лето» {n}</name><vendor>Ромашка {brand}</vendor><vendorCode>RM-{n}</vendorCode>
@@ -44,13 +51,13 @@ _OFFER = """<offer id="{n}" available="true" group_id="g{group}"><url>https://sh
 """
 
 
-def feed(folder: Path, offers: int) -> Path:
+def write_feed(folder: Path, offers: int) -> Path:
     path = folder / f"{offers}.xml"
     with path.open("w", encoding="utf-8") as file:
-        file.write(_HEAD)
+        file.write(_FEED_HEAD)
         for n in range(offers):
             file.write(
-                _OFFER.format(
+                _OFFER_TEMPLATE.format(
                     n=n, group=n // 3, price=1000 + n % 5000, old=7000 + n % 100, brand=n % 500
                 )
             )
@@ -58,11 +65,11 @@ def feed(folder: Path, offers: int) -> Path:
     return path
 
 
-def ours(path: Path) -> int:
+def read_ours(path: Path) -> int:
     return sum(isinstance(record, feeds.Offer) for record in feeds.read_offers(path, SHOP))
 
 
-def bare(path: Path) -> int:
+def read_bare(path: Path) -> int:
     count = 0
     for _, offer in etree.iterparse(str(path), tag="offer"):
         read = [offer.get("id"), offer.get("available"), offer.get("group_id")]
@@ -78,19 +85,21 @@ def bare(path: Path) -> int:
     return count
 
 
-def rate(options: Options) -> Line:
+def rate(options: BenchOptions) -> BenchResult:
     offers = OFFERS_FULL if options.full else OFFERS
     with tempfile.TemporaryDirectory() as folder:
         sizes = [offers // 4, offers // 2, offers]
-        paths = [feed(Path(folder), size) for size in sizes]
-        if not ours(paths[-1]) == bare(paths[-1]) == offers:
+        paths = [write_feed(Path(folder), size) for size in sizes]
+        if not read_ours(paths[-1]) == read_bare(paths[-1]) == offers:
             raise RuntimeError(f"{offers} offers were written, and not as many read")
-        growth = exponent(sizes, [seconds(lambda path=path: ours(path)) for path in paths])
-        ours_s, peer_s = in_turn([lambda: ours(paths[-1]), lambda: bare(paths[-1])])
+        growth = exponent(sizes, [seconds(lambda path=path: read_ours(path)) for path in paths])
+        ours_s, peer_s = median_seconds(
+            [lambda: read_ours(paths[-1]), lambda: read_bare(paths[-1])]
+        )
     version = ".".join(map(str, etree.LXML_VERSION[:3]))
     settings = f"lxml {version} iterparse, the same fields' texts and no more, one core, {offers} offers of YML"
     ratio = peer_s / ours_s
-    return Line(
+    return BenchResult(
         "feeds",
         offers / ours_s,
         offers / peer_s,
@@ -104,28 +113,31 @@ def rate(options: Options) -> Line:
     )
 
 
-_PEAK = """
+_PEAK_SCRIPT = """
 import sys
 from pathlib import Path
 from tests.benchmarks import feeds
 from tests.benchmarks.measure import peak_bytes
-feeds.ours(Path(sys.argv[1]))
+feeds.read_ours(Path(sys.argv[1]))
 print(peak_bytes())
 """
 
 
-def memory(options: Options) -> Line:
+def memory(options: BenchOptions) -> BenchResult:
     """The whole process, interpreter and all."""
     offers = OFFERS_FULL if options.full else OFFERS
     sizes = [offers // 4, offers // 2, offers]
     with tempfile.TemporaryDirectory() as folder:
-        commands = [[sys.executable, "-c", _PEAK, str(feed(Path(folder), size))] for size in sizes]
+        commands = [
+            [sys.executable, "-c", _PEAK_SCRIPT, str(write_feed(Path(folder), size))]
+            for size in sizes
+        ]
         peaks = [
             float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
             for command in commands
         ]
     settings = f"300 MB, whatever the feed's size; {offers} offers"
-    return Line(
+    return BenchResult(
         "feeds, memory",
         peaks[-1],
         300,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from tests.benchmarks.matching import GIGA, K, random_codes
-from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent, in_turn, seconds
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    SkippedBench,
+    exponent,
+    median_seconds,
+    seconds,
+)
 
 from wearalike.search.kernels import bitplane, torch_gpu
 
@@ -13,21 +21,21 @@ CODES, QUERIES, CHECKED, BLOCK = 10_000_000, 4096, 16, 1 << 17
 WEIGHTS = (2, 8)
 
 
-def match_gpu(options: Options) -> Line | Skipped:
+def match_gpu(options: BenchOptions) -> BenchResult | SkippedBench:
     """Held against the bare products of the same queries with as many codes, whose answers nobody looks at: what the card's
     matrix units and its memory let through. A few of the queries are searched on the CPU too, and must find the same."""
     if not torch.cuda.is_available():
-        return Skipped("match, GPU", "≥ 0.25", "no GPU here")
+        return SkippedBench("match, GPU", "≥ 0.25", "no GPU here")
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES, 2)
-    tiles = torch_gpu.lay_out(codes)
+    tiles = torch_gpu.upload_codes(codes)
 
     def ours(count: int = QUERIES, size: int = CODES) -> tuple[np.ndarray, np.ndarray]:
         weights, limits = (
             [np.full(count, w, np.int32) for w in WEIGHTS],
             np.full(count, 128 * sum(WEIGHTS)),
         )
-        return torch_gpu.nearest_in_one(
-            queries[:count], torch_gpu.Tiles(tiles.codes[:size]), *weights, limits, K
+        return torch_gpu.nearest_flat(
+            queries[:count], torch_gpu.DeviceCodes(tiles.codes[:size]), *weights, limits, K
         )
 
     asked, block = (
@@ -49,11 +57,11 @@ def match_gpu(options: Options) -> Line | Skipped:
         [np.full(CHECKED, w, np.int32) for w in WEIGHTS],
         np.full(CHECKED, 128 * sum(WEIGHTS)),
     )
-    wanted = bitplane.nearest_in_one(
-        queries[:CHECKED], bitplane.lay_out(codes), *weights, limits, K
+    wanted = bitplane.nearest_flat(
+        queries[:CHECKED], bitplane.transpose_codes(codes), *weights, limits, K
     )
     is_same = all(np.array_equal(a, b) for a, b in zip(ours(CHECKED), wanted, strict=True))
-    ours_s, bare_s = in_turn([ours, products])
+    ours_s, bare_s = median_seconds([ours, products])
     sizes = [CODES // 4, CODES // 2, CODES]
     growth = exponent(sizes, [seconds(lambda size=size: ours(size=size)) for size in sizes])
     pairs, ratio = CODES * QUERIES / GIGA, bare_s / ours_s
@@ -63,7 +71,7 @@ def match_gpu(options: Options) -> Line | Skipped:
     settings = f"bare float16 products on one {card}, torch {torch.__version__}: {flops:.0f} TFLOP/s; its memory moved {moved:.0f} GB/s"
     note = "the answer of the CPU" if is_same else "ANOTHER ANSWER"
     reached = is_same and ratio >= 0.25
-    return Line(
+    return BenchResult(
         "match, GPU",
         pairs / ours_s,
         pairs / bare_s,

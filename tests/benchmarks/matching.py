@@ -9,7 +9,14 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 import pyarrow as pa
-from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    exponent,
+    median_seconds,
+    seconds,
+)
 
 from wearalike import search as search_module
 from wearalike.search import merchandising
@@ -24,41 +31,49 @@ def random_codes(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64, (count, 4), dtype=np.uint64)
 
 
-def search(
-    queries: np.ndarray, tiles: bitplane.Tiles, w_shape: int, w_colour: int
+def make_search(
+    queries: np.ndarray, tiles: bitplane.BitPlaneTiles, w_shape: int, w_colour: int
 ) -> Callable[[], list[np.ndarray]]:
     weights = [np.full(len(queries), weight, np.int32) for weight in (w_shape, w_colour)]
     limits = np.full(len(queries), 128 * (w_shape + w_colour))
-    return lambda: bitplane.nearest(queries, tiles, *weights, limits, K, THREADS)
+    return lambda: bitplane.nearest_per_query(queries, tiles, *weights, limits, K, THREADS)
 
 
-def flat(codes: np.ndarray) -> faiss.IndexBinaryFlat:
+def build_flat_index(codes: np.ndarray) -> faiss.IndexBinaryFlat:
     index = faiss.IndexBinaryFlat(8 * codes.shape[1])
     index.add(codes)
     return index
 
 
-def as_bytes(words: np.ndarray, w_colour: int = 1) -> np.ndarray:
+def faiss_codes(words: np.ndarray, w_colour: int = 1) -> np.ndarray:
     """Codes as Faiss takes them, colour so many times."""
     halves = words.view(np.uint8).reshape(-1, 2, 16)
     return np.ascontiguousarray(np.concatenate([halves[:, 0], *[halves[:, 1]] * w_colour], axis=1))
 
 
-def match(options: Options) -> Line:
+def match(options: BenchOptions) -> BenchResult:
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES, 2)
-    tiles, index, asked = bitplane.lay_out(codes), flat(as_bytes(codes)), as_bytes(queries)
-    ours = [search(queries, tiles, *weights) for weights in WEIGHTS]
-    peer_s, *ours_s = in_turn([lambda: index.search(asked, K), *ours])
+    tiles, index, asked = (
+        bitplane.transpose_codes(codes),
+        build_flat_index(faiss_codes(codes)),
+        faiss_codes(queries),
+    )
+    ours = [make_search(queries, tiles, *weights) for weights in WEIGHTS]
+    peer_s, *ours_s = median_seconds([lambda: index.search(asked, K), *ours])
     sizes = [CODES // 4, CODES // 2, CODES]
     growth = exponent(
-        sizes, [seconds(search(queries, bitplane.lay_out(codes[:size]), 2, 8)) for size in sizes]
+        sizes,
+        [
+            seconds(make_search(queries, bitplane.transpose_codes(codes[:size]), 2, 8))
+            for size in sizes
+        ],
     )
     pairs, slowest_s = CODES * QUERIES / GIGA, max(ours_s)
     each = ", ".join(f"{w[0]}:{w[1]} {pairs / s:.2f}" for w, s in zip(WEIGHTS, ours_s, strict=True))
     settings = f"faiss {faiss.__version__} IndexBinaryFlat(256), {faiss.get_compile_options().strip()}, {THREADS} threads, unweighted"
     ratio = peer_s / slowest_s
-    return Line(
+    return BenchResult(
         "match",
         pairs / slowest_s,
         pairs / peer_s,
@@ -73,25 +88,29 @@ def match(options: Options) -> Line:
     )
 
 
-def same_answer(options: Options) -> Line:
+def same_answer(options: BenchOptions) -> BenchResult:
     """2:8 is 1:4: Faiss adds that up where colour stands four times in its code. The distances are held against each other."""
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES // 4, 2)
-    tiles, index, asked = bitplane.lay_out(codes), flat(as_bytes(codes, 4)), as_bytes(queries, 4)
-    ours = search(queries, tiles, 2, 8)
+    tiles, index, asked = (
+        bitplane.transpose_codes(codes),
+        build_flat_index(faiss_codes(codes, 4)),
+        faiss_codes(queries, 4),
+    )
+    ours = make_search(queries, tiles, 2, 8)
     wanted, _ = index.search(asked, K)
     found = np.array(ours())
     bits = np.bitwise_count(queries[:, None] ^ codes[found]).astype(int)
     is_same = bool(
         (2 * (bits[..., 0] + bits[..., 1]) + 8 * (bits[..., 2] + bits[..., 3]) == 2 * wanted).all()
     )
-    ours_s, peer_s = in_turn([ours, lambda: index.search(asked, K)])
+    ours_s, peer_s = median_seconds([ours, lambda: index.search(asked, K)])
     pairs, ratio = CODES * len(queries) / GIGA, peer_s / ours_s
     settings = (
         f"faiss {faiss.__version__} IndexBinaryFlat(640), shape + 4 x colour, {THREADS} threads"
     )
     note = "the same distances" if is_same else "OTHER DISTANCES"
-    return Line(
+    return BenchResult(
         "match, same answer",
         pairs / ours_s,
         pairs / peer_s,
@@ -106,7 +125,7 @@ def same_answer(options: Options) -> Line:
     )
 
 
-def gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
+def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
     """Women's dresses of some thousand brands, all in stock. rows: int64 (n,), what tells the products apart."""
     ids = np.array([f"shop:{row:08}" for row in rows.tolist()], dtype=object)
     n, brands = len(rows), rows % 3000
@@ -114,58 +133,60 @@ def gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
         np.full(n, text, dtype=object)
         for text in ("shop", "brand", "women.dresses.midi", "EUR", "female", "adult")
     ]
-    pages = merchandising.Pages(ids, *texts[:3], np.full(n, 1000), texts[3])
+    pages = merchandising.ProductAttributes(ids, *texts[:3], np.full(n, 1000), texts[3])
     weights = np.full(n, 2, np.int32), np.full(n, 8, np.int32)
     return search_module.Gallery(
         ids, ids, codes, *weights, *texts[4:], np.ones(n, bool), -1 - rows, brands, pages
     )
 
 
-def two_days(count: int) -> tuple[search_module.Gallery, search_module.Gallery]:
+def make_two_days(count: int) -> tuple[search_module.Gallery, search_module.Gallery]:
     """1 % of the second day's products are new, 1 % of the first's are gone, 1 % have another code."""
     draw, codes = np.random.default_rng(3).random(count), random_codes(count, 4)
     first, second = np.flatnonzero(draw >= 0.01), np.flatnonzero(draw < 0.99)
     changed = codes.copy()
     is_other = (draw > 0.5) & (draw < 0.51)
     changed[is_other] = random_codes(int(is_other.sum()), 5)
-    return gallery(first, codes[first]), gallery(second, changed[second])
+    return make_gallery(first, codes[first]), make_gallery(second, changed[second])
 
 
-def day_two(options: Options) -> Line:
+def day_two(options: BenchOptions) -> BenchResult:
     """The rows of a share of the products, as one task of the night makes them, changes told apart included."""
-    asked, rules = 16_384, search_module.Rules()
+    asked, rules = 16_384, search_module.ListRules()
 
     def both(
         count: int,
     ) -> tuple[Callable[[], pa.RecordBatch], Callable[[], pa.RecordBatch], float]:
         """Day two, the search of everything, and the share of its pairs that day two looks at."""
-        past, here = two_days(count)
-        changes = search_module.changes(past, here)
-        known, arrived = changes.then[:asked], np.count_nonzero(changes.has_arrived)
+        past, here = make_two_days(count)
+        changes = search_module.diff_galleries(past, here)
+        known, arrived = changes.previous_row[:asked], np.count_nonzero(changes.is_new_candidate)
         pairs = np.where(known < 0, len(here), arrived).sum() / (asked * len(here))
         last = int(known.max()) + 1
-        near = search_module.joined(
-            [lists.near for lists in search_module.search(past, 0, last, rules)]
+        near = search_module.concat_candidates(
+            [lists.candidates for lists in search_module.search_gallery(past, 0, last, rules)]
         )
-        recall = search_module.Recall(changes, near)
+        recall = search_module.PreviousSearch(changes, near)
         return (
-            lambda: search_module.table(
-                here, list(search_module.search(here, 0, asked, rules, (), recall))
+            lambda: search_module.build_matches(
+                here, list(search_module.search_gallery(here, 0, asked, rules, (), recall))
             ),
-            lambda: search_module.table(here, list(search_module.search(here, 0, asked, rules))),
+            lambda: search_module.build_matches(
+                here, list(search_module.search_gallery(here, 0, asked, rules))
+            ),
             pairs,
         )
 
     *works, pairs = both(CODES)
     is_same = works[0]().equals(works[1]())
-    ours_s, full_s = in_turn(works)
+    ours_s, full_s = median_seconds(works)
     sizes = [CODES // 4, CODES // 2, CODES]
     costs = [*(seconds(both(size)[0]) for size in sizes[:2]), ours_s]
     ratio, note = ours_s / full_s, "the identical table" if is_same else "ANOTHER TABLE"
     note += f", {pairs:.4f} of the pairs looked at"
     settings = f"its own search of everything, {asked} rows of {CODES}, one thread, k = {rules.k}"
     reached = is_same and ratio <= 0.04
-    return Line(
+    return BenchResult(
         "match, day two",
         ours_s,
         full_s,
@@ -180,19 +201,19 @@ def day_two(options: Options) -> Line:
     )
 
 
-_PEAK = """
+_PEAK_SCRIPT = """
 from tests.benchmarks import matching as m
 from tests.benchmarks.measure import peak_bytes
-m.search(m.random_codes(2000, 2)[:64], m.kernel.lay_out(m.random_codes(2000, 1)), 2, 8)()
+m.make_search(m.random_codes(2000, 2)[:64], m.bitplane.transpose_codes(m.random_codes(2000, 1)), 2, 8)()
 before = peak_bytes()
-m.search(m.random_codes({queries}, 2), m.kernel.lay_out(m.random_codes({codes}, 1)), 2, 8)()
+m.make_search(m.random_codes({queries}, 2), m.bitplane.transpose_codes(m.random_codes({codes}, 1)), 2, 8)()
 print(peak_bytes() - before)
 """
 
 
-def memory(options: Options) -> Line:
+def memory(options: BenchOptions) -> BenchResult:
     def peak(codes: int) -> float:
-        asked = [sys.executable, "-c", _PEAK.format(codes=codes, queries=QUERIES)]
+        asked = [sys.executable, "-c", _PEAK_SCRIPT.format(codes=codes, queries=QUERIES)]
         return float(subprocess.run(asked, check=True, capture_output=True, text=True).stdout) / 1e6
 
     sizes = [CODES, 2 * CODES, 4 * CODES]
@@ -200,7 +221,7 @@ def memory(options: Options) -> Line:
     ours, codes = peaks[0], 32 * CODES / 1e6
     settings = f"the bytes of the codes; the peak of a process over the same process without them, {THREADS} threads"
     growth = exponent(sizes, peaks)
-    return Line(
+    return BenchResult(
         "match, memory",
         ours,
         codes,

@@ -14,7 +14,7 @@ RUNS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BenchOptions:
     """What is asked of every bench. full: at the sizes of a million products. photos: a folder of real photos, for drawn ones.
     shops: a command that serves the night's shops of a {day}, 1 or 2, at a {port} of loopback, for the sample shops."""
 
@@ -24,7 +24,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedBench:
     """A line that cannot be measured here, and why."""
 
     bench: str
@@ -33,7 +33,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BenchResult:
     """One line of the table. ours, peer: in `unit`. ratio: ours to peer, or as `target` says. target: what it is to reach,
     as a person reads it. settings: the peer, its version and its settings. exponent: of the cost's growth, None where not measured."""
 
@@ -56,7 +56,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(works: Sequence[Callable[[], object]], runs: int = RUNS) -> list[float]:
+def median_seconds(works: Sequence[Callable[[], object]], runs: int = RUNS) -> list[float]:
     """The median seconds of each work, all run in turn, once before the clock counts."""
     for work in works:
         work()

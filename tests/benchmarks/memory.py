@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks import catalogue
-from tests.benchmarks.measure import Line, Options, exponent, peak_bytes
+from tests.benchmarks.measure import BenchOptions, BenchResult, exponent, peak_bytes
 
 from wearalike import search
 
@@ -17,7 +17,7 @@ CODES_FULL = (*CODES, 10_000_000)
 ROWS = 1024
 
 
-def worker(options: Options) -> Line:
+def worker(options: BenchOptions) -> BenchResult:
     """The most that the process has, over what it has with all imported, code compiled and a small gallery searched."""
     sizes = CODES_FULL if options.full else CODES
     with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +35,7 @@ def worker(options: Options) -> Line:
     )
     settings = "the bytes of the codes of 1 M products; the job's own task, ids, rules and rows with it, one thread"
     reached = ours <= 4 * codes
-    return Line(
+    return BenchResult(
         "match, a worker",
         ours,
         codes,
@@ -50,15 +50,15 @@ def worker(options: Options) -> Line:
     )
 
 
-def measure(folder: Path, size: int) -> int:
+def measure_peak_bytes(folder: Path, size: int) -> int:
     from wearalike.pipeline import match_products
 
-    rules = search.Rules()
+    rules = search.ListRules()
     options = {"k": rules.k, "min_score": rules.min_score, "max_per_brand": rules.max_per_brand}
 
     def task(count: int) -> None:
         root = folder / str(count)
-        match_products.matched(
+        match_products.match_task(
             str(root),
             catalogue.RUN,
             None,
@@ -93,4 +93,4 @@ def measure(folder: Path, size: int) -> int:
 BENCHES = (worker,)
 
 if __name__ == "__main__":
-    print(measure(Path(sys.argv[1]), int(sys.argv[2])))
+    print(measure_peak_bytes(Path(sys.argv[1]), int(sys.argv[2])))

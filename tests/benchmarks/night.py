@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.benchmarks.measure import Line, Options, seconds
+from tests.benchmarks.measure import BenchOptions, BenchResult, seconds
 
 from wearalike import sample
-from wearalike.sample.server import Stalls
+from wearalike.sample.server import ShopResponses
 
 MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
 TARGET = "≤ 0.15"
-_STAGE = re.compile(r"== (\w+)|done in ([\d.]+) s")
+_STAGE_LINE = re.compile(r"== (\w+)|done in ([\d.]+) s")
 
 
 @dataclass(frozen=True, slots=True)
-class Nights:
+class TwoDays:
     """Two days, done. folder: wearalike.toml and root/. first_s, second_s: from feeds to published. stages: seconds of each job of
     the second day that took one or more."""
 
@@ -38,9 +38,9 @@ class Nights:
 
 
 @cache
-def nights(command: str | None) -> Nights:
+def run_two_days(command: str | None) -> TwoDays:
     """Of the sample shops, or of those that a command serves; its folder lives as long as this process."""
-    folder = Path(tempfile.mkdtemp(prefix="wearalike-nights-", dir=_kept().name))
+    folder = Path(tempfile.mkdtemp(prefix="wearalike-nights-", dir=_temporary_folder().name))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -61,32 +61,32 @@ def nights(command: str | None) -> Nights:
 
     took = []
     for day in (1, 2):
-        with served(command, day, port) as address:
+        with serve_day(command, day, port) as address:
             if command is None:
                 sample.write_settings(config, address, folder / "root", MAPPINGS)
             else:
-                feeds = {f"{shop}": f"{address}/{shop}/feed.xml" for shop in _listed(address)}
+                feeds = {f"{shop}": f"{address}/{shop}/feed.xml" for shop in _list_shops(address)}
                 config.write_text(
                     sample.settings_text(feeds, folder / "root", MAPPINGS), encoding="utf-8"
                 )
             took.append(seconds(lambda day=day: night(day)))
-    return Nights(folder, took[0], took[1], stages(texts[1]))
+    return TwoDays(folder, took[0], took[1], stage_seconds(texts[1]))
 
 
 @cache
-def _kept() -> tempfile.TemporaryDirectory:
+def _temporary_folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="wearalike-bench-")
 
 
 @contextlib.contextmanager
-def served(command: str | None, day: int, port: int) -> Iterator[str]:
+def serve_day(command: str | None, day: int, port: int) -> Iterator[str]:
     """The address of a day's shops. command: has {day} and {port} in it."""
     if command is None:
         # Drawing belongs to no night.
-        stalls = Stalls(day)
-        for path in stalls.paths:
-            stalls.answer(path, "")
-        with sample.serve(day, port) as address:
+        stalls = ShopResponses(day)
+        for path in stalls.picture_paths:
+            stalls.respond(path, "")
+        with sample.serve_shops(day, port) as address:
             yield address
         return
     process = subprocess.Popen(
@@ -99,7 +99,7 @@ def served(command: str | None, day: int, port: int) -> Iterator[str]:
         deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError):
-                _listed(address)
+                _list_shops(address)
                 break
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command}: no shops at {address}")
@@ -110,19 +110,19 @@ def served(command: str | None, day: int, port: int) -> Iterator[str]:
         process.wait(30)
 
 
-def _listed(address: str) -> list[str]:
+def _list_shops(address: str) -> list[str]:
     import json
 
     with urllib.request.urlopen(f"{address}/", timeout=30) as answer:
         return list(json.load(answer))
 
 
-def stages(text: str) -> dict[str, float]:
+def stage_seconds(text: str) -> dict[str, float]:
     """Seconds of each job, from what `wearalike run` says, the longest first."""
     found: dict[str, float] = {}
     name = ""
     for line in text.splitlines():
-        told = _STAGE.search(line)
+        told = _STAGE_LINE.search(line)
         if told and told[1]:
             name = told[1]
         elif told and name:
@@ -131,15 +131,15 @@ def stages(text: str) -> dict[str, float]:
     return {name: s for name, s in sorted(found.items(), key=lambda pair: -pair[1]) if s >= 1}
 
 
-def second_day(options: Options) -> Line:
-    done = nights(options.shops)
+def second_day(options: BenchOptions) -> BenchResult:
+    done = run_two_days(options.shops)
     ratio = done.second_s / done.first_s
     what = (
         options.shops or "the sample shops, 300 offers: mostly what a night costs whatever its size"
     )
     slow = ", ".join(f"{name} {s:.0f} s" for name, s in done.stages.items())
     settings = f"the first day by the same command, DuckDB; {what}"
-    return Line(
+    return BenchResult(
         "night",
         done.second_s,
         done.first_s,

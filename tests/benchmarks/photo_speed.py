@@ -23,13 +23,13 @@ import httpx
 import numpy as np
 import pyarrow as pa
 from tests.benchmarks import night
-from tests.benchmarks.measure import Line, Options, exponent, seconds
-from tests.benchmarks.pictures import pictures
+from tests.benchmarks.measure import BenchOptions, BenchResult, exponent, seconds
+from tests.benchmarks.pictures import load_pictures
 
 from wearalike import search
 from wearalike.search import index
 from wearalike.storage import run_tables
-from wearalike.tables import CODES, ENTRIES, MATCHES, PRODUCTS, PUBLISHED, SuperCategory
+from wearalike.tables import CODES, INDEXES, MATCHES, PRODUCTS, PUBLISHED_TABLES, SuperCategory
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import open_warehouse
 
@@ -40,19 +40,19 @@ PRODUCTS_COUNT, PHOTOS = 100_000, 100
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class PhotoTimings:
     """first_s: until the first answer, models and codes loaded. took_s: each of the next ones. cpu_s: processor time of one.
     live_s: lists at other weights. memory_bytes: of the server."""
 
     first_s: float
-    took_s: list[float]
+    latencies_s: list[float]
     items_count: float
     cpu_s: float
-    live_s: list[float]
+    live_latencies_s: list[float]
     memory_bytes: int
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,10 +68,10 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def enlarge(root: Path, run: str, target: Path, count: int) -> None:
+def enlarge_run(root: Path, run: str, target: Path, count: int) -> None:
     """A run of `count` products that can be searched, loaded and published, out of a night's."""
-    entries = run_tables.read(root, ENTRIES, run).to_pandas()
-    products = run_tables.read(root, PRODUCTS, run).to_pandas()
+    entries = run_tables.read_table(root, INDEXES, run).to_pandas()
+    products = run_tables.read_table(root, PRODUCTS, run).to_pandas()
     products = products[products["product_id"].isin(entries["product_id"])]
     times = -(-count // len(products))
     rng = np.random.default_rng(5)
@@ -85,7 +85,7 @@ def enlarge(root: Path, run: str, target: Path, count: int) -> None:
             for name in ("shape", "colour")
         }
         codes = {
-            name: [_flipped(c, f) for c, f in zip(entries[name], flips[name], strict=True)]
+            name: [_flip_bits(c, f) for c, f in zip(entries[name], flips[name], strict=True)]
             for name in flips
         }
         made_entries.append(entries.assign(product_id=entries["product_id"] + f"~{n}", **codes))
@@ -96,12 +96,12 @@ def enlarge(root: Path, run: str, target: Path, count: int) -> None:
         ]
     )
     found = pa.concat_tables(
-        [pa.Table.from_pandas(e, ENTRIES.arrow_schema, preserve_index=False) for e in made_entries]
+        [pa.Table.from_pandas(e, INDEXES.arrow_schema, preserve_index=False) for e in made_entries]
     )
-    with run_tables.writing(target, PRODUCTS, RUN, "s") as out:
+    with run_tables.write_table(target, PRODUCTS, RUN, "s") as out:
         out.write(table.sort_by("product_id"))
-    facts = run_tables.made(root, ENTRIES, run)
-    with run_tables.writing(target, ENTRIES, RUN, "s") as out:
+    facts = run_tables.read_manifest(root, INDEXES, run)
+    with run_tables.write_table(target, INDEXES, RUN, "s") as out:
         for super_category in SuperCategory:
             here = found.filter(
                 pa.compute.equal(found["super_category"], super_category.value)
@@ -111,38 +111,41 @@ def enlarge(root: Path, run: str, target: Path, count: int) -> None:
                 out.write(
                     here.set_column(
                         here.schema.get_field_index("entry_id"),
-                        ENTRIES.arrow_schema.field("entry_id"),
+                        INDEXES.arrow_schema.field("entry_id"),
                         pa.array(ids),
                     )
                 )
-                index.write(
+                index.write_index(
                     out.path / f"{super_category}.faiss",
                     ids,
                     index.code_array(here["shape"], here["colour"]),
                 )
-        out.more = {"detector": facts["detector"], "encoder": facts["encoder"]}
-    rules = {**asdict(search.Rules()), "merchandise": []}
-    for empty in (CODES, MATCHES, *(t for t in PUBLISHED if t is not PRODUCTS)):
-        with run_tables.writing(
+        out.manifest_extras = {"detector": facts["detector"], "encoder": facts["encoder"]}
+    rules = {**asdict(search.ListRules()), "merchandise": []}
+    for empty in (CODES, MATCHES, *(t for t in PUBLISHED_TABLES if t is not PRODUCTS)):
+        with run_tables.write_table(
             target, empty, RUN, "s", rules if empty is MATCHES else None
         ) as out:
-            out.more = {"encoder": facts["encoder"]} if empty is CODES else {}
+            out.manifest_extras = {"encoder": facts["encoder"]} if empty is CODES else {}
     warehouse = open_warehouse(f"duckdb:{target / 'warehouse'}")
-    counts = {t.name: run_tables.made(target, t, RUN)["rows"]["written"] for t in PUBLISHED}
+    counts = {
+        t.name: run_tables.read_manifest(target, t, RUN)["rows"]["written"]
+        for t in PUBLISHED_TABLES
+    }
     warehouse.load(
         RUN,
-        {t.name: run_tables.dataset(target, t, RUN) for t in PUBLISHED},
+        {t.name: run_tables.open_dataset(target, t, RUN) for t in PUBLISHED_TABLES},
         counts,
-        publish.signature_of(target, RUN),
+        publish.run_signature(target, RUN),
     )
     warehouse.publish(RUN)
 
 
-def _flipped(code: bytes, flips: np.ndarray) -> bytes:
+def _flip_bits(code: bytes, flips: np.ndarray) -> bytes:
     return (np.frombuffer(code, np.uint8) ^ np.packbits(flips)).tobytes()
 
 
-def measure(root: Path, photos: list[bytes], count: int) -> Measured:
+def measure_server(root: Path, photos: list[bytes], count: int) -> PhotoTimings:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -164,19 +167,21 @@ def measure(root: Path, photos: list[bytes], count: int) -> Measured:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", timeout=600) as client:
             _wait_until_ready(client, process)
-            first_s = seconds(lambda: _ask(client, photos[0]))
+            first_s = seconds(lambda: _post_photo(client, photos[0]))
             for photo in photos[:5]:
-                _ask(client, photo)
-            took, items, cpu = [], 0, _cpu_s(process.pid)
+                _post_photo(client, photo)
+            took, items, cpu = [], 0, _cpu_time_s(process.pid)
             for n in range(count):
                 start = time.monotonic()
-                items += len(_ask(client, photos[n % len(photos)])["items"])
+                items += len(_post_photo(client, photos[n % len(photos)])["items"])
                 took.append(time.monotonic() - start)
-            used = (_cpu_s(process.pid) - cpu) / count
+            used = (_cpu_time_s(process.pid) - cpu) / count
             memory = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf(
                 "SC_PAGE_SIZE"
             )
-            return Measured(first_s, took, items / count, used, _live(client, root), memory)
+            return PhotoTimings(
+                first_s, took, items / count, used, _time_live_lists(client, root), memory
+            )
     finally:
         process.terminate()
         process.wait(60)
@@ -195,9 +200,9 @@ def _wait_until_ready(client: httpx.Client, process: subprocess.Popen) -> None:
             time.sleep(0.2)
 
 
-def _live(client: httpx.Client, root: Path) -> list[float]:
+def _time_live_lists(client: httpx.Client, root: Path) -> list[float]:
     took = []
-    for product_id in run_tables.read(root, PRODUCTS, RUN, ["product_id"])[
+    for product_id in run_tables.read_table(root, PRODUCTS, RUN, ["product_id"])[
         "product_id"
     ].to_pylist()[::1999]:
         start = time.monotonic()
@@ -206,45 +211,49 @@ def _live(client: httpx.Client, root: Path) -> list[float]:
     return took
 
 
-def _ask(client: httpx.Client, photo: bytes) -> dict:
+def _post_photo(client: httpx.Client, photo: bytes) -> dict:
     answer = client.post("/photo", content=photo, headers={"content-type": "image/jpeg"})
     answer.raise_for_status()
     return answer.json()
 
 
-def _cpu_s(pid: int) -> float:
+def _cpu_time_s(pid: int) -> float:
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def photos_of(root: Path, run: str) -> list[bytes]:
+def sample_photos(root: Path, run: str) -> list[bytes]:
     """Every third picture of a night, to ask about."""
-    ids = sorted(set(run_tables.read(root, ENTRIES, run)["image_id"].to_pylist()))
+    ids = sorted(set(run_tables.read_table(root, INDEXES, run)["image_id"].to_pylist()))
     return [run_tables.image_path(root, i).read_bytes() for i in ids][::3]
 
 
-def over(root: Path, run: str, photos: list[bytes], products: int, count: int) -> Measured:
+def measure_enlarged(
+    root: Path, run: str, photos: list[bytes], products: int, count: int
+) -> PhotoTimings:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder).resolve()
-        enlarge(root, run, target, products)
-        return measure(target, photos, count)
+        enlarge_run(root, run, target, products)
+        return measure_server(target, photos, count)
 
 
-def photo(options: Options) -> Line:
+def photo(options: BenchOptions) -> BenchResult:
     """Real photos, where the folder of photos is there."""
-    root = night.nights(None).folder / "root"
-    asked = pictures(options, 40) if options.photos else photos_of(root, "day-1")
+    root = night.run_two_days(None).folder / "root"
+    asked = load_pictures(options, 40) if options.photos else sample_photos(root, "day-1")
     sizes = [PRODUCTS_COUNT // 4, PRODUCTS_COUNT // 2, PRODUCTS_COUNT]
     found = [
-        over(root, "day-1", asked, size, PHOTOS if size == PRODUCTS_COUNT else PHOTOS // 4)
+        measure_enlarged(
+            root, "day-1", asked, size, PHOTOS if size == PRODUCTS_COUNT else PHOTOS // 4
+        )
         for size in sizes
     ]
-    medians, last = [statistics.median(f.took_s) for f in found], found[-1]
-    note = f"p99 {np.percentile(last.took_s, 99):.3f} s, {last.items_count:.1f} items each, {last.cpu_s:.3f} s of processor time"
+    medians, last = [statistics.median(f.latencies_s) for f in found], found[-1]
+    note = f"p99 {np.percentile(last.latencies_s, 99):.3f} s, {last.items_count:.1f} items each, {last.cpu_s:.3f} s of processor time"
     more = f"{note}; loaded in {last.first_s:.0f} s; {last.memory_bytes / 1e9:.1f} GB"
     settings = f"0.5 s; p50 of {PHOTOS} photos over HTTP, warm, {PRODUCTS_COUNT} products, {CORES} cores, detector and encoder included"
     p50 = medians[-1]
-    return Line(
+    return BenchResult(
         "photo",
         p50,
         0.5,
@@ -263,10 +272,12 @@ BENCHES = (photo,)
 
 
 def main() -> None:
-    args = parser().parse_args()
+    args = build_parser().parse_args()
     root = args.night / "root"
-    told = over(root, args.run, photos_of(root, args.run), args.products, args.photos)
-    p50, p90, p99 = np.percentile(told.took_s, [50, 90, 99])
+    told = measure_enlarged(
+        root, args.run, sample_photos(root, args.run), args.products, args.photos
+    )
+    p50, p90, p99 = np.percentile(told.latencies_s, [50, 90, 99])
     print(
         f"first answer, models and codes loaded: {told.first_s:.1f} s; load {os.getloadavg()[0]:.1f}"
     )
@@ -275,7 +286,7 @@ def main() -> None:
     )
     print(f"processor time of a photo: {told.cpu_s:.3f} s")
     print(
-        f"live list: p50 {np.percentile(told.live_s, 50):.3f} s, p99 {np.percentile(told.live_s, 99):.3f}"
+        f"live list: p50 {np.percentile(told.live_latencies_s, 50):.3f} s, p99 {np.percentile(told.live_latencies_s, 99):.3f}"
     )
     print(f"memory {told.memory_bytes / 1e9:.2f} GB")
 

@@ -11,11 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset as ds
-from tests.benchmarks.measure import RUNS, Line, Options, exponent, in_turn, seconds
-from tests.support.postgres_server import database, server
+from tests.benchmarks.measure import (
+    RUNS,
+    BenchOptions,
+    BenchResult,
+    exponent,
+    median_seconds,
+    seconds,
+)
+from tests.support.postgres_server import create_database, start_server
 
 from wearalike.models import registry
-from wearalike.tables import PUBLISHED, SIMILAR_PRODUCTS
+from wearalike.tables import PUBLISHED_TABLES, SIMILAR_PRODUCTS
 from wearalike.warehouse.base import Warehouse, open_warehouse
 
 ROWS, ROWS_FULL = 400_000, 20_000_000
@@ -50,8 +57,8 @@ def recommendations(rows: int) -> pa.Table:
     )
 
 
-def load(warehouse: Warehouse, rows: pa.Table) -> None:
-    tables = {table.name: table.arrow_schema.empty_table() for table in PUBLISHED} | {
+def load_warehouse(warehouse: Warehouse, rows: pa.Table) -> None:
+    tables = {table.name: table.arrow_schema.empty_table() for table in PUBLISHED_TABLES} | {
         SIMILAR_PRODUCTS.name: rows
     }
     counts = {name: table.num_rows for name, table in tables.items()}
@@ -60,7 +67,7 @@ def load(warehouse: Warehouse, rows: pa.Table) -> None:
     )
 
 
-def psql(address: str, columns: str, csv: Path) -> None:
+def copy_with_psql(address: str, columns: str, csv: Path) -> None:
     """The same rows into a table of the same columns, with the same indexes: all that a reader of them needs."""
     key, names = ", ".join(SIMILAR_PRODUCTS.key), ", ".join(SIMILAR_PRODUCTS.column_names)
     script = [
@@ -69,7 +76,7 @@ def psql(address: str, columns: str, csv: Path) -> None:
         f"CREATE TABLE copied ({columns}, run text NOT NULL DEFAULT 'night')",
         f"\\copy copied ({names}) FROM '{csv}' (FORMAT csv, FREEZE)",
         f"CREATE UNIQUE INDEX ON copied ({key})",
-        *(f"CREATE INDEX ON copied ({column})" for column in SIMILAR_PRODUCTS.lookups),
+        *(f"CREATE INDEX ON copied ({column})" for column in SIMILAR_PRODUCTS.lookup_columns),
         "ANALYZE copied",
         "COMMIT",
     ]
@@ -81,7 +88,7 @@ def psql(address: str, columns: str, csv: Path) -> None:
     )
 
 
-def postgres(options: Options) -> Line:
+def postgres(options: BenchOptions) -> BenchResult:
     count = ROWS_FULL if options.full else ROWS
     rows, types = (
         recommendations(count),
@@ -91,23 +98,28 @@ def postgres(options: Options) -> Line:
         f"{c.name} {types[c.type]}{'' if c.nullable else ' NOT NULL'}"
         for c in SIMILAR_PRODUCTS.columns
     )
-    with tempfile.TemporaryDirectory() as folder, server() as address:
+    with tempfile.TemporaryDirectory() as folder, start_server() as address:
         csv = Path(folder) / "rows.csv"
         pyarrow.csv.write_csv(rows, csv, pyarrow.csv.WriteOptions(include_header=False))
-        here = database(address, "bench")
+        here = create_database(address, "bench")
         warehouse = open_warehouse(here)
         sizes = [count // 4, count // 2, count]
         growth = exponent(
             sizes,
-            [seconds(lambda size=size: load(warehouse, rows.slice(0, size))) for size in sizes],
+            [
+                seconds(lambda size=size: load_warehouse(warehouse, rows.slice(0, size)))
+                for size in sizes
+            ],
         )
-        ours_s, peer_s = in_turn([lambda: load(warehouse, rows), lambda: psql(here, columns, csv)])
+        ours_s, peer_s = median_seconds(
+            [lambda: load_warehouse(warehouse, rows), lambda: copy_with_psql(here, columns, csv)]
+        )
     version = subprocess.run(
         ["psql", "--version"], check=True, capture_output=True, text=True
     ).stdout.split()[2]
     settings = f"psql {version} \\copy of CSV with FREEZE, the same indexes and ANALYZE, {count} rows, fsync off for both"
     ratio = peer_s / ours_s
-    return Line(
+    return BenchResult(
         "publish",
         count / ours_s,
         count / peer_s,
@@ -121,7 +133,7 @@ def postgres(options: Options) -> Line:
     )
 
 
-def in_duckdb(options: Options) -> Line:
+def in_duckdb(options: BenchOptions) -> BenchResult:
     count = ROWS_FULL if options.full else DUCKDB_ROWS
     rows = recommendations(count)
     with tempfile.TemporaryDirectory() as folder:
@@ -129,13 +141,16 @@ def in_duckdb(options: Options) -> Line:
         sizes = [count // 4, count // 2, count]
         growth = exponent(
             sizes,
-            [seconds(lambda size=size: load(warehouse, rows.slice(0, size))) for size in sizes],
+            [
+                seconds(lambda size=size: load_warehouse(warehouse, rows.slice(0, size)))
+                for size in sizes
+            ],
         )
-        (ours_s,) = in_turn([lambda: load(warehouse, rows)])
+        (ours_s,) = median_seconds([lambda: load_warehouse(warehouse, rows)])
     rate = count / ours_s
     settings = f"2 M rows/s, duckdb {duckdb.__version__}, {count} rows, synced"
     reached = rate >= DUCKDB_ROWS_S
-    return Line(
+    return BenchResult(
         "publish, DuckDB",
         rate,
         DUCKDB_ROWS_S,

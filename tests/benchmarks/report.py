@@ -8,33 +8,38 @@ import platform
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks.measure import Line, Skipped
+from tests.benchmarks.measure import BenchResult, SkippedBench
 
-HEAD = ("bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs", "growth")
+COLUMNS = ("bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs", "growth")
 
 
-def as_json(lines: list[Line | Skipped]) -> str:
+def as_json(lines: list[BenchResult | SkippedBench]) -> str:
     """One object a line of the table; of a skipped one its figures are null, `note` says why."""
     told = [
-        asdict(line) if isinstance(line, Line) else {**_nothing(), **asdict(line)} for line in lines
+        asdict(line) if isinstance(line, BenchResult) else {**_null_fields(), **asdict(line)}
+        for line in lines
     ]
     return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
 
-def _nothing() -> dict[str, None]:
-    return dict.fromkeys(Line.__dataclass_fields__)
+def _null_fields() -> dict[str, None]:
+    return dict.fromkeys(BenchResult.__dataclass_fields__)
 
 
-def read(path: Path) -> list[Line | Skipped]:
+def read_results(path: Path) -> list[BenchResult | SkippedBench]:
     """What `as_json` wrote."""
     told = json.loads(path.read_text(encoding="utf-8"))
     return [
-        Line(**t) if t["ours"] is not None else Skipped(t["bench"], t["target"], t["note"])
+        BenchResult(**t)
+        if t["ours"] is not None
+        else SkippedBench(t["bench"], t["target"], t["note"])
         for t in told
     ]
 
 
-def joined(before: list[Line | Skipped], now: list[Line | Skipped]) -> list[Line | Skipped]:
+def merge_results(
+    before: list[BenchResult | SkippedBench], now: list[BenchResult | SkippedBench]
+) -> list[BenchResult | SkippedBench]:
     """The lines of before, those measured again replaced, and the new ones behind."""
     measured = {line.bench: line for line in now}
     names = {line.bench for line in before}
@@ -44,16 +49,16 @@ def joined(before: list[Line | Skipped], now: list[Line | Skipped]) -> list[Line
     ]
 
 
-def table(lines: list[Line | Skipped]) -> str:
+def results_table(lines: list[BenchResult | SkippedBench]) -> str:
     """For people: the figures, then what each was held against."""
     rows = [_row(line) for line in lines]
-    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
     shown = [
         " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [HEAD, *rows]
+        for row in [COLUMNS, *rows]
     ]
     peers = [
-        f"{line.bench}: {line.note if isinstance(line, Skipped) else _settings(line)}"
+        f"{line.bench}: {line.note if isinstance(line, SkippedBench) else _peer_text(line)}"
         for line in lines
     ]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
@@ -62,12 +67,12 @@ def table(lines: list[Line | Skipped]) -> str:
     )
 
 
-def _settings(line: Line) -> str:
+def _peer_text(line: BenchResult) -> str:
     return f"{line.settings}{'; ' + line.note if line.note else ''}"
 
 
-def _row(line: Line | Skipped) -> list[str]:
-    if isinstance(line, Skipped):
+def _row(line: BenchResult | SkippedBench) -> list[str]:
+    if isinstance(line, SkippedBench):
         return [line.bench, *[""] * 4, line.target, "skipped", "", ""]
     growth = "" if line.exponent is None else f"n^{line.exponent:.2f}"
     figures = [f"{line.ours:.3g}", f"{line.peer:.3g}", line.unit, f"{line.ratio:.3g}"]
@@ -81,16 +86,16 @@ def _row(line: Line | Skipped) -> list[str]:
     ]
 
 
-def draw(lines: list[Line | Skipped], path: Path) -> None:
+def plot_ratios(lines: list[BenchResult | SkippedBench], path: Path) -> None:
     """Each line's ratio as a part of its target: 1 and more is reached."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    measured = [line for line in lines if isinstance(line, Line)]
+    measured = [line for line in lines if isinstance(line, BenchResult)]
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.4 * len(measured)), layout="constrained")
-    parts = [_part(line) for line in measured]
+    parts = [_target_share(line) for line in measured]
     axes.barh(
         [line.bench for line in measured],
         parts,
@@ -107,6 +112,6 @@ def draw(lines: list[Line | Skipped], path: Path) -> None:
     plt.close(figure)
 
 
-def _part(line: Line) -> float:
+def _target_share(line: BenchResult) -> float:
     sign, _, bound = line.target.partition(" ")
     return line.ratio / float(bound) if sign == "≥" else float(bound) / max(line.ratio, 1e-9)

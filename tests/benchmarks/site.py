@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-from tests.benchmarks.measure import RUNS, Line, Options, Skipped, exponent
+from tests.benchmarks.measure import RUNS, BenchOptions, BenchResult, SkippedBench, exponent
 from tests.benchmarks.publish import recommendations
-from tests.support.postgres_server import database, programs, server
+from tests.support.postgres_server import create_database, programs_dir, start_server
 
-from wearalike.tables import PRODUCTS, PUBLISHED, SIMILAR_PRODUCTS, Availability
+from wearalike.tables import PRODUCTS, PUBLISHED_TABLES, SIMILAR_PRODUCTS, Availability
 from wearalike.warehouse.base import Warehouse, open_warehouse
 
 COUNT, COUNT_FULL = 20_000, 1_000_000
@@ -29,7 +29,7 @@ TARGET = "≤ 1.5"
 QUERY = Path(__file__).resolve().parents[2] / "sql" / "site_similar_products.sql"
 
 
-def products(count: int) -> pa.Table:
+def products_table(count: int) -> pa.Table:
     """In stock, named as `recommendations` names them."""
     known = {
         "product_id": pa.array([f"shop:{n:08}" for n in range(count)]),
@@ -48,15 +48,17 @@ def products(count: int) -> pa.Table:
     return pa.table(columns).cast(PRODUCTS.arrow_schema)
 
 
-class Runs:
+class RepeatedRuns:
     """Runs that are loaded and published one after the other, the same tables each time."""
 
     def __init__(self, warehouse: Warehouse, count: int) -> None:
         made = {
-            PRODUCTS.name: products(count + 100),
+            PRODUCTS.name: products_table(count + 100),
             SIMILAR_PRODUCTS.name: recommendations(20 * count),
         }
-        self.tables = {t.name: made.get(t.name, t.arrow_schema.empty_table()) for t in PUBLISHED}
+        self.tables = {
+            t.name: made.get(t.name, t.arrow_schema.empty_table()) for t in PUBLISHED_TABLES
+        }
         self.warehouse, self.numbers = warehouse, itertools.count(1)
 
     def publish(self) -> None:
@@ -71,7 +73,7 @@ class Runs:
         self.warehouse.prune(2)
 
     @contextlib.contextmanager
-    def publishing(self) -> Iterator[None]:
+    def publish_repeatedly(self) -> Iterator[None]:
         """Publishes one run after the other as long as the block lasts; what goes wrong is raised at its end."""
         is_over, errors = threading.Event(), []
 
@@ -119,7 +121,7 @@ def p99_ms(address: str, count: int, each: int) -> float:
         ]
         env = {**os.environ, "PGOPTIONS": "-c search_path=wearalike"}
         subprocess.run(
-            [str(programs() / "pgbench"), *options, address],
+            [str(programs_dir() / "pgbench"), *options, address],
             cwd=folder,
             env=env,
             check=True,
@@ -133,27 +135,27 @@ def p99_ms(address: str, count: int, each: int) -> float:
     return float(np.percentile(took, 99)) / 1e3
 
 
-def site(options: Options) -> Line | Skipped:
+def site(options: BenchOptions) -> BenchResult | SkippedBench:
     count, each = (COUNT_FULL, ASKED_FULL) if options.full else (COUNT, ASKED)
-    if not shutil.which("psql") or not (programs() / "pgbench").exists():
-        return Skipped("site", TARGET, "no PostgreSQL here: apt-get install postgresql")
-    with server() as superuser:
-        address = database(superuser, "bench")
+    if not shutil.which("psql") or not (programs_dir() / "pgbench").exists():
+        return SkippedBench("site", TARGET, "no PostgreSQL here: apt-get install postgresql")
+    with start_server() as superuser:
+        address = create_database(superuser, "bench")
         warehouse, costs = open_warehouse(address), []
         sizes = [count // 4, count // 2, count]
         for size in sizes:
-            runs = Runs(warehouse, size)
+            runs = RepeatedRuns(warehouse, size)
             runs.publish()
             costs.append(p99_ms(address, size, each))
         pairs = []
         for _ in range(RUNS):
-            with runs.publishing():
+            with runs.publish_repeatedly():
                 during = p99_ms(address, count, each)
             pairs.append((during, p99_ms(address, count, each)))
     during, alone = (statistics.median(of_one) for of_one in zip(*pairs, strict=True))
     ratio, growth = during / alone, exponent(sizes, costs)
     settings = f"the same query with no publish running: pgbench, {CLIENTS} clients without a pause, each {each} times, {count} products"
-    return Line(
+    return BenchResult(
         "site", during, alone, "ms p99", ratio, TARGET, ratio <= 1.5, RUNS, settings, growth
     )
 

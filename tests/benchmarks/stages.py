@@ -18,10 +18,10 @@ from wearalike.models.registry import EFFICIENTNET_LITE0
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
 
-def tensor(crop: np.ndarray) -> np.ndarray:
+def encoder_input(crop: np.ndarray) -> np.ndarray:
     """A crop as the encoder's network takes it."""
-    square = imaging_decode.fit(crop, EFFICIENTNET_LITE0.input_px)
-    return registry.scaled(square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
+    square = imaging_decode.letterbox(crop, EFFICIENTNET_LITE0.input_px)
+    return registry.normalize_pixels(square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
 
 
 def mean_ms(work: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[float, list[Any]]:
@@ -32,7 +32,7 @@ def mean_ms(work: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[float
     return (time.process_time() - start) * 1e3 / len(found), found
 
 
-def encoding(
+def encoding_stages(
     contents: Sequence[bytes],
     boxes: Sequence[tuple[int, int, int, int]],
     encoder: encoders.Encoder,
@@ -40,12 +40,12 @@ def encoding(
 ) -> dict[str, float]:
     """Milliseconds of a picture by stage."""
     decode, crops = mean_ms(
-        lambda pair: imaging_decode.crops(pair[0], [pair[1]], encoder.side_px)[0],
+        lambda pair: imaging_decode.crop_boxes(pair[0], [pair[1]], encoder.side_px)[0],
         list(zip(contents, boxes, strict=True)),
     )
-    fit, squares = mean_ms(lambda crop: imaging_decode.fit(crop, encoder.side_px), crops)
+    fit, squares = mean_ms(lambda crop: imaging_decode.letterbox(crop, encoder.side_px), crops)
     scale, tensors = mean_ms(
-        lambda square: registry.scaled(
+        lambda square: registry.normalize_pixels(
             square[None], EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std
         ),
         squares,
@@ -54,13 +54,13 @@ def encoding(
     return {"decode, crop": decode, "resize": fit, "scale": scale, "network": network}
 
 
-def told(stages: dict[str, float]) -> str:
+def format_stages(stages: dict[str, float]) -> str:
     return "processor time of one: " + ", ".join(
         f"{name} {ms:.2f} ms" for name, ms in stages.items()
     )
 
 
-def draw(name: str, stages: dict[str, float]) -> None:
+def plot_stages(name: str, stages: dict[str, float]) -> None:
     """A bar of its stages beside those of the others that were drawn before."""
     import matplotlib
 

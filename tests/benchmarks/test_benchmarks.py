@@ -9,16 +9,16 @@ from tests.benchmarks import encoding, measure, night, pictures, publish, report
 from wearalike.imaging import decode
 from wearalike.tables import PRODUCTS, SIMILAR_PRODUCTS
 
-REACHED = measure.Line(
+REACHED = measure.BenchResult(
     "match", 4.0, 2.0, "G pairs/s", 2.0, "≥ 2.0", True, 5, "faiss 1", 0.98, "a note"
 )
-MISSED = measure.Line("match, day two", 2.0, 10.0, "s", 0.2, "≤ 0.04", False, 5, "itself")
-SKIPPED = measure.Skipped("encode, GPU", "≥ 0.7", "no GPU here")
+MISSED = measure.BenchResult("match, day two", 2.0, 10.0, "s", 0.2, "≤ 0.04", False, 5, "itself")
+SKIPPED = measure.SkippedBench("encode, GPU", "≥ 0.7", "no GPU here")
 
 
 def test_lines_are_told_in_a_table_in_json_and_as_a_plot(tmp_path):
     lines = [REACHED, MISSED, SKIPPED]
-    head, _, *rows = report.table(lines).splitlines()
+    head, _, *rows = report.results_table(lines).splitlines()
     assert [cell.strip() for cell in head.split("|")][:7] == [
         "bench",
         "ours",
@@ -40,29 +40,29 @@ def test_lines_are_told_in_a_table_in_json_and_as_a_plot(tmp_path):
     )
     path = tmp_path / "bench.json"
     path.write_text(report.as_json(lines), encoding="utf-8")
-    assert report.read(path) == lines
+    assert report.read_results(path) == lines
     wanted = {"bench", "ours", "peer", "unit", "ratio", "target", "reached", "runs"}
     assert all(wanted <= line.keys() for line in json.loads(path.read_text(encoding="utf-8")))
-    report.draw(lines, tmp_path / "bench.png")
-    shown = decode.decode((tmp_path / "bench.png").read_bytes())
+    report.plot_ratios(lines, tmp_path / "bench.png")
+    shown = decode.decode_image((tmp_path / "bench.png").read_bytes())
     assert shown.shape[1] > 900 and shown.std() > 10
 
 
 def test_lines_measured_again_take_their_places():
-    again = measure.Line(
+    again = measure.BenchResult(
         **{
             **{f: getattr(MISSED, f) for f in MISSED.__dataclass_fields__},
             "ratio": 0.03,
             "reached": True,
         }
     )
-    assert report.joined([REACHED, MISSED], [again, SKIPPED]) == [REACHED, again, SKIPPED]
+    assert report.merge_results([REACHED, MISSED], [again, SKIPPED]) == [REACHED, again, SKIPPED]
 
 
 def test_benches_are_found_by_parts_of_their_names():
-    names = [name for name, _ in bench.wanted(None)]
+    names = [name for name, _ in bench.select_benches(None)]
     assert len(set(names)) == len(names) >= 12
-    assert [name for name, _ in bench.wanted(["matching.memory", "feeds"])] == [
+    assert [name for name, _ in bench.select_benches(["matching.memory", "feeds"])] == [
         "matching.memory",
         "feeds.rate",
         "feeds.memory",
@@ -71,24 +71,26 @@ def test_benches_are_found_by_parts_of_their_names():
 
 def test_works_take_turns_and_growth_is_an_exponent():
     calls = []
-    medians = measure.in_turn([lambda: calls.append("ours"), lambda: calls.append("peer")], runs=3)
+    medians = measure.median_seconds(
+        [lambda: calls.append("ours"), lambda: calls.append("peer")], runs=3
+    )
     assert calls == ["ours", "peer"] * 4 and all(0 <= s < 1 for s in medians)
     assert measure.exponent([10, 20, 40], [3.0, 12.0, 48.0]) == pytest.approx(2)
 
 
 def test_the_encoding_that_is_measured_gives_the_notebooks_codes(tmp_path):
-    contents = pictures.pictures(measure.Options(), 4)
-    assert len({decode.decode(c).tobytes() for c in contents}) == 4
-    work = encoding.Work(tmp_path, contents)
-    assert work.alike_ratio() > 0.98
-    of_item = stages.encoding(contents, work.boxes, work.encoder, work.forward)
+    contents = pictures.load_pictures(measure.BenchOptions(), 4)
+    assert len({decode.decode_image(c).tobytes() for c in contents}) == 4
+    work = encoding.EncodingWork(tmp_path, contents)
+    assert work.equal_bits_ratio() > 0.98
+    of_item = stages.encoding_stages(contents, work.boxes, work.encoder, work.forward)
     assert min(of_item.values()) > 0 and max(of_item, key=of_item.get) == "network"
 
 
 def test_encoding_is_held_against_the_slower_of_its_limits():
     """As on a GPU, whose line it is; the CPU takes its place."""
-    line = encoding.beside_its_limits(
-        pictures.pictures(measure.Options(), 8), "cpu", "a card", "8 pictures"
+    line = encoding.compare_with_limits(
+        pictures.load_pictures(measure.BenchOptions(), 8), "cpu", "a card", "8 pictures"
     )
     assert (
         line.bench == "encode, GPU"
@@ -99,16 +101,16 @@ def test_encoding_is_held_against_the_slower_of_its_limits():
 
 
 def test_photos_beyond_those_of_the_folder_differ_in_bytes_alone(tmp_path):
-    for name, content in zip("ab", pictures.pictures(measure.Options(), 2), strict=True):
+    for name, content in zip("ab", pictures.load_pictures(measure.BenchOptions(), 2), strict=True):
         (tmp_path / f"{name}.jpg").write_bytes(content)
-    five = pictures.pictures(measure.Options(photos=tmp_path), 5)
-    assert len(set(five)) == 5 and len({decode.decode(c).tobytes() for c in five}) == 2
+    five = pictures.load_pictures(measure.BenchOptions(photos=tmp_path), 5)
+    assert len(set(five)) == 5 and len({decode.decode_image(c).tobytes() for c in five}) == 2
     with pytest.raises(SystemExit, match=r"nowhere: no \*\.jpg"):
-        pictures.pictures(measure.Options(photos=tmp_path / "nowhere"), 1)
+        pictures.load_pictures(measure.BenchOptions(photos=tmp_path / "nowhere"), 1)
 
 
 def test_what_the_site_is_asked_for_is_what_a_night_writes():
-    made, lists = site.products(102), publish.recommendations(40)
+    made, lists = site.products_table(102), publish.recommendations(40)
     assert made.schema.equals(PRODUCTS.arrow_schema) and lists.schema.equals(
         SIMILAR_PRODUCTS.arrow_schema
     )
@@ -124,7 +126,7 @@ def test_seconds_of_jobs_are_read_from_what_a_night_says():
         f"2026-11-25 INFO wearalike: == {name}\n2026-11-25 INFO wearalike: done in {s} s\n"
         for name, s in jobs
     )
-    assert night.stages(f"{said}2026-11-25 INFO wearalike: done in 12.0 s\n") == {
+    assert night.stage_seconds(f"{said}2026-11-25 INFO wearalike: done in 12.0 s\n") == {
         "match_products": 9.1,
         "ingest_feeds": 2.5,
     }

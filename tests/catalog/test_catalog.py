@@ -19,10 +19,10 @@ from wearalike import catalog
 from wearalike.catalog import (
     BadMapping,
     CategoryReason,
-    Mapping,
-    Rubricator,
+    ShopMapping,
+    Taxonomy,
     read_mapping,
-    read_rubricator,
+    read_taxonomy,
 )
 from wearalike.settings import Settings
 from wearalike.tables import OFFERS, PRODUCTS, REFUSED, AgeGroup, Gender, SuperCategory
@@ -46,8 +46,8 @@ RUBRICATOR = """<rubricator>
 
 
 @pytest.fixture(scope="session")
-def ours() -> Rubricator:
-    return read_rubricator(MAPPINGS / "rubricator.xml")
+def ours() -> Taxonomy:
+    return read_taxonomy(MAPPINGS / "rubricator.xml")
 
 
 @pytest.fixture(scope="session")
@@ -62,15 +62,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def small(place: Settings) -> Rubricator:
-    return read_rubricator(place.mappings / "rubricator.xml")
+def small(place: Settings) -> Taxonomy:
+    return read_taxonomy(place.mappings / "rubricator.xml")
 
 
-def mapped(place: Settings, body: str, shop: str = "moda", said: str | None = None) -> Mapping:
+def mapped(place: Settings, body: str, shop: str = "moda", said: str | None = None) -> ShopMapping:
     """The mapping read from a file whose lines are `body`, the first of them line 2."""
     path = catalog.mapping_path(place, shop)
     path.write_text(f'<mapping shop="{said or shop}">\n{body}\n</mapping>\n', encoding="utf-8")
-    return read_mapping(path, read_rubricator(place.mappings / "rubricator.xml"))
+    return read_mapping(path, read_taxonomy(place.mappings / "rubricator.xml"))
 
 
 def offers(*rows: dict[str, Any]) -> pa.Table:
@@ -93,7 +93,7 @@ def offers(*rows: dict[str, Any]) -> pa.Table:
 # The rubricator in the repository
 
 
-def test_rubricator_has_205_complete_leaves(ours: Rubricator) -> None:
+def test_rubricator_has_205_complete_leaves(ours: Taxonomy) -> None:
     elements = etree.parse(MAPPINGS / "rubricator.xml").findall(".//category")
     assert len(ours.leaves) == 205 == sum(not len(element) for element in elements)
     assert len({element.get("id") for element in elements}) == len(elements)
@@ -108,7 +108,7 @@ def test_rubricator_has_205_complete_leaves(ours: Rubricator) -> None:
         assert len(set(leaf.names)) >= 2, leaf
 
 
-def test_rubricator_holds_what_it_should(ours: Rubricator) -> None:
+def test_rubricator_holds_what_it_should(ours: Taxonomy) -> None:
     branches = Counter(
         ".".join(leaf.split(".")[: 2 if ".shoes." in leaf and not leaf.startswith("kids") else 1])
         for leaf in ours.leaves
@@ -165,7 +165,7 @@ def test_mappings_in_the_repository_are_without_mistakes() -> None:
     shops = sorted(path.stem for path in (MAPPINGS / "shops").glob("*.xml"))
     assert {"moda", "bazaar", "closet"} <= set(shops)
     assert (
-        catalog.check(
+        catalog.find_mistakes(
             Settings(root=Path("none"), warehouse="duckdb:none", mappings=MAPPINGS), shops
         )
         == []
@@ -292,7 +292,7 @@ def test_all_mistakes_come_in_one_go_by_line(place: Settings) -> None:
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_whole(
-    place: Settings, small: Rubricator, text: str, line: int, said: str
+    place: Settings, small: Taxonomy, text: str, line: int, said: str
 ) -> None:
     path = catalog.mapping_path(place, "moda")
     path.write_text(text, encoding="utf-8")
@@ -386,7 +386,7 @@ def test_each_mistake_of_a_rubricator_is_named(
     shutil.copy(MAPPINGS / "rubricator.rng", tmp_path)
     path.write_text(RUBRICATOR.replace(old, new), encoding="utf-8")
     with pytest.raises(BadMapping) as caught:
-        read_rubricator(path)
+        read_taxonomy(path)
     assert len(caught.value.mistakes) == 1, caught.value.mistakes
     assert caught.value.mistakes[0].startswith(f"{path}:{line}: ")
     assert said in caught.value.mistakes[0]
@@ -397,7 +397,7 @@ def test_check_tells_of_every_shop(place: Settings) -> None:
     for shop in ("bad", "worse"):
         with pytest.raises(BadMapping):
             mapped(place, '<map path="A" to="bugs"/>', shop)
-    said = catalog.check(place, ["good", "bad", "worse", "none"])
+    said = catalog.find_mistakes(place, ["good", "bad", "worse", "none"])
     assert len(said) == 3
     assert said[0].startswith(f"{catalog.mapping_path(place, 'bad')}:2: to='bugs'")
     assert said[1].startswith(f"{catalog.mapping_path(place, 'worse')}:2: to='bugs'")
@@ -405,7 +405,7 @@ def test_check_tells_of_every_shop(place: Settings) -> None:
         said[2].startswith("none: no mapping, wanted ")
         and "wearalike suggest-mapping none" in said[2]
     )
-    assert catalog.check(place, ["good"]) == []
+    assert catalog.find_mistakes(place, ["good"]) == []
 
 
 # Which line decides
@@ -451,16 +451,14 @@ LINES = """<map id="7" to="women.heels"/>
 def test_the_closest_line_decides(
     place: Settings, ids: list[str], paths: list[str], who: dict[str, str], line: int | None
 ) -> None:
-    found = mapped(place, LINES).find(ids, paths, who.get("gender"), who.get("age_group"))
-    assert (found.number if found else None) == line
+    found = mapped(place, LINES).find_line(ids, paths, who.get("gender"), who.get("age_group"))
+    assert (found.line_number if found else None) == line
 
 
 # Offers to products
 
 
-def test_map_offers_gives_each_offer_its_leaf_or_a_reason(
-    place: Settings, small: Rubricator
-) -> None:
+def test_map_offers_gives_each_offer_its_leaf_or_a_reason(place: Settings, small: Taxonomy) -> None:
     made = offers(
         {"category_paths": ["Women > Dresses"]},
         {
@@ -506,7 +504,7 @@ def test_map_offers_gives_each_offer_its_leaf_or_a_reason(
     ]
 
 
-def test_a_leaf_says_newborn_where_the_feed_is_silent(place: Settings, small: Rubricator) -> None:
+def test_a_leaf_says_newborn_where_the_feed_is_silent(place: Settings, small: Taxonomy) -> None:
     made = offers(
         {"category_paths": ["Baby"]},
         {"category_paths": ["Baby"], "age_group": "infant", "gender": "male"},
@@ -518,8 +516,8 @@ def test_a_leaf_says_newborn_where_the_feed_is_silent(place: Settings, small: Ru
     ]
 
 
-def test_no_offers_make_empty_tables(small: Rubricator) -> None:
-    products, refused = catalog.map_offers(offers(), Mapping("moda"), small)
+def test_no_offers_make_empty_tables(small: Taxonomy) -> None:
+    products, refused = catalog.map_offers(offers(), ShopMapping("moda"), small)
     assert (
         products == PRODUCTS.arrow_schema.empty_table()
         and refused == REFUSED.arrow_schema.empty_table()
@@ -539,7 +537,7 @@ OFFER = st.fixed_dictionaries(
 
 @given(st.lists(OFFER, max_size=30))
 def test_every_offer_is_a_product_or_refused(
-    place: Settings, small: Rubricator, rows: list[dict[str, Any]]
+    place: Settings, small: Taxonomy, rows: list[dict[str, Any]]
 ) -> None:
     """Row for row what each offer alone would be, in order, whatever stands beside it."""
     mapping, made = mapped(place, LINES), offers(*rows)
@@ -553,24 +551,24 @@ def test_every_offer_is_a_product_or_refused(
     assert refused.to_pylist() == [row for _, none in alone for row in none.to_pylist()]
     for row in products.to_pylist():
         said = rows[int(row["product_id"].removeprefix("moda:o"))]
-        line = mapping.find(
+        line = mapping.find_line(
             *(said[name] for name in ("category_ids", "category_paths", "gender", "age_group"))
         )
-        assert line is not None and row["category"] == line.to
+        assert line is not None and row["category"] == line.leaf_id
 
 
 # Suggestions
 
 
-def test_unmapped_words_come_by_count(small: Rubricator) -> None:
+def test_unmapped_words_come_by_count(small: Taxonomy) -> None:
     made = offers(
         *({"category_paths": [word]} for word in ["b", "a", "c", "c"]), {"category_ids": ["5"]}, {}
     )
-    _, refused = catalog.map_offers(made, Mapping("moda"), small)
+    _, refused = catalog.map_offers(made, ShopMapping("moda"), small)
     assert catalog.unmapped_words(refused) == [("c", 2), ("#5", 1), ("a", 1), ("b", 1)]
 
 
-def test_suggest_guesses_in_both_languages(ours: Rubricator) -> None:
+def test_suggest_guesses_in_both_languages(ours: Taxonomy) -> None:
     words = {
         "Women > Dresses > Maxi Dresses": "women.dresses.maxi",
         "Женская одежда > Платья > Длинные платья": "women.dresses.maxi",
@@ -580,7 +578,7 @@ def test_suggest_guesses_in_both_languages(ours: Rubricator) -> None:
         "Малышам > Боди": "newborn.bodysuits",
         "Зонтики": "accessories.umbrellas",
     }
-    guesses = catalog.best_guesses(words, ours)
+    guesses = catalog.guess_leaves(words, ours)
     assert [best[0].leaf_id for best in guesses] == list(words.values())
     for best in guesses:
         assert (
@@ -588,12 +586,12 @@ def test_suggest_guesses_in_both_languages(ours: Rubricator) -> None:
             and 1 >= best[0].confidence >= best[1].confidence >= best[2].confidence >= 0
         )
         assert best[0].confidence > 0.7
-    assert catalog.best_guesses(["Qwxyz Зщж", "***"], ours)[0][0].confidence < 0.3
-    assert catalog.best_guesses(["***"], ours)[0][0].confidence == 0
+    assert catalog.guess_leaves(["Qwxyz Зщж", "***"], ours)[0][0].confidence < 0.3
+    assert catalog.guess_leaves(["***"], ours)[0][0].confidence == 0
 
 
 def test_a_draft_applies_nothing_until_its_lines_are_uncommented(
-    place: Settings, ours: Rubricator
+    place: Settings, ours: Taxonomy
 ) -> None:
     words = [
         ("Women > Maxi dresses", 1200),
@@ -601,7 +599,7 @@ def test_a_draft_applies_nothing_until_its_lines_are_uncommented(
         ("#12", 2),
         ("Women > Heels", 1),
     ]
-    draft = catalog.suggest("draft", words, ours)
+    draft = catalog.draft_mapping("draft", words, ours)
     assert (
         draft.index("Maxi dresses")
         < draft.index("Shoes")
@@ -620,16 +618,16 @@ def test_a_draft_applies_nothing_until_its_lines_are_uncommented(
     assert len(mapping.lines) == len(words)
     for word, _ in words:
         found = (
-            mapping.find([word[1:]], [], None, None)
+            mapping.find_line([word[1:]], [], None, None)
             if word.startswith("#")
-            else mapping.find([], [word], None, None)
+            else mapping.find_line([], [word], None, None)
         )
         assert found is not None, word
 
 
 def test_map_line_is_ready_to_paste() -> None:
-    assert catalog.map_line("Women > Hats") == '<map path="Women > Hats" to=""/>'
-    assert catalog.map_line("#12", "bags.totes") == '<map id="12" to="bags.totes"/>'
+    assert catalog.format_map_line("Women > Hats") == '<map path="Women > Hats" to=""/>'
+    assert catalog.format_map_line("#12", "bags.totes") == '<map id="12" to="bags.totes"/>'
 
 
 def test_suggest_for_asks_only_for_what_the_mapping_lacks(place: Settings) -> None:
@@ -639,11 +637,11 @@ def test_suggest_for_asks_only_for_what_the_mapping_lacks(place: Settings) -> No
         {"category_paths": ["Maxi dress"]},
         {"category_paths": ["x"], "shop_id": "other"},
     )
-    draft = catalog.suggest_for(place, "moda", made)
+    draft = catalog.draft_shop_mapping(place, "moda", made)
     assert '<!-- <map path="Maxi dress" to="women.dresses.maxi"/> -->' in draft
     assert draft.count("<map ") == 1
     with pytest.raises(ValueError, match="'none': no offers in this run"):
-        catalog.suggest_for(place, "none", made)
+        catalog.draft_shop_mapping(place, "none", made)
 
 
 # The three real shops
@@ -672,7 +670,7 @@ def real_offers() -> dict[str, pa.Table]:
 
 
 def test_every_offer_of_the_real_shops_is_mapped(
-    ours: Rubricator, real_offers: dict[str, pa.Table]
+    ours: Taxonomy, real_offers: dict[str, pa.Table]
 ) -> None:
     for shop, made in real_offers.items():
         products, refused = catalog.map_offers(
@@ -686,7 +684,7 @@ def test_every_offer_of_the_real_shops_is_mapped(
 
 
 def test_the_first_guess_is_mostly_the_leaf_an_operator_chose(
-    ours: Rubricator, real_offers: dict[str, pa.Table]
+    ours: Taxonomy, real_offers: dict[str, pa.Table]
 ) -> None:
     right = total = 0
     for shop, made in real_offers.items():
@@ -700,7 +698,7 @@ def test_the_first_guess_is_mostly_the_leaf_an_operator_chose(
                 strict=True,
             )
         )
-        guesses = catalog.best_guesses(chosen, ours)
+        guesses = catalog.guess_leaves(chosen, ours)
         right += sum(
             best[0].leaf_id == leaf for best, leaf in zip(guesses, chosen.values(), strict=True)
         )

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tests.search.test_search import each, make_gallery
 
 from wearalike import catalog
-from wearalike.catalog import BadMapping, Rule
-from wearalike.search import Fallback, Rules
+from wearalike.catalog import BadMapping, MerchandisingRule
+from wearalike.search import Fallback, ListRules
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
-RUBRICATOR = catalog.read_rubricator(MAPPINGS / "rubricator.xml")
+RUBRICATOR = catalog.read_taxonomy(MAPPINGS / "rubricator.xml")
 
 
 def read(folder, inside):
@@ -32,7 +32,7 @@ def test_a_file_of_every_kind_is_read(tmp_path):
         <prefer id="d" shop="moda" boost="0.05" on_shop="lipa"/><fill id="e" on_product="moda:1"/>""",
     )
     assert found == (
-        Rule(
+        MerchandisingRule(
             "a",
             "pin",
             on_category="women.dresses",
@@ -41,10 +41,10 @@ def test_a_file_of_every_kind_is_read(tmp_path):
             product="moda:1",
             at=3,
         ),
-        Rule("b", "hide", brand="Acme Ltd"),
-        Rule("c", "require", attribute="price_band", is_same=False, factor=2.0),
-        Rule("d", "prefer", on_shop="lipa", shop="moda", boost=0.05),
-        Rule("e", "fill", on_product="moda:1"),
+        MerchandisingRule("b", "hide", brand="Acme Ltd"),
+        MerchandisingRule("c", "require", attribute="price_band", is_same=False, factor=2.0),
+        MerchandisingRule("d", "prefer", on_shop="lipa", shop="moda", boost=0.05),
+        MerchandisingRule("e", "fill", on_product="moda:1"),
     )
 
 
@@ -96,17 +96,17 @@ def test_a_mistake_is_told_with_its_line(tmp_path, inside, said):
 
 
 def test_a_rule_holds_from_its_first_day_to_its_last():
-    rule = Rule("a", "fill", starts="2026-12-01", ends="2026-12-24")
+    rule = MerchandisingRule("a", "fill", starts="2026-12-01", ends="2026-12-24")
     days = {
         date(2026, 11, 30): False,
         date(2026, 12, 1): True,
         date(2026, 12, 24): True,
         date(2026, 12, 25): False,
     }
-    assert {day: rule.holds_on(day) for day in days} == days
+    assert {day: rule.is_active_on(day) for day in days} == days
     assert (
-        catalog.holding([rule], "2026-12-24-again") == (rule,)
-        and catalog.holding([rule], "2026-12-25") == ()
+        catalog.active_rules([rule], "2026-12-24-again") == (rule,)
+        and catalog.active_rules([rule], "2026-12-25") == ()
     )
 
 
@@ -148,7 +148,7 @@ RULE = st.one_of(
 
 def one_by_one(g, row, rules, merchandise):
     """(row, rule, fallback) of each place, by the definition and nothing clever."""
-    pages, n = g.pages, len(g)
+    pages, n = g.attributes, len(g)
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     w = np.repeat([int(g.w_shape[row]), int(g.w_colour[row])], 128)
     far = ((bits != bits[row]) * w).sum(axis=1)
@@ -261,7 +261,7 @@ def one_by_one(g, row, rules, merchandise):
     n=st.integers(1, 90),
     bits=st.sampled_from([2, 6, 128]),
     rules=st.builds(
-        Rules,
+        ListRules,
         k=st.integers(1, 9),
         min_score=st.sampled_from([0.0, 0.1, 0.4]),
         max_per_brand=st.integers(1, 9),
@@ -270,11 +270,11 @@ def one_by_one(g, row, rules, merchandise):
 )
 def test_the_lists_are_those_of_rules_applied_one_by_one(seed, n, bits, rules, kinds):
     merchandise = [
-        Rule(id=f"r{i}", kind=kind, **about, **scope)
+        MerchandisingRule(id=f"r{i}", kind=kind, **about, **scope)
         for i, ((kind, about), scope) in enumerate(kinds)
     ]
     g = make_gallery(seed, n, bits=bits)
-    found = {f.row: f for f in each(g, 0, n, rules, merchandise)}
+    found = {f.query_row: f for f in each(g, 0, n, rules, merchandise)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
         expected = one_by_one(g, row, rules, merchandise)
@@ -288,8 +288,8 @@ def test_what_is_preferred_is_found_far_behind_the_first_look():
     g.gender[:], g.age_group[:] = "female", "adult"
     g.codes[:] = 0
     g.codes[300, 0] = 0b111
-    loved = Rule("loved", "prefer", product="s:0300", boost=0.2)
-    (f,) = each(g, 0, 1, Rules(k=5), [loved])
+    loved = MerchandisingRule("loved", "prefer", product="s:0300", boost=0.2)
+    (f,) = each(g, 0, 1, ListRules(k=5), [loved])
     assert (f.results[0], f.rules) == (300, ["prefer:loved", None, None, None, None])
-    (f,) = each(g, 0, 1, Rules(k=5), [replace(loved, boost=0.01)])
+    (f,) = each(g, 0, 1, ListRules(k=5), [replace(loved, boost=0.01)])
     assert 300 not in f.results.tolist()

@@ -236,24 +236,26 @@ def test_the_best_overlap_is_taken_first_whatever_it_is_called():
         return LabelledObject(category, x0, 0, x1, 10)
 
     # 0..10 overlaps 1..11 by 9/11 and 0..9 by 9/10, which it takes; what is left has nothing.
-    found = check_labels.pairs("p", [box(DRESS, 0, 10)], [box(DRESS, 1, 11), box(SHOES, 0, 9)])
+    found = check_labels.match_boxes(
+        "p", [box(DRESS, 0, 10)], [box(DRESS, 1, 11), box(SHOES, 0, 9)]
+    )
     assert [(p.verdict, p.categories, round(p.iou, 3)) for p in found] == [
         ("other class", (DRESS, SHOES), 0.9),
         ("only second", ("", DRESS), 0.0),
     ]
     # Of equal overlaps the one of the same class: a jacket and a shirt may have one box.
-    same = check_labels.pairs(
+    same = check_labels.match_boxes(
         "p", [box(DRESS, 0, 10), box(SHOES, 0, 10)], [box(SHOES, 0, 10), box(DRESS, 0, 10)]
     )
     assert [p.verdict for p in same] == ["matched", "matched"]
     # Half is a pair, less is none.
     assert [
-        p.verdict for p in check_labels.pairs("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 20)])
+        p.verdict for p in check_labels.match_boxes("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 20)])
     ] == ["matched"]
     assert [
-        p.verdict for p in check_labels.pairs("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 21)])
+        p.verdict for p in check_labels.match_boxes("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 21)])
     ] == ["only first", "only second"]
-    assert check_labels.pairs("p", [], []) == []
+    assert check_labels.match_boxes("p", [], []) == []
 
 
 @pytest.mark.parametrize(
@@ -270,12 +272,14 @@ def test_the_best_overlap_is_taken_first_whatever_it_is_called():
 def test_kappa(counts, wanted):
     at = (0, 0, 1, 1)
     found = [
-        check_labels.Pair("p", LabelledObject(a, *at), LabelledObject(b, *at), 1.0)
+        check_labels.LabelPair("p", LabelledObject(a, *at), LabelledObject(b, *at), 1.0)
         for (a, b), n in counts.items()
         for _ in range(n)
     ]
-    alone = check_labels.Pair("p", LabelledObject(DRESS, *at), None, 0.0)
-    assert check_labels.kappa([*found, alone]) == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+    alone = check_labels.LabelPair("p", LabelledObject(DRESS, *at), None, 0.0)
+    assert check_labels.cohen_kappa([*found, alone]) == pytest.approx(
+        wanted, abs=1e-12, nan_ok=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_kappa(counts, wanted):
     ],
 )
 def test_no_word_becomes_a_formula(word, text):
-    assert check_labels.as_text(word) == text
+    assert check_labels.escape_formula(word) == text
 
 
 @pytest.mark.parametrize(

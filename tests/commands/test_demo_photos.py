@@ -13,9 +13,9 @@ from lxml import etree
 from wearalike import catalog, sample, settings
 from wearalike.commands import run_demo_photos
 from wearalike.sample import photos
-from wearalike.sample.catalogue import SHOPS, draw, products
-from wearalike.sample.painting import jpeg
-from wearalike.sample.server import serving
+from wearalike.sample.catalogue import SHOPS, draw_picture, list_products
+from wearalike.sample.painting import encode_jpeg
+from wearalike.sample.server import serve_responses
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, IMAGES, PRODUCTS
 
@@ -29,7 +29,9 @@ def listed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos") / "clothing-dataset-master"
     (folder / "images").mkdir(parents=True)
     pictures = [
-        jpeg(draw(p.pictures[0])) for p in products(SHOPS[1], 1) if p.pictures and not p.flaw
+        encode_jpeg(draw_picture(p.pictures[0]))
+        for p in list_products(SHOPS[1], 1)
+        if p.pictures and not p.flaw
     ][:12]
     rows = [("gone", "Dress", "False"), ("other", "Not sure", "False")]
     (folder / "images" / "other.jpg").write_bytes(pictures[0])
@@ -42,22 +44,22 @@ def listed(tmp_path_factory) -> Path:
 
 
 def test_a_folder_with_a_list(listed):
-    found = photos.photos(listed)
+    found = photos.list_photos(listed)
     assert {p.name for p in found} == {f"photo-{n}" for n in range(12)}
     by_name = {p.name: p for p in found}
     assert (by_name["photo-1"].label, by_name["photo-1"].section) == ("Dress", "Dresses")
     assert by_name["photo-10"].section == "Kids > Bottoms > Trousers"
-    assert photos.photos(listed, 5) == found[:5] and len({p.label for p in found[:8]}) > 2
+    assert photos.list_photos(listed, 5) == found[:5] and len({p.label for p in found[:8]}) > 2
 
 
 def test_one_folder_a_label(listed, tmp_path):
-    for photo in photos.photos(listed):
+    for photo in photos.list_photos(listed):
         there = tmp_path / "train" / photo.label.lower() / photo.path.name
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_bytes(photo.path.read_bytes())
     (tmp_path / "train" / "cars").mkdir()
     (tmp_path / "train" / "cars" / "car.jpg").write_bytes(b"car")
-    found = photos.photos(tmp_path)
+    found = photos.list_photos(tmp_path)
     assert len(found) == 12 and {p.label for p in found} == {label.lower() for label in LABELS}
 
 
@@ -75,22 +77,22 @@ def test_a_folder_of_other_things_is_refused(tmp_path, caplog):
 
 def test_the_mapping_knows_every_section():
     place = settings.Settings(Path("unused"), "unused", mappings=REPOSITORY / "mappings")
-    rubricator = catalog.read_rubricator(place.mappings / "rubricator.xml")
+    rubricator = catalog.read_taxonomy(place.mappings / "rubricator.xml")
     text = etree.parse(catalog.mapping_path(place, photos.SHOP_ID))
     assert catalog.read_mapping(catalog.mapping_path(place, photos.SHOP_ID), rubricator)
     mapped = {line.get("path") for line in text.iter("map")}
-    assert len(photos.SECTIONS) == 17
+    assert len(photos.SECTION_OF_LABEL) == 17
     assert {
-        *photos.SECTIONS.values(),
-        *(f"Kids > {section}" for section in photos.SECTIONS.values()),
+        *photos.SECTION_OF_LABEL.values(),
+        *(f"Kids > {section}" for section in photos.SECTION_OF_LABEL.values()),
     } <= mapped
 
 
 def test_the_night_takes_the_shop_s_photos(listed, tmp_path):
     """The jobs that see a shop; what follows is the same for every shop (test_night)."""
-    found = photos.photos(listed)
+    found = photos.list_photos(listed)
     config = tmp_path / "wearalike.toml"
-    with photos.serve(found) as feed:
+    with photos.serve_photo_shop(found) as feed:
         config.write_text(
             sample.settings_text(
                 {photos.SHOP_ID: feed}, tmp_path / "root", REPOSITORY / "mappings"
@@ -105,20 +107,23 @@ def test_the_night_takes_the_shop_s_photos(listed, tmp_path):
                 == 0
             )
     root = tmp_path / "root"
-    (shop,) = run_tables.read(root, FEEDS, "r1").to_pylist()
+    (shop,) = run_tables.read_table(root, FEEDS, "r1").to_pylist()
     assert (shop["status"], shop["dialect"], shop["written_count"], shop["refused_count"]) == (
         "fresh",
         "yml",
         12,
         0,
     )
-    by_id = {p["product_id"]: p for p in run_tables.read(root, PRODUCTS, "r1").to_pylist()}
+    by_id = {p["product_id"]: p for p in run_tables.read_table(root, PRODUCTS, "r1").to_pylist()}
     assert len(by_id) == 12 and {p["gender"] for p in by_id.values()} == {"unisex"}
     assert (
         by_id["closet:photo-1"]["category"] == "women.dresses.other"
         and by_id["closet:photo-11"]["age_group"] == "kids"
     )
-    held = {i["product_id"]: i["image_id"] for i in run_tables.read(root, IMAGES, "r1").to_pylist()}
+    held = {
+        i["product_id"]: i["image_id"]
+        for i in run_tables.read_table(root, IMAGES, "r1").to_pylist()
+    }
     assert held == {
         f"closet:{p.name}": hashlib.sha256(p.path.read_bytes()).hexdigest() for p in found
     }
@@ -143,7 +148,7 @@ def test_an_archive_is_used_only_if_it_is_the_one_meant(listed, tmp_path, caplog
         return (content, "application/zip") if path == "/master.zip" else None
 
     right, allow = hashlib.sha256(content).hexdigest(), ("127.0.0.1/32",)
-    with serving(answer) as address:
+    with serve_responses(answer) as address:
         command = [
             "--address",
             f"{address}/master.zip",
@@ -159,13 +164,15 @@ def test_an_archive_is_used_only_if_it_is_the_one_meant(listed, tmp_path, caplog
         assert not [p for p in tmp_path.rglob("*") if p.is_file()]
         assert run_demo_photos.main([*command[:4], "--sha256", right]) == 1
         assert "private_address" in caplog.text
-        there = run_demo_photos.unpacked(tmp_path, f"{address}/master.zip", right, allow)
+        there = run_demo_photos.fetch_archive(tmp_path, f"{address}/master.zip", right, allow)
         count = len(asked)
         assert (
-            there == run_demo_photos.unpacked(tmp_path, f"{address}/master.zip", right, allow)
+            there == run_demo_photos.fetch_archive(tmp_path, f"{address}/master.zip", right, allow)
             and len(asked) == count
         )
-    assert [p.name for p in photos.photos(there)] == [p.name for p in photos.photos(listed)]
+    assert [p.name for p in photos.list_photos(there)] == [
+        p.name for p in photos.list_photos(listed)
+    ]
     assert not list(tmp_path.glob(".*"))
 
 

@@ -10,7 +10,7 @@ from wearalike.evaluation.descriptors import base, cache
 from wearalike.models.files import BadModel
 from wearalike.pipeline import encode_items
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, ITEMS
+from wearalike.tables import INDEXES, ITEMS
 
 RUN = "day-1"
 
@@ -29,12 +29,13 @@ def job(root, *options: str) -> int:
 
 def test_a_run_s_items_are_described_once(root, caplog):
     caplog.set_level("INFO")
-    item_ids = run_tables.read(root, ENTRIES, RUN)["item_id"].to_pylist()
+    item_ids = run_tables.read_table(root, INDEXES, RUN)["item_id"].to_pylist()
     assert (
-        cache.versions(root) == [] and len(cache.described(root, "hsv-1", item_ids).item_ids) == 0
+        cache.cached_versions(root) == []
+        and len(cache.read_cached_descriptors(root, "hsv-1", item_ids).item_ids) == 0
     )
     assert job(root, "--encoder", "hsv", "--encoder", "phash", "--chunk", "1/2") == 0
-    half = cache.described(root, "hsv-1", item_ids)
+    half = cache.read_cached_descriptors(root, "hsv-1", item_ids)
     assert 0 < len(half.item_ids) < len(item_ids)
     caplog.clear()
     assert job(root, "--encoder", "hsv", "--encoder", "phash") == 0
@@ -43,13 +44,16 @@ def test_a_run_s_items_are_described_once(root, caplog):
         job(root, "--encoder", "hsv") == 0 and f"hsv-1: {len(item_ids)} items, 0 new" in caplog.text
     )
 
-    assert cache.versions(root) == ["hsv-1", "phash-1"]
-    found = cache.described(root, "hsv-1", item_ids)
+    assert cache.cached_versions(root) == ["hsv-1", "phash-1"]
+    found = cache.read_cached_descriptors(root, "hsv-1", item_ids)
     assert found.item_ids == sorted(item_ids) and found.rows.shape == (len(item_ids), 192)
-    items = run_tables.read(root, ITEMS, RUN).sort_by("item_id")
+    items = run_tables.read_table(root, ITEMS, RUN).sort_by("item_id")
     one = items.filter(np.isin(items["item_id"].to_pylist(), found.item_ids[:5]))
-    assert np.array_equal(found.rows[:5], base.load("hsv").describe(encode_items.crops(root, one)))
-    bits = cache.described(root, "phash-1", item_ids)
+    assert np.array_equal(
+        found.rows[:5],
+        base.load_descriptor("hsv").describe(encode_items.read_item_crops(root, one)),
+    )
+    bits = cache.read_cached_descriptors(root, "phash-1", item_ids)
     assert (bits.rows.dtype, bits.rows.shape[1], bits.distances) == (np.uint8, 8, ("hamming",))
 
 
@@ -60,41 +64,43 @@ def test_what_would_have_to_be_fitted_is_refused(root, caplog):
 
 
 def test_rows_of_two_kinds_are_told(tmp_path):
-    cache.keep(tmp_path, "mine-1", ["a"], np.zeros((1, 4), np.float32))
-    cache.keep(tmp_path, "mine-1", ["b"], np.zeros((1, 6), np.float32))
-    assert cache.described(tmp_path, "mine-1", ["a"]).rows.shape == (1, 4)
+    cache.cache_descriptors(tmp_path, "mine-1", ["a"], np.zeros((1, 4), np.float32))
+    cache.cache_descriptors(tmp_path, "mine-1", ["b"], np.zeros((1, 6), np.float32))
+    assert cache.read_cached_descriptors(tmp_path, "mine-1", ["a"]).rows.shape == (1, 4)
     with pytest.raises(BadModel, match="2 widths"):
-        cache.described(tmp_path, "mine-1", ["a", "b"])
+        cache.read_cached_descriptors(tmp_path, "mine-1", ["a", "b"])
 
 
 def test_distances_are_those_of_their_names():
     rng = np.random.default_rng(1)
-    rows = rng.normal(size=(cache._BLOCK + 3, 5)).astype(np.float32)
+    rows = rng.normal(size=(cache._BLOCK_ROWS + 3, 5)).astype(np.float32)
     rows[7] = 0
     one = rows[3]
     wide = [[float(v) for v in row] for row in rows]
     some = [0, 3, 7, 4095, 4096, len(rows) - 1]
     for i in some:
         gaps = [a - float(b) for a, b in zip(wide[i], one, strict=True)]
-        assert cache.far(one, rows, "manhattan")[i] == pytest.approx(
+        assert cache.compute_distances(one, rows, "manhattan")[i] == pytest.approx(
             sum(abs(g) for g in gaps), rel=1e-9
         )
-        assert cache.far(one, rows, "euclidean")[i] == pytest.approx(
+        assert cache.compute_distances(one, rows, "euclidean")[i] == pytest.approx(
             sum(g * g for g in gaps) ** 0.5, rel=1e-9
         )
         lengths = (sum(v * v for v in wide[i]) * sum(float(v) ** 2 for v in one)) ** 0.5
         cosine = (
             sum(a * float(b) for a, b in zip(wide[i], one, strict=True)) / lengths if lengths else 0
         )
-        assert cache.far(one, rows, "cosine")[i] == pytest.approx(1 - cosine, abs=1e-9)
+        assert cache.compute_distances(one, rows, "cosine")[i] == pytest.approx(
+            1 - cosine, abs=1e-9
+        )
     bits = rng.integers(0, 256, (9, 32), dtype=np.uint8)
     expected = [
         (int.from_bytes(row.tobytes()) ^ int.from_bytes(bits[0].tobytes())).bit_count()
         for row in bits
     ]
-    assert cache.far(bits[0], bits, "hamming").tolist() == expected and expected[0] == 0 < min(
-        expected[1:]
-    )
+    assert cache.compute_distances(bits[0], bits, "hamming").tolist() == expected and expected[
+        0
+    ] == 0 < min(expected[1:])
     for numbers, distance in ((rows, "hamming"), (bits, "cosine"), (rows, "nobody's")):
         with pytest.raises(ValueError, match="is not for"):
-            cache.far(numbers[0], numbers, distance)
+            cache.compute_distances(numbers[0], numbers, distance)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from wearalike.commands import train_detector
-from wearalike.detection.classes import BY_NAME, CLASSES
+from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME
 from wearalike.detection.networks import base
 from wearalike.models import registry
 from wearalike.training.detector import dataset
@@ -56,7 +56,7 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
     model = registry.read_model(out / "drawn-1.safetensors")
     assert model.sha256 in capsys.readouterr().out and model.architecture == base.YOLO
     assert (
-        any(name.startswith(base.SECOND) for name in model.arrays)
+        any(name.startswith(base.BOX_HEAD_PREFIX) for name in model.arrays)
         and (out / "second.png").is_file()
     )
     assert (
@@ -89,26 +89,28 @@ def test_boxes_of_label_tools_are_taken(tmp_path):
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [15, 15, 50, 60]}],
     }
     (folder / "labels.json").write_text(json.dumps(labels))
-    found = dataset.prepare(
-        [("coco", folder, dataset.read("coco", folder))], None, lambda done, of: None
+    found = dataset.prepare_scenes(
+        [("coco", folder, dataset.read_photos("coco", folder))], None, lambda done, of: None
     )
     (packed,) = found["boxes"]
-    picture = packed.unpack()
+    picture = packed.decompress()
     # Inside the box, what stands out of the plain ground.
-    assert (picture.items == 1)[20:70, 20:60].mean() > 0.9 and (picture.items > 0).mean() < 0.35
-    drawn, grounds = dataset.draw_from(found)
+    assert (picture.instance_map == 1)[20:70, 20:60].mean() > 0.9 and (
+        picture.instance_map > 0
+    ).mean() < 0.35
+    drawn, grounds = dataset.scene_sources(found)
     assert [s.name for s in drawn] == ["boxes"] and grounds == found["boxes"]
 
 
 def test_pictures_are_kept_for_the_same_photos_alone(masks, tmp_path):
-    found = dataset.prepare(
-        [("masks", masks, dataset.read("masks", masks))], None, lambda done, of: None
+    found = dataset.prepare_scenes(
+        [("masks", masks, dataset.read_photos("masks", masks))], None, lambda done, of: None
     )
-    dataset.keep(found, tmp_path / "pictures.parquet", "these")
-    assert dataset.kept(tmp_path / "pictures.parquet", "these") == found
+    dataset.write_scenes(found, tmp_path / "pictures.parquet", "these")
+    assert dataset.read_scenes(tmp_path / "pictures.parquet", "these") == found
     assert (
-        dataset.kept(tmp_path / "pictures.parquet", "those") is None
-        and dataset.kept(tmp_path / "none", "these") is None
+        dataset.read_scenes(tmp_path / "pictures.parquet", "those") is None
+        and dataset.read_scenes(tmp_path / "none", "these") is None
     )
 
 
@@ -116,25 +118,31 @@ def test_a_label_says_what_a_detector_found(tmp_path):
     image = np.full((100, 100, 3), 255, np.uint8)
     image[10:60, 10:50], image[62:95, 10:50], image[80:95, 70:90] = 90, 40, 20
     corners = np.array([[10.0, 10, 50, 60], [10, 62, 50, 95], [70, 80, 90, 95]])
-    skirt, shirt, shoe, top = (CLASSES.index(name) for name in ("skirt", "shirt", "shoe", "top"))
-    found = base.Found(corners, np.array([shirt, skirt, shoe]), np.array([0.2, 0.9, 0.3]))
+    skirt, shirt, shoe, top = (
+        CLASS_NAMES.index(name) for name in ("skirt", "shirt", "shoe", "top")
+    )
+    found = base.Detections(corners, np.array([shirt, skirt, shoe]), np.array([0.2, 0.9, 0.3]))
     # The upper wear is what the label says; what else is surely seen stays what it is, the unsure shoe does not.
-    made = dataset.as_labelled(found, image, BY_NAME["top"])
+    made = dataset.pseudo_label_scene(found, image, GARMENT_CLASS_BY_NAME["top"])
     assert made is not None and made.classes.tolist() == [top, skirt]
     assert (
-        (made.items[12:58, 12:48] == 1).all()
-        and (made.items[64:93, 12:48] == 2).all()
-        and not made.items[:, 60:].any()
+        (made.instance_map[12:58, 12:48] == 1).all()
+        and (made.instance_map[64:93, 12:48] == 2).all()
+        and not made.instance_map[:, 60:].any()
     )
     # No bag was seen, and yet there is one: the best item is it.
-    assert dataset.as_labelled(found, image, BY_NAME["bag"]).classes[0] == CLASSES.index("bag")
+    assert dataset.pseudo_label_scene(found, image, GARMENT_CLASS_BY_NAME["bag"]).classes[
+        0
+    ] == CLASS_NAMES.index("bag")
     # Where the network saw a dress in the top's place, that is no second thing, and nothing of the top is lost to it.
-    twice = base.Found(
+    twice = base.Detections(
         np.r_[corners, [[12.0, 10, 50, 62]]],
-        np.array([shirt, skirt, shoe, CLASSES.index("dress")]),
+        np.array([shirt, skirt, shoe, CLASS_NAMES.index("dress")]),
         np.r_[0.2, 0.9, 0.3, 0.9],
     )
-    again = dataset.as_labelled(twice, image, BY_NAME["top"])
-    assert again.classes.tolist() == [top, skirt] and (again.items == made.items).all()
-    nothing = base.Found(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
-    assert dataset.as_labelled(nothing, image, BY_NAME["bag"]) is None
+    again = dataset.pseudo_label_scene(twice, image, GARMENT_CLASS_BY_NAME["top"])
+    assert (
+        again.classes.tolist() == [top, skirt] and (again.instance_map == made.instance_map).all()
+    )
+    nothing = base.Detections(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+    assert dataset.pseudo_label_scene(nothing, image, GARMENT_CLASS_BY_NAME["bag"]) is None

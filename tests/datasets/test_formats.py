@@ -57,7 +57,7 @@ def yolo(
     return text
 
 
-def said(problems: list[reading.Problem]) -> list[str]:
+def said(problems: list[reading.LabelProblem]) -> list[str]:
     return [str(problem) for problem in problems]
 
 
@@ -250,7 +250,7 @@ def test_every_problem_of_a_coco_file_is_named_at_once(tmp_path):
     with pytest.raises(
         BadLabels, match=rf"(?s){len(wanted)} bad labels.*category 1.*and {len(wanted) - 5} more"
     ):
-        reading.read_whole("coco", folder)
+        reading.read_valid_labels("coco", folder)
 
 
 @pytest.mark.parametrize(
@@ -291,12 +291,12 @@ def test_a_deep_value_that_is_json_is_shown_short(tmp_path):
 
 def test_a_file_too_large_is_not_read(tmp_path):
     with (tmp_path / "a.json").open("wb") as file:
-        file.truncate(record.MAX_BYTES + 1)
+        file.truncate(record.MAX_LABEL_FILE_BYTES + 1)
     _, (problem,) = reading.read_coco(tmp_path / "a.json", tmp_path)
     assert problem.what == "1,000,000,001 bytes, wanted at most 1,000,000,000"
     text = yolo(tmp_path, "")
     with text.open("wb") as file:
-        file.truncate(record.MAX_BYTES + 1)
+        file.truncate(record.MAX_LABEL_FILE_BYTES + 1)
     _, (problem,) = reading.read_yolo(tmp_path)
     assert problem.where == str(text) and "wanted at most" in problem.what
 
@@ -414,13 +414,16 @@ def test_pictures_are_found_in_the_usual_folders_with_their_splits(tmp_path):
     images = [{"id": 1, "file_name": "1.jpg"}]
     coco(tmp_path / "annotations/instances_train2017.json", images, [(1, 1, [0, 0, 50, 50])])
     coco(tmp_path / "annotations/instances_val2017.json", images, [(1, 2, [0, 0, 60, 60])])
-    found = reading.read_whole("coco", tmp_path)
+    found = reading.read_valid_labels("coco", tmp_path)
     assert [(i.path.parent.name, i.split, i.objects[0].category) for i in found] == [
         ("train2017", "train", "dress"),
         ("val2017", "val", "shoes"),
     ]
     coco(tmp_path / "annotations/more_train2017.json", images, [])
-    assert "labelled in another file of the set too" in said(reading.read("coco", tmp_path)[1])[0]
+    assert (
+        "labelled in another file of the set too"
+        in said(reading.read_labels("coco", tmp_path)[1])[0]
+    )
 
 
 def test_files_beside_pictures_take_the_folders_split(tmp_path):
@@ -431,35 +434,35 @@ def test_files_beside_pictures_take_the_folders_split(tmp_path):
             [{"id": 1, "file_name": "1.jpg"}],
             [(1, 1, [0, 0, 50, 50])],
         )
-    assert {i.path.parent.name: i.split for i in reading.read_whole("coco", tmp_path)} == {
+    assert {i.path.parent.name: i.split for i in reading.read_valid_labels("coco", tmp_path)} == {
         "train": "train",
         "valid": "val",
         "test": "test",
     }
     yolo(tmp_path / "yolo", "0 .5 .5 .1 .1\n", "valid/images/1.jpg")
-    assert [i.split for i in reading.read_whole("yolo", tmp_path / "yolo")] == ["val"]
+    assert [i.split for i in reading.read_valid_labels("yolo", tmp_path / "yolo")] == ["val"]
 
 
 def test_a_set_has_a_photo_for_every_box(tmp_path):
     yolo(tmp_path, "0 .5 .5 .1 .1\n1 .5 .5 .2 .2\n", "images/val/1.jpg")
     picture(tmp_path / "images/val/ground.jpg")
-    found = labelled_photos.read("yolo", tmp_path)
+    found = labelled_photos.read_dataset("yolo", tmp_path)
     assert found.name == tmp_path.name and found.label_names == ("type",)
     assert [(p.id, p.split, p.labels, p.box) for p in found.photos] == [
         ("images/val/1.jpg#0", "val", {"type": "dress"}, (90, 54, 110, 66)),
         ("images/val/1.jpg#1", "val", {"type": "shoes"}, (80, 48, 120, 72)),
     ]
     assert found.photos[0].path == tmp_path / "images/val/1.jpg"
-    assert found.classes("type").tolist() == [0, 1]
-    assert labelled_photos.kind_and_folder("coco=a") == ("coco", Path("a"))
+    assert found.class_ids("type").tolist() == [0, 1]
+    assert labelled_photos.parse_kind_and_folder("coco=a") == ("coco", Path("a"))
     (tmp_path / "labels/val/1.txt").write_text("7 .5 .5 .1 .1\n")
     with pytest.raises(BadLabels, match=r"1\.txt:1: unknown class id"):
-        labelled_photos.read("yolo", tmp_path)
+        labelled_photos.read_dataset("yolo", tmp_path)
 
 
 def test_an_empty_folder_is_no_set(tmp_path):
-    for kind in reading.KINDS:
-        found, problems = reading.read(kind, tmp_path)
+    for kind in reading.LABEL_FORMATS:
+        found, problems = reading.read_labels(kind, tmp_path)
         assert not found and problems
     with pytest.raises(ValueError, match="kind 'voc': known are coco, yolo"):
-        reading.read("voc", tmp_path)
+        reading.read_labels("voc", tmp_path)

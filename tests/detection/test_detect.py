@@ -26,7 +26,7 @@ def encoded(array, kind="PNG", **options) -> bytes:
 
 
 def test_lab_of_known_colours():
-    lab = colour.to_lab(
+    lab = colour.rgb_to_lab(
         np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255], [119, 119, 119]], np.uint8)
     )
     # CIE Lab over D65 of the sRGB primaries, as published by Bruce Lindbloom.
@@ -40,15 +40,15 @@ def test_lab_of_known_colours():
 @pytest.mark.parametrize("ground", ["white", (236, 228, 240), "black"])
 def test_foreground_finds_what_stands_out_of_a_plain_ground(ground):
     image = picture(ground=ground)
-    (box,) = detect.Foreground().detect([image])[0]
+    (box,) = detect.ForegroundDetector().detect([image])[0]
     near = np.abs(np.array([box.x0, box.y0, box.x1, box.y1]) - (60, 100, 240, 380)).max()
     assert near <= 10 and box.confidence > 0.8
 
 
 def test_foreground_takes_the_whole_of_a_busy_picture_and_says_so():
     busy = np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)
-    assert detect.Foreground().detect([busy]) == [[detect.Box(0, 0, 300, 400, 0.0)]]
-    assert detect.Foreground().detect([np.full((50, 40, 3), 255, np.uint8)]) == [
+    assert detect.ForegroundDetector().detect([busy]) == [[detect.Box(0, 0, 300, 400, 0.0)]]
+    assert detect.ForegroundDetector().detect([np.full((50, 40, 3), 255, np.uint8)]) == [
         [detect.Box(0, 0, 40, 50, 0.0)]
     ]
 
@@ -57,12 +57,14 @@ def test_white_on_white_is_found_by_its_seams():
     image = picture(fill=(255, 255, 255))
     image = image.copy()
     image[100:380, 60:66] = image[100:380, 234:240] = image[100:106, 60:240] = 225
-    (box,) = detect.Foreground().detect([image])[0]
+    (box,) = detect.ForegroundDetector().detect([image])[0]
     assert box.confidence > 0 and box.x0 > 20
 
 
 @pytest.mark.parametrize(
-    "detector", [d() for d in detect.DETECTORS.values()], ids=list(detect.DETECTORS)
+    "detector",
+    [d() for d in detect.WEIGHT_FREE_DETECTORS.values()],
+    ids=list(detect.WEIGHT_FREE_DETECTORS),
 )
 def test_rows_are_the_same_alone_and_in_company(detector):
     pictures = [picture(box=(30 * i, 40, 200, 300), ground=(255 - i, 255, 250)) for i in range(5)]
@@ -75,32 +77,32 @@ def test_boxes_are_in_pixels_of_the_stored_image_as_it_is_shown():
     exif = Image.Exif()
     exif[0x0112] = 6  # turned a quarter: stored 400 x 300, shown 300 x 400
     turned = encoded(np.rot90(picture()).copy(), "JPEG", exif=exif, quality=95)
-    (row,) = detect.look(detect.Foreground(), "im", turned)
+    (row,) = detect.detect_items(detect.ForegroundDetector(), "im", turned)
     assert (
         np.abs(np.array([row["x0"], row["y0"], row["x1"], row["y1"]]) - (60, 100, 240, 380)).max()
         <= 20
     )
-    (whole,) = detect.look(detect.Whole(), "im", turned)
+    (whole,) = detect.detect_items(detect.WholeImageDetector(), "im", turned)
     assert [whole[k] for k in ("x0", "y0", "x1", "y1", "confidence")] == [0, 0, 300, 400, 1.0]
-    assert set(whole) <= set(detect.KEPT.names) and set(ITEMS.column_names) <= set(
-        detect.KEPT.names
+    assert set(whole) <= set(detect.ITEM_CACHE_SCHEMA.names) and set(ITEMS.column_names) <= set(
+        detect.ITEM_CACHE_SCHEMA.names
     )
 
 
 def test_an_item_has_the_same_id_every_night_and_another_box_another():
     first, second = (
-        detect.look(detect.Foreground(), "im", encoded(picture(box=box)))[0]
+        detect.detect_items(detect.ForegroundDetector(), "im", encoded(picture(box=box)))[0]
         for box in ((60, 100, 240, 380), (60, 100, 200, 380))
     )
-    assert first == detect.look(detect.Foreground(), "im", encoded(picture()))[0]
+    assert first == detect.detect_items(detect.ForegroundDetector(), "im", encoded(picture()))[0]
     ids = {
         first["item_id"],
         second["item_id"],
-        detect.look(detect.Whole(), "im", encoded(picture()))[0]["item_id"],
+        detect.detect_items(detect.WholeImageDetector(), "im", encoded(picture()))[0]["item_id"],
     }
     assert len(ids) == 3
 
 
 def test_what_is_no_picture_is_a_row_with_its_reason():
-    (row,) = detect.look(detect.Foreground(), "im", b"<html>log in</html>")
+    (row,) = detect.detect_items(detect.ForegroundDetector(), "im", b"<html>log in</html>")
     assert row == {"image_id": "im", "reason": "unreadable", "detector": "foreground-1"}

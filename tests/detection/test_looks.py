@@ -14,7 +14,7 @@ from wearalike import tables
 from wearalike.detection import detect, looks
 from wearalike.models import registry
 from wearalike.pipeline import detect_looks, job, match_looks
-from wearalike.sample.catalogue import SHOPS, Worn, products
+from wearalike.sample.catalogue import SHOPS, OutfitPicture, list_products
 from wearalike.search import index
 from wearalike.storage import run_tables
 
@@ -41,7 +41,9 @@ BAG = box("bags", 140, 140, 180, 190)
 
 
 def worn(own, *items, height=320):
-    return [item["super_category"] for item in looks.worn_with([*items, FIGURE], own, height)]
+    return [
+        item["super_category"] for item in looks.worn_with_product([*items, FIGURE], own, height)
+    ]
 
 
 def test_what_else_is_worn_is_told_largest_and_surest_first_and_the_own_kind_never():
@@ -107,12 +109,12 @@ def test_only_what_is_tall_is_looked_at_and_only_the_first_of_many():
     items = items_of(
         tall=[FIGURE], wide=[box(None, 10, 20, 190, 200)], small=[box(None, 50, 10, 100, 110)]
     )
-    found = looks.promising(images, items, codes_of())
+    found = looks.figure_candidates(images, items, codes_of())
     assert found.select(["product_id", "position"]).to_pylist() == [
         {"product_id": "s:1", "position": 1},
-        *({"product_id": "s:2", "position": n} for n in range(looks.MAX_IMAGES)),
+        *({"product_id": "s:2", "position": n} for n in range(looks.MAX_IMAGES_PER_PRODUCT)),
     ]
-    assert looks.promising(images.slice(0, 0), items, codes_of()).num_rows == 0
+    assert looks.figure_candidates(images.slice(0, 0), items, codes_of()).num_rows == 0
 
 
 def codes_of(**views):
@@ -127,7 +129,7 @@ def test_where_the_encoder_says_what_a_picture_shows_only_worn_things_are_looked
     images = images_of(*(("s:1", n, view, 200, 320) for n, view in enumerate(shown)))
     items = items_of(**{view: [FIGURE] for view in shown})
     codes = codes_of(**{f"{view}-{FIGURE['item_id']}": view for view in shown if view != "unsaid"})
-    found = looks.promising(images, items, codes)
+    found = looks.figure_candidates(images, items, codes)
     assert found["image_id"].to_pylist() == ["figure", "front", "unsaid"]
     assert found.schema.names == images.schema.names
 
@@ -157,7 +159,7 @@ def test_every_product_has_its_look_or_the_reason_why_not():
         e=[SHIRT, TROUSERS, FIGURE],
     )
     products_table = pa.Table.from_pylist(made)
-    found, figures = looks.worn(products_table, images, seen)
+    found, figures = looks.worn_items(products_table, images, seen)
     assert figures == {"s:best", "s:cut", "s:dark"}
     codes = [
         {"item_id": i, "shape": None if i.startswith("e") else bytes(16), "colour": bytes(16)}
@@ -166,7 +168,7 @@ def test_every_product_has_its_look_or_the_reason_why_not():
     schema = pa.schema(
         [("item_id", pa.string()), ("shape", pa.binary(16)), ("colour", pa.binary(16))]
     )
-    rows, refused = looks.looks(
+    rows, refused = looks.build_looks(
         products_table, images, found, figures, pa.Table.from_pylist(codes, schema)
     )
     (best,) = rows.to_pylist()
@@ -269,7 +271,7 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
     shirts[4]["code"] = ~base
     write_run(tmp_path, shelf, shirts)
     assert match_looks.main(["--root", str(tmp_path), "--run", "r", "--k", "3"]) == 0
-    rows = run_tables.read(tmp_path, tables.LOOK_PRODUCTS, "r").to_pylist()
+    rows = run_tables.read_table(tmp_path, tables.LOOK_PRODUCTS, "r").to_pylist()
     for shirt in shirts:
         mine = [r for r in rows if r["product_id"] == shirt["product_id"]]
         wanted = matched_by_hand(shirt, shirt["code"], shelf)
@@ -280,15 +282,15 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
         assert {
             (r["w_shape"], r["w_colour"], r["image_id"], r["x1"], r["detector"]) for r in mine
         } <= {(2, 1, "image", 9, "garments-9")}
-    assert [(r["key"], r["reason"]) for r in run_tables.refused(tmp_path, "r").to_pylist()] == [
-        ("s:a4", "nothing_alike")
-    ]
+    assert [
+        (r["key"], r["reason"]) for r in run_tables.read_refused(tmp_path, "r").to_pylist()
+    ] == [("s:a4", "nothing_alike")]
     before = (
-        (run_tables.folder(tmp_path, tables.LOOK_PRODUCTS, "r") / "made.json").stat().st_mtime_ns
+        (run_tables.table_dir(tmp_path, tables.LOOK_PRODUCTS, "r") / "made.json").stat().st_mtime_ns
     )
     assert match_looks.main(["--root", str(tmp_path), "--run", "r", "--k", "3"]) == 0
     assert (
-        run_tables.folder(tmp_path, tables.LOOK_PRODUCTS, "r") / "made.json"
+        run_tables.table_dir(tmp_path, tables.LOOK_PRODUCTS, "r") / "made.json"
     ).stat().st_mtime_ns == before
 
 
@@ -313,26 +315,26 @@ def write_run(root, shelf, shirts):
         "confidence": 0.5,
     }
     rows = [{"product_id": p["product_id"], "items": [item | halves(p)]} for p in shirts]
-    with run_tables.writing(root, tables.PRODUCTS, "r", "s") as out:
+    with run_tables.write_table(root, tables.PRODUCTS, "r", "s") as out:
         out.write(pa.Table.from_pylist(named, tables.PRODUCTS.arrow_schema))
-    with run_tables.writing(root, tables.ENTRIES, "r", "s") as out:
-        table = pa.Table.from_pylist(entries, tables.ENTRIES.arrow_schema)
+    with run_tables.write_table(root, tables.INDEXES, "r", "s") as out:
+        table = pa.Table.from_pylist(entries, tables.INDEXES.arrow_schema)
         out.write(table)
-        index.write(
+        index.write_index(
             out.path / "lower_wear.faiss",
             table["entry_id"].to_numpy(),
             index.code_array(table["shape"], table["colour"]),
         )
-    with run_tables.writing(root, tables.LOOKS, "r", "s") as out:
+    with run_tables.write_table(root, tables.LOOKS, "r", "s") as out:
         out.write(pa.Table.from_pylist(rows, tables.LOOKS.arrow_schema))
-        out.more |= {"detector": "garments-9", "encoder": "bits-1"}
+        out.manifest_extras |= {"detector": "garments-9", "encoder": "bits-1"}
 
 
 # The night of the sample shops
 
 
 def read(night, table):
-    return run_tables.read(night / "root", table, RUN).to_pylist()
+    return run_tables.read_table(night / "root", table, RUN).to_pylist()
 
 
 def test_the_trousers_worn_with_the_shirt_lead_to_those_trousers(night):
@@ -345,9 +347,9 @@ def test_the_trousers_worn_with_the_shirt_lead_to_those_trousers(night):
     pictures = {
         picture
         for shop in SHOPS
-        for p in products(shop, 1)
+        for p in list_products(shop, 1)
         for picture in p.pictures
-        if isinstance(picture, Worn)
+        if isinstance(picture, OutfitPicture)
     }
     assert len(pictures) == 12
     hits = []
@@ -395,10 +397,10 @@ def test_what_completes_a_look_is_of_another_kind_in_stock_and_for_the_same_peop
 
 
 def test_every_product_of_the_night_is_accounted_for_and_its_look_published(night):
-    made = run_tables.made(night / "root", tables.LOOKS, RUN)
+    made = run_tables.read_manifest(night / "root", tables.LOOKS, RUN)
     assert (
         made["rows"]["taken"]
-        == run_tables.made(night / "root", tables.PRODUCTS, RUN)["rows"]["written"]
+        == run_tables.read_manifest(night / "root", tables.PRODUCTS, RUN)["rows"]["written"]
     )
     assert (
         set(made["rows"]["refused"]) <= {r.value for r in looks.LookReason}
@@ -410,7 +412,7 @@ def test_every_product_of_the_night_is_accounted_for_and_its_look_published(nigh
         12
         <= made["images_looked_at"]
         < 60
-        < run_tables.made(night / "root", tables.IMAGES, RUN)["rows"]["written"]
+        < run_tables.read_manifest(night / "root", tables.IMAGES, RUN)["rows"]["written"]
     )
     with duckdb.connect(
         str(night / "root" / "warehouse" / "wearalike.duckdb"), read_only=True
@@ -466,21 +468,21 @@ def copied(night, tmp_path):
 def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied):
     """Three quarters were seen before; an eighth is done by its share, the last by the job itself."""
     arguments = ["--root", str(copied), "--run", RUN]
-    seen = run_tables.kept(night / "root", "items", GARMENTS, detect.KEPT)
+    seen = run_tables.read_cached(night / "root", "items", GARMENTS, detect.ITEM_CACHE_SCHEMA)
     is_old = pa.array(
-        [not any(job.in_chunk(i, (n, 8)) for n in (7, 8)) for i in seen["image_id"].to_pylist()]
+        [not any(job.is_in_shard(i, (n, 8)) for n in (7, 8)) for i in seen["image_id"].to_pylist()]
     )
-    run_tables.keep(copied, "items", GARMENTS, seen.filter(is_old))
+    run_tables.cache_rows(copied, "items", GARMENTS, seen.filter(is_old))
     assert detect_looks.main([*arguments, "--chunk", "7/8"]) == 0
-    assert not run_tables.is_made(copied, tables.LOOKS, RUN)
+    assert not run_tables.is_complete(copied, tables.LOOKS, RUN)
     kept = {p.name for p in (copied / "kept" / "items" / GARMENTS).iterdir()}
     assert detect_looks.main(arguments) == 0 and match_looks.main(arguments) == 0
     assert len(kept) == 2 and kept < {
         p.name for p in (copied / "kept" / "items" / GARMENTS).iterdir()
     }
     for table in (tables.LOOKS, tables.LOOK_PRODUCTS):
-        assert run_tables.read(copied, table, RUN).equals(
-            run_tables.read(night / "root", table, RUN)
+        assert run_tables.read_table(copied, table, RUN).equals(
+            run_tables.read_table(night / "root", table, RUN)
         )
 
 
@@ -499,7 +501,7 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
     )
     why = "switched off by looks" if how == "switched off" else "pip install wearalike[yolo]"
     for table in (tables.LOOKS, tables.LOOK_PRODUCTS):
-        made = run_tables.made(copied, table, RUN)
+        made = run_tables.read_manifest(copied, table, RUN)
         assert (
             made["rows"] == {"taken": 0, "written": 0, "refused": {}} and why in made["why_empty"]
         )
@@ -512,17 +514,17 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
         night / "root" / "kept" / "items" / GARMENTS, copied / "kept" / "items" / GARMENTS
     )
     assert detect_looks.main(arguments) == 0
-    assert run_tables.read(copied, tables.LOOKS, RUN).equals(
-        run_tables.read(night / "root", tables.LOOKS, RUN)
+    assert run_tables.read_table(copied, tables.LOOKS, RUN).equals(
+        run_tables.read_table(night / "root", tables.LOOKS, RUN)
     )
 
 
 def test_a_detector_that_names_nothing_cannot_tell_what_is_worn(copied, caplog):
     assert detect_looks.main(["--root", str(copied), "--run", RUN, "--detector", "foreground"]) == 1
-    assert "does not say what it sees" in caplog.text and not run_tables.is_made(
+    assert "does not say what it sees" in caplog.text and not run_tables.is_complete(
         copied, tables.LOOKS, RUN
     )
-    (run_tables.folder(copied, tables.CODES, RUN) / "made.json").write_text(
+    (run_tables.table_dir(copied, tables.CODES, RUN) / "made.json").write_text(
         json.dumps({"encoder": "no-such-1"}), encoding="utf-8"
     )
     assert detect_looks.main(["--root", str(copied), "--run", "day-9"]) == 1

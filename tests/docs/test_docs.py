@@ -24,10 +24,12 @@ def test_the_reference_is_fresh():
         check=True,
     )
     page = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert made.stdout == page, "run: .venv/bin/python -m wearalike.commands.print_reference > docs/reference.md"
+    assert made.stdout == page, (
+        "run: .venv/bin/python -m wearalike.commands.print_reference > docs/reference.md"
+    )
     for table in tables.TABLES:
         assert f"**{table.name}**" in page
-    for name in app.NIGHT:
+    for name in app.NIGHTLY_JOBS:
         assert f"### {name}\n" in page
 
 

@@ -53,7 +53,9 @@ def test_the_figures_kept_are_of_those_that_the_long_suite_prints():
         .split("<!-- end of figures -->")[0]
     )
     names = [line.split("|")[1] for line in kept.splitlines()]
-    assert names and set(names) <= {line.split("|")[1] for line in figures.table().splitlines()}
+    assert names and set(names) <= {
+        line.split("|")[1] for line in figures.figures_table().splitlines()
+    }
 
 
 def test_no_fault_is_told_twice():

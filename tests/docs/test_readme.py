@@ -19,7 +19,7 @@ def test_the_tables_are_those_of_the_schema():
 
 def test_the_jobs_are_those_of_the_night():
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", README, re.MULTILINE)
-    assert [name for name, _ in rows] == list(app.NIGHT)
+    assert [name for name, _ in rows] == list(app.NIGHTLY_JOBS)
     for name, _ in rows:
         assert (REPOSITORY / "jobs" / f"{name}.py").is_file()
 

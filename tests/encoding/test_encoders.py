@@ -43,7 +43,7 @@ RED, DARK_RED, BLUE = (200, 30, 50), (185, 25, 55), (40, 60, 190)
 
 @pytest.fixture(scope="module")
 def encoder():
-    return encoders.load("imagenet-itq", "cpu")
+    return encoders.load_packaged_encoder("imagenet-itq", "cpu")
 
 
 def apart(a, b) -> int:
@@ -102,11 +102,11 @@ def test_a_histogram_is_of_the_item_and_sums_to_one():
 def test_weights_of_another_hash_are_refused():
     known = registry.ENCODERS["imagenet-itq"]
     with pytest.raises(registry.BadModel, match=r"sha256 .* wanted 00"):
-        registry.weights(dataclasses.replace(known, sha256="00"))
+        registry.read_encoder_arrays(dataclasses.replace(known, sha256="00"))
     with pytest.raises(registry.BadModel, match=r"sha256 .* wanted 00"):
         registry.load_backbone(dataclasses.replace(registry.EFFICIENTNET_LITE0, sha256="00"))
     with pytest.raises(registry.BadModel, match="encoder 'nosuch': known are imagenet-itq"):
-        encoders.load("nosuch")
+        encoders.load_packaged_encoder("nosuch")
 
 
 def test_weights_that_give_nothing_are_refused():
@@ -118,7 +118,7 @@ def test_weights_that_give_nothing_are_refused():
         with torch.no_grad():
             weight.fill_(float("nan"))
         with pytest.raises(registry.BadModel, match="1 of 1 crops give no features"):
-            encoders.features(registry.EFFICIENTNET_LITE0)([drawn("bag", RED)])
+            encoders.feature_extractor(registry.EFFICIENTNET_LITE0)([drawn("bag", RED)])
     finally:
         with torch.no_grad():
             weight.copy_(kept)
@@ -163,7 +163,7 @@ def test_a_batch_too_large_for_the_gpu_goes_in_halves():
         return batch * 2
 
     batch = np.arange(20, dtype=np.float32).reshape(10, 2)
-    assert np.array_equal(encoders.in_halves(small, batch), batch * 2) and seen == [
+    assert np.array_equal(encoders.run_in_halves(small, batch), batch * 2) and seen == [
         10,
         5,
         2,
@@ -177,16 +177,19 @@ def test_a_batch_too_large_for_the_gpu_goes_in_halves():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(registry.BadModel, match=r"no memory for one crop: .*--device cpu"):
-        encoders.in_halves(none, batch)
+        encoders.run_in_halves(none, batch)
 
 
 def test_a_gpu_that_is_not_there_is_said():
     import torch
 
-    assert registry.device("cpu") == "cpu" and registry.device("auto") in ("cpu", "cuda")
+    assert registry.resolve_device("cpu") == "cpu" and registry.resolve_device("auto") in (
+        "cpu",
+        "cuda",
+    )
     if not torch.cuda.is_available():
         with pytest.raises(registry.BadModel, match="torch sees no GPU"):
-            registry.device("cuda")
+            registry.resolve_device("cuda")
 
 
 def test_rotation_keeps_near_rows_near_better_than_chance():
@@ -195,24 +198,24 @@ def test_rotation_keeps_near_rows_near_better_than_chance():
     rows = np.repeat(centres, 30, axis=0) + rng.normal(scale=0.3, size=(600, 160)).astype(
         np.float32
     )
-    mean, turn = itq.rotation(rows, seed=1)
+    mean, turn = itq.fit_rotation(rows, seed=1)
     assert mean.shape == (160,) and turn.shape == (160, 128)
     np.testing.assert_allclose(turn.T @ turn, np.eye(128), atol=1e-4)
     bits = (rows - mean) @ turn > 0
     distance = (bits[:, None] != bits[None]).sum(axis=2)
     same = np.arange(600)[:, None] // 30 == np.arange(600)[None] // 30
     assert distance[same].mean() < 0.5 * distance[~same].mean()
-    again = itq.rotation(rows, seed=1)
+    again = itq.fit_rotation(rows, seed=1)
     assert (again[1] == turn).all()
     with pytest.raises(ValueError, match="wanted at least 128 rows"):
-        itq.rotation(rows[:100], seed=1)
+        itq.fit_rotation(rows[:100], seed=1)
 
 
 def test_a_palette_sits_in_the_clusters():
     rng = np.random.default_rng(0)
     centres = np.array([[20, 0, 0], [60, 60, 40], [80, -50, 30]], np.float32)
     lab = (np.repeat(centres, 200, axis=0) + rng.normal(scale=1, size=(600, 3))).astype(np.float32)
-    found = itq.palette(lab, 12, seed=4)
+    found = itq.fit_palette(lab, 12, seed=4)
     assert found.shape == (12, 3) and found.dtype == np.float32
     apart = np.linalg.norm(found[:, None] - centres[None], axis=2)
     assert (apart.min(axis=0) < 3).all() and (apart.min(axis=1) < 4).all()

@@ -14,7 +14,7 @@ from wearalike.encoding import hashnet
 from wearalike.evaluation.descriptors import base
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.models import registry
-from wearalike.models.files import BadModel, Kind
+from wearalike.models.files import BadModel, ModelKind
 
 RED, BLUE = (200, 30, 40), (30, 60, 190)
 
@@ -65,8 +65,8 @@ def far(rows: np.ndarray, a: int, b: int) -> float:
     ],
 )
 def test_a_descriptor_tells_apart_what_it_is_for(name, width, dtype, tells_shape):
-    descriptor = base.load(name)
-    if isinstance(descriptor, base.Learner):
+    descriptor = base.load_descriptor(name)
+    if isinstance(descriptor, base.TrainableDescriptor):
         rng = np.random.default_rng(0)
         descriptor.fit(
             [
@@ -86,7 +86,7 @@ def test_a_descriptor_tells_apart_what_it_is_for(name, width, dtype, tells_shape
 
 
 def test_histograms_are_shares_of_the_right_cells():
-    rows = base.load("hsv").describe(
+    rows = base.load_descriptor("hsv").describe(
         [np.full((9, 7, 3), (255, 64, 0), np.uint8), np.full((9, 7, 3), (0, 191, 255), np.uint8)]
     )
     np.testing.assert_allclose(rows.sum(axis=1), 1)
@@ -95,13 +95,13 @@ def test_histograms_are_shares_of_the_right_cells():
 
 def test_a_perceptual_hash_does_not_see_the_light():
     dim = np.asarray(ImageEnhance.Brightness(Image.fromarray(PICTURES[0])).enhance(0.8))
-    rows = base.load("phash").describe([PICTURES[0], dim, PICTURES[2]])
+    rows = base.load_descriptor("phash").describe([PICTURES[0], dim, PICTURES[2]])
     assert far(rows, 0, 1) <= 4 < far(rows, 0, 2)
 
 
 def test_a_bag_that_has_seen_nothing_says_so():
-    bag = base.load("sift-bag")
-    assert isinstance(bag, base.Learner) and not bag.is_fitted
+    bag = base.load_descriptor("sift-bag")
+    assert isinstance(bag, base.TrainableDescriptor) and not bag.is_fitted
     with pytest.raises(BadModel, match="call fit first"):
         bag.describe(PICTURES)
     with pytest.raises(BadModel, match=r"local features in 1 crops, wanted at least 256"):
@@ -113,7 +113,7 @@ def test_codes_are_a_descriptor_of_both_halves(tmp_path):
         resources.files("wearalike") / "weights" / "imagenet-itq-1.safetensors",
         tmp_path / "any.safetensors",
     )
-    codes = base.load(str(path))
+    codes = base.load_descriptor(str(path))
     rows = codes.describe(PICTURES)
     assert rows.shape == (4, 32) and rows.dtype == np.uint8 and codes.version == "imagenet-itq-1"
     assert codes.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -123,14 +123,16 @@ def test_codes_are_a_descriptor_of_both_halves(tmp_path):
 
 
 def test_a_model_file_is_an_encoder(tmp_path):
-    arrays = {name: tensor.numpy() for name, tensor in hashnet.from_imagenet().state_dict().items()}
+    arrays = {
+        name: tensor.numpy() for name, tensor in hashnet.init_from_imagenet().state_dict().items()
+    }
     for kind, architecture, classes in (
-        (Kind.ENCODER, hashnet.ARCHITECTURE, ()),
-        (Kind.DETECTOR, "yolo-lite0-seg", ("bag",)),
+        (ModelKind.ENCODER, hashnet.ARCHITECTURE, ()),
+        (ModelKind.DETECTOR, "yolo-lite0-seg", ("bag",)),
     ):
         content = registry.model_bytes(kind, architecture, f"my-{kind}", {}, arrays, classes)
         (tmp_path / f"{kind}.safetensors").write_bytes(content)
-    mine = base.load(str(tmp_path / "encoder.safetensors"))
+    mine = base.load_descriptor(str(tmp_path / "encoder.safetensors"))
     rows = mine.describe(PICTURES[:2])
     assert (
         mine.version == "my-encoder"
@@ -139,7 +141,7 @@ def test_a_model_file_is_an_encoder(tmp_path):
         and (rows[0] != rows[1]).any()
     )
     with pytest.raises(BadModel, match="detector my-detector: architecture 'yolo-lite0-seg'"):
-        base.load(str(tmp_path / "detector.safetensors"))
+        base.load_descriptor(str(tmp_path / "detector.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,7 @@ def test_a_network_gives_what_stands_before_its_last_layer(state, tmp_path):
     import torch
 
     path = saved(state.state_dict(), tmp_path / "mine.pth")
-    network = base.load("mobilenetv3", weights=path)
+    network = base.load_descriptor("mobilenetv3", weights=path)
     assert (
         network.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         and network.version == f"mobilenetv3-{network.sha256[:8]}"
@@ -198,7 +200,7 @@ def test_absent_weights_are_one_clear_sentence(tmp_path, monkeypatch):
             BadModel,
             match=rf"encoder {name}: no weights: nothing is fetched here, so give --weights {name}=FILE, or put",
         ):
-            base.load(name)
+            base.load_descriptor(name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -209,7 +211,7 @@ def test_a_file_in_the_cache_is_the_one_its_name_promises(state, tmp_path, monke
     with pytest.raises(
         BadModel, match=r"sha256 .*, wanted one that begins with 8738ca79, as its name does"
     ):
-        base.load("mobilenetv3")
+        base.load_descriptor("mobilenetv3")
 
 
 class Evil:
@@ -245,7 +247,7 @@ def test_hostile_weights_are_refused_and_nothing_is_executed(state, tmp_path, mo
     }
     for name, message in wanted.items():
         with pytest.raises(BadModel, match=rf"{name}: .*{message}"):
-            base.load("mobilenetv3", weights=tmp_path / name)
+            base.load_descriptor("mobilenetv3", weights=tmp_path / name)
     assert not (tmp_path / "executed").exists()
 
 
@@ -262,24 +264,24 @@ def test_an_autoencoder_learns_to_draw_and_is_kept(tmp_path):
     errors = []
     for network in (few, more):
         network.fit(pictures)
-        errors.append(np.abs(network.drawn(pictures)[:, :, 6:57].astype(int) - small).mean())
+        errors.append(np.abs(network.reconstruct(pictures)[:, :, 6:57].astype(int) - small).mean())
     assert errors[1] < 0.8 * errors[0]
     rows = more.describe(pictures)
     assert rows.shape == (24, 256) and rows.dtype == np.float32
     more.save(tmp_path / "mine.safetensors")
-    again = base.load("autoencoder", weights=tmp_path / "mine.safetensors")
+    again = base.load_descriptor("autoencoder", weights=tmp_path / "mine.safetensors")
     assert again.is_fitted and again.sha256[:8] in again.version
     np.testing.assert_array_equal(again.describe(pictures), rows)
     (tmp_path / "mine.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:-8])
     with pytest.raises(BadModel, match=r"mine\.safetensors: not an autoencoder's weights"):
-        base.load("autoencoder", weights=tmp_path / "mine.safetensors")
+        base.load_descriptor("autoencoder", weights=tmp_path / "mine.safetensors")
 
 
 def test_names_and_weights_that_do_not_go_together():
     with pytest.raises(BadModel, match="encoder 'nosuch': known are imagenet-itq"):
-        base.load("nosuch")
+        base.load_descriptor("nosuch")
     with pytest.raises(BadModel, match="encoder hsv: takes no weights"):
-        base.load("hsv", weights=__file__)
+        base.load_descriptor("hsv", weights=__file__)
     with pytest.raises(BadModel, match="takes no weights, its own are in an installed package"):
-        base.load("efficientnet-lite0", weights=__file__)
-    assert len(set(base.known())) == len(base.known()) >= 14
+        base.load_descriptor("efficientnet-lite0", weights=__file__)
+    assert len(set(base.descriptor_names())) == len(base.descriptor_names()) >= 14

@@ -15,9 +15,9 @@ from wearalike.commands import evaluate_models
 from wearalike.datasets import labelled_photos
 from wearalike.detection import detect
 from wearalike.evaluation import compare_detectors, compare_encoders, extract, rank
-from wearalike.evaluation.compare_encoders import Contestant
-from wearalike.evaluation.descriptors.classic import ColourHistogram, Contour
-from wearalike.evaluation.extract import Described
+from wearalike.evaluation.compare_encoders import EncoderUnderTest
+from wearalike.evaluation.descriptors.classic import ColourHistogram, HogDescriptor
+from wearalike.evaluation.extract import ExtractedFeatures
 
 COLOURS = {"red": (200, 30, 40), "blue": (30, 60, 190), "green": (30, 150, 60)}
 SHAPES = ("bag", "trousers")
@@ -70,17 +70,17 @@ def folder(tmp_path_factory) -> Path:
     return made
 
 
-def photos(*labels: dict[str, str], splits: str = "") -> labelled_photos.LabelledSet:
+def photos(*labels: dict[str, str], splits: str = "") -> labelled_photos.LabelledDataset:
     found = tuple(
-        labelled_photos.Photo(f"{i:03}", Path(f"{i}"), s, each)
+        labelled_photos.LabelledPhoto(f"{i:03}", Path(f"{i}"), s, each)
         for i, (each, s) in enumerate(zip(labels, splits.split(), strict=True))
     )
-    return labelled_photos.LabelledSet("few", found, ("type", "colour", "both"))
+    return labelled_photos.LabelledDataset("few", found, ("type", "colour", "both"))
 
 
-def asked(n: int, split: str = "all") -> rank.Trial:
+def asked(n: int, split: str = "all") -> rank.QueryGallerySplit:
     splits = " ".join(("test", "train", "train")[i % 3] for i in range(n))
-    return rank.trial(photos(*[{"type": "x"}] * n, splits=splits), split)
+    return rank.split_query_gallery(photos(*[{"type": "x"}] * n, splits=splits), split)
 
 
 FAR = {
@@ -97,7 +97,7 @@ def test_rankings_of_floats_are_those_of_the_definition(distance, split):
     rows = np.random.default_rng(1).random((90, 12), np.float32)
     rows[30], rows[60] = rows[0], rows[0]
     trial = asked(90, split)
-    found = rank.nearest(rows, trial, distance, 7)
+    found = rank.rank_gallery(rows, trial, distance, 7)
     assert found.shape == (len(trial.queries), 7) and len(trial.queries) == (
         30 if split == "test" else 90
     )
@@ -123,7 +123,7 @@ def test_rankings_of_codes_are_those_of_the_definition(distance, weights):
     codes = np.random.default_rng(2).integers(0, 256, (90, 32), np.uint8)
     codes[40:50] = codes[0]
     trial = asked(90, "all")
-    found = rank.nearest(codes, trial, distance, 5)
+    found = rank.rank_gallery(codes, trial, distance, 5)
     ones = np.bitwise_count(codes[:, None] ^ codes[None])
     far = weights[0] * ones[..., :16].sum(axis=2, dtype=int) + weights[1] * ones[..., 16:].sum(
         axis=2, dtype=int
@@ -134,7 +134,7 @@ def test_rankings_of_codes_are_those_of_the_definition(distance, weights):
 
 def test_bits_of_any_length_are_compared():
     hashes = np.array([[0b1111], [0b0111], [0b0000], [0b0001]], np.uint8)
-    assert rank.nearest(hashes, asked(4), "hamming", 5).tolist() == [
+    assert rank.rank_gallery(hashes, asked(4), "hamming", 5).tolist() == [
         [1, 3, 2, -1, -1],
         [0, 3, 2, -1, -1],
         [3, 1, 0, -1, -1],
@@ -144,7 +144,9 @@ def test_bits_of_any_length_are_compared():
 
 def test_a_distance_that_does_not_suit_is_refused():
     floats, hashes = np.ones((4, 3), np.float32), np.zeros((4, 8), np.uint8)
-    assert rank.suits("cosine", floats) and rank.suits("hamming", hashes)
+    assert rank.is_suitable_distance("cosine", floats) and rank.is_suitable_distance(
+        "hamming", hashes
+    )
     for distance, rows in (
         ("hamming 1:1", floats),
         ("cosine", hashes),
@@ -152,23 +154,23 @@ def test_a_distance_that_does_not_suit_is_refused():
         ("hellinger", -floats),
     ):
         with pytest.raises(ValueError, match=f"distance '{distance}' is not for"):
-            rank.nearest(rows, asked(4), distance, 2)
+            rank.rank_gallery(rows, asked(4), distance, 2)
     for distance in ("hamming 0:0", "hamming 1", "cosinus"):
         with pytest.raises(ValueError, match=f"distance '{distance}': known are"):
-            rank.suits(distance, hashes)
+            rank.is_suitable_distance(distance, hashes)
 
 
 def test_measures_are_those_of_the_definition():
     # The gallery's rows 1..5; what the query shares with them: type with 1, 3, 5, colour with 3 and 4.
     types, colours = ["a", "a", "b", "a", "b", "a"], ["r", "g", "g", "r", "r", ""]
-    trial = rank.trial(
+    trial = rank.split_query_gallery(
         photos(
             *({"type": t, "colour": c} for t, c in zip(types, colours, strict=True)),
             splits="test" + " train" * 5,
         ),
         "test",
     )
-    values = rank.measured(trial, np.array([[1, 2, 3, 4, -1]]), 5)
+    values = rank.compute_retrieval_metrics(trial, np.array([[1, 2, 3, 4, -1]]), 5)
     assert set(values) == {
         f"{kind}{label}"
         for kind in ("", "mAP ", "relevance ")
@@ -192,7 +194,9 @@ def test_a_query_whose_label_is_not_known_is_left_out_and_one_without_any_releva
         {"type": "b", "colour": "g"},
         splits="test test test",
     )
-    values = rank.measured(rank.trial(few, "test"), np.array([[1, 2], [0, 2], [0, 1]]), 2)
+    values = rank.compute_retrieval_metrics(
+        rank.split_query_gallery(few, "test"), np.array([[1, 2], [0, 2], [0, 1]]), 2
+    )
     np.testing.assert_array_equal(values["type"], [0.5, 0.5, 0])
     np.testing.assert_array_equal(values["mAP type"], [1, 1, np.nan])
     np.testing.assert_array_equal(values["colour"], [np.nan, 0, 0])
@@ -200,14 +204,14 @@ def test_a_query_whose_label_is_not_known_is_left_out_and_one_without_any_releva
 
 def test_who_asks_and_who_answers():
     mixed = photos(*[{"type": "a"}] * 4, splits="test train val test")
-    each = {split: rank.trial(mixed, split) for split in ("test", "val", "all")}
+    each = {split: rank.split_query_gallery(mixed, split) for split in ("test", "val", "all")}
     assert {s: (t.queries.tolist(), t.gallery.tolist()) for s, t in each.items()} == {
         "test": ([0, 3], [1, 2]),
         "val": ([2], [0, 1, 3]),
         "all": ([0, 1, 2, 3], [0, 1, 2, 3]),
     }
     with pytest.raises(ValueError, match="few: 0 photos of split val"):
-        rank.trial(photos(*[{"type": "a"}] * 3, splits="test train test"), "val")
+        rank.split_query_gallery(photos(*[{"type": "a"}] * 3, splits="test train test"), "val")
 
 
 def test_differences_are_paired_and_the_reference_has_none():
@@ -217,13 +221,15 @@ def test_differences_are_paired_and_the_reference_has_none():
     good = np.array([[i % 2, 1] for i in range(20)], np.float32)
     poor = np.random.default_rng(0).random((20, 2), np.float32)
     contestants = [
-        Contestant(n, Described(rows, np.ones(1)), ["euclidean", "cosine"])
+        EncoderUnderTest(n, ExtractedFeatures(rows, np.ones(1)), ["euclidean", "cosine"])
         for n, rows in (("poor", poor), ("good", good))
     ]
-    found = compare_encoders.compare(rank.trial(few, "test"), contestants, [3, 5])
-    assert all(tuple(row) == rank.KEYS for row in found.rows) and len(found.rows) == 2 * 2 * (
-        2 * 9 + 2
+    found = compare_encoders.compare_encoders(
+        rank.split_query_gallery(few, "test"), contestants, [3, 5]
     )
+    assert all(tuple(row) == rank.RESULT_KEYS for row in found.rows) and len(
+        found.rows
+    ) == 2 * 2 * (2 * 9 + 2)
     gains = {
         (
             r["encoder"],
@@ -246,7 +252,7 @@ def test_differences_are_paired_and_the_reference_has_none():
         and gain["low"] > 0
     )
     best, worst = (
-        [s for s in found.strips if s.encoder == "poor" and s.is_best is b] for b in (True, False)
+        [s for s in found.examples if s.encoder == "poor" and s.is_best is b] for b in (True, False)
     )
     assert len(best) == len(worst) == 4 and min(s.value for s in best) >= max(
         s.value for s in worst
@@ -257,19 +263,21 @@ def test_differences_are_paired_and_the_reference_has_none():
 
 
 def test_crops_and_rows_are_kept_by_content(folder, tmp_path):
-    drawn_set = labelled_photos.read("folder", folder)
-    crops = extract.Crops(drawn_set, detect.Foreground(), tmp_path)
+    drawn_set = labelled_photos.read_dataset("folder", folder)
+    crops = extract.DatasetCrops(drawn_set, detect.ForegroundDetector(), tmp_path)
     assert [c.shape for c in crops[[0]]] != [(120, 96, 3)] and crops[[0]][0].shape[0] > 60
     told: list[int] = []
-    first = extract.describe(crops, ColourHistogram(), np.arange(12, 36), tmp_path, told.append)
+    first = extract.extract_features(
+        crops, ColourHistogram(), np.arange(12, 36), tmp_path, told.append
+    )
     assert (
         sum(told) == 36
         and first.rows.shape == (36, 192)
-        and first.bytes_each == 768
-        and first.rate.queries == 36
+        and first.bytes_per_image == 768
+        and first.images_per_second.queries == 36
     )
-    again = extract.describe(
-        extract.Crops(drawn_set, detect.Foreground(), tmp_path),
+    again = extract.extract_features(
+        extract.DatasetCrops(drawn_set, detect.ForegroundDetector(), tmp_path),
         ColourHistogram(),
         np.arange(3),
         tmp_path,
@@ -277,23 +285,25 @@ def test_crops_and_rows_are_kept_by_content(folder, tmp_path):
     )
     assert sum(told) == 36
     np.testing.assert_array_equal(again.rows, first.rows)
-    whole = extract.describe(
-        extract.Crops(drawn_set, detect.Whole(), tmp_path),
+    whole = extract.extract_features(
+        extract.DatasetCrops(drawn_set, detect.WholeImageDetector(), tmp_path),
         ColourHistogram(),
         np.arange(3),
         tmp_path,
         told.append,
     )
     assert sum(told) == 72 and (whole.rows != first.rows).any()
-    extract.describe(crops, Contour(), np.arange(3), tmp_path, told.append)
+    extract.extract_features(crops, HogDescriptor(), np.arange(3), tmp_path, told.append)
     assert sum(told) == 108
 
 
 def test_a_box_somebody_drew_is_what_is_looked_at(tmp_path):
     Image.new("RGB", (50, 40), "white").save(tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text("image,split,type,x0,y0,x1,y1\na.png,test,bag,5,6,25,36\n")
-    crops = extract.Crops(
-        labelled_photos.read("folder", tmp_path), detect.Foreground(), tmp_path / "kept"
+    crops = extract.DatasetCrops(
+        labelled_photos.read_dataset("folder", tmp_path),
+        detect.ForegroundDetector(),
+        tmp_path / "kept",
     )
     assert [c.shape for c in crops[[0]]] == [(30, 20, 3)]
 
@@ -302,8 +312,10 @@ def test_a_picture_that_is_none_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     (tmp_path / "labels.csv").write_text("image,split,type\na.jpg,test,bag\n")
     with pytest.raises(ValueError, match=r"a\.jpg: (not_a_picture|undecodable|truncated)"):
-        extract.Crops(
-            labelled_photos.read("folder", tmp_path), detect.Foreground(), tmp_path / "kept"
+        extract.DatasetCrops(
+            labelled_photos.read_dataset("folder", tmp_path),
+            detect.ForegroundDetector(),
+            tmp_path / "kept",
         )
 
 
@@ -325,7 +337,7 @@ def test_one_command_writes_the_whole_table(folder, tmp_path, capsys, caplog):
     with caplog.at_level(logging.ERROR):
         assert evaluate_models.main(arguments) == 0, caplog.text
     rows = json.loads((tmp_path / "evaluation.json").read_text())
-    assert {tuple(row) for row in rows} == {rank.KEYS}
+    assert {tuple(row) for row in rows} == {rank.RESULT_KEYS}
     values = {(r["encoder"], r["distance"], r["measure"]): r for r in rows}
     assert (
         values["hsv-1", "hellinger", "colour"]["value"] > 0.8
@@ -424,7 +436,7 @@ class SeesBags:
 
     version, sha256 = "bags-1", None
 
-    def see(self, picture):
+    def detect(self, picture):
         rows, columns = np.nonzero((picture < 250).all(axis=2))
         return (
             np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], float),
@@ -434,16 +446,19 @@ class SeesBags:
 
 
 def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
-    scenes = compare_detectors.scenes(
-        "folder", labelled_photos.read("folder", boxed), boxed, "test"
+    scenes = compare_detectors.read_ground_truth(
+        "folder", labelled_photos.read_dataset("folder", boxed), boxed, "test"
     )
     assert len(scenes) == 12 and {s.classes for s in scenes} == {("bag",), ("trousers",)}
     seen, blind = (
-        compare_detectors.evaluate("boxed", "test", scenes, d, 0.5, lambda n: None)
-        for d in (SeesBags(), compare_detectors.Unnamed(detect.Whole()))
+        compare_detectors.evaluate_detector("boxed", "test", scenes, d, 0.5, lambda n: None)
+        for d in (
+            SeesBags(),
+            compare_detectors.ClassAgnosticDetectorAdapter(detect.WholeImageDetector()),
+        )
     )
     assert seen.kind == "detector" and seen.classifier is None
-    measures = {m.category: m for m in seen.measures}
+    measures = {m.category: m for m in seen.metrics}
     assert (measures["bag"].tpr, measures["bag"].fpr, measures["bag"].precision) == (
         1,
         1,
@@ -451,28 +466,30 @@ def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
     ) and measures["trousers"].tpr == 0
     is_bag = [float(s.classes == ("bag",)) for s in scenes]
     assert seen.values["f1"].tolist() == seen.values["tpr"].tolist() == is_bag
-    assert {r["measure"]: r["value"] for r in seen.rows if r["measure"] != rank.SPEED} == {
+    assert {r["measure"]: r["value"] for r in seen.rows if r["measure"] != rank.SPEED_MEASURE} == {
         "f1": 0.5,
         "tpr": 0.5,
     }
-    assert {tuple(r) for r in seen.rows} == {rank.KEYS}
-    gains = {r["measure"]: r for r in compare_detectors.differences(seen, blind)}
+    assert {tuple(r) for r in seen.rows} == {rank.RESULT_KEYS}
+    gains = {r["measure"]: r for r in compare_detectors.paired_differences(seen, blind)}
     assert (
         gains["f1"]["value"] == 0.5
         and gains["f1"]["low"] > 0
         and gains["f1"]["reference"] == "whole-1"
     )
     assert (
-        seen.queries.schema == compare_encoders.QUERIES
+        seen.queries.schema == compare_encoders.QUERIES_SCHEMA
         and seen.queries["value"].to_pylist() == is_bag * 2
     )
 
 
 def test_detectors_are_measured_by_super_category_where_no_box_is_known(folder):
-    scenes = compare_detectors.scenes(
-        "folder", labelled_photos.read("folder", folder), folder, "test"
+    scenes = compare_detectors.read_ground_truth(
+        "folder", labelled_photos.read_dataset("folder", folder), folder, "test"
     )
-    seen = compare_detectors.evaluate("drawn", "test", scenes, SeesBags(), 0.5, lambda n: None)
+    seen = compare_detectors.evaluate_detector(
+        "drawn", "test", scenes, SeesBags(), 0.5, lambda n: None
+    )
     assert seen.kind == "classifier" and seen.classifier and seen.classifier.top1 == 0.5
     assert seen.values["super-category"].tolist() == [float(s.classes == ("bag",)) for s in scenes]
 
@@ -487,13 +504,15 @@ def test_masks_give_boxes_of_every_item(tmp_path):
     Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
     (tmp_path / "labels.txt").write_text("null\ndress\nboots\n")
     (tmp_path / "photos.csv").write_text("photo,split\na,test\n")
-    (scene,) = compare_detectors.scenes(
-        "masks", labelled_photos.read("masks", tmp_path), tmp_path, "test"
+    (scene,) = compare_detectors.read_ground_truth(
+        "masks", labelled_photos.read_dataset("masks", tmp_path), tmp_path, "test"
     )
     assert scene.classes == ("dress", "boot", "boot")
     assert sorted(scene.corners.tolist()) == [[10, 70, 30, 90], [20, 10, 60, 60], [50, 70, 70, 90]]
     with pytest.raises(ValueError, match="no photo of split val says what garment is on it"):
-        compare_detectors.scenes("masks", labelled_photos.read("masks", tmp_path), tmp_path, "val")
+        compare_detectors.read_ground_truth(
+            "masks", labelled_photos.read_dataset("masks", tmp_path), tmp_path, "val"
+        )
 
 
 def test_detectors_and_encoders_go_into_one_report(boxed, tmp_path, caplog):
@@ -547,5 +566,6 @@ def test_an_item_is_chosen_as_the_night_chooses_it():
         )
     ]
     assert [
-        extract.chosen(rows, wanted)[2] for wanted in ("bags", "outerwear", "foot_wear", None)
+        extract.representative_box(rows, wanted)[2]
+        for wanted in ("bags", "outerwear", "foot_wear", None)
     ] == [40, 90, 50, 50]

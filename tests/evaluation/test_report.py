@@ -16,21 +16,21 @@ from lxml import etree, html
 from PIL import Image
 
 from wearalike.evaluation import compare_encoders, report, workbook
-from wearalike.evaluation.plots import Line
+from wearalike.evaluation.plots import PlotLine
 from wearalike.evaluation.report import (
-    Curves,
-    Evaluation,
-    Picture,
-    Strip,
-    Strips,
-    Versions,
+    EvaluationReport,
+    ReportExample,
+    ReportExampleGroup,
+    ReportImage,
+    TrainingCurves,
+    VersionComparison,
     leaders,
-    page,
+    render_html,
     write_html,
 )
 from wearalike.imaging import decode
 from wearalike.metrics import detection, retrieval
-from wearalike.metrics.detection import Boxes, compare, measure
+from wearalike.metrics.detection import Boxes, compare_categories, compute_detection_metrics
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://127.0.0.1:9/x onerror=alert(1)>{{ 7 * 7 }} $\\frac{1}{0}$"
 FORMULA = '=HYPERLINK("http://127.0.0.1:9/"&A1,"click")'
@@ -62,7 +62,7 @@ def measured():
     rows = []
     for (encoder, distance), each in values.items():
         for name, v in each.items():
-            e = retrieval.mean(v)
+            e = retrieval.bootstrap_mean(v)
             rows.append(row(encoder, distance, name, e.value, e.low, e.high))
         rows += [
             row(encoder, distance, "images a second", 1234.0, k=None),
@@ -75,7 +75,7 @@ def measured():
 
 
 def parsed(evaluation):
-    text = page(evaluation)
+    text = render_html(evaluation)
     tree = html.fromstring(text)
     assert tree.xpath("//section") or not evaluation.rows
     return tree
@@ -105,11 +105,11 @@ def jpeg(colour, size=(300, 200)):
 def found(**right):
     """Measures of a detector that finds, of ten of each category, so many, and strays as often as it misses."""
     box = (0, 0, 10, 10)
-    truths = Boxes.of([(str(i), c, box, 1) for c in right for i in range(10)])
-    boxes = Boxes.of(
+    truths = Boxes.from_rows([(str(i), c, box, 1) for c in right for i in range(10)])
+    boxes = Boxes.from_rows(
         [(str(i if i < n else 10 + i), c, box, 0.9) for c, n in right.items() for i in range(10)]
     )
-    return measure(truths, boxes, [str(i) for i in range(20)], 0.5)
+    return compute_detection_metrics(truths, boxes, [str(i) for i in range(20)], 0.5)
 
 
 def test_a_star_stands_only_where_the_paired_interval_leaves_out_0():
@@ -120,17 +120,19 @@ def test_a_star_stands_only_where_the_paired_interval_leaves_out_0():
     assert leaders(rows, values) == {}, "who could not be compared may be better"
     alone = [r for r in rows if r["encoder"] == "new"]
     assert leaders(alone, measured()[1]) == {}
-    tree = parsed(Evaluation("t", rows, values=measured()[1]))
+    tree = parsed(EvaluationReport("t", rows, values=measured()[1]))
     (cell,) = tree.xpath("//td[contains(@class, 'best')]")
     assert cell.text_content().startswith(
         f"{rows[0]['value']:.3f}"
     ) and cell.getparent().text_content().startswith("new")
-    assert parsed(Evaluation("t", rows)).xpath("//td[contains(@class, 'best')]") == []
+    assert parsed(EvaluationReport("t", rows)).xpath("//td[contains(@class, 'best')]") == []
 
 
 def test_the_table_is_encoders_by_labels():
     rows, values = measured()
-    header, lines = table_of(parsed(Evaluation("t", rows, values=values)).xpath("//section")[0])
+    header, lines = table_of(
+        parsed(EvaluationReport("t", rows, values=values)).xpath("//section")[0]
+    )
     assert header == [
         "encoder",
         "type200 queries",
@@ -154,7 +156,7 @@ def test_bars_show_each_encoder_once_by_its_best_distance_highest_first():
         row("a", "euclidean", "type", 0.4, 0.35, 0.45),
         row("b", "cosine", "type", 0.9, 0.85, 0.95),
     ]
-    tree = parsed(Evaluation("t", rows))
+    tree = parsed(EvaluationReport("t", rows))
     bars = tree.xpath("//div[starts-with(@class, 'bar')]")
     assert [" ".join(b.text_content().split()) for b in bars] == [
         "bcosine 0.900",
@@ -173,9 +175,11 @@ def test_what_was_not_measured_is_left_empty():
         row("a", "cosine", "colour", 0.5),
         row("b", "cosine", "type", 0.1),
     ]
-    _, lines = table_of(parsed(Evaluation("t", rows)))
+    _, lines = table_of(parsed(EvaluationReport("t", rows)))
     assert lines == [["acosine", "", "0.500"], ["bcosine", "0.100", ""]]
-    assert parsed(Evaluation("nothing at all")).xpath("//main")[0].text_content().strip() == ""
+    assert (
+        parsed(EvaluationReport("nothing at all")).xpath("//main")[0].text_content().strip() == ""
+    )
 
 
 def test_weights_and_speed_are_plotted_where_there_are_any():
@@ -183,23 +187,23 @@ def test_weights_and_speed_are_plotted_where_there_are_any():
         row("a", f"hamming {w}", "type", v, v - 0.1, v + 0.1)
         for w, v in [("1:0", 0.9), ("1:1", 0.8), ("0:1", 0.2)]
     ]
-    plots = parsed(Evaluation("t", rows)).xpath("//img/@alt")
+    plots = parsed(EvaluationReport("t", rows)).xpath("//img/@alt")
     assert plots == ["a: precision@10 by weight"]
     rows += [
         row("b", "cosine", "type", 0.5),
         row("a", "", "images a second", 10.0, k=0),
         row("b", "", "images a second", 1000.0, k=0),
     ]
-    tree = parsed(Evaluation("t", rows))
+    tree = parsed(EvaluationReport("t", rows))
     assert tree.xpath("//img/@alt") == ["a: precision@10 by weight", "Speed and type@10"]
     assert {"1:0", "1:1", "0:1"} <= words(tree.xpath("//img/@src")[0])
     assert {"10", "1,000"} <= words(tree.xpath("//img/@src")[1])
     rows[-1] = row("b", "", "images a second", 15.0, k=0)
-    assert words(parsed(Evaluation("t", rows)).xpath("//img/@src")[1]) >= {"10", "20"}, (
+    assert words(parsed(EvaluationReport("t", rows)).xpath("//img/@src")[1]) >= {"10", "20"}, (
         "a narrow range is marked too"
     )
     assert [li.text_content() for li in tree.xpath("//figure//li")] == ["a", "b"]
-    assert page(Evaluation("t", rows)) == page(Evaluation("t", rows)), (
+    assert render_html(EvaluationReport("t", rows)) == render_html(EvaluationReport("t", rows)), (
         "the same figures give the same bytes"
     )
 
@@ -210,34 +214,34 @@ def everything(hostile=HOSTILE):
         row("new", "hamming 1:1", "type", 0.4, 0.38, 0.42),
         row("old", "hamming 1:1", "type", -0.1, -0.2, -0.05),
     ]
-    strip = Strip(
-        Picture(jpeg("red"), hostile),
-        [Picture(jpeg("red"), hostile, True), Picture(jpeg("blue"), "", False)],
+    strip = ReportExample(
+        ReportImage(jpeg("red"), hostile),
+        [ReportImage(jpeg("red"), hostile, True), ReportImage(jpeg("blue"), "", False)],
         hostile,
     )
-    rows_of = compare(found(bag=9, boot=5, **{hostile: 4}), found(bag=5, boot=8))
+    rows_of = compare_categories(found(bag=9, boot=5, **{hostile: 4}), found(bag=5, boot=8))
     names = ["front", hostile]
     now, before = (
-        detection.classify(["front", hostile, "front"], np.array(s, float), names)
+        detection.compute_classifier_metrics(["front", hostile, "front"], np.array(s, float), names)
         for s in ([[1, 0], [0, 1], [0, 1]], [[0, 1]] * 3)
     )
-    return Evaluation(
+    return EvaluationReport(
         hostile,
         rows,
         {hostile: hostile},
         values,
         hostile,
         gains,
-        [Strips(hostile, [strip], hostile)],
+        [ReportExampleGroup(hostile, [strip], hostile)],
         [
-            Versions("detector", hostile, "test", "garments-2", hostile, rows_of, hostile),
-            Versions(
+            VersionComparison("detector", hostile, "test", "garments-2", hostile, rows_of, hostile),
+            VersionComparison(
                 "classifier",
                 "x",
                 "test",
                 hostile,
                 "v0",
-                compare(now.rows, before.rows, "tpr"),
+                compare_categories(now.rows, before.rows, "tpr"),
                 "",
                 ("tpr",),
                 now,
@@ -245,11 +249,11 @@ def everything(hostile=HOSTILE):
             ),
         ],
         [
-            Curves(
+            TrainingCurves(
                 hostile,
                 hostile,
                 hostile,
-                [Line(hostile, [0, 1], [1, 0]), Line("$", [0, 1], [1, 2])],
+                [PlotLine(hostile, [0, 1], [1, 0]), PlotLine("$", [0, 1], [1, 2])],
             )
         ],
     )
@@ -294,16 +298,25 @@ def test_pictures_are_small_and_marked():
     red, blue = (np.asarray(shown[i]).mean(axis=(0, 1)) for i in (1, 2))
     assert red[0] > 200 > 50 > red[2] and blue[2] > 200 > 50 > blue[0]
     with pytest.raises(decode.BadPixels, match="not_a_picture"):
-        page(Evaluation("t", strips=[Strips("s", [Strip(Picture(b"rubbish of no kind"), [])])]))
+        render_html(
+            EvaluationReport(
+                "t",
+                strips=[
+                    ReportExampleGroup("s", [ReportExample(ReportImage(b"rubbish of no kind"), [])])
+                ],
+            )
+        )
 
 
 def test_versions_stand_worst_first_and_coloured_by_what_is_better():
-    rows = compare(found(bag=9, boot=5, hat=3), found(bag=5, boot=8))
+    rows = compare_categories(found(bag=9, boot=5, hat=3), found(bag=5, boot=8))
     tree = parsed(
-        Evaluation(
+        EvaluationReport(
             "t",
             versions=[
-                Versions("detector", "street", "test", "v2", "v1", rows, measures=("tpr", "fpr"))
+                VersionComparison(
+                    "detector", "street", "test", "v2", "v1", rows, measures=("tpr", "fpr")
+                )
             ],
         )
     )
@@ -329,9 +342,17 @@ def test_versions_stand_worst_first_and_coloured_by_what_is_better():
     }
     assert colours["boot"] == ["down", "down"] and colours["bag"] == ["up", "up"]
     (first,) = [
-        Versions("detector", "street", "test", "v2", None, compare(found(bag=9)), measures=("tpr",))
+        VersionComparison(
+            "detector",
+            "street",
+            "test",
+            "v2",
+            None,
+            compare_categories(found(bag=9)),
+            measures=("tpr",),
+        )
     ]
-    assert "no earlier version" in parsed(Evaluation("t", versions=[first])).text_content()
+    assert "no earlier version" in parsed(EvaluationReport("t", versions=[first])).text_content()
 
 
 def test_a_classifiers_confusion_and_mistakes():
@@ -357,7 +378,7 @@ def test_gains_are_coloured_only_where_the_interval_leaves_out_0():
             ("c", -0.2, -0.3, -0.1),
         ]
     ]
-    tree = parsed(Evaluation("t", rows, reference="old", differences=gains))
+    tree = parsed(EvaluationReport("t", rows, reference="old", differences=gains))
     values = tree.xpath("//details[contains(., 'exceeds old')]//td/b[contains(., '0.')]")
     assert [(b.text, b.get("class")) for b in values] == [
         ("+0.100", "up"),
@@ -386,15 +407,17 @@ def test_results_of_the_comparison_become_a_page(tmp_path):
         for who, each in values.items()
     ]
     shown = [(tmp_path / f"{name}.jpg", f"a {name}") for name in ("query", "right", "wrong")]
-    strip = compare_encoders.Strip(
+    strip = compare_encoders.QueryExample(
         "shop", "new", "hamming 1:1", "type", 0.5, shown[0], tuple(shown[1:]), (True, False), True
     )
     gains = [
         row("new", "hamming 1:1", "type", 0.4, 0.3, 0.5)
         | {"reference": "old", "reference_distance": "hamming 1:1"}
     ]
-    evaluation = report.evaluation(
-        "Encoders", compare_encoders.Results(rows, gains, queries, [strip]), {"made": "today"}
+    evaluation = report.build_report(
+        "Encoders",
+        compare_encoders.EncoderResults(rows, gains, queries, [strip]),
+        {"made": "today"},
     )
     assert leaders(evaluation.rows, evaluation.values) == {
         ("shop", "test", "type", 10): ("new", "hamming 1:1")
@@ -500,7 +523,7 @@ def test_sheet_names_are_legal_and_unique(book):
 def test_each_version_has_its_sheet(book):
     sheets = openpyxl.load_workbook(book)
     header, *rows = sheets["ab"].iter_rows(values_only=True)
-    assert header == tuple(n for n in workbook.FIGURES.names if n not in ("kind", "version"))
+    assert header == tuple(n for n in workbook.FIGURES_SCHEMA.names if n not in ("kind", "version"))
     assert [(r[0], r[4], r[6]) for r in rows] == [
         ("hamming 1:1", "type", 0.03),
         ("hamming 1:1", FORMULA, 1.03),
@@ -615,7 +638,7 @@ def test_the_same_as_parquet(tmp_path):
     rows = figures()
     workbook.write_parquet(tmp_path / "evaluation.parquet", rows)
     table = pq.read_table(tmp_path / "evaluation.parquet")
-    assert table.schema.equals(workbook.FIGURES) and table.num_rows == len(rows)
+    assert table.schema.equals(workbook.FIGURES_SCHEMA) and table.num_rows == len(rows)
     first = table.to_pylist()[0]
     assert (first["version"], first["measure"], first["value"], first["count"]) == (
         FORMULA,
@@ -634,7 +657,7 @@ def test_the_same_as_parquet(tmp_path):
         "v",
         "d",
         "test",
-        detection.classify(["a"], np.array([[1.0, 0]]), ["a", "b"]).rows,
+        detection.compute_classifier_metrics(["a"], np.array([[1.0, 0]]), ["a", "b"]).rows,
     )
     assert {f["measure"] for f in nothing} == {
         "truths",

@@ -18,19 +18,19 @@ from lxml import etree
 from wearalike import feeds
 from wearalike.feeds import (
     FeedReason,
+    FeedWarning,
     Offer,
     OfferReason,
-    Refused,
-    Repair,
-    Withdrawn,
+    RefusedOffer,
+    WithdrawnOffer,
     normalize,
     sanitize,
 )
-from wearalike.settings import Shop
+from wearalike.settings import ShopSettings
 from wearalike.tables import OFFERS
 
 DATA = Path(__file__).parents[1] / "data" / "feeds"
-SHOP = Shop("s", "http://shop.example/")
+SHOP = ShopSettings("s", "http://shop.example/")
 
 
 def read(path, shop=SHOP, charset=None):
@@ -116,10 +116,10 @@ def test_yml_mixes_vendor_model_and_falls_back_on_what_the_feed_says_of_itself()
     assert ring.category_paths == ["Круг > Кольцо"]
     assert boys.category_paths == ["Сироты"]
     assert (boys.gender, boys.age_group) == ("male", "kids")
-    assert reader.repairs == {
-        Repair.UNKNOWN_CATEGORY: 1,
-        Repair.CATEGORY_CYCLE: 1,
-        Repair.MISSING_PARENT: 1,
+    assert reader.warning_counts == {
+        FeedWarning.UNKNOWN_CATEGORY: 1,
+        FeedWarning.CATEGORY_CYCLE: 1,
+        FeedWarning.MISSING_PARENT: 1,
     }
 
 
@@ -127,15 +127,16 @@ def test_yml_mixes_vendor_model_and_falls_back_on_what_the_feed_says_of_itself()
     ("policy", "said"), [("on_order", "on_order"), ("out_of_stock", "out_of_stock")]
 )
 def test_what_unavailable_means_is_the_shops_policy(policy, said):
-    _, records = read(DATA / "yml.xml", Shop("s", "x", available_false=policy))
+    _, records = read(DATA / "yml.xml", ShopSettings("s", "x", available_false=policy))
     assert [record.availability for record in records] == ["in_stock", "in_stock", said, said]
 
 
 def test_admitad_is_yml_with_deletions_and_spellings_of_its_own():
     reader, (gone, asos, order, no) = read(
-        DATA / "admitad.xml", Shop("s", "x", dialect="admitad", available_false="out_of_stock")
+        DATA / "admitad.xml",
+        ShopSettings("s", "x", dialect="admitad", available_false="out_of_stock"),
     )
-    assert gone == Withdrawn("gone")
+    assert gone == WithdrawnOffer("gone")
     assert (asos.availability, asos.old_price_cents, asos.gender, asos.colours, asos.sizes) == (
         "in_stock",
         2999,
@@ -150,7 +151,7 @@ def test_admitad_is_yml_with_deletions_and_spellings_of_its_own():
         "Boots",
     )
     assert (no.availability, no.old_price_cents) == ("out_of_stock", None)
-    assert (reader.dialect, reader.offers_count, dict(reader.repairs)) == ("admitad", 4, {})
+    assert (reader.dialect, reader.offers_count, dict(reader.warning_counts)) == ("admitad", 4, {})
 
 
 def test_google_rss_goes_by_namespace_not_prefix():
@@ -182,9 +183,9 @@ def test_google_rss_goes_by_namespace_not_prefix():
     }
     assert (bare.price_cents, bare.currency, bare.availability) == (10099, "XXX", "preorder")
     assert (other.title, other.availability) == ("The other g", "unknown")
-    assert (reader.dialect, reader.repairs) == (
+    assert (reader.dialect, reader.warning_counts) == (
         "google_rss",
-        {Repair.NO_CURRENCY: 1, Repair.UNKNOWN_AVAILABILITY: 1},
+        {FeedWarning.NO_CURRENCY: 1, FeedWarning.UNKNOWN_AVAILABILITY: 1},
     )
 
 
@@ -207,7 +208,7 @@ def test_categories_after_the_offers_are_found_all_the_same(tmp_path):
     )
     reader, (first, second) = read_bytes(tmp_path, late.encode())
     assert (first.category_paths, second.category_paths) == (["H&M > Платья"], [""])
-    assert reader.repairs == {Repair.AMPERSAND: 1, Repair.UNKNOWN_CATEGORY: 1}
+    assert reader.warning_counts == {FeedWarning.AMPERSAND: 1, FeedWarning.UNKNOWN_CATEGORY: 1}
 
 
 def test_a_cross_sell_link_that_cannot_be_an_id_is_left_out_and_counted(tmp_path):
@@ -218,7 +219,7 @@ def test_a_cross_sell_link_that_cannot_be_an_id_is_left_out_and_counted(tmp_path
     assert first.related_offer_ids == ["b"] and second.related_offer_ids == [
         str(n) for n in range(200)
     ]
-    assert reader.repairs == {Repair.BAD_RELATED_ID: 1, Repair.MANY_VALUES: 1}
+    assert reader.warning_counts == {FeedWarning.BAD_RELATED_ID: 1, FeedWarning.MANY_VALUES: 1}
 
 
 # Offers
@@ -244,7 +245,7 @@ def test_a_cross_sell_link_that_cannot_be_an_id_is_left_out_and_counted(tmp_path
 )
 def test_an_unusable_offer_is_refused_and_the_feed_goes_on(tmp_path, broken, reason):
     reader, (refused, kept) = read_bytes(tmp_path, yml(broken, offer("2")).encode())
-    assert (type(refused), refused.reason) == (Refused, reason) and refused.detail
+    assert (type(refused), refused.reason) == (RefusedOffer, reason) and refused.detail
     assert (kept.offer_id, reader.offers_count) == ("2", 2)
 
 
@@ -258,24 +259,24 @@ def test_what_is_too_much_is_cut_and_counted(tmp_path):
         tmp_path, yml(offer(name="я" * 1_000_000, more=pictures + params)).encode()
     )
     assert (len(found.title), len(found.image_urls), len(found.colours)) == (1_000, 50, 200)
-    assert reader.repairs == {Repair.LONG_TEXT: 2, Repair.MANY_VALUES: 2}
+    assert reader.warning_counts == {FeedWarning.LONG_TEXT: 2, FeedWarning.MANY_VALUES: 2}
 
 
 def test_text_for_people_has_no_tags_entities_or_hidden_characters():
     assert (
-        normalize.plain(
+        normalize.plain_text(
             " a\u200b\u202eb \n\t c&nbsp;d ½ <b>e</b>\x00f <script>x<b></script>g <!-- h --> i < 5 "
         )
         == "ab c d 1⁄2 e f g i < 5"
     )
-    assert normalize.plain("＜script＞alert(1)＜/script＞ok") == "ok"
-    assert normalize.plain("<\u200bscript>alert(1)") == ""
-    assert normalize.plain("<<b>script>") == "< script>"
+    assert normalize.plain_text("＜script＞alert(1)＜/script＞ok") == "ok"
+    assert normalize.plain_text("<\u200bscript>alert(1)") == ""
+    assert normalize.plain_text("<<b>script>") == "< script>"
 
 
 @given(st.text(max_size=200))
 def test_plain_text_is_settled_and_shows_no_tag(text):
-    made = normalize.plain(text)
+    made = normalize.plain_text(text)
     assert made.isprintable() or not re.search(
         r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", made
     )
@@ -303,7 +304,7 @@ def test_plain_text_is_settled_and_shows_no_tag(text):
     ],
 )
 def test_money_as_shops_write_it(text, cents, currency):
-    assert normalize.money(text) == (cents, currency)
+    assert normalize.parse_price(text) == (cents, currency)
 
 
 @pytest.mark.parametrize(
@@ -325,8 +326,8 @@ def test_money_as_shops_write_it(text, cents, currency):
     ],
 )
 def test_what_is_not_one_price_is_refused(text):
-    with pytest.raises(normalize.Unusable) as error:
-        normalize.money(text)
+    with pytest.raises(normalize.InvalidOffer) as error:
+        normalize.parse_price(text)
     assert error.value.reason is OfferReason.BAD_PRICE
 
 
@@ -337,19 +338,22 @@ def test_what_is_not_one_price_is_refused(text):
 )
 def test_money_is_exact_however_it_is_grouped(cents, separator, word):
     whole = f"{cents // 100:,}".replace(",", separator)
-    assert normalize.money(f"{whole}.{cents % 100:02}{word}") == (cents, "RUB" if word else "")
+    assert normalize.parse_price(f"{whole}.{cents % 100:02}{word}") == (
+        cents,
+        "RUB" if word else "",
+    )
 
 
 def test_addresses_are_encoded_and_only_the_webs():
     assert (
-        normalize.web_url("https://shop.example/a b/é.jpg?x=ё#f")
+        normalize.normalize_url("https://shop.example/a b/é.jpg?x=ё#f")
         == "https://shop.example/a%20b/%C3%A9.jpg?x=%D1%91#f"
     )
     assert (
-        normalize.web_url(" HTTP://Пример.рф:8080/a%20b%zz ")
+        normalize.normalize_url(" HTTP://Пример.рф:8080/a%20b%zz ")
         == "http://xn--e1afmkfd.xn--p1ai:8080/a%20b%25zz"
     )
-    assert normalize.web_url("https://[2001:db8::1]/x") == "https://[2001:db8::1]/x"
+    assert normalize.normalize_url("https://[2001:db8::1]/x") == "https://[2001:db8::1]/x"
     bad = (
         "",
         "a.jpg",
@@ -368,8 +372,8 @@ def test_addresses_are_encoded_and_only_the_webs():
         "data:image/png;base64,AA",
         "http://[::1/",
     ):
-        with pytest.raises(normalize.Unusable):
-            normalize.web_url(text)
+        with pytest.raises(normalize.InvalidOffer):
+            normalize.normalize_url(text)
 
 
 @pytest.mark.parametrize(
@@ -399,17 +403,17 @@ def test_encodings_are_what_the_bytes_are_whatever_is_declared(tmp_path):
     cases = [
         ("utf-8", "utf-8", None, "utf-8", {}),
         ("windows-1251", "windows-1251", None, "cp1251", {}),
-        ("windows-1251", "utf-8", None, "cp1251", {Repair.ENCODING: 1}),
-        ("utf-8", "windows-1251", None, "utf-8", {Repair.ENCODING: 1}),
-        ("us-ascii", "windows-1251", None, "utf-8", {Repair.ENCODING: 1}),
-        ("utf-16", "utf-8", None, "utf-8", {Repair.ENCODING: 1}),
+        ("windows-1251", "utf-8", None, "cp1251", {FeedWarning.ENCODING: 1}),
+        ("utf-8", "windows-1251", None, "utf-8", {FeedWarning.ENCODING: 1}),
+        ("us-ascii", "windows-1251", None, "utf-8", {FeedWarning.ENCODING: 1}),
+        ("utf-16", "utf-8", None, "utf-8", {FeedWarning.ENCODING: 1}),
         ("koi8-r", "koi8-r", "windows-1251", "koi8-r", {}),
         ("no-such", "utf-8-sig", "windows-1251", "utf-8", {}),
         ("utf-16", "utf-16", "windows-1251", "utf-8", {}),
     ]
     for declared, actual, charset, encoding, repairs in cases:
         reader, (found,) = read_bytes(tmp_path, (text % declared).encode(actual), charset=charset)
-        assert (found.title, reader.encoding, reader.repairs) == (
+        assert (found.title, reader.encoding, reader.warning_counts) == (
             "Платье миди",
             encoding,
             repairs,
@@ -422,7 +426,10 @@ def test_encodings_are_what_the_bytes_are_whatever_is_declared(tmp_path):
 def test_a_stray_byte_does_not_spoil_the_rest(tmp_path):
     content = yml(offer(name="Платье X кружево")).encode().replace(b"X", "ё".encode("windows-1251"))
     reader, (found,) = read_bytes(tmp_path, content)
-    assert (found.title, reader.repairs) == ("Платье ё кружево", {Repair.STRAY_BYTES: 1})
+    assert (found.title, reader.warning_counts) == (
+        "Платье ё кружево",
+        {FeedWarning.STRAY_BYTES: 1},
+    )
 
 
 def test_what_would_stop_a_parser_is_mended_and_no_text_is_lost(tmp_path):
@@ -432,7 +439,11 @@ def test_what_would_stop_a_parser_is_mended_and_no_text_is_lost(tmp_path):
     reader, (found,) = read_bytes(tmp_path, yml(offer(name=name, more=link), head=head).encode())
     assert found.title == "H&M — ab & cdA &nosuch; © ef"
     assert found.url == "http://shop.example/?a=1&b=2&copy=3"
-    assert reader.repairs == {Repair.AMPERSAND: 3, Repair.ENTITY: 4, Repair.CONTROL_CHARACTER: 3}
+    assert reader.warning_counts == {
+        FeedWarning.AMPERSAND: 3,
+        FeedWarning.ENTITY: 4,
+        FeedWarning.CONTROL_CHARACTER: 3,
+    }
 
 
 @settings(deadline=None)
@@ -455,16 +466,16 @@ def test_the_mender_keeps_every_text_however_the_bytes_are_cut(parts, size):
     }
     parts = [(kind, text.replace("]]>", "")) for kind, text in parts]
     document = "<a>" + "".join(f"<b>{wrap[kind](text)}</b>" for kind, text in parts) + "</a>"
-    mender = sanitize.Mender(Counter())
+    mender = sanitize.XmlSanitizer(Counter())
     held, out = b"", b""
     content = document.encode()
     for at in range(0, len(content), size):
         held += content[at : at + size]
         cut = held.rfind(b"<")
         if cut > 0:
-            out += mender.mend(held[:cut])
+            out += mender.sanitize(held[:cut])
             held = held[cut:]
-    out += mender.mend(held)
+    out += mender.sanitize(held)
     root = etree.fromstring(out, etree.XMLParser(remove_comments=True))
     wanted = ["" if kind == "comment" else text.replace("\x0b", "") for kind, text in parts]
     assert [b.text or "" for b in root] == wanted
@@ -476,7 +487,7 @@ def test_the_mender_keeps_every_text_however_the_bytes_are_cut(parts, size):
     )
 )
 def test_a_bare_ampersand_and_forbidden_characters_cost_nothing_else(text):
-    mended = sanitize.Mender(Counter()).mend(f"<a>{text}& {text}</a>".encode())
+    mended = sanitize.XmlSanitizer(Counter()).sanitize(f"<a>{text}& {text}</a>".encode())
     allowed = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", text)
     assert ("]]>" in allowed) or etree.fromstring(mended).text == f"{allowed}& {allowed}"
 
@@ -490,7 +501,9 @@ def test_a_text_beyond_a_parsers_patience_does_not_stop_the_file(tmp_path):
     assert [record.offer_id for record in records] == ["1", "2", "3"]
     assert records[0].description.startswith("слово слово") and len(records[0].description) > 4_990
     assert records[1].description == records[0].description
-    assert reader.repairs == {Repair.LONG_TEXT: 4}  # each in the file, and as a description
+    assert reader.warning_counts == {
+        FeedWarning.LONG_TEXT: 4
+    }  # each in the file, and as a description
 
 
 def test_gzip_is_known_by_its_magic_twice_over(tmp_path):
@@ -546,14 +559,20 @@ def test_a_feed_of_no_use_says_why(tmp_path, content, reason):
 
 
 def test_a_dialect_that_the_shop_names_is_held_against_the_root(tmp_path):
-    assert refusal(tmp_path, WHOLE, Shop("s", "x", dialect="google_rss")) is FeedReason.WRONG_ROOT
+    assert (
+        refusal(tmp_path, WHOLE, ShopSettings("s", "x", dialect="google_rss"))
+        is FeedReason.WRONG_ROOT
+    )
 
 
 def test_bombs_are_refused_before_they_unpack(tmp_path):
     bomb = gzip.compress(WHOLE[:-30] + b" " * 60_000_000, 9)
     assert refusal(tmp_path, bomb) is FeedReason.TOO_LARGE
     assert refusal(tmp_path, gzip.compress(bomb)) is FeedReason.TOO_LARGE
-    assert refusal(tmp_path, WHOLE, Shop("s", "x", max_feed_bytes=1000)) is FeedReason.TOO_LARGE
+    assert (
+        refusal(tmp_path, WHOLE, ShopSettings("s", "x", max_feed_bytes=1000))
+        is FeedReason.TOO_LARGE
+    )
 
 
 def test_an_external_dtd_is_never_fetched(tmp_path):
@@ -583,8 +602,8 @@ def test_memory_stays_flat_and_the_same_bytes_give_the_same_offers(tmp_path):
 import resource
 from pathlib import Path
 from wearalike import feeds
-from wearalike.settings import Shop
-reader = feeds.read_offers(Path({str(path)!r}), Shop("s", "x"))
+from wearalike.settings import ShopSettings
+reader = feeds.read_offers(Path({str(path)!r}), ShopSettings("s", "x"))
 next(records := iter(reader))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(sum(1 for _ in records), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import fuzz_targets
 
-SEEDS = {name: sorted((fuzz_targets.SEEDS / name).iterdir()) for name in fuzz_targets.TARGETS}
+SEEDS = {name: sorted((fuzz_targets.SEEDS_DIR / name).iterdir()) for name in fuzz_targets.TARGETS}
 
 
 @pytest.mark.parametrize("target", fuzz_targets.TARGETS)

@@ -130,7 +130,7 @@ def product(
 
 def prepare(root: Path, products: list[dict[str, Any]], run: str = DAY_1, **more: object) -> None:
     """The products table of a run, and settings that let their shops be on loopback."""
-    with run_tables.writing(root, PRODUCTS, run, f"{len(products)}") as table:
+    with run_tables.write_table(root, PRODUCTS, run, f"{len(products)}") as table:
         table.write(pa.Table.from_pylist(products, PRODUCTS.arrow_schema))
     keys = {"feed": '"http://127.0.0.1/"', "allow_addresses": '["127.0.0.1/32"]', **more}
     shops = [
@@ -147,7 +147,7 @@ def download(root: Path, run: str = DAY_1, *more: str) -> int:
 
 
 def refusals(root: Path, run: str = DAY_1) -> dict[str, str]:
-    rows = run_tables.refused(root, run).to_pylist()
+    rows = run_tables.read_refused(root, run).to_pylist()
     assert all(
         r["stage"] == "images" and r["kind"] == "image" and r["shop_id"] == r["key"].split(":")[0]
         for r in rows
@@ -156,9 +156,9 @@ def refusals(root: Path, run: str = DAY_1) -> dict[str, str]:
 
 
 def assert_same_tables(one: Path, other: Path, run: str) -> None:
-    rows = run_tables.read(one, IMAGES, run)
-    assert rows.equals(run_tables.read(other, IMAGES, run)) and rows.num_rows
-    assert run_tables.refused(one, run).equals(run_tables.refused(other, run))
+    rows = run_tables.read_table(one, IMAGES, run)
+    assert rows.equals(run_tables.read_table(other, IMAGES, run)) and rows.num_rows
+    assert run_tables.read_refused(one, run).equals(run_tables.read_refused(other, run))
     assert run_tables.input_hash(one, IMAGES, run) == run_tables.input_hash(other, IMAGES, run)
 
 
@@ -183,7 +183,7 @@ def test_pictures_become_rows_and_files(server: Server, tmp_path: Path) -> None:
             "product_id": product_id, "position": position, "image_url": server.url(path), "image_id": image_id, "format": kind, **sizes
         }  # fmt: skip
 
-    assert run_tables.read(tmp_path, IMAGES, DAY_1).to_pylist() == [
+    assert run_tables.read_table(tmp_path, IMAGES, DAY_1).to_pylist() == [
         row("a:b", 0, "/a/2", "PNG"),
         row("a:z", 0, "/a/1", "JPEG"),
         row("a:z", 1, "/a/2", "PNG"),
@@ -294,18 +294,18 @@ def test_every_misbehaving_picture_is_a_row_with_its_reason(
     assert refusals(tmp_path) == {
         f"a:{name}#0": reason for name, reason in wanted.items() if reason
     }
-    taken = run_tables.read(tmp_path, IMAGES, DAY_1).to_pylist()
+    taken = run_tables.read_table(tmp_path, IMAGES, DAY_1).to_pylist()
     assert [r["product_id"] for r in taken] == sorted(
         f"a:{name}" for name, reason in wanted.items() if not reason
     )
     assert {r["product_id"]: r["format"] for r in taken}["a:png-as-jpeg"] == "PNG"
-    assert run_tables.made(tmp_path, IMAGES, DAY_1)["rows"]["taken"] == len(wanted)
+    assert run_tables.read_manifest(tmp_path, IMAGES, DAY_1)["rows"]["taken"] == len(wanted)
     assert {p.name for p in (tmp_path / "kept" / "images").glob("*/*")} == {
         r["image_id"] for r in taken
     }
     assert server.asked["/a/404"] == server.asked["/a/html"] == 1 and server.asked["/a/500"] == 3
     assert not any(
-        "hush" in str(r["detail"]) for r in run_tables.refused(tmp_path, DAY_1).to_pylist()
+        "hush" in str(r["detail"]) for r in run_tables.read_refused(tmp_path, DAY_1).to_pylist()
     )
 
 
@@ -333,11 +333,13 @@ def test_the_second_night_downloads_only_what_changed(server: Server, tmp_path: 
         and server.bodies == 4
         and set(server.asked.values()) == {1}
     )
-    assert run_tables.read(root, IMAGES, DAY_1).equals(run_tables.read(root, IMAGES, DAY_2))
+    assert run_tables.read_table(root, IMAGES, DAY_1).equals(
+        run_tables.read_table(root, IMAGES, DAY_2)
+    )
 
     server.forget()
     server.pages, server.content = {}, {"/a/7": jpeg(1000, side=64)}
-    lost = run_tables.read(root, IMAGES, DAY_2).to_pylist()[0]["image_id"]
+    lost = run_tables.read_table(root, IMAGES, DAY_2).to_pylist()[0]["image_id"]
     run_tables.image_path(root, lost).unlink()
     prepare(root, night(server), "2026-11-23")
     assert download(root, "2026-11-23") == 0
@@ -366,7 +368,7 @@ def test_last_modified_is_a_condition_too(server: Server, tmp_path: Path) -> Non
     assert (
         server.asked["/a/1"] == 2
         and server.bodies == 1
-        and run_tables.read(tmp_path, IMAGES, DAY_2).num_rows == 1
+        and run_tables.read_table(tmp_path, IMAGES, DAY_2).num_rows == 1
     )
 
 
@@ -383,7 +385,7 @@ def test_chunks_fill_what_the_last_call_needs(server: Server, tmp_path: Path) ->
     prepare(root, night(server))
     for chunk in ("1/3", "2/3", "3/3"):
         assert download(root, DAY_1, "--chunk", chunk) == 0
-        assert DAY_1 not in run_tables.runs(root, IMAGES) and sum(server.asked.values())
+        assert DAY_1 not in run_tables.list_runs(root, IMAGES) and sum(server.asked.values())
     assert sum(server.asked.values()) == 80 and set(server.asked.values()) == {1}
     server.forget()
     assert download(root) == 0 and not server.asked
@@ -410,19 +412,19 @@ def test_a_picture_that_many_models_share_is_a_placeholder(server: Server, tmp_p
     )
     assert download(tmp_path, DAY_1, "--placeholder-groups", "3") == 0
     assert refusals(tmp_path) == {f"a:n{i}#0": "placeholder" for i in range(4)}
-    assert run_tables.read(tmp_path, IMAGES, DAY_1).num_rows == 12
+    assert run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 12
     assert download(tmp_path, DAY_1, "--placeholder-groups", "4") == 0
     assert refusals(tmp_path) == {} and set(server.asked.values()) == {1}
 
 
 def test_a_night_without_products_and_a_shop_nobody_knows(server: Server, tmp_path: Path) -> None:
     prepare(tmp_path, [])
-    assert download(tmp_path) == 0 and run_tables.read(tmp_path, IMAGES, DAY_1).num_rows == 0
+    assert download(tmp_path) == 0 and run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 0
     prepare(tmp_path, night(server, 1), DAY_2)
     (tmp_path / "wearalike.toml").write_text("")
     assert (
         download(tmp_path, DAY_2) == 1
-        and DAY_2 not in run_tables.runs(tmp_path, IMAGES)
+        and DAY_2 not in run_tables.list_runs(tmp_path, IMAGES)
         and not server.asked
     )
     assert download(tmp_path, "2026-11-23") == 1
@@ -451,9 +453,9 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
-    assert DAY_1 not in run_tables.runs(root, IMAGES)
+    assert DAY_1 not in run_tables.list_runs(root, IMAGES)
     server.pause_s = 0.0
-    known = imaging_download.ledger(root, "a", DAY_1)
+    known = imaging_download.read_ledger(root, "a", DAY_1)
     assert 0 < known.num_rows < count
     for image_id in known["image_id"].to_pylist():
         assert (
@@ -474,29 +476,31 @@ def test_a_full_disk_is_said_and_nothing_is_written(server: Server, tmp_path: Pa
     (tmp_path / "kept" / "images").write_text("a file where the folder goes")
     assert download(tmp_path) == 1
     assert (
-        DAY_1 not in run_tables.runs(tmp_path, IMAGES)
-        and imaging_download.ledger(tmp_path, "a").num_rows == 0
+        DAY_1 not in run_tables.list_runs(tmp_path, IMAGES)
+        and imaging_download.read_ledger(tmp_path, "a").num_rows == 0
     )
     (tmp_path / "kept" / "images").unlink()
-    assert download(tmp_path) == 0 and run_tables.read(tmp_path, IMAGES, DAY_1).num_rows == 6
+    assert download(tmp_path) == 0 and run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 6
 
 
 def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> None:
     prepare(tmp_path, night(server, 3))
     assert download(tmp_path) == 0
-    known = imaging_download.ledger(tmp_path, "a")
+    known = imaging_download.read_ledger(tmp_path, "a")
     parts = tmp_path / "kept" / "fetched" / "a"
     for i in range(70):
         older = known.set_column(1, "run", pa.array([f"old-{i}"] * 6)).set_column(
-            2, "checked_at", pa.array([i] * 6, imaging_download.LEDGER.field("checked_at").type)
+            2,
+            "checked_at",
+            pa.array([i] * 6, imaging_download.LEDGER_SCHEMA.field("checked_at").type),
         )
-        run_tables.keep(tmp_path, "fetched", "a", older)
+        run_tables.cache_rows(tmp_path, "fetched", "a", older)
     assert len(list(parts.glob("*.parquet"))) == 71
-    imaging_download.compact(tmp_path, "a")
+    imaging_download.compact_ledger(tmp_path, "a")
     assert len(list(parts.glob("*.parquet"))) == 1
-    assert imaging_download.ledger(tmp_path, "a").sort_by("url").equals(known.sort_by("url"))
-    imaging_download.compact(tmp_path, "a")
-    assert imaging_download.ledger(tmp_path, "a").num_rows == 6
+    assert imaging_download.read_ledger(tmp_path, "a").sort_by("url").equals(known.sort_by("url"))
+    imaging_download.compact_ledger(tmp_path, "a")
+    assert imaging_download.read_ledger(tmp_path, "a").num_rows == 6
 
 
 # The real shops
@@ -549,5 +553,5 @@ def test_the_real_shops_faults_have_their_reasons(tmp_path: Path) -> None:
     assert len(ids) == 180 and len(faulty) >= 5
     wanted = {f"{name}:{i}#0": REAL_REASONS[fault] for (name, i), fault in faulty.items()}
     assert refusals(tmp_path) == {key: reason for key, reason in wanted.items() if reason}
-    assert run_tables.read(tmp_path, IMAGES, DAY_1).num_rows + len(refusals(tmp_path)) == 180
-    assert run_tables.refused(tmp_path, DAY_1).schema.equals(REFUSED.arrow_schema)
+    assert run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows + len(refusals(tmp_path)) == 180
+    assert run_tables.read_refused(tmp_path, DAY_1).schema.equals(REFUSED.arrow_schema)

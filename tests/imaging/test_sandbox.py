@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from wearalike.imaging.decode import BadPixels, PixelReason
-from wearalike.imaging.sandbox import Decoders
+from wearalike.imaging.sandbox import DecoderPool
 
 
 def png(side: int) -> bytes:
@@ -31,15 +31,15 @@ def workers() -> list[psutil.Process]:
 
 
 def test_a_picture_passes_and_half_of_one_does_not():
-    with Decoders() as decoders:
-        decoders.check(SMALL, 32)
+    with DecoderPool() as decoders:
+        decoders.check_image(SMALL, 32)
         with pytest.raises(BadPixels) as bad:
-            decoders.check(SMALL[: len(SMALL) // 2], 32)
+            decoders.check_image(SMALL[: len(SMALL) // 2], 32)
         assert bad.value.reason is PixelReason.TRUNCATED
-        decoders.check(SMALL, 32)
+        decoders.check_image(SMALL, 32)
         assert len(workers()) == 1, "one worker did it all, one after the other"
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda _: decoders.check(SMALL, 32), range(40)))
+            list(threads.map(lambda _: decoders.check_image(SMALL, 32), range(40)))
         assert 1 <= len(workers()) <= len(os.sched_getaffinity(0))
     assert workers() == []
 
@@ -54,41 +54,41 @@ def test_a_picture_that_ends_every_decoder_costs_that_picture_and_nothing_else()
                 with contextlib.suppress(psutil.NoSuchProcess):
                     worker.send_signal(signal.SIGSEGV)
 
-    with Decoders() as decoders:
-        decoders.check(SMALL, 32)
+    with DecoderPool() as decoders:
+        decoders.check_image(SMALL, 32)
         ending = threading.Thread(target=end_all)
         ending.start()
         with pytest.raises(BadPixels, match=r"the decoder ended over .* bytes: exit code -11"):
-            decoders.check(LARGE, 32)
+            decoders.check_image(LARGE, 32)
         is_over.set()
         ending.join()
-        decoders.check(SMALL, 32)
+        decoders.check_image(SMALL, 32)
 
 
 def test_a_decoder_killed_by_somebody_else_costs_no_picture():
-    with Decoders() as decoders:
-        decoders.check(SMALL, 32)
+    with DecoderPool() as decoders:
+        decoders.check_image(SMALL, 32)
         (worker,) = workers()
         worker.suspend()  # so that it has the picture and is not done when it is hit
         killer = threading.Timer(0.3, worker.kill)
         killer.start()
-        decoders.check(LARGE, 32)
+        decoders.check_image(LARGE, 32)
         assert [p.pid for p in workers()] != [worker.pid]
 
 
 def test_a_picture_that_takes_too_long_is_ended_by_the_time_it_takes():
     """Not by that which other work of the machine takes: the worker may be as slow as it likes."""
-    with Decoders(cpu_s=0) as decoders:
-        decoders.check(SMALL, 32)
+    with DecoderPool(cpu_s=0) as decoders:
+        decoders.check_image(SMALL, 32)
         (worker,) = workers()
         worker.suspend()
         threading.Timer(2, worker.resume).start()
-        decoders.check(SMALL, 32)
+        decoders.check_image(SMALL, 32)
         with pytest.raises(BadPixels, match="took more than 0 s of processor time over") as bad:
             for _ in range(100):  # one of them is at it when the worker's second is over
-                decoders.check(LARGE, 32)
+                decoders.check_image(LARGE, 32)
         assert bad.value.reason is PixelReason.UNDECODABLE
-        decoders.check(SMALL, 32)
+        decoders.check_image(SMALL, 32)
 
 
 def test_a_decoder_that_stands_still_is_ended():
@@ -101,13 +101,13 @@ def test_a_decoder_that_stands_still_is_ended():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     worker.suspend()
 
-    with Decoders(timeout_s=0.5) as decoders:
+    with DecoderPool(timeout_s=0.5) as decoders:
         stopping = threading.Thread(target=stop_all)
         stopping.start()
         try:
             began = time.monotonic()
             with pytest.raises(BadPixels, match=r"did not answer within 0\.5 s"):
-                decoders.check(LARGE, 32)
+                decoders.check_image(LARGE, 32)
             assert workers() == [] and 1 <= time.monotonic() - began < 30
         finally:
             is_over.set()
@@ -116,11 +116,11 @@ def test_a_decoder_that_stands_still_is_ended():
 
 def test_a_decoder_that_grows_is_held():
     """Of 40 million pixels, under a limit that holds the libraries and little more."""
-    with Decoders(memory_bytes=300 << 20) as decoders:
-        decoders.check(SMALL, 32)
+    with DecoderPool(memory_bytes=300 << 20) as decoders:
+        decoders.check_image(SMALL, 32)
         with pytest.raises(BadPixels) as bad:
-            decoders.check(LARGE, 32)
+            decoders.check_image(LARGE, 32)
         assert bad.value.reason is PixelReason.UNDECODABLE
-        decoders.check(SMALL, 32)
-    with Decoders() as decoders:
-        decoders.check(LARGE, 32)
+        decoders.check_image(SMALL, 32)
+    with DecoderPool() as decoders:
+        decoders.check_image(LARGE, 32)

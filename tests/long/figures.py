@@ -19,29 +19,29 @@ from xml.etree import ElementTree
 
 from tests.docs import test_fault_tables as faults
 
-LONG = Path(__file__).resolve().parents[2] / "build" / "long"
-TRIED = LONG / "tried.xml"
-READERS = "warehouse/test_warehouse.py::test_readers_see_all_old_or_all_new"
-READS = 10_000
+RECORDS_DIR = Path(__file__).resolve().parents[2] / "build" / "long"
+JUNIT_XML = RECORDS_DIR / "tried.xml"
+READERS_TEST = "warehouse/test_warehouse.py::test_readers_see_all_old_or_all_new"
+READS_COUNT = 10_000
 
 
-def try_them() -> None:
+def run_counted_tests() -> None:
     """Runs the tests of the README's hostile inputs, and the reads under publish, as many on each engine as they are to be."""
-    LONG.mkdir(parents=True, exist_ok=True)
-    named = [f"{faults.TESTS}/{test}" for test in (*hostile(), READERS)]
+    RECORDS_DIR.mkdir(parents=True, exist_ok=True)
+    named = [f"{faults.TESTS}/{test}" for test in (*hostile_input_tests(), READERS_TEST)]
     command = [
         sys.executable,
         "-m",
         "pytest",
-        f"--junitxml={TRIED}",
+        f"--junitxml={JUNIT_XML}",
         "-o",
         "junit_family=xunit1",
         *named,
     ]
-    subprocess.run(command, check=True, env={**os.environ, "WEARALIKE_READS": str(READS)})
+    subprocess.run(command, check=True, env={**os.environ, "WEARALIKE_READS": str(READS_COUNT)})
 
 
-def hostile() -> list[str]:
+def hostile_input_tests() -> list[str]:
     """The tests named in the README's table of hostile inputs, each once."""
     return list(
         dict.fromkeys(
@@ -50,8 +50,8 @@ def hostile() -> list[str]:
     )
 
 
-def kills() -> dict[str, int]:
-    nights = [json.loads(line) for line in _lines(LONG / "kills.jsonl")]
+def kill_counts() -> dict[str, int]:
+    nights = [json.loads(line) for line in _read_lines(RECORDS_DIR / "kills.jsonl")]
     victims: Counter[str] = sum((Counter(night["victims"]) for night in nights), Counter())
     return {
         "kills": victims.total(),
@@ -60,13 +60,13 @@ def kills() -> dict[str, int]:
     }
 
 
-def tried() -> tuple[int, int]:
+def passed_counts() -> tuple[int, int]:
     """(hostile inputs, reads under publish) of tests that passed; a test that tries many inputs at once says how many."""
     inputs, reads = 0, 0
-    if not TRIED.exists():
+    if not JUNIT_XML.exists():
         return 0, 0
-    wanted = {name.partition("::")[2] for name in hostile()}
-    for case in ElementTree.parse(TRIED).iter("testcase"):
+    wanted = {name.partition("::")[2] for name in hostile_input_tests()}
+    for case in ElementTree.parse(JUNIT_XML).iter("testcase"):
         if any(case.find(what) is not None for what in ("failure", "error", "skipped")):
             continue
         told = {found.get("name"): int(found.get("value", "0")) for found in case.iter("property")}
@@ -76,10 +76,10 @@ def tried() -> tuple[int, int]:
     return inputs, reads
 
 
-def fuzzed() -> dict[str, int]:
+def fuzz_executions() -> dict[str, int]:
     """Executions of the last fuzz run, by target."""
     found = {}
-    for log in sorted((LONG / "fuzz").glob("*.log")):
+    for log in sorted((RECORDS_DIR / "fuzz").glob("*.log")):
         if told := re.findall(
             r"stat::number_of_executed_units:\s*(\d+)", log.read_text(errors="replace")
         ):
@@ -87,8 +87,8 @@ def fuzzed() -> dict[str, int]:
     return found
 
 
-def table() -> str:
-    killed, (inputs, reads), executions = kills(), tried(), fuzzed()
+def figures_table() -> str:
+    killed, (inputs, reads), executions = kill_counts(), passed_counts(), fuzz_executions()
     rows = {
         "kills survived": killed["kills"],
         "nights of them, each equal to an undisturbed one": killed["nights"],
@@ -106,12 +106,12 @@ def table() -> str:
     )
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":
     if "--print" not in sys.argv:
-        try_them()
-    print(table())
-    print(json.dumps({"victims": kills(), "fuzzed": fuzzed()}))
+        run_counted_tests()
+    print(figures_table())
+    print(json.dumps({"victims": kill_counts(), "fuzzed": fuzz_executions()}))

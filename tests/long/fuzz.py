@@ -36,7 +36,7 @@ def main(target: str, folder: Path, *options: str) -> None:
         f"-artifact_prefix={folder / target}-",
     ]
     atheris.Setup(
-        [sys.argv[0], *limits, *options, str(corpus), str(fuzz_targets.SEEDS / target)],
+        [sys.argv[0], *limits, *options, str(corpus), str(fuzz_targets.SEEDS_DIR / target)],
         fuzz_targets.TARGETS[target],
     )
     atheris.Fuzz()

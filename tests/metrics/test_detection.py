@@ -13,10 +13,10 @@ from wearalike.metrics.detection import (
     ALL,
     Boxes,
     average_precision,
-    classify,
-    compare,
+    compare_categories,
+    compute_classifier_metrics,
+    compute_detection_metrics,
     iou,
-    measure,
 )
 
 WHOLE = (0, 0, 10, 10)
@@ -37,7 +37,7 @@ def test_iou_by_hand():
 def test_measures_by_hand():
     """Three bags and a boot in four images. Best first the bags found are: right; a second one of the same bag; half a bag (IoU
     exactly 0.5); one on an image that has none; below the confidence used, the third bag, a little off (IoU 0.8)."""
-    truths = Boxes.of(
+    truths = Boxes.from_rows(
         [
             ("a", "bag", WHOLE, 1),
             ("b", "bag", WHOLE, 1),
@@ -45,7 +45,7 @@ def test_measures_by_hand():
             ("a", "boot", (50, 50, 60, 60), 1),
         ]
     )
-    found = Boxes.of(
+    found = Boxes.from_rows(
         [
             ("c", "bag", (0, 0, 10, 8), 0.2),
             ("d", "bag", WHOLE, 0.6),
@@ -55,7 +55,7 @@ def test_measures_by_hand():
             ("a", "hat", WHOLE, 0.5),
         ]
     )
-    rows = measure(truths, found, ["a", "b", "c", "d"], confidence=0.5)
+    rows = compute_detection_metrics(truths, found, ["a", "b", "c", "d"], confidence=0.5)
     assert [r.category for r in rows] == [ALL, "bag", "boot", "hat"]
     bag, boot, hat = rows[1:]
     assert astuple(bag)[1:5] == (3, 2, 2, 1)
@@ -82,23 +82,23 @@ def test_measures_by_hand():
     # False positives on images without their category: the bag on d, the hat on a; such pairs: d for bags, b c d for boots, all for hats.
     assert (everything.tpr, everything.fpr, everything.precision) == (2 / 4, 2 / 8, 2 / 5)
     assert everything.ap50 == pytest.approx(ap50 / 2)
-    assert measure(truths, found, ["a", "b", "c", "d"], 0.5, min_truths_count=2)[
+    assert compute_detection_metrics(truths, found, ["a", "b", "c", "d"], 0.5, min_truths_count=2)[
         0
     ].ap50 == pytest.approx(ap50)
 
 
 def test_the_surest_box_chooses_first_and_takes_what_it_overlaps_most():
-    truths = Boxes.of([("a", "bag", (0, 0, 10, 10), 1), ("a", "bag", (2, 0, 12, 10), 1)])
-    found = Boxes.of([("a", "bag", (2, 0, 12, 10), 0.9), ("a", "bag", (3, 0, 13, 10), 0.8)])
-    bag = measure(truths, found, ["a"], 0)[1]
+    truths = Boxes.from_rows([("a", "bag", (0, 0, 10, 10), 1), ("a", "bag", (2, 0, 12, 10), 1)])
+    found = Boxes.from_rows([("a", "bag", (2, 0, 12, 10), 0.9), ("a", "bag", (3, 0, 13, 10), 0.8)])
+    bag = compute_detection_metrics(truths, found, ["a"], 0)[1]
     # The second overlaps the taken truth by 9/11; what is left to it, by 7/13, is enough at 0.5 alone.
     assert (bag.tp, bag.fp, bag.ap50) == (2, 0, 1.0)
     assert bag.map50_95 == pytest.approx((1 + 9 * 51 / 101) / 10)
 
 
 def test_nothing_to_measure():
-    none = Boxes.of([])
-    (row,) = measure(none, none, ["a"], 0.5)
+    none = Boxes.from_rows([])
+    (row,) = compute_detection_metrics(none, none, ["a"], 0.5)
     assert astuple(row)[:5] == (ALL, 0, 0, 0, 0) and all(math.isnan(v) for v in astuple(row)[5:])
     assert math.isnan(average_precision(np.array([True]), 0))
     assert average_precision(np.array([], dtype=bool), 7) == 0
@@ -116,17 +116,17 @@ def test_nothing_to_measure():
 )
 def test_bad_boxes_are_named(row, wanted):
     with pytest.raises(ValueError, match=wanted):
-        Boxes.of([("good", "bag", WHOLE, 1), row])
+        Boxes.from_rows([("good", "bag", WHOLE, 1), row])
 
 
 def test_a_box_of_an_image_not_looked_at_is_refused():
-    box, none = Boxes.of([("b", "bag", WHOLE, 1)]), Boxes.of([])
+    box, none = Boxes.from_rows([("b", "bag", WHOLE, 1)]), Boxes.from_rows([])
     with pytest.raises(ValueError, match="found box is of image b"):
-        measure(none, box, ["a"], 0.5)
+        compute_detection_metrics(none, box, ["a"], 0.5)
     with pytest.raises(ValueError, match="truth is of image b"):
-        measure(box, none, ["a"], 0.5)
+        compute_detection_metrics(box, none, ["a"], 0.5)
     with pytest.raises(ValueError, match="distinct"):
-        measure(none, none, ["a", "a"], 0.5)
+        compute_detection_metrics(none, none, ["a", "a"], 0.5)
 
 
 IMAGES = ["a", "b", "c"]
@@ -169,7 +169,9 @@ def slow_ap(truths, found, threshold):
 @settings(max_examples=150, deadline=None)
 @given(boxes, boxes)
 def test_ap_agrees_with_the_definition(truths, found):
-    for row in measure(Boxes.of(truths), Boxes.of(found), IMAGES, 0.4)[1:]:
+    for row in compute_detection_metrics(
+        Boxes.from_rows(truths), Boxes.from_rows(found), IMAGES, 0.4
+    )[1:]:
         mine, theirs = ([b for b in side if b[1] == row.category] for side in (truths, found))
         if mine:
             aps = [slow_ap(mine, theirs, Fraction(t, 100)) for t in range(50, 100, 5)]
@@ -181,17 +183,21 @@ def test_ap_agrees_with_the_definition(truths, found):
 @given(boxes, boxes, st.randoms(use_true_random=False))
 def test_what_no_figure_depends_on(truths, found, random):
     """Not on the order of boxes or images, nor on the unit of length."""
-    once = measure(Boxes.of(truths), Boxes.of(found), IMAGES, 0.4)
+    once = compute_detection_metrics(Boxes.from_rows(truths), Boxes.from_rows(found), IMAGES, 0.4)
     shuffled = [random.sample(side, len(side)) for side in (truths, found)]
     np.testing.assert_equal(
-        [asdict(r) for r in measure(*map(Boxes.of, shuffled), IMAGES[::-1], 0.4)],
+        [
+            asdict(r)
+            for r in compute_detection_metrics(*map(Boxes.from_rows, shuffled), IMAGES[::-1], 0.4)
+        ],
         [asdict(r) for r in once],
     )
     larger = [
         [(i, c, [4 * v for v in box], s) for i, c, box, s in side] for side in (truths, found)
     ]
     np.testing.assert_equal(
-        [asdict(r) for r in measure(*map(Boxes.of, larger), IMAGES, 0.4)], [asdict(r) for r in once]
+        [asdict(r) for r in compute_detection_metrics(*map(Boxes.from_rows, larger), IMAGES, 0.4)],
+        [asdict(r) for r in once],
     )
 
 
@@ -199,7 +205,10 @@ def test_what_no_figure_depends_on(truths, found, random):
 @given(boxes, boxes, corners)
 def test_counts_add_up_and_more_mistakes_are_never_better(truths, found, stray):
     low, high = (
-        by_category(measure(Boxes.of(truths), Boxes.of(found), IMAGES, c)) for c in (0.2, 0.6)
+        by_category(
+            compute_detection_metrics(Boxes.from_rows(truths), Boxes.from_rows(found), IMAGES, c)
+        )
+        for c in (0.2, 0.6)
     )
     for category, row in low.items():
         assert row.tp + row.fn == row.truths == sum(category in (t[1], ALL) for t in truths)
@@ -209,9 +218,9 @@ def test_counts_add_up_and_more_mistakes_are_never_better(truths, found, stray):
             (row.ap50, row.map50_95), nan_ok=True
         )
     worse = by_category(
-        measure(
-            Boxes.of(truths),
-            Boxes.of([*found, ("empty", "bag", stray, 0.95)]),
+        compute_detection_metrics(
+            Boxes.from_rows(truths),
+            Boxes.from_rows([*found, ("empty", "bag", stray, 0.95)]),
             [*IMAGES, "empty"],
             0.2,
         )
@@ -229,7 +238,9 @@ def test_counts_add_up_and_more_mistakes_are_never_better(truths, found, stray):
 @given(boxes)
 def test_truths_found_as_they_are_score_1(truths):
     distinct = list({b[:3]: b for b in truths}.values())
-    for row in measure(Boxes.of(distinct), Boxes.of(distinct), [*IMAGES, "empty"], 0):
+    for row in compute_detection_metrics(
+        Boxes.from_rows(distinct), Boxes.from_rows(distinct), [*IMAGES, "empty"], 0
+    ):
         shares = (row.tpr, row.fpr, row.precision, row.ap50, row.map50_95)
         assert shares == pytest.approx(
             (1, 0, 1, 1, 1) if distinct else (math.nan,) * 5, nan_ok=True
@@ -243,7 +254,7 @@ def test_classifier_by_hand():
     scores[1, 1] = 1  # a bag taken for a boot, bag second
     scores[2, 1] = 1  # a boot taken for a boot
     scores[3:, :5] = 1  # a scarf, fifth of five equal ones, and a dress, last of all
-    found = classify(["bag", "bag", "boot", "scarf", "dress"], scores, names)
+    found = compute_classifier_metrics(["bag", "bag", "boot", "scarf", "dress"], scores, names)
     assert (found.top1, found.top5) == (2 / 5, 4 / 5)
     nothing, bag = [0] * 6, [1, 0, 0, 0, 0, 0]
     assert found.confusion.tolist() == [
@@ -276,7 +287,7 @@ def test_classifier_counts_add_up(categories_count, n, seed):
         rng.integers(0, categories_count, n),
         rng.integers(0, 3, (n, categories_count)).astype(float),
     )
-    found = classify([names[t] for t in truth], scores, names)
+    found = compute_classifier_metrics([names[t] for t in truth], scores, names)
     assert (
         found.confusion.sum() == n and found.top1 == found.confusion.trace() / n <= found.top5 <= 1
     )
@@ -288,7 +299,7 @@ def test_classifier_counts_add_up(categories_count, n, seed):
     order = rng.permutation(categories_count)
     distinct = scores + np.arange(categories_count) / 100
     one, other = (
-        classify([names[t] for t in truth], distinct[:, o], [names[i] for i in o])
+        compute_classifier_metrics([names[t] for t in truth], distinct[:, o], [names[i] for i in o])
         for o in (np.arange(categories_count), order)
     )
     assert (other.confusion == one.confusion[np.ix_(order, order)]).all() and (
@@ -298,7 +309,7 @@ def test_classifier_counts_add_up(categories_count, n, seed):
 
 
 def test_a_classifier_without_images():
-    found = classify([], np.empty((0, 2)), ["bag", "boot"])
+    found = compute_classifier_metrics([], np.empty((0, 2)), ["bag", "boot"])
     assert (
         found.confusion.tolist() == [[0, 0], [0, 0]]
         and math.isnan(found.top1)
@@ -308,26 +319,26 @@ def test_a_classifier_without_images():
 
 def test_bad_scores_are_refused():
     with pytest.raises(ValueError, match="'scarf', which is not among the 2"):
-        classify(["scarf"], np.zeros((1, 2)), ["bag", "boot"])
+        compute_classifier_metrics(["scarf"], np.zeros((1, 2)), ["bag", "boot"])
     with pytest.raises(ValueError, match="finite"):
-        classify(["bag"], np.array([[0, np.nan]]), ["bag", "boot"])
+        compute_classifier_metrics(["bag"], np.array([[0, np.nan]]), ["bag", "boot"])
     with pytest.raises(ValueError, match=r"\(1, 2\)"):
-        classify(["bag"], np.zeros((1, 3)), ["bag", "boot"])
+        compute_classifier_metrics(["bag"], np.zeros((1, 3)), ["bag", "boot"])
     with pytest.raises(ValueError, match="distinct"):
-        classify(["bag"], np.zeros((1, 2)), ["bag", "bag"])
+        compute_classifier_metrics(["bag"], np.zeros((1, 2)), ["bag", "bag"])
 
 
 def version(**right):
     """Measures of a detector that finds, of ten of each category, so many; and strays as often as it misses."""
-    truths = Boxes.of([(str(i), c, WHOLE, 1) for c in right for i in range(10)])
-    found = Boxes.of(
+    truths = Boxes.from_rows([(str(i), c, WHOLE, 1) for c in right for i in range(10)])
+    found = Boxes.from_rows(
         [(str(i if i < n else 10 + i), c, WHOLE, 0.9) for c, n in right.items() for i in range(10)]
     )
-    return measure(truths, found, [str(i) for i in range(20)], 0.5)
+    return compute_detection_metrics(truths, found, [str(i) for i in range(20)], 0.5)
 
 
 def test_versions_are_compared_worst_first():
-    rows = compare(
+    rows = compare_categories(
         version(bag=9, boot=5, hat=3, scarf=6, belt=1),
         version(bag=5, boot=8, hat=4, dress=7),
         worst_by="tpr",
@@ -339,10 +350,10 @@ def test_versions_are_compared_worst_first():
     ]
     assert rows[0].category == ALL and [r.category for r in rows[4:]] == ["belt", "scarf", "dress"]
     assert rows[4].last is None and rows[6].this is None and math.isnan(rows[4].difference("tpr"))
-    strays = compare(version(bag=9, boot=5), version(bag=5, boot=8), worst_by="fpr")
+    strays = compare_categories(version(bag=9, boot=5), version(bag=5, boot=8), worst_by="fpr")
     assert [(r.category, round(r.difference("fpr"), 6)) for r in strays[1:]] == [
         ("boot", 0.3),
         ("bag", -0.4),
     ]
-    first = compare(version(bag=9, boot=5, hat=7))
+    first = compare_categories(version(bag=9, boot=5, hat=7))
     assert [r.category for r in first] == [ALL, "boot", "hat", "bag"]

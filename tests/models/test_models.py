@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from wearalike.models import registry
-from wearalike.models.files import BadModel, Kind
+from wearalike.models.files import BadModel, ModelKind
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -22,7 +22,7 @@ ARRAYS = {
     "head.bias": RNG.normal(size=4).astype(np.float32),
 }
 CARD = {"data": {"photos": 12}, "seed": 0, "by": "Zoë"}
-GOOD = registry.model_bytes(Kind.ENCODER, "tiny-net", "fashion-2", CARD, ARRAYS)
+GOOD = registry.model_bytes(ModelKind.ENCODER, "tiny-net", "fashion-2", CARD, ARRAYS)
 METADATA = {"kind": "encoder", "architecture": "tiny-net", "version": "fashion-2", "card": "{}"}
 
 
@@ -39,14 +39,14 @@ def raw(header: object, data: bytes = b"") -> bytes:
 
 
 def test_a_model_reads_back_as_written_widened_to_float32(tmp_path):
-    model = registry.read_model(file_of(tmp_path, GOOD), registry.hashed(GOOD))
+    model = registry.read_model(file_of(tmp_path, GOOD), registry.sha256_hex(GOOD))
     assert (model.kind, model.architecture, model.version, model.card) == (
-        Kind.ENCODER,
+        ModelKind.ENCODER,
         "tiny-net",
         "fashion-2",
         CARD,
     )
-    assert model.classes == () and model.sha256 == registry.hashed(GOOD)
+    assert model.classes == () and model.sha256 == registry.sha256_hex(GOOD)
     assert set(model.arrays) == set(ARRAYS)
     for name, array in model.arrays.items():
         assert array.dtype == np.float32
@@ -56,19 +56,20 @@ def test_a_model_reads_back_as_written_widened_to_float32(tmp_path):
 def test_the_same_model_is_the_same_bytes():
     # The library under it writes the metadata in another order each time.
     assert {
-        registry.model_bytes(Kind.ENCODER, "tiny-net", "fashion-2", CARD, ARRAYS) for _ in range(20)
+        registry.model_bytes(ModelKind.ENCODER, "tiny-net", "fashion-2", CARD, ARRAYS)
+        for _ in range(20)
     } == {GOOD}
 
 
 def test_a_detector_names_its_classes(tmp_path):
     content = registry.model_bytes(
-        Kind.DETECTOR, "tiny-net", "eyes-1", {}, ARRAYS, ["dress", "shoe"]
+        ModelKind.DETECTOR, "tiny-net", "eyes-1", {}, ARRAYS, ["dress", "shoe"]
     )
     assert registry.read_model(file_of(tmp_path, content)).classes == ("dress", "shoe")
     for kind, classes, message in (
-        (Kind.DETECTOR, [], "a detector must name some"),
-        (Kind.ENCODER, ["dress"], "an encoder has none"),
-        (Kind.DETECTOR, ["dress", "dress"], "distinct printable texts"),
+        (ModelKind.DETECTOR, [], "a detector must name some"),
+        (ModelKind.ENCODER, ["dress"], "an encoder has none"),
+        (ModelKind.DETECTOR, ["dress", "dress"], "distinct printable texts"),
     ):
         with pytest.raises(BadModel, match=message):
             registry.model_bytes(kind, "tiny-net", "eyes-1", {}, ARRAYS, classes)
@@ -81,9 +82,9 @@ def test_what_could_not_be_read_is_not_written():
         {"x": np.zeros((0, 2), np.float32)},
     ):
         with pytest.raises(BadModel, match="tensor x"):
-            registry.model_bytes(Kind.ENCODER, "tiny-net", "fashion-2", {}, arrays)
+            registry.model_bytes(ModelKind.ENCODER, "tiny-net", "fashion-2", {}, arrays)
     with pytest.raises(BadModel, match="version"):
-        registry.model_bytes(Kind.ENCODER, "tiny-net", "../fashion", {}, ARRAYS)
+        registry.model_bytes(ModelKind.ENCODER, "tiny-net", "../fashion", {}, ARRAYS)
 
 
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
@@ -220,7 +221,7 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "none", Path("/dev/zero")):
         with pytest.raises(BadModel, match="no such file"):
             registry.read_model(path)
-    with pytest.raises(BadModel, match=f"sha256 {registry.hashed(GOOD)}, wanted 00"):
+    with pytest.raises(BadModel, match=f"sha256 {registry.sha256_hex(GOOD)}, wanted 00"):
         registry.read_model(file_of(tmp_path, GOOD), "00")
 
 
@@ -251,43 +252,43 @@ def test_a_damaged_file_is_refused_or_says_the_same(tmp_path, data):
     except BadModel:
         pass
     else:
-        assert len(content) == len(GOOD) and registry.VERSION.fullmatch(model.version)
+        assert len(content) == len(GOOD) and registry.VERSION_PATTERN.fullmatch(model.version)
         assert all(a.dtype == np.float32 and np.isfinite(a).all() for a in model.arrays.values())
         assert sum(a.size for a in model.arrays.values()) == 16
     if bytes(content) != GOOD:
         with pytest.raises(BadModel, match="sha256"):
-            registry.read_model(path, registry.hashed(GOOD))
+            registry.read_model(path, registry.sha256_hex(GOOD))
 
 
 def test_tensors_must_be_exactly_those_of_the_architecture(tmp_path):
     model = registry.read_model(file_of(tmp_path, GOOD))
     wanted = {"head.weight": (4, 3), "head.bias": (4,)}
-    registry.require(model, wanted)
+    registry.check_shapes(model, wanted)
     for change, message in (
         ({"head.more": (1,)}, "head.more is missing"),
         ({"head.weight": (3, 4)}, r"head.weight is \(4, 3\), wanted \(3, 4\)"),
         ({f"layer{i}": (1,) for i in range(9)}, "layer2 is missing, and 6 more"),
     ):
         with pytest.raises(BadModel, match=message):
-            registry.require(model, {**wanted, **change})
+            registry.check_shapes(model, {**wanted, **change})
     with pytest.raises(BadModel, match=r"'head\.bias' is not of it"):
-        registry.require(model, {"head.weight": (4, 3)})
+        registry.check_shapes(model, {"head.weight": (4, 3)})
 
 
 def test_every_packaged_model_is_the_file_its_table_names():
-    named = [(kind, name) for kind in Kind for name in registry.packaged(kind)]
-    assert (Kind.ENCODER, registry.DEFAULT_ENCODER) in named
+    named = [(kind, name) for kind in ModelKind for name in registry.packaged_models(kind)]
+    assert (ModelKind.ENCODER, registry.DEFAULT_ENCODER) in named
     nowhere = Path("nowhere")
     for kind, name in named:
-        model = registry.chosen(nowhere, kind, name).read()
-        assert (model.kind, model.version) == (kind, registry.packaged(kind)[name].version)
+        model = registry.resolve_model(nowhere, kind, name).read()
+        assert (model.kind, model.version) == (kind, registry.packaged_models(kind)[name].version)
         assert model.arrays and model.card
-    assert registry.chosen(nowhere, Kind.ENCODER) == registry.chosen(
-        nowhere, Kind.ENCODER, registry.DEFAULT_ENCODER
+    assert registry.resolve_model(nowhere, ModelKind.ENCODER) == registry.resolve_model(
+        nowhere, ModelKind.ENCODER, registry.DEFAULT_ENCODER
     )
-    versions = [m.version for kind in Kind for m in registry.packaged(kind).values()]
+    versions = [m.version for kind in ModelKind for m in registry.packaged_models(kind).values()]
     assert len(set(versions)) == len(versions)
     with pytest.raises(
         BadModel, match=f"encoder 'nosuch': known are {', '.join(registry.ENCODERS)};"
     ):
-        registry.chosen(nowhere, Kind.ENCODER, "nosuch")
+        registry.resolve_model(nowhere, ModelKind.ENCODER, "nosuch")

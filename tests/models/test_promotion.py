@@ -16,18 +16,23 @@ import pytest
 from wearalike.commands import promote_model
 from wearalike.evaluation import compare_encoders
 from wearalike.models import promotion, registry
-from wearalike.models.files import BadModel, Kind
-from wearalike.models.promotion import BadEvaluation, Contender, NotMoved, Policy
+from wearalike.models.files import BadModel, ModelKind
+from wearalike.models.promotion import (
+    BadEvaluation,
+    EvaluatedModel,
+    PromotionError,
+    PromotionPolicy,
+)
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 QUERIES = 400
-POLICY = Policy(
-    primary=(("type", "hamming 1:1"), ("colour", "hamming 2:8")),
-    guarded=(("both", "hamming 1:1"),),
+POLICY = PromotionPolicy(
+    primary_metrics=(("type", "hamming 1:1"), ("colour", "hamming 2:8")),
+    guardrail_metrics=(("both", "hamming 1:1"),),
     tolerance=0.02,
 )
-GOALS = (*POLICY.primary, *POLICY.guarded)
-OLD, NEW = Contender("old-1", "aa"), Contender("new-1", "bb")
+GOALS = (*POLICY.primary_metrics, *POLICY.guardrail_metrics)
+OLD, NEW = EvaluatedModel("old-1", "aa"), EvaluatedModel("new-1", "bb")
 MEASURED = {"old-1": "aa", "new-1": "bb"}
 
 
@@ -54,12 +59,12 @@ def rows(version: str, values: dict, dataset="photos", **change) -> pa.Table:
         for (measure, distance), each in values.items()
         for i, v in enumerate(each.tolist())
     ]
-    return pa.Table.from_pylist([r | change for r in made], compare_encoders.QUERIES)
+    return pa.Table.from_pylist([r | change for r in made], compare_encoders.QUERIES_SCHEMA)
 
 
 def decided(changed: dict, policy=POLICY, base=BASE):
     values = pa.concat_tables([rows("old-1", base), rows("new-1", {**base, **changed})])
-    return promotion.decide(values, MEASURED, NEW, OLD, policy)
+    return promotion.decide_promotion(values, MEASURED, NEW, OLD, policy)
 
 
 def shifted(goal, by: float, share: float = 1.0) -> dict:
@@ -75,7 +80,7 @@ TYPE, COLOUR, BOTH = GOALS
 
 
 def test_an_evaluation_has_the_columns_that_a_decision_reads():
-    assert set(promotion.COLUMNS) == set(compare_encoders.QUERIES.names)
+    assert set(promotion.QUERY_COLUMNS) == set(compare_encoders.QUERIES_SCHEMA.names)
 
 
 def test_better_is_an_interval_above_0_on_the_same_queries():
@@ -84,15 +89,15 @@ def test_better_is_an_interval_above_0_on_the_same_queries():
         "better than old-1: type@10 hamming 1:1 of photos/test +0.0"
     )
     (found,) = (
-        d for d in decision.differences if d.trial == ("photos", "test", "hamming 1:1", "type", 10)
+        d for d in decision.differences if d.key == ("photos", "test", "hamming 1:1", "type", 10)
     )
     each = shifted(TYPE, 0.04)[TYPE] - BASE[TYPE]
     # The interval is that of a mean of paired differences, which is much narrower than that of two means.
     half = 1.96 * each.std() / np.sqrt(QUERIES)
-    assert found.by.value == pytest.approx(each.mean()) and found.by.queries == QUERIES
-    assert found.by.low == pytest.approx(
+    assert found.estimate.value == pytest.approx(each.mean()) and found.estimate.queries == QUERIES
+    assert found.estimate.low == pytest.approx(
         each.mean() - half, abs=0.002
-    ) and found.by.high == pytest.approx(each.mean() + half, abs=0.002)
+    ) and found.estimate.high == pytest.approx(each.mean() + half, abs=0.002)
     assert half < 0.5 * 1.96 * np.hypot(BASE[TYPE].std(), BASE[TYPE].std()) / np.sqrt(QUERIES)
 
 
@@ -137,8 +142,8 @@ def test_what_the_policy_does_not_name_does_not_count():
 def test_every_dataset_counts():
     away = [rows("old-1", BASE, "away"), rows("new-1", {**BASE, **shifted(COLOUR, -0.04)}, "away")]
     home = [rows("old-1", BASE), rows("new-1", {**BASE, **shifted(TYPE, 0.08)})]
-    assert promotion.decide(pa.concat_tables(home), MEASURED, NEW, OLD, POLICY).is_better
-    decision = promotion.decide(pa.concat_tables(home + away), MEASURED, NEW, OLD, POLICY)
+    assert promotion.decide_promotion(pa.concat_tables(home), MEASURED, NEW, OLD, POLICY).is_better
+    decision = promotion.decide_promotion(pa.concat_tables(home + away), MEASURED, NEW, OLD, POLICY)
     assert not decision.is_better and "colour@10 hamming 2:8 of away/test" in decision.why
 
 
@@ -146,7 +151,9 @@ def test_queries_without_a_value_are_left_out_of_both():
     base = {g: np.where(np.arange(QUERIES) < 100, np.nan, v) for g, v in BASE.items()}
     better = np.where(np.arange(QUERIES) < 100, np.nan, shifted(TYPE, 0.06)[TYPE])
     decision = decided({TYPE: better}, base=base)
-    assert decision.is_better and {d.by.queries for d in decision.differences} == {QUERIES - 100}
+    assert decision.is_better and {d.estimate.queries for d in decision.differences} == {
+        QUERIES - 100
+    }
 
 
 BOTH_SIDES = pa.concat_tables([rows("old-1", BASE), rows("new-1", BASE)])
@@ -203,14 +210,14 @@ BOTH_SIDES = pa.concat_tables([rows("old-1", BASE), rows("new-1", BASE)])
 )
 def test_an_evaluation_that_says_nothing_is_refused(values, measured, message):
     with pytest.raises(BadEvaluation, match=message):
-        promotion.decide(values, measured, NEW, OLD, POLICY)
+        promotion.decide_promotion(values, measured, NEW, OLD, POLICY)
 
 
 # The files
 
 
 def candidate(
-    folder: Path, version: str, seed: int = 0, kind=Kind.ENCODER
+    folder: Path, version: str, seed: int = 0, kind=ModelKind.ENCODER
 ) -> tuple[Path, registry.Model]:
     arrays = {"w": np.random.default_rng(seed).normal(size=(8, 4)).astype(np.float32)}
     path = folder / f"{version}-{seed}.safetensors"
@@ -221,7 +228,7 @@ def candidate(
             version,
             {"seed": seed},
             arrays,
-            ["dress"] if kind is Kind.DETECTOR else [],
+            ["dress"] if kind is ModelKind.DETECTOR else [],
         )
     )
     return path, registry.read_model(path)
@@ -229,15 +236,21 @@ def candidate(
 
 def promote(root: Path, folder: Path, version: str, seed: int = 0, **options):
     path, model = candidate(folder, version, seed)
-    done = registry.moves(root, Kind.ENCODER)
+    done = registry.promotion_history(root, ModelKind.ENCODER)
     over = options.pop("over", done[-1].version if done else None)
     return promotion.promote(
-        root, model, path.read_bytes(), f"because of {version}", NOW, over=over, **options
+        root,
+        model,
+        path.read_bytes(),
+        f"because of {version}",
+        NOW,
+        expected_version=over,
+        **options,
     )
 
 
 def using(root: Path) -> str:
-    return registry.chosen(root, Kind.ENCODER).version
+    return registry.resolve_model(root, ModelKind.ENCODER).version
 
 
 DEFAULT = registry.ENCODERS[registry.DEFAULT_ENCODER].version
@@ -249,11 +262,11 @@ def root(tmp_path):
 
 
 def test_promoted_rolled_back_and_promoted_again(root, tmp_path):
-    assert using(root) == DEFAULT and registry.promoted(root, Kind.ENCODER) is None
+    assert using(root) == DEFAULT and registry.promoted_model(root, ModelKind.ENCODER) is None
     steps = []
     for step in ("a-1", "b-1", "back", "c-1", "back", "back"):
         move = (
-            promotion.rollback_model(root, Kind.ENCODER, "worse in the shops", NOW)
+            promotion.rollback(root, ModelKind.ENCODER, "worse in the shops", NOW)
             if step == "back"
             else promote(root, tmp_path, step)
         )
@@ -267,26 +280,32 @@ def test_promoted_rolled_back_and_promoted_again(root, tmp_path):
         ("c-1", "a-1"),
         ("a-1", None),
     ]
-    with pytest.raises(NotMoved, match=r"no model of .* is promoted"):
-        promotion.rollback_model(root, Kind.ENCODER, "once more", NOW)
-    assert [(m.former, m.version) for m in registry.moves(root, Kind.ENCODER)] == steps
+    with pytest.raises(PromotionError, match=r"no model of .* is promoted"):
+        promotion.rollback(root, ModelKind.ENCODER, "once more", NOW)
+    assert [
+        (m.former, m.version) for m in registry.promotion_history(root, ModelKind.ENCODER)
+    ] == steps
     written = json.loads((root / "models" / "encoder.json").read_text())
     assert (
         written["version"] is None and written["former"] == "a-1" and len(written["history"]) == 5
     )
     assert written["history"][0] == {
         "version": "a-1",
-        "sha256": registry.hashed((root / "models" / "encoder" / "a-1.safetensors").read_bytes()),
+        "sha256": registry.sha256_hex(
+            (root / "models" / "encoder" / "a-1.safetensors").read_bytes()
+        ),
         "former": None,
         "moved_at": "2026-11-24T03:00:00+00:00",
         "action": "promote",
         "why": "because of a-1",
     }
     # Kept, and to be had by name.
-    assert registry.chosen(root, Kind.ENCODER, "b-1").read().arrays["w"].shape == (8, 4)
-    assert registry.chosen(root, Kind.ENCODER, registry.DEFAULT_ENCODER).version == DEFAULT
+    assert registry.resolve_model(root, ModelKind.ENCODER, "b-1").read().arrays["w"].shape == (8, 4)
+    assert (
+        registry.resolve_model(root, ModelKind.ENCODER, registry.DEFAULT_ENCODER).version == DEFAULT
+    )
     with pytest.raises(BadModel, match=r"known are .*, a-1, b-1, c-1; a model file"):
-        registry.chosen(root, Kind.ENCODER, "d-1")
+        registry.resolve_model(root, ModelKind.ENCODER, "d-1")
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -301,18 +320,18 @@ def test_a_version_is_never_overwritten(root, tmp_path):
     promote(root, tmp_path, "a-1")
     before = files(root)
     with pytest.raises(
-        NotMoved, match=r"a-1\.safetensors stands, of sha256 \w+, and is not the candidate"
+        PromotionError, match=r"a-1\.safetensors stands, of sha256 \w+, and is not the candidate"
     ):
         promote(root, tmp_path, "a-1", seed=1)
     assert promote(root, tmp_path, "a-1") is None, "the very same again has nothing to do"
     for taken, options in (
         (DEFAULT, {}),
         (registry.DEFAULT_ENCODER, {}),
-        ("whole-1", {"taken": ["whole-1"]}),
+        ("whole-1", {"reserved_versions": ["whole-1"]}),
     ):
-        with pytest.raises(NotMoved, match="the version of a packaged model"):
+        with pytest.raises(PromotionError, match="the version of a packaged model"):
             promote(root, tmp_path, taken, **options)
-    with pytest.raises(NotMoved, match="promoted is a-1 by now, not none: decide again"):
+    with pytest.raises(PromotionError, match="promoted is a-1 by now, not none: decide again"):
         promote(root, tmp_path, "b-1", over=None)
     assert files(root) == before and set(before) == {
         "models/encoder.json",
@@ -329,13 +348,13 @@ def test_a_file_that_changed_after_it_was_promoted_is_refused_but_can_be_rolled_
     other = candidate(tmp_path, "b-1", seed=5)[0].read_bytes()
     path.write_bytes(other)
     with pytest.raises(
-        BadModel, match=rf"b-1\.safetensors: sha256 {registry.hashed(other)}, promoted was"
+        BadModel, match=rf"b-1\.safetensors: sha256 {registry.sha256_hex(other)}, promoted was"
     ):
-        registry.chosen(root, Kind.ENCODER)
+        registry.resolve_model(root, ModelKind.ENCODER)
     path.unlink()
     with pytest.raises(BadModel, match=r"gone, and b-1 was promoted"):
-        registry.promoted(root, Kind.ENCODER)
-    promotion.rollback_model(root, Kind.ENCODER, "lost", NOW)
+        registry.promoted_model(root, ModelKind.ENCODER)
+    promotion.rollback(root, ModelKind.ENCODER, "lost", NOW)
     assert using(root) == "a-1"
 
 
@@ -358,14 +377,14 @@ def test_a_pointer_that_no_promotion_wrote_is_refused(root, text):
     (root / "models").mkdir(parents=True)
     (root / "models" / "encoder.json").write_text(text)
     with pytest.raises(BadModel, match=r"encoder\.json: "):
-        registry.chosen(root, Kind.ENCODER)
+        registry.resolve_model(root, ModelKind.ENCODER)
 
 
 def test_two_promotions_at_once_do_not_mix(root, tmp_path):
-    with promotion._alone(root, Kind.ENCODER):
-        with pytest.raises(NotMoved, match="another promotion is at work"):
+    with promotion._promotion_lock(root, ModelKind.ENCODER):
+        with pytest.raises(PromotionError, match="another promotion is at work"):
             promote(root, tmp_path, "a-1")
-        with promotion._alone(root, Kind.DETECTOR):
+        with promotion._promotion_lock(root, ModelKind.DETECTOR):
             pass
     assert files(root) == {} and promote(root, tmp_path, "a-1")
 
@@ -394,13 +413,13 @@ def test_killed_anywhere_it_leaves_the_old_pointer_or_the_new_one(root, tmp_path
         child.start()
         child.join()
         left.append(using(root))
-        registry.chosen(root, Kind.ENCODER).read()
+        registry.resolve_model(root, ModelKind.ENCODER).read()
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL
         if left[-1] == "b-1":
-            promotion.rollback_model(root, Kind.ENCODER, "to try again", NOW)
-        registry.own_path(root, Kind.ENCODER, "b-1").unlink(missing_ok=True)
+            promotion.rollback(root, ModelKind.ENCODER, "to try again", NOW)
+        registry.promoted_path(root, ModelKind.ENCODER, "b-1").unlink(missing_ok=True)
     # Before the lock, the pointer's reading, and for the model and then the pointer: making its folder, writing, renaming, syncing.
     assert left == ["a-1"] * (len(left) - 2) + ["b-1"] * 2 and len(left) >= 10
     assert set(files(root)) == {
@@ -414,10 +433,10 @@ def test_killed_anywhere_it_leaves_the_old_pointer_or_the_new_one(root, tmp_path
 
 
 def evaluation(
-    folder: Path, candidate: registry.Model, better: float, former: registry.Chosen
+    folder: Path, candidate: registry.Model, better: float, former: registry.ModelRef
 ) -> Path:
     """What evaluate_models writes: the default's precisions, and the candidate's, which differ by `better` on average."""
-    goals = promotion.POLICIES[Kind.ENCODER].primary
+    goals = promotion.PROMOTION_POLICIES[ModelKind.ENCODER].primary_metrics
     base = {goal: precisions(0.6, seed) for seed, goal in enumerate(goals)}
     step = np.random.default_rng(3).choice(
         [0, 0.1 * np.sign(better)], QUERIES, p=[1 - abs(better) * 10, abs(better) * 10]
@@ -438,7 +457,7 @@ def evaluation(
 def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, caplog):
     path, model = candidate(tmp_path, "shops-1")
     order = ["--kind", "encoder", "--root", str(root), "--candidate", str(path)]
-    default = registry.chosen(root, Kind.ENCODER)
+    default = registry.resolve_model(root, ModelKind.ENCODER)
     for better, code in ((-0.05, 1), (0.0, 1), (0.05, 0)):
         found = evaluation(tmp_path, model, better, default)
         assert promote_model.main([*order, "--evaluation", str(found)]) == code
@@ -455,7 +474,7 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
     assert promote_model.main([*order, "--evaluation", str(found)]) == 0
     assert (
         "encoder: shops-1 is promoted already" in capsys.readouterr().out
-        and len(registry.moves(root, Kind.ENCODER)) == 1
+        and len(registry.promotion_history(root, ModelKind.ENCODER)) == 1
     )
     # The same evaluation says nothing about a later one.
     later, _ = candidate(tmp_path, "shops-2")
@@ -466,7 +485,10 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
         and promote_model.main([*order[:-1], str(later), "--force", " "]) == 1
     )
     assert promote_model.main([*order[:-1], str(later), "--force", "anna: the shops changed"]) == 0
-    assert registry.moves(root, Kind.ENCODER)[-1].why == "forced: anna: the shops changed"
+    assert (
+        registry.promotion_history(root, ModelKind.ENCODER)[-1].why
+        == "forced: anna: the shops changed"
+    )
     assert (
         promote_model.main(["--kind", "detector", *order[2:]]) == 1
         and "of kind encoder, wanted detector" in caplog.text
@@ -480,8 +502,8 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
 
 
 def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_path):
-    path, model = candidate(tmp_path, "eyes-1", kind=Kind.DETECTOR)
-    former = promote_model.standing(root, Kind.DETECTOR)
+    path, model = candidate(tmp_path, "eyes-1", kind=ModelKind.DETECTOR)
+    former = promote_model.current_model(root, ModelKind.DETECTOR)
     base = {("f1", ""): precisions(0.4, 1), ("tpr", ""): precisions(0.5, 2)}
     better = {goal: np.clip(v + 0.2, 0, 1) for goal, v in base.items()}
     found = tmp_path / "evaluation"
@@ -504,8 +526,10 @@ def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_p
         str(found),
     ]
     assert promote_model.main(order) == 0
-    move = registry.moves(root, Kind.DETECTOR)[-1]
+    move = registry.promotion_history(root, ModelKind.DETECTOR)[-1]
     assert move.version == "eyes-1" and move.why.startswith(
         f"better than {former.version}: f1 of photos/test +0."
     )
-    assert promote_model.standing(root, Kind.DETECTOR) == Contender("eyes-1", model.sha256)
+    assert promote_model.current_model(root, ModelKind.DETECTOR) == EvaluatedModel(
+        "eyes-1", model.sha256
+    )

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support.postgres_server import server
+from tests.support.postgres_server import start_server
 from tests.warehouse.test_warehouse import night
 
 from wearalike import __version__, settings
 from wearalike.commands import app
 from wearalike.ops.deployment import create
 from wearalike.sample.catalogue import SHOPS
-from wearalike.tables import PUBLISHED
+from wearalike.tables import PUBLISHED_TABLES
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def test_the_repository_s_own_files_are_copied(folder):
 
 def test_its_settings_load_and_its_mappings_hold(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    found = settings.load(None, {})
+    found = settings.read_settings(None, {})
     assert found.root == folder / "data" and found.mappings == folder / "mappings"
     assert [shop.id for shop in found.shops] == [shop.id for shop in SHOPS]
     assert app.main(["check-mapping"]) == 0
@@ -70,8 +70,8 @@ def test_its_settings_load_and_its_mappings_hold(folder, capsys, monkeypatch):
 
 
 def test_without_sample_shops_there_is_none_and_the_rest_is_the_same(folder, tmp_path):
-    files = {p.relative_to(tmp_path) for p in create.create(tmp_path)}
-    assert settings.load(tmp_path / "wearalike.toml", {}).shops == ()
+    files = {p.relative_to(tmp_path) for p in create.create_deployment(tmp_path)}
+    assert settings.read_settings(tmp_path / "wearalike.toml", {}).shops == ()
     with_sample = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file()}
     assert (
         with_sample - files == {Path("mappings", "shops", f"{shop.id}.xml") for shop in SHOPS}
@@ -82,7 +82,9 @@ def test_without_sample_shops_there_is_none_and_the_rest_is_the_same(folder, tmp
     shop = re.sub(r"^# ?", "", text[text.index("# [[shops]]") :], flags=re.MULTILINE)
     (tmp_path / "one.toml").write_text(shop, encoding="utf-8")
     assert (
-        settings.load(tmp_path / "one.toml", {"NEWSHOP_CODE": "7"}).shops[0].feed.endswith("code=7")
+        settings.read_settings(tmp_path / "one.toml", {"NEWSHOP_CODE": "7"})
+        .shops[0]
+        .feed.endswith("code=7")
     )
 
 
@@ -139,14 +141,14 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
 
 
 def test_secrets_are_random_and_for_the_owner_alone(folder, tmp_path):
-    create.create(tmp_path)
+    create.create_deployment(tmp_path)
     one, other, example = (
         secrets(folder / ".env"),
         secrets(tmp_path / ".env"),
         secrets(folder / ".env.example"),
     )
     assert one.keys() == other.keys() == example.keys() and set(example.values()) == {
-        create.PLACEHOLDER
+        create.SECRET_PLACEHOLDER
     }
     assert len({*one.values(), *other.values()}) == 2 * len(one) and all(
         re.fullmatch(r"[0-9a-f]{32}", v) for v in one.values()
@@ -226,7 +228,7 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
 @pytest.fixture(scope="module")
 def postgres(folder):
     """The address of a server on which the deployment's own script has run, without user and database."""
-    with server() as address:
+    with start_server() as address:
         host, port = re.search(r"@([\d.]+):(\d+)/", address).groups()
         env = {
             **os.environ,
@@ -287,7 +289,11 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
         ]
     forbidden = {
         "wearalike_site": [
-            *(f"SELECT * FROM {t}" for x in PUBLISHED for t in (x.name, f"current_{x.name}")),
+            *(
+                f"SELECT * FROM {t}"
+                for x in PUBLISHED_TABLES
+                for t in (x.name, f"current_{x.name}")
+            ),
             "SELECT * FROM publications",
         ],
         "wearalike_reader": [

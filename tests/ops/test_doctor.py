@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
-from tests.support.postgres_server import database, server
+from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import night
 
 from wearalike import sample, settings
 from wearalike.commands import app
 from wearalike.models import registry
 from wearalike.ops import doctor
-from wearalike.ops.doctor import Limits, Patient, Verdict
+from wearalike.ops.doctor import CheckStatus, Environment, HealthLimits
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,7 +34,9 @@ BARE = {name: value for name, value in os.environ.items() if not name.startswith
 @pytest.fixture
 def place(tmp_path) -> settings.Settings:
     """An empty root with one shop, which is not asked."""
-    shop = settings.Shop("lipa", "http://127.0.0.1:1/feed.xml", allow_addresses=("127.0.0.1/32",))
+    shop = settings.ShopSettings(
+        "lipa", "http://127.0.0.1:1/feed.xml", allow_addresses=("127.0.0.1/32",)
+    )
     return settings.Settings(
         tmp_path / "root",
         f"duckdb:{tmp_path / 'warehouse'}",
@@ -43,9 +45,9 @@ def place(tmp_path) -> settings.Settings:
     )
 
 
-def only(found) -> doctor.Finding:
+def only(found) -> doctor.CheckResult:
     """The one finding that is not well, which says what to do."""
-    (one,) = [f for f in found if f.verdict is not Verdict.OK]
+    (one,) = [f for f in found if f.verdict is not CheckStatus.OK]
     assert one.to_do and f"to do: {one.to_do}" in str(one)
     return one
 
@@ -55,7 +57,7 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(
 ):
     monkeypatch.setattr(os, "environ", {**BARE, "AIRFLOW_HOME": str(tmp_path / "no-airflow")})
     config = tmp_path / "wearalike.toml"
-    with sample.serve() as address:
+    with sample.serve_shops() as address:
         sample.write_settings(config, address, tmp_path / "root", REPOSITORY / "mappings")
         assert app.main(["doctor", "--config", str(config)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -94,25 +96,28 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(
 def test_looks_that_cannot_be_looked_for_are_a_warning_and_switched_off_none(place, monkeypatch):
     for name in [n for n in sys.modules if n.split(".")[0] == "ultralytics"] + ["ultralytics"]:
         monkeypatch.setitem(sys.modules, name, None)
-    found = only(doctor.looks(Patient(place)))
+    found = only(doctor.check_looks(Environment(place)))
     assert (
-        found.verdict is Verdict.WARN
-        and "ultralytics" in found.seen
-        and "wearalike[yolo]" in found.to_do
+        found.status is CheckStatus.WARN
+        and "ultralytics" in found.observation
+        and "wearalike[yolo]" in found.advice
     )
-    (well,) = doctor.looks(Patient(replace(place, looks="off")))
-    assert well.verdict is Verdict.OK and "switched off" in well.seen
+    (well,) = doctor.check_looks(Environment(replace(place, looks="off")))
+    assert well.status is CheckStatus.OK and "switched off" in well.observation
 
 
 # Java
 
 
 def test_no_java(place, tmp_path):
-    assert doctor.java(Patient(place, {"PATH": str(tmp_path)})).__next__().verdict is Verdict.FAIL
-    found = only(doctor.java(Patient(place, {"PATH": str(tmp_path)})))
-    assert found.seen == "none on the PATH" and "openjdk" in found.to_do
-    gone = only(doctor.java(Patient(place, {**os.environ, "JAVA_HOME": str(tmp_path)})))
-    assert str(tmp_path / "bin" / "java") in gone.seen and "JAVA_HOME" in gone.to_do
+    assert (
+        doctor.check_java(Environment(place, {"PATH": str(tmp_path)})).__next__().status
+        is CheckStatus.FAIL
+    )
+    found = only(doctor.check_java(Environment(place, {"PATH": str(tmp_path)})))
+    assert found.observation == "none on the PATH" and "openjdk" in found.advice
+    gone = only(doctor.check_java(Environment(place, {**os.environ, "JAVA_HOME": str(tmp_path)})))
+    assert str(tmp_path / "bin" / "java") in gone.observation and "JAVA_HOME" in gone.advice
 
 
 def test_an_old_java(place, tmp_path):
@@ -120,20 +125,28 @@ def test_an_old_java(place, tmp_path):
         "#!/bin/sh\necho 'openjdk version \"1.8.0_392\"' >&2\n", encoding="utf-8"
     )
     (tmp_path / "java").chmod(0o755)
-    found = only(doctor.java(Patient(place, {"PATH": f"{tmp_path}:{os.environ['PATH']}"})))
-    assert found.verdict is Verdict.FAIL and "1.8.0" in found.seen and "17 or newer" in found.to_do
+    found = only(
+        doctor.check_java(Environment(place, {"PATH": f"{tmp_path}:{os.environ['PATH']}"}))
+    )
+    assert (
+        found.status is CheckStatus.FAIL
+        and "1.8.0" in found.observation
+        and "17 or newer" in found.advice
+    )
 
 
 # The root
 
 
 def test_a_root_that_cannot_be_written(place, tmp_path):
-    found = only(doctor.root(Patient(replace(place, root=Path("/proc/wearalike")))))
-    assert found.verdict is Verdict.FAIL and "/proc/wearalike" in found.seen
+    found = only(doctor.check_root(Environment(replace(place, root=Path("/proc/wearalike")))))
+    assert found.status is CheckStatus.FAIL and "/proc/wearalike" in found.observation
     (tmp_path / "file").touch()
     assert (
         "Not a directory"
-        in only(doctor.root(Patient(replace(place, root=tmp_path / "file" / "root")))).seen
+        in only(
+            doctor.check_root(Environment(replace(place, root=tmp_path / "file" / "root")))
+        ).observation
     )
 
 
@@ -141,12 +154,18 @@ def test_a_disk_that_is_nearly_full(place):
     free = shutil.disk_usage(place.root.parent).free
     assert (
         only(
-            doctor.root(Patient(place, limits=Limits(fail_free_bytes=1, warn_free_bytes=2 * free)))
-        ).verdict
-        is Verdict.WARN
+            doctor.check_root(
+                Environment(place, limits=HealthLimits(min_free_bytes=1, ample_free_bytes=2 * free))
+            )
+        ).status
+        is CheckStatus.WARN
     )
-    found = only(doctor.root(Patient(place, limits=Limits(fail_free_bytes=2 * free))))
-    assert found.what == "disk" and found.verdict is Verdict.FAIL and "make room" in found.to_do
+    found = only(
+        doctor.check_root(Environment(place, limits=HealthLimits(min_free_bytes=2 * free)))
+    )
+    assert (
+        found.subject == "disk" and found.status is CheckStatus.FAIL and "make room" in found.advice
+    )
 
 
 # Mappings
@@ -159,19 +178,24 @@ def test_broken_and_missing_mappings(place, tmp_path):
     broken.write_text(
         broken.read_text(encoding="utf-8").replace('to="', 'to="wo', 1), encoding="utf-8"
     )
-    found = only(doctor.mappings(Patient(replace(place, mappings=mine))))
+    found = only(doctor.check_mappings(Environment(replace(place, mappings=mine))))
     assert (
-        found.verdict is Verdict.FAIL
-        and f"{broken}:" in found.seen
-        and "check-mapping" in found.to_do
+        found.status is CheckStatus.FAIL
+        and f"{broken}:" in found.observation
+        and "check-mapping" in found.advice
     )
     broken.unlink()
-    assert "no mapping" in only(doctor.mappings(Patient(replace(place, mappings=mine)))).seen
+    assert (
+        "no mapping"
+        in only(doctor.check_mappings(Environment(replace(place, mappings=mine)))).observation
+    )
     assert (
         str(tmp_path / "none")
-        in only(doctor.mappings(Patient(replace(place, mappings=tmp_path / "none")))).seen
+        in only(
+            doctor.check_mappings(Environment(replace(place, mappings=tmp_path / "none")))
+        ).observation
     )
-    assert only(doctor.mappings(Patient(replace(place, shops=())))).what == "shops"
+    assert only(doctor.check_mappings(Environment(replace(place, shops=())))).subject == "shops"
 
 
 # The warehouse
@@ -194,26 +218,30 @@ def test_a_warehouse_that_does_not_answer_is_named_without_its_password(place):
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     found = only(
-        doctor.warehouse(
-            Patient(replace(place, warehouse=f"postgresql://u:s3cret@127.0.0.1:{port}/shop"))
+        doctor.check_warehouse(
+            Environment(replace(place, warehouse=f"postgresql://u:s3cret@127.0.0.1:{port}/shop"))
         )
     )
     assert (
-        found.verdict is Verdict.FAIL
-        and f"127.0.0.1:{port}/shop" in found.seen
-        and "start it" in found.to_do
+        found.status is CheckStatus.FAIL
+        and f"127.0.0.1:{port}/shop" in found.observation
+        and "start it" in found.advice
     )
     assert "s3cret" not in str(found)
-    bad = only(doctor.warehouse(Patient(replace(place, warehouse="mysql://u:s3cret@h/d"))))
-    assert "WEARALIKE_WAREHOUSE" in bad.to_do and "s3cret" not in str(bad)
+    bad = only(
+        doctor.check_warehouse(Environment(replace(place, warehouse="mysql://u:s3cret@h/d")))
+    )
+    assert "WEARALIKE_WAREHOUSE" in bad.advice and "s3cret" not in str(bad)
 
 
 def test_what_is_published_and_since_when(place):
     publish(place.warehouse)
-    (found,) = doctor.warehouse(Patient(place))
-    assert found.verdict is Verdict.OK and "published is r1, since 20" in found.seen
-    late = only(doctor.warehouse(Patient(place, limits=Limits(late_s=-1))))
-    assert late.verdict is Verdict.WARN and "last nights" in late.to_do
+    (found,) = doctor.check_warehouse(Environment(place))
+    assert found.status is CheckStatus.OK and "published is r1, since 20" in found.observation
+    late = only(
+        doctor.check_warehouse(Environment(place, limits=HealthLimits(max_publication_age_s=-1)))
+    )
+    assert late.status is CheckStatus.WARN and "last nights" in late.advice
 
 
 def test_a_publication_of_tomorrow(place, tmp_path):
@@ -222,19 +250,19 @@ def test_a_publication_of_tomorrow(place, tmp_path):
     move = json.loads(log.read_text(encoding="utf-8"))
     move["published_at"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     log.write_text(json.dumps(move) + "\n", encoding="utf-8")
-    found = only(doctor.warehouse(Patient(place)))
-    assert found.what == "clock" and "in the future" in found.seen
+    found = only(doctor.check_warehouse(Environment(place)))
+    assert found.subject == "clock" and "in the future" in found.observation
 
 
 def test_tables_of_an_older_version(place):
     psycopg = pytest.importorskip("psycopg")
-    with server() as postgres:
-        address = database(postgres, "old")
+    with start_server() as postgres:
+        address = create_database(postgres, "old")
         there = replace(place, warehouse=address)
         publish(address)
-        found = list(doctor.warehouse(Patient(there)))
-        assert [f.what for f in found] == ["clock", "warehouse"] and all(
-            f.verdict is Verdict.OK for f in found
+        found = list(doctor.check_warehouse(Environment(there)))
+        assert [f.subject for f in found] == ["clock", "warehouse"] and all(
+            f.status is CheckStatus.OK for f in found
         )
         with psycopg.connect(address) as con:
             con.execute(
@@ -242,26 +270,26 @@ def test_tables_of_an_older_version(place):
             )
             con.execute("ALTER TABLE wearalike.similar_lists RENAME COLUMN short_reason TO why")
             con.execute("DROP TABLE wearalike.quality CASCADE")
-        old = only(doctor.warehouse(Patient(there)))
-        assert old.verdict is Verdict.FAIL
+        old = only(doctor.check_warehouse(Environment(there)))
+        assert old.status is CheckStatus.FAIL
         for part in (
             "no products.vendor_code",
             "no products.w_shape",
             "no quality.run",
             "similar_lists.why is unknown",
         ):
-            assert part in old.seen
+            assert part in old.observation
         # What it advises mends it: the run before is still there, and the next one can be published.
         with psycopg.connect(address, autocommit=True) as con:
-            con.execute(old.to_do.removeprefix("as wearalike_loader: ").partition(" Then ")[0])
+            con.execute(old.advice.removeprefix("as wearalike_loader: ").partition(" Then ")[0])
             assert con.execute(
                 "SELECT count(*), max(w_shape) FROM wearalike.current_products"
             ).fetchall() == [(6, 0)]
-        assert all(f.verdict is Verdict.OK for f in doctor.warehouse(Patient(there)))
+        assert all(f.status is CheckStatus.OK for f in doctor.check_warehouse(Environment(there)))
         publish(address, "r2")
         assert (
             len(
-                open_warehouse(address).ask(
+                open_warehouse(address).query(
                     "SELECT vendor_code FROM current_products WHERE run = 'r2' AND w_shape = 2"
                 )
             )
@@ -309,9 +337,15 @@ def answering(status: int, body: bytes):
 def test_a_feed_of_no_use(place, status, body, seen):
     with answering(status, body) as (address, _):
         found = only(
-            doctor.feeds(Patient(replace(place, shops=(replace(place.shops[0], feed=address),))))
+            doctor.check_feeds(
+                Environment(replace(place, shops=(replace(place.shops[0], feed=address),)))
+            )
         )
-    assert found.verdict is Verdict.FAIL and found.what == "feed lipa" and seen in found.seen
+    assert (
+        found.status is CheckStatus.FAIL
+        and found.subject == "feed lipa"
+        and seen in found.observation
+    )
     assert "s3cret" not in str(found)
 
 
@@ -321,22 +355,26 @@ def test_a_feed_is_not_read_to_its_end_and_the_guard_holds(place):
         address,
         sent,
     ):
-        (found,) = doctor.feeds(Patient(replace(place, shops=(replace(shop, feed=address),))))
-        assert found.verdict is Verdict.OK and found.seen == "answers with XML"
+        (found,) = doctor.check_feeds(
+            Environment(replace(place, shops=(replace(shop, feed=address),)))
+        )
+        assert found.status is CheckStatus.OK and found.observation == "answers with XML"
         assert sent[0] < 32_000_000
         private = only(
-            doctor.feeds(
-                Patient(replace(place, shops=(replace(shop, feed=address, allow_addresses=()),)))
+            doctor.check_feeds(
+                Environment(
+                    replace(place, shops=(replace(shop, feed=address, allow_addresses=()),))
+                )
             )
         )
-    assert "private_address" in private.seen and "allow_addresses" in private.to_do
+    assert "private_address" in private.observation and "allow_addresses" in private.advice
 
 
 # Models
 
 
 def test_a_promoted_model_that_was_changed(place):
-    pointer = registry.pointer_path(place.root, registry.Kind.ENCODER)
+    pointer = registry.pointer_path(place.root, registry.ModelKind.ENCODER)
     pointer.parent.mkdir(parents=True)
     move = {
         "version": "shops-1",
@@ -347,15 +385,15 @@ def test_a_promoted_model_that_was_changed(place):
         "why": "better",
     }
     pointer.write_text(json.dumps({**move, "history": []}), encoding="utf-8")
-    path = registry.own_path(place.root, registry.Kind.ENCODER, "shops-1")
+    path = registry.promoted_path(place.root, registry.ModelKind.ENCODER, "shops-1")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"changed since")
-    found = only(doctor.weights(Patient(replace(place, device="cpu"))))
+    found = only(doctor.check_models(Environment(replace(place, device="cpu"))))
     assert (
-        found.what == "encoder"
-        and found.verdict is Verdict.FAIL
-        and "promoted was 000" in found.seen
-        and "--rollback" in found.to_do
+        found.subject == "encoder"
+        and found.status is CheckStatus.FAIL
+        and "promoted was 000" in found.observation
+        and "--rollback" in found.advice
     )
 
 
@@ -364,8 +402,8 @@ def test_a_gpu_that_is_not_there(place):
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    found = only(doctor.device(Patient(replace(place, device="cuda"))))
-    assert found.verdict is Verdict.FAIL and "sees no GPU" in found.seen
+    found = only(doctor.check_device(Environment(replace(place, device="cuda"))))
+    assert found.status is CheckStatus.FAIL and "sees no GPU" in found.observation
 
 
 # Airflow
@@ -373,8 +411,8 @@ def test_a_gpu_that_is_not_there(place):
 
 def test_airflow_without_its_tables_and_without_a_pool(place, tmp_path):
     env = {**BARE, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-    found = only(doctor.airflow(Patient(place, env)))
-    assert found.verdict is Verdict.FAIL and "airflow db migrate" in found.to_do
+    found = only(doctor.check_airflow(Environment(place, env)))
+    assert found.status is CheckStatus.FAIL and "airflow db migrate" in found.advice
     subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"], env=env, check=True, capture_output=True
     )
@@ -384,9 +422,9 @@ def test_airflow_without_its_tables_and_without_a_pool(place, tmp_path):
         tables.execute(
             "INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('network', 2, 0)"
         )
-    found = list(doctor.airflow(Patient(place, env)))
-    assert [(f.verdict, f.seen[:15]) for f in found] == [
-        (Verdict.OK, "pool network ha"),
-        (Verdict.FAIL, "no pool gpu: it"),
+    found = list(doctor.check_airflow(Environment(place, env)))
+    assert [(f.status, f.observation[:15]) for f in found] == [
+        (CheckStatus.OK, "pool network ha"),
+        (CheckStatus.FAIL, "no pool gpu: it"),
     ]
-    assert found[1].to_do == "airflow pools set gpu 1 models"
+    assert found[1].advice == "airflow pools set gpu 1 models"

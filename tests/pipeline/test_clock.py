@@ -53,13 +53,13 @@ def test_a_clock_of_another_year_that_runs_fast_changes_nothing(night, night_por
     assert done.returncode == 0, done.stderr[-3000:]
     told = done.stdout.splitlines()
     assert (told[0], told[-1]) == ("1999 -1 day, 20:00:00", "-1 day, 19:00:00")
-    made = [t for t in tables.TABLES if run_tables.is_made(night / "root", t, "day-1")]
+    made = [t for t in tables.TABLES if run_tables.is_complete(night / "root", t, "day-1")]
     assert len(made) == len(tables.TABLES) - 1
     for table in made:
         one, other = night / "root", tmp_path / "root"
         if table is tables.QUALITY:  # beside it lie pages, which say when they were made
-            assert run_tables.read(one, table, "day-1").equals(
-                run_tables.read(other, table, "day-1")
+            assert run_tables.read_table(one, table, "day-1").equals(
+                run_tables.read_table(other, table, "day-1")
             )
         else:
             assert run_tables.input_hash(one, table, "day-1") == run_tables.input_hash(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wearalike.models import promotion, registry
-from wearalike.models.files import Kind
+from wearalike.models.files import ModelKind
 from wearalike.pipeline import encode_items
 from wearalike.storage import run_tables
 from wearalike.tables import CODES, ITEMS
@@ -33,7 +33,7 @@ def root(tmp_path):
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "PNG")
         image_id = hashlib.sha256(file.getvalue()).hexdigest()
-        run_tables.keep_bytes(run_tables.image_path(tmp_path, image_id), file.getvalue())
+        run_tables.write_atomic(run_tables.image_path(tmp_path, image_id), file.getvalue())
         box = {
             "x0": 0,
             "y0": 0,
@@ -44,28 +44,30 @@ def root(tmp_path):
             "super_category": None,
         }
         rows.append({"item_id": f"{number:032x}", "image_id": image_id, **box})
-    with run_tables.writing(tmp_path, ITEMS, RUN, "sign") as table:
+    with run_tables.write_table(tmp_path, ITEMS, RUN, "sign") as table:
         table.write(ITEMS.arrow_schema.empty_table().from_pylist(rows, ITEMS.arrow_schema))
     return tmp_path
 
 
 def retrained(root, version: str) -> registry.Model:
     """The packaged encoder with its bits in another order, promoted."""
-    known = registry.packaged_model(Kind.ENCODER, registry.DEFAULT_ENCODER).read()
+    known = registry.packaged_model(ModelKind.ENCODER, registry.DEFAULT_ENCODER).read()
     last = ("turn.", "shape.3.", "colour.3.")
     arrays = {n: a[::-1] if n.startswith(last) else a for n, a in known.arrays.items()}
     path = root / f"{version}.safetensors"
-    path.write_bytes(registry.model_bytes(Kind.ENCODER, known.architecture, version, {}, arrays))
+    path.write_bytes(
+        registry.model_bytes(ModelKind.ENCODER, known.architecture, version, {}, arrays)
+    )
     model = registry.read_model(path)
-    promotion.promote(root, model, path.read_bytes(), "for this test", NOW, over=None)
+    promotion.promote(root, model, path.read_bytes(), "for this test", NOW, expected_version=None)
     return model
 
 
 def encoded(root, *options) -> dict:
     assert encode_items.main(["--run", RUN, "--root", str(root), "--device", "cpu", *options]) == 0
-    table = run_tables.read(root, CODES, RUN)
+    table = run_tables.read_table(root, CODES, RUN)
     (encoder,) = pc.unique(table["encoder"]).to_pylist()
-    assert encoder == run_tables.made(root, CODES, RUN)["encoder"] and table.num_rows == 3
+    assert encoder == run_tables.read_manifest(root, CODES, RUN)["encoder"] and table.num_rows == 3
     return {encoder: [np.frombuffer(s, np.uint8) for s in table["shape"].to_pylist()]}
 
 
@@ -82,7 +84,7 @@ def test_after_a_promotion_the_night_encodes_again_under_the_new_version(root):
         assert (np.unpackbits(old)[::-1] == np.unpackbits(new)).all() and (old != new).any()
     assert kept(root) == {default: 1, "shops-1": 1}
     # A rollback finds the former codes where they were.
-    promotion.rollback_model(root, Kind.ENCODER, "for this test", NOW)
+    promotion.rollback(root, ModelKind.ENCODER, "for this test", NOW)
     again = encoded(root)
     assert list(again) == [default] and kept(root) == {default: 1, "shops-1": 1}
     assert list(encoded(root, "--encoder", "shops-1")) == ["shops-1"]
@@ -90,9 +92,11 @@ def test_after_a_promotion_the_night_encodes_again_under_the_new_version(root):
 
 def test_a_model_that_is_not_the_promoted_one_stops_the_night(root, caplog):
     retrained(root, "shops-1")
-    path = registry.own_path(root, Kind.ENCODER, "shops-1")
+    path = registry.promoted_path(root, ModelKind.ENCODER, "shops-1")
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     assert encode_items.main(["--run", RUN, "--root", str(root)]) == 1
-    assert "shops-1.safetensors: sha256" in caplog.text and not run_tables.is_made(root, CODES, RUN)
+    assert "shops-1.safetensors: sha256" in caplog.text and not run_tables.is_complete(
+        root, CODES, RUN
+    )
     assert encode_items.main(["--run", RUN, "--root", str(root), "--encoder", "nosuch"]) == 1
     assert "encoder 'nosuch': known are" in caplog.text

@@ -25,7 +25,7 @@ from tests.imaging.test_download import (
     prepare,
     product,
 )
-from tests.support.full_disk import Disk, disk
+from tests.support.full_disk import SmallDisk, mount_disk
 from tests.warehouse.test_publish import _place, arguments, make
 from tests.warehouse.test_warehouse import assert_holds, night
 
@@ -41,7 +41,7 @@ server = test_download.server
 
 @pytest.fixture
 def small(tmp_path: Path):
-    with disk(tmp_path / "disk", "400k") as made:
+    with mount_disk(tmp_path / "disk", "400k") as made:
         yield made
 
 
@@ -56,7 +56,7 @@ def large_pictures(server: Server, count: int) -> list[dict]:
     return [product("a", f"{i:03}", [server.url(f"/a/{i}")]) for i in range(count)]
 
 
-def test_pictures_on_a_full_disk(small: Disk, tmp_path: Path, server: Server, caplog) -> None:
+def test_pictures_on_a_full_disk(small: SmallDisk, tmp_path: Path, server: Server, caplog) -> None:
     products = large_pictures(server, 30)
     root, undisturbed = small.path / "root", tmp_path / "undisturbed"
     for place in (root, undisturbed):
@@ -68,20 +68,20 @@ def test_pictures_on_a_full_disk(small: Disk, tmp_path: Path, server: Server, ca
         and "bytes free. Make room there, or move root, then run the same again" in caplog.text
     )
     assert str(root) in caplog.text
-    assert not run_tables.is_made(root, IMAGES, DAY_1) and hidden(root) == []
+    assert not run_tables.is_complete(root, IMAGES, DAY_1) and hidden(root) == []
     kept = [path for path in (root / "kept" / "images").rglob("*") if path.is_file()]
     assert 5 < len(kept) < 30 and all(
         hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in kept
     )
-    small.change("size=8m")
+    small.remount("size=8m")
     assert download(root) == 0 and download(undisturbed) == 0
     assert_same_tables(root, undisturbed, DAY_1)
 
 
-def test_a_table_and_a_publication_on_a_full_disk(small: Disk, caplog) -> None:
+def test_a_table_and_a_publication_on_a_full_disk(small: SmallDisk, caplog) -> None:
     """What was published before stands and is read, and a table that did not fit is not there at all."""
     place = _place(small.path, f"duckdb:{small.path / 'warehouse'}")
-    small.change("size=12m")
+    small.remount("size=12m")
     make(place.root, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 0
     make(place.root, "r2", night("r2", 2000, 20))
@@ -95,9 +95,9 @@ def test_a_table_and_a_publication_on_a_full_disk(small: Disk, caplog) -> None:
     )
     with pytest.raises(OSError, match=r"No space left on device: [\d,]+ bytes free"):
         make(place.root, "r3", {name: _unlike(part, 200_000) for name, part in night("r3").items()})
-    assert hidden(small.path) == [] and not run_tables.is_made(place.root, PRODUCTS, "r3")
+    assert hidden(small.path) == [] and not run_tables.is_complete(place.root, PRODUCTS, "r3")
     warehouse = open_warehouse(place.warehouse)
-    assert warehouse.state().published == "r1"
+    assert warehouse.state().published_run == "r1"
     assert_holds(warehouse, "r1", night("r1"))
     (small.path / "filler").unlink()
     assert publish_tables.main(arguments(place, "r2")) == 0
@@ -114,7 +114,7 @@ def _unlike(part: pa.Table, count: int) -> pa.Table:
     )
 
 
-def test_a_feed_on_a_full_disk(small: Disk, server: Server, caplog) -> None:
+def test_a_feed_on_a_full_disk(small: SmallDisk, server: Server, caplog) -> None:
     """Pulled inside Spark's worker, and the job's last line says it all the same."""
     root = small.path / "root"
     root.mkdir()
@@ -140,22 +140,22 @@ def test_a_feed_on_a_full_disk(small: Disk, server: Server, caplog) -> None:
         and str(root) in caplog.text
     )
     assert (
-        not run_tables.is_made(root, OFFERS, "n1")
-        and not run_tables.is_made(root, FEEDS, "n1")
+        not run_tables.is_complete(root, OFFERS, "n1")
+        and not run_tables.is_complete(root, FEEDS, "n1")
         and hidden(root) == []
     )
 
 
-def test_a_read_only_disk(small: Disk, server: Server, caplog) -> None:
+def test_a_read_only_disk(small: SmallDisk, server: Server, caplog) -> None:
     place = _place(small.path, f"duckdb:{small.path / 'warehouse'}")
-    small.change("size=8m")
+    small.remount("size=8m")
     make(place.root, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 0
     make(place.root, "r2", night("r2"))
     root = small.path / "pictures"
     root.mkdir()
     prepare(root, large_pictures(server, 3))
-    small.change("ro")
+    small.remount("ro")
     assert download(root) == 1 and publish_tables.main(arguments(place, "r2")) == 1
     assert (
         caplog.text.count("Read-only file system") >= 2
@@ -164,7 +164,7 @@ def test_a_read_only_disk(small: Disk, server: Server, caplog) -> None:
     )
     with duckdb.connect(str(small.path / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
         assert site.execute("SELECT count(*) FROM current_products").fetchall() == [(6,)]
-    small.change("rw")
+    small.remount("rw")
     assert download(root) == 0 and publish_tables.main(arguments(place, "r2")) == 0
 
 
@@ -215,15 +215,18 @@ def test_a_stalled_task_that_wakes_after_its_successor_writes_nothing(
     os.kill(stalled.pid, signal.SIGSTOP)
     prepare(tmp_path, products[:3])  # its inputs are made again, from a newer feed
     assert download(tmp_path) == 0
-    made = run_tables.made(tmp_path, IMAGES, DAY_1)
+    made = run_tables.read_manifest(tmp_path, IMAGES, DAY_1)
     assert made["rows"]["written"] == 3
     woken.set()
     os.kill(stalled.pid, signal.SIGCONT)
     told = stalled.communicate(timeout=120)[1].decode()
     assert stalled.returncode == 1
     assert "another process has finished it from other inputs since this one began" in told, told
-    assert run_tables.made(tmp_path, IMAGES, DAY_1) == made and hidden(tmp_path / "images") == []
-    assert imaging_download.ledger(tmp_path, "a", DAY_1).num_rows >= 6, (
+    assert (
+        run_tables.read_manifest(tmp_path, IMAGES, DAY_1) == made
+        and hidden(tmp_path / "images") == []
+    )
+    assert imaging_download.read_ledger(tmp_path, "a", DAY_1).num_rows >= 6, (
         "what it fetched is kept by content all the same"
     )
 
@@ -237,7 +240,7 @@ def test_what_is_looked_at_again_is_new_content_not_a_new_address(
         )
         assert download(tmp_path, run) == 0
         assert detect_items.main(["--root", str(tmp_path), "--run", run]) == 0
-        return set(run_tables.read(tmp_path, ITEMS, run)["image_id"].to_pylist())
+        return set(run_tables.read_table(tmp_path, ITEMS, run)["image_id"].to_pylist())
 
     def looked_at() -> int:
         return sum(

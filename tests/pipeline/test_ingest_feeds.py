@@ -17,7 +17,7 @@ import pytest
 from wearalike import feeds
 from wearalike.feeds import FeedReason
 from wearalike.pipeline import ingest_feeds, map_products
-from wearalike.settings import Shop
+from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, OFFERS, PRODUCTS, REFUSED
 
@@ -74,7 +74,7 @@ def server():
 
 def shop(server, ident, **more):
     address = f"http://127.0.0.1:{server.server_port}/{ident}?user=me&code=s3cret"
-    return Shop(ident, address, allow_addresses=("127.0.0.0/8",), **more)
+    return ShopSettings(ident, address, allow_addresses=("127.0.0.0/8",), **more)
 
 
 def ingest(folder, shop, run="r1", previous=None):
@@ -87,16 +87,18 @@ def ingest(folder, shop, run="r1", previous=None):
         pq.read_table(folder / "refused.parquet"),
     )
     assert offers.schema == OFFERS.arrow_schema and refused.schema == REFUSED.arrow_schema
-    counts = {"offers_count": offers.num_rows + refused.num_rows + made.row["withdrawn_count"]}
+    counts = {"offers_count": offers.num_rows + refused.num_rows + made.feed_row["withdrawn_count"]}
     assert (
-        made.row | counts | {"written_count": offers.num_rows, "refused_count": refused.num_rows}
-        == made.row
+        made.feed_row
+        | counts
+        | {"written_count": offers.num_rows, "refused_count": refused.num_rows}
+        == made.feed_row
     )
     return made, offers, refused
 
 
 def previous(folder, row):
-    return feeds.Previous(
+    return feeds.LastGoodFeed(
         row["source_run"],
         row["written_count"],
         (folder / "offers.parquet",),
@@ -110,10 +112,10 @@ def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
     server.answers["s"] = [(200, yml("c", "a", "b", "a", price=20, more=bad + deleted))]
     made, offers, refused = ingest(tmp_path / "1", shop(server, "s"))
     assert (
-        made.row["status"],
-        made.row["source_run"],
-        made.row["dialect"],
-        made.row["withdrawn_count"],
+        made.feed_row["status"],
+        made.feed_row["source_run"],
+        made.feed_row["dialect"],
+        made.feed_row["withdrawn_count"],
     ) == ("fresh", "r1", "yml", 1)
     assert offers["product_id"].to_pylist() == ["s:a"]
     assert [(row["key"], row["reason"]) for row in refused.to_pylist()] == [
@@ -127,7 +129,8 @@ def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
     server.answers["u"] = [(200, yml("a", "c", "b"))]
     one, two = (
         ingest(
-            tmp_path / name, Shop("s", shop(server, name).feed, allow_addresses=("127.0.0.0/8",))
+            tmp_path / name,
+            ShopSettings("s", shop(server, name).feed, allow_addresses=("127.0.0.0/8",)),
         )[1]
         for name in "tu"
     )
@@ -138,7 +141,7 @@ def test_a_feed_packed_at_another_hour_is_the_same_feed(server, tmp_path):
     rows = []
     for hour in (1, 2):
         server.answers["s"] = [(200, gzip.compress(yml("a", "b"), mtime=3600 * hour))]
-        rows.append(ingest(tmp_path / str(hour), shop(server, "s"))[0].row)
+        rows.append(ingest(tmp_path / str(hour), shop(server, "s"))[0].feed_row)
     assert (
         rows[0] == rows[1] and rows[0]["feed_sha256"] == hashlib.sha256(yml("a", "b")).hexdigest()
     )
@@ -161,7 +164,10 @@ def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):
         )
     ]
     made, after, refused = ingest(
-        tmp_path / "2", shop(server, "s", is_delta=True), "r2", previous(tmp_path / "1", base.row)
+        tmp_path / "2",
+        shop(server, "s", is_delta=True),
+        "r2",
+        previous(tmp_path / "1", base.feed_row),
     )
     prices = dict(zip(after["offer_id"].to_pylist(), after["price_cents"].to_pylist(), strict=True))
     assert prices == {"b": 9900, "c": 1000, "e": 9900, "x": 9900}
@@ -170,10 +176,10 @@ def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):
     )
     assert refused["key"].to_pylist() == ["s:d", "s:y"]
     assert (
-        made.row["status"],
-        made.row["source_run"],
-        made.row["withdrawn_count"],
-        made.row["offers_count"],
+        made.feed_row["status"],
+        made.feed_row["source_run"],
+        made.feed_row["withdrawn_count"],
+        made.feed_row["offers_count"],
     ) == ("fresh", "r2", 1, 7)
 
 
@@ -209,20 +215,22 @@ def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, r
     good, offers, refused = ingest(tmp_path / "1", shop(server, "s"))
     server.answers["s"] = [answer]
     made, kept, kept_refused = ingest(
-        tmp_path / "2", shop(server, "s", **more), "r2", previous(tmp_path / "1", good.row)
+        tmp_path / "2", shop(server, "s", **more), "r2", previous(tmp_path / "1", good.feed_row)
     )
-    assert (made.row["status"], made.row["reason"], made.row["source_run"]) == (
+    assert (made.feed_row["status"], made.feed_row["reason"], made.feed_row["source_run"]) == (
         "stale",
         reason,
         "r1",
     )
     assert kept.equals(offers) and kept_refused.equals(refused)
-    assert made.row["detail"] and "s3cret" not in made.row["detail"]
+    assert made.feed_row["detail"] and "s3cret" not in made.feed_row["detail"]
     missing, none, _ = ingest(tmp_path / "3", shop(server, "s", **{"min_offers": 2, **more}), "r2")
     is_of_before = reason in (FeedReason.TOO_MANY_LOST, FeedReason.TOO_MANY_NEW)
     assert none.num_rows == 0 or is_of_before
-    assert (missing.row["status"], missing.row["source_run"]) in [("missing", None)] or is_of_before
-    assert missing.row["status"] != "stale" and feeds.ADVICE.keys() == set(FeedReason)
+    assert (missing.feed_row["status"], missing.feed_row["source_run"]) in [
+        ("missing", None)
+    ] or is_of_before
+    assert missing.feed_row["status"] != "stale" and feeds.ADVICE.keys() == set(FeedReason)
 
 
 @pytest.mark.parametrize("override", [{"max_growth_ratio": 40}, {"max_drop_ratio": 0.9}])
@@ -237,10 +245,10 @@ def test_an_operator_who_knows_better_says_so_in_the_settings(server, tmp_path, 
     good, _, _ = ingest(tmp_path / "1", shop(server, "s"))
     server.answers["s"] = [(200, yml(*after))]
     made, offers, _ = ingest(
-        tmp_path / "2", shop(server, "s", **override), "r2", previous(tmp_path / "1", good.row)
+        tmp_path / "2", shop(server, "s", **override), "r2", previous(tmp_path / "1", good.feed_row)
     )
-    assert (made.row["status"], offers.num_rows) == ("fresh", len(after))
-    assert ingest_feeds._parameters(shop(server, "s", **override)).items() >= override.items()
+    assert (made.feed_row["status"], offers.num_rows) == ("fresh", len(after))
+    assert ingest_feeds._shop_parameters(shop(server, "s", **override)).items() >= override.items()
 
 
 def test_the_last_good_offers_of_a_version_that_had_fewer_columns_are_kept(server, tmp_path):
@@ -249,9 +257,12 @@ def test_the_last_good_offers_of_a_version_that_had_fewer_columns_are_kept(serve
     assert offers["related_offer_ids"].to_pylist() == [[], []]
     pq.write_table(offers.drop_columns("related_offer_ids"), tmp_path / "1" / "offers.parquet")
     again, kept, _ = ingest(
-        tmp_path / "2", shop(server, "s"), "r2", previous(tmp_path / "1", made.row)
+        tmp_path / "2", shop(server, "s"), "r2", previous(tmp_path / "1", made.feed_row)
     )
-    assert again.row["status"] == "stale" and kept["related_offer_ids"].to_pylist() == [None, None]
+    assert again.feed_row["status"] == "stale" and kept["related_offer_ids"].to_pylist() == [
+        None,
+        None,
+    ]
     assert kept.drop_columns("related_offer_ids").equals(offers.drop_columns("related_offer_ids"))
 
 
@@ -261,7 +272,7 @@ def test_a_server_that_stumbles_once_is_asked_again(server, tmp_path):
         (200, gzip.compress(yml("a")), {"Content-Type": "text/xml; charset=utf-8"}),
     ]
     made, offers, _ = ingest(tmp_path / "1", shop(server, "s"))
-    assert (made.row["status"], offers.num_rows, server.asked) == ("fresh", 1, ["s", "s"])
+    assert (made.feed_row["status"], offers.num_rows, server.asked) == ("fresh", 1, ["s", "s"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -294,7 +305,7 @@ def night(place, server, run, idents, *options, **more):
 def statuses(root, run):
     return {
         row["shop_id"]: (row["status"], row["reason"], row["source_run"])
-        for row in run_tables.read(root, FEEDS, run).to_pylist()
+        for row in run_tables.read_table(root, FEEDS, run).to_pylist()
     }
 
 
@@ -306,7 +317,7 @@ def test_a_week_of_nights(server, tmp_path, caplog):
         "beta": [(200, yml("5", "6"))],
     }
     assert night(tmp_path, server, "d1", shops) == 0
-    first = run_tables.read(root, OFFERS, "d1")
+    first = run_tables.read_table(root, OFFERS, "d1")
     assert first["product_id"].to_pylist() == [
         "zeta:1",
         "zeta:2",
@@ -315,10 +326,10 @@ def test_a_week_of_nights(server, tmp_path, caplog):
         "beta:5",
         "beta:6",
     ]
-    assert [(row["key"], row["reason"]) for row in run_tables.refused(root, "d1").to_pylist()] == [
-        ("alpha:9#1", "duplicate_id")
-    ]
-    assert run_tables.made(root, OFFERS, "d1")["rows"] == {
+    assert [
+        (row["key"], row["reason"]) for row in run_tables.read_refused(root, "d1").to_pylist()
+    ] == [("alpha:9#1", "duplicate_id")]
+    assert run_tables.read_manifest(root, OFFERS, "d1")["rows"] == {
         "taken": 7,
         "written": 6,
         "refused": {"duplicate_id": 1},
@@ -330,25 +341,25 @@ def test_a_week_of_nights(server, tmp_path, caplog):
     assert night(tmp_path, server, "d1", shops) == 0 and len(server.asked) == asked
     server.answers["beta"] = [(200, yml("5", "7"))]
     assert night(tmp_path, server, "d1", shops, "--redo") == 0 and len(server.asked) == asked + 3
-    assert run_tables.read(root, OFFERS, "d1")["product_id"].to_pylist()[-2:] == [
+    assert run_tables.read_table(root, OFFERS, "d1")["product_id"].to_pylist()[-2:] == [
         "beta:5",
         "beta:7",
     ]
     assert (
-        run_tables.made(root, OFFERS, "d1")["signature"]
-        == run_tables.made(root, FEEDS, "d1")["signature"]
+        run_tables.read_manifest(root, OFFERS, "d1")["signature"]
+        == run_tables.read_manifest(root, FEEDS, "d1")["signature"]
     )
-    made_by = run_tables.made(root, FEEDS, "d1")["parameters"]
-    assert ingest_feeds.stands(root, "d1", made_by) and not ingest_feeds.stands(
+    made_by = run_tables.read_manifest(root, FEEDS, "d1")["parameters"]
+    assert ingest_feeds.is_up_to_date(root, "d1", made_by) and not ingest_feeds.is_up_to_date(
         root, "d1", {"zeta": made_by["zeta"]}
     )
     # Killed between the two tables: both are made again, and agree.
-    shutil.rmtree(run_tables.folder(root, FEEDS, "d1"))
+    shutil.rmtree(run_tables.table_dir(root, FEEDS, "d1"))
     server.answers["beta"] = [(200, yml("5", "6"))]
     assert (
         night(tmp_path, server, "d1", shops, min_offers=2) == 0 and len(server.asked) == asked + 6
     )
-    assert run_tables.read(root, OFFERS, "d1").equals(first)
+    assert run_tables.read_table(root, OFFERS, "d1").equals(first)
 
     # The second night two shops fail; a fourth has never worked.
     server.answers |= {
@@ -365,11 +376,11 @@ def test_a_week_of_nights(server, tmp_path, caplog):
         "beta": ("fresh", None, "d2"),
         "new": ("missing", "not_fetched", None),
     }
-    second = run_tables.read(root, OFFERS, "d2")
+    second = run_tables.read_table(root, OFFERS, "d2")
     assert second.slice(0, 4).equals(first.slice(0, 4)) and second["product_id"].to_pylist()[
         4:
     ] == ["beta:5", "beta:6", "beta:7"]
-    assert [row["key"] for row in run_tables.refused(root, "d2").to_pylist()] == ["alpha:9#1"]
+    assert [row["key"] for row in run_tables.read_refused(root, "d2").to_pylist()] == ["alpha:9#1"]
     warnings = [
         record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
     ]
@@ -384,7 +395,9 @@ def test_a_week_of_nights(server, tmp_path, caplog):
 
     # Nothing at all: the exit code says so, and nothing is written.
     assert night(tmp_path, server, "d0", ["new"]) == 1
-    assert not run_tables.is_made(root, OFFERS, "d0") and not run_tables.is_made(root, FEEDS, "d0")
+    assert not run_tables.is_complete(root, OFFERS, "d0") and not run_tables.is_complete(
+        root, FEEDS, "d0"
+    )
     files = [path for path in root.rglob("*") if path.is_file()]
     assert (
         files
@@ -406,7 +419,10 @@ def test_days_come_in_any_order(server, tmp_path):
     server.answers["a"] = [(404, b"")]
     assert night(tmp_path, server, "2026-11-05", ["a"]) == 0
     assert statuses(root, "2026-11-05") == {"a": ("stale", "not_fetched", "2026-11-01")}
-    assert run_tables.read(root, OFFERS, "2026-11-05")["product_id"].to_pylist() == ["a:1", "a:2"]
+    assert run_tables.read_table(root, OFFERS, "2026-11-05")["product_id"].to_pylist() == [
+        "a:1",
+        "a:2",
+    ]
     # Back: the last good offers are those of the night when it was last here.
     server.answers["b"] = [(404, b"")]
     assert night(tmp_path, server, "2026-11-10", ["a", "b"]) == 0
@@ -414,7 +430,7 @@ def test_days_come_in_any_order(server, tmp_path):
         "a": ("stale", "not_fetched", "2026-11-09"),
         "b": ("stale", "not_fetched", "2026-11-01"),
     }
-    assert run_tables.read(root, OFFERS, "2026-11-10")["product_id"].to_pylist() == [
+    assert run_tables.read_table(root, OFFERS, "2026-11-10")["product_id"].to_pylist() == [
         "a:1",
         "a:2",
         "a:3",
@@ -462,7 +478,7 @@ def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_it
     def run(day, **more):
         assert night(tmp_path, server, day, ["a", "b", "new"], **more) == 0
         assert map_products.main(["--run", day, "--config", str(tmp_path / f"{day}.toml")]) == 0
-        return sorted(run_tables.read(root, PRODUCTS, day)["product_id"].to_pylist())
+        return sorted(run_tables.read_table(root, PRODUCTS, day)["product_id"].to_pylist())
 
     server.answers = {
         ident: [(200, shelved(Платья="123", Юбки="4"))] for ident in ("a", "b", "new")
@@ -482,7 +498,7 @@ def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_it
     }
     refused = [
         (row["key"], row["reason"], row["detail"])
-        for row in run_tables.refused(root, "d2").to_pylist()
+        for row in run_tables.read_refused(root, "d2").to_pylist()
         if row["shop_id"] == "b"
     ]
     assert refused == [("b:4", "unmapped_category", "Низ")]
@@ -497,7 +513,7 @@ def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_it
     )
     # The operator says that it is right so, which the run keeps, or maps the words.
     assert run("d2", max_drop_ratio=1.0) == ["b:1", "b:2", "b:3", "b:5"]
-    assert run_tables.made(root, FEEDS, "d2")["parameters"]["a"]["max_drop_ratio"] == 1.0
+    assert run_tables.read_manifest(root, FEEDS, "d2")["parameters"]["a"]["max_drop_ratio"] == 1.0
     write_mapping(tmp_path, "a", Наряды=DRESSES, Низ=SKIRTS)
     assert run("d2") == ["a:1", "a:2", "a:3", "a:4", "a:5", "b:1", "b:2", "b:3", "b:5"]
 
@@ -510,12 +526,14 @@ def test_a_mistake_in_a_mapping_stops_the_night_before_any_feed_is_asked(server,
 
 def test_no_credential_of_an_address_is_kept_not_even_as_a_hash(server):
     one = shop(server, "s")
-    other = Shop("s", one.feed.replace("s3cret", "an0ther"), allow_addresses=one.allow_addresses)
-    kept = ingest_feeds._parameters(one)
-    assert kept == ingest_feeds._parameters(other), (
+    other = ShopSettings(
+        "s", one.feed.replace("s3cret", "an0ther"), allow_addresses=one.allow_addresses
+    )
+    kept = ingest_feeds._shop_parameters(one)
+    assert kept == ingest_feeds._shop_parameters(other), (
         "what differs by the credential alone tells of it"
     )
-    assert "code=***" in kept["feed"] and kept != ingest_feeds._parameters(shop(server, "t"))
+    assert "code=***" in kept["feed"] and kept != ingest_feeds._shop_parameters(shop(server, "t"))
 
 
 @pytest.mark.skipif(not SERVE.exists(), reason="the real shops of ../shared are not here")
@@ -527,17 +545,20 @@ def test_real_shops_of_two_days(tmp_path):
             try:
                 address = served.stdout.readline().strip()
                 for ident in ("moda", "bazaar", "closet"):
-                    real = Shop(
+                    real = ShopSettings(
                         ident, f"{address}{ident}/feed.xml", allow_addresses=("127.0.0.0/8",)
                     )
                     made, offers, refused = ingest(tmp_path / f"{ident}{day}", real)
                     assert (
-                        made.row["status"],
+                        made.feed_row["status"],
                         offers.num_rows,
                         refused.num_rows,
-                        made.repairs,
+                        made.warning_counts,
                     ) == ("fresh", 300, 0, {})
-                    found[ident, day] = (made.row["dialect"], set(offers["product_id"].to_pylist()))
+                    found[ident, day] = (
+                        made.feed_row["dialect"],
+                        set(offers["product_id"].to_pylist()),
+                    )
             finally:
                 served.terminate()
     assert [found[ident, "1"][0] for ident in ("moda", "bazaar", "closet")] == [

@@ -54,7 +54,7 @@ def write_offers(root: Path, paths: dict[str, list[str]]) -> None:
     rows = [
         row | {"price_cents": 100, "currency": "EUR", "availability": "in_stock"} for row in rows
     ]
-    with run_tables.writing(root, OFFERS, RUN, run_tables.signature({}, paths)) as writer:
+    with run_tables.write_table(root, OFFERS, RUN, run_tables.signature({}, paths)) as writer:
         writer.write(pa.Table.from_pylist(rows, OFFERS.arrow_schema))
 
 
@@ -67,19 +67,21 @@ def run(root: Path, *more: str) -> int:
 def products(root: Path) -> list[tuple[str, str]]:
     columns = ["product_id", "category"]
     return [
-        tuple(row.values()) for row in run_tables.read(root, PRODUCTS, RUN, columns).to_pylist()
+        tuple(row.values())
+        for row in run_tables.read_table(root, PRODUCTS, RUN, columns).to_pylist()
     ]
 
 
 def refused(root: Path) -> list[tuple[str, str, str, str]]:
     columns = ["stage", "key", "reason", "detail"]
     return [
-        tuple(row.values()) for row in run_tables.refused(root, RUN).select(columns).to_pylist()
+        tuple(row.values())
+        for row in run_tables.read_refused(root, RUN).select(columns).to_pylist()
     ]
 
 
 def when(root: Path) -> int:
-    return (run_tables.folder(root, PRODUCTS, RUN) / "made.json").stat().st_mtime_ns
+    return (run_tables.table_dir(root, PRODUCTS, RUN) / "made.json").stat().st_mtime_ns
 
 
 def test_offers_become_products_or_are_refused(root: Path) -> None:
@@ -94,7 +96,7 @@ def test_offers_become_products_or_are_refused(root: Path) -> None:
         ("products", "moda:1", "ignored_category", "Книги: books"),
         ("products", "moda:2", "unmapped_category", "Шапки"),
     ]
-    made = run_tables.made(root, PRODUCTS, RUN)
+    made = run_tables.read_manifest(root, PRODUCTS, RUN)
     assert made["rows"] == {
         "taken": 6,
         "written": 4,
@@ -121,7 +123,7 @@ def test_a_rerun_stands_until_something_it_reads_changes(root: Path) -> None:
         "utf-8",
     )
     assert run(root) == 0
-    weights = run_tables.read(
+    weights = run_tables.read_table(
         root, PRODUCTS, RUN, ["product_id", "w_shape", "w_colour"]
     ).to_pylist()[0]
     assert weights == {"product_id": "moda:0", "w_shape": 5, "w_colour": 6}
@@ -163,7 +165,7 @@ def test_mistakes_in_any_file_stop_the_job_before_any_work(
 def test_no_offers_at_all_make_an_empty_table(root: Path) -> None:
     write_offers(root, {})
     assert run(root) == 0
-    assert products(root) == [] and run_tables.made(root, PRODUCTS, RUN)["rows"] == {
+    assert products(root) == [] and run_tables.read_manifest(root, PRODUCTS, RUN)["rows"] == {
         "taken": 0,
         "written": 0,
         "refused": {},

@@ -8,7 +8,7 @@ import pytest
 from wearalike import sample
 from wearalike.pipeline import match_products
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, MATCHES
+from wearalike.tables import INDEXES, MATCHES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,17 +28,17 @@ def config(night, tmp_path):
 def matched(config, *more):
     assert match_products.main(["--run", "day-1", "--config", str(config), *more]) == 0
     root = config.parent / "root"
-    return run_tables.read(root, MATCHES, "day-1"), run_tables.made(root, MATCHES, "day-1")[
-        "searched"
-    ]
+    return run_tables.read_table(root, MATCHES, "day-1"), run_tables.read_manifest(
+        root, MATCHES, "day-1"
+    )["searched"]
 
 
 def test_other_rules_for_the_same_codes_search_nothing_and_doubt_searches_everything(config):
     root = config.parent / "root"
-    count = run_tables.read(root, ENTRIES, "day-1").num_rows
+    count = run_tables.read_table(root, INDEXES, "day-1").num_rows
     first, searched = (
-        run_tables.read(root, MATCHES, "day-1"),
-        run_tables.made(root, MATCHES, "day-1")["searched"],
+        run_tables.read_table(root, MATCHES, "day-1"),
+        run_tables.read_manifest(root, MATCHES, "day-1")["searched"],
     )
     assert count > 200 and searched == {"since": None, "anew": count, "remembered": 0}
     longer, searched = matched(config, "--k", "25", "--max-per-brand", "3")
@@ -46,7 +46,7 @@ def test_other_rules_for_the_same_codes_search_nothing_and_doubt_searches_everyt
     assert not longer.equals(first)
     whole, searched = matched(config, "--k", "25", "--max-per-brand", "3", "--redo")
     assert searched == {"since": None, "anew": count, "remembered": 0} and whole.equals(longer)
-    damaged = sorted((run_tables.folder(root, MATCHES, "day-1") / "near").glob("*/*.parquet"))[0]
+    damaged = sorted((run_tables.table_dir(root, MATCHES, "day-1") / "near").glob("*/*.parquet"))[0]
     damaged.write_bytes(damaged.read_bytes()[:-4] + b"PAR0")
     again, searched = matched(config)
     assert 0 < searched["anew"] < count and again.equals(first)

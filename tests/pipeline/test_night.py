@@ -8,7 +8,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.support.kill import assert_equal_nights, assert_equal_tables, command, kill_until_whole
+from tests.support.kill import (
+    assert_equal_runs,
+    assert_equal_tables,
+    kill_until_complete,
+    run_command,
+)
 
 from wearalike import sample, tables
 from wearalike.commands import app
@@ -45,11 +50,11 @@ def root(tmp_path_factory, night, port) -> Path:
 
 
 def read(root, table, run="day-1"):
-    return run_tables.read(root, table, run).to_pylist()
+    return run_tables.read_table(root, table, run).to_pylist()
 
 
 def offers_in_feeds(port) -> int:
-    with sample.serve(day=1, port=port) as address:
+    with sample.serve_shops(day=1, port=port) as address:
         feeds = [
             urllib.request.urlopen(f"{address}/{shop.id}/feed.xml", timeout=30).read()
             for shop in SHOPS
@@ -62,7 +67,9 @@ def test_every_offer_is_published_or_refused_with_a_reason(root, port):
     assert len(withdrawn) == 3 and sum(withdrawn) == 1
     offered = offers_in_feeds(port) - 1
     published = {p["product_id"] for p in read(root, tables.PRODUCTS)}
-    refused = [r for r in run_tables.refused(root, "day-1").to_pylist() if r["kind"] == "offer"]
+    refused = [
+        r for r in run_tables.read_refused(root, "day-1").to_pylist() if r["kind"] == "offer"
+    ]
     assert offered >= 280 and len(published) + len(refused) == offered
     assert published.isdisjoint(r["key"] for r in refused)
     assert all(r["reason"] and r["shop_id"] for r in refused)
@@ -70,7 +77,9 @@ def test_every_offer_is_published_or_refused_with_a_reason(root, port):
     assert set(lists) == published
     without = {k for k, p in lists.items() if p["item_id"] is None}
     assert without and without == {
-        r["key"] for r in run_tables.refused(root, "day-1").to_pylist() if r["stage"] == "indexes"
+        r["key"]
+        for r in run_tables.read_refused(root, "day-1").to_pylist()
+        if r["stage"] == "indexes"
     }
     assert {lists[k]["short_reason"] for k in without} == {"no_code"}
 
@@ -162,9 +171,9 @@ def test_the_merchandisers_rules_act_in_the_night(root, tmp_path, port):
 
 def made_times(root, run):
     return {
-        t.name: (run_tables.folder(root, t, run) / "made.json").stat().st_mtime_ns
+        t.name: (run_tables.table_dir(root, t, run) / "made.json").stat().st_mtime_ns
         for t in tables.TABLES
-        if run_tables.is_made(root, t, run)
+        if run_tables.is_complete(root, t, run)
     }
 
 
@@ -176,19 +185,19 @@ def test_a_second_run_of_the_same_night_has_nothing_to_do(root, port):
 
 
 def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
-    with sample.serve(day=2, port=port) as address:
+    with sample.serve_shops(day=2, port=port) as address:
         run_night(root.parent, "day-2", address)
         kept = Counter(p.name for p in (root / "kept" / "images").rglob("*") if p.is_file())
         fresh = run_night(tmp_path, "day-2", address)
     assert_equal_tables(root, fresh, "day-2")
-    assert not run_tables.read(root, tables.PRODUCTS, "day-1").equals(
-        run_tables.read(root, tables.PRODUCTS, "day-2")
+    assert not run_tables.read_table(root, tables.PRODUCTS, "day-1").equals(
+        run_tables.read_table(root, tables.PRODUCTS, "day-2")
     )
     assert max(kept.values()) == 1
-    searched = run_tables.made(root, tables.MATCHES, "day-2")["searched"]
+    searched = run_tables.read_manifest(root, tables.MATCHES, "day-2")["searched"]
     assert searched["since"] == "day-1" and 0 < searched["anew"] < searched["remembered"]
     churn = {m["measure"] for m in read(root, tables.QUALITY, "day-2")} - {
-        m["measure"] for m in run_tables.read(fresh, tables.QUALITY, "day-2").to_pylist()
+        m["measure"] for m in run_tables.read_table(fresh, tables.QUALITY, "day-2").to_pylist()
     }
     assert churn, "only the root that knows day 1 can say what changed"
 
@@ -197,14 +206,14 @@ def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
 def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(night, tmp_path, port):
     """Any process of it, at any moment; 200 times in tests/long."""
     kills, number = 0, 0
-    with sample.serve(day=1, port=port) as address:
+    with sample.serve_shops(day=1, port=port) as address:
         while kills < 10:
             folder = tmp_path / str(number)
             folder.mkdir()
             sample.write_settings(
                 folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings"
             )
-            again = command("day-1", folder / "wearalike.toml")
-            kills += kill_until_whole(again, folder / "root", number, 12.0, 10 - kills).total()
+            again = run_command("day-1", folder / "wearalike.toml")
+            kills += kill_until_complete(again, folder / "root", number, 12.0, 10 - kills).total()
             number += 1
-            assert_equal_nights(night / "root", folder / "root", "day-1")
+            assert_equal_runs(night / "root", folder / "root", "day-1")

@@ -42,7 +42,9 @@ def test_nothing_phones_home(sealed):
     """The kernel counts whatever has no way to go, a look-up of a name as well, of every process of the night, Java's too."""
     folder, told = sealed
     assert told["codes"] == [0, 1, 0] and told["no_route"] == 0
-    assert run_tables.read(folder / "root", tables.SIMILAR_PRODUCTS, "night-1").num_rows > 1000
+    assert (
+        run_tables.read_table(folder / "root", tables.SIMILAR_PRODUCTS, "night-1").num_rows > 1000
+    )
 
 
 def test_no_secret_is_told(sealed):
@@ -51,7 +53,7 @@ def test_no_secret_is_told(sealed):
     assert "night-1 is in Parquet only and not published: PostgreSQL 127.0.0.1" in said
     statuses = {
         row["shop_id"]: row
-        for row in run_tables.read(folder / "root", tables.FEEDS, "night-2").to_pylist()
+        for row in run_tables.read_table(folder / "root", tables.FEEDS, "night-2").to_pylist()
     }
     assert len(statuses) == 3 and all(
         row["status"] == "stale" and "http_404" in row["detail"] for row in statuses.values()

@@ -19,8 +19,8 @@ from lxml import html
 from wearalike import tables
 from wearalike.pipeline import report_quality
 from wearalike.quality import gate, metrics
-from wearalike.quality.checks import CHECKS, Check
-from wearalike.quality.thresholds import Floors, Verdict
+from wearalike.quality.checks import TABLE_CHECKS, TableCheck
+from wearalike.quality.thresholds import GateVerdict, Thresholds
 from wearalike.storage import run_tables
 
 RULES = {"k": 12, "min_score": 0.05, "max_per_brand": 4}
@@ -256,7 +256,7 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
                 for h in halves
             ],
         ),
-        "indexes": rows_of(tables.ENTRIES, entries),
+        "indexes": rows_of(tables.INDEXES, entries),
         "matches": rows_of(
             tables.MATCHES,
             [{"product_id": p, "item_id": f"item-{p}", "short_reason": short[p]} for p in packed],
@@ -280,16 +280,16 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
 
 
 def write(root: Path, run: str, night: dict[str, pa.Table]) -> None:
-    for table in report_quality.STAGES:
+    for table in report_quality.INPUT_TABLES:
         parameters = RULES if table is tables.MATCHES else {}
-        with run_tables.writing(
+        with run_tables.write_table(
             root, table, run, f"{run} {len(night[table.name])}", parameters
         ) as writer:
             writer.write(night[table.name])
             writer.refuse(night["refused"].filter(pc.equal(night["refused"]["stage"], table.name)))
 
 
-def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.Outcome]:
+def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.ExpectationOutcome]:
     """As the job does it, but for the files; of the expectations about rows only those whose name starts with `only`."""
     made = {
         name: {"rows": {"taken": len(rows), "written": len(rows), "refused": {}}}
@@ -297,24 +297,26 @@ def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.Outcome]:
     }
     judge = gate.Gate(RUN, Path("never written"))
 
-    def some(check: Check) -> Check:
+    def some(check: TableCheck) -> TableCheck:
         def expectations(gxe: object, rules: dict) -> list:
             every = [(e, e.configuration) for e in check.expectations(gxe, rules)]
             return [
                 e
                 for e, c in every
-                if gate.name(check.table.name, c.type, c.kwargs).startswith(only)
+                if gate.expectation_name(check.table.name, c.type, c.kwargs).startswith(only)
             ]
 
         return replace(check, expectations=expectations)
 
-    with metrics.opened(night) as con:
-        outcomes = judge.tables(
-            con, RULES, [some(c) for c in CHECKS if only.startswith(c.table.name + ".") or not only]
+    with metrics.open_run_tables(night) as con:
+        outcomes = judge.check_tables(
+            con,
+            RULES,
+            [some(c) for c in TABLE_CHECKS if only.startswith(c.table.name + ".") or not only],
         )
         is_measured = not only or only.startswith("measures")
         return outcomes + (
-            judge.measures(metrics.measured(con, night, made), Floors().bounds())
+            judge.check_metrics(metrics.run_metrics(con, night, made), Thresholds().as_list())
             if is_measured
             else []
         )
@@ -337,14 +339,16 @@ def night() -> dict[str, pa.Table]:
 def test_a_sound_night_passes(night: dict[str, pa.Table]) -> None:
     outcomes = judged(night)
     assert len(night["similar_products"]) > 250
-    assert {o.name.split(".")[0] for o in outcomes} == {c.table.name for c in CHECKS} | {"measures"}
+    assert {o.name.split(".")[0] for o in outcomes} == {c.table.name for c in TABLE_CHECKS} | {
+        "measures"
+    }
     assert len(night["look_products"]) > 50
     assert len(outcomes) > 70
-    assert [str(o) for o in outcomes if o.verdict is Verdict.FAIL] == []
-    assert [o.name for o in outcomes if o.verdict is Verdict.WARN] == [
+    assert [str(o) for o in outcomes if o.verdict is GateVerdict.FAIL] == []
+    assert [o.name for o in outcomes if o.verdict is GateVerdict.WARN] == [
         "measures.expect_column_values_to_be_between(stale_feeds_count)"
     ]
-    assert gate.verdict(outcomes) is Verdict.WARN
+    assert gate.worst_verdict(outcomes) is GateVerdict.WARN
 
 
 def _with(name: str, row: int, **values: object):
@@ -525,8 +529,8 @@ BREAKS = {
 def test_a_broken_night_fails_by_name(how: str, night: dict[str, pa.Table], tmp_path: Path) -> None:
     breaking, name, key = BREAKS[how]
     outcomes = {o.name: o for o in judged(night | breaking(night), name)}
-    assert gate.verdict(list(outcomes.values())) is Verdict.FAIL
-    assert outcomes[name].verdict is Verdict.FAIL
+    assert gate.worst_verdict(list(outcomes.values())) is GateVerdict.FAIL
+    assert outcomes[name].verdict is GateVerdict.FAIL
     assert outcomes[name].error is None
     assert outcomes[name].violations_count >= 1
     assert key in {*outcomes[name].examples[0].values()}
@@ -539,9 +543,9 @@ def test_shares_judge_as_the_whole_does(
     broken = night | _with("similar_products", 0, score=0.3)(night) | _twice("products", 7)(night)
     some = "similar_products.expect_column_values_to_be_between(s"
     whole = judged(broken, some)
-    monkeypatch.setattr(gate, "SHARE_ROWS", 200)
+    monkeypatch.setattr(gate, "SHARD_ROWS", 200)
     shares = judged(broken, some)
-    assert gate.verdict(whole) is Verdict.FAIL
+    assert gate.worst_verdict(whole) is GateVerdict.FAIL
     assert [(o.name, o.violations_count, o.verdict) for o in whole] == [
         (o.name, o.violations_count, o.verdict) for o in shares
     ]
@@ -556,13 +560,13 @@ def test_an_expectation_that_crashes_fails_as_an_error(
             column="no_such", min_value=0, severity="warning", description="none"
         )
     ]
-    [outcome] = judge._judge(
+    [outcome] = judge._run_suite(
         "odd",
         ("product_id",),
         expected,
         [night["products"].select(["product_id", "price_cents"]).to_pandas()],
     )
-    assert outcome.verdict is Verdict.FAIL
+    assert outcome.verdict is GateVerdict.FAIL
     assert "no_such" in str(outcome.error)
     assert "could not be judged" in str(outcome)
 
@@ -571,7 +575,7 @@ def test_an_empty_night_fails_on_its_floor_alone(
     night: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     outcomes = judged({name: rows.slice(0, 0) for name, rows in night.items()})
-    assert [str(o) for o in outcomes if o.verdict is Verdict.FAIL] == [
+    assert [str(o) for o in outcomes if o.verdict is GateVerdict.FAIL] == [
         "measures.expect_column_values_to_be_between(products_count): 1 row, e.g. scope=all, products_count=0.0"
     ]
 
@@ -586,7 +590,7 @@ def job(root: Path, run: str, *more: str) -> int:
 def rows_by_measure(root: Path, run: str) -> dict[tuple[str, str], dict]:
     return {
         (r["measure"], r["scope"]): r
-        for r in run_tables.read(root, tables.QUALITY, run).to_pylist()
+        for r in run_tables.read_table(root, tables.QUALITY, run).to_pylist()
     }
 
 
@@ -631,7 +635,7 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
     )
     assert not [r for r in rows.values() if r["verdict"] == "fail"]
 
-    folder = run_tables.folder(root, tables.QUALITY, RUN)
+    folder = run_tables.table_dir(root, tables.QUALITY, RUN)
     page = html.fromstring((folder / "quality.html").read_text(encoding="utf-8"))
     assert (
         ElementTree.fromstring(page.xpath("//pre/text()")[0].split("  ")[0]).get("path")
@@ -648,10 +652,10 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
     told = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert (told["verdict"], told["last_run"], len(told["outcomes"]) > 70) == ("warn", None, True)
 
-    first = run_tables.made(root, tables.QUALITY, RUN)
+    first = run_tables.read_manifest(root, tables.QUALITY, RUN)
     assert first["verdict"] == "warn"
     assert job(root, RUN, "--redo") == 0
-    assert run_tables.made(root, tables.QUALITY, RUN) == first
+    assert run_tables.read_manifest(root, tables.QUALITY, RUN) == first
 
 
 def test_a_failed_gate_leaves_its_reasons_and_exit_code_1_every_time(
@@ -670,7 +674,7 @@ def test_a_failed_gate_leaves_its_reasons_and_exit_code_1_every_time(
         rows_by_measure(tmp_path, RUN)["violations_count", f"expectation={name}"]["verdict"]
         == "fail"
     )
-    assert name in (run_tables.folder(tmp_path, tables.QUALITY, RUN) / "quality.html").read_text(
+    assert name in (run_tables.table_dir(tmp_path, tables.QUALITY, RUN) / "quality.html").read_text(
         encoding="utf-8"
     )
 
@@ -699,11 +703,11 @@ def test_a_night_is_held_against_the_last_that_passed(
         == 0
     )
     assert (
-        run_tables.made(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["last_run"]
+        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["last_run"]
         == "2026-11-20"
     )
     assert (
-        run_tables.made(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["floors"][
+        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["floors"][
             "min_products_kept_ratio"
         ]
         == 0.3
@@ -733,7 +737,7 @@ def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
     assert rows_by_measure(tmp_path, "2026-11-22")["churn@10", "all"]["verdict"] == "warn"
     assert job(tmp_path, "2026-11-21", "--floor", "max_churn_ratio=1") == 0
     assert (
-        run_tables.made(tmp_path, tables.QUALITY, "2026-11-21")["parameters"]["floors"][
+        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-21")["parameters"]["floors"][
             "max_churn_ratio"
         ]
         == 1
@@ -751,16 +755,16 @@ def test_other_columns_or_types_fail_before_anything_is_counted(
     ).drop_columns(["brand"])
     pq.write_table(text, tmp_path / "products" / f"run={RUN}" / "part-00000.parquet")
     assert job(tmp_path, RUN) == 1
-    folder = run_tables.folder(tmp_path, tables.QUALITY, RUN)
+    folder = run_tables.table_dir(tmp_path, tables.QUALITY, RUN)
     [outcome] = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["outcomes"]
     assert outcome["verdict"] == "fail"
     assert sorted(tuple(e.values()) for e in outcome["examples"]) == [
         ("products", "brand", "missing", "string"),
         ("products", "price_cents", "string", "int64"),
     ]
-    assert [r["verdict"] for r in run_tables.read(tmp_path, tables.QUALITY, RUN).to_pylist()] == [
-        "fail"
-    ]
+    assert [
+        r["verdict"] for r in run_tables.read_table(tmp_path, tables.QUALITY, RUN).to_pylist()
+    ] == ["fail"]
     assert "price_cents" in (folder / "quality.html").read_text(encoding="utf-8")
 
 

@@ -10,12 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.support.spark_cluster import PATIENCE_S, Cluster, cluster
+from tests.support.spark_cluster import START_TIMEOUT_S, SparkCluster, start_cluster
 
 from wearalike import sample
 from wearalike.pipeline import match_products, spark_package
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, FEEDS, MATCHES, OFFERS, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import FEEDS, INDEXES, MATCHES, OFFERS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MADE = (MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS)
@@ -26,7 +26,7 @@ TO_COMPILE = "near.choose-"
 def two_workers(night, tmp_path_factory):
     """Executors find compiled what the night has compiled, but for one small function; else the tests take half a minute more."""
     folder = tmp_path_factory.mktemp("cluster")
-    with spark_package.library() as library:
+    with spark_package.build_library_zip() as library:
         for path in (REPOSITORY / "lib" / "wearalike").rglob("__pycache__/*.nb[ic]"):
             held = (
                 folder / "numba" / library.stem / path.parent.parent.relative_to(REPOSITORY / "lib")
@@ -34,7 +34,7 @@ def two_workers(night, tmp_path_factory):
             held.mkdir(parents=True, exist_ok=True)
             if not path.name.startswith(TO_COMPILE):
                 shutil.copy(path, held)
-    with cluster(folder, 2) as running:
+    with start_cluster(folder, 2) as running:
         yield running
 
 
@@ -51,7 +51,7 @@ def place(night, night_port, tmp_path):
     return tmp_path / "wearalike.toml"
 
 
-def started(two_workers: Cluster, place: Path, program: str) -> subprocess.Popen[str]:
+def started(two_workers: SparkCluster, place: Path, program: str) -> subprocess.Popen[str]:
     """A process that runs a program on the cluster: `options` in it are those of any job, all of whose work is done again."""
     options = ["--run", "day-1", "--config", str(place), "--redo", "--master", two_workers.master]
     jobs = f"import sys\nfrom wearalike.pipeline import ingest_feeds, match_products\noptions = {options!r}\n"
@@ -67,7 +67,7 @@ def started(two_workers: Cluster, place: Path, program: str) -> subprocess.Popen
 def ended(process: subprocess.Popen[str]) -> str:
     """What it has said, when it has done its work."""
     try:
-        _, said = process.communicate(timeout=PATIENCE_S)
+        _, said = process.communicate(timeout=START_TIMEOUT_S)
     finally:
         process.kill()
     assert process.returncode == 0, said
@@ -76,9 +76,9 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 def assert_same(one: Path, other: Path, *tables) -> None:
     for table in tables:
-        assert run_tables.read(one, table, "day-1").num_rows > 100
-        assert run_tables.read(one, table, "day-1").equals(
-            run_tables.read(other, table, "day-1")
+        assert run_tables.read_table(one, table, "day-1").num_rows > 100
+        assert run_tables.read_table(one, table, "day-1").equals(
+            run_tables.read_table(other, table, "day-1")
         ), table.name
         run_tables.check_files(one, table, "day-1")
 
@@ -91,7 +91,7 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
         [python, "-c", "import numba, pyarrow, wearalike"], capture_output=True, text=True
     )
     assert "ModuleNotFoundError: No module named 'wearalike'" in without.stderr
-    with sample.serve(day=1, port=night_port):
+    with sample.serve_shops(day=1, port=night_port):
         said = ended(
             started(
                 two_workers, place, "ingest_feeds.main(options) or match_products.main(options)"
@@ -99,32 +99,39 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
         )
     root = place.parent / "root"
     assert (
-        run_tables.made(root, MATCHES, "day-1")["searched"]["since"] is None and "done in" in said
+        run_tables.read_manifest(root, MATCHES, "day-1")["searched"]["since"] is None
+        and "done in" in said
     )
     assert_same(root, night / "root", OFFERS, *MADE)
-    assert run_tables.read(root, FEEDS, "day-1", ["shop_id", "status", "written_count"]).equals(
-        run_tables.read(night / "root", FEEDS, "day-1", ["shop_id", "status", "written_count"])
+    assert run_tables.read_table(
+        root, FEEDS, "day-1", ["shop_id", "status", "written_count"]
+    ).equals(
+        run_tables.read_table(
+            night / "root", FEEDS, "day-1", ["shop_id", "status", "written_count"]
+        )
     )
     # What is remembered for the next night is the same too.
     near = {
         path: value
-        for path, value in run_tables.made(root, MATCHES, "day-1")["files"].items()
+        for path, value in run_tables.read_manifest(root, MATCHES, "day-1")["files"].items()
         if path.startswith("near/")
     }
     assert (
-        near and near.items() <= run_tables.made(night / "root", MATCHES, "day-1")["files"].items()
+        near
+        and near.items()
+        <= run_tables.read_manifest(night / "root", MATCHES, "day-1")["files"].items()
     )
     assert all(two_workers.executors_ever(worker) for worker in (0, 1)), "both worked"
     # What executors compile is kept under the library's own name, where those of the next job find it.
-    with spark_package.library() as library:
+    with spark_package.build_library_zip() as library:
         assert list((two_workers.folder / "numba" / library.stem).rglob(f"{TO_COMPILE}*.nbc"))
 
 
 def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
     root = place.parent / "root"
-    before = run_tables.made(root, MATCHES, "day-1")["files"]
+    before = run_tables.read_manifest(root, MATCHES, "day-1")["files"]
     process = started(two_workers, place, "match_products.main(options)")
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + START_TIMEOUT_S
     while not (at_work := two_workers.executors(0)):
         assert process.poll() is None and time.monotonic() < end, process.stderr.read()
         time.sleep(0.02)
@@ -133,7 +140,7 @@ def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
     assert not list((root / "matches").glob(".run=*/spark/_SUCCESS")) and process.poll() is None
     ended(process)
     assert len(had) == 1 and len(two_workers.executors_ever(0)) > 1, "another took its place"
-    assert run_tables.made(root, MATCHES, "day-1")["files"].keys() == before.keys()
+    assert run_tables.read_manifest(root, MATCHES, "day-1")["files"].keys() == before.keys()
     assert_same(root, night / "root", *MADE)
 
 
@@ -141,15 +148,17 @@ def test_the_rows_do_not_depend_on_the_tasks(night, place, monkeypatch):
     monkeypatch.setattr(match_products, "QUERIES_A_TASK", 7)
     assert match_products.main(["--run", "day-1", "--config", str(place), "--redo"]) == 0
     root = place.parent / "root"
-    counts = run_tables.read(root, ENTRIES, "day-1")["super_category"].value_counts().to_pylist()
-    tasks = len(list(run_tables.folder(root, MATCHES, "day-1").glob("near/*/*.parquet")))
+    counts = (
+        run_tables.read_table(root, INDEXES, "day-1")["super_category"].value_counts().to_pylist()
+    )
+    tasks = len(list(run_tables.table_dir(root, MATCHES, "day-1").glob("near/*/*.parquet")))
     assert tasks == sum(-(-count["counts"] // 7) for count in counts) > 3 * len(counts)
     assert_same(root, night / "root", *MADE)
 
 
 def test_one_large_super_category_keeps_every_worker_busy():
     counts = {"upper_wear": 500_000, "bags": 1, "foot_wear": 200_000, "full_body": 299_999}
-    tasks = match_products.shares(counts)
+    tasks = match_products.split_queries(counts)
     rows = {name: [stop - start for held, start, stop in tasks if held == name] for name in counts}
     assert [name for name, *_ in tasks] == sorted(name for name, *_ in tasks)
     assert {name: sum(of_one) for name, of_one in rows.items()} == counts
@@ -157,4 +166,4 @@ def test_one_large_super_category_keeps_every_worker_busy():
     assert all(stop == start for (a, _, stop), (b, start, _) in pairwise(tasks) if a == b)
     assert len(rows["upper_wear"]) >= 30 and max(rows["upper_wear"]) - min(rows["upper_wear"]) <= 1
     assert max(max(of_one) for of_one in rows.values()) <= match_products.QUERIES_A_TASK
-    assert match_products.shares({}) == []
+    assert match_products.split_queries({}) == []

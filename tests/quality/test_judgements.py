@@ -7,51 +7,56 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from tests.support.postgres_server import database, server
+from tests.support.postgres_server import create_database, start_server
 
 from wearalike import settings
 from wearalike.pipeline import report_quality
 from wearalike.quality import judgements
-from wearalike.quality.judgements import Judgement, Plan, Verdict
-from wearalike.server.snapshot import Published
+from wearalike.quality.judgements import Judgement, RelevanceVerdict, SamplingPlan
+from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_tables
 from wearalike.tables import PRODUCTS, QUALITY, SIMILAR_LISTS, SIMILAR_PRODUCTS
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import open_warehouse
-from wearalike.warehouse.duckdb.load import DuckDB
+from wearalike.warehouse.duckdb.load import DuckDBWarehouse
 
 RUN = "day-1"
-YES, NO, WRONG, UNSURE = Verdict.ALIKE, Verdict.NOT_ALIKE, Verdict.WRONG_CATEGORY, Verdict.UNSURE
+YES, NO, WRONG, UNSURE = (
+    RelevanceVerdict.ALIKE,
+    RelevanceVerdict.NOT_ALIKE,
+    RelevanceVerdict.WRONG_CATEGORY,
+    RelevanceVerdict.UNSURE,
+)
 
 
 @pytest.fixture(scope="module")
 def place(night):
-    return settings.load(night / "wearalike.toml")
+    return settings.read_settings(night / "wearalike.toml")
 
 
-def said(judge: str, number: int, verdict: Verdict, category: str = "bags") -> Judgement:
+def said(judge: str, number: int, verdict: RelevanceVerdict, category: str = "bags") -> Judgement:
     return Judgement(judge, f"moda:{number}", f"moda:{number + 1000}", verdict, category)
 
 
 def test_the_sample_is_fixed_and_spread_over_categories_and_ranks(place):
     warehouse = open_warehouse(place.warehouse)
-    pairs = judgements.sample(warehouse, RUN, Plan(per_category=8, ranks=4))
-    assert pairs == judgements.sample(warehouse, RUN, Plan(per_category=8, ranks=4))
-    other = judgements.sample(warehouse, RUN, Plan(per_category=8, ranks=4, seed=1))
+    pairs = judgements.sample_pairs(warehouse, RUN, SamplingPlan(per_category=8, ranks=4))
+    assert pairs == judgements.sample_pairs(warehouse, RUN, SamplingPlan(per_category=8, ranks=4))
+    other = judgements.sample_pairs(warehouse, RUN, SamplingPlan(per_category=8, ranks=4, seed=1))
     assert {p.product_id for p in pairs} != {p.product_id for p in other}
     assert len({p.product_id for p in pairs}) == len(pairs), "a product is asked about once"
 
     categories = {
         r["product_id"]: r["category"]
-        for r in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
     }
     counts = {
         r["product_id"]: r["similar_count"]
-        for r in run_tables.read(place.root, SIMILAR_LISTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist()
     }
     rows = {
         (r["product_id"], r["similar_product_id"]): r
-        for r in run_tables.read(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
     }
     for pair in pairs:
         row = rows[pair.product_id, pair.similar_product_id]
@@ -75,26 +80,26 @@ def test_the_sample_is_fixed_and_spread_over_categories_and_ranks(place):
 
 
 def test_both_engines_draw_the_same_pairs_and_hold_what_is_judged(place):
-    ours = judgements.sample(open_warehouse(place.warehouse), RUN)
-    with server() as address:
-        theirs = replace(place, warehouse=database(address, "judged"))
+    ours = judgements.sample_pairs(open_warehouse(place.warehouse), RUN)
+    with start_server() as address:
+        theirs = replace(place, warehouse=create_database(address, "judged"))
         warehouse = open_warehouse(theirs.warehouse)
         publish.publish_run(place.root, RUN, warehouse)
-        assert judgements.sample(warehouse, RUN) == ours and len(ours) > 100
-        assert judgements.judged(warehouse) == []
-        judgements.record(warehouse, RUN, "anna", ours[0], WRONG, datetime.now(UTC))
-        assert judgements.judged(warehouse) == [
+        assert judgements.sample_pairs(warehouse, RUN) == ours and len(ours) > 100
+        assert judgements.read_judgements(warehouse) == []
+        judgements.record_judgement(warehouse, RUN, "anna", ours[0], WRONG, datetime.now(UTC))
+        assert judgements.read_judgements(warehouse) == [
             Judgement(
                 "anna", ours[0].product_id, ours[0].similar_product_id, WRONG, ours[0].category
             )
         ]
-        published = Published(theirs)
+        published = PublishedRepository(theirs)
         with published.snapshot() as s:
-            kinds = s.kinds()
+            kinds = s.category_counts()
         published.close()
     products = Counter(
         (r["shop_id"], r["super_category"], r["category"])
-        for r in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
     )
     assert {
         (k["shop_id"], k["super_category"], k["category"]): k["products_count"] for k in kinds
@@ -102,11 +107,11 @@ def test_both_engines_draw_the_same_pairs_and_hold_what_is_judged(place):
 
 
 def test_judged_again_the_last_verdict_counts(tmp_path):
-    warehouse = DuckDB(tmp_path)
-    assert judgements.judged(warehouse) == []
-    pair = judgements.Pair("moda:1", "moda:2", "bags", 3, 0.5)
+    warehouse = DuckDBWarehouse(tmp_path)
+    assert judgements.read_judgements(warehouse) == []
+    pair = judgements.JudgementPair("moda:1", "moda:2", "bags", 3, 0.5)
     for run, second, verdict in (("r1", 1, YES), ("r1", 2, NO), ("r2", 3, WRONG)):
-        judgements.record(
+        judgements.record_judgement(
             warehouse,
             run,
             "  anna \n k ",
@@ -114,15 +119,17 @@ def test_judged_again_the_last_verdict_counts(tmp_path):
             verdict,
             datetime(2026, 11, 21, 0, 0, second, tzinfo=UTC),
         )
-    judgements.record(warehouse, "r2", "boris", pair, YES, datetime(2026, 11, 20, tzinfo=UTC))
-    found = {j.judge: j for j in judgements.judged(warehouse)}
+    judgements.record_judgement(
+        warehouse, "r2", "boris", pair, YES, datetime(2026, 11, 20, tzinfo=UTC)
+    )
+    found = {j.judge: j for j in judgements.read_judgements(warehouse)}
     assert found == {
         j.judge: j
         for j in (Judgement("anna k", *found["boris"].pair, WRONG, "bags"), found["boris"])
     }
     assert found["boris"] == Judgement("boris", "moda:1", "moda:2", YES, "bags")
     # r1 keeps what was last said under it.
-    kept = warehouse.ask(
+    kept = warehouse.query(
         "SELECT run, verdict, rank, score FROM judgements WHERE judge = 'anna k' ORDER BY run"
     )
     assert kept == [
@@ -134,11 +141,11 @@ def test_judged_again_the_last_verdict_counts(tmp_path):
 @pytest.mark.parametrize("name", ["", " \n\t", "x" * 41])
 def test_a_judge_has_a_name(tmp_path, name):
     with pytest.raises(ValueError, match="wanted a name of 1 to 40 letters"):
-        judgements.record(
-            DuckDB(tmp_path),
+        judgements.record_judgement(
+            DuckDBWarehouse(tmp_path),
             "r1",
             name,
-            judgements.Pair("a:1", "a:2", "bags", 1, 0.5),
+            judgements.JudgementPair("a:1", "a:2", "bags", 1, 0.5),
             YES,
             datetime.now(UTC),
         )
@@ -149,14 +156,18 @@ def test_precision_counts_a_pair_once_and_the_least_precise_category_first():
     told = [said("anna", n, YES) for n in range(8)] + [said("anna", 8, NO), said("anna", 9, WRONG)]
     told += [said("boris", 0, NO), said("boris", 1, YES), said("boris", 20, UNSURE, "shoes")]
     told += [said("anna", 30, NO, "coats"), said("anna", 31, UNSURE, "coats")]
-    everything, coats, bags = judgements.precision(told)
+    everything, coats, bags = judgements.precision_by_category(told)
     assert (everything.category, coats.category, bags.category) == (None, "coats", "bags")
     assert (bags.value, bags.pairs) == (pytest.approx(7.5 / 10), 10)
     assert bags.verdicts == {YES: 9, NO: 2, WRONG: 1}
     assert (coats.value, coats.pairs, coats.verdicts[UNSURE]) == (0, 1, 1)
     assert everything.pairs == 11 and everything.value == pytest.approx(7.5 / 11)
     assert bags.low < 0.75 < bags.high < 1
-    assert judgements.precision([said("anna", 1, UNSURE)]) == [] == judgements.precision([])
+    assert (
+        judgements.precision_by_category([said("anna", 1, UNSURE)])
+        == []
+        == judgements.precision_by_category([])
+    )
 
 
 def test_the_interval_is_wilson_s():
@@ -167,16 +178,16 @@ def test_the_interval_is_wilson_s():
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        assert judgements.wilson(count / of, of) == pytest.approx((low, high), abs=5e-5)
+        assert judgements.wilson_interval(count / of, of) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_kappa_is_cohen_s():
     # The usual example of two readers of 50 proposals: 0.7 seen, 0.5 by chance.
     verdicts = [(YES, YES)] * 20 + [(YES, NO)] * 5 + [(NO, YES)] * 10 + [(NO, NO)] * 15
-    assert judgements.kappa(verdicts) == pytest.approx(0.4)
-    assert judgements.kappa([(YES, YES), (NO, NO), (WRONG, WRONG)]) == 1
-    assert judgements.kappa([(YES, NO), (NO, YES)]) == -1
-    assert judgements.kappa([(YES, YES)] * 3) is None
+    assert judgements.cohen_kappa(verdicts) == pytest.approx(0.4)
+    assert judgements.cohen_kappa([(YES, YES), (NO, NO), (WRONG, WRONG)]) == 1
+    assert judgements.cohen_kappa([(YES, NO), (NO, YES)]) == -1
+    assert judgements.cohen_kappa([(YES, YES)] * 3) is None
 
 
 def test_agreement_is_of_pairs_that_both_judged():
@@ -184,7 +195,7 @@ def test_agreement_is_of_pairs_that_both_judged():
     told += [said("boris", n, v) for n, v in enumerate((YES, NO, NO, NO))] + [
         said("carla", 99, YES)
     ]
-    (found,) = judgements.agreement(told)
+    (found,) = judgements.judge_agreements(told)
     assert (found.judges, found.pairs) == (("anna", "boris"), 3)
     assert (found.agreed_ratio, found.kappa) == (
         pytest.approx(2 / 3),
@@ -198,33 +209,35 @@ def test_separation_is_the_chance_that_an_alike_pair_scores_higher():
     alike, others = scores[is_alike], scores[~is_alike]
     assert len(alike) > 10
     wins = [1.0 if a > o else 0.5 if a == o else 0.0 for a in alike for o in others]
-    assert judgements.separation(scores, is_alike) == pytest.approx(np.mean(wins))
-    assert judgements.separation(np.arange(4.0), np.array([False, False, True, True])) == 1
-    assert judgements.separation(np.arange(2.0), np.array([True, True])) is None
+    assert judgements.roc_auc(scores, is_alike) == pytest.approx(np.mean(wins))
+    assert judgements.roc_auc(np.arange(4.0), np.array([False, False, True, True])) == 1
+    assert judgements.roc_auc(np.arange(2.0), np.array([True, True])) is None
 
 
 def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendations(night, tmp_path):
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
     warehouse = open_warehouse(f"duckdb:{tmp_path / 'root' / 'warehouse'}")
     report = ["--run", RUN, "--root", str(tmp_path / "root")]
-    made = run_tables.made(tmp_path / "root", QUALITY, RUN)
+    made = run_tables.read_manifest(tmp_path / "root", QUALITY, RUN)
     assert report_quality.main(report) == 0
-    assert run_tables.made(tmp_path / "root", QUALITY, RUN) == made, "nobody has judged: it stands"
-    pairs = judgements.sample(warehouse, RUN)[:4]
+    assert run_tables.read_manifest(tmp_path / "root", QUALITY, RUN) == made, (
+        "nobody has judged: it stands"
+    )
+    pairs = judgements.sample_pairs(warehouse, RUN)[:4]
     for judge, verdicts in (("anna", (YES, YES, NO, YES)), ("boris", (YES, NO, NO, YES))):
         for pair, verdict in zip(pairs, verdicts, strict=True):
-            judgements.record(warehouse, RUN, judge, pair, verdict, datetime.now(UTC))
-    gone = judgements.Pair("moda:gone", "moda:too", "bags", 1, 0.5)
-    judgements.record(warehouse, "day-0", "anna", gone, NO, datetime.now(UTC))
+            judgements.record_judgement(warehouse, RUN, judge, pair, verdict, datetime.now(UTC))
+    gone = judgements.JudgementPair("moda:gone", "moda:too", "bags", 1, 0.5)
+    judgements.record_judgement(warehouse, "day-0", "anna", gone, NO, datetime.now(UTC))
     assert report_quality.main(report) == 0
     rows = {
         (m["measure"], m["scope"]): m
-        for m in run_tables.read(tmp_path / "root", QUALITY, RUN).to_pylist()
+        for m in run_tables.read_table(tmp_path / "root", QUALITY, RUN).to_pylist()
     }
     found = rows["judged_precision", "all"]
     assert (found["value"], (found["low"], found["high"])) == (
         pytest.approx(2.5 / 4),
-        pytest.approx(judgements.wilson(2.5 / 4, 4)),
+        pytest.approx(judgements.wilson_interval(2.5 / 4, 4)),
     )
     assert rows["judged_pairs_count", "all"]["value"] == 4
     assert rows["judges_kappa", "judges=anna,boris"]["value"] == pytest.approx(

@@ -27,8 +27,8 @@ def test_the_examples_of_the_definitions() -> None:
     assert retrieval.average_precision(one, np.array([3]), 5) == pytest.approx(5 / 9)
     assert retrieval.relevance(one, 5) == pytest.approx(8 / 15)
     assert retrieval.relevance(late, 5) == pytest.approx(0.2)
-    assert retrieval.hit(late, 3) == 0
-    assert retrieval.hit(late, 4) == 1
+    assert retrieval.hit_rate(late, 3) == 0
+    assert retrieval.hit_rate(late, 4) == 1
     assert retrieval.recall(one, np.array([3]), 5) == pytest.approx(2 / 3)
     assert retrieval.recall(one, np.array([3]), 2) == pytest.approx(1 / 3)
 
@@ -44,7 +44,7 @@ def test_a_query_without_anything_relevant_is_left_out_and_counted() -> None:
     relevant, relevant_count = marks("1 0", "0 0", "0 1"), np.array([1, 0, 4])
     values = retrieval.average_precision(relevant, relevant_count, 2)
     assert np.isnan(values).tolist() == [False, True, False]
-    found = retrieval.mean(values)
+    found = retrieval.bootstrap_mean(values)
     assert (found.value, found.queries, found.left_out) == (pytest.approx((1 + 0.25) / 2), 2, 1)
     assert np.isnan(retrieval.recall(relevant, relevant_count, 2)[1])
 
@@ -53,9 +53,9 @@ def test_arguments_that_are_no_lists_of_marks() -> None:
     with pytest.raises(ValueError, match="wanted bool"):
         retrieval.precision(np.ones((2, 3)), 3)
     with pytest.raises(ValueError, match="k >= 1"):
-        retrieval.hit(marks("1 0"), 0)
+        retrieval.hit_rate(marks("1 0"), 0)
     with pytest.raises(ValueError, match="same queries"):
-        retrieval.difference(np.ones(3), np.ones(1))
+        retrieval.bootstrap_difference(np.ones(3), np.ones(1))
 
 
 @given(arrays.arrays(np.bool_, SHAPES), st.integers(1, 10), st.integers(0, 5))
@@ -65,7 +65,7 @@ def test_every_measure_keeps_its_range_and_says_what_a_loop_says(
     relevant_count = relevant.sum(axis=1) + unseen
     found = {
         "precision": retrieval.precision(relevant, k),
-        "hit": retrieval.hit(relevant, k),
+        "hit": retrieval.hit_rate(relevant, k),
         "relevance": retrieval.relevance(relevant, k),
         "recall": retrieval.recall(relevant, relevant_count, k),
         "ap": retrieval.average_precision(relevant, relevant_count, k),
@@ -102,7 +102,7 @@ def test_a_hit_that_moves_up_never_lowers_a_measure_of_rank(relevant: np.ndarray
 
 def test_the_interval_is_the_bootstraps() -> None:
     values = np.random.default_rng(3).integers(0, 11, 400) / 10
-    found = retrieval.mean(values)
+    found = retrieval.bootstrap_mean(values)
     # The same by resampling the queries themselves.
     picks = np.random.default_rng(4).integers(0, 400, (4000, 400))
     low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
@@ -111,20 +111,22 @@ def test_the_interval_is_the_bootstraps() -> None:
         pytest.approx(low, abs=0.005),
         pytest.approx(high, abs=0.005),
     )
-    assert found == retrieval.mean(values)
-    assert found != retrieval.mean(values, seed=1)
-    assert retrieval.mean(np.full(7, 0.25)) == retrieval.Estimate(0.25, 0.25, 0.25, 7)
+    assert found == retrieval.bootstrap_mean(values)
+    assert found != retrieval.bootstrap_mean(values, seed=1)
+    assert retrieval.bootstrap_mean(np.full(7, 0.25)) == retrieval.BootstrapEstimate(
+        0.25, 0.25, 0.25, 7
+    )
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     draws = np.random.default_rng(5).random((200, 60)) < 0.3
-    found = [retrieval.mean(row.astype(float)) for row in draws]
+    found = [retrieval.bootstrap_mean(row.astype(float)) for row in draws]
     assert 0.88 <= np.mean([f.low <= 0.3 <= f.high for f in found]) <= 0.99
 
 
 def test_many_different_values_are_resampled_in_steps() -> None:
     values = np.random.default_rng(6).random(20_000)
-    found = retrieval.mean(values)
+    found = retrieval.bootstrap_mean(values)
     error = values.std() / np.sqrt(len(values))
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
@@ -133,9 +135,9 @@ def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
     hard = np.random.default_rng(8).random(200)
     better = hard + 0.01
     ours, theirs, gain = (
-        retrieval.mean(better),
-        retrieval.mean(hard),
-        retrieval.difference(better, hard),
+        retrieval.bootstrap_mean(better),
+        retrieval.bootstrap_mean(hard),
+        retrieval.bootstrap_difference(better, hard),
     )
     assert ours.low < theirs.high
     assert gain.low > 0
@@ -143,7 +145,7 @@ def test_a_paired_difference_sees_what_two_intervals_do_not() -> None:
 
 
 def test_no_query_at_all() -> None:
-    found = retrieval.mean(np.array([]))
+    found = retrieval.bootstrap_mean(np.array([]))
     assert (np.isnan(found.value), found.queries) == (True, 0)
 
 
@@ -184,7 +186,7 @@ def night(
         **more,
     }
     kinds = {
-        **tables.BY_NAME,
+        **tables.TABLES_BY_NAME,
         "last_products": tables.PRODUCTS,
         "last_similar_products": tables.SIMILAR_PRODUCTS,
     }
@@ -196,9 +198,9 @@ def night(
     }
 
 
-def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Measure]:
-    with metrics.opened(of) as con:
-        rows = metrics.measured(con, of, made or {})
+def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Metric]:
+    with metrics.open_run_tables(of) as con:
+        rows = metrics.run_metrics(con, of, made or {})
     assert len({(m.measure, m.scope) for m in rows}) == len(rows)
     return {(m.measure, m.scope): m for m in rows}
 
@@ -276,9 +278,9 @@ def test_chance_draws_only_from_what_could_have_been_answered() -> None:
         *(usual | {"offer_id": f"{n:02}"} | other for n, other in enumerate(others, 1)),
     ]
     frame = night(products, [("a:00", ["a:07"])])
-    with metrics.opened(frame) as con:
-        con.execute(metrics.ASKED)
-        rows = con.execute(metrics.PRECISION, {"k": 10}).df()
+    with metrics.open_run_tables(frame) as con:
+        con.execute(metrics.JUDGED_PRODUCTS_SQL)
+        rows = con.execute(metrics.PRECISION_SQL, {"k": 10}).df()
         of_asking = rows.head(1)
     # Left are the y and the last one, both answered: one relevant of ten places, as many as we found.
     assert of_asking[["precision", "chance"]].to_numpy().tolist() == [[0.1, 0.1]]
@@ -383,7 +385,7 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
     bits = np.random.default_rng(9).random((2000, 128)) < 0.5
     bits[:, 0] = True
     bits[:, 5] = bits[:, 4]
-    rows = {(m.measure, m.scope): m.value for m in metrics.code_health(codes(bits))}
+    rows = {(m.measure, m.scope): m.value for m in metrics.code_health_metrics(codes(bits))}
     assert rows["unbalanced_bits_count", "code=shape"] == 1
     assert rows["bit_balance_max_ratio", "code=shape"] == 1
     assert rows["distinct_codes_ratio", "all"] == rows["distinct_codes_ratio", "code=shape"] == 1
@@ -398,13 +400,15 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
 
 
 def test_one_code_for_all_is_seen() -> None:
-    rows = {m.measure: m.value for m in metrics.code_health(codes(np.ones((50, 128), bool)))}
+    rows = {
+        m.measure: m.value for m in metrics.code_health_metrics(codes(np.ones((50, 128), bool)))
+    }
     assert (rows["distinct_codes_ratio"], rows["most_shared_code_ratio"]) == (1 / 50, 1)
 
 
 def test_measures_become_rows_of_the_table() -> None:
-    row = metrics.Measure("precision@10", "all", 0.5, "ratio", 0.4, 0.6, "ok", ">= 0.1")
-    assert metrics.table([row]).to_pylist() == [
+    row = metrics.Metric("precision@10", "all", 0.5, "ratio", 0.4, 0.6, "ok", ">= 0.1")
+    assert metrics.metrics_table([row]).to_pylist() == [
         {
             "measure": "precision@10",
             "scope": "all",

@@ -12,10 +12,15 @@ import pytest
 from lxml import html
 from PIL import Image
 
-from wearalike.reports.contact_sheet import THUMBNAIL_PX, WHY_SHORT, contact_sheet, printed
-from wearalike.sample.painting import Cloth, Ground, Pose, jpeg, paint
-from wearalike.sample.sketch import Dice, Sketch, box
-from wearalike.search import ShortReason
+from wearalike.reports.contact_sheet import (
+    SHORTFALL_TEXTS,
+    THUMBNAIL_PX,
+    format_recommendations,
+    render_contact_sheet,
+)
+from wearalike.sample.painting import Background, Cloth, Pose, encode_jpeg, paint_garment
+from wearalike.sample.sketch import SeededChoices, Sketch, rounded_box
+from wearalike.search import ShortfallReason
 from wearalike.storage import run_tables
 from wearalike.tables import (
     IMAGES,
@@ -72,15 +77,17 @@ def made(table: Table, rows: list[dict]) -> pa.Table:
 
 
 def write(root, table, rows, refused=()):
-    with run_tables.writing(root, table, RUN, "sign") as writer:
+    with run_tables.write_table(root, table, RUN, "sign") as writer:
         writer.write(made(table, rows))
         writer.refuse(made(REFUSED, list(refused)))
 
 
 def drawn(colour):
     sketch = Sketch()
-    sketch.area(box(-40, -60, 40, 60))
-    return jpeg(paint(sketch, Cloth(colour), Pose(0.9), Ground.WHITE, Dice()))
+    sketch.area(rounded_box(-40, -60, 40, 60))
+    return encode_jpeg(
+        paint_garment(sketch, Cloth(colour), Pose(0.9), Background.WHITE, SeededChoices())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +97,7 @@ def root(tmp_path_factory):
         if colour:
             content = drawn(colour)
             image_ids[product_id] = hashlib.sha256(content).hexdigest()
-            run_tables.keep_bytes(run_tables.image_path(root, image_ids[product_id]), content)
+            run_tables.write_atomic(run_tables.image_path(root, image_ids[product_id]), content)
     write(
         root,
         PRODUCTS,
@@ -151,7 +158,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(root):
-    return html.fromstring(contact_sheet(root, RUN, per_category=9))
+    return html.fromstring(render_contact_sheet(root, RUN, per_category=9))
 
 
 def text(element):
@@ -184,7 +191,7 @@ def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_pa
     shutil.copytree(root, tmp_path / "root")
     image_id = next(
         i["image_id"]
-        for i in run_tables.read(root, IMAGES, RUN).to_pylist()
+        for i in run_tables.read_table(root, IMAGES, RUN).to_pylist()
         if i["product_id"] == "one:red"
     )
     worn = dict(
@@ -201,7 +208,7 @@ def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_pa
     not_worn = [{"kind": "product", "key": "two:blue", "reason": "not_worn"}]
     write(tmp_path / "root", LOOKS, [], not_worn)
     write(tmp_path / "root", LOOK_PRODUCTS, [worn | bag])
-    page = html.fromstring(contact_sheet(tmp_path / "root", RUN, per_category=9))
+    page = html.fromstring(render_contact_sheet(tmp_path / "root", RUN, per_category=9))
     assert [text(tile) for tile in page.find_class("tile")][3:] == ["1with a look", "3refused"]
     rows = rows_of(page)
     (look,) = rows["Red dress"].find_class("looks")
@@ -222,7 +229,7 @@ def test_short_lists_say_why(page, root):
     assert "1 in all: the rules on models and brands left no more" in text(rows["Blue dress"])
     assert "none in all: it could not be compared" in text(rows["Unseen dress"])
     assert "in all" not in text(rows["Red dress"])
-    assert set(WHY_SHORT) == set(ShortReason)
+    assert set(SHORTFALL_TEXTS) == set(ShortfallReason)
     assert [text(tile) for tile in page.find_class("tile")] == [
         "5products",
         "4recommendations",
@@ -276,25 +283,25 @@ def test_nothing_of_a_feed_is_markup_and_nothing_is_fetched(page, root):
     assert links == ["#full_body", "#bags"]
     (policy,) = page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
     assert policy.startswith("default-src 'none'; img-src data:;") and "script" not in policy
-    source = contact_sheet(root, RUN)
+    source = render_contact_sheet(root, RUN)
     assert "<script" not in source and "<b>enc" not in source and "url(" not in source
 
 
 def test_page_is_the_same_every_time_and_as_large_as_asked(root):
-    assert contact_sheet(root, RUN) == contact_sheet(root, RUN)
-    few = html.fromstring(contact_sheet(root, RUN, per_category=1, rows=2, matches=1))
+    assert render_contact_sheet(root, RUN) == render_contact_sheet(root, RUN)
+    few = html.fromstring(render_contact_sheet(root, RUN, per_category=1, rows=2, matches=1))
     assert {section.get("id") for section in few.xpath("//section")} == {
         "full_body",
         "bags",
     }  # spread over both
     assert len(few.find_class("row")) == 2
     assert max(len(row.xpath(".//ol/li")) for row in few.find_class("row")) <= 1
-    every = html.fromstring(contact_sheet(root, RUN, per_category=9))
+    every = html.fromstring(render_contact_sheet(root, RUN, per_category=9))
     assert len(every.find_class("row")) == 5
 
 
 def test_printed_for_a_terminal(root):
-    told = printed(root, RUN, count=4, width=70)
+    told = format_recommendations(root, RUN, count=4, width=70)
     assert all(len(line) <= 70 for line in told.splitlines())
     heads = [line for line in told.splitlines() if line and not line.startswith(" ")]
     assert (
@@ -308,21 +315,23 @@ def test_printed_for_a_terminal(root):
 
 
 def test_a_run_that_is_not_there_and_a_picture_that_is_lost(root, tmp_path):
-    with pytest.raises(run_tables.NotMade, match="similar_lists of run 2000-01-01 is not made"):
-        contact_sheet(root, "2000-01-01")
+    with pytest.raises(
+        run_tables.TableNotFound, match="similar_lists of run 2000-01-01 is not made"
+    ):
+        render_contact_sheet(root, "2000-01-01")
     shutil.copytree(root, tmp_path / "copy")
     lost = run_tables.image_path(
-        tmp_path / "copy", run_tables.read(root, IMAGES, RUN)["image_id"][1].as_py()
+        tmp_path / "copy", run_tables.read_table(root, IMAGES, RUN)["image_id"][1].as_py()
     )
     lost.unlink()
     with pytest.raises(FileNotFoundError, match=lost.name):
-        contact_sheet(tmp_path / "copy", RUN)
+        render_contact_sheet(tmp_path / "copy", RUN)
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium to look with")
 def test_chromium_shows_the_pictures(root, tmp_path):
     sheet, shot = tmp_path / "sheet.html", tmp_path / "shot.png"
-    sheet.write_text(contact_sheet(root, RUN), encoding="utf-8")
+    sheet.write_text(render_contact_sheet(root, RUN), encoding="utf-8")
     quiet = [
         "--disable-quic",
         "--no-first-run",

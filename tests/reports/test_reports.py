@@ -21,7 +21,7 @@ from PIL import Image
 from wearalike.commands import app
 from wearalike.pipeline import publish_tables, report_quality
 from wearalike.quality import drift, funnel, metrics
-from wearalike.quality.thresholds import Floors, Verdict, with_verdicts
+from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
 from wearalike.reports import run_feed, run_page, workbook
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, PRODUCTS, QUALITY, REFUSED, SIMILAR_LISTS, SIMILAR_PRODUCTS
@@ -45,11 +45,13 @@ def root(night, tmp_path_factory) -> Path:
 
 
 def opened(root: Path, run: str = "day-1", **other: pa.Table):
-    tables = {t.name: run_tables.read(root, t, run) for t in report_quality.STAGES} | {
-        "refused": run_tables.refused(root, run)
+    tables = {t.name: run_tables.read_table(root, t, run) for t in report_quality.INPUT_TABLES} | {
+        "refused": run_tables.read_refused(root, run)
     }
-    tables |= {f"last_{t.name}": t.arrow_schema.empty_table() for t in report_quality.COMPARED}
-    return metrics.opened(tables | other)
+    tables |= {
+        f"last_{t.name}": t.arrow_schema.empty_table() for t in report_quality.COMPARED_TABLES
+    }
+    return metrics.open_run_tables(tables | other)
 
 
 # Drift
@@ -72,8 +74,8 @@ def test_psi_is_that_of_the_textbook_and_silent_where_chance_would_speak() -> No
 
 def test_scores_that_moved_warn_and_categories_that_grew_are_named(root: Path) -> None:
     found, products = (
-        run_tables.read(root, SIMILAR_PRODUCTS, "day-1"),
-        run_tables.read(root, PRODUCTS, "day-1"),
+        run_tables.read_table(root, SIMILAR_PRODUCTS, "day-1"),
+        run_tables.read_table(root, PRODUCTS, "day-1"),
     )
     at = found.schema.get_field_index("score")
     lower = found.set_column(at, found.schema.field(at), pa.array(np.asarray(found["score"]) * 0.5))
@@ -86,15 +88,15 @@ def test_scores_that_moved_warn_and_categories_that_grew_are_named(root: Path) -
         last_similar_products=lower,
         products=pa.concat_tables([fewer, rest]),
     ) as con:
-        [grown] = [g for g in drift.categories(con) if g.growth]
+        [grown] = [g for g in drift.category_growths(con) if g.growth]
         assert (grown.category, grown.growth, grown.last_count) == (
             gone,
             -1,
             len(products) - len(rest),
         )
     with opened(root, last_products=products, last_similar_products=lower) as con:
-        moved = drift.measured(con)
-        histogram = drift.histograms(con)["all"]
+        moved = drift.drift_metrics(con)
+        histogram = drift.score_histograms(con)["all"]
     counts = [
         np.bincount(np.minimum(np.floor(np.asarray(t["score"]) * 20), 19).astype(int), minlength=20)
         for t in (found, lower)
@@ -102,10 +104,10 @@ def test_scores_that_moved_warn_and_categories_that_grew_are_named(root: Path) -
     assert [histogram.now.tolist(), histogram.last.tolist()] == [c.tolist() for c in counts]
     [psi] = [
         m
-        for m in with_verdicts(moved, Floors().bounds())
+        for m in judge_metrics(moved, Thresholds().as_list())
         if (m.measure, m.scope) == ("score_psi", "all")
     ]
-    assert psi.value > 0.25 and psi.verdict == Verdict.WARN and psi.unit == "psi"
+    assert psi.value > 0.25 and psi.verdict == GateVerdict.WARN and psi.unit == "psi"
 
 
 # The funnel
@@ -113,14 +115,14 @@ def test_scores_that_moved_warn_and_categories_that_grew_are_named(root: Path) -
 
 def test_every_step_of_the_funnel_says_what_it_lost_and_why(root: Path) -> None:
     with opened(root) as con:
-        sound = {s.name: s for s in funnel.steps(con)}
+        sound = {s.name: s for s in funnel.funnel_steps(con)}
     assert (
-        list(sound) == list(funnel.STEPS)
+        list(sound) == list(funnel.STEP_NAMES)
         and sound["offers"].count > sound["products"].count > sound["with 5 matches"].count > 200
     )
     images, lists = (
-        run_tables.read(root, IMAGES, "day-1"),
-        run_tables.read(root, SIMILAR_LISTS, "day-1"),
+        run_tables.read_table(root, IMAGES, "day-1"),
+        run_tables.read_table(root, SIMILAR_LISTS, "day-1"),
     )
     lost = next(
         p
@@ -139,10 +141,10 @@ def test_every_step_of_the_funnel_says_what_it_lost_and_why(root: Path) -> None:
         "detail": None,
     }
     refused = pa.concat_tables(
-        [run_tables.refused(root, "day-1"), pa.Table.from_pylist([why], REFUSED.arrow_schema)]
+        [run_tables.read_refused(root, "day-1"), pa.Table.from_pylist([why], REFUSED.arrow_schema)]
     )
     with opened(root, images=without, refused=refused) as con:
-        steps = funnel.steps(con)
+        steps = funnel.funnel_steps(con)
     for before, after in pairwise(steps):
         assert before.count - sum(n for _, n in before.reasons) == after.count
     by_name = {s.name: s for s in steps}
@@ -157,10 +159,10 @@ def test_every_step_of_the_funnel_says_what_it_lost_and_why(root: Path) -> None:
 
 
 def test_the_page_is_one_file_with_a_sheet_for_every_category(night: Path, root: Path) -> None:
-    path = run_tables.folder(night / "root", QUALITY, "day-1") / "quality.html"
+    path = run_tables.table_dir(night / "root", QUALITY, "day-1") / "quality.html"
     assert path.stat().st_size < 8_000_000
     seen = html.fromstring(path.read_text(encoding="utf-8"))
-    categories = set(run_tables.read(root, PRODUCTS, "day-1")["category"].to_pylist())
+    categories = set(run_tables.read_table(root, PRODUCTS, "day-1")["category"].to_pylist())
     strips = {
         s.text_content().split(" · ")[0].strip() for s in seen.xpath("//section[@class='strip']/h3")
     }
@@ -172,7 +174,7 @@ def test_the_page_is_one_file_with_a_sheet_for_every_category(night: Path, root:
     sizes = {
         Image.open(io.BytesIO(base64.b64decode(p.partition(",")[2]))).size for p in pictures[:20]
     }
-    assert all(max(size) <= run_page.SHEET["thumbnail_px"] for size in sizes)
+    assert all(max(size) <= run_page.CONTACT_SHEET_OPTIONS["thumbnail_px"] for size in sizes)
     assert not seen.xpath(
         "//script | //link | //*[starts-with(@src, 'http')] | //a[contains(@href, '://')]"
     )
@@ -181,7 +183,7 @@ def test_the_page_is_one_file_with_a_sheet_for_every_category(night: Path, root:
         p.get("role") == "img" and "% from" in p.get("aria-label") for p in plots
     )
     bars = [len(p.xpath(".//rect")) for p in plots]
-    assert set(bars) == {drift.BINS}
+    assert set(bars) == {drift.SCORE_BINS}
     funnel_rows = [
         r.text_content() for r in seen.xpath("//h2[@id='funnel']/following-sibling::div[1]//tr")
     ]
@@ -196,7 +198,7 @@ def test_the_page_is_one_file_with_a_sheet_for_every_category(night: Path, root:
 @pytest.fixture(scope="module")
 def book(root: Path) -> Path:
     """Of day-1 and of two runs of hostile words, one with a name that a sheet cannot have."""
-    rows = run_tables.read(root, QUALITY, "day-1").to_pylist()[:40]
+    rows = run_tables.read_table(root, QUALITY, "day-1").to_pylist()[:40]
     odd = [
         {
             **rows[0],
@@ -212,14 +214,14 @@ def book(root: Path) -> Path:
         ("day-1.with-a-name-longer-than-a-sheet-has", 2),
         ("day-1.with-a-name-longer-than-a-sheet-can", 3),
     ):
-        with run_tables.writing(root, QUALITY, run, "sign", {"last_run": None}) as table:
-            table.more = {"verdict": "fail", "failed": list(HOSTILE)}
+        with run_tables.write_table(root, QUALITY, run, "sign", {"last_run": None}) as table:
+            table.manifest_extras = {"verdict": "fail", "failed": list(HOSTILE)}
             table.write(
                 pa.Table.from_pylist(
                     [r | {"value": r["value"] * factor} for r in rows] + odd, QUALITY.arrow_schema
                 )
             )
-    path = root / "reports" / workbook.NAME
+    path = root / "reports" / workbook.WORKBOOK_NAME
     workbook.write_workbook(root, path)
     return path
 
@@ -251,7 +253,7 @@ def test_the_compared_figures_are_those_of_the_runs_chosen(book: Path, root: Pat
     opened = openpyxl.load_workbook(book)
     compare, every = opened["compare"], opened["measures"]
     runs = [row[0].value for row in opened["runs"].iter_rows(min_row=2)]
-    assert runs == run_tables.runs(root, QUALITY) and [
+    assert runs == run_tables.list_runs(root, QUALITY) and [
         compare["C3"].value,
         compare["C4"].value,
     ] == [runs[-1], runs[-2]]
@@ -259,7 +261,7 @@ def test_the_compared_figures_are_those_of_the_runs_chosen(book: Path, root: Pat
     values = {
         run: {
             (r["measure"], r["scope"]): r["value"]
-            for r in run_tables.read(root, QUALITY, run).to_pylist()
+            for r in run_tables.read_table(root, QUALITY, run).to_pylist()
         }
         for run in runs
     }
@@ -290,11 +292,11 @@ def test_the_formulas_reckon_what_the_tables_say(book: Path, root: Path, tmp_pat
         [*office, "--outdir", tmp_path, book], check=True, capture_output=True, timeout=120
     )
     compare = openpyxl.load_workbook(tmp_path / book.name, data_only=True)["compare"]
-    this, last = run_tables.runs(root, QUALITY)[:-3:-1]
+    this, last = run_tables.list_runs(root, QUALITY)[:-3:-1]
     values = [
         {
             (r["measure"], r["scope"]): r["value"]
-            for r in run_tables.read(root, QUALITY, run).to_pylist()
+            for r in run_tables.read_table(root, QUALITY, run).to_pylist()
         }
         for run in (this, last)
     ]
@@ -338,10 +340,10 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
     toml = config.read_text().replace(str(night), str(tmp_path / "night"))
     config.write_text(toml)
     path = root / "reports" / "runs.jsonl"
-    [line] = run_feed.read(path).values()
+    [line] = run_feed.read_run_log(path).values()
     rows = {
         (r["scope"], r["measure"]): r["value"]
-        for r in run_tables.read(root, QUALITY, "day-1").to_pylist()
+        for r in run_tables.read_table(root, QUALITY, "day-1").to_pylist()
     }
     assert (line["run"], line["verdict"], line["is_published"], line["not_published"]) == (
         "day-1",
@@ -360,7 +362,7 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
     }
     assert (
         line["refused_count"]
-        == run_tables.refused(root, "day-1").num_rows
+        == run_tables.read_refused(root, "day-1").num_rows
         == sum(line["refused"].values())
     )
     first = path.read_bytes()
@@ -368,13 +370,13 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
     assert path.read_bytes() == first
 
     # A run that the gate stopped, another that an operator let through, and the way back.
-    for name in report_quality.STAGES:
+    for name in report_quality.INPUT_TABLES:
         shutil.copytree(
-            run_tables.folder(root, name, "day-1"), run_tables.folder(root, name, "day-2")
+            run_tables.table_dir(root, name, "day-1"), run_tables.table_dir(root, name, "day-2")
         )
     assert report_quality.main([*place, "day-2", "--floor", "min_products_count=9999"]) == 1
     assert publish_tables.main([*place, "day-2"]) == 1
-    stopped = run_feed.read(path)["day-2"]
+    stopped = run_feed.read_run_log(path)["day-2"]
     assert (stopped["verdict"], stopped["is_published"], stopped["published_at"]) == (
         "fail",
         False,
@@ -385,9 +387,9 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
         and "products_count" in stopped["failed"][0]
     )
     assert publish_tables.main([*place, "day-2", "--override", "anna: looked at it"]) == 0
-    assert [line["is_published"] for line in run_feed.read(path).values()] == [False, True]
+    assert [line["is_published"] for line in run_feed.read_run_log(path).values()] == [False, True]
     assert app.main(["rollback", "--root", str(root), "--config", str(config)]) == 0
-    found = run_feed.read(path)
+    found = run_feed.read_run_log(path)
     assert [line["is_published"] for line in found.values()] == [True, False] and found["day-2"][
         "published_at"
     ]
@@ -410,15 +412,16 @@ def test_many_at_once_lose_no_line_and_hostile_words_stay_words(root: Path, tmp_
     runs = [f"night-{n}" for n in range(8)]
     for run in runs:
         shutil.copytree(
-            run_tables.folder(root, QUALITY, "day-1"), run_tables.folder(tmp_path, QUALITY, run)
+            run_tables.table_dir(root, QUALITY, "day-1"),
+            run_tables.table_dir(tmp_path, QUALITY, run),
         )
-    made = run_tables.folder(tmp_path, QUALITY, "night-3") / "made.json"
+    made = run_tables.table_dir(tmp_path, QUALITY, "night-3") / "made.json"
     made.write_text(
         json.dumps(json.loads(made.read_text()) | {"verdict": "fail", "failed": list(HOSTILE)})
     )
     with ThreadPoolExecutor(8) as workers:
-        list(workers.map(lambda run: run_feed.judged(tmp_path, run), runs))
-    assert list(run_feed.read(tmp_path / "reports" / "runs.jsonl")) == runs
+        list(workers.map(lambda run: run_feed.record_verdict(tmp_path, run), runs))
+    assert list(run_feed.read_run_log(tmp_path / "reports" / "runs.jsonl")) == runs
     told = feedparser.parse((tmp_path / "reports" / "runs.atom").read_bytes(), sanitize_html=False)
     [entry] = [e for e in told.entries if "night-3" in e.title]
     assert not told.bozo and len(told.entries) == 8
@@ -435,9 +438,9 @@ def test_a_line_nobody_can_read_is_a_warning_and_stops_no_night(
     path = root / "reports" / "runs.jsonl"
     path.write_text('{"run": "a", "judged_at": "x", "published_at": null}\n<html>\n')
     with pytest.raises(
-        run_feed.BadLines, match=r"runs.jsonl: line 2 is no line of a run: '<html>'"
+        run_feed.CorruptRunLog, match=r"runs.jsonl: line 2 is no line of a run: '<html>'"
     ):
-        run_feed.judged(root, "day-1")
-    with run_feed.without_stopping():
-        run_feed.judged(root, "day-1")
+        run_feed.record_verdict(root, "day-1")
+    with run_feed.warn_on_errors():
+        run_feed.record_verdict(root, "day-1")
     assert "line 2" in caplog.text and "<html>" in path.read_text()

@@ -18,13 +18,13 @@ import pytest
 from lxml import etree
 
 from wearalike import catalog, sample, settings, tables
-from wearalike.feeds import Offer, Refused, Withdrawn, read_offers
+from wearalike.feeds import Offer, RefusedOffer, WithdrawnOffer, read_offers
 from wearalike.imaging import decode
 from wearalike.sample import painting
-from wearalike.sample.article_types import ARTICLES
-from wearalike.sample.catalogue import SHOPS, draw, products
-from wearalike.sample.painting import Cloth, Ground, Pattern, Pose
-from wearalike.sample.sketch import Dice, Sketch, curve
+from wearalike.sample.article_types import ARTICLE_TYPES
+from wearalike.sample.catalogue import SHOPS, draw_picture, list_products
+from wearalike.sample.painting import Background, Cloth, Pattern, Pose
+from wearalike.sample.sketch import SeededChoices, Sketch, curve
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 
@@ -33,9 +33,9 @@ MAPPINGS = Path(__file__).parents[2] / "mappings"
 def place(request, tmp_path_factory):
     """(day, settings naming the sample shops, served for as long as the tests of the day take)."""
     folder = tmp_path_factory.mktemp("place")
-    with sample.serve(request.param) as address:
+    with sample.serve_shops(request.param) as address:
         sample.write_settings(folder / "wearalike.toml", address, folder / "root", MAPPINGS)
-        yield request.param, settings.load(folder / "wearalike.toml", env={})
+        yield request.param, settings.read_settings(folder / "wearalike.toml", env={})
 
 
 def get(url, **headers):
@@ -78,7 +78,7 @@ def test_feeds_read_in_three_dialects(place, tmp_path):
         "harbour": ("google_rss", "utf-8"),
         "verano": ("admitad", "utf-8"),
     }
-    assert kinds == {Offer: 299, Refused: 2, Withdrawn: 1}
+    assert kinds == {Offer: 299, RefusedOffer: 2, WithdrawnOffer: 1}
 
 
 def test_feeds_say_what_is_wrong_with_two_offers(place, tmp_path):
@@ -87,7 +87,7 @@ def test_feeds_say_what_is_wrong_with_two_offers(place, tmp_path):
         (s.id, r.offer_id, r.reason)
         for s in here.shops
         for r in read_feed(s, tmp_path)[1]
-        if isinstance(r, Refused)
+        if isinstance(r, RefusedOffer)
     }
     assert {(shop, reason) for shop, _, reason in refused} == {
         ("lipa", "no_picture"),
@@ -97,8 +97,8 @@ def test_feeds_say_what_is_wrong_with_two_offers(place, tmp_path):
 
 def test_mappings_cover_all_but_the_caps_and_the_gift_card(place, tmp_path):
     _, here = place
-    assert catalog.check(here, [s.id for s in here.shops]) == []
-    rubricator, mappings = catalog.read_all(here, [s.id for s in here.shops])
+    assert catalog.find_mistakes(here, [s.id for s in here.shops]) == []
+    rubricator, mappings = catalog.read_taxonomy_and_mappings(here, [s.id for s in here.shops])
     rows, made, refused = [], [], Counter()
     for shop in here.shops:
         rows += (own := [row for row in read_feed(shop, tmp_path)[1] if isinstance(row, Offer)])
@@ -140,7 +140,7 @@ def test_every_picture_is_one_but_for_three(place, tmp_path):
                 refused[url] = status
                 continue
             try:
-                assert decode.decode(body).shape == (400, 320, 3)
+                assert decode.decode_image(body).shape == (400, 320, 3)
                 assert headers["Content-Type"] == "image/jpeg" and int(
                     headers["Content-Length"]
                 ) == len(body)
@@ -192,16 +192,16 @@ def test_yml_is_as_real_shops_write_it(place):
 
 def test_second_day_differs_a_little():
     for shop in SHOPS:
-        before, after = ({p.offer_id: p for p in products(shop, day)} for day in (1, 2))
+        before, after = ({p.offer_id: p for p in list_products(shop, day)} for day in (1, 2))
         both = before.keys() & after.keys()
         assert len(before) == len(after) == 100 and len(both) == 97
         assert 1 <= sum(before[i].price_cents < after[i].price_cents for i in both) <= 15
         assert 1 <= sum(before[i].is_in_stock != after[i].is_in_stock for i in both) <= 20
         (anew,) = [i for i in both if before[i].pictures != after[i].pictures]
-        old, new = (np.asarray(draw(day[anew].pictures[0]), int) for day in (before, after))
+        old, new = (np.asarray(draw_picture(day[anew].pictures[0]), int) for day in (before, after))
         assert np.abs(old - new).mean() > 2
     with pytest.raises(ValueError, match="day 3: wanted 1 or 2"):
-        products(SHOPS[0], 3)
+        list_products(SHOPS[0], 3)
 
 
 def test_pictures_are_the_same_in_another_process():
@@ -219,20 +219,24 @@ def test_pictures_are_the_same_in_another_process():
         for seed in ("1", "2")
     }
     here = [
-        hashlib.sha256(painting.jpeg(draw(p.pictures[0]))).hexdigest()
-        for p in products(SHOPS[1], 1)[::25]
+        hashlib.sha256(painting.encode_jpeg(draw_picture(p.pictures[0]))).hexdigest()
+        for p in list_products(SHOPS[1], 1)[::25]
     ]
     assert told == {f"{here}\n".encode()} and len(set(here)) == 4
 
 
-@pytest.mark.parametrize("name", sorted(ARTICLES))
+@pytest.mark.parametrize("name", sorted(ARTICLE_TYPES))
 def test_drawn_on_white_in_its_colour(name):
     """Most of the ground stays white, the middle is the garment's, and another colour has the same silhouette."""
-    article = ARTICLES[name]
+    article = ARTICLE_TYPES[name]
     drawn = [
         np.asarray(
-            painting.paint(
-                article.sketch(Dice(name, 1)), Cloth(colour), Pose(), Ground.WHITE, Dice()
+            painting.paint_garment(
+                article.sketch(SeededChoices(name, 1)),
+                Cloth(colour),
+                Pose(),
+                Background.WHITE,
+                SeededChoices(),
             ),
             int,
         )
@@ -253,22 +257,31 @@ def test_drawn_on_white_in_its_colour(name):
 def test_cuts_differ_between_models_and_kinds():
     silhouettes = {
         (name, model): np.asarray(
-            painting.paint(
-                article.sketch(Dice(name, model)), Cloth((60, 60, 60)), Pose(), Ground.WHITE, Dice()
+            painting.paint_garment(
+                article.sketch(SeededChoices(name, model)),
+                Cloth((60, 60, 60)),
+                Pose(),
+                Background.WHITE,
+                SeededChoices(),
             )
         )
-        for name, article in ARTICLES.items()
+        for name, article in ARTICLE_TYPES.items()
         for model in range(2)
     }
-    assert len({picture.tobytes() for picture in silhouettes.values()}) == 2 * len(ARTICLES) > 40
+    assert (
+        len({picture.tobytes() for picture in silhouettes.values()}) == 2 * len(ARTICLE_TYPES) > 40
+    )
 
 
 @pytest.mark.parametrize("pattern", [p for p in Pattern if p is not Pattern.PLAIN])
 def test_patterns_lie_on_the_cloth_only(pattern):
-    sketch = ARTICLES["T-shirt"].sketch(Dice("any"))
+    sketch = ARTICLE_TYPES["T-shirt"].sketch(SeededChoices("any"))
     plain, figured = (
         np.asarray(
-            painting.paint(sketch, Cloth((150, 40, 50), p), Pose(), Ground.WHITE, Dice()), int
+            painting.paint_garment(
+                sketch, Cloth((150, 40, 50), p), Pose(), Background.WHITE, SeededChoices()
+            ),
+            int,
         )
         for p in (Pattern.PLAIN, pattern)
     )
@@ -284,9 +297,11 @@ def test_pose_turns_and_moves():
 
     def extent(pose):
         dark = (
-            np.asarray(painting.paint(sketch, Cloth((0, 0, 0)), pose, Ground.WHITE, Dice())).min(
-                axis=2
-            )
+            np.asarray(
+                painting.paint_garment(
+                    sketch, Cloth((0, 0, 0)), pose, Background.WHITE, SeededChoices()
+                )
+            ).min(axis=2)
             < 100
         )
         rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
@@ -308,7 +323,7 @@ def test_settings_quote_what_a_path_may_hold(tmp_path):
     (tmp_path / "w.toml").write_text(
         sample.settings_text({"one": "http://127.0.0.1:1/f"}, root), encoding="utf-8"
     )
-    here = settings.load(tmp_path / "w.toml", env={})
+    here = settings.read_settings(tmp_path / "w.toml", env={})
     assert here.root == root
     assert [(s.id, s.feed, s.dialect, s.allow_addresses) for s in here.shops] == [
         ("one", "http://127.0.0.1:1/f", None, ("127.0.0.1/32",))

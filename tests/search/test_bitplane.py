@@ -19,7 +19,7 @@ def random_codes(rng, n: int, bits: int) -> np.ndarray:
 
 
 def one_by_one(queries, codes, w_shape, w_colour, limits, k):
-    shape, colour = search.distances(queries, codes)
+    shape, colour = search.distance_matrices(queries, codes)
     weighted = w_shape[:, None] * shape + w_colour[:, None] * colour
     order = np.argsort(weighted, axis=1, kind="stable")
     return [
@@ -43,8 +43,8 @@ def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most, threads):
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
     w_shape, w_colour = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
     limits = rng.integers(-1, 128 * 2 * most + 1, q)
-    found = bitplane.nearest(
-        queries, bitplane.lay_out(codes), w_shape, w_colour, limits, k, threads
+    found = bitplane.nearest_per_query(
+        queries, bitplane.transpose_codes(codes), w_shape, w_colour, limits, k, threads
     )
     assert [f.tolist() for f in found] == one_by_one(queries, codes, w_shape, w_colour, limits, k)
 
@@ -65,18 +65,18 @@ def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
     index.add(long(codes))
     wanted, _ = index.search(long(queries), 100)
     weights = [np.full(20, w, np.int32) for w in (ws, wc)]
-    found = bitplane.nearest(
-        queries, bitplane.lay_out(codes), *weights, np.full(20, 128 * (ws + wc)), 100
+    found = bitplane.nearest_per_query(
+        queries, bitplane.transpose_codes(codes), *weights, np.full(20, 128 * (ws + wc)), 100
     )
     assert {len(f) for f in found} == {100}
     for query, positions, distances in zip(queries, found, wanted, strict=True):
-        shape, colour = search.distances(query[None], codes[positions])
+        shape, colour = search.distance_matrices(query[None], codes[positions])
         assert (ws * shape[0] + wc * colour[0]).tolist() == sorted(distances.tolist())
 
 
 def test_a_weight_beyond_what_it_adds_up_is_refused():
-    codes, one = bitplane.lay_out(np.zeros((3, 4), np.uint64)), np.ones(1, np.int32)
+    codes, one = bitplane.transpose_codes(np.zeros((3, 4), np.uint64)), np.ones(1, np.int32)
     with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
-        bitplane.nearest(
+        bitplane.nearest_per_query(
             np.zeros((1, 4), np.uint64), codes, 256 * one, one, np.zeros(1, np.int64), 1
         )

@@ -10,8 +10,8 @@ from tests.catalog.test_merchandising_rules import RULE, SCOPES
 from tests.search.test_search import make_gallery
 
 from wearalike import search
-from wearalike.catalog import Rule
-from wearalike.search import Gallery, Rules
+from wearalike.catalog import MerchandisingRule
+from wearalike.search import Gallery, ListRules
 from wearalike.search.kernels import bitplane
 
 _PER_PRODUCT = (
@@ -29,8 +29,10 @@ _PER_PRODUCT = (
 
 
 def only(g: Gallery, rows: np.ndarray) -> Gallery:
-    pages = replace(g.pages, **{name: getattr(g.pages, name)[rows] for name in g.pages.__slots__})
-    return Gallery(**{name: getattr(g, name)[rows] for name in _PER_PRODUCT}, pages=pages)
+    pages = replace(
+        g.attributes, **{name: getattr(g.attributes, name)[rows] for name in g.attributes.__slots__}
+    )
+    return Gallery(**{name: getattr(g, name)[rows] for name in _PER_PRODUCT}, attributes=pages)
 
 
 def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
@@ -51,28 +53,28 @@ def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
                 facts[name][slightly, 0] ^= np.uint64(1)
             if name == "w_shape":
                 facts[name][changed] = rng.integers(0, 5, changed.sum())
-    return only(Gallery(**facts, pages=everything.pages), np.flatnonzero(is_there))
+    return only(Gallery(**facts, attributes=everything.attributes), np.flatnonzero(is_there))
 
 
-def searched(g: Gallery, rules: Rules, merchandise=(), recall=None) -> list[search.Lists]:
-    return list(search.search(g, 0, len(g), rules, merchandise, recall)) if len(g) else []
+def searched(g: Gallery, rules: ListRules, merchandise=(), recall=None) -> list[search.RankedLists]:
+    return list(search.search_gallery(g, 0, len(g), rules, merchandise, recall)) if len(g) else []
 
 
-def assert_same(g: Gallery, one: list[search.Lists], other: list[search.Lists]) -> None:
+def assert_same(g: Gallery, one: list[search.RankedLists], other: list[search.RankedLists]) -> None:
     assert (not one) == (not other)
     if one:
-        assert search.table(g, one).equals(search.table(g, other))
+        assert search.build_matches(g, one).equals(search.build_matches(g, other))
 
 
 RULES = st.builds(
-    Rules,
+    ListRules,
     k=st.integers(1, 9),
     min_score=st.sampled_from([0.0, 0.1, 0.4]),
     max_per_brand=st.integers(1, 9),
 )
 MERCHANDISE = st.lists(st.tuples(RULE, SCOPES), max_size=2).map(
     lambda kinds: [
-        Rule(id=f"r{i}", kind=kind, **about, **scope)
+        MerchandisingRule(id=f"r{i}", kind=kind, **about, **scope)
         for i, ((kind, about), scope) in enumerate(kinds)
     ]
 )
@@ -91,13 +93,21 @@ def test_random_days_of_churn_give_the_tables_of_full_searches(seed, n, bits, ra
     before, near = None, None
     for day, (rules, merchandise) in enumerate(days):
         g = churned(everything, day, seed, ratio)
-        recall = search.Recall(search.changes(before, g), near) if near is not None else None
+        recall = (
+            search.PreviousSearch(search.diff_galleries(before, g), near)
+            if near is not None
+            else None
+        )
         found = searched(g, rules, merchandise, recall)
         assert_same(g, found, searched(g, rules, merchandise))
         # Kept and read back, as from one night to the next.
         before, near = (
             g,
-            search.near_of(search.near_table(search.joined([lists.near for lists in found])))
+            search.candidates_from_table(
+                search.candidates_to_table(
+                    search.concat_candidates([lists.candidates for lists in found])
+                )
+            )
             if found
             else None,
         )
@@ -111,18 +121,18 @@ def test_only_what_changed_is_searched(monkeypatch):
     g.gender[:], g.age_group[:] = "female", "adult"
     was = only(g, np.flatnonzero(rng.random(n) > 0.01))
     was.codes[rng.random(len(was)) < 0.01] ^= np.uint64(3)
-    rules = Rules()
-    near = search.joined([lists.near for lists in searched(was, rules)])
+    rules = ListRules()
+    near = search.concat_candidates([lists.candidates for lists in searched(was, rules)])
     pairs = []
-    nearest = bitplane.nearest_in_one
+    nearest = bitplane.nearest_flat
 
     def counted(queries, tiles, *more):
         pairs.append(len(queries) * len(tiles))
         return nearest(queries, tiles, *more)
 
-    monkeypatch.setattr(bitplane, "nearest_in_one", counted)
-    found = searched(g, rules, (), search.Recall(search.changes(was, g), near))
+    monkeypatch.setattr(bitplane, "nearest_flat", counted)
+    found = searched(g, rules, (), search.PreviousSearch(search.diff_galleries(was, g), near))
     monkeypatch.undo()
     assert 0 < sum(pairs) < 0.06 * n * n
     assert_same(g, found, searched(g, rules))
-    assert pa.Table.from_batches([search.table(g, found)]).num_rows == n
+    assert pa.Table.from_batches([search.build_matches(g, found)]).num_rows == n

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from wearalike.search import index
-from wearalike.tables import CODES, ENTRIES, IMAGES, ITEMS, PRODUCTS
+from wearalike.tables import CODES, IMAGES, INDEXES, ITEMS, PRODUCTS
 
 
 def rows(table, *rows):
@@ -57,14 +57,14 @@ def test_codes_of_two_encoders_are_never_compared():
         rows(ITEMS, item("a1", "a"), item("b1", "b")),
     ]
     of_one = rows(CODES, code("a1") | {"encoder": "old-1"}, code("b1") | {"encoder": "old-1"})
-    assert index.entries(*tables, of_one)[0].num_rows == 2
+    assert index.select_entries(*tables, of_one)[0].num_rows == 2
     of_two = rows(CODES, code("a1") | {"encoder": "old-1"}, code("b1") | {"encoder": "new-1"})
     with pytest.raises(index.BadIndex, match="codes of new-1, old-1: those of one encoder alone"):
-        index.entries(*tables, of_two)
+        index.select_entries(*tables, of_two)
 
 
 def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product():
-    found, left_out = index.entries(
+    found, left_out = index.select_entries(
         rows(
             PRODUCTS,
             product(3, "foot_wear"),
@@ -94,7 +94,7 @@ def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product(
         ),
         rows(CODES, *(code(i, n) for n, i in enumerate(["a-bag", "a-bag-2", "a-shoe", "b-any"]))),
     )
-    assert found.schema == ENTRIES.arrow_schema
+    assert found.schema == INDEXES.arrow_schema
     assert [
         (r["product_id"], r["super_category"], r["entry_id"], r["item_id"], r["image_id"])
         for r in found.to_pylist()
@@ -114,7 +114,7 @@ def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product(
 
 
 def test_sure_and_large_items_stand_for_a_product_and_the_named_before_the_unnamed():
-    found, _ = index.entries(
+    found, _ = index.select_entries(
         rows(PRODUCTS, product(1), product(2), product(3)),
         rows(
             IMAGES,
@@ -160,7 +160,7 @@ def test_sure_and_large_items_stand_for_a_product_and_the_named_before_the_unnam
 
 
 def test_a_picture_of_a_detail_or_a_back_comes_after_all_others():
-    found, _ = index.entries(
+    found, _ = index.select_entries(
         rows(PRODUCTS, product(1), product(2), product(3)),
         rows(
             IMAGES,
@@ -197,15 +197,15 @@ def test_a_picture_of_a_detail_or_a_back_comes_after_all_others():
 
 
 def test_no_products_give_no_entries():
-    found, left_out = index.entries(*(rows(t) for t in (PRODUCTS, IMAGES, ITEMS, CODES)))
-    assert found.num_rows == left_out.num_rows == 0 and found.schema == ENTRIES.arrow_schema
+    found, left_out = index.select_entries(*(rows(t) for t in (PRODUCTS, IMAGES, ITEMS, CODES)))
+    assert found.num_rows == left_out.num_rows == 0 and found.schema == INDEXES.arrow_schema
 
 
 def test_an_index_reads_back_and_faiss_finds_in_it(tmp_path):
     codes = np.random.default_rng(0).integers(0, 256, (50, 32), dtype=np.uint8)
     ids = np.arange(50)[::-1].copy()
-    index.write(tmp_path / "bags.faiss", ids, codes)
-    read_ids, read_codes = index.read(tmp_path / "bags.faiss")
+    index.write_index(tmp_path / "bags.faiss", ids, codes)
+    read_ids, read_codes = index.read_codes(tmp_path / "bags.faiss")
     assert (read_ids == ids).all() and (read_codes == codes).all() and read_codes.dtype == np.uint8
     distance, found = faiss.read_index_binary(str(tmp_path / "bags.faiss")).search(codes[7:8], 1)
     assert (found[0, 0], distance[0, 0]) == (ids[7], 0)
@@ -215,17 +215,17 @@ def test_codes_are_mapped_where_they_lie_and_stay_as_they_are(tmp_path):
     path = tmp_path / "bags.faiss"
     for count in (1, 50, 5000):
         codes = np.random.default_rng(count).integers(0, 256, (count, 32), dtype=np.uint8)
-        index.write(path, np.arange(count), codes)
-        written, (ids, held) = path.read_bytes(), index.mapped(path)
+        index.write_index(path, np.arange(count), codes)
+        written, (ids, held) = path.read_bytes(), index.read_codes_mmap(path)
         assert (ids == np.arange(count)).all() and (held == codes).all() and held.base is not None
         assert str(path) in Path("/proc/self/maps").read_text()
         held[0] ^= 255
-        assert path.read_bytes() == written and (index.read(path)[1] == codes).all()
+        assert path.read_bytes() == written and (index.read_codes(path)[1] == codes).all()
     del held
     with path.open("ab") as file:
         file.write(bytes(8))
     with pytest.raises(index.BadIndex, match="its codes are not where Faiss"):
-        index.mapped(path)
+        index.read_codes_mmap(path)
 
 
 def test_another_kind_of_index_is_refused(tmp_path):
@@ -234,7 +234,7 @@ def test_another_kind_of_index_is_refused(tmp_path):
         index.BadIndex,
         match="wanted a binary index of 256 bits with ids, got IndexBinaryFlat of 128",
     ):
-        index.read(tmp_path / "x.faiss")
+        index.read_codes(tmp_path / "x.faiss")
 
 
 def test_codes_are_laid_out_shape_first():

@@ -15,9 +15,9 @@ from wearalike.commands import app, query_photo
 from wearalike.detection import detect, looks
 from wearalike.imaging import decode
 from wearalike.search import gallery_store, inverted_multi_index, photo_search
-from wearalike.search.photo_search import Answer, PhotoSearch, Wish
+from wearalike.search.photo_search import PhotoQuery, PhotoResult, PhotoSearch
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, PRODUCTS
+from wearalike.tables import INDEXES, PRODUCTS
 from wearalike.warehouse.base import open_warehouse
 
 RUN = "day-1"
@@ -25,7 +25,7 @@ RUN = "day-1"
 
 @pytest.fixture(scope="module")
 def place(night):
-    return settings.load(night / "wearalike.toml")
+    return settings.read_settings(night / "wearalike.toml")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,11 @@ def pictures(place):
     """{product_id: the bytes of the picture it was compared by}, of products in stock."""
     entries = {
         e["product_id"]: e["image_id"]
-        for e in run_tables.read(place.root, ENTRIES, RUN, ["product_id", "image_id"]).to_pylist()
+        for e in run_tables.read_table(
+            place.root, INDEXES, RUN, ["product_id", "image_id"]
+        ).to_pylist()
     }
-    products = run_tables.read(
+    products = run_tables.read_table(
         place.root, PRODUCTS, RUN, ["product_id", "availability"]
     ).to_pylist()
     in_stock = sorted(p["product_id"] for p in products if p["availability"] == "in_stock")
@@ -71,13 +73,15 @@ def plain() -> bytes:
 
 
 def test_a_product_s_own_picture_finds_the_product(search, pictures, place):
-    by_id = {p["product_id"]: p for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()}
+    by_id = {
+        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+    }
     asked, first, seen = 0, 0, 0
     for product_id, content in list(pictures.items())[::9]:
         asked += 1
         items = [
             i
-            for i in search.find(content).items
+            for i in search.search(content).items
             if i.super_category == by_id[product_id]["super_category"]
         ]
         seen += bool(items)
@@ -110,13 +114,13 @@ def test_the_answer_explains_itself(search, pictures):
 def test_the_category_gives_the_weights_unless_others_are_asked_for(search, pictures, place):
     weights = {
         p["category"]: (p["w_shape"], p["w_colour"])
-        for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
     }
-    content = next(c for c in pictures.values() if search.find(c).items)
-    item = search.find(content).items[0]
+    content = next(c for c in pictures.values() if search.search(c).items)
+    item = search.search(content).items[0]
     assert (item.w_shape, item.w_colour) == weights[item.category]
-    by_colour = search.find(content, Wish(k=5, weights=(0, 1))).items[0].results
-    by_shape = search.find(content, Wish(k=5, weights=(1, 0))).items[0].results
+    by_colour = search.search(content, PhotoQuery(k=5, weights=(0, 1))).items[0].results
+    by_shape = search.search(content, PhotoQuery(k=5, weights=(1, 0))).items[0].results
     assert [r.colour_distance for r in by_colour] == sorted(r.colour_distance for r in by_colour)
     assert [r.shape_distance for r in by_shape] == sorted(r.shape_distance for r in by_shape)
     assert len(by_colour) <= 5 and [r.product_id for r in by_colour] != [
@@ -126,30 +130,31 @@ def test_the_category_gives_the_weights_unless_others_are_asked_for(search, pict
 
 def test_for_whom_it_is_asked(search, pictures, place):
     gender = {
-        p["product_id"]: p["gender"] for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p["gender"]
+        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
     }
     found = [
         r.product_id
         for c in list(pictures.values())[::20]
-        for i in search.find(c, Wish(gender="male")).items
+        for i in search.search(c, PhotoQuery(gender="male")).items
         for r in i.results
     ]
     assert found and {gender[i] for i in found} <= {"male", "unisex"}
     assert not any(
         i.results
         for c in list(pictures.values())[::60]
-        for i in search.find(c, Wish(age_group="newborn")).items
+        for i in search.search(c, PhotoQuery(age_group="newborn")).items
     )
 
 
 def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, place):
     by_id = {
         p["product_id"]: p["super_category"]
-        for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
     }
     of = {s: [c for i, c in pictures.items() if by_id[i] == s][:4] for s in ("upper_wear", "bags")}
     asked = [
-        (photo, search.find(photo))
+        (photo, search.search(photo))
         for photo in (photo_of(one, two) for one in of["upper_wear"] for two in of["bags"])
     ]
     both = [(p, a) for p, a in asked if {i.x1 > a.width_px // 2 for i in a.items} == {True, False}]
@@ -158,29 +163,31 @@ def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, pla
     )
     photo, answer = both[0]
     assert all(
-        looks.overlap(asdict(a), asdict(b)) < photo_search.SAME_THING
+        looks.iou(asdict(a), asdict(b)) < photo_search.DUPLICATE_IOU
         for a in answer.items
         for b in answer.items
         if a is not b
     )
-    drawn = np.asarray(Image.open(io.BytesIO(photo_search.annotated(photo, answer))), int)
-    before = decode.decode(photo, photo_search.ANNOTATED_SIDE_PX).astype(int)
+    drawn = np.asarray(Image.open(io.BytesIO(photo_search.annotate_photo(photo, answer))), int)
+    before = decode.decode_image(photo, photo_search.ANNOTATED_SIDE_PX).astype(int)
     assert drawn.shape == before.shape
     scale = max(before.shape[:2]) / max(answer.width_px, answer.height_px)
     for number, item in enumerate(answer.items, 1):
-        colour = np.array([int(photo_search.colour_of(number)[i : i + 2], 16) for i in (1, 3, 5)])
+        colour = np.array(
+            [int(photo_search.outline_colour(number)[i : i + 2], 16) for i in (1, 3, 5)]
+        )
         y, x = round(item.y1 * scale) - 1, round((item.x0 + item.x1) / 2 * scale)
         around = drawn[max(0, y - 3) : y + 3, x - 2 : x + 3].reshape(-1, 3)
         assert np.abs(around - colour).max(axis=1).min() < 60, f"item {number} has no line below it"
 
 
 def test_a_photo_without_clothes_says_so(search):
-    answer = search.find(plain())
-    assert [i for i in detect.look(search._detector, "plain", plain()) if i["super_category"]], (
-        "or the contrast is not what decides"
-    )
+    answer = search.search(plain())
+    assert [
+        i for i in detect.detect_items(search._detector, "plain", plain()) if i["super_category"]
+    ], "or the contrast is not what decides"
     assert answer.items == () and (answer.width_px, answer.height_px) == (400, 300)
-    assert "no garment, shoe or bag seen" in query_photo.printed("x.jpg", answer)
+    assert "no garment, shoe or bag seen" in query_photo.format_answer("x.jpg", answer)
 
 
 @pytest.mark.parametrize(
@@ -193,12 +200,12 @@ def test_a_photo_without_clothes_says_so(search):
 )
 def test_what_is_no_picture_is_refused(search, content, reason):
     with pytest.raises(decode.BadPixels, match=reason):
-        search.find(content)
+        search.search(content)
 
 
 def test_threads_get_the_answers_that_one_gets(search, pictures):
     some = list(pictures.values())[:12]
-    alone = [search.find(c) for c in some]
+    alone = [search.search(c) for c in some]
     assert any(a.items for a in alone)
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(search.find, some)) == alone
@@ -207,8 +214,8 @@ def test_threads_get_the_answers_that_one_gets(search, pictures):
 def test_the_search_of_another_run_takes_the_networks_that_are_loaded(search, pictures, place):
     other = PhotoSearch(place, RUN, networks=search.networks)
     assert other.networks == search.networks
-    content = next(c for c in pictures.values() if search.find(c).items)
-    assert other.find(content) == search.find(content)
+    content = next(c for c in pictures.values() if search.search(c).items)
+    assert other.search(content) == search.search(content)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +223,7 @@ def test_the_search_of_another_run_takes_the_networks_that_are_loaded(search, pi
 )
 def test_a_wish_that_cannot_be_met_is_told(wish):
     with pytest.raises(ValueError, match=f"{next(iter(wish))}: wanted"):
-        Wish(**wish)
+        PhotoQuery(**wish)
 
 
 @pytest.mark.parametrize(
@@ -224,25 +231,25 @@ def test_a_wish_that_cannot_be_met_is_told(wish):
 )
 def test_weights_are_two_numbers(text):
     with pytest.raises(ValueError, match="weights"):
-        photo_search.weights(text)
+        photo_search.parse_weights(text)
 
 
 def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monkeypatch):
     """The same answer where it holds all; where it holds few, some of those found, each at its distance."""
     content, wish = (
-        next(c for c in pictures.values() if search.find(c).items),
-        Wish(k=100, weights=(2, 8)),
+        next(c for c in pictures.values() if search.search(c).items),
+        PhotoQuery(k=100, weights=(2, 8)),
     )
-    exact = search.find(content, wish)
-    shelf = search._shelves.__getitem__
-    of_few = PhotoSearch(place, RUN, shelf=shelf, networks=search.networks, exact_up_to=1000)
-    assert not of_few._shortlists and of_few.find(content, wish) == exact
-    of_many = PhotoSearch(place, RUN, shelf=shelf, networks=search.networks, exact_up_to=5)
-    assert of_many._shortlists and of_many.find(content, wish) == exact
-    monkeypatch.setattr(inverted_multi_index, "LEAST", 8)
+    exact = search.search(content, wish)
+    shelf = search._galleries.__getitem__
+    of_few = PhotoSearch(place, RUN, load_gallery=shelf, networks=search.networks, exact_up_to=1000)
+    assert not of_few._shortlists and of_few.search(content, wish) == exact
+    of_many = PhotoSearch(place, RUN, load_gallery=shelf, networks=search.networks, exact_up_to=5)
+    assert of_many._shortlists and of_many.search(content, wish) == exact
+    monkeypatch.setattr(inverted_multi_index, "MIN_SHORTLIST_SIZE", 8)
     found, wanted = (
         {r.product_id: r for r in answer.items[0].results}
-        for answer in (of_many.find(content, wish), exact)
+        for answer in (of_many.search(content, wish), exact)
     )
     assert 0 < len(found) < len(wanted)
     assert next(iter(found)) == next(iter(wanted)) and list(found) == [
@@ -257,22 +264,24 @@ def test_a_detector_that_names_nothing_is_refused(place):
 
 
 def test_a_super_category_without_products_gives_an_item_without_results(search, pictures):
-    content = next(c for c in pictures.values() if search.find(c).items)
-    (super_category, *_) = (i.super_category for i in search.find(content).items)
+    content = next(c for c in pictures.values() if search.search(c).items)
+    (super_category, *_) = (i.super_category for i in search.search(content).items)
     bare = PhotoSearch.__new__(PhotoSearch)
     bare.__dict__ = search.__dict__ | {
-        "_shelves": {k: v for k, v in search._shelves.items() if k != super_category}
+        "_galleries": {k: v for k, v in search._galleries.items() if k != super_category}
     }
-    item = bare.find(content).items[0]
+    item = bare.search(content).items[0]
     assert (item.category, item.results) == (None, ())
 
 
 def test_a_shelf_s_facts_are_its_gallery_s_products(place):
-    by_id = {p["product_id"]: p for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()}
-    shelf = gallery_store.shelf(place.root, RUN, "full_body")
+    by_id = {
+        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+    }
+    shelf = gallery_store.load_gallery_with_products(place.root, RUN, "full_body")
     rows = np.arange(len(shelf.gallery))[::-3]
     assert len(rows) > 5
-    for row, fact in zip(rows, shelf.shown(rows), strict=True):
+    for row, fact in zip(rows, shelf.display_rows(rows), strict=True):
         product = by_id[shelf.gallery.product_ids[row]]
         assert fact.pop("image_url") == product["image_urls"][0]
         assert fact == {name: product[name] for name in fact}
@@ -306,7 +315,7 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
     assert "1 of 3 photos could not be read" in caplog.text and "broken.jpg" in caplog.text
     for number in range(2):
         assert f"{number}.jpg" in told
-    rows = open_warehouse(f"duckdb:{tmp_path / 'warehouse'}").ask("SELECT * FROM photo_queries")
+    rows = open_warehouse(f"duckdb:{tmp_path / 'warehouse'}").query("SELECT * FROM photo_queries")
     assert sorted(r["photo_id"] for r in rows) == sorted(
         hashlib.sha256(c).hexdigest() for c in list(pictures.values())[:2]
     )
@@ -315,7 +324,7 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
         assert (tmp_path / "out" / r["query_id"] / "answer.json").read_text() == r["answer"]
     assert app.main([*asked, str(folder)]) == 0
     assert (
-        len(open_warehouse(f"duckdb:{tmp_path / 'warehouse'}").ask("SELECT * FROM photo_queries"))
+        len(open_warehouse(f"duckdb:{tmp_path / 'warehouse'}").query("SELECT * FROM photo_queries"))
         == 2
     )
 
@@ -343,6 +352,6 @@ def test_bad_use_is_told(tmp_path, capsys, caplog, place):
 
 def test_equal_questions_have_one_id_and_others_another(search, pictures):
     content = next(iter(pictures.values()))
-    one: Answer = search.find(content)
-    assert one == search.find(content)
-    assert one.query_id != search.find(content, Wish(k=3)).query_id
+    one: PhotoResult = search.search(content)
+    assert one == search.search(content)
+    assert one.query_id != search.search(content, PhotoQuery(k=3)).query_id

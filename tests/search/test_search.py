@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import search
-from wearalike.search import Rules, ShortReason, ranking
+from wearalike.search import ListRules, ShortfallReason, ranking
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
@@ -50,15 +50,15 @@ def make_gallery(
         }
     )
     shuffled = products.take(rng.permutation(n))
-    return search.gallery(entries, np.packbits(codes, axis=1), shuffled)
+    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled)
 
 
-def each(*asked) -> list[search.Found]:
+def each(*asked) -> list[search.RankedList]:
     """The lists that a search finds, one by one."""
-    return [found for lists in search.search(*asked) for found in lists]
+    return [found for lists in search.search_gallery(*asked) for found in lists]
 
 
-def one_by_one(g: search.Gallery, row: int, rules: Rules) -> list[tuple[int, int, int]]:
+def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
     """(row, shape distance, colour distance) of the best k, by the definition and nothing clever."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
@@ -98,7 +98,7 @@ def one_by_one(g: search.Gallery, row: int, rules: Rules) -> list[tuple[int, int
     bits=st.sampled_from([1, 4, 128]),
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
     rules=st.builds(
-        Rules,
+        ListRules,
         k=st.integers(1, 25),
         min_score=st.sampled_from([0.0, 0.1, 0.5]),
         max_per_brand=st.integers(1, 30),
@@ -106,7 +106,7 @@ def one_by_one(g: search.Gallery, row: int, rules: Rules) -> list[tuple[int, int
 )
 def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
     g = make_gallery(seed, n, bits=bits, w=w)
-    found = {f.row: f for f in each(g, 0, n, rules)}
+    found = {f.query_row: f for f in each(g, 0, n, rules)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
         assert list(
@@ -122,7 +122,7 @@ def test_a_list_widens_until_the_rules_are_met():
     g.groups[near] = 7
     g.codes[near] = g.codes[0]
     g.gender[:], g.age_group[:] = "female", "adult"
-    rules = Rules(k=5, min_score=0.0)
+    rules = ListRules(k=5, min_score=0.0)
     (f,) = each(g, 599, 600, rules)
     assert [(r, s, c) for r, s, c in zip(f.results, f.shape, f.colour, strict=True)] == one_by_one(
         g, 599, rules
@@ -132,10 +132,10 @@ def test_a_list_widens_until_the_rules_are_met():
 
 def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
     g = make_gallery(3, 200)
-    whole = search.table(g, list(search.search(g, 0, 200, Rules())))
+    whole = search.build_matches(g, list(search.search_gallery(g, 0, 200, ListRules())))
     monkeypatch.setattr(ranking, "_BLOCK_QUERIES", 3)
     parts = [
-        search.table(g, list(search.search(g, start, start + 33, Rules())))
+        search.build_matches(g, list(search.search_gallery(g, start, start + 33, ListRules())))
         for start in range(0, 200, 33)
     ]
     assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([whole]))
@@ -145,10 +145,12 @@ def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
 def test_a_super_category_of_one_or_two(count):
     g = make_gallery(5, count, out_of_stock=0, groups=0, brands=0)
     g.gender[:], g.age_group[:] = "female", "adult"
-    lists = list(search.search(g, 0, count, Rules(min_score=0.0)))
+    lists = list(search.search_gallery(g, 0, count, ListRules(min_score=0.0)))
     found = [f for some in lists for f in some]
-    assert len(found) == count and {f.short_reason for f in found} == {ShortReason.FEW_CANDIDATES}
-    rows = search.table(g, lists).to_pylist()
+    assert len(found) == count and {f.short_reason for f in found} == {
+        ShortfallReason.FEW_CANDIDATES
+    }
+    rows = search.build_matches(g, lists).to_pylist()
     assert [len(row["results"]) for row in rows] == [count - 1] * count
 
 
@@ -159,11 +161,11 @@ def test_a_short_list_says_why():
     def reasons(rules):
         return {f.short_reason for f in each(g, 0, 40, rules)}
 
-    assert reasons(Rules(k=39, min_score=0.0)) == {None}
-    assert reasons(Rules(k=40, min_score=0.0)) == {ShortReason.FEW_CANDIDATES}
-    assert reasons(Rules(k=30, min_score=0.99)) == {ShortReason.MIN_SCORE}
+    assert reasons(ListRules(k=39, min_score=0.0)) == {None}
+    assert reasons(ListRules(k=40, min_score=0.0)) == {ShortfallReason.FEW_CANDIDATES}
+    assert reasons(ListRules(k=30, min_score=0.99)) == {ShortfallReason.MIN_SCORE}
     g = replace(g, codes=np.repeat(g.codes[:1], 40, axis=0), brands=np.ones(40, np.int64))
-    assert reasons(Rules(k=30, max_per_brand=2)) == {ShortReason.RULES}
+    assert reasons(ListRules(k=30, max_per_brand=2)) == {ShortfallReason.RULES}
 
 
 def test_scores_are_the_cosine_of_weighted_signs_cut_at_0():
@@ -186,8 +188,10 @@ def small_tables():
     g = make_gallery(11, 30)
     found = pa.Table.from_batches(
         [
-            search.table(g, list(search.search(g, 0, 30, Rules(k=4, min_score=0.0)))),
-            search.without_code(pa.array(["s:none"])),
+            search.build_matches(
+                g, list(search.search_gallery(g, 0, 30, ListRules(k=4, min_score=0.0)))
+            ),
+            search.build_matches_without_code(pa.array(["s:none"])),
         ]
     )
     products = pa.table(
@@ -203,7 +207,7 @@ def small_tables():
 def test_flat_rows_say_what_the_lists_say():
     _, found, products = small_tables()
     assert found.schema == MATCHES.arrow_schema
-    flat = search.similar_products(found, products.take(np.arange(31)[::-1]), "d-1", "e-1")
+    flat = search.build_similar_products(found, products.take(np.arange(31)[::-1]), "d-1", "e-1")
     assert flat.schema == SIMILAR_PRODUCTS.arrow_schema
     expected = [
         (
@@ -247,7 +251,7 @@ def test_every_product_has_a_row_in_lists():
     entries = pa.table(
         {"product_id": list(g.product_ids), "image_id": [f"im{i}" for i in range(30)]}
     )
-    lists = search.similar_lists(found, entries)
+    lists = search.build_similar_lists(found, entries)
     assert lists.schema == SIMILAR_LISTS.arrow_schema
     rows = {r["product_id"]: r for r in lists.to_pylist()}
     assert len(rows) == 31
@@ -265,8 +269,8 @@ def test_every_product_has_a_row_in_lists():
 
 def test_an_entry_without_a_product_is_an_error():
     with pytest.raises(ValueError, match=r"have no product, e\.g\. s:lost"):
-        empty = PRODUCTS.arrow_schema.empty_table().select(search.PRODUCT_COLUMNS)
-        search.gallery(
+        empty = PRODUCTS.arrow_schema.empty_table().select(search.GALLERY_COLUMNS)
+        search.build_gallery(
             pa.table({"product_id": ["s:lost"], "item_id": ["i"]}),
             np.zeros((1, 32), np.uint8),
             empty,
@@ -284,12 +288,12 @@ def test_a_code_that_is_nobody_s_gets_what_a_product_with_it_would(seed, n, w, k
     """The photo's code is that of one product, which is taken out of the gallery's candidates."""
     g = make_gallery(seed, n, w=w)
     g.gender[:], g.age_group[:] = "unisex", "adult"
-    rules = Rules(k=k)
+    rules = ListRules(k=k)
     row = seed % n
     g.groups[row] = -(10**9)  # nobody's group, as a photo has none
     candidates = np.array([j for j in range(n) if g.is_in_stock[j] and j != row], np.int64)
-    found = search.alike(g, candidates, g.codes[row], *w, rules)
+    found = search.search_code(g, candidates, g.codes[row], *w, rules)
     assert list(
         zip(found.results.tolist(), found.shape.tolist(), found.colour.tolist(), strict=True)
     ) == one_by_one(g, row, rules)
-    assert found.row == -1 and (found.short_reason is None) == (len(found.results) == k)
+    assert found.query_row == -1 and (found.short_reason is None) == (len(found.results) == k)

@@ -49,8 +49,8 @@ def test_it_finds_what_numpy_finds_whatever_the_memory(
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
     w_shape, w_colour = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
     limits = rng.integers(-1, 128 * 2 * most + 1, q)
-    found = torch_gpu.nearest_in_one(
-        queries, torch_gpu.lay_out(codes, device), w_shape, w_colour, limits, k, block_bytes
+    found = torch_gpu.nearest_flat(
+        queries, torch_gpu.upload_codes(codes, device), w_shape, w_colour, limits, k, block_bytes
     )
     assert lists(*found) == one_by_one(queries, codes, w_shape, w_colour, limits, k)
 
@@ -64,9 +64,9 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
     far = np.bitwise_count(queries[:1] ^ codes).astype(int).sum(axis=1)
     codes = codes[np.argsort(-far)]
     weights, limits = [np.full(40, w, np.int32) for w in (ws, wc)], np.full(40, 128 * (ws + wc))
-    wanted = bitplane.nearest_in_one(queries, bitplane.lay_out(codes), *weights, limits, 100)
-    found = torch_gpu.nearest_in_one(
-        queries, torch_gpu.lay_out(codes, device), *weights, limits, 100
+    wanted = bitplane.nearest_flat(queries, bitplane.transpose_codes(codes), *weights, limits, 100)
+    found = torch_gpu.nearest_flat(
+        queries, torch_gpu.upload_codes(codes, device), *weights, limits, 100
     )
     assert wanted[0].tolist() == [100] * 40
     assert [part.tolist() for part in found] == [part.tolist() for part in wanted]
@@ -76,16 +76,18 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
 def test_a_gallery_is_searched_where_it_says(device, monkeypatch):
     """On torch's CPU it goes by the name of the one there is: "cpu" alone is the compiled kernel's."""
     g = make_gallery(3, 300, bits=6)
-    wanted = search.table(g, list(search.search(g, 0, 300, search.Rules())))
-    monkeypatch.setattr(bitplane, "nearest_in_one", None)
+    wanted = search.build_matches(g, list(search.search_gallery(g, 0, 300, search.ListRules())))
+    monkeypatch.setattr(bitplane, "nearest_flat", None)
     there = replace(g, device=f"{device}:0")
-    assert search.table(g, list(search.search(there, 0, 300, search.Rules()))).equals(wanted)
+    assert search.build_matches(
+        g, list(search.search_gallery(there, 0, 300, search.ListRules()))
+    ).equals(wanted)
 
 
 def test_a_weight_beyond_what_the_kernel_takes_is_refused():
-    codes, one = torch_gpu.lay_out(np.zeros((3, 4), np.uint64), "cpu"), np.ones(1, np.int32)
+    codes, one = torch_gpu.upload_codes(np.zeros((3, 4), np.uint64), "cpu"), np.ones(1, np.int32)
     with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
-        torch_gpu.nearest_in_one(
+        torch_gpu.nearest_flat(
             np.zeros((1, 4), np.uint64), codes, 256 * one, one, np.zeros(1, np.int64), 1
         )
 
@@ -93,4 +95,4 @@ def test_a_weight_beyond_what_the_kernel_takes_is_refused():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so():
     with pytest.raises(ValueError, match="device cuda: torch sees no GPU; search on the cpu"):
-        torch_gpu.lay_out(np.zeros((3, 4), np.uint64))
+        torch_gpu.upload_codes(np.zeros((3, 4), np.uint64))

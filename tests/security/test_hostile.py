@@ -29,7 +29,7 @@ from wearalike import catalog, feeds
 from wearalike.net import http_client
 from wearalike.search import gallery_store, index
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, IMAGES, PRODUCTS
+from wearalike.tables import IMAGES, INDEXES, PRODUCTS
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import open_warehouse
 
@@ -93,9 +93,9 @@ def test_no_xml_brings_a_file_of_this_machine_or_grows(
         .replace("{open}", '<mapping shop="mapping">')
         .replace("{close}", "</mapping>")
     )
-    rubricator = catalog.read_rubricator(REPOSITORY / "mappings" / "rubricator.xml")
+    rubricator = catalog.read_taxonomy(REPOSITORY / "mappings" / "rubricator.xml")
     if form == "stylesheet":
-        assert catalog.read_mapping(path, rubricator).find(["1"], ["a"], None, None) is None
+        assert catalog.read_mapping(path, rubricator).find_line(["1"], ["a"], None, None) is None
     else:
         with pytest.raises(catalog.BadMapping) as bad:
             catalog.read_mapping(path, rubricator)
@@ -134,7 +134,7 @@ def test_categories_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
         ).encode(),
     )
     assert (
-        reader.repairs[feeds.Repair.CATEGORY_CYCLE] == 2
+        reader.warning_counts[feeds.FeedWarning.CATEGORY_CYCLE] == 2
         and found.category_paths
         and other.category_paths
     )
@@ -164,7 +164,7 @@ def test_no_id_becomes_a_path(
     root.mkdir()
     prepare(root, [product("s", ident, [server.url("/p")]) for ident in IDS])
     assert download(root, DAY_1, "--placeholder-groups", "99") == 0
-    assert run_tables.read(root, IMAGES, DAY_1)["product_id"].to_pylist() == sorted(
+    assert run_tables.read_table(root, IMAGES, DAY_1)["product_id"].to_pylist() == sorted(
         f"s:{ident}" for ident in IDS
     )
     table = r"(images|products)/run=2026-11-21/(made\.json|part-00000\.parquet)"
@@ -229,8 +229,8 @@ def test_a_name_that_changes_its_mind_is_judged_at_every_hop(
     )
     (refused,) = test_http_client.fetch(f"http://shop.example:{port}/first")
     assert (
-        isinstance(refused, http_client.Refused)
-        and refused.reason is http_client.Reason.PRIVATE_ADDRESS
+        isinstance(refused, http_client.FetchError)
+        and refused.reason is http_client.FetchReason.PRIVATE_ADDRESS
         and "169.254.169.254" in refused.detail
     )
     assert (
@@ -266,7 +266,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server, tmp_pa
     plain, server.socket = server.socket, context.wrap_socket(server.socket, server_side=True)
     shop = feeds_shop(server.url("/s").replace("http:", "https:"))
     (tmp_path / "scratch").mkdir()
-    row = feeds.ingest_shop(shop, "r1", tmp_path / "scratch", None).row
+    row = feeds.ingest_shop(shop, "r1", tmp_path / "scratch", None).feed_row
     assert (row["status"], row["reason"]) == ("missing", "not_fetched") and row[
         "detail"
     ].startswith("tls: ")
@@ -274,9 +274,9 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server, tmp_pa
 
 
 def feeds_shop(address: str):
-    from wearalike.settings import Shop
+    from wearalike.settings import ShopSettings
 
-    return Shop("s", address, allow_addresses=("127.0.0.1/32",))
+    return ShopSettings("s", address, allow_addresses=("127.0.0.1/32",))
 
 
 # Files
@@ -285,27 +285,27 @@ def feeds_shop(address: str):
 def test_only_what_a_manifest_names_is_read(tmp_path: Path) -> None:
     place = _place(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
     make(place.root, "r1", night("r1"))
-    folder = run_tables.folder(place.root, PRODUCTS, "r1")
+    folder = run_tables.table_dir(place.root, PRODUCTS, "r1")
     pq.write_table(night("x", 9)["products"], folder / "part-00007.parquet")
-    assert run_tables.read(place.root, PRODUCTS, "r1").equals(night("r1")["products"])
+    assert run_tables.read_table(place.root, PRODUCTS, "r1").equals(night("r1")["products"])
     # Rows changed under a manifest's hash are not published, though they are as many.
     pq.write_table(night("other")["products"], folder / "part-00000.parquet")
     with pytest.raises(
-        run_tables.BadFile, match=r"part-00000\.parquet: sha256 .*, made\.json says .*--redo"
+        run_tables.CorruptTable, match=r"part-00000\.parquet: sha256 .*, made\.json says .*--redo"
     ):
         publish.publish_run(place.root, "r1", open_warehouse(place.warehouse))
     assert open_warehouse(place.warehouse).state().loads == ()
 
 
 def test_an_index_that_its_manifest_does_not_name_is_not_given_to_faiss(tmp_path: Path) -> None:
-    with run_tables.writing(tmp_path, ENTRIES, "r1", "s") as table:
-        index.write(table.path / "bags.faiss", np.arange(3), np.zeros((3, 32), np.uint8))
-    path = run_tables.folder(tmp_path, ENTRIES, "r1") / "bags.faiss"
+    with run_tables.write_table(tmp_path, INDEXES, "r1", "s") as table:
+        index.write_index(table.path / "bags.faiss", np.arange(3), np.zeros((3, 32), np.uint8))
+    path = run_tables.table_dir(tmp_path, INDEXES, "r1") / "bags.faiss"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(index.BadIndex, match=r"not the file that made\.json names"):
-        gallery_store.gallery(tmp_path, "r1", "bags")
+        gallery_store.load_gallery(tmp_path, "r1", "bags")
     assert json.loads((path.parent / "made.json").read_text())["files"][
         "bags.faiss"
     ] != run_tables.sha256(path)

@@ -22,17 +22,17 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.test_snapshot import ODD_IDS, changed
-from tests.support.http_server import serving
-from tests.support.postgres_server import database, server
+from tests.support.http_server import serve_site
+from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import load
 from tests.warehouse.test_warehouse import night as made_up
 
 from wearalike import settings
-from wearalike.catalog.merchandising_rules import Rule, RuleKind
+from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
 from wearalike.server import app, uploads
-from wearalike.settings import Serve, Settings
+from wearalike.settings import ServerSettings, Settings
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 from wearalike.warehouse.base import open_warehouse
 from wearalike.warehouse.postgres import read as postgres_read
 
@@ -42,7 +42,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def place(night) -> Settings:
-    return settings.load(night / "wearalike.toml")
+    return settings.read_settings(night / "wearalike.toml")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def address(place, tmp_path_factory):
         f'root = "{place.root}"\nwarehouse = "{place.warehouse}"\ndevice = "cpu"\n{limits}',
         encoding="utf-8",
     )
-    with serving(config) as (where, _):
+    with serve_site(config) as (where, _):
         yield where
 
 
@@ -68,11 +68,11 @@ def pictures(place) -> dict[str, bytes]:
     """The picture that each product in stock was compared by."""
     in_stock = {
         p["product_id"]
-        for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
         if p["availability"] == "in_stock"
     }
     entries = sorted(
-        run_tables.read(place.root, ENTRIES, RUN).to_pylist(), key=lambda e: e["product_id"]
+        run_tables.read_table(place.root, INDEXES, RUN).to_pylist(), key=lambda e: e["product_id"]
     )
     return {
         e["product_id"]: run_tables.image_path(place.root, e["image_id"]).read_bytes()
@@ -99,7 +99,9 @@ def assert_problem(answer: httpx.Response, status: int) -> dict:
 
 
 def test_products_are_found_and_paged(api, place):
-    wanted = {p["product_id"]: p for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()}
+    wanted = {
+        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+    }
     seen, after = {}, None
     while after is not None or not seen:
         page = api.get(
@@ -121,12 +123,14 @@ def test_products_are_found_and_paged(api, place):
 
 
 def test_a_product_and_its_published_list(api, place):
-    products = {p["product_id"]: p for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()}
+    products = {
+        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+    }
     lists = {
         row["product_id"]: row
-        for row in run_tables.read(place.root, SIMILAR_LISTS, RUN).to_pylist()
+        for row in run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist()
     }
-    rows = run_tables.read(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+    rows = run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
     asked = sorted(lists)[::29]
     assert len(asked) > 8
     for product_id in asked:
@@ -162,7 +166,9 @@ def test_a_product_and_its_published_list(api, place):
 
 
 def test_a_live_list_at_the_night_s_weights_is_the_night_s(api, place):
-    products = {p["product_id"]: p for p in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()}
+    products = {
+        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+    }
     asked, results = sorted(products)[::7], 0
     for product_id in asked:
         published = api.get(f"/products/{product_id}/similar").json()
@@ -176,7 +182,7 @@ def test_a_live_list_at_the_night_s_weights_is_the_night_s(api, place):
 
 def test_a_live_list_is_in_the_order_of_its_weights(api, place):
     product_id = max(
-        run_tables.read(place.root, SIMILAR_LISTS, RUN).to_pylist(),
+        run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist(),
         key=lambda row: row["similar_count"],
     )["product_id"]
     orders = []
@@ -202,17 +208,21 @@ def test_a_live_list_keeps_the_merchandiser_s_rules_of_its_night(place, tmp_path
     )
     facts = tmp_path / "root" / MATCHES.name / f"run={RUN}" / "made.json"
     made = json.loads(facts.read_text())
-    rows = run_tables.read(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+    rows = run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
     product_id = next(row["product_id"] for row in rows if row["rank"] == 15)
     first, *_, last = [row["similar_product_id"] for row in rows if row["product_id"] == product_id]
-    pin = Rule("summer", RuleKind.PIN, product=last, at=1, on_product=product_id)
-    hide = Rule("winter", RuleKind.HIDE, product=first, on_product=product_id)
+    pin = MerchandisingRule(
+        "summer", MerchandisingRuleKind.PIN, product=last, at=1, on_product=product_id
+    )
+    hide = MerchandisingRule(
+        "winter", MerchandisingRuleKind.HIDE, product=first, on_product=product_id
+    )
     made["parameters"]["merchandise"] = [asdict(pin), asdict(hide)]
     facts.write_text(json.dumps(made, default=str))
     here = replace(
         place, root=tmp_path / "root", warehouse=f"duckdb:{tmp_path / 'root' / 'warehouse'}"
     )
-    with TestClient(app.create(here)) as client:
+    with TestClient(app.create_app(here)) as client:
         found = client.get(f"/v1/products/{product_id}/similar", params={"weights": "1:1"}).json()[
             "results"
         ]
@@ -225,7 +235,7 @@ def test_runs_and_quality(api, place):
     assert (run["run"], run["is_published"], run["counts"]["products"]) == (
         RUN,
         True,
-        run_tables.made(place.root, PRODUCTS, RUN)["rows"]["written"],
+        run_tables.read_manifest(place.root, PRODUCTS, RUN)["rows"]["written"],
     )
     measures = api.get("/quality", params={"scope": "all"}).json()["measures"]
     (count,) = [m for m in measures if m["measure"] == "products_count"]
@@ -475,7 +485,7 @@ def held_upload(address: str) -> socket.socket:
 
 def test_a_full_queue_says_when_to_come_again(api, address, pictures):
     content = next(iter(pictures.values()))
-    held = [held_upload(address) for _ in range(uploads.PLACES + 1)]
+    held = [held_upload(address) for _ in range(uploads.MAX_PENDING_PHOTOS + 1)]
     try:
         refused, _, _ = select.select(held, [], [], 30)
         assert len(refused) == 1 and refused[0].recv(4096).startswith(b"HTTP/1.1 503")
@@ -559,8 +569,8 @@ def moving(request, tmp_path_factory):
     if request.param == "duckdb":
         yield from _moving(folder, f"duckdb:{folder / 'warehouse'}")
     else:
-        with server() as postgres:
-            yield from _moving(folder, database(postgres, "shop"))
+        with start_server() as postgres:
+            yield from _moving(folder, create_database(postgres, "shop"))
 
 
 def _moving(folder: Path, at: str):
@@ -583,7 +593,7 @@ def _moving(folder: Path, at: str):
         f'root = "root"\nwarehouse = "{at}"\n[serve]\nrequests_a_minute = 1000000\n',
         encoding="utf-8",
     )
-    with serving(folder / "wearalike.toml") as (where, process):
+    with serve_site(folder / "wearalike.toml") as (where, process):
         yield where, process, warehouse
 
 
@@ -678,7 +688,7 @@ def test_a_server_that_is_ended_answers_first_what_it_was_asked(moving):
 
 def test_nothing_published_yet_says_what_to_do(tmp_path):
     place = Settings(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
-    with TestClient(app.create(place)) as client:
+    with TestClient(app.create_app(place)) as client:
         for path in ("/v1/products", "/v1/health", "/v1/products/x", "/v1/quality"):
             answer = client.get(path)
             assert (
@@ -694,7 +704,7 @@ def test_nothing_published_yet_says_what_to_do(tmp_path):
 def test_a_warehouse_that_is_away_is_a_problem_without_its_password(tmp_path, monkeypatch):
     monkeypatch.setattr(postgres_read, "WAIT_S", 0.5)
     with TestClient(
-        app.create(Settings(tmp_path, "postgresql://me:secret@127.0.0.1:1/shop"))
+        app.create_app(Settings(tmp_path, "postgresql://me:secret@127.0.0.1:1/shop"))
     ) as client:
         answer = client.get("/v1/products")
         assert_problem(answer, 503)
@@ -703,7 +713,9 @@ def test_a_warehouse_that_is_away_is_a_problem_without_its_password(tmp_path, mo
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_again(place):
     with TestClient(
-        app.create(replace(place, serve=Serve(requests_a_minute=6, searches_a_minute=2)))
+        app.create_app(
+            replace(place, serve=ServerSettings(requests_a_minute=6, searches_a_minute=2))
+        )
     ) as client:
         product_id = client.get("/v1/products?limit=1").json()["products"][0]["product_id"]
         live = [client.get(f"/v1/products/{product_id}/similar?weights=1:1") for _ in range(3)]
@@ -717,10 +729,12 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(place):
 
 def test_other_sites_pages_may_ask_only_where_the_settings_say_so(place):
     asked = {"Origin": "https://shop.example"}
-    with TestClient(app.create(place)) as client:
+    with TestClient(app.create_app(place)) as client:
         assert "access-control-allow-origin" not in client.get("/v1/health", headers=asked).headers
     with TestClient(
-        app.create(replace(place, serve=Serve(allow_origins=("https://shop.example",))))
+        app.create_app(
+            replace(place, serve=ServerSettings(allow_origins=("https://shop.example",)))
+        )
     ) as client:
         answer = client.get("/v1/health", headers=asked)
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
@@ -734,7 +748,7 @@ def test_mounted_elsewhere_the_reference_says_so(place):
     from fastapi import FastAPI
 
     outer = FastAPI()
-    outer.mount("/similar", app.create(place))
+    outer.mount("/similar", app.create_app(place))
     with TestClient(outer) as client:
         described = client.get("/similar/v1/openapi.json").json()
         assert (

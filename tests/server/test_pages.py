@@ -20,18 +20,18 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
-from tests.support.http_server import serving
+from tests.support.http_server import serve_site
 
 from wearalike import settings
 from wearalike.commands import describe_items
 from wearalike.quality import judgements
 from wearalike.server import app
-from wearalike.server.live_search import Live
-from wearalike.server.snapshot import Published
+from wearalike.server.live_search import LiveSearch
+from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_tables
 from wearalike.tables import (
-    ENTRIES,
     IMAGES,
+    INDEXES,
     LOOK_PRODUCTS,
     PRODUCTS,
     QUALITY,
@@ -71,8 +71,8 @@ def place(night, tmp_path_factory):
     shutil.copytree(night / "root", folder / "root", symlinks=True)
     text = (night / "wearalike.toml").read_text(encoding="utf-8").replace(str(night), str(folder))
     (folder / "wearalike.toml").write_text(text, encoding="utf-8")
-    made = settings.load(folder / "wearalike.toml")
-    rows = run_tables.read(made.root, PRODUCTS, RUN).to_pylist()
+    made = settings.read_settings(folder / "wearalike.toml")
+    rows = run_tables.read_table(made.root, PRODUCTS, RUN).to_pylist()
     for row in hostile(made.root, rows):
         row |= {
             "title": HOSTILE,
@@ -82,12 +82,12 @@ def place(night, tmp_path_factory):
             "colours": [HOSTILE],
         }
         row |= {"category_paths": [HOSTILE], "image_urls": ["http://elsewhere.example/x.jpg"]}
-    refused = run_tables.refused(made.root, RUN)
+    refused = run_tables.read_refused(made.root, RUN)
     refused = refused.filter(pc.equal(refused["stage"], PRODUCTS.name))
-    with run_tables.writing(made.root, PRODUCTS, RUN, "hostile") as table:
+    with run_tables.write_table(made.root, PRODUCTS, RUN, "hostile") as table:
         table.refuse(refused)
         table.write(pa.Table.from_pylist(rows, schema=PRODUCTS.arrow_schema))
-    with run_tables.writing(made.root, LOOK_PRODUCTS, RUN, "crafted") as table:
+    with run_tables.write_table(made.root, LOOK_PRODUCTS, RUN, "crafted") as table:
         table.write(pa.Table.from_pylist(list(look(made.root)), schema=LOOK_PRODUCTS.arrow_schema))
     publish.publish_run(made.root, RUN, open_warehouse(made.warehouse), redo=True)
     assert (
@@ -103,7 +103,7 @@ def hostile(root: Path, rows: list[dict]) -> list[dict]:
     """Two products with lists of their own."""
     counts = {
         r["product_id"]: r["similar_count"]
-        for r in run_tables.read(root, SIMILAR_LISTS, RUN).to_pylist()
+        for r in run_tables.read_table(root, SIMILAR_LISTS, RUN).to_pylist()
     }
     return [r for r in sorted(rows, key=lambda r: r["product_id"]) if counts[r["product_id"]] > 4][
         :2
@@ -112,11 +112,11 @@ def hostile(root: Path, rows: list[dict]) -> list[dict]:
 
 def look(root: Path) -> Iterator[dict]:
     """Rows that say that every dress is worn with a bag, in the lower half of its picture."""
-    entries = run_tables.read(root, ENTRIES, RUN).to_pylist()
+    entries = run_tables.read_table(root, INDEXES, RUN).to_pylist()
     bag = next(e for e in entries if e["super_category"] == "bags")
     sizes = {
         i["image_id"]: (i["width_px"], i["height_px"])
-        for i in run_tables.read(root, IMAGES, RUN).to_pylist()
+        for i in run_tables.read_table(root, IMAGES, RUN).to_pylist()
     }
     scores = {
         "score": 0.8,
@@ -143,7 +143,7 @@ def look(root: Path) -> Iterator[dict]:
 
 @pytest.fixture(scope="module")
 def base(place) -> Iterator[str]:
-    with serving(place.root.parent / "wearalike.toml") as (address, _):
+    with serve_site(place.root.parent / "wearalike.toml") as (address, _):
         yield address
 
 
@@ -205,9 +205,9 @@ def shown_ids(page: Page, within: str = "#similar") -> list[str]:
 @pytest.fixture(scope="module")
 def asking(place) -> dict:
     """A product whose list changes with the weights, and which is not hostile."""
-    published, live = Published(place), Live(place)
+    published, live = PublishedRepository(place), LiveSearch(place)
     with published.snapshot() as s:
-        for listed in run_tables.read(place.root, SIMILAR_LISTS, RUN).to_pylist():
+        for listed in run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist():
             product = s.product(listed["product_id"])
             if listed["similar_count"] >= 8 and product["title"] != HOSTILE:
                 shape, colour = (ids(live.similar(s, product, w).rows) for w in ((10, 0), (0, 10)))
@@ -227,7 +227,7 @@ def ids(rows: list[dict]) -> list[str]:
 
 def test_search_narrows_down_and_turns_pages(browser, base, place):
     products = sorted(
-        run_tables.read(place.root, PRODUCTS, RUN).to_pylist(), key=lambda r: r["product_id"]
+        run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist(), key=lambda r: r["product_id"]
     )
     with visit(browser, base) as page:
         page.goto("/")
@@ -342,7 +342,7 @@ def test_without_scripts_the_slider_is_a_form(browser, base, asking):
 
 def test_ways_stand_side_by_side(browser, base, place, asking):
     product = asking["product"]
-    published, live = Published(place), Live(place)
+    published, live = PublishedRepository(place), LiveSearch(place)
     with published.snapshot() as s:
         even = ids(live.similar(s, product, (1, 1), 10).rows)
     with visit(browser, base) as page:
@@ -388,7 +388,9 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
 
 def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
     # A dress and a T-shirt, which the packaged detector tells apart.
-    entries = {e["product_id"]: e for e in run_tables.read(place.root, ENTRIES, RUN).to_pylist()}
+    entries = {
+        e["product_id"]: e for e in run_tables.read_table(place.root, INDEXES, RUN).to_pylist()
+    }
     chosen = [entries["harbour:1017"], entries["harbour:1001"]]
     photo = side_by_side(
         [run_tables.image_path(place.root, e["image_id"]).read_bytes() for e in chosen]
@@ -435,7 +437,7 @@ def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
         )
         page.get_by_role("button", name="Look for it").click()
         assert "no photo that can be read" in page.get_by_role("alert").inner_text()
-    assert open_warehouse(place.warehouse).ask("SELECT * FROM photo_queries") == [], (
+    assert open_warehouse(place.warehouse).query("SELECT * FROM photo_queries") == [], (
         "a visitor's photo is not kept"
     )
 
@@ -462,7 +464,7 @@ def wall() -> bytes:
 
 def test_pairs_are_judged_with_the_keyboard(browser, base, place):
     warehouse = open_warehouse(place.warehouse)
-    pairs = judgements.sample(warehouse, RUN)
+    pairs = judgements.sample_pairs(warehouse, RUN)
     with visit(browser, base) as page:
         page.goto("/judge")
         page.get_by_label("Your name").fill("anna")
@@ -484,7 +486,7 @@ def test_pairs_are_judged_with_the_keyboard(browser, base, place):
         for number, name in enumerate(["Alike", "Not alike", "Not alike", "Alike"], 1):
             page.get_by_role("button", name=name, exact=True).tap()
             page.get_by_text(f"{number} of {len(pairs)}").wait_for()
-    found = {(j.judge, *j.pair): j.verdict.value for j in judgements.judged(warehouse)}
+    found = {(j.judge, *j.pair): j.verdict.value for j in judgements.read_judgements(warehouse)}
     keys = [(p.product_id, p.similar_product_id) for p in pairs]
     anna = ["alike", "not_alike", "wrong_category", "alike", "not_alike", "alike"]
     boris = ["alike", "not_alike", "not_alike", "alike"]
@@ -511,7 +513,7 @@ def press(page: Page, key: str, until: str) -> None:
 
 def test_a_verdict_comes_from_this_site_and_is_of_a_pair_that_was_drawn(base, place):
     warehouse = open_warehouse(place.warehouse)
-    pair = judgements.sample(warehouse, RUN)[0]
+    pair = judgements.sample_pairs(warehouse, RUN)[0]
     form = {
         "judge": "mallory",
         "run": RUN,
@@ -534,7 +536,7 @@ def test_a_verdict_comes_from_this_site_and_is_of_a_pair_that_was_drawn(base, pl
     assert post(f"{base}/judge", form | {"verdict": "lovely"}, own) == 422
     assert post(f"{base}/judge", form | {"judge": " "}, own) == 422
     assert (
-        warehouse.ask("SELECT * FROM judgements WHERE judge <> 'anna' AND judge <> 'boris'") == []
+        warehouse.query("SELECT * FROM judgements WHERE judge <> 'anna' AND judge <> 'boris'") == []
     )
 
 
@@ -549,9 +551,9 @@ def post(address: str, form: dict[str, str], headers: dict[str, str]) -> int:
 def test_quality_says_what_the_tables_say(browser, base, place):
     measures = {
         (m["measure"], m["scope"]): m["value"]
-        for m in run_tables.read(place.root, QUALITY, RUN).to_pylist()
+        for m in run_tables.read_table(place.root, QUALITY, RUN).to_pylist()
     }
-    refused = run_tables.refused(place.root, RUN).to_pylist()
+    refused = run_tables.read_refused(place.root, RUN).to_pylist()
     with visit(browser, base) as page:
         page.goto("/quality")
         assert (
@@ -596,11 +598,13 @@ def test_quality_says_what_the_tables_say(browser, base, place):
 
 def test_what_feeds_say_is_text(browser, base, place):
     mine = [
-        r for r in run_tables.read(place.root, PRODUCTS, RUN).to_pylist() if r["title"] == HOSTILE
+        r
+        for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        if r["title"] == HOSTILE
     ]
     listing = {
         r["similar_product_id"]: r["product_id"]
-        for r in run_tables.read(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
     }
     assert len(mine) == 2
     with visit(browser, base) as page:
@@ -633,7 +637,7 @@ def test_what_feeds_say_is_text(browser, base, place):
         page.goto(f"/compare?{urlencode({'product': mine[0]['product_id']})}")
         other = next(
             r
-            for r in run_tables.read(place.root, PRODUCTS, RUN).to_pylist()
+            for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
             if r["title"] != HOSTILE and r["url"]
         )
         page.goto(path_of(other["product_id"]))
@@ -677,7 +681,7 @@ def test_answers_carry_a_strict_policy_and_pictures_are_kept(base, place):
     assert not re.search(r"<style|style=|<script>|\son\w+=|https?://", page), (
         "nothing inline, nothing from outside"
     )
-    image_id = run_tables.read(place.root, ENTRIES, RUN)["image_id"][0].as_py()
+    image_id = run_tables.read_table(place.root, INDEXES, RUN)["image_id"][0].as_py()
     with urllib.request.urlopen(f"{base}/thumbnails/360/{image_id}.jpg", timeout=20) as answer:
         thumbnail = Image.open(io.BytesIO(answer.read()))
         assert (
@@ -704,7 +708,9 @@ def post_less(address: str) -> int:
 
 
 def test_mounted_elsewhere_every_address_begins_there(place):
-    with TestClient(Starlette(routes=[Mount("/inside/wearalike", app.create(place))])) as client:
+    with TestClient(
+        Starlette(routes=[Mount("/inside/wearalike", app.create_app(place))])
+    ) as client:
         for path in ("/", "/quality", "/judge", "/compare", "/photo", "/nowhere"):
             answer = client.get(f"/inside/wearalike{path}")
             assert answer.status_code == (404 if path == "/nowhere" else 200)
@@ -718,8 +724,8 @@ def test_mounted_elsewhere_every_address_begins_there(place):
 
 
 def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
-    empty = settings.load(None, {"WEARALIKE_ROOT": str(tmp_path / "root")})
-    with TestClient(app.create(empty), raise_server_exceptions=False) as client:
+    empty = settings.read_settings(None, {"WEARALIKE_ROOT": str(tmp_path / "root")})
+    with TestClient(app.create_app(empty), raise_server_exceptions=False) as client:
         for path in ("/", "/quality", "/judge", "/photo", "/compare", "/products/moda%3A1"):
             answer = client.get(path)
             assert answer.status_code == 503 and answer.headers["content-type"].startswith(

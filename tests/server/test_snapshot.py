@@ -9,10 +9,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from tests.support.postgres_server import database, emptied, server
+from tests.support.postgres_server import create_database, drop_warehouse, start_server
 from tests.warehouse.test_warehouse import load, night
 
-from wearalike.server.snapshot import NotPublished, Published
+from wearalike.server.snapshot import NotPublished, PublishedRepository
 from wearalike.settings import Settings
 from wearalike.warehouse.base import Unreachable, open_warehouse
 from wearalike.warehouse.postgres import read as postgres_read
@@ -31,13 +31,13 @@ ODD_IDS = [
 
 @pytest.fixture(scope="module")
 def postgres():
-    with server() as address:
+    with start_server() as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def shop(postgres) -> str:
-    return database(postgres, "shop")
+    return create_database(postgres, "shop")
 
 
 @pytest.fixture(params=["duckdb", "postgresql"])
@@ -45,7 +45,7 @@ def place(request, tmp_path) -> Settings:
     folder = f"duckdb:{tmp_path / 'warehouse'}"
     return Settings(
         tmp_path / "root",
-        folder if request.param == "duckdb" else emptied(request.getfixturevalue("shop")),
+        folder if request.param == "duckdb" else drop_warehouse(request.getfixturevalue("shop")),
     )
 
 
@@ -56,7 +56,7 @@ def warehouse(place):
 
 @pytest.fixture
 def published(place):
-    made = Published(place)
+    made = PublishedRepository(place)
     yield made
     made.close()
 
@@ -277,7 +277,7 @@ def test_readers_in_flight_never_see_two_runs(published, warehouse):
 
 def test_a_file_is_let_go_of_when_nobody_reads_it_any_more(tmp_path):
     place = Settings(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
-    warehouse, published = open_warehouse(place.warehouse), Published(place)
+    warehouse, published = open_warehouse(place.warehouse), PublishedRepository(place)
     for run in ("r1", "r2"):
         load(warehouse, run, night(run))
         warehouse.publish(run)
@@ -309,7 +309,7 @@ def test_a_file_made_before_there_were_looks_has_none(tmp_path):
     warehouse.publish("r1")
     with duckdb.connect(Path(tmp_path / "warehouse" / "runs" / "r1.duckdb")) as con:
         con.execute("DROP VIEW current_look_products; DROP TABLE look_products")
-    published = Published(place)
+    published = PublishedRepository(place)
     with published.snapshot() as s:
         assert s.look("moda:00002") == [] and len(s.similar("moda:00002")) == 3
     published.close()
@@ -319,8 +319,8 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
     import psycopg
 
     monkeypatch.setattr(postgres_read, "WAIT_S", 0.5)
-    place = Settings(tmp_path, emptied(shop))
-    warehouse, published = open_warehouse(place.warehouse), Published(place)
+    place = Settings(tmp_path, drop_warehouse(shop))
+    warehouse, published = open_warehouse(place.warehouse), PublishedRepository(place)
     load(warehouse, "r1", night("r1"))
     warehouse.publish("r1")
     with published.snapshot() as s:
@@ -332,7 +332,7 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
     with published.snapshot() as s:
         assert s.product("moda:00001")
     published.close()
-    away = Published(replace(place, warehouse="postgresql://me:secret@127.0.0.1:1/shop"))
+    away = PublishedRepository(replace(place, warehouse="postgresql://me:secret@127.0.0.1:1/shop"))
     with pytest.raises(Unreachable) as told, away.snapshot():
         pass
     assert "secret" not in str(told.value)
@@ -340,7 +340,7 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
 
 
 def test_a_reader_s_connections_cannot_write(shop, tmp_path):
-    published = Published(Settings(tmp_path, emptied(shop)))
+    published = PublishedRepository(Settings(tmp_path, drop_warehouse(shop)))
     open_warehouse(shop).state()
     with pytest.raises(Exception, match="read-only"), published._reader._transaction() as con:
         con.execute("CREATE TABLE mine (x int)")

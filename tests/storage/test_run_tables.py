@@ -44,16 +44,16 @@ def hidden(root):
 
 
 def test_a_table_reads_back_as_written_with_its_counts(tmp_path):
-    with run_tables.writing(tmp_path, CODES, "r1", "sign", {"encoder": "e-1"}) as table:
+    with run_tables.write_table(tmp_path, CODES, "r1", "sign", {"encoder": "e-1"}) as table:
         table.write(codes("a", "b"))
         table.write(codes("c"))
         table.refuse(refusal("d", "unreadable"))
         table.rows_taken = 4
-    assert run_tables.read(tmp_path, CODES, "r1").equals(codes("a", "b", "c"))
-    made = run_tables.made(tmp_path, CODES, "r1")
+    assert run_tables.read_table(tmp_path, CODES, "r1").equals(codes("a", "b", "c"))
+    made = run_tables.read_manifest(tmp_path, CODES, "r1")
     assert made["rows"] == {"taken": 4, "written": 3, "refused": {"unreadable": 1}}
     assert made["parameters"] == {"encoder": "e-1"}
-    (row,) = run_tables.refused(tmp_path, "r1").to_pylist()
+    (row,) = run_tables.read_refused(tmp_path, "r1").to_pylist()
     assert row == {
         "stage": "codes",
         "shop_id": "s",
@@ -62,21 +62,21 @@ def test_a_table_reads_back_as_written_with_its_counts(tmp_path):
         "reason": "unreadable",
         "detail": None,
     }
-    assert run_tables.refused(tmp_path, "r1").schema == REFUSED.arrow_schema
+    assert run_tables.read_refused(tmp_path, "r1").schema == REFUSED.arrow_schema
     assert hidden(tmp_path) == []
 
 
 def test_a_table_that_no_stage_made_is_not_made(tmp_path):
-    assert not run_tables.is_made(tmp_path, FEEDS, "r1") and not run_tables.is_made(
+    assert not run_tables.is_complete(tmp_path, FEEDS, "r1") and not run_tables.is_complete(
         tmp_path, FEEDS, "r1", "sign"
     )
 
 
 def test_an_empty_table_is_a_table(tmp_path):
-    with run_tables.writing(tmp_path, FEEDS, "r1", "sign"):
+    with run_tables.write_table(tmp_path, FEEDS, "r1", "sign"):
         pass
-    assert run_tables.read(tmp_path, FEEDS, "r1").equals(FEEDS.arrow_schema.empty_table())
-    assert run_tables.is_made(tmp_path, FEEDS, "r1", "sign") and not run_tables.is_made(
+    assert run_tables.read_table(tmp_path, FEEDS, "r1").equals(FEEDS.arrow_schema.empty_table())
+    assert run_tables.is_complete(tmp_path, FEEDS, "r1", "sign") and not run_tables.is_complete(
         tmp_path, FEEDS, "r1", "other"
     )
 
@@ -84,7 +84,7 @@ def test_an_empty_table_is_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "error"),
     [
-        (lambda t: setattr(t, "rows_taken", 3), run_tables.BadCount),
+        (lambda t: setattr(t, "rows_taken", 3), run_tables.RowCountMismatch),
         (
             lambda t: t.write(codes("x").set_column(0, "item_id", pa.array([None], pa.string()))),
             ValueError,
@@ -94,20 +94,20 @@ def test_an_empty_table_is_a_table(tmp_path):
     ],
 )
 def test_after_an_error_nothing_is_left_and_the_old_table_stands(tmp_path, spoil, error):
-    with run_tables.writing(tmp_path, CODES, "r1", "old") as table:
+    with run_tables.write_table(tmp_path, CODES, "r1", "old") as table:
         table.write(codes("a"))
-    with pytest.raises(error), run_tables.writing(tmp_path, CODES, "r1", "new") as table:
+    with pytest.raises(error), run_tables.write_table(tmp_path, CODES, "r1", "new") as table:
         table.write(codes("b", "c"))
         spoil(table)
-    assert run_tables.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a"]
+    assert run_tables.read_table(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a"]
     assert hidden(tmp_path) == []
 
 
 def test_a_table_is_replaced_by_a_later_one(tmp_path):
     for sign, name in (("one", "a"), ("two", "b"), ("two", "c")):
-        with run_tables.writing(tmp_path, CODES, "r1", sign) as table:
+        with run_tables.write_table(tmp_path, CODES, "r1", sign) as table:
             table.write(codes(name))
-        assert run_tables.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == [name]
+        assert run_tables.read_table(tmp_path, CODES, "r1")["item_id"].to_pylist() == [name]
     assert os.listdir(tmp_path / "codes") == ["run=r1"]
 
 
@@ -116,37 +116,37 @@ def test_a_table_is_replaced_by_a_later_one(tmp_path):
     [("same", contextlib.nullcontext()), ("other", pytest.raises(atomic.Superseded))],
 )
 def test_of_two_writers_of_the_same_table_the_first_to_finish_wins(tmp_path, sign, outcome):
-    with outcome, run_tables.writing(tmp_path, CODES, "r1", "same") as late:
+    with outcome, run_tables.write_table(tmp_path, CODES, "r1", "same") as late:
         late.write(codes("b"))
-        with run_tables.writing(tmp_path, CODES, "r1", sign) as early:
+        with run_tables.write_table(tmp_path, CODES, "r1", sign) as early:
             early.write(codes("a"))
-    assert run_tables.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a"]
-    assert run_tables.made(tmp_path, CODES, "r1")["signature"] == sign
+    assert run_tables.read_table(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a"]
+    assert run_tables.read_manifest(tmp_path, CODES, "r1")["signature"] == sign
     assert os.listdir(tmp_path / "codes") == ["run=r1"]
 
 
 def test_who_looked_before_another_finished_writes_nothing_and_who_looks_after_may(tmp_path):
-    seen = run_tables.see(tmp_path, CODES, "r1")
+    seen = run_tables.table_version(tmp_path, CODES, "r1")
     for name in ("a", "b"):
-        with run_tables.writing(tmp_path, CODES, "r1", f"newer {name}") as table:
+        with run_tables.write_table(tmp_path, CODES, "r1", f"newer {name}") as table:
             table.write(codes(name))
     with (
         pytest.raises(atomic.Superseded),
-        run_tables.writing(tmp_path, CODES, "r1", "old", seen=seen) as table,
+        run_tables.write_table(tmp_path, CODES, "r1", "old", version_before=seen) as table,
     ):
         table.write(codes("c"))
-    assert run_tables.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["b"]
-    with run_tables.writing(
-        tmp_path, CODES, "r1", "old", seen=run_tables.see(tmp_path, CODES, "r1")
+    assert run_tables.read_table(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["b"]
+    with run_tables.write_table(
+        tmp_path, CODES, "r1", "old", version_before=run_tables.table_version(tmp_path, CODES, "r1")
     ) as table:
         table.write(codes("c"))
-    assert run_tables.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["c"] and os.listdir(
-        tmp_path / "codes"
-    ) == ["run=r1"]
+    assert run_tables.read_table(tmp_path, CODES, "r1")["item_id"].to_pylist() == [
+        "c"
+    ] and os.listdir(tmp_path / "codes") == ["run=r1"]
 
 
 def _write_and_die(root, started):
-    with run_tables.writing(root, CODES, "r1", "sign") as table:
+    with run_tables.write_table(root, CODES, "r1", "sign") as table:
         table.write(codes("a"))
         started.set()
         signal.pause()
@@ -160,74 +160,74 @@ def test_a_killed_writer_leaves_nothing_that_reads_as_done(tmp_path):
     assert started.wait(60)
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
-    with pytest.raises(run_tables.NotMade, match="codes of run r1"):
-        run_tables.read(tmp_path, CODES, "r1")
-    assert run_tables.runs(tmp_path, CODES) == [] and len(hidden(tmp_path)) == 1
+    with pytest.raises(run_tables.TableNotFound, match="codes of run r1"):
+        run_tables.read_table(tmp_path, CODES, "r1")
+    assert run_tables.list_runs(tmp_path, CODES) == [] and len(hidden(tmp_path)) == 1
     with (
-        run_tables.writing(tmp_path, CODES, "r2", "sign") as living,
-        run_tables.writing(tmp_path, CODES, "r1", "sign") as table,
+        run_tables.write_table(tmp_path, CODES, "r2", "sign") as living,
+        run_tables.write_table(tmp_path, CODES, "r1", "sign") as table,
     ):
         assert sorted(hidden(tmp_path)) == sorted([living.path, table.path]), (
             "what the killed one left is gone, what lives is not"
         )
-    assert hidden(tmp_path) == [] and run_tables.runs(tmp_path, CODES) == ["r1", "r2"]
+    assert hidden(tmp_path) == [] and run_tables.list_runs(tmp_path, CODES) == ["r1", "r2"]
 
 
 def test_files_beside_the_rows_are_hashed_and_move_with_them(tmp_path):
-    with run_tables.writing(tmp_path, CODES, "r1", "sign") as table:
+    with run_tables.write_table(tmp_path, CODES, "r1", "sign") as table:
         (table.path / "docs").mkdir()
         (table.path / "docs" / "page.html").write_text("hello")
-    files = run_tables.made(tmp_path, CODES, "r1")["files"]
+    files = run_tables.read_manifest(tmp_path, CODES, "r1")["files"]
     assert files["docs/page.html"] == run_tables.sha256(
-        run_tables.folder(tmp_path, CODES, "r1") / "docs" / "page.html"
+        run_tables.table_dir(tmp_path, CODES, "r1") / "docs" / "page.html"
     )
     before = run_tables.input_hash(tmp_path, CODES, "r1")
-    with run_tables.writing(tmp_path, CODES, "r2", "sign") as table:
+    with run_tables.write_table(tmp_path, CODES, "r2", "sign") as table:
         table.write(codes("a"))
     assert run_tables.input_hash(tmp_path, CODES, "r2") != before
 
 
 def test_parts_that_spark_left_are_taken_in_order_and_rows_may_follow(tmp_path):
-    with run_tables.writing(tmp_path, CODES, "r1", "sign") as table:
+    with run_tables.write_table(tmp_path, CODES, "r1", "sign") as table:
         parts = table.path / "spark"
         parts.mkdir()
         for name in ("b", "a"):
             pq.write_table(codes(name), parts / f"part-0000{'ab'.index(name)}-uuid.parquet")
         (parts / "_SUCCESS").touch()
-        table.adopt(parts)
+        table.adopt_parts(parts)
         table.write(codes("c"))
-    assert run_tables.read(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a", "b", "c"]
-    assert run_tables.made(tmp_path, CODES, "r1")["rows"]["written"] == 3
+    assert run_tables.read_table(tmp_path, CODES, "r1")["item_id"].to_pylist() == ["a", "b", "c"]
+    assert run_tables.read_manifest(tmp_path, CODES, "r1")["rows"]["written"] == 3
 
 
 @pytest.mark.parametrize("run", ["", "../up", "a/b", ".hidden", "x" * 65, "a b"])
 def test_a_run_that_is_no_folder_name_is_refused(tmp_path, run):
     with pytest.raises(ValueError, match="wanted letters"):
-        run_tables.folder(tmp_path, CODES, run)
+        run_tables.table_dir(tmp_path, CODES, run)
 
 
 def test_kept_work_is_read_once_a_row_and_by_key(tmp_path):
     schema = CODES.arrow_schema
-    assert run_tables.kept(tmp_path, "codes", "e-1", schema).num_rows == 0
-    run_tables.keep(tmp_path, "codes", "e-1", codes("a", "b"))
-    run_tables.keep(tmp_path, "codes", "e-1", codes("b", "c"))
-    run_tables.keep(tmp_path, "codes", "e-1", codes("b", "c"))
+    assert run_tables.read_cached(tmp_path, "codes", "e-1", schema).num_rows == 0
+    run_tables.cache_rows(tmp_path, "codes", "e-1", codes("a", "b"))
+    run_tables.cache_rows(tmp_path, "codes", "e-1", codes("b", "c"))
+    run_tables.cache_rows(tmp_path, "codes", "e-1", codes("b", "c"))
     assert (
-        run_tables.kept(tmp_path, "codes", "e-1", schema)
+        run_tables.read_cached(tmp_path, "codes", "e-1", schema)
         .sort_by("item_id")
         .equals(codes("a", "b", "c"))
     )
-    assert run_tables.kept(tmp_path, "codes", "e-1", schema, pa.array(["c", "z"])).equals(
+    assert run_tables.read_cached(tmp_path, "codes", "e-1", schema, pa.array(["c", "z"])).equals(
         codes("c")
     )
-    assert run_tables.kept(tmp_path, "codes", "e-2", schema).num_rows == 0
+    assert run_tables.read_cached(tmp_path, "codes", "e-2", schema).num_rows == 0
     assert len(list((tmp_path / "kept" / "codes" / "e-1").iterdir())) == 2
 
 
 def test_bytes_are_kept_whole_and_once(tmp_path):
     path = run_tables.image_path(tmp_path, "abcdef")
-    run_tables.keep_bytes(path, b"first")
-    run_tables.keep_bytes(path, b"second")
+    run_tables.write_atomic(path, b"first")
+    run_tables.write_atomic(path, b"second")
     assert path == tmp_path / "kept" / "images" / "ab" / "abcdef" and path.read_bytes() == b"first"
     assert [p.name for p in path.parent.iterdir()] == ["abcdef"]
 
@@ -248,9 +248,9 @@ def test_signatures_follow_inputs_and_parameters_only():
 
 
 def test_made_is_written_last_so_its_hashes_are_of_what_is_there(tmp_path):
-    with run_tables.writing(tmp_path, SIMILAR_LISTS, "r1", "sign"):
+    with run_tables.write_table(tmp_path, SIMILAR_LISTS, "r1", "sign"):
         pass
-    folder = run_tables.folder(tmp_path, SIMILAR_LISTS, "r1")
+    folder = run_tables.table_dir(tmp_path, SIMILAR_LISTS, "r1")
     made = json.loads((folder / "made.json").read_text())
     assert (
         set(made["files"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wearalike.storage.string_arrays import Texts, shared
+from wearalike.storage.string_arrays import Texts, intern_texts
 
 WORDS = st.text(max_size=6)
 
@@ -48,7 +48,7 @@ def test_they_are_asked_as_an_object_array_is(words, asked, seed):
 
 @given(words=st.lists(st.none() | st.sampled_from(["shoes", "bags", ""]), max_size=20))
 def test_few_texts_are_few_objects(words):
-    column = shared(pa.chunked_array([words[:3], words[3:]], pa.string()))
+    column = intern_texts(pa.chunked_array([words[:3], words[3:]], pa.string()))
     assert column.dtype == object and column.tolist() == words
     assert len({id(word) for word in column}) == len(set(words))
 

@@ -12,10 +12,10 @@ import pytest
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
+class SmallDisk:
     path: Path
 
-    def change(self, options: str) -> None:
+    def remount(self, options: str) -> None:
         """`size=1m`, `ro`, `rw`."""
         subprocess.run(
             ["mount", "-o", f"remount,{options}", str(self.path)], check=True, capture_output=True
@@ -23,7 +23,7 @@ class Disk:
 
 
 @contextlib.contextmanager
-def disk(path: Path, size: str) -> Iterator[Disk]:
+def mount_disk(path: Path, size: str) -> Iterator[SmallDisk]:
     """A disk of that size, e.g. 300k, in memory, gone with the block. The test is skipped where nothing may be mounted."""
     path.mkdir()
     with contextlib.suppress(FileNotFoundError):
@@ -35,7 +35,7 @@ def disk(path: Path, size: str) -> Iterator[Disk]:
             == 0
         ):
             try:
-                yield Disk(path)
+                yield SmallDisk(path)
             finally:
                 subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
             return

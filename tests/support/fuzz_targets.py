@@ -18,34 +18,34 @@ from wearalike import catalog, feeds
 from wearalike.feeds import normalize
 from wearalike.imaging import decode
 from wearalike.net import address_guard, http_client
-from wearalike.settings import Shop
+from wearalike.settings import ShopSettings
 from wearalike.tables import OFFERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SEEDS = Path(__file__).resolve().parents[1] / "data" / "fuzz"
+SEEDS_DIR = Path(__file__).resolve().parents[1] / "data" / "fuzz"
 SHOPS = {
-    kind: Shop("s", "http://shop.example/", dialect=kind, max_feed_bytes=1 << 22)
+    kind: ShopSettings("s", "http://shop.example/", dialect=kind, max_feed_bytes=1 << 22)
     for kind in (None, "admitad")
 }
-_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
-_SCRATCH = _MEMORY / f"wearalike-fuzz-{os.getpid()}.xml"
-_RUBRICATOR: list[catalog.Rubricator] = []
+_MEMORY_DIR = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+_SCRATCH_FILE = _MEMORY_DIR / f"wearalike-fuzz-{os.getpid()}.xml"
+_TAXONOMY_CACHE: list[catalog.Taxonomy] = []
 
 
-def feed(content: bytes) -> None:
+def fuzz_feed(content: bytes) -> None:
     """A feed is read to its end or refused with a reason; every offer of it is a row of the table."""
-    _SCRATCH.write_bytes(content[1:])
+    _SCRATCH_FILE.write_bytes(content[1:])
     shop, charset = (
         SHOPS["admitad" if content[:1] == b"A" else None],
         {b"1": "windows-1251", b"k": "koi8-r"}.get(content[:1]),
     )
     try:
-        records = list(feeds.read_offers(_SCRATCH, shop, charset))
+        records = list(feeds.read_offers(_SCRATCH_FILE, shop, charset))
     except feeds.BadFeed as error:
         assert error.detail and str(error).isprintable() is not None
         return
     finally:
-        _SCRATCH.unlink()
+        _SCRATCH_FILE.unlink()
     offers = [record._asdict() for record in records if isinstance(record, feeds.Offer)]
     table = pa.Table.from_pylist(offers, OFFERS.arrow_schema)
     table.validate(full=True)
@@ -57,51 +57,51 @@ def feed(content: bytes) -> None:
             assert url.startswith(("http://", "https://")), url
 
 
-def picture(content: bytes) -> None:
+def fuzz_picture(content: bytes) -> None:
     """A picture is decoded as its header promised, or refused with a reason; the coarse look takes what the fine one takes."""
     try:
         header = decode.read_header(content)
-        rgb = decode.decode(content)
+        rgb = decode.decode_image(content)
     except decode.BadPixels as error:
         assert error.detail
         return
     assert rgb.dtype == np.uint8 and rgb.shape == (header.height_px, header.width_px, 3)
-    coarse = decode.decode(content, 32)
+    coarse = decode.decode_image(content, 32)
     assert max(coarse.shape[:2]) <= 32 and coarse.shape[2] == 3
 
 
-def mapping(content: bytes) -> None:
+def fuzz_mapping(content: bytes) -> None:
     """An operator's mapping is read, or every mistake has its file and line."""
-    if not _RUBRICATOR:
-        _RUBRICATOR.append(catalog.read_rubricator(REPOSITORY / "mappings" / "rubricator.xml"))
-    _SCRATCH.write_bytes(content)
+    if not _TAXONOMY_CACHE:
+        _TAXONOMY_CACHE.append(catalog.read_taxonomy(REPOSITORY / "mappings" / "rubricator.xml"))
+    _SCRATCH_FILE.write_bytes(content)
     try:
-        made = catalog.read_mapping(_SCRATCH, _RUBRICATOR[0])
-        made.find(["1", "30"], ["Женщинам > Платья", "a > b"], "female", None)
+        made = catalog.read_mapping(_SCRATCH_FILE, _TAXONOMY_CACHE[0])
+        made.find_line(["1", "30"], ["Женщинам > Платья", "a > b"], "female", None)
     except catalog.BadMapping as error:
         assert error.mistakes and all(
-            mistake.startswith(f"{_SCRATCH}:") for mistake in error.mistakes
+            mistake.startswith(f"{_SCRATCH_FILE}:") for mistake in error.mistakes
         )
     finally:
-        _SCRATCH.unlink()
+        _SCRATCH_FILE.unlink()
 
 
-def address(content: bytes) -> None:
+def fuzz_address(content: bytes) -> None:
     """An address is of the web, or refused; a wait that a server asks for is a number or none; a login is never shown."""
     text = content.decode("utf-8", "surrogateescape")
     try:
-        url = normalize.web_url(text)
-    except normalize.Unusable:
+        url = normalize.normalize_url(text)
+    except normalize.InvalidOffer:
         pass
     else:
         assert (
             url.isascii()
             and url.startswith(("http://", "https://"))
-            and normalize.web_url(url) == url
+            and normalize.normalize_url(url) == url
         )
     try:
-        target = http_client._target(text, False)
-    except http_client.Refused as error:
+        target = http_client._parse_url(text, False)
+    except http_client.FetchError as error:
         error.detail.encode()
     else:
         assert (
@@ -114,14 +114,14 @@ def address(content: bytes) -> None:
     assert wait_s is None or wait_s >= 0
     if text.isprintable() and not any(c in "/?#@:&;= " for c in text):
         assert (
-            address_guard.redact(f"http://me:{text}@h.example/x?code={text}")
+            address_guard.redact_url(f"http://me:{text}@h.example/x?code={text}")
             == "http://***@h.example/x?code=***"
         )
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "feed": feed,
-    "picture": picture,
-    "mapping": mapping,
-    "address": address,
+    "feed": fuzz_feed,
+    "picture": fuzz_picture,
+    "mapping": fuzz_mapping,
+    "address": fuzz_address,
 }

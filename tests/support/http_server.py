@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def serving(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+def serve_site(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """(address, process) of a server of the settings; it is ended, and has said nothing of a failure, when the block ends."""
     command = [
         sys.executable,

@@ -21,12 +21,12 @@ from wearalike import tables
 from wearalike.storage import run_tables
 
 # What a reader of the run gets; `quality` also speaks of the run before, so it is compared only where that is the same.
-COMPARED = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
+COMPARED_TABLES = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
 # A night of which nothing ends and nothing works any more hangs: so long, with less processor time than an idle JVM takes.
-PATIENCE_S, IDLE_S = 300.0, 3.0
+HANG_TIMEOUT_S, IDLE_CPU_S = 300.0, 3.0
 
 
-def command(run: str, config: Path) -> list[str]:
+def run_command(run: str, config: Path) -> list[str]:
     return [
         sys.executable,
         "-m",
@@ -39,8 +39,8 @@ def command(run: str, config: Path) -> list[str]:
     ]
 
 
-def kill_until_whole(
-    night: list[str], root: Path, seed: int, longest_s: float, most: int | None = None
+def kill_until_complete(
+    command: list[str], root: Path, seed: int, max_cpu_s: float, max_kills: int | None = None
 ) -> Counter[str]:
     """Kills by victim, of a night that is begun again whenever one has ended it, until it is whole; after `most` it is left alone.
 
@@ -52,56 +52,56 @@ def kill_until_whole(
         random.Random(seed),
         Counter[str](),
         -1,
-        longest_s,
+        max_cpu_s,
     )
     while True:
         before = victims.total()
-        with _started(night, log) as process:
-            while (most is None or victims.total() < most) and _worked(
+        with _start_run(command, log) as process:
+            while (max_kills is None or victims.total() < max_kills) and _wait_for_cpu_time(
                 process, moments.uniform(0.2, allowed_s), log
             ):
-                victims.update(_kill_one(process, moments))
-            _worked(process, math.inf, log)
+                victims.update(_kill_random_process(process, moments))
+            _wait_for_cpu_time(process, math.inf, log)
         if process.returncode == 0:
             return victims
         assert victims.total() > before, (
-            f"a night that nobody touched ended with {process.returncode}: {_end_of(log)}"
+            f"a night that nobody touched ended with {process.returncode}: {_log_tail(log)}"
         )
         last, made = made, len(list(root.glob("*/run=*/made.json")))
-        allowed_s = allowed_s * 1.5 if made == last else longest_s
+        allowed_s = allowed_s * 1.5 if made == last else max_cpu_s
         print(f"{victims.total()} kills: {dict(victims)}, {made} tables", flush=True)
 
 
-def _worked(process: subprocess.Popen[bytes], work_s: float, log: Path) -> bool:
+def _wait_for_cpu_time(process: subprocess.Popen[bytes], work_s: float, log: Path) -> bool:
     """Waits until the night's processes have worked for so long; False where the night has ended before."""
-    start_s = seen_s = _work_s(process.pid)
+    start_s = seen_s = _cpu_time_s(process.pid)
     seen_at = time.monotonic()
     while process.poll() is None:
-        now_s = _work_s(process.pid)
+        now_s = _cpu_time_s(process.pid)
         if now_s - start_s >= work_s:
             return True
-        if abs(now_s - seen_s) > IDLE_S:  # it falls where one of them ended
+        if abs(now_s - seen_s) > IDLE_CPU_S:  # it falls where one of them ended
             seen_s, seen_at = now_s, time.monotonic()
-        assert time.monotonic() - seen_at < PATIENCE_S, f"the night hangs: {_end_of(log)}"
+        assert time.monotonic() - seen_at < HANG_TIMEOUT_S, f"the night hangs: {_log_tail(log)}"
         time.sleep(0.1)
     return False
 
 
-def _work_s(pid: int) -> float:
+def _cpu_time_s(pid: int) -> float:
     """Processor time of the process and of all that it has started."""
     total = 0.0
-    for one in _family(pid):
+    for one in _process_tree(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             total += sum(one.cpu_times()[:4])
     return total
 
 
-def _kill_one(process: subprocess.Popen[bytes], moments: random.Random) -> list[str]:
+def _kill_random_process(process: subprocess.Popen[bytes], moments: random.Random) -> list[str]:
     """Kills one process of the night; its name, nothing where it has just ended. What it leaves running is let be, as a machine would."""
-    family = sorted(_family(process.pid), key=lambda p: (p.create_time(), p.pid))
+    family = sorted(_process_tree(process.pid), key=lambda p: (p.create_time(), p.pid))
     try:
         victim = moments.choice(family)
-        name = _name(victim)
+        name = _process_name(victim)
         victim.send_signal(signal.SIGKILL)
     except (IndexError, psutil.NoSuchProcess):
         return []
@@ -111,33 +111,33 @@ def _kill_one(process: subprocess.Popen[bytes], moments: random.Random) -> list[
 
 
 @contextlib.contextmanager
-def _started(night: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _start_run(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
-        process = subprocess.Popen(night, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
     seen: set[psutil.Process] = set()
     try:
         yield process
     finally:
         # Spark's workers lead groups of their own, so the session is what holds them together.
-        seen = {p for p in psutil.process_iter() if _session(p.pid) == process.pid}
+        seen = {p for p in psutil.process_iter() if _session_id(p.pid) == process.pid}
         for left in seen:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
         process.wait()
 
 
-def _end_of(log: Path) -> str:
+def _log_tail(log: Path) -> str:
     return log.read_text(errors="replace")[-3000:]
 
 
-def _session(pid: int) -> int | None:
+def _session_id(pid: int) -> int | None:
     try:
         return os.getsid(pid)
     except ProcessLookupError:
         return None
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def _process_tree(pid: int) -> list[psutil.Process]:
     """The process and all that it has started, those that are alive."""
     try:
         head = psutil.Process(pid)
@@ -153,7 +153,7 @@ def _is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def _name(process: psutil.Process) -> str:
+def _process_name(process: psutil.Process) -> str:
     words, parent = process.cmdline(), process.parent()
     if "pyspark.daemon" in words:
         return "worker" if parent and "pyspark.daemon" in parent.cmdline() else "daemon"
@@ -165,37 +165,37 @@ def _name(process: psutil.Process) -> str:
 
 def assert_equal_tables(one: Path, other: Path, run: str) -> None:
     """Two roots hold the same tables of a run, with the same rows refused."""
-    for table in COMPARED:
-        assert run_tables.read(one, table, run).equals(run_tables.read(other, table, run)), (
-            table.name
-        )
+    for table in COMPARED_TABLES:
+        assert run_tables.read_table(one, table, run).equals(
+            run_tables.read_table(other, table, run)
+        ), table.name
     key = [(name, "ascending") for name in tables.REFUSED.key]
     assert (
-        run_tables.refused(one, run)
+        run_tables.read_refused(one, run)
         .sort_by(key)
-        .equals(run_tables.refused(other, run).sort_by(key))
+        .equals(run_tables.read_refused(other, run).sort_by(key))
     )
 
 
-def assert_equal_nights(one: Path, other: Path, run: str) -> None:
+def assert_equal_runs(one: Path, other: Path, run: str) -> None:
     """Their tables are the same, every file is the one its manifest names, and their sites read the same."""
     assert_equal_tables(one, other, run)
     quality = [
-        run_tables.read(root, tables.QUALITY, run, ["measure", "scope", "value", "verdict"])
+        run_tables.read_table(root, tables.QUALITY, run, ["measure", "scope", "value", "verdict"])
         for root in (one, other)
     ]
     assert quality[0].equals(quality[1])
     for root in (one, other):
-        for table in (t for t in tables.TABLES if run_tables.is_made(root, t, run)):
+        for table in (t for t in tables.TABLES if run_tables.is_complete(root, t, run)):
             run_tables.check_files(root, table, run)
-    shown = [_shown(root) for root in (one, other)]
+    shown = [_published_rows(root) for root in (one, other)]
     assert shown[0] == shown[1] and all(shown[0].values())
 
 
-def _shown(root: Path) -> dict[str, list[tuple]]:
+def _published_rows(root: Path) -> dict[str, list[tuple]]:
     with duckdb.connect(str(root / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
         return {
             t.name: site.execute(f"SELECT * FROM current_{t.name} ORDER BY ALL").fetchall()
-            for t in tables.PUBLISHED
+            for t in tables.PUBLISHED_TABLES
             if t is not tables.QUALITY
         }

@@ -21,22 +21,22 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from tests.support.postgres_server import server  # noqa: E402
+from tests.support.postgres_server import start_server  # noqa: E402
 
 from wearalike.sample.catalogue import SHOPS  # noqa: E402
-from wearalike.sample.server import Stalls, serving, settings_text  # noqa: E402
+from wearalike.sample.server import ShopResponses, serve_responses, settings_text  # noqa: E402
 
 
 def main(folder: Path, secret: str) -> None:
     _raise_loopback()
-    stalls, is_open = Stalls(day=1), [True]
+    stalls, is_open = ShopResponses(day=1), [True]
 
     def answer(path: str, address: str) -> tuple[bytes, str] | None:
         if path.endswith("feed.xml"):
             if not is_open[0] or (SHOPS[1].id in path and secret not in path):
                 return None
             path = path.replace(f"/{secret}", "")
-        return stalls.answer(path, address)
+        return stalls.respond(path, address)
 
     env = {**os.environ, "SEALED": secret}
     config = ["--config", str(folder / "wearalike.toml")]
@@ -51,7 +51,7 @@ def main(folder: Path, secret: str) -> None:
                 timeout=1400,
             ).returncode
 
-        with serving(answer) as address:
+        with serve_responses(answer) as address:
             host = address.partition("//")[2]
             feeds = [
                 f"{address}/{SHOPS[0].id}/feed.xml?feed=${{SEALED}}",
@@ -64,13 +64,13 @@ def main(folder: Path, secret: str) -> None:
                 REPOSITORY / "mappings",
             )
             (folder / "wearalike.toml").write_text(text, encoding="utf-8")
-            with server() as postgres:
+            with start_server() as postgres:
                 env["WEARALIKE_WAREHOUSE"] = postgres.replace("postgres@", f"postgres:{secret}@")
                 codes = [run("wearalike.commands.app", "run", "--run", "night-1")]
             is_open[0] = False
             codes.append(run("wearalike.pipeline.publish_tables", "--run", "night-1", "--redo"))
             codes.append(run("wearalike.pipeline.ingest_feeds", "--run", "night-2"))
-    print(json.dumps({"codes": codes, "no_route": _no_route()}))
+    print(json.dumps({"codes": codes, "no_route": _count_unroutable_packets()}))
 
 
 def _raise_loopback() -> None:
@@ -80,7 +80,7 @@ def _raise_loopback() -> None:
         )  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
 
 
-def _no_route() -> int:
+def _count_unroutable_packets() -> int:
     """How many connections and packets, names' look-ups among them, any process of this network wanted to send anywhere."""
     names, values = (
         line.split()

@@ -18,43 +18,43 @@ import pytest
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
+def start_server() -> Iterator[str]:
     """The superuser's address of a fresh server on a free port of 127.0.0.1, gone with all its data when the block ends.
 
     Where psycopg or a server is not installed the test is skipped. The server refuses to run as root: it then runs
     as the user postgres. Nothing is synced to disk.
     """
-    with restartable() as made:
+    with start_restartable_server() as made:
         yield made.address
 
 
 @dataclass
-class Server:
+class PostgresServer:
     """A running server. start: its command. log: the file of what it says."""
 
     address: str
-    start: list[str]
+    command: list[str]
     log: Path
     process: subprocess.Popen | None = None
 
-    def begin(self) -> None:
+    def launch(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.start, cwd="/", stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, cwd="/", stdout=log, stderr=log)
         _wait_until_ready(self.address, self.process, self.log)
 
-    def end(self, how: signal.Signals = signal.SIGQUIT) -> None:
+    def stop(self, stop_signal: signal.Signals = signal.SIGQUIT) -> None:
         """At once (SIGQUIT), or as an administrator ends it, breaking off every session (SIGINT)."""
         if self.process is not None:
-            self.process.send_signal(how)
+            self.process.send_signal(stop_signal)
             self.process.wait(timeout=30)
             self.process = None
 
 
 @contextlib.contextmanager
-def restartable() -> Iterator[Server]:
+def start_restartable_server() -> Iterator[PostgresServer]:
     """As `server`, to be ended and begun again."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (the extra `postgres`)")
-    folder_of_programs = programs()
+    folder_of_programs = programs_dir()
     folder = Path(tempfile.mkdtemp(prefix="wearalike-postgres-"))
     # A server must not outlive tests that are killed.
     user = ["setpriv", "--pdeathsig", "QUIT"]
@@ -66,7 +66,7 @@ def restartable() -> Iterator[Server]:
     settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     start = [*user, str(folder_of_programs / "postgres"), "-D", str(data), *options]
-    made = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", start, folder / "log")
+    made = PostgresServer(f"postgresql://postgres@127.0.0.1:{port}/postgres", start, folder / "log")
     try:
         initdb = [
             *user,
@@ -84,14 +84,14 @@ def restartable() -> Iterator[Server]:
         subprocess.run(
             [*initdb, "--no-sync"], cwd="/", check=True, stdout=subprocess.DEVNULL, timeout=60
         )
-        made.begin()
+        made.launch()
         yield made
     finally:
-        made.end()
+        made.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def database(address: str, name: str) -> str:
+def create_database(address: str, name: str) -> str:
     """The address of a new, empty database of the server."""
     import psycopg
 
@@ -101,7 +101,7 @@ def database(address: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def database_on(address: str, name: str, folder: Path) -> Iterator[str]:
+def create_database_in(address: str, name: str, folder: Path) -> Iterator[str]:
     """As `database`, its files in a folder that the server's user can come to; gone with the block."""
     import psycopg
 
@@ -123,7 +123,7 @@ def database_on(address: str, name: str, folder: Path) -> Iterator[str]:
             con.execute(psycopg.sql.SQL("DROP TABLESPACE {}").format(made))
 
 
-def emptied(address: str) -> str:
+def drop_warehouse(address: str) -> str:
     """The same address, once the warehouse that an earlier test made there is dropped."""
     import psycopg
 
@@ -132,7 +132,7 @@ def emptied(address: str) -> str:
     return address
 
 
-def programs() -> Path:
+def programs_dir() -> Path:
     """The folder of the newest server installed: on the PATH, or where Debian keeps it."""
     on_path = shutil.which("postgres")
     debian = sorted(

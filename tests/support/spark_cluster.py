@@ -23,13 +23,13 @@ import psutil
 import pyspark
 
 SPARK_HOME = Path(pyspark.__file__).parent
-PATIENCE_S = 300.0
+START_TIMEOUT_S = 300.0
 # Java starts quicker, and runs slower, than it might.
 _JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @dataclass(frozen=True)
-class Cluster:
+class SparkCluster:
     """master: its address. workers: their processes. folder: what they write. env: what a job's process is to have around it."""
 
     master: str
@@ -37,17 +37,17 @@ class Cluster:
     folder: Path
     env: dict[str, str]
 
-    def executors(self, worker: int) -> list[psutil.Process]:
+    def busy_executors(self, worker: int) -> list[psutil.Process]:
         """Of the job that runs there, those in which a Python is at work."""
-        return [process for process in self.workers[worker].children() if _pythons(process)]
+        return [process for process in self.workers[worker].children() if _python_workers(process)]
 
-    def executors_ever(self, worker: int) -> list[str]:
+    def executor_ids(self, worker: int) -> list[str]:
         """Numbers that the last job's executors had there."""
         jobs = sorted((self.folder / f"work-{worker}").glob("app-*"))
         return sorted(path.name for path in jobs[-1].iterdir()) if jobs else []
 
 
-def _pythons(executor: psutil.Process) -> list[psutil.Process]:
+def _python_workers(executor: psutil.Process) -> list[psutil.Process]:
     """The workers that pyspark's daemon has forked."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return [worker for daemon in executor.children() for worker in daemon.children()]
@@ -55,9 +55,9 @@ def _pythons(executor: psutil.Process) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def cluster(
+def start_cluster(
     folder: Path, workers: int = 2, executor_memory: str = "512m", numba_cache: Path | None = None
-) -> Iterator[Cluster]:
+) -> Iterator[SparkCluster]:
     """folder: an empty one. numba_cache: where executors keep what they compile; default: in `folder`."""
     conf = folder / "conf"
     conf.mkdir(parents=True)
@@ -77,7 +77,7 @@ def cluster(
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_DAEMON_JAVA_OPTS": _JAVA_OPTIONS,
-        "PYSPARK_PYTHON": str(_python_without_wearalike(folder)),
+        "PYSPARK_PYTHON": str(_write_bare_python(folder)),
         "NUMBA_CACHE_DIR": str(numba_cache or folder / "numba"),
     }
     started: list[subprocess.Popen[bytes]] = []
@@ -113,13 +113,13 @@ def cluster(
             )
             for i in range(workers)
         )
-        _wait_for(workers, f"http://127.0.0.1:{page}/json/")
+        _wait_for_workers(workers, f"http://127.0.0.1:{page}/json/")
         job_env = {
             k: v
             for k, v in env.items()
             if k not in ("NUMBA_CACHE_DIR", "SPARK_DAEMON_JAVA_OPTS", "SPARK_DAEMON_MEMORY")
         }
-        yield Cluster(master, running, folder, job_env)
+        yield SparkCluster(master, running, folder, job_env)
     finally:
         for process in started:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -132,7 +132,7 @@ def cluster(
             left.kill()
 
 
-def _python_without_wearalike(folder: Path) -> Path:
+def _write_bare_python(folder: Path) -> Path:
     """An interpreter that sees the packages installed beside ours, and no .pth file, which is how a checkout is installed."""
     path = folder / "python"
     packages = shlex.quote(sysconfig.get_path("purelib"))
@@ -144,8 +144,8 @@ def _python_without_wearalike(folder: Path) -> Path:
     return path
 
 
-def _wait_for(workers: int, page: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+def _wait_for_workers(workers: int, page: str) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
         with contextlib.suppress(OSError), urllib.request.urlopen(page, timeout=5) as answer:
             if json.load(answer)["aliveworkers"] == workers:

@@ -27,14 +27,16 @@ def gradients(made: nn.Sequential, maps: torch.Tensor) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in made.parameters()])
 
 
-@pytest.mark.skipif(not amp.halves("cpu"), reason="this CPU has no instructions for bfloat16")
+@pytest.mark.skipif(
+    not amp.supports_bfloat16("cpu"), reason="this CPU has no instructions for bfloat16"
+)
 def test_a_step_in_halves_is_nearly_one_in_floats():
     maps = torch.randn(4, 8, 14, 14, generator=torch.Generator().manual_seed(1)).contiguous(
         memory_format=torch.channels_last
     )
     wanted = gradients(network(), maps)
     halved = network()
-    amp.keep_depthwise_wide(halved, "cpu")
+    amp.keep_depthwise_in_float32(halved, "cpu")
     seen: dict[int, torch.dtype] = {}
     for place in (0, 2, 4):
         halved[place].register_forward_hook(
@@ -45,7 +47,7 @@ def test_a_step_in_halves_is_nearly_one_in_floats():
         inner.append(a[0].dtype),
         forward(*a),
     )[1]
-    with amp.mixed("cpu"):
+    with amp.autocast("cpu"):
         found = gradients(halved, maps)
     assert set(seen.values()) == {torch.bfloat16}, (
         "what goes on from layer to layer is half as wide"
@@ -60,8 +62,8 @@ def test_without_instructions_for_halves_all_is_float32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     made = network()
     before = made[2].forward
-    amp.keep_depthwise_wide(made, "cpu")
+    amp.keep_depthwise_in_float32(made, "cpu")
     assert made[2].forward == before
-    with amp.mixed("cpu"):
+    with amp.autocast("cpu"):
         assert made(torch.randn(1, 8, 4, 4)).dtype == torch.float32
-    assert amp.halves("cuda")
+    assert amp.supports_bfloat16("cuda")

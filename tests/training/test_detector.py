@@ -10,27 +10,27 @@ import pytest
 from PIL import Image, ImageDraw
 
 from wearalike.detection import detect
-from wearalike.detection.classes import CLASSES, GROUPS
+from wearalike.detection.classes import CLASS_GROUPS, CLASS_NAMES
 from wearalike.detection.networks import base
 from wearalike.imaging import decode
 from wearalike.models import registry
-from wearalike.models.files import BadModel, Kind
+from wearalike.models.files import BadModel, ModelKind
 from wearalike.training.detector import box_head
 from wearalike.training.detector import scenes as detector_scenes
 from wearalike.training.detector.scenes import (
-    Labelled,
-    Source,
-    Variation,
-    boxes,
-    of_boxes,
-    of_mask,
-    of_plain,
-    pack,
-    scene,
+    LabelledScene,
+    SceneAugmentationConfig,
+    SceneSource,
+    compose_scene,
+    compress_scene,
+    instance_boxes,
+    scene_from_boxes,
+    scene_from_mask,
+    scene_from_plain_photo,
 )
-from wearalike.training.detector.trainer import Recipe, Trainer
+from wearalike.training.detector.trainer import DetectorTrainer, DetectorTrainingConfig
 
-BAG, SHOE = CLASSES.index("bag"), CLASSES.index("shoe")
+BAG, SHOE = CLASS_NAMES.index("bag"), CLASS_NAMES.index("shoe")
 
 
 def drawn(number: int, size=(120, 160)) -> np.ndarray:
@@ -45,15 +45,17 @@ def drawn(number: int, size=(120, 160)) -> np.ndarray:
     return np.asarray(image)
 
 
-def labelled(number: int) -> Labelled:
+def labelled(number: int) -> LabelledScene:
     rgb = drawn(number)
     mask = (rgb < 250).any(axis=2).astype(np.uint8) * (1 + number % 2)
-    return of_mask(rgb, mask, (None, "bag", "shoe"))
+    return scene_from_mask(rgb, mask, (None, "bag", "shoe"))
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return Source("masks", [pack(labelled(n)) for n in range(12)], np.full(12, 1 / 12), 1.0)
+def source() -> SceneSource:
+    return SceneSource(
+        "masks", [compress_scene(labelled(n)) for n in range(12)], np.full(12, 1 / 12), 1.0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +64,23 @@ def grounds() -> list:
     busy = rng.integers(0, 90, (12, 8, 3), dtype=np.uint8).repeat(20, axis=0).repeat(20, axis=1)
     standing = np.zeros(busy.shape[:2], np.uint8)
     standing[60:, 60:100] = 1
-    return [pack(Labelled(busy, standing, np.array([BAG])))]
+    return [compress_scene(LabelledScene(busy, standing, np.array([BAG])))]
 
 
 def test_a_mask_gives_an_item_a_label_but_one_a_part_for_what_is_worn_in_pairs():
     bag, shoes = labelled(0), labelled(1)
     assert bag.classes.tolist() == [BAG] and shoes.classes.tolist() == [SHOE, SHOE]
-    np.testing.assert_array_equal(boxes(bag.items, 1), [[20, 40, 81, 111]])
-    np.testing.assert_array_equal(boxes(shoes.items, 2), [[18, 100, 54, 121], [63, 110, 99, 131]])
+    np.testing.assert_array_equal(instance_boxes(bag.instance_map, 1), [[20, 40, 81, 111]])
+    np.testing.assert_array_equal(
+        instance_boxes(shoes.instance_map, 2), [[18, 100, 54, 121], [63, 110, 99, 131]]
+    )
     torn = np.zeros((50, 50), np.uint8)
     torn[5:25, 5:15], torn[5:25, 30:40], torn[48, 48] = 1, 1, 1
-    made = of_mask(np.zeros((50, 50, 3), np.uint8), torn, (None, "bag"))
+    made = scene_from_mask(np.zeros((50, 50, 3), np.uint8), torn, (None, "bag"))
     # A bag seen left and right of an arm is one bag; a speck is none of it.
-    np.testing.assert_array_equal(boxes(made.items, 1), [[5, 5, 40, 25]])
-    again = pack(shoes).unpack()
-    np.testing.assert_array_equal(again.items, shoes.items)
+    np.testing.assert_array_equal(instance_boxes(made.instance_map, 1), [[5, 5, 40, 25]])
+    again = compress_scene(shoes).decompress()
+    np.testing.assert_array_equal(again.instance_map, shoes.instance_map)
     assert (
         again.classes.tolist() == [SHOE, SHOE]
         and np.abs(again.rgb.astype(int) - shoes.rgb).mean() < 4
@@ -84,19 +88,32 @@ def test_a_mask_gives_an_item_a_label_but_one_a_part_for_what_is_worn_in_pairs()
 
 
 def test_a_photo_on_plain_ground_is_its_own_mask_unless_it_is_worn():
-    made = of_plain(drawn(0), "top")
-    assert made is not None and np.abs(boxes(made.items, 1) - [20, 40, 81, 111]).max() <= 3
+    made = scene_from_plain_photo(drawn(0), "top")
+    assert (
+        made is not None
+        and np.abs(instance_boxes(made.instance_map, 1) - [20, 40, 81, 111]).max() <= 3
+    )
     worn = drawn(0).copy()
     worn[10:38, 40:60] = (224, 172, 140)
-    assert of_plain(worn, "top") is None and of_plain(worn, "bag") is not None
     assert (
-        of_plain(np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8), "bag")
+        scene_from_plain_photo(worn, "top") is None
+        and scene_from_plain_photo(worn, "bag") is not None
+    )
+    assert (
+        scene_from_plain_photo(
+            np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8), "bag"
+        )
         is None
     )
-    seen = of_boxes(
+    seen = scene_from_boxes(
         drawn(1), np.array([[10.0, 90, 58, 125], [58, 90, 105, 135]]), np.array([SHOE, SHOE])
     )
-    assert np.abs(boxes(seen.items, 2) - [[18, 100, 54, 121], [63, 110, 99, 131]]).max() <= 3
+    assert (
+        np.abs(
+            instance_boxes(seen.instance_map, 2) - [[18, 100, 54, 121], [63, 110, 99, 131]]
+        ).max()
+        <= 3
+    )
 
 
 def test_scenes_are_functions_of_their_seed_and_their_items_are_where_they_say(source, grounds):
@@ -107,27 +124,31 @@ def test_scenes_are_functions_of_their_seed_and_their_items_are_where_they_say(s
         together=4,
     )
     scenes = [
-        scene([source, laid], grounds, Variation(), 160, np.random.default_rng(i))
+        compose_scene(
+            [source, laid], grounds, SceneAugmentationConfig(), 160, np.random.default_rng(i)
+        )
         for i in range(30)
     ]
-    again = scene([source, laid], grounds, Variation(), 160, np.random.default_rng(3))
+    again = compose_scene(
+        [source, laid], grounds, SceneAugmentationConfig(), 160, np.random.default_rng(3)
+    )
     np.testing.assert_array_equal(scenes[3].rgb, again.rgb)
     counts = [len(s.classes) for s in scenes]
     assert max(counts) >= 3 and sum(counts) > 30
     for s in scenes:
         assert (
             s.rgb.shape == (160, 160, 3)
-            and s.items.shape == (160, 160)
-            and s.items.max() == len(s.classes)
+            and s.instance_map.shape == (160, 160)
+            and s.instance_map.max() == len(s.classes)
         )
         for number, c in enumerate(s.classes.tolist(), 1):
-            r, g, b = s.rgb[s.items == number].astype(float).mean(axis=0)
+            r, g, b = s.rgb[s.instance_map == number].astype(float).mean(axis=0)
             assert (r > 2 * g and r > 2 * b) == (c == BAG)
 
 
 @pytest.fixture(scope="module", params=base.ARCHITECTURES)
-def recipe(request) -> Recipe:
-    return Recipe(
+def recipe(request) -> DetectorTrainingConfig:
+    return DetectorTrainingConfig(
         architecture=request.param,
         steps=14,
         batch=2,
@@ -140,16 +161,16 @@ def recipe(request) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def trained(source, recipe) -> tuple[Trainer, list[dict[str, float]]]:
-    trainer, losses = Trainer([source], [], recipe), []
+def trained(source, recipe) -> tuple[DetectorTrainer, list[dict[str, float]]]:
+    trainer, losses = DetectorTrainer([source], [], recipe), []
     trainer.run(recipe.steps, lambda step, found: losses.append(found))
     return trainer, losses
 
 
-def model_file(trainer: Trainer, folder, **changed):
-    arrays = trainer.weights() | changed
+def model_file(trainer: DetectorTrainer, folder, **changed):
+    arrays = trainer.averaged_weights() | changed
     content = registry.model_bytes(
-        Kind.DETECTOR, trainer.recipe.architecture, "drawn-1", {}, arrays, CLASSES
+        ModelKind.DETECTOR, trainer.recipe.architecture, "drawn-1", {}, arrays, CLASS_NAMES
     )
     (folder / "drawn-1.safetensors").write_bytes(content)
     return registry.read_model(folder / "drawn-1.safetensors")
@@ -166,33 +187,33 @@ def test_the_losses_fall(trained, recipe):
 
 def test_stopped_and_gone_on_is_as_if_never_stopped(source, grounds, recipe, tmp_path):
     short = replace(recipe, steps=3, still_steps=1)
-    whole, first, second = (Trainer([source], grounds, short) for _ in range(3))
+    whole, first, second = (DetectorTrainer([source], grounds, short) for _ in range(3))
     seen: dict[str, list] = {"whole": [], "parts": []}
     whole.run(3, lambda *found: seen["whole"].append(found))
     first.run(2, lambda *found: seen["parts"].append(found))
-    first.save(tmp_path / "checkpoint")
-    second.load(tmp_path / "checkpoint")
+    first.save_checkpoint(tmp_path / "checkpoint")
+    second.load_checkpoint(tmp_path / "checkpoint")
     second.run(3, lambda *found: seen["parts"].append(found))
     assert [step for step, _ in seen["parts"]] == [1, 2, 3] and seen["parts"] == seen["whole"]
-    for name, array in whole.weights().items():
-        np.testing.assert_array_equal(array, second.weights()[name], name)
+    for name, array in whole.averaged_weights().items():
+        np.testing.assert_array_equal(array, second.averaged_weights()[name], name)
     with pytest.raises(ValueError, match="a checkpoint of another training"):
-        Trainer([source], grounds, replace(short, seed=1)).load(tmp_path / "checkpoint")
+        DetectorTrainer([source], grounds, replace(short, seed=1)).load_checkpoint(
+            tmp_path / "checkpoint"
+        )
 
 
 def test_what_is_seen_depends_on_nothing_but_the_picture(trained, tmp_path):
-    network = base.seer(model_file(trained[0], tmp_path))
+    network = base.load_detection_network(model_file(trained[0], tmp_path))
     pictures = [drawn(n, (120 + 10 * n, 160)) for n in range(4)]
-    together = base.see(network, pictures, 1e-4, with_masks=True)
+    together = base.detect_garments(network, pictures, 1e-4, with_masks=True)
     assert sum(len(f.classes) for f in together) > 4
     for picture, found in zip(pictures, together, strict=True):
-        (alone,) = base.see(network, [picture], 1e-4, with_masks=True)
-        for name in ("corners", "classes", "confidences", "masks"):
+        (alone,) = base.detect_garments(network, [picture], 1e-4, with_masks=True)
+        for name in ("boxes", "classes", "confidences", "masks"):
             np.testing.assert_array_equal(getattr(alone, name), getattr(found, name))
         height, width = picture.shape[:2]
-        assert (found.corners >= 0).all() and (
-            found.corners <= [width, height, width, height]
-        ).all()
+        assert (found.boxes >= 0).all() and (found.boxes <= [width, height, width, height]).all()
         assert (
             found.masks.shape == (len(found.classes), height, width)
             and (np.diff(found.confidences) <= 0).all()
@@ -202,18 +223,20 @@ def test_what_is_seen_depends_on_nothing_but_the_picture(trained, tmp_path):
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
     name = next(iter(trained[0].weights()))
     with pytest.raises(BadModel, match="its tensors do not fit"):
-        base.seer(model_file(trained[0], tmp_path, **{name: np.zeros((2, 2), np.float16)}))
+        base.load_detection_network(
+            model_file(trained[0], tmp_path, **{name: np.zeros((2, 2), np.float16)})
+        )
     strange = replace(model_file(trained[0], tmp_path), architecture="resnet-9000")
     with pytest.raises(
         BadModel, match="architecture 'resnet-9000', known are yolo-lite0-seg, mask-rcnn-lite0"
     ):
-        base.seer(strange)
+        base.load_detection_network(strange)
     with pytest.raises(BadModel, match="class 'sofa', known are top, shirt"):
-        detect.Trained(replace(model_file(trained[0], tmp_path), classes=("sofa",)))
+        detect.NetworkDetector(replace(model_file(trained[0], tmp_path), classes=("sofa",)))
 
 
 def test_a_trained_detector_gives_its_items_and_last_what_stands_out(trained, tmp_path):
-    detector = detect.Trained(model_file(trained[0], tmp_path))
+    detector = detect.NetworkDetector(model_file(trained[0], tmp_path))
     found = detector.detect([drawn(0), np.zeros((40, 60, 3), np.uint8)])
     assert [f[-1].super_category for f in found] == [None, None] and all(
         b.super_category for f in found for b in f[:-1]
@@ -224,26 +247,28 @@ def test_a_trained_detector_gives_its_items_and_last_what_stands_out(trained, tm
 
 
 def test_doubles_are_left_out_and_boxes_come_back_from_the_square():
-    top, shirt = CLASSES.index("top"), CLASSES.index("shirt")
+    top, shirt = CLASS_NAMES.index("top"), CLASS_NAMES.index("shirt")
     corners = np.array(
         [[100, 40, 200, 240], [102, 42, 198, 236], [100, 40, 200, 240], [0, 0, 60, 300]], float
     )
-    sight = base.Sight(
+    sight = base.RawDetections(
         corners, np.array([top, shirt, BAG, top]), np.array([0.5, 0.9, 0.4, 0.8]), None
     )
 
     class Fixed:
         side_px = 320
 
-        def sights(self, squares, least_confidence):
+        def raw_detections(self, squares, least_confidence):
             return [sight]
 
     # Half as wide as high: it fills the middle half of its square, at a fifth of its size.
-    (found,) = base.see(Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1, GROUPS)
-    assert [CLASSES[c] for c in found.classes] == ["shirt", "bag"]
-    np.testing.assert_allclose(found.corners, [[110, 210, 590, 1180], [100, 200, 600, 1200]])
-    (apart,) = base.see(Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1)
-    assert [CLASSES[c] for c in apart.classes] == ["shirt", "top", "bag"]
+    (found,) = base.detect_garments(
+        Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1, CLASS_GROUPS
+    )
+    assert [CLASS_NAMES[c] for c in found.classes] == ["shirt", "bag"]
+    np.testing.assert_allclose(found.boxes, [[110, 210, 590, 1180], [100, 200, 600, 1200]])
+    (apart,) = base.detect_garments(Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1)
+    assert [CLASS_NAMES[c] for c in apart.classes] == ["shirt", "top", "bag"]
 
 
 def test_yolos_numbers_are_read_as_its_makers_do():
@@ -258,14 +283,14 @@ def test_yolos_numbers_are_read_as_its_makers_do():
         outputs = [o[0].numpy() for o in network(square)]
         levels = network.neck(*network.trunk(square))
         (wanted, _), _ = network.head(levels)
-    found = yolo.decode(
-        yolo.Glance(*outputs[:4], features=lambda corners: torch.empty(len(corners), 0)),
-        least_confidence=1e-6,
+    found = yolo.decode_detections(
+        yolo.NetworkOutput(*outputs[:4], roi_features=lambda corners: torch.empty(len(corners), 0)),
+        min_confidence=1e-6,
     )
     assert len(found.classes) == 3 * wanted.shape[2]
     x, y, w, h = wanted[0, :4].numpy()
     np.testing.assert_allclose(
-        found.corners[: wanted.shape[2]],
+        found.boxes[: wanted.shape[2]],
         np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=1),
         atol=1e-2,
     )
@@ -282,7 +307,7 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
     }
     assert len(louder) == 3
     once = model_file(trained[0], tmp_path, **louder)
-    how = box_head.Recipe(steps=60, batch=32, views=2)
+    how = box_head.BoxHeadTrainingConfig(steps=60, batch=32, views_per_image=2)
     pictures = {
         "masks": [*source.pictures, *grounds],
         "boxes": [],
@@ -290,52 +315,56 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
         "seen": source.pictures[:2],
     }
     told: list[int] = []
-    given = box_head.examples(once, pictures, how, lambda: told.append(1))
-    assert len(told) == box_head.views_count(pictures, how) == 13 * 3 + 2 + 2
+    given = box_head.extract_examples(once, pictures, how, lambda: told.append(1))
+    assert len(told) == box_head.count_views(pictures, how) == 13 * 3 + 2 + 2
     # Of every labelled item three boxes at least, and no more is known of what only a detector has labelled.
     assert np.isfinite(given.features).all() and given.features.shape[0] == len(
         given.labels
     ) == len(given.is_scene)
-    assert {BAG, SHOE} <= set(given.labels.tolist()) <= {BAG, SHOE, box_head.NOTHING}
+    assert {BAG, SHOE} <= set(given.labels.tolist()) <= {BAG, SHOE, box_head.BACKGROUND_CLASS}
     assert (
         given.is_scene.sum() >= 3 * (6 + 12 + 1) and (~given.is_scene).sum() >= 3 * (1 + 2) + 3 * 2
     )
     losses: list[float] = []
-    second = box_head.learn(given, how, lambda step, found: losses.append(found["second look"]))
+    second = box_head.train_box_head(
+        given, how, lambda step, found: losses.append(found["second look"])
+    )
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
-    again = box_head.learn(given, how, lambda step, found: None)
+    again = box_head.train_box_head(given, how, lambda step, found: None)
     assert second.keys() == again.keys() and all(
         np.array_equal(second[n], again[n]) for n in second
     )
-    twice = base.seer(model_file(trained[0], tmp_path, **louder, **second))
-    squares = np.stack([decode.fit(drawn(n), twice.side_px) for n in range(4)])
-    sights = twice.sights(squares, 0.01)
+    twice = base.load_detection_network(model_file(trained[0], tmp_path, **louder, **second))
+    squares = np.stack([decode.letterbox(drawn(n), twice.side_px) for n in range(4)])
+    sights = twice.raw_detections(squares, 0.01)
     for number, sight in enumerate(sights):
         assert len(sight.classes), number
         assert sight.classes[sight.confidences.argmax()] == (SHOE if number % 2 else BAG)
-        (alone,) = twice.sights(squares[number : number + 1], 0.01)
+        (alone,) = twice.raw_detections(squares[number : number + 1], 0.01)
         np.testing.assert_array_equal(alone.confidences, sight.confidences)
-        np.testing.assert_array_equal(alone.corners, sight.corners)
+        np.testing.assert_array_equal(alone.boxes, sight.boxes)
     # The network goes on learning without it, and a second look that does not fit is refused.
-    other = Trainer([source], [], trained[0].recipe)
-    other.start_from(model_file(trained[0], tmp_path, **louder, **second))
-    assert not any(name.startswith(base.SECOND) for name in other.weights())
-    name = f"{base.SECOND}outer.bias"
+    other = DetectorTrainer([source], [], trained[0].recipe)
+    other.init_from(model_file(trained[0], tmp_path, **louder, **second))
+    assert not any(name.startswith(base.BOX_HEAD_PREFIX) for name in other.averaged_weights())
+    name = f"{base.BOX_HEAD_PREFIX}outer.bias"
     with pytest.raises(BadModel, match="bias is"):
-        base.seer(model_file(trained[0], tmp_path, **louder | second | {name: second[name][:-1]}))
+        base.load_detection_network(
+            model_file(trained[0], tmp_path, **louder | second | {name: second[name][:-1]})
+        )
     with pytest.raises(BadModel, match="weight is missing"):
-        base.seer(model_file(trained[0], tmp_path, **{name: second[name]}))
+        base.load_detection_network(model_file(trained[0], tmp_path, **{name: second[name]}))
 
 
 def test_both_looks_agree_on_how_sure_they_are():
-    from wearalike.detection.networks.box_head import agreed
+    from wearalike.detection.networks.box_head import fuse_confidences
 
-    sure = agreed(
+    sure = fuse_confidences(
         np.array([[0.81, 0.0081], [0.04, 0.04]]), np.array([[0.36, 0.36, 0.28], [0.0, 0.25, 0.75]])
     )
     # A class the first look hardly believes in gives way; where nothing is, nothing is sure.
     np.testing.assert_allclose(sure, [[0.54, 0.54 * 0.01**0.15], [0.0, 0.1]], atol=1e-9)
-    assert (agreed(np.full((1, 3), 0.5), np.array([[0.0, 0, 0, 1]])) == 0).all()
+    assert (fuse_confidences(np.full((1, 3), 0.5), np.array([[0.0, 0, 0, 1]])) == 0).all()
 
 
 def test_ultralytics_comes_quietly(tmp_path):
@@ -349,7 +378,7 @@ def test_ultralytics_comes_quietly(tmp_path):
         "def refuse(*a, **k): raise SystemExit('it asked the network')\n"
         "socket.getaddrinfo = socket.create_connection = refuse\n"
         "from wearalike.detection.networks.base import yolo\n"
-        "yolo.Learner(3, 'cpu')\n"
+        "yolo.TrainableYolo(3, 'cpu')\n"
         "import os, PIL.Image, torch; print(PIL.Image.open.__module__, torch.save.__module__, 'YOLO_OFFLINE' in os.environ)"
     )
     env = {k: v for k, v in os.environ.items() if not k.startswith("YOLO")} | {
@@ -365,6 +394,6 @@ def test_ultralytics_comes_quietly(tmp_path):
 
 
 def test_pixels_of_a_scene_keep_their_grounds(grounds):
-    made = detector_scenes.ground(grounds[0].unpack(), 64, np.random.default_rng(0))
-    assert made.rgb.shape == (64, 64, 3) and not made.items.any() and len(made.classes) == 0
-    assert decode.fit(made.rgb, 32).shape == (32, 32, 3)
+    made = detector_scenes.crop_background(grounds[0].unpack(), 64, np.random.default_rng(0))
+    assert made.rgb.shape == (64, 64, 3) and not made.instance_map.any() and len(made.classes) == 0
+    assert decode.letterbox(made.rgb, 32).shape == (32, 32, 3)

@@ -14,8 +14,8 @@ from wearalike.models import registry
 from wearalike.models.registry import CODE_BITS
 from wearalike.training.encoder import augment, losses
 from wearalike.training.encoder import trainer as encoder_trainer
-from wearalike.training.encoder.dataset import Lessons, Task
-from wearalike.training.encoder.trainer import Recipe, Trainer
+from wearalike.training.encoder.dataset import EncoderDataset, LabelTask
+from wearalike.training.encoder.trainer import EncoderTrainer, EncoderTrainingConfig
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 150, 60), "blue": (30, 60, 190)}
 SHAPES = ("round", "square", "tall")
@@ -39,7 +39,7 @@ def things() -> list[tuple[str, str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def lessons(things) -> Lessons:
+def lessons(things) -> EncoderDataset:
     rng = np.random.default_rng(0)
     colour = np.array(
         [
@@ -48,11 +48,13 @@ def lessons(things) -> Lessons:
         ],
         np.float32,
     )
-    return Lessons(
-        pictures=[augment.prepare(p) for _, _, p in things],
+    return EncoderDataset(
+        images=[augment.prepare_image(p) for _, _, p in things],
         tasks=(
-            Task("drawn:type", SHAPES, np.array([SHAPES.index(s) for s, _, _ in things]), False),
-            Task(
+            LabelTask(
+                "drawn:type", SHAPES, np.array([SHAPES.index(s) for s, _, _ in things]), False
+            ),
+            LabelTask(
                 "drawn:colour",
                 tuple(COLOURS),
                 np.array([list(COLOURS).index(c) for _, c, _ in things]),
@@ -63,11 +65,11 @@ def lessons(things) -> Lessons:
             [[s == other for other in SHAPES] for s, _, _ in things], np.float32
         ),
         colour_teacher=colour,
-        grounds=[rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)],
+        backgrounds=[rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)],
     )
 
 
-RECIPE = Recipe(
+RECIPE = EncoderTrainingConfig(
     steps=12,
     batch=9,
     head_steps=60,
@@ -81,8 +83,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(scope="module")
-def trained(lessons) -> tuple[Trainer, list[dict[str, float]]]:
-    trainer, losses = Trainer(lessons, RECIPE), []
+def trained(lessons) -> tuple[EncoderTrainer, list[dict[str, float]]]:
+    trainer, losses = EncoderTrainer(lessons, RECIPE), []
     trainer.run(RECIPE.steps + RECIPE.head_steps, lambda step, found: losses.append(found))
     return trainer, losses
 
@@ -95,7 +97,7 @@ def test_it_learns_shape_and_colour(trained, things):
             np.mean([found[task] for found in part]) for part in (losses[:3], losses[-6:])
         )
         assert last < 0.5 * first, task
-    shape, colour, _ = encoders.Trained("drawn-1", trainer.weights()).encode(
+    shape, colour, _ = encoders.HashNetEncoder("drawn-1", trainer.weights()).encode(
         [drawn(s, c, 5) for s, c, _ in things[::3]]
     )
     # A ninth picture of each, shifted as none was: its nearest by shape is of its shape, by colour of its colour.
@@ -108,7 +110,7 @@ def test_it_learns_shape_and_colour(trained, things):
 def test_codes_are_binary_and_balanced(trained, lessons):
     import torch
 
-    network = hashnet.load(trained[0].weights())
+    network = hashnet.load_hashnet(trained[0].weights())
     square = (
         np.stack([augment.pixels.fit(p.rgb, hashnet.INPUT_PX) for p in lessons.pictures]).astype(
             np.float32
@@ -126,27 +128,27 @@ def test_codes_are_binary_and_balanced(trained, lessons):
 
 def test_stopped_and_gone_on_is_as_if_never_stopped(lessons, tmp_path):
     recipe = replace(RECIPE, steps=3, head_steps=3)
-    whole, first, second, third = (Trainer(lessons, recipe) for _ in range(4))
+    whole, first, second, third = (EncoderTrainer(lessons, recipe) for _ in range(4))
     seen: dict[str, list[tuple[int, dict[str, float]]]] = {"whole": [], "parts": []}
     whole.run(6, lambda *found: seen["whole"].append(found))
     first.run(2, lambda *found: seen["parts"].append(found))
-    first.save(tmp_path / "checkpoint")
-    second.load(tmp_path / "checkpoint")
+    first.save_checkpoint(tmp_path / "checkpoint")
+    second.load_checkpoint(tmp_path / "checkpoint")
     second.run(4, lambda *found: seen["parts"].append(found))
-    second.save(tmp_path / "checkpoint")
-    third.load(tmp_path / "checkpoint")
+    second.save_checkpoint(tmp_path / "checkpoint")
+    third.load_checkpoint(tmp_path / "checkpoint")
     third.run(6, lambda *found: seen["parts"].append(found))
     assert [step for step, _ in seen["parts"]] == [1, 2, 3, 4, 5, 6] and seen["parts"] == seen[
         "whole"
     ]
-    for name, array in whole.weights().items():
-        np.testing.assert_array_equal(array, third.weights()[name], name)
+    for name, array in whole.averaged_weights().items():
+        np.testing.assert_array_equal(array, third.averaged_weights()[name], name)
     with pytest.raises(ValueError, match="a checkpoint of another training"):
-        Trainer(lessons, replace(recipe, seed=1)).load(tmp_path / "checkpoint")
+        EncoderTrainer(lessons, replace(recipe, seed=1)).load_checkpoint(tmp_path / "checkpoint")
 
 
 def test_a_code_depends_on_nothing_but_its_crop(trained, things):
-    made = encoders.Trained("drawn-1", trained[0].weights())
+    made = encoders.HashNetEncoder("drawn-1", trained[0].weights())
     crops = [p for _, _, p in things[:8]]
     together = made.encode(crops)
     for i, crop in enumerate(crops):
@@ -158,7 +160,7 @@ def test_a_code_depends_on_nothing_but_its_crop(trained, things):
 def test_the_folded_trunk_gives_imagenets_features():
     import torch
 
-    network = hashnet.from_imagenet().eval()
+    network = hashnet.init_from_imagenet().eval()
     batch = torch.randn(
         2, 3, hashnet.INPUT_PX, hashnet.INPUT_PX, generator=torch.Generator().manual_seed(0)
     )
@@ -177,18 +179,22 @@ def test_weights_that_do_not_fit_are_refused(trained):
         weights | {"more": np.zeros(1, np.float16)},
     ):
         with pytest.raises(registry.BadModel, match="not the weights of efficientnet-lite0-hash"):
-            hashnet.load(wrong)
+            hashnet.load_hashnet(wrong)
 
 
 def test_a_view_is_a_function_of_its_seed_and_says_whose_colours_it_has():
-    picture = augment.prepare(drawn("round", "red", 0))
+    picture = augment.prepare_image(drawn("round", "red", 0))
     assert picture.alpha is not None and 0.2 < (picture.alpha > 128).mean() < 0.4
     ground = [np.full((40, 40, 3), (0, 0, 255), np.uint8)]
     seen = [
-        augment.view(picture, ground, augment.Variation(), 96, np.random.default_rng(i))
+        augment.augment_image(
+            picture, ground, augment.AugmentationConfig(), 96, np.random.default_rng(i)
+        )
         for i in range(60)
     ]
-    again, _ = augment.view(picture, ground, augment.Variation(), 96, np.random.default_rng(7))
+    again, _ = augment.augment_image(
+        picture, ground, augment.AugmentationConfig(), 96, np.random.default_rng(7)
+    )
     np.testing.assert_array_equal(seen[7][0], again)
     redness = np.array(
         [v[40:56, 40:56].astype(int).reshape(-1, 3).mean(axis=0) @ (1, -0.5, -0.5) for v, _ in seen]
@@ -206,7 +212,7 @@ def test_a_view_is_a_function_of_its_seed_and_says_whose_colours_it_has():
 def test_a_white_thing_on_white_keeps_its_ground():
     image = np.full((120, 120, 3), 255, np.uint8)
     image[20:100, 20:24] = image[20:100, 96:100] = image[20:24, 20:100] = 90
-    assert augment.prepare(image).alpha is None
+    assert augment.prepare_image(image).alpha is None
 
 
 def test_contrast_is_what_its_formula_says():
@@ -221,17 +227,23 @@ def test_contrast_is_what_its_formula_says():
         own = [j for j in near if classes[j] == classes[i]]
         # The sixth is alone in its class.
         wanted -= np.mean([np.log(near[j] / sum(near.values())) for j in own]) if own else 0
-    found = losses.contrast(torch.from_numpy(code), torch.from_numpy(classes), temperature)
+    found = losses.supervised_contrastive_loss(
+        torch.from_numpy(code), torch.from_numpy(classes), temperature
+    )
     assert float(found) == pytest.approx(wanted, rel=1e-9) and wanted > 0
     tight = torch.nn.functional.one_hot(torch.from_numpy(classes), 16).double() * 2 - 0.5
-    assert float(losses.contrast(tight, torch.from_numpy(classes), temperature)) < 0.5 * wanted
+    assert (
+        float(losses.supervised_contrastive_loss(tight, torch.from_numpy(classes), temperature))
+        < 0.5 * wanted
+    )
 
 
 def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():
-    picture = augment.prepare(drawn("round", "red", 2))
+    picture = augment.prepare_image(drawn("round", "red", 2))
     wanted = augment.pixels.fit(picture.rgb, 96).astype(int)
     mirrored = [
-        augment.view(picture, [], augment.AS_IT_IS, 96, np.random.default_rng(i)) for i in range(12)
+        augment.augment_image(picture, [], augment.NO_AUGMENTATION, 96, np.random.default_rng(i))
+        for i in range(12)
     ]
     apart = [
         min(np.abs(v - wanted).mean(), np.abs(v[:, ::-1] - wanted).mean())
@@ -243,7 +255,9 @@ def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():
 
 def test_the_rate_rises_then_falls_to_nothing_twice():
     rates = [
-        encoder_trainer.rate(step, Recipe(steps=100, head_steps=50, warm_steps=10))
+        encoder_trainer.learning_rate_factor(
+            step, EncoderTrainingConfig(steps=100, head_steps=50, warm_steps=10)
+        )
         for step in range(150)
     ]
     for part in (rates[:100], rates[100:]):
@@ -265,7 +279,10 @@ def test_the_job_trains_on_a_folder_of_labelled_photos_and_goes_on_where_it_stop
         lines.append(f"{number}.png,{'test' if number % 9 == 8 else 'train'},{shape},{colour}")
     (photos / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
     defaults = train_encoder.parser().parse_args(["--data", f"folder={photos}", "--out", "x"])
-    assert (defaults.steps, defaults.batch) == (Recipe().steps, Recipe().batch)
+    assert (defaults.steps, defaults.batch) == (
+        EncoderTrainingConfig().steps,
+        EncoderTrainingConfig().batch,
+    )
     options = [
         "--data",
         f"folder={photos}",

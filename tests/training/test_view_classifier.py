@@ -12,7 +12,7 @@ from wearalike.commands import train_encoder
 from wearalike.datasets import labelled_photos
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
-from wearalike.tables import View
+from wearalike.tables import ImageView
 from wearalike.training.encoder import view_classifier
 
 SKIN, RED, BLUE = (224, 172, 140), (190, 30, 40), (40, 60, 170)
@@ -82,12 +82,18 @@ def catalogue(tmp_path_factory):
 
 
 def of(kind, folder, **more):
-    return list(view_classifier.examples(kind, labelled_photos.read(kind, folder), **more))
+    return list(
+        view_classifier.iterate_examples(kind, labelled_photos.read_dataset(kind, folder), **more)
+    )
 
 
 def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
     found = of("masks", street)
-    assert Counter(view for _, view in found) == {View.FIGURE: 6, View.FRONT: 6, View.DETAIL: 3}
+    assert Counter(view for _, view in found) == {
+        ImageView.FIGURE: 6,
+        ImageView.FRONT: 6,
+        ImageView.DETAIL: 3,
+    }
     whole, cut_out, upper, lower, detail = (picture.rgb for picture, _ in found[:5])
     assert whole.shape[:2] == (256, 128), "the photo, as the night sees it"
     assert (cut_out[0, 0] > 250).all() and cut_out.shape[0] / cut_out.shape[1] > 4, (
@@ -108,16 +114,20 @@ def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
 def test_skin_says_that_a_catalogues_garment_is_worn_but_never_of_a_shoe(catalogue):
     found = of("catalogue", catalogue)
     # A worn shirt, one that nobody wears, a shoe; of spats nobody knows what they are.
-    assert Counter(view for _, view in found) == {View.FRONT: 1, View.FLAT: 2, View.DETAIL: 3}
+    assert Counter(view for _, view in found) == {
+        ImageView.FRONT: 1,
+        ImageView.FLAT: 2,
+        ImageView.DETAIL: 3,
+    }
     assert len(of("catalogue", catalogue, split="val")) == 0
 
 
 def test_so_many_of_a_kind_are_enough(street, monkeypatch):
-    monkeypatch.setattr(view_classifier, "MOST_OF_A_KIND", 2)
+    monkeypatch.setattr(view_classifier, "MAX_EXAMPLES_PER_VIEW", 2)
     assert Counter(view for _, view in of("masks", street)) == {
-        View.FIGURE: 2,
-        View.FRONT: 2,
-        View.DETAIL: 2,
+        ImageView.FIGURE: 2,
+        ImageView.FRONT: 2,
+        ImageView.DETAIL: 2,
     }
 
 
@@ -141,7 +151,7 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
         .replace("7.png,train", "7.png,test")
     )
     (mine / "labels.csv").write_text(labels)
-    known = registry.read_named(registry.Kind.ENCODER, "fashion")
+    known = registry.load_by_name(registry.ModelKind.ENCODER, "fashion")
     options = [
         "--data",
         f"folder={mine}",
@@ -158,26 +168,26 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
         train_encoder.main([*options, "--version", "mine-1", "--out", str(tmp_path / "out")]) == 0
     )
     made = registry.read_model(tmp_path / "out" / "mine-1.safetensors")
-    assert made.arrays["view.weight"].shape == (len(View), 1280)
+    assert made.arrays["view.weight"].shape == (len(ImageView), 1280)
     assert (tmp_path / "out" / "views.csv").read_text().splitlines() == [
         "shows,told,count",
         "figure,figure,1",
         "flat,flat,1",
     ]
-    for name, array in hashnet.without_views(known.arrays).items():
+    for name, array in hashnet.drop_view_arrays(known.arrays).items():
         assert (made.arrays[name] == array).all(), name
     pictures = [np.asarray(p) for p in (figure(3)[0], thing(BLUE, worn=False), figure(0)[0])]
     told, before = (
-        encoders.of(made).encode(pictures),
-        encoders.Trained("plain", hashnet.without_views(known.arrays)).encode(pictures),
+        encoders.build_encoder(made).encode(pictures),
+        encoders.HashNetEncoder("plain", hashnet.drop_view_arrays(known.arrays)).encode(pictures),
     )
-    assert told.views == [View.FIGURE, View.FLAT, View.FIGURE]
+    assert told.views == [ImageView.FIGURE, ImageView.FLAT, ImageView.FIGURE]
     assert (
         (told.shape == before.shape).all()
         and (told.colour == before.colour).all()
         and before.views == [None] * 3
     )
-    alone = [encoders.of(made).encode([p]).views[0] for p in pictures]
+    alone = [encoders.build_encoder(made).encode([p]).views[0] for p in pictures]
     assert alone == told.views
     # Photos that say nothing of views leave what is known of them.
     (mine / "labels.csv").write_text(
@@ -198,34 +208,41 @@ def test_of_what_it_is_not_sure_the_encoder_says_nothing():
     logits = np.array(
         [[9, 0, 0, 0, 0], [0, 0.1, 0, 0, 0], [0, 0, -1e4, 0, 4.0], [0, 0, -1e4, 0, 2.0]]
     )
-    assert encoders._views(logits) == [View.FIGURE, None, View.FLAT, None]
-    assert encoders._views(np.empty((2, 0))) == [None, None]
+    assert encoders._confident_views(logits) == [ImageView.FIGURE, None, ImageView.FLAT, None]
+    assert encoders._confident_views(np.empty((2, 0))) == [None, None]
 
 
 def test_of_a_view_that_nobody_has_shown_the_layer_never_speaks():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 1280)).astype(np.float32)
     rows[:30, 0] += 6
-    told = view_classifier.learn(rows, [View.FRONT] * 30 + [View.DETAIL] * 30)
+    told = view_classifier.fit_logistic_regression(
+        rows, [ImageView.FRONT] * 30 + [ImageView.DETAIL] * 30
+    )
     strange = rng.normal(scale=50, size=(500, 1280)).astype(np.float32)
     logits = strange @ told["view.weight"].astype(np.float32).T + told["view.bias"].astype(
         np.float32
     )
-    assert {list(View)[i] for i in logits.argmax(axis=1)} == {View.FRONT, View.DETAIL}
+    assert {list(ImageView)[i] for i in logits.argmax(axis=1)} == {
+        ImageView.FRONT,
+        ImageView.DETAIL,
+    }
     assert all(np.isfinite(a).all() for a in told.values())
 
 
 def test_a_set_that_says_one_thing_or_nothing_of_views_teaches_none(tmp_path):
-    known = registry.read_named(registry.Kind.ENCODER, "fashion").arrays
-    mine = labelled_photos.read("folder", folder_of(tmp_path / "one", ["flat"] * 4))
-    assert view_classifier.teach([("folder", mine)], known, 0, "cpu") == {}
-    assert view_classifier.teach([], known, 0, "cpu") == {}
+    known = registry.load_by_name(registry.ModelKind.ENCODER, "fashion").arrays
+    mine = labelled_photos.read_dataset("folder", folder_of(tmp_path / "one", ["flat"] * 4))
+    assert view_classifier.train_view_classifier([("folder", mine)], known, 0, "cpu") == {}
+    assert view_classifier.train_view_classifier([], known, 0, "cpu") == {}
 
 
 def test_a_word_that_is_no_view_is_refused_by_name(tmp_path):
-    mine = labelled_photos.read("folder", folder_of(tmp_path / "mine", ["figure", "sideways"]))
+    mine = labelled_photos.read_dataset(
+        "folder", folder_of(tmp_path / "mine", ["figure", "sideways"])
+    )
     with pytest.raises(
-        labelled_photos.BadSet,
+        labelled_photos.BadDataset,
         match=r"1\.png: view 'sideways', wanted figure, front, back, detail, flat",
     ):
-        list(view_classifier.examples("folder", mine))
+        list(view_classifier.iterate_examples("folder", mine))

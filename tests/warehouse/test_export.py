@@ -12,7 +12,7 @@ from tests.warehouse.test_warehouse import night
 from wearalike import settings
 from wearalike.commands import app
 from wearalike.storage import run_tables
-from wearalike.tables import PUBLISHED, QUALITY
+from wearalike.tables import PUBLISHED_TABLES, QUALITY
 from wearalike.warehouse import export, publish
 from wearalike.warehouse.base import open_warehouse
 
@@ -20,7 +20,7 @@ from wearalike.warehouse.base import open_warehouse
 @pytest.fixture
 def place(tmp_path) -> settings.Settings:
     (tmp_path / "wearalike.toml").write_text('root = "root"\n', encoding="utf-8")
-    return settings.load(tmp_path / "wearalike.toml", {})
+    return settings.read_settings(tmp_path / "wearalike.toml", {})
 
 
 def run_published(
@@ -28,8 +28,8 @@ def run_published(
 ) -> None:
     measure = {"measure": "m", "scope": "all", "value": 1.0, "unit": "count", "verdict": "ok"}
     quality = pa.Table.from_pylist([measure], QUALITY.arrow_schema)
-    for table in PUBLISHED:
-        with run_tables.writing(place.root, table, run, sign) as out:
+    for table in PUBLISHED_TABLES:
+        with run_tables.write_table(place.root, table, run, sign) as out:
             out.write(quality if table is QUALITY else parts[table.name])
     publish.publish_run(place.root, run, open_warehouse(place.warehouse))
 
@@ -73,7 +73,7 @@ def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path,
     looks = {key: values.pop(key) for key in list(values) if key.startswith("look:")}
     query = query_of("site_similar_products")
     for key, value in values.items():
-        wanted = open_warehouse(place.warehouse).ask(query, [key.removeprefix("similar:")])
+        wanted = open_warehouse(place.warehouse).query(query, [key.removeprefix("similar:")])
         got = value.pop("results")
         assert [r["product_id"] for r in got] == [r["product_id"] for r in wanted] and got
         for mine, theirs in zip(got, wanted, strict=True):
@@ -89,7 +89,7 @@ def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path,
     for key, value in looks.items():
         wanted = [
             r["product_id"]
-            for r in open_warehouse(place.warehouse).ask(query, [key.removeprefix("look:")])
+            for r in open_warehouse(place.warehouse).query(query, [key.removeprefix("look:")])
         ]
         assert [r["product_id"] for item in value["items"] for r in item["results"]] == wanted
     item = {"super_category": "foot_wear", "image_id": "c", "x0": 10, "y0": 20, "x1": 30, "y1": 40}
@@ -142,7 +142,7 @@ def test_nothing_published_or_other_tables_write_nothing(place, tmp_path, caplog
     assert app.main(command) == 0
     before = out.read_bytes()
     # The run's tables are made again and not published.
-    with run_tables.writing(place.root, PUBLISHED[0], "r1", "other") as table:
+    with run_tables.write_table(place.root, PUBLISHED_TABLES[0], "r1", "other") as table:
         table.write(night("r1", 3)["products"])
     assert app.main(command) == 1
     assert "other tables of run r1" in caplog.text

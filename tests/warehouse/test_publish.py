@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.support.full_disk import disk
-from tests.support.postgres_server import database_on, emptied, server
+from tests.support.full_disk import mount_disk
+from tests.support.postgres_server import create_database_in, drop_warehouse, start_server
 from tests.warehouse.test_warehouse import assert_holds, night
 
 from wearalike import settings
 from wearalike.pipeline import publish_tables
 from wearalike.storage import run_tables
-from wearalike.tables import PUBLISHED, QUALITY
+from wearalike.tables import PUBLISHED_TABLES, QUALITY
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import Rejected, Unreachable, open_warehouse
 
@@ -27,7 +27,7 @@ JOB = Path(__file__).parents[2] / "jobs" / "publish_tables.py"
 
 @pytest.fixture(scope="module")
 def postgres():
-    with server() as address:
+    with start_server() as address:
         yield address
 
 
@@ -37,7 +37,9 @@ def place(request, tmp_path) -> settings.Settings:
     folder = f"duckdb:{tmp_path / 'warehouse'}"
     return _place(
         tmp_path,
-        folder if request.param == "duckdb" else emptied(request.getfixturevalue("postgres")),
+        folder
+        if request.param == "duckdb"
+        else drop_warehouse(request.getfixturevalue("postgres")),
     )
 
 
@@ -45,12 +47,12 @@ def _place(folder: Path, address: str) -> settings.Settings:
     (folder / "wearalike.toml").write_text(
         f'root = "root"\nwarehouse = "{address}"\n', encoding="utf-8"
     )
-    return settings.load(folder / "wearalike.toml", {})
+    return settings.read_settings(folder / "wearalike.toml", {})
 
 
 def make(root: Path, run: str, parts: dict[str, pa.Table], sign: str = "s") -> None:
-    for table in PUBLISHED:
-        with run_tables.writing(root, table, run, sign) as out:
+    for table in PUBLISHED_TABLES:
+        with run_tables.write_table(root, table, run, sign) as out:
             out.write(parts[table.name])
 
 
@@ -84,11 +86,11 @@ def test_a_judged_run_is_published(place, caplog):
         in caplog.text
     )
     warehouse = open_warehouse(place.warehouse)
-    assert publish.published(place) == "r2"
+    assert publish.published_run(place) == "r2"
     for run in ("r1", "r2"):
         assert_holds(warehouse, run, night(run))
     assert str(publish.rollback(place)) == "r1, before it r2"
-    assert publish.published(place) == "r1"
+    assert publish.published_run(place) == "r1"
 
 
 def test_publishing_again_does_nothing_unless_the_tables_changed(place, caplog):
@@ -132,7 +134,7 @@ def test_the_gate_names_what_failed_and_keeps_the_site_as_it_was(place, caplog):
     )
     assert not any(f"measure_{n}" in caplog.text for n in (0, 2, 3))
     state = open_warehouse(place.warehouse).state()
-    assert state.published == "r1" and [made.run for made in state.loads] == ["r1"]
+    assert state.published_run == "r1" and [made.run for made in state.loads] == ["r1"]
 
 
 def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is(place, caplog):
@@ -145,7 +147,7 @@ def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is
         in caplog.text
     )
     warehouse = open_warehouse(place.warehouse)
-    assert publish.published(place) == "2026-11-21" and [
+    assert publish.published_run(place) == "2026-11-21" and [
         made.run for made in warehouse.state().loads
     ] == ["2026-11-20", "2026-11-21"]
     assert_holds(warehouse, "2026-11-20", night("2026-11-20"))
@@ -154,12 +156,12 @@ def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is
         == 0
     )
     assert (
-        publish.published(place) == "2026-11-20"
+        publish.published_run(place) == "2026-11-20"
         and warehouse.state().publications[-1].note == "anna: the 21st is wrong"
     )
     # Names that are no dates are in no order.
     assert [
-        publish.later_day(*pair)
+        publish.later_published_run(*pair)
         for pair in (
             ("a", "b"),
             ("try-1", "2026-11-21"),
@@ -175,7 +177,7 @@ def test_a_run_without_measures_is_not_published(place, caplog):
     assert publish_tables.main(arguments(place, "r1")) == 1
     assert "no measure" in caplog.text
     make(place.root, "r2", night("r2"))
-    (run_tables.folder(place.root, QUALITY, "r2") / "made.json").unlink()
+    (run_tables.table_dir(place.root, QUALITY, "r2") / "made.json").unlink()
     assert publish_tables.main(arguments(place, "r2")) == 1
     assert "table quality of run r2 is not made; run its job first" in caplog.text
     assert open_warehouse(place.warehouse).state().loads == ()
@@ -192,7 +194,7 @@ def test_an_override_publishes_and_is_kept(place, caplog):
     assert "against the gate by anna: the shop closed: its shoes are gone: measure_0" in caplog.text
     make(place.root, "r2", night("r2"))
     assert publish_tables.main(arguments(place, "r2", "--override", "anna: not needed")) == 0
-    told = open_warehouse(place.warehouse).ask("SELECT run, note FROM publications ORDER BY run")
+    told = open_warehouse(place.warehouse).query("SELECT run, note FROM publications ORDER BY run")
     assert told == [
         {"run": "r1", "note": "anna: the shop closed: its shoes are gone"},
         {"run": "r2", "note": None},
@@ -205,7 +207,7 @@ def test_an_override_publishes_and_is_kept(place, caplog):
 @pytest.mark.parametrize("text", ["", "anna", "anna:", ": why", "  :  "])
 def test_an_override_needs_a_name_and_a_reason(text, capsys):
     with pytest.raises(ValueError, match="wanted 'who: why'"):
-        publish.override(text)
+        publish.parse_override(text)
     with pytest.raises(SystemExit) as caught:
         publish_tables.main(["--run", "r1", "--override", text])
     assert caught.value.code == 2 and "override" in capsys.readouterr().err
@@ -213,7 +215,7 @@ def test_an_override_needs_a_name_and_a_reason(text, capsys):
 
 def test_rows_that_were_lost_since_are_not_published(place):
     make(place.root, "r1", night("r1"))
-    path = run_tables.folder(place.root, PUBLISHED[1], "r1") / "made.json"
+    path = run_tables.table_dir(place.root, PUBLISHED_TABLES[1], "r1") / "made.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["rows"]["written"] += 1
     path.write_text(json.dumps(facts), encoding="utf-8")
@@ -254,13 +256,13 @@ def test_a_job_killed_in_mid_load_finishes_when_repeated(place):
     job.kill()
     job.communicate()
     assert job.returncode == -signal.SIGKILL
-    assert warehouse.state().published == "r1"
+    assert warehouse.state().published_run == "r1"
     assert [made.run for made in warehouse.state().loads] == ["r1"], (
         "killed too late: the load was whole"
     )
     assert_holds(warehouse, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r2")) == 0
-    assert publish.published(place) == "r2"
+    assert publish.published_run(place) == "r2"
     assert_holds(warehouse, "r2", parts)
     if place.warehouse.startswith("duckdb:"):
         left = sorted(path.name for path in (Path(place.warehouse[7:]) / "runs").iterdir())
@@ -282,13 +284,13 @@ def small():
     """A small disk where the server's user may come to."""
     with tempfile.TemporaryDirectory(prefix="wearalike-disk-") as folder:
         Path(folder).chmod(0o755)
-        with disk(Path(folder) / "disk", "12m") as made:
+        with mount_disk(Path(folder) / "disk", "12m") as made:
             yield made
 
 
 def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
     """What was published stays, nothing of the load is left behind, and with room the same command publishes."""
-    with database_on(postgres, "small", small.path) as address:
+    with create_database_in(postgres, "small", small.path) as address:
         place, parts = _place(tmp_path, address), night("r2", 4000, 20)
         make(place.root, "r1", night("r1"))
         assert publish_tables.main(arguments(place, "r1")) == 0
@@ -300,11 +302,11 @@ def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
         )
         assert "another follows" not in caplog.text, "a full disk is not tried again and again"
         warehouse = open_warehouse(address)
-        assert warehouse.state().published == "r1" and [
+        assert warehouse.state().published_run == "r1" and [
             load.run for load in warehouse.state().loads
         ] == ["r1"]
         assert_holds(warehouse, "r1", night("r1"))
-        left = warehouse.ask(
+        left = warehouse.query(
             "SELECT count(*) AS count FROM pg_class WHERE relname ~ '^similar_products_[0-9]+$'"
         )
         assert left == [{"count": 1}], "the broken load left a table behind"
@@ -323,6 +325,6 @@ def test_an_unreachable_warehouse_leaves_parquet_and_says_so(tmp_path, caplog):
     )
     assert "s3cret" not in caplog.text
     with pytest.raises(Unreachable):
-        publish.published(place)
+        publish.published_run(place)
     with pytest.raises(ValueError, match="wanted duckdb:<folder>"):
         publish.rollback(replace(place, warehouse="nowhere"))

@@ -13,11 +13,23 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from tests.support.postgres_server import database, emptied, restartable, server
+from tests.support.postgres_server import (
+    create_database,
+    drop_warehouse,
+    start_restartable_server,
+    start_server,
+)
 
 from wearalike import tables
-from wearalike.tables import JUDGEMENTS, PRODUCTS, PUBLISHED, QUALITY, SIMILAR_PRODUCTS
-from wearalike.warehouse.base import Kind, Rejected, Unreachable, Warehouse, open_warehouse, rows
+from wearalike.tables import JUDGEMENTS, PRODUCTS, PUBLISHED_TABLES, QUALITY, SIMILAR_PRODUCTS
+from wearalike.warehouse.base import (
+    PublicationKind,
+    Rejected,
+    Unreachable,
+    Warehouse,
+    open_warehouse,
+    read_warehouse_table,
+)
 from wearalike.warehouse.duckdb import load as duckdb_room
 
 SQL = Path(__file__).parents[2] / "sql"
@@ -26,13 +38,13 @@ SITE = (SQL / "site_similar_products.sql").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def postgres():
-    with server() as address:
+    with start_server() as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def shop(postgres) -> str:
-    return database(postgres, "shop")
+    return create_database(postgres, "shop")
 
 
 @pytest.fixture(params=["duckdb", "postgresql"])
@@ -40,7 +52,7 @@ def address(request, tmp_path) -> str:
     """The address of an empty warehouse of each engine."""
     if request.param == "duckdb":
         return f"duckdb:{tmp_path / 'warehouse'}"
-    return emptied(request.getfixturevalue("shop"))
+    return drop_warehouse(request.getfixturevalue("shop"))
 
 
 @pytest.fixture
@@ -141,7 +153,9 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
             }
         ],
     }
-    return {t.name: pa.Table.from_pylist(found[t.name], schema=t.arrow_schema) for t in PUBLISHED}
+    return {
+        t.name: pa.Table.from_pylist(found[t.name], schema=t.arrow_schema) for t in PUBLISHED_TABLES
+    }
 
 
 def load(warehouse: Warehouse, run: str, parts: dict[str, pa.Table], signature: str = "s"):
@@ -161,11 +175,11 @@ def expected(run: str, table: tables.Table, part: pa.Table) -> pa.Table:
 
 
 def assert_holds(warehouse: Warehouse, run: str, parts: dict[str, pa.Table]) -> None:
-    for table in PUBLISHED:
+    for table in PUBLISHED_TABLES:
         assert parts[table.name].num_rows
-        assert rows(warehouse, run, table).equals(expected(run, table, parts[table.name])), (
-            table.name
-        )
+        assert read_warehouse_table(warehouse, run, table).equals(
+            expected(run, table, parts[table.name])
+        ), table.name
 
 
 def test_what_people_do_is_recorded_beside_the_runs(warehouse):
@@ -212,10 +226,10 @@ def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):
     assert warehouse.state().loads == (made,)
     assert_holds(warehouse, "r1", parts)
     assert warehouse.state().published is None
-    for table in PUBLISHED:
+    for table in PUBLISHED_TABLES:
         assert warehouse.ask(f"SELECT * FROM current_{table.name}") == []
     assert str(warehouse.publish("r1")) == "r1, before it nothing"
-    for table in PUBLISHED:
+    for table in PUBLISHED_TABLES:
         assert (
             len(warehouse.ask(f"SELECT * FROM current_{table.name}")) == parts[table.name].num_rows
         )
@@ -308,19 +322,19 @@ def test_both_engines_hold_identical_rows(tmp_path, postgres):
     dirty, wanted = hostile()
     both = [
         open_warehouse(f"duckdb:{tmp_path / 'w'}"),
-        open_warehouse(database(postgres, "identical")),
+        open_warehouse(create_database(postgres, "identical")),
     ]
     for warehouse in both:
         made = load(warehouse, "x", dirty)
         assert made.struck_count == 3
         assert_holds(warehouse, "x", wanted)
-    for table in PUBLISHED:
-        held = [rows(warehouse, "x", table) for warehouse in both]
+    for table in PUBLISHED_TABLES:
+        held = [read_warehouse_table(warehouse, "x", table) for warehouse in both]
         assert held[0].num_rows and held[0].equals(held[1])
     signs = [
         math.copysign(1, r["score"])
         for w in both
-        for r in w.ask("SELECT score FROM similar_products WHERE score = 0")
+        for r in w.query("SELECT score FROM similar_products WHERE score = 0")
     ]
     assert signs == [-1.0] * 6
 
@@ -335,7 +349,7 @@ def test_a_slice_of_a_table_loads_its_own_rows(warehouse):
 def test_an_empty_table_loads(warehouse):
     parts = night("r1") | {"similar_products": SIMILAR_PRODUCTS.arrow_schema.empty_table()}
     assert load(warehouse, "r1", parts).counts["similar_products"] == 0
-    assert rows(warehouse, "r1", SIMILAR_PRODUCTS).equals(
+    assert read_warehouse_table(warehouse, "r1", SIMILAR_PRODUCTS).equals(
         expected("r1", SIMILAR_PRODUCTS, parts["similar_products"])
     )
     load(warehouse, "r1", parts)  # an empty partition is found and replaced too
@@ -412,13 +426,13 @@ def test_rollback_goes_back_through_what_was_published(warehouse):
     assert warehouse.rollback().to_run == "r1"
     told = [(p.run, p.kind, p.note) for p in warehouse.state().publications]
     assert told == [
-        ("r1", Kind.PUBLISH, None),
-        ("r2", Kind.PUBLISH, "anna: tried"),
-        ("r3", Kind.PUBLISH, None),
-        ("r2", Kind.ROLLBACK, None),
-        ("r1", Kind.ROLLBACK, None),
-        ("r3", Kind.PUBLISH, None),
-        ("r1", Kind.ROLLBACK, None),
+        ("r1", PublicationKind.PUBLISH, None),
+        ("r2", PublicationKind.PUBLISH, "anna: tried"),
+        ("r3", PublicationKind.PUBLISH, None),
+        ("r2", PublicationKind.ROLLBACK, None),
+        ("r1", PublicationKind.ROLLBACK, None),
+        ("r3", PublicationKind.PUBLISH, None),
+        ("r1", PublicationKind.ROLLBACK, None),
     ]
     assert [(r["run"], r["kind"]) for r in warehouse.ask("SELECT * FROM publications")] == [
         (run, str(kind)) for run, kind, _ in told
@@ -448,7 +462,7 @@ def test_prune_keeps_the_newest_the_published_and_the_one_before(warehouse):
         warehouse.prune(0)
     assert sorted(warehouse.prune(1)) == ["r3", "r4"]
     assert {made.run for made in warehouse.state().loads} == {"r1", "r2", "r5"}
-    assert rows(warehouse, "r3", PRODUCTS).num_rows == 0
+    assert read_warehouse_table(warehouse, "r3", PRODUCTS).num_rows == 0
     assert_holds(warehouse, "r2", night("r2"))
     assert warehouse.prune(1) == []
     assert warehouse.rollback().to_run == "r1"
@@ -477,7 +491,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
     }
     both = [
         open_warehouse(f"duckdb:{tmp_path / 'w'}"),
-        open_warehouse(database(postgres, "statements")),
+        open_warehouse(create_database(postgres, "statements")),
     ]
     for warehouse in both:
         load(warehouse, "r1", night("r1", 20, 3))
@@ -488,7 +502,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("-- ") and "Returns" in text and "Reads" in text
-        one, other = (warehouse.ask(text, parameters.get(path.stem, [])) for warehouse in both)
+        one, other = (warehouse.query(text, parameters.get(path.stem, [])) for warehouse in both)
         assert one and len(one) == len(other), path.name
         for mine, theirs in zip(one, other, strict=True):
             assert mine == {
@@ -692,20 +706,20 @@ def test_a_file_of_a_version_that_had_fewer_tables_is_read(tmp_path):
     with duckdb.connect(tmp_path / "w" / "runs" / "r1.duckdb") as con:
         con.execute("DROP VIEW current_look_products; DROP TABLE look_products")
     assert (
-        warehouse.ask("SELECT * FROM current_look_products") == []
-        and len(warehouse.ask("SELECT * FROM current_products")) == 6
+        warehouse.query("SELECT * FROM current_look_products") == []
+        and len(warehouse.query("SELECT * FROM current_products")) == 6
     )
     load(warehouse, "r2", night("r2"))
     warehouse.publish("r2")
-    assert [r["run"] for r in warehouse.ask("SELECT run FROM look_products")] == ["r2"] * 3
+    assert [r["run"] for r in warehouse.query("SELECT run FROM look_products")] == ["r2"] * 3
 
 
 def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):
-    warehouse = duckdb_room.DuckDB(tmp_path / "w")
+    warehouse = duckdb_room.DuckDBWarehouse(tmp_path / "w")
     load(warehouse, "r1", night("r1"))
     monkeypatch.setattr(duckdb_room, "LOCK_WAIT_S", 0.2)
     with (
-        warehouse._alone("pointer"),
+        warehouse._hold_lock("pointer"),
         pytest.raises(Unreachable, match="another process holds the pointer lock"),
     ):
         warehouse.publish("r1")
@@ -716,16 +730,18 @@ def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):
 
 
 def test_the_site_reads_by_index(postgres):
-    warehouse = open_warehouse(database(postgres, "plan"))
+    warehouse = open_warehouse(create_database(postgres, "plan"))
     for run in ("r1", "r2"):
         load(warehouse, run, night(run, 3000, 20))
     warehouse.publish("r2")
-    plan = [row["QUERY PLAN"] for row in warehouse.ask(f"EXPLAIN (ANALYZE) {SITE}", ["moda:00000"])]
+    plan = [
+        row["QUERY PLAN"] for row in warehouse.query(f"EXPLAIN (ANALYZE) {SITE}", ["moda:00000"])
+    ]
     text = "\n".join(plan)
     assert "Seq Scan on similar_products" not in text and "Seq Scan on products" not in text, text
     assert sum("Index Scan" in line and "similar_products_" in line for line in plan) == 2, text
     assert "never executed" in text, "the other run's partitions are not to be looked into"
-    reverse = warehouse.ask(
+    reverse = warehouse.query(
         "EXPLAIN SELECT * FROM current_similar_products WHERE similar_product_id = $1",
         ["moda:00000"],
     )
@@ -738,7 +754,7 @@ def test_a_reader_that_stays_only_keeps_old_runs_from_being_dropped(postgres, mo
     from wearalike.warehouse.postgres import load as postgres_room
 
     monkeypatch.setattr(postgres_room, "LOCK_WAIT_S", 1.0)
-    address = database(postgres, "stays")
+    address = create_database(postgres, "stays")
     warehouse = open_warehouse(address)
     for run in ("r1", "r2", "r3", "r4"):
         load(warehouse, run, night(run))
@@ -751,14 +767,14 @@ def test_a_reader_that_stays_only_keeps_old_runs_from_being_dropped(postgres, mo
         warehouse.publish("r5")
         assert warehouse.rollback().to_run == "r3"
         assert reader.execute("SELECT count(*) FROM current_products").fetchall() == [(6,)]
-    assert warehouse.state().published == "r3" and len(warehouse.state().loads) == 5
+    assert warehouse.state().published_run == "r3" and len(warehouse.state().loads) == 5
     assert sorted(warehouse.prune(1)) == ["r1", "r2", "r4"]
 
 
 def test_a_connection_cut_in_mid_load_is_made_good(postgres):
     import psycopg
 
-    address = database(postgres, "cut")
+    address = create_database(postgres, "cut")
     warehouse = open_warehouse(address)
     load(warehouse, "r0", night("r0"))
     parts = night("r1", 4000, 20)
@@ -785,7 +801,7 @@ def test_a_connection_cut_in_mid_load_is_made_good(postgres):
     assert_holds(warehouse, "r1", parts)
     names = [
         row["name"]
-        for row in warehouse.ask(
+        for row in warehouse.query(
             "SELECT relname AS name FROM pg_class WHERE relname ~ '^similar_products_[0-9]+$'"
         )
     ]
@@ -816,7 +832,7 @@ def test_two_loads_of_one_run_at_once_leave_one(address, warehouse):
 def test_roles_have_what_they_need_and_no_more(postgres):
     import psycopg
 
-    address = database(postgres, "roles")
+    address = create_database(postgres, "roles")
     with psycopg.connect(address, autocommit=True) as con:
         con.execute((SQL / "postgres_roles.sql").read_text(encoding="utf-8"))
     loader, reader = (
@@ -827,9 +843,9 @@ def test_roles_have_what_they_need_and_no_more(postgres):
         load(loader, run, night(run))
         loader.publish(run)
     assert loader.rollback().to_run == "r1"
-    assert [r["run"] for r in reader.ask(SITE, ["moda:00000"])] == ["r1"] * 3
+    assert [r["run"] for r in reader.query(SITE, ["moda:00000"])] == ["r1"] * 3
     assert reader.state() == loader.state()
-    assert len(reader.ask("SELECT * FROM publications")) == 3
+    assert len(reader.query("SELECT * FROM publications")) == 3
     with psycopg.connect(address.replace("postgres@", "wearalike_loader@"), autocommit=True) as con:
         con.execute((SQL / "views" / "site.sql").read_text(encoding="utf-8"))
     with psycopg.connect(address.replace("postgres@", "wearalike_site@"), autocommit=True) as con:
@@ -859,7 +875,7 @@ def test_roles_have_what_they_need_and_no_more(postgres):
             con.execute("SET default_transaction_read_only TO off")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 con.execute(statement)
-    assert loader.state().published == "r1"
+    assert loader.state().published_run == "r1"
 
 
 # Addresses
@@ -911,7 +927,7 @@ def test_a_clock_that_jumps_back_loses_nothing(tmp_path):
         warehouse.publish(run)
     assert [made.run for made in warehouse.state().loads] == ["r4", "r3", "r2", "r1"]
     assert warehouse.prune(1) == ["r2", "r1"]
-    assert [r["run"] for r in warehouse.ask("SELECT run FROM quality ORDER BY run")] == [
+    assert [r["run"] for r in warehouse.query("SELECT run FROM quality ORDER BY run")] == [
         "r1",
         "r2",
         "r3",
@@ -952,7 +968,7 @@ def test_a_server_restarted_in_mid_load_is_waited_for():
     """The load is made whole when the server is there again, once; what was published stays so."""
     import psycopg
 
-    with restartable() as held:
+    with start_restartable_server() as held:
         warehouse = open_warehouse(held.address)
         load(warehouse, "r0", night("r0"))
         warehouse.publish("r0")
@@ -963,17 +979,17 @@ def test_a_server_restarted_in_mid_load_is_waited_for():
             busy = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %similar_products%' AND pid <> pg_backend_pid()"
             while not con.execute(busy).fetchall():
                 assert loader.is_alive()
-        held.end(signal.SIGINT)
+        held.stop(signal.SIGINT)
         assert not made and loader.is_alive(), "the load was over before the restart"
         time.sleep(2)  # longer than the tries for a server that never was there take
-        held.begin()  # in this thread: the server ends with the one that began it
+        held.launch()  # in this thread: the server ends with the one that began it
         loader.join()
         assert made[0].counts["similar_products"] == 80_000
         assert_holds(warehouse, "r1", parts)
-        assert warehouse.state().published == "r0" and [
+        assert warehouse.state().published_run == "r0" and [
             found.run for found in warehouse.state().loads
         ] == ["r1", "r0"]
-        left = warehouse.ask(
+        left = warehouse.query(
             "SELECT count(*) AS count FROM pg_class WHERE relname ~ '^similar_products_[0-9]+$'"
         )
         assert left == [{"count": 2}], "the broken load left a table behind"
@@ -983,7 +999,7 @@ def test_a_deadlock_is_tried_again_and_the_load_is_there_once(postgres):
     """Another session holds what the load waits for, and then wants what the load holds."""
     import psycopg
 
-    address = database(postgres, "deadlock")
+    address = create_database(postgres, "deadlock")
     warehouse = open_warehouse(address)
     load(warehouse, "r0", night("r0"))
     with psycopg.connect(address, autocommit=True) as con:

@@ -26,14 +26,14 @@ from airflow.sdk.observability import stats
 from wearalike import settings
 from wearalike.reports import run_feed as of_runs
 from wearalike.storage import run_tables
-from wearalike.tables import BY_NAME, PUBLISHED, Table
+from wearalike.tables import PUBLISHED_TABLES, TABLES_BY_NAME, Table
 from wearalike.warehouse.base import open_warehouse
 
 log = logging.getLogger("wearalike.watching")
-VARIABLE = "wearalike_alerts"
+ALERTS_VARIABLE = "wearalike_alerts"
 
 # What each job makes, and what it reads; a chunk of a job makes nothing yet.
-MAKES: Mapping[str, tuple[str, ...]] = {
+OUTPUT_TABLES: Mapping[str, tuple[str, ...]] = {
     "ingest_feeds": ("feeds", "offers"),
     "map_products": ("products",),
     "download_images": ("images",),
@@ -45,7 +45,7 @@ MAKES: Mapping[str, tuple[str, ...]] = {
     "match_looks": ("look_products",),
     "report_quality": ("quality",),
 }
-READS: Mapping[str, tuple[str, ...]] = {
+INPUT_TABLES: Mapping[str, tuple[str, ...]] = {
     "map_products": ("offers",),
     "download_images": ("products",),
     "detect_items": ("images",),
@@ -55,9 +55,9 @@ READS: Mapping[str, tuple[str, ...]] = {
     "match_products": ("products", "indexes"),
     "match_looks": ("products", "looks", "indexes"),
     "report_quality": tuple(
-        table for job, made in MAKES.items() if job != "report_quality" for table in made
+        table for job, made in OUTPUT_TABLES.items() if job != "report_quality" for table in made
     ),
-    "publish_tables": tuple(table.name for table in PUBLISHED),
+    "publish_tables": tuple(table.name for table in PUBLISHED_TABLES),
 }
 
 
@@ -66,17 +66,17 @@ def lineage(name: str) -> dict[str, list[Any]]:
 
     publish_tables makes what the site reads: its assets are wearalike://published/<table>.
     """
-    made = [_both("tables", BY_NAME[table]) for table in MAKES.get(name, ())]
+    made = [_table_assets("tables", TABLES_BY_NAME[table]) for table in OUTPUT_TABLES.get(name, ())]
     if name == "publish_tables":
-        made = [_both("published", table) for table in PUBLISHED]
-    read = [_both("tables", BY_NAME[table]) for table in READS.get(name, ())]
+        made = [_table_assets("published", table) for table in PUBLISHED_TABLES]
+    read = [_table_assets("tables", TABLES_BY_NAME[table]) for table in INPUT_TABLES.get(name, ())]
     return {
         "inlets": [one for both in read for one in both],
         "outlets": [one for both in made for one in both],
     }
 
 
-def _both(place: str, table: Table) -> tuple[Asset, Lineage]:
+def _table_assets(place: str, table: Table) -> tuple[Asset, Lineage]:
     columns = [
         Column(name=c.name, data_type=str(c.type), description=c.meaning) for c in table.columns
     ]
@@ -90,11 +90,11 @@ def _both(place: str, table: Table) -> tuple[Asset, Lineage]:
     )
 
 
-def counted(context: Mapping[str, Any]) -> None:
+def emit_row_counts(context: Mapping[str, Any]) -> None:
     """A gauge for the rows written, and one for those refused, of every table that the task made: wearalike.<table>.rows_written."""
-    root, run = settings.load().root, run_name(context["dag_run"])
-    for name in MAKES.get(context["task"].task_id, ()):
-        rows = run_tables.made(root, BY_NAME[name], run)["rows"]
+    root, run = settings.read_settings().root, run_name(context["dag_run"])
+    for name in OUTPUT_TABLES.get(context["task"].task_id, ()):
+        rows = run_tables.read_manifest(root, TABLES_BY_NAME[name], run)["rows"]
         stats.gauge(f"wearalike.{name}.rows_written", rows["written"])
         stats.gauge(f"wearalike.{name}.rows_refused", sum(rows["refused"].values()))
 
@@ -111,24 +111,28 @@ class Alert:
         return f"<pre>{html.escape(self.text)}</pre>"
 
 
-def failed(context: Mapping[str, Any]) -> None:
+def alert_task_failure(context: Mapping[str, Any]) -> None:
     """Alerts that a task has failed for good; one that will be tried again is none."""
     instance, run = context["ti"], run_name(context["dag_run"])
     lines = [
-        f"What:  task {instance.task_id} of the DAG {instance.dag_id} failed: {_why(instance.task_id, run, context.get('exception'))}",
+        f"What:  task {instance.task_id} of the DAG {instance.dag_id} failed: {_failure_reason(instance.task_id, run, context.get('exception'))}",
         f"Where: run {run}, in Airflow {instance.run_id}, try {instance.try_number}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"Log:   {instance.log_url}",
     ]
-    send(
-        _alert(f"{instance.task_id} of run {run} failed", lines, "Red", context["dag"].doc_md),
+    send_alert(
+        _build_alert(
+            f"{instance.task_id} of run {run} failed", lines, "Red", context["dag"].doc_md
+        ),
         context,
     )
 
 
-def _why(task_id: str, run: str, exception: object) -> str:
+def _failure_reason(task_id: str, run: str, exception: object) -> str:
     """In one line: of the gate what failed, of publishing why not, of any other task Airflow's own words."""
     with contextlib.suppress(ValueError, OSError):
-        line = of_runs.read(settings.load().root / of_runs.FOLDER / "runs.jsonl").get(run, {})
+        line = of_runs.read_run_log(
+            settings.read_settings().root / of_runs.REPORTS_FOLDER / "runs.jsonl"
+        ).get(run, {})
         if task_id == "report_quality" and line.get("failed"):
             return "the gate is closed, " + "; ".join(line["failed"])
         if task_id == "publish_tables" and line.get("not_published"):
@@ -136,7 +140,7 @@ def _why(task_id: str, run: str, exception: object) -> str:
     return (str(exception or "").strip().splitlines() or ["no exception"])[0][:300]
 
 
-def late(doc: str, context: Mapping[str, Any]) -> None:
+def alert_late_run(doc: str, context: Mapping[str, Any]) -> None:
     """Alerts that a night has not ended in time. doc: the DAG's docstring."""
     dag_run, by = (
         context["dag_run"],
@@ -147,20 +151,22 @@ def late(doc: str, context: Mapping[str, Any]) -> None:
         f"What:  the night has not ended by {by:%Y-%m-%d %H:%M} UTC",
         f"Where: run {run}, in Airflow {dag_run['dag_run_id']}",
     ]
-    send(_alert(f"run {run} is late", lines, "Late", doc), context)
+    send_alert(_build_alert(f"run {run} is late", lines, "Late", doc), context)
 
 
-def _alert(title: str, lines: list[str], head: str, doc: str | None) -> Alert:
+def _build_alert(title: str, lines: list[str], head: str, doc: str | None) -> Alert:
     """head: how the paragraph of the DAG's docstring begins that says what to do."""
     found = re.search(rf"\*\*{head}\.?\*\*.+?(?=\n\s*\n|\Z)", doc or "", re.DOTALL)
     to_do = re.sub(r"[*`]", "", " ".join(found[0].split())) if found else "look into the log"
-    return Alert(f"wearalike: {title}", "\n".join([*lines, f"Site:  {_site()}", f"To do: {to_do}"]))
+    return Alert(
+        f"wearalike: {title}", "\n".join([*lines, f"Site:  {_site_status()}", f"To do: {to_do}"])
+    )
 
 
-def _site() -> str:
+def _site_status() -> str:
     """What the site reads meanwhile, and since when."""
     try:
-        publications = open_warehouse(settings.load().warehouse).state().publications
+        publications = open_warehouse(settings.read_settings().warehouse).state().publications
     except (ValueError, OSError, ImportError) as error:
         return f"what it reads stays as it is; since when cannot be said, {error}"
     if not publications:
@@ -176,15 +182,15 @@ def run_name(dag_run: Any) -> str:
     return (of("conf") or {}).get("run") or str(at)[:10]
 
 
-def send(alert: Alert, context: Mapping[str, Any]) -> None:
+def send_alert(alert: Alert, context: Mapping[str, Any]) -> None:
     """Logs the alert, then hands it to the notifier that the Variable names, if any; what that one raises is raised."""
     log.error("%s\n%s", alert.title, alert.text)
-    chosen = Variable.get(VARIABLE, default=None, deserialize_json=True)
+    chosen = Variable.get(ALERTS_VARIABLE, default=None, deserialize_json=True)
     if chosen is None:
         return
     if not isinstance(chosen, dict) or not isinstance(chosen.get("notifier"), str):
         raise ValueError(
-            f'Variable {VARIABLE}: wanted {{"notifier": "module.Class", ...}}, got {chosen!r}'
+            f'Variable {ALERTS_VARIABLE}: wanted {{"notifier": "module.Class", ...}}, got {chosen!r}'
         )
     arguments = {name: value for name, value in chosen.items() if name != "notifier"}
     module, _, kind = chosen["notifier"].rpartition(".")

@@ -15,20 +15,20 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 log = logging.getLogger("wearalike.airflow")
-PREFIX = "/wearalike"
+URL_PREFIX = "/wearalike"
 
 
-class Door:
+class AirflowAuthMiddleware:
     """The ASGI app that Airflow mounts: lets in who is logged in, and then makes way for wearalike's own."""
 
     def __init__(self) -> None:
         self._app: Any = None
-        self._making: asyncio.Lock | None = None
+        self._app_lock: asyncio.Lock | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        if (refused := await _refused(scope)) is not None:
+        if (refused := await _auth_error_response(scope)) is not None:
             return await refused(scope, receive, send)
 
         async def kept_private(message: Any) -> None:
@@ -44,26 +44,26 @@ class Door:
                 message = {**message, "headers": headers}
             await send(message)
 
-        app = await self._made()
+        app = await self._load_app()
         await app(scope, receive, kept_private)
 
-    async def _made(self) -> Any:
+    async def _load_app(self) -> Any:
         """wearalike's app, made with the first request; where the settings cannot be read, what says so."""
-        if self._making is None:
-            self._making = asyncio.Lock()
-        async with self._making:
+        if self._app_lock is None:
+            self._app_lock = asyncio.Lock()
+        async with self._app_lock:
             if self._app is None:
                 try:
-                    self._app = await asyncio.to_thread(_create)
+                    self._app = await asyncio.to_thread(_create_app)
                 except ValueError as error:
                     log.error("%s", error)
-                    return _problem(
+                    return _problem_response(
                         503, "wearalike's settings cannot be used; the api-server's log says why"
                     )
             return self._app
 
 
-async def _refused(scope: Any) -> Any:
+async def _auth_error_response(scope: Any) -> Any:
     """The answer to who is not logged in to Airflow; None for who is."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
@@ -74,23 +74,23 @@ async def _refused(scope: Any) -> Any:
     try:
         user = await get_user(request, None, await bearer_scheme(request))
     except HTTPException as error:
-        return _problem(
+        return _problem_response(
             error.status_code,
             f"{error.detail}: log in to Airflow first, or send its token as Bearer",
         )
     if not get_auth_manager().is_authorized_view(access_view=AccessView.WEBSITE, user=user):
-        return _problem(403, "this user may not see Airflow's website, nor this")
+        return _problem_response(403, "this user may not see Airflow's website, nor this")
     return None
 
 
-def _create() -> Any:
+def _create_app() -> Any:
     from wearalike import settings
     from wearalike.server import app
 
-    return app.create(settings.load())
+    return app.create_app(settings.read_settings())
 
 
-def _problem(status: int, detail: str) -> Any:
+def _problem_response(status: int, detail: str) -> Any:
     from http import HTTPStatus
 
     from fastapi.responses import JSONResponse
@@ -106,12 +106,14 @@ def _problem(status: int, detail: str) -> Any:
 
 class WearalikePlugin(AirflowPlugin):
     name = "wearalike"
-    fastapi_apps: ClassVar[list[Any]] = [{"app": Door(), "url_prefix": PREFIX, "name": "wearalike"}]  # type: ignore[misc]
+    fastapi_apps: ClassVar[list[Any]] = [  # type: ignore[misc]
+        {"app": AirflowAuthMiddleware(), "url_prefix": URL_PREFIX, "name": "wearalike"}
+    ]
     external_views: ClassVar[list[Any]] = [  # type: ignore[misc]
         {
             "name": "Similar products",
             "href": urlsplit(conf.get("api", "base_url", fallback="/")).path.rstrip("/")
-            + f"{PREFIX}/",
+            + f"{URL_PREFIX}/",
             "destination": "nav",
             "category": "browse",
             "url_route": "similar-products",

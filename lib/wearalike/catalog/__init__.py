@@ -8,44 +8,55 @@ rules       what a merchandiser pins, hides, requires, prefers
 suggest     a draft of the lines a mapping lacks
 """
 
-from wearalike.catalog.map_offers import CategoryReason, map_offers, unmapped_words, word_of
+from wearalike.catalog.map_offers import CategoryReason, category_word, map_offers, unmapped_words
 from wearalike.catalog.mapping import (
-    Mapping,
-    check,
-    how_to_map,
+    ShopMapping,
+    find_mistakes,
     mapping_path,
-    read_all,
+    missing_mapping_hint,
     read_mapping,
+    read_taxonomy_and_mappings,
     rules_path,
 )
-from wearalike.catalog.merchandising_rules import Rule, RuleKind, holding, read_rules
-from wearalike.catalog.suggest_mapping import Guess, best_guesses, map_line, suggest, suggest_for
-from wearalike.catalog.taxonomy import Leaf, Rubricator, read_rubricator
+from wearalike.catalog.merchandising_rules import (
+    MerchandisingRule,
+    MerchandisingRuleKind,
+    active_rules,
+    read_rules,
+)
+from wearalike.catalog.suggest_mapping import (
+    LeafGuess,
+    draft_mapping,
+    draft_shop_mapping,
+    format_map_line,
+    guess_leaves,
+)
+from wearalike.catalog.taxonomy import Leaf, Taxonomy, read_taxonomy
 from wearalike.catalog.xml_validation import BadMapping
 
 __all__ = [
     "BadMapping",
     "CategoryReason",
-    "Guess",
     "Leaf",
-    "Mapping",
-    "Rubricator",
-    "Rule",
-    "RuleKind",
-    "best_guesses",
-    "check",
-    "holding",
-    "how_to_map",
-    "map_line",
+    "LeafGuess",
+    "MerchandisingRule",
+    "MerchandisingRuleKind",
+    "ShopMapping",
+    "Taxonomy",
+    "active_rules",
+    "category_word",
+    "draft_mapping",
+    "draft_shop_mapping",
+    "find_mistakes",
+    "format_map_line",
+    "guess_leaves",
     "map_offers",
     "mapping_path",
-    "read_all",
+    "missing_mapping_hint",
     "read_mapping",
-    "read_rubricator",
     "read_rules",
+    "read_taxonomy",
+    "read_taxonomy_and_mappings",
     "rules_path",
-    "suggest",
-    "suggest_for",
     "unmapped_words",
-    "word_of",
 ]

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.catalog.mapping import Mapping
-from wearalike.catalog.taxonomy import Rubricator
+from wearalike.catalog.mapping import ShopMapping
+from wearalike.catalog.taxonomy import Taxonomy
 from wearalike.tables import PRODUCTS, REFUSED, AgeGroup, Gender
 
 
@@ -22,8 +22,8 @@ class CategoryReason(StrEnum):
     NO_CATEGORY = "no_category"
 
 
-_DECIDING = ["category_ids", "category_paths", "gender", "age_group"]
-_DECISION = pa.schema(
+_MAPPING_INPUTS = ["category_ids", "category_paths", "gender", "age_group"]
+_MAPPING_RESULT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("reason", "detail")]
     + [
         PRODUCTS.arrow_schema.field(name)
@@ -33,7 +33,7 @@ _DECISION = pa.schema(
 
 
 def map_offers(
-    offers: pa.Table, mapping: Mapping, rubricator: Rubricator
+    offers: pa.Table, mapping: ShopMapping, taxonomy: Taxonomy
 ) -> tuple[pa.Table, pa.Table]:
     """(products, refused) of one shop's offers, each offer in just one of the two, in their order.
 
@@ -41,10 +41,10 @@ def map_offers(
     refused: tables.REFUSED; key the product_id, reason a CategoryReason, detail the shop's word (`word_of`), for an ignored
     category followed by ": " and the mapping's reason.
     """
-    which, first = _distinct(offers)
-    asked = offers.select(_DECIDING).take(first).to_pylist()
+    which, first = _distinct_inputs(offers)
+    asked = offers.select(_MAPPING_INPUTS).take(first).to_pylist()
     decided = pa.Table.from_pylist(
-        [_decision(row, mapping, rubricator) for row in asked], _DECISION
+        [_map_one(row, mapping, taxonomy) for row in asked], _MAPPING_RESULT_SCHEMA
     ).take(which)
     is_product = pc.is_null(decided["reason"])
     products = offers.drop_columns(["gender", "age_group"]).filter(is_product)
@@ -52,7 +52,7 @@ def map_offers(
     products = products.drop_columns("related_offer_ids").append_column(
         "related_offer_ids", related.fill_null(pa.scalar([], related.type))
     )
-    for name in _DECISION.names[2:]:
+    for name in _MAPPING_RESULT_SCHEMA.names[2:]:
         products = products.append_column(name, decided[name].filter(is_product))
     is_refused = pc.invert(is_product)
     told, shops, keys = (
@@ -69,12 +69,13 @@ def map_offers(
     )
 
 
-def _distinct(offers: pa.Table) -> tuple[pa.Array, pa.Array]:
+def _distinct_inputs(offers: pa.Table) -> tuple[pa.Array, pa.Array]:
     """(which, first): for each offer the number of its distinct _DECIDING values; for each such number the first offer that has it."""
     lists = [
-        pc.binary_join(offers[name].cast(pa.list_(pa.string())), "\x1f") for name in _DECIDING[:2]
+        pc.binary_join(offers[name].cast(pa.list_(pa.string())), "\x1f")
+        for name in _MAPPING_INPUTS[:2]
     ]
-    columns = [*lists, *(offers[name] for name in _DECIDING[2:])]
+    columns = [*lists, *(offers[name] for name in _MAPPING_INPUTS[2:])]
     keys = pc.binary_join_element_wise(
         *columns, "\x1e", null_handling="replace", null_replacement="\x1d"
     )
@@ -83,19 +84,19 @@ def _distinct(offers: pa.Table) -> tuple[pa.Array, pa.Array]:
     return pa.array(which), pa.array(first)
 
 
-def _decision(offer: dict[str, Any], mapping: Mapping, rubricator: Rubricator) -> dict[str, Any]:
+def _map_one(offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy) -> dict[str, Any]:
     """A row of _DECISION for one offer's _DECIDING values."""
-    word = word_of(offer["category_ids"], offer["category_paths"])
+    word = category_word(offer["category_ids"], offer["category_paths"])
     if word is None:
         return {"reason": CategoryReason.NO_CATEGORY, "detail": "neither a category id nor a path"}
-    line = mapping.find(
+    line = mapping.find_line(
         offer["category_ids"], offer["category_paths"], offer["gender"], offer["age_group"]
     )
     if line is None:
         return {"reason": CategoryReason.UNMAPPED_CATEGORY, "detail": word}
-    if line.to is None:
+    if line.leaf_id is None:
         return {"reason": CategoryReason.IGNORED_CATEGORY, "detail": f"{word}: {line.reason}"}
-    leaf = rubricator.leaves[line.to]
+    leaf = taxonomy.leaves[line.leaf_id]
     return {
         "category": leaf.id,
         "super_category": leaf.super_category,
@@ -106,7 +107,7 @@ def _decision(offer: dict[str, Any], mapping: Mapping, rubricator: Rubricator) -
     }
 
 
-def word_of(ids: list[str], paths: list[str]) -> str | None:
+def category_word(ids: list[str], paths: list[str]) -> str | None:
     """The shop's word for an offer's category: its main path, else "#" and its main id, else None."""
     return next((path for path in paths if path.strip()), None) or next(
         (f"#{ident}" for ident in ids if ident.strip()), None

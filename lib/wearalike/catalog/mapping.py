@@ -12,22 +12,22 @@ from pathlib import Path
 from lxml import etree
 
 from wearalike.catalog.merchandising_rules import read_rules
-from wearalike.catalog.taxonomy import Rubricator, read_rubricator
-from wearalike.catalog.xml_validation import BadMapping, did_you_mean, parse
+from wearalike.catalog.taxonomy import Taxonomy, read_taxonomy
+from wearalike.catalog.xml_validation import BadMapping, did_you_mean, read_validated_xml
 from wearalike.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MappingLine:
     """One map or ignore line. kind: "id", "path" or "wildcard"; key: the id, or the path as `path_key` makes it.
     gender, age_group: only offers of which the feed says so. to: a leaf, None where ignored, with the reason."""
 
-    number: int
+    line_number: int
     kind: str
     key: str
     gender: str | None
     age_group: str | None
-    to: str | None
+    leaf_id: str | None
     reason: str | None
 
     @property
@@ -35,14 +35,14 @@ class Line:
         return (self.gender is not None) + (self.age_group is not None)
 
     @property
-    def length(self) -> int:
+    def literal_length(self) -> int:
         """Characters of the key that are not '*'."""
         return len(self.key.replace("*", ""))
 
-    def holds(self, gender: str | None, age_group: str | None) -> bool:
+    def applies_to(self, gender: str | None, age_group: str | None) -> bool:
         return self.gender in (None, gender) and self.age_group in (None, age_group)
 
-    def meets(self, other: Line) -> bool:
+    def overlaps(self, other: MappingLine) -> bool:
         """Whether some offer's gender and age group hold for both."""
         return all(
             None in pair or pair[0] == pair[1]
@@ -50,38 +50,41 @@ class Line:
         )
 
 
-class Mapping:
+class ShopMapping:
     """One shop's lines. sha256: of the file."""
 
-    def __init__(self, shop_id: str, lines: Iterable[Line] = (), sha256: str = "") -> None:
+    def __init__(self, shop_id: str, lines: Iterable[MappingLine] = (), sha256: str = "") -> None:
         self.shop_id, self.sha256 = shop_id, sha256
         self.lines = tuple(
-            sorted(lines, key=lambda line: (-line.length, -line.conditions_count, line.number))
+            sorted(
+                lines,
+                key=lambda line: (-line.literal_length, -line.conditions_count, line.line_number),
+            )
         )
-        self._exact: dict[tuple[str, str], list[Line]] = {}
+        self._lines_by_key: dict[tuple[str, str], list[MappingLine]] = {}
         for line in self.lines:
-            self._exact.setdefault((line.kind, line.key), []).append(line)
+            self._lines_by_key.setdefault((line.kind, line.key), []).append(line)
         self._wildcards = [
-            (_pattern(line.key), line) for line in self.lines if line.kind == "wildcard"
+            (_wildcard_regex(line.key), line) for line in self.lines if line.kind == "wildcard"
         ]
 
-    def find(
+    def find_line(
         self, ids: Sequence[str], paths: Sequence[str], gender: str | None, age_group: str | None
-    ) -> Line | None:
+    ) -> MappingLine | None:
         """The line for an offer of these categories, main one first; None where no line fits.
 
         The first category that a line fits decides. For one category: its id, its exact path, then wildcards, longest first;
         of lines alike in this the one with more conditions, then the earlier.
         """
         for ident, path in zip_longest(ids, paths):
-            for line in self._fitting((ident or "").strip(), path_key(path or "")):
-                if line.holds(gender, age_group):
+            for line in self._matching_lines((ident or "").strip(), path_key(path or "")):
+                if line.applies_to(gender, age_group):
                     return line
         return None
 
-    def _fitting(self, ident: str, key: str) -> Iterator[Line]:
-        yield from self._exact.get(("id", ident), ())
-        yield from self._exact.get(("path", key), ())
+    def _matching_lines(self, ident: str, key: str) -> Iterator[MappingLine]:
+        yield from self._lines_by_key.get(("id", ident), ())
+        yield from self._lines_by_key.get(("path", key), ())
         if key:
             yield from (line for pattern, line in self._wildcards if pattern.fullmatch(key))
 
@@ -92,7 +95,7 @@ def path_key(path: str) -> str:
     return " > ".join(" ".join(part.split()) for part in parts)
 
 
-def _pattern(key: str) -> re.Pattern[str]:
+def _wildcard_regex(key: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, key.split("*"))))
 
 
@@ -101,30 +104,35 @@ def mapping_path(settings: Settings, shop_id: str) -> Path:
     return settings.mappings / "shops" / f"{shop_id}.xml"
 
 
-def read_mapping(path: Path, rubricator: Rubricator) -> Mapping:
+def read_mapping(path: Path, taxonomy: Taxonomy) -> ShopMapping:
     """A shop's mapping, held against mapping.rng beside the rubricator. Raises BadMapping with every mistake."""
-    document = parse(path, rubricator.path.with_name("mapping.rng"))
+    document = read_validated_xml(path, taxonomy.path.with_name("mapping.rng"))
     shop_id = document.root.get("shop")
     if shop_id is not None and shop_id != path.stem:
-        document.mistake(
+        document.add_mistake(
             document.root.sourceline,
             f"shop={shop_id!r}: wanted {path.stem!r}, as the file is named",
         )
-    lines = [_line(e) for e in document.sound if e is not document.root]
+    lines = [_parse_line(e) for e in document.valid_elements if e is not document.root]
     for line in lines:
-        if line.to is not None and line.to not in rubricator.leaves:
-            document.mistake(line.number, f"to={line.to!r}: {_no_leaf(line.to, rubricator)}")
-    for line, earlier, text in _clashes(lines):
-        document.mistake(line.number, f"{line.kind} {line.key!r}: {text} line {earlier.number}")
+        if line.leaf_id is not None and line.leaf_id not in taxonomy.leaves:
+            document.add_mistake(
+                line.line_number,
+                f"to={line.leaf_id!r}: {_describe_unknown_leaf(line.leaf_id, taxonomy)}",
+            )
+    for line, earlier, text in _find_conflicts(lines):
+        document.add_mistake(
+            line.line_number, f"{line.kind} {line.key!r}: {text} line {earlier.line_number}"
+        )
     document.raise_mistakes()
-    return Mapping(path.stem, lines, document.sha256)
+    return ShopMapping(path.stem, lines, document.sha256)
 
 
-def _line(element: etree._Element) -> Line:
+def _parse_line(element: etree._Element) -> MappingLine:
     ident, path, to = element.get("id"), element.get("path"), element.get("to")
     kind = "id" if path is None else "wildcard" if "*" in path else "path"
     key = path_key(path) if path is not None else str(ident).strip()
-    return Line(
+    return MappingLine(
         element.sourceline or 0,
         kind,
         key,
@@ -135,30 +143,32 @@ def _line(element: etree._Element) -> Line:
     )
 
 
-def _no_leaf(name: str, rubricator: Rubricator) -> str:
-    if name in rubricator.groups:
-        inside = [leaf for leaf in rubricator.leaves if leaf.startswith(f"{name}.")]
+def _describe_unknown_leaf(name: str, taxonomy: Taxonomy) -> str:
+    if name in taxonomy.group_ids:
+        inside = [leaf for leaf in taxonomy.leaves if leaf.startswith(f"{name}.")]
         return f"holds other categories, wanted one leaf: {', '.join(inside)}"
-    return f"no such leaf in {rubricator.path.name}{did_you_mean(name, rubricator.leaves)}"
+    return f"no such leaf in {taxonomy.path.name}{did_you_mean(name, taxonomy.leaves)}"
 
 
-def _clashes(lines: Sequence[Line]) -> Iterator[tuple[Line, Line, str]]:
+def _find_conflicts(lines: Sequence[MappingLine]) -> Iterator[tuple[MappingLine, MappingLine, str]]:
     """(line, an earlier line, what is wrong between them) where both have one id or path and neither is narrower."""
-    by_rank: dict[tuple[str, str, int], list[Line]] = {}
+    by_rank: dict[tuple[str, str, int], list[MappingLine]] = {}
     for line in lines:
         rivals = by_rank.setdefault((line.kind, line.key, line.conditions_count), [])
         for earlier in rivals:
             if (line.gender, line.age_group) == (earlier.gender, earlier.age_group):
                 yield line, earlier, "the same as in"
-            elif line.to != earlier.to and line.meets(earlier):
+            elif line.leaf_id != earlier.leaf_id and line.overlaps(earlier):
                 yield line, earlier, "an offer can fit this and, no less closely,"
         rivals.append(line)
 
 
-def read_all(settings: Settings, shop_ids: Iterable[str]) -> tuple[Rubricator, dict[str, Mapping]]:
+def read_taxonomy_and_mappings(
+    settings: Settings, shop_ids: Iterable[str]
+) -> tuple[Taxonomy, dict[str, ShopMapping]]:
     """The rubricator and the mappings of those of the shops that have a file, by shop. Raises BadMapping with the mistakes of all files."""
-    rubricator = read_rubricator(settings.mappings / "rubricator.xml")
-    mappings: dict[str, Mapping] = {}
+    rubricator = read_taxonomy(settings.mappings / "rubricator.xml")
+    mappings: dict[str, ShopMapping] = {}
     mistakes: list[str] = []
     for shop_id in sorted(shop_ids):
         if (path := mapping_path(settings, shop_id)).is_file():
@@ -171,16 +181,16 @@ def read_all(settings: Settings, shop_ids: Iterable[str]) -> tuple[Rubricator, d
     return rubricator, mappings
 
 
-def check(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
+def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
     """Every mistake in the rubricator, these shops' mappings and the rules, a missing mapping among them; empty where all is well."""
     shop_ids = list(shop_ids)
     missing = [
-        f"{shop}: no mapping, wanted {how_to_map(settings, shop)}"
+        f"{shop}: no mapping, wanted {missing_mapping_hint(settings, shop)}"
         for shop in shop_ids
         if not mapping_path(settings, shop).is_file()
     ]
     try:
-        rubricator, _ = read_all(settings, shop_ids)
+        rubricator, _ = read_taxonomy_and_mappings(settings, shop_ids)
     except BadMapping as error:
         return [*error.mistakes, *missing]
     try:
@@ -195,7 +205,7 @@ def rules_path(settings: Settings) -> Path:
     return settings.mappings / "rules.xml"
 
 
-def how_to_map(settings: Settings, shop_id: str) -> str:
+def missing_mapping_hint(settings: Settings, shop_id: str) -> str:
     """The file a shop without a mapping wants, and how to begin it."""
     return (
         f"{mapping_path(settings, shop_id)}; `wearalike suggest-mapping {shop_id}` prints a draft"

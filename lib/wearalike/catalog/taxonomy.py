@@ -8,10 +8,10 @@ from pathlib import Path
 
 from lxml import etree
 
-from wearalike.catalog.xml_validation import Document, parse
+from wearalike.catalog.xml_validation import XmlDocument, read_validated_xml
 from wearalike.tables import AgeGroup, Gender, SuperCategory
 
-_INHERITED = ("super_category", "w_shape", "w_colour", "gender", "age_group")
+_INHERITED_ATTRIBUTES = ("super_category", "w_shape", "w_colour", "gender", "age_group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Leaf:
 
     id: str
     names: tuple[str, ...]
-    around: tuple[tuple[str, ...], ...]
+    ancestor_names: tuple[tuple[str, ...], ...]
     super_category: SuperCategory
     w_shape: int
     w_colour: int
@@ -38,37 +38,43 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Rubricator:
+class Taxonomy:
     """Leaves by id, in the file's order; groups: ids of the categories that hold others; sha256: of the file."""
 
     path: Path
     sha256: str
     leaves: Mapping[str, Leaf]
-    groups: frozenset[str]
+    group_ids: frozenset[str]
 
 
-def read_rubricator(path: Path) -> Rubricator:
+def read_taxonomy(path: Path) -> Taxonomy:
     """The rubricator, held against the schema beside it (rubricator.rng). Raises BadMapping with every mistake."""
-    document = parse(path, path.with_suffix(".rng"))
-    sound = {e for e in document.sound if e.tag == "category"}
+    document = read_validated_xml(path, path.with_suffix(".rng"))
+    sound = {e for e in document.valid_elements if e.tag == "category"}
     ids: dict[str, int | None] = {}
-    for element in document.sound:
+    for element in document.valid_elements:
         if element in sound:
             _check_id(document, element, ids)
-    leaves = [e for e in document.sound if e in sound and not len(e) and sound.issuperset(_line(e))]
+    leaves = [
+        e
+        for e in document.valid_elements
+        if e in sound and not len(e) and sound.issuperset(_lineage(e))
+    ]
     for element in leaves:
         _check_leaf(document, element)
     document.raise_mistakes()
     groups = frozenset(str(e.get("id")) for e in sound if len(e))
-    return Rubricator(path, document.sha256, {leaf.id: leaf for leaf in map(_leaf, leaves)}, groups)
+    return Taxonomy(
+        path, document.sha256, {leaf.id: leaf for leaf in map(_build_leaf, leaves)}, groups
+    )
 
 
-def _line(element: etree._Element) -> list[etree._Element]:
+def _lineage(element: etree._Element) -> list[etree._Element]:
     """The categories from the root's down to this one."""
     return [*reversed(list(element.iterancestors("category"))), element]
 
 
-def _check_id(document: Document, element: etree._Element, ids: dict[str, int | None]) -> None:
+def _check_id(document: XmlDocument, element: etree._Element, ids: dict[str, int | None]) -> None:
     name, parent = str(element.get("id")), element.getparent()
     above = parent.get("id") if parent is not None and parent.tag == "category" else ""
     if above is not None and (name.rpartition(".")[0] != above):
@@ -77,45 +83,48 @@ def _check_id(document: Document, element: etree._Element, ids: dict[str, int | 
             if above
             else "a single word, outside any other"
         )
-        document.mistake(element.sourceline, f"category {name!r}: wanted {wanted}")
+        document.add_mistake(element.sourceline, f"category {name!r}: wanted {wanted}")
     if name in ids:
-        document.mistake(
+        document.add_mistake(
             element.sourceline, f"category {name!r}: the same id as in line {ids[name]}"
         )
     ids.setdefault(name, element.sourceline)
 
 
-def _check_leaf(document: Document, element: etree._Element) -> None:
-    values = _inherited(element)
+def _check_leaf(document: XmlDocument, element: etree._Element) -> None:
+    values = _inherited_values(element)
     for key in ("super_category", "w_shape", "w_colour"):
         if key not in values:
-            document.mistake(
+            document.add_mistake(
                 element.sourceline,
                 f"leaf {element.get('id')!r}: no {key}, neither its own nor from a category it is in",
             )
     if values.get("w_shape") is not None and int(values["w_shape"]) == 0 == int(
         values.get("w_colour", 1)
     ):
-        document.mistake(
+        document.add_mistake(
             element.sourceline,
             f"leaf {element.get('id')!r}: w_shape and w_colour are both 0, wanted one of them 1 to 10",
         )
 
 
-def _inherited(element: etree._Element) -> dict[str, str]:
+def _inherited_values(element: etree._Element) -> dict[str, str]:
     """What the leaf says or its nearest category that says it."""
     return {
-        key: str(e.get(key)) for e in _line(element) for key in _INHERITED if e.get(key) is not None
+        key: str(e.get(key))
+        for e in _lineage(element)
+        for key in _INHERITED_ATTRIBUTES
+        if e.get(key) is not None
     }
 
 
-def _leaf(element: etree._Element) -> Leaf:
-    values = _inherited(element)
-    *around, names = map(_names, _line(element))
+def _build_leaf(element: etree._Element) -> Leaf:
+    values = _inherited_values(element)
+    *around, names = map(_category_names, _lineage(element))
     return Leaf(
         id=str(element.get("id")),
         names=names,
-        around=tuple(around),
+        ancestor_names=tuple(around),
         super_category=SuperCategory(values["super_category"]),
         w_shape=int(values["w_shape"]),
         w_colour=int(values["w_colour"]),
@@ -124,7 +133,7 @@ def _leaf(element: etree._Element) -> Leaf:
     )
 
 
-def _names(element: etree._Element) -> tuple[str, ...]:
+def _category_names(element: etree._Element) -> tuple[str, ...]:
     words = str(element.get("words") or "").split(",")
     return (
         str(element.get("en")).strip(),

@@ -30,16 +30,16 @@ class BadMapping(ValueError):
 
 
 @dataclass
-class Document:
+class XmlDocument:
     """A parsed file and the mistakes found in it so far. `sound`: the elements that keep to the schema, in document order."""
 
     path: Path
     sha256: str
     root: etree._Element
-    sound: list[etree._Element]
+    valid_elements: list[etree._Element]
     mistakes: list[tuple[int, str]] = field(default_factory=list)
 
-    def mistake(self, line: int | None, text: str) -> None:
+    def add_mistake(self, line: int | None, text: str) -> None:
         self.mistakes.append((line or 0, text))
 
     def raise_mistakes(self) -> None:
@@ -50,7 +50,7 @@ class Document:
             )
 
 
-def parse(path: Path, schema: Path) -> Document:
+def read_validated_xml(path: Path, schema_path: Path) -> XmlDocument:
     """The file, its elements held against the schema. No entity is expanded, nothing outside the file is loaded.
 
     Raises BadMapping for a file that is not XML or carries a DOCTYPE, OSError for one that cannot be read.
@@ -69,17 +69,17 @@ def parse(path: Path, schema: Path) -> Document:
         raise BadMapping([f"{path}:{error.lineno}: not XML: {error.msg}"]) from error
     if root.getroottree().docinfo.doctype:
         raise BadMapping([f"{path}:1: a DOCTYPE, wanted none"])
-    document = Document(path, hashlib.sha256(content).hexdigest(), root, [])
-    rules = _Rules(etree.fromstring(schema.read_bytes(), parser))
+    document = XmlDocument(path, hashlib.sha256(content).hexdigest(), root, [])
+    rules = _SchemaChecker(etree.fromstring(schema_path.read_bytes(), parser))
     for element in root.iter():
-        if mistakes := list(rules.mistakes(element)):
+        if mistakes := list(rules.find_mistakes(element)):
             for text in mistakes:
-                document.mistake(element.sourceline, text)
+                document.add_mistake(element.sourceline, text)
         else:
-            document.sound.append(element)
-    if not document.mistakes and not rules.whole.validate(root):
-        for entry in rules.whole.error_log:
-            document.mistake(entry.line, entry.message)
+            document.valid_elements.append(element)
+    if not document.mistakes and not rules.schema.validate(root):
+        for entry in rules.schema.error_log:
+            document.add_mistake(entry.line, entry.message)
     return document
 
 
@@ -89,25 +89,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-class _Rules:
+class _SchemaChecker:
     """A schema taken apart: each element without its children, each attribute by itself."""
 
     def __init__(self, grammar: etree._Element) -> None:
-        self.whole = etree.RelaxNG(grammar)
+        self.schema = etree.RelaxNG(grammar)
         parts = {
             kind: {e.get("name", ""): e for e in grammar.iter(_RNG + kind) if e.get("name")}
             for kind in ("element", "attribute")
         }
         self.elements = {
-            name: (_alone(grammar, e), e.findtext(_DOCUMENTATION))
+            name: (_schema_starting_at(grammar, e), e.findtext(_DOCUMENTATION))
             for name, e in parts["element"].items()
         }
         self.attributes = {
-            name: (_alone(grammar, _holder(e)), e.findtext(_DOCUMENTATION))
+            name: (_schema_starting_at(grammar, _wrap_attribute(e)), e.findtext(_DOCUMENTATION))
             for name, e in parts["attribute"].items()
         }
 
-    def mistakes(self, element: etree._Element) -> Iterator[str]:
+    def find_mistakes(self, element: etree._Element) -> Iterator[str]:
         """What is wrong with this element and its place, apart from its children."""
         tag, attributes = (
             str(element.tag),
@@ -126,7 +126,7 @@ class _Rules:
         ]
         yield from wrong
         alone, wanted = self.elements[tag]
-        bare = _bare(element)
+        bare = _without_children(element)
         if not wrong and not alone.validate(bare):
             found = ", ".join([*attributes, *([repr(bare.text)] if bare.text else [])])
             yield f"<{tag}>: found {found or 'nothing'}, wanted {wanted}"
@@ -137,7 +137,7 @@ class _Rules:
 
     def _is_misplaced(self, element: etree._Element, parent: etree._Element) -> bool:
         """Whether an element and its parent are each right alone, and wrong together."""
-        around, inside = _bare(parent), _bare(element)
+        around, inside = _without_children(parent), _without_children(element)
         alone = self.elements[str(parent.tag)][0]
         if not (alone.validate(around) and self.elements[str(element.tag)][0].validate(inside)):
             return False
@@ -145,7 +145,7 @@ class _Rules:
         return not alone.validate(around)
 
 
-def _bare(element: etree._Element) -> etree._Element:
+def _without_children(element: etree._Element) -> etree._Element:
     """The element and its text without its children."""
     bare = etree.Element(element.tag, dict(element.attrib))
     bare.text = "".join(
@@ -154,7 +154,7 @@ def _bare(element: etree._Element) -> etree._Element:
     return bare
 
 
-def _alone(grammar: etree._Element, content: etree._Element) -> etree.RelaxNG:
+def _schema_starting_at(grammar: etree._Element, content: etree._Element) -> etree.RelaxNG:
     """The grammar with `content` for its start."""
     copy = deepcopy(grammar)
     start = copy.find(_RNG + "start")
@@ -164,7 +164,7 @@ def _alone(grammar: etree._Element, content: etree._Element) -> etree.RelaxNG:
     return etree.RelaxNG(copy)
 
 
-def _holder(attribute: etree._Element) -> etree._Element:
+def _wrap_attribute(attribute: etree._Element) -> etree._Element:
     holder = etree.Element(_RNG + "element", name="any")
     holder.append(deepcopy(attribute))
     return holder

@@ -18,7 +18,7 @@ from wearalike.storage import run_tables
 log = logging.getLogger("wearalike")
 
 # The night, in the data's order; dags/similar_products.py orders the same jobs.
-NIGHT = (
+NIGHTLY_JOBS = (
     "ingest_feeds",
     "map_products",
     "download_images",
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--redo", action="store_true", help="pull the feeds again although this run has pulled them"
     )
-    run.set_defaults(work=run_night)
+    run.set_defaults(work=run_pipeline)
 
     back = commands.add_parser(
         "rollback", parents=[place], help="the site reads the run published before, from now on"
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[place],
         help="what a night needs, examined here; exit code 1 where something fails",
     )
-    doctor.set_defaults(work=see_doctor)
+    doctor.set_defaults(work=run_doctor)
 
     export = commands.add_parser(
         "export",
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[place],
         help="photos to products: the items in them, and what is most alike in stock",
     )
-    importlib.import_module("wearalike.commands.query_photo").options(query)
+    importlib.import_module("wearalike.commands.query_photo").add_arguments(query)
     query.set_defaults(work=query_photos)
     serving = commands.add_parser(
         "serve",
@@ -132,14 +132,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(lambda args: args.work(args), parser(), argv)
+    return job.run_job(lambda args: args.work(args), parser(), argv)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    return job.place(args)
+def _load_settings(args: argparse.Namespace) -> Settings:
+    return job.load_settings(args)
 
 
-def run_night(args: argparse.Namespace) -> None:
+def run_pipeline(args: argparse.Namespace) -> None:
     """Every job of the night in order, in this process; stops at the first that fails."""
     place = [
         part
@@ -147,14 +147,14 @@ def run_night(args: argparse.Namespace) -> None:
         if getattr(args, name)
         for part in (f"--{name}", str(getattr(args, name)))
     ]
-    for name in NIGHT:
+    for name in NIGHTLY_JOBS:
         log.info("== %s", name)
         redo = ["--redo"] if args.redo and name == "ingest_feeds" else []
         code = importlib.import_module(f"wearalike.pipeline.{name}").main(
             ["--run", args.run, *place, *redo]
         )
         if code:
-            raise job.Refusal(
+            raise job.JobRejected(
                 f"{name} failed; what is published stays as it was. Mend the cause and run the same command again"
             )
 
@@ -164,62 +164,62 @@ def rollback(args: argparse.Namespace) -> None:
     from wearalike.warehouse import publish
     from wearalike.warehouse.base import open_warehouse
 
-    place = _settings(args)
+    place = _load_settings(args)
     print(publish.rollback(place))
-    with run_feed.without_stopping():
-        run_feed.published(place.root, open_warehouse(place.warehouse).state())
+    with run_feed.warn_on_errors():
+        run_feed.record_publications(place.root, open_warehouse(place.warehouse).state())
 
 
 def check_mapping(args: argparse.Namespace) -> None:
     from wearalike import catalog
 
-    settings = _settings(args)
+    settings = _load_settings(args)
     shops = args.shops or [s.id for s in settings.shops]
-    mistakes = catalog.check(settings, shops)
+    mistakes = catalog.find_mistakes(settings, shops)
     print(*mistakes, sep="\n", end="\n" if mistakes else "")
     if mistakes:
-        raise job.Refusal(f"{len(mistakes)} mistakes")
+        raise job.JobRejected(f"{len(mistakes)} mistakes")
     print(f"no mistakes in {', '.join(shops)}")
 
 
 def suggest_mapping(args: argparse.Namespace) -> None:
     from wearalike import catalog
 
-    settings = _settings(args)
-    runs = run_tables.runs(settings.root, tables.OFFERS)
+    settings = _load_settings(args)
+    runs = run_tables.list_runs(settings.root, tables.OFFERS)
     if not (args.run or runs):
-        raise run_tables.NotMade(
+        raise run_tables.TableNotFound(
             f"{settings.root}: no run has pulled feeds yet; run wearalike run, or jobs/ingest_feeds.py, first"
         )
-    offers = run_tables.dataset(settings.root, tables.OFFERS, args.run or runs[-1]).to_table(
+    offers = run_tables.open_dataset(settings.root, tables.OFFERS, args.run or runs[-1]).to_table(
         filter=pc.field("shop_id") == settings.shop(args.shop).id
     )
-    print(catalog.suggest_for(settings, args.shop, offers))
+    print(catalog.draft_shop_mapping(settings, args.shop, offers))
 
 
 def write_deployment(args: argparse.Namespace) -> None:
     from wearalike.ops.deployment import create
 
-    files = create.create(args.folder, with_sample=args.sample)
+    files = create.create_deployment(args.folder, with_sample=args.sample)
     print(f"{len(files)} files in {args.folder}; read {args.folder / 'README.md'}, and begin with")
     print(f"  cd {args.folder} && wearalike doctor")
 
 
-def see_doctor(args: argparse.Namespace) -> None:
+def run_doctor(args: argparse.Namespace) -> None:
     from wearalike.ops import doctor
 
     found = []
-    for finding in doctor.examine(doctor.Patient(_settings(args))):
+    for finding in doctor.run_checks(doctor.Environment(_load_settings(args))):
         print(finding, flush=True)
-        found.append(finding.verdict)
-    if failed := found.count(doctor.Verdict.FAIL):
-        raise job.Refusal(f"{failed} of {len(found)} findings would stop a night")
+        found.append(finding.status)
+    if failed := found.count(doctor.CheckStatus.FAIL):
+        raise job.JobRejected(f"{failed} of {len(found)} findings would stop a night")
 
 
 def export_published(args: argparse.Namespace) -> None:
     from wearalike.warehouse import export
 
-    count = export.write_jsonl(_settings(args), args.out)
+    count = export.write_jsonl(_load_settings(args), args.out)
     print(f"{count:,} products in {args.out}")
 
 
@@ -230,7 +230,7 @@ def query_photos(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace) -> None:
     from wearalike.server import serve as server_serve
 
-    server_serve.serve(_settings(args), args.host, args.port)
+    server_serve.serve(_load_settings(args), args.host, args.port)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,12 @@ from wearalike.imaging import decode
 from wearalike.metrics.detection import iou
 from wearalike.pipeline import job
 
-LEAST_IOU = 0.5
-SHOWN_PX = 480
-ALL = "all"
+MIN_IOU = 0.5
+MAX_IMAGE_SIDE_PX = 480
+ALL_CLASSES = "all"
 # Folders that a tool puts pictures into, and that say nothing about which picture it is.
-_USUAL_FOLDERS = frozenset(["images", "train", "val", "valid", "test"])
-_PAGE = """<!doctype html>
+_IGNORED_FOLDERS = frozenset(["images", "train", "val", "valid", "test"])
+_PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -73,7 +73,7 @@ _PAGE = """<!doctype html>
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelPair:
     """What two people drew for one thing. first, second: None where that one drew nothing. iou: 0..1, 0 where one is None."""
 
     picture: str
@@ -97,7 +97,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class ClassAgreement:
     """How far two people agree on a class, or on ALL. other_class: pairs that just one of the two calls so. mean_iou: of the
     matched; NaN without any."""
 
@@ -109,46 +109,49 @@ class Agreement:
     mean_iou: float
 
 
-def pairs(
+def match_boxes(
     picture: str, first: Sequence[LabelledObject], second: Sequence[LabelledObject]
-) -> list[Pair]:
+) -> list[LabelPair]:
     """The boxes of one picture, each once: greedily the best IoU first, and of equal ones those of one class."""
     corners = [
         np.array([(o.x0, o.y0, o.x1, o.y1) for o in side], np.float64).reshape(-1, 4)
         for side in (first, second)
     ]
     overlaps = iou(*corners)
-    near = zip(*(rows.tolist() for rows in np.nonzero(overlaps >= LEAST_IOU)), strict=True)
-    found: list[Pair] = []
+    near = zip(*(rows.tolist() for rows in np.nonzero(overlaps >= MIN_IOU)), strict=True)
+    found: list[LabelPair] = []
     left, right = dict(enumerate(first)), dict(enumerate(second))
     for i, j in sorted(
         near, key=lambda at: (-overlaps[at], first[at[0]].category != second[at[1]].category, at)
     ):
         if i in left and j in right:
-            found.append(Pair(picture, left.pop(i), right.pop(j), float(overlaps[i, j])))
+            found.append(LabelPair(picture, left.pop(i), right.pop(j), float(overlaps[i, j])))
     return [
         *found,
-        *(Pair(picture, o, None, 0.0) for o in left.values()),
-        *(Pair(picture, None, o, 0.0) for o in right.values()),
+        *(LabelPair(picture, o, None, 0.0) for o in left.values()),
+        *(LabelPair(picture, None, o, 0.0) for o in right.values()),
     ]
 
 
-def agreements(found: Sequence[Pair]) -> list[Agreement]:
+def class_agreements(label_pairs: Sequence[LabelPair]) -> list[ClassAgreement]:
     """ALL first, then every class by name."""
-    names = sorted({name for pair in found for name in pair.categories if name})
+    names = sorted({name for pair in label_pairs for name in pair.categories if name})
     return [
-        _agreement(ALL, found),
-        *(_agreement(name, [pair for pair in found if name in pair.categories]) for name in names),
+        _class_agreement(ALL_CLASSES, label_pairs),
+        *(
+            _class_agreement(name, [pair for pair in label_pairs if name in pair.categories])
+            for name in names
+        ),
     ]
 
 
-def _agreement(category: str, found: Sequence[Pair]) -> Agreement:
-    counts = Counter(pair.verdict for pair in found)
-    overlaps = [pair.iou for pair in found if pair.verdict == "matched"]
+def _class_agreement(category: str, label_pairs: Sequence[LabelPair]) -> ClassAgreement:
+    counts = Counter(pair.verdict for pair in label_pairs)
+    overlaps = [pair.iou for pair in label_pairs if pair.verdict == "matched"]
     matched, only_first, only_second, other = (
         counts[word] for word in ("matched", "only first", "only second", "other class")
     )
-    return Agreement(
+    return ClassAgreement(
         category,
         matched,
         only_first,
@@ -158,10 +161,10 @@ def _agreement(category: str, found: Sequence[Pair]) -> Agreement:
     )
 
 
-def kappa(found: Sequence[Pair]) -> float:
+def cohen_kappa(label_pairs: Sequence[LabelPair]) -> float:
     """Cohen's kappa of the classes of things that both drew: 1 always the same, 0 as by chance. NaN without such things, or where
     chance alone agrees always. (Cohen, Educational and Psychological Measurement 20, 1960.)"""
-    both = [pair.categories for pair in found if all(pair.categories)]
+    both = [pair.categories for pair in label_pairs if all(pair.categories)]
     first, second = (
         (Counter(side) for side in zip(*both, strict=True))
         if both
@@ -176,12 +179,14 @@ def kappa(found: Sequence[Pair]) -> float:
     return (same - by_chance) / (n * n - by_chance) if n * n > by_chance else np.nan
 
 
-def by_name(kind: str, place: Path, images: Sequence[LabelledImage]) -> dict[str, LabelledImage]:
+def index_by_name(
+    kind: str, path: Path, images: Sequence[LabelledImage]
+) -> dict[str, LabelledImage]:
     """Pictures by what tells them apart in both people's folders. Raises BadLabels where two would be the same."""
     found: dict[str, LabelledImage] = {}
     for image in images:
-        parts = image.path.relative_to(reading.root(kind, place)).parts
-        name = "/".join(part for part in parts if part not in _USUAL_FOLDERS)
+        parts = image.path.relative_to(reading.images_root(kind, path)).parts
+        name = "/".join(part for part in parts if part not in _IGNORED_FOLDERS)
         if name in found:
             raise reading.BadLabels(
                 f"{image.path} and {found[name].path}: both are {name} to be compared; compare one split at a time"
@@ -190,7 +195,9 @@ def by_name(kind: str, place: Path, images: Sequence[LabelledImage]) -> dict[str
     return found
 
 
-def compare(first: dict[str, LabelledImage], second: dict[str, LabelledImage]) -> list[Pair]:
+def compare_labels(
+    first: dict[str, LabelledImage], second: dict[str, LabelledImage]
+) -> list[LabelPair]:
     """The pairs of the pictures that both labelled, by name. Raises BadLabels where there are none, or one is of two sizes."""
     shared = sorted(first.keys() & second.keys())
     if not shared:
@@ -203,11 +210,13 @@ def compare(first: dict[str, LabelledImage], second: dict[str, LabelledImage]) -
         if sizes[0].rpartition(": ")[2] != sizes[1].rpartition(": ")[2]:
             raise reading.BadLabels(f"one picture in two sizes: {sizes[0]}, {sizes[1]}")
     return [
-        pair for name in shared for pair in pairs(name, first[name].objects, second[name].objects)
+        pair
+        for name in shared
+        for pair in match_boxes(name, first[name].objects, second[name].objects)
     ]
 
 
-def write_csv(path: Path, found: Sequence[Pair]) -> None:
+def write_disagreements_csv(path: Path, label_pairs: Sequence[LabelPair]) -> None:
     """The pairs that differ, one a line."""
     corners = ("x0", "y0", "x1", "y1")
     head = [
@@ -221,7 +230,7 @@ def write_csv(path: Path, found: Sequence[Pair]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(head)
-        for pair in found:
+        for pair in label_pairs:
             if pair.verdict != "matched":
                 drawn = [
                     getattr(box, c) if box else ""
@@ -230,48 +239,52 @@ def write_csv(path: Path, found: Sequence[Pair]) -> None:
                 ]
                 out.writerow(
                     [
-                        as_text(pair.picture),
+                        escape_formula(pair.picture),
                         pair.verdict,
-                        *map(as_text, pair.categories),
+                        *map(escape_formula, pair.categories),
                         f"{pair.iou:.3f}",
                         *drawn,
                     ]
                 )
 
 
-def as_text(word: str) -> str:
+def escape_formula(text: str) -> str:
     """A word that no spreadsheet takes for a formula: quoted where it begins like one (OWASP, CSV injection)."""
-    return f"'{word}" if word.lstrip()[:1] in ("=", "+", "-", "@", "'") and word.strip() else word
+    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@", "'") and text.strip() else text
 
 
-def sheet(args: argparse.Namespace, images: dict[str, LabelledImage], found: Sequence[Pair]) -> str:
+def render_disagreements(
+    args: argparse.Namespace, images: dict[str, LabelledImage], label_pairs: Sequence[LabelPair]
+) -> str:
     """The page of the pictures that differ, those with most differences first."""
-    differing = Counter(pair.picture for pair in found if pair.verdict != "matched")
+    differing = Counter(pair.picture for pair in label_pairs if pair.verdict != "matched")
     chosen = sorted(differing, key=lambda name: (-differing[name], name))[: args.pictures]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    head, *rows = table(found)
+    head, *rows = agreement_table(label_pairs)
     facts = {
         "first": args.labels[1].name,
         "second": args.second[1].name,
-        "kappa": kappa_line(found),
+        "kappa": kappa_line(label_pairs),
         "head": head,
         "rows": rows,
     }
     pages = [
-        page(images[name], name, [pair for pair in found if pair.picture == name])
+        page_context(images[name], name, [pair for pair in label_pairs if pair.picture == name])
         for name in chosen
     ]
-    return environment.from_string(_PAGE).render(
+    return environment.from_string(_PAGE_TEMPLATE).render(
         **facts, pages=pages, pictures_count=len(differing)
     )
 
 
-def page(image: LabelledImage, name: str, found: Sequence[Pair]) -> dict[str, object]:
-    rgb, out = decode.decode(image.path.read_bytes(), SHOWN_PX), io.BytesIO()
+def page_context(
+    image: LabelledImage, name: str, label_pairs: Sequence[LabelPair]
+) -> dict[str, object]:
+    rgb, out = decode.decode_image(image.path.read_bytes(), MAX_IMAGE_SIDE_PX), io.BytesIO()
     Image.fromarray(rgb).save(out, "JPEG", quality=80)
     lines = [
-        f"{p.verdict}: {' / '.join(filter(None, p.categories))}, {at(p)}"
-        for p in found
+        f"{p.verdict}: {' / '.join(filter(None, p.categories))}, {describe_position(p)}"
+        for p in label_pairs
         if p.verdict != "matched"
     ]
     return {
@@ -282,7 +295,7 @@ def page(image: LabelledImage, name: str, found: Sequence[Pair]) -> dict[str, ob
         "height_px": image.height_px,
         "boxes": [
             (side, box)
-            for p in found
+            for p in label_pairs
             for side, box in (("first", p.first), ("second", p.second))
             if box
         ],
@@ -290,36 +303,36 @@ def page(image: LabelledImage, name: str, found: Sequence[Pair]) -> dict[str, ob
     }
 
 
-def at(pair: Pair) -> str:
+def describe_position(pair: LabelPair) -> str:
     """Where a pair is, for a reader: the corner of the box, and how far two overlap."""
     box = pair.first or pair.second
     place = f"at x {box.x0}, y {box.y0}" if box else ""
     return f"{place}, IoU {pair.iou:.2f}" if pair.first and pair.second else place
 
 
-def table(found: Sequence[Pair]) -> list[list[str]]:
+def agreement_table(label_pairs: Sequence[LabelPair]) -> list[list[str]]:
     head = ["class", "matched", "only first", "only second", "other class", "mean IoU"]
     rows = [
         [
             a.category,
             *map(str, (a.matched, a.only_first, a.only_second, a.other_class)),
-            figure(a.mean_iou),
+            format_figure(a.mean_iou),
         ]
-        for a in agreements(found)
+        for a in class_agreements(label_pairs)
     ]
     return [head, *rows]
 
 
-def kappa_line(found: Sequence[Pair]) -> str:
-    n = sum(all(pair.categories) for pair in found)
-    return f"Cohen's kappa of the classes of {n} boxes that both drew: {figure(kappa(found))}"
+def kappa_line(label_pairs: Sequence[LabelPair]) -> str:
+    n = sum(all(pair.categories) for pair in label_pairs)
+    return f"Cohen's kappa of the classes of {n} boxes that both drew: {format_figure(cohen_kappa(label_pairs))}"
 
 
-def figure(value: float) -> str:
+def format_figure(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.3f}"
 
 
-def printed(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -332,16 +345,16 @@ def printed(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def read(kind: str, place: Path) -> tuple[list[LabelledImage], int]:
+def read_labels(kind: str, path: Path) -> tuple[list[LabelledImage], int]:
     """The pictures at a place, and how many problems there are; prints both."""
-    images, problems = reading.read(kind, place)
+    images, problems = reading.read_labels(kind, path)
     boxes = Counter(o.category for image in images for o in image.objects)
     in_pictures = Counter(name for image in images for name in {o.category for o in image.objects})
     print(
-        f"{place}: {len(images)} pictures, {sum(not i.objects for i in images)} of them without a box, {boxes.total()} boxes"
+        f"{path}: {len(images)} pictures, {sum(not i.objects for i in images)} of them without a box, {boxes.total()} boxes"
     )
     print(
-        printed(
+        format_table(
             [
                 ["class", "boxes", "pictures"],
                 *([name, str(boxes[name]), str(in_pictures[name])] for name in sorted(boxes)),
@@ -355,29 +368,31 @@ def read(kind: str, place: Path) -> tuple[list[LabelledImage], int]:
 
 def work(args: argparse.Namespace) -> None:
     sides = [args.labels, *([args.second] if args.second else [])]
-    found_in = [(kind, place, *read(kind, place)) for kind, place in sides]
+    found_in = [(kind, place, *read_labels(kind, place)) for kind, place in sides]
     if count := sum(count for *_, count in found_in):
-        raise job.Refusal(f"{count} bad labels")
+        raise job.JobRejected(f"{count} bad labels")
     if not args.second:
         return
-    first, second = (by_name(kind, place, images) for kind, place, images, _ in found_in)
-    found = compare(first, second)
+    first, second = (index_by_name(kind, place, images) for kind, place, images, _ in found_in)
+    found = compare_labels(first, second)
     args.out.mkdir(parents=True, exist_ok=True)
-    write_csv(args.out / "disagreements.csv", found)
-    (args.out / "disagreements.html").write_text(sheet(args, first, found), encoding="utf-8")
+    write_disagreements_csv(args.out / "disagreements.csv", found)
+    (args.out / "disagreements.html").write_text(
+        render_disagreements(args, first, found), encoding="utf-8"
+    )
     shared = len(first.keys() & second.keys())
     print(
         f"{shared} pictures compared; only in the first {len(first) - shared}, only in the second {len(second) - shared}"
     )
-    print(printed(table(found)))
+    print(format_table(agreement_table(found)))
     print(kappa_line(found))
 
 
-def kind_and_place(text: str) -> tuple[str, Path]:
+def parse_kind_and_path(text: str) -> tuple[str, Path]:
     kind, _, place = text.partition("=")
-    if kind not in reading.KINDS or not place:
+    if kind not in reading.LABEL_FORMATS or not place:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(reading.KINDS)}"
+            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(reading.LABEL_FORMATS)}"
         )
     return kind, Path(place)
 
@@ -386,10 +401,12 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("labels", type=kind_and_place, metavar="KIND=FOLDER", help="labels to check")
+    made.add_argument(
+        "labels", type=parse_kind_and_path, metavar="KIND=FOLDER", help="labels to check"
+    )
     made.add_argument(
         "--second",
-        type=kind_and_place,
+        type=parse_kind_and_path,
         metavar="KIND=FOLDER",
         help="another person's labels of the same pictures",
     )
@@ -413,7 +430,7 @@ def main(argv: list[str] | None = None) -> int:
     args = made.parse_args(argv)
     if bool(args.second) != bool(args.out):
         made.error("--second and --out go together")
-    return job.main(work, made, argv)
+    return job.run_job(work, made, argv)
 
 
 if __name__ == "__main__":

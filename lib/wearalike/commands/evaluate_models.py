@@ -27,19 +27,24 @@ import pyarrow.parquet as pq
 
 from wearalike.datasets import labelled_photos
 from wearalike.detection import detect
-from wearalike.detection.classes import BadWord, Garment
+from wearalike.detection.classes import GarmentClass, UnknownLabel
 from wearalike.evaluation import compare_detectors, extract, rank, report, workbook
-from wearalike.evaluation.compare_encoders import Contestant, Results, compare, printed
+from wearalike.evaluation.compare_encoders import (
+    EncoderResults,
+    EncoderUnderTest,
+    compare_encoders,
+    format_table,
+)
 from wearalike.evaluation.descriptors import base
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.base import Descriptor
 from wearalike.models import registry
-from wearalike.models.files import Kind
+from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
-from wearalike.training.detector.dataset import CLASS_OF
+from wearalike.training.detector.dataset import CLASS_LOOKUP_BY_KIND
 
 log = logging.getLogger("wearalike.evaluate_models")
-ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "contour", "phash")
+DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "contour", "phash")
 PROMOTED = "promoted"
 
 
@@ -50,25 +55,27 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add(
         "--data",
-        type=labelled_photos.kind_and_folder,
+        type=labelled_photos.parse_kind_and_folder,
         action="append",
         required=True,
         metavar="KIND=FOLDER",
         help="labelled photos",
     )
-    known = f"{PROMOTED} (what the nights use), model files, or of {', '.join(base.known())}"
+    known = (
+        f"{PROMOTED} (what the nights use), model files, or of {', '.join(base.descriptor_names())}"
+    )
     add(
         "--encoders",
         nargs="+",
         metavar="NAME",
-        help=f"{known}; default, without --detectors: {' '.join(ENCODERS)}",
+        help=f"{known}; default, without --detectors: {' '.join(DEFAULT_ENCODERS)}",
     )
     add(
         "--detectors",
         nargs="+",
         default=[],
         metavar="NAME",
-        help=f"{PROMOTED}, model files, or of {', '.join(detect.DETECTORS)}",
+        help=f"{PROMOTED}, model files, or of {', '.join(detect.WEIGHT_FREE_DETECTORS)}",
     )
     add(
         "--distances",
@@ -102,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--weights",
-        type=named_path,
+        type=parse_name_and_path,
         action="append",
         default=[],
         metavar="NAME=FILE",
@@ -123,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def named_path(text: str) -> tuple[str, Path]:
+def parse_name_and_path(text: str) -> tuple[str, Path]:
     name, _, path = text.partition("=")
     if not (name and path):
         raise argparse.ArgumentTypeError(f"{text!r}: wanted NAME=FILE")
@@ -131,7 +138,7 @@ def named_path(text: str) -> tuple[str, Path]:
 
 
 def work(args: argparse.Namespace) -> None:
-    args.encoders = args.encoders or ([] if args.detectors else list(ENCODERS))
+    args.encoders = args.encoders or ([] if args.detectors else list(DEFAULT_ENCODERS))
     if args.reference and args.reference not in args.encoders:
         raise ValueError(
             f"--reference {args.reference}: not among --encoders {' '.join(args.encoders)}"
@@ -140,33 +147,38 @@ def work(args: argparse.Namespace) -> None:
         raise ValueError(f"--weights {strange[0]}: not among --encoders {' '.join(args.encoders)}")
     if min(args.k) < 1:
         raise ValueError(f"--k {min(args.k)}: wanted 1 or more")
-    sets = [(kind, labelled_photos.read(kind, folder), folder) for kind, folder in args.data]
+    sets = [
+        (kind, labelled_photos.read_dataset(kind, folder), folder) for kind, folder in args.data
+    ]
     if len({s.name for _, s, _ in sets}) < len(sets):
         raise ValueError(
             f"--data: wanted folders of different names, got {', '.join(s.name for _, s, _ in sets)}"
         )
-    args.device = registry.device(args.device)
+    args.device = registry.resolve_device(args.device)
     encoders, seers = load_encoders(args), load_detectors(args)
-    results, seen = Results(), list[compare_detectors.Seen]()
+    results, seen = EncoderResults(), list[compare_detectors.DetectorEvaluation]()
     for kind, of, folder in sets:
         if encoders:
-            results.add(
-                compare(
-                    asked := rank.trial(of, args.split),
-                    contestants(args, kind, asked, encoders),
+            results.extend(
+                compare_encoders(
+                    asked := rank.split_query_gallery(of, args.split),
+                    prepare_encoders(args, kind, asked, encoders),
                     args.k,
                 )
             )
         if seers:
-            seen += look(
-                args, of.name, compare_detectors.scenes(kind, of, folder, args.split), seers
+            seen += evaluate_detectors(
+                args,
+                of.name,
+                compare_detectors.read_ground_truth(kind, of, folder, args.split),
+                seers,
             )
     facts = {
         "photos": ", ".join(f"{kind} {folder.name}" for kind, folder in args.data),
         "split": args.split,
         "cropped by": args.detector,
     }
-    write(
+    write_evaluation(
         args.out,
         results,
         seen,
@@ -183,39 +195,45 @@ def load_encoders(args: argparse.Namespace) -> list[Descriptor]:
     names = list(dict.fromkeys([*([args.reference] if args.reference else []), *args.encoders]))
     weights = dict(args.weights)
     resolved = [
-        str(registry.chosen(job.place(args).root, Kind.ENCODER).path) if name == PROMOTED else name
+        str(registry.resolve_model(job.load_settings(args).root, ModelKind.ENCODER).path)
+        if name == PROMOTED
+        else name
         for name in names
     ]
-    return distinct([base.load(name, args.device, weights.get(name)) for name in resolved])
+    return unique_models(
+        [base.load_descriptor(name, args.device, weights.get(name)) for name in resolved]
+    )
 
 
-def load_detectors(args: argparse.Namespace) -> list[compare_detectors.Detector]:
-    return distinct([load_detector(args, name) for name in dict.fromkeys(args.detectors)])
+def load_detectors(args: argparse.Namespace) -> list[compare_detectors.DetectorUnderTest]:
+    return unique_models([load_detector(args, name) for name in dict.fromkeys(args.detectors)])
 
 
-def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.Detector:
-    night = night_detector(args, name)
-    if not isinstance(night, detect.Trained):
-        return compare_detectors.Unnamed(night)
+def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.DetectorUnderTest:
+    night = load_pipeline_detector(args, name)
+    if not isinstance(night, detect.NetworkDetector):
+        return compare_detectors.ClassAgnosticDetectorAdapter(night)
     file = (
         Path(name)
         if name.endswith(".safetensors")
-        else registry.chosen(job.place(args).root, Kind.DETECTOR, named(name)).path
+        else registry.resolve_model(
+            job.load_settings(args).root, ModelKind.DETECTOR, explicit_name(name)
+        ).path
     )
-    return compare_detectors.Named(registry.read_model(file), args.device)
+    return compare_detectors.GarmentDetectorAdapter(registry.read_model(file), args.device)
 
 
-def night_detector(args: argparse.Namespace, name: str) -> detect.Detector:
+def load_pipeline_detector(args: argparse.Namespace, name: str) -> detect.Detector:
     if name.endswith(".safetensors"):
-        return detect.Trained(registry.read_model(Path(name)), args.device)
-    return detect.detector(job.place(args).root, named(name), args.device)
+        return detect.NetworkDetector(registry.read_model(Path(name)), args.device)
+    return detect.load_detector(job.load_settings(args).root, explicit_name(name), args.device)
 
 
-def named(name: str) -> str | None:
+def explicit_name(name: str) -> str | None:
     return None if name == PROMOTED else name
 
 
-def distinct(loaded: list[Any]) -> list[Any]:
+def unique_models(loaded: list[Any]) -> list[Any]:
     """Each once. Raises ValueError where two different ones have one version."""
     found: dict[str, Any] = {}
     for one in loaded:
@@ -226,99 +244,112 @@ def distinct(loaded: list[Any]) -> list[Any]:
     return list(found.values())
 
 
-def contestants(
-    args: argparse.Namespace, kind: str, asked: rank.Trial, encoders: list[Descriptor]
-) -> list[Contestant]:
+def prepare_encoders(
+    args: argparse.Namespace,
+    kind: str,
+    query_gallery: rank.QueryGallerySplit,
+    encoders: list[Descriptor],
+) -> list[EncoderUnderTest]:
     """Every encoder with what it makes of a set's photos."""
 
-    def class_of(word: str) -> Garment | None:
+    def class_of(word: str) -> GarmentClass | None:
         try:
-            return CLASS_OF[kind](word)
-        except BadWord:
+            return CLASS_LOOKUP_BY_KIND[kind](word)
+        except UnknownLabel:
             return None  # Of a word that is no garment of ours, any item will do.
 
     features = args.out / "features"
     log.info(
-        "%s: %d photos ask, %d answer", asked.labelled.name, len(asked.queries), len(asked.gallery)
+        "%s: %d photos ask, %d answer",
+        query_gallery.labelled.name,
+        len(query_gallery.queries),
+        len(query_gallery.gallery),
     )
-    crops = extract.Crops(asked.labelled, night_detector(args, args.detector), features, class_of)
+    crops = extract.DatasetCrops(
+        query_gallery.labelled, load_pipeline_detector(args, args.detector), features, class_of
+    )
     made = []
     for descriptor in encoders:
-        progress = job.Progress(f"{asked.labelled.name}, {descriptor.version}", len(crops))
-        described = extract.describe(crops, descriptor, asked.gallery, features, progress.add)
+        progress = job.Progress(f"{query_gallery.labelled.name}, {descriptor.version}", len(crops))
+        described = extract.extract_features(
+            crops, descriptor, query_gallery.gallery, features, progress.update
+        )
         distances = [
-            d for d in args.distances or descriptor.distances if rank.suits(d, described.rows)
+            d
+            for d in args.distances or descriptor.distances
+            if rank.is_suitable_distance(d, described.rows)
         ]
         if not distances:
             raise ValueError(
                 f"--distances {', '.join(args.distances)}: none of them is for {descriptor.version}"
             )
-        made.append(Contestant(descriptor.version, described, distances))
+        made.append(EncoderUnderTest(descriptor.version, described, distances))
     return made
 
 
-def look(
+def evaluate_detectors(
     args: argparse.Namespace,
     dataset: str,
-    scenes: list[compare_detectors.Scene],
-    seers: list[compare_detectors.Detector],
-) -> list[compare_detectors.Seen]:
+    scenes: list[compare_detectors.GroundTruthPhoto],
+    detectors: list[compare_detectors.DetectorUnderTest],
+) -> list[compare_detectors.DetectorEvaluation]:
     """What every detector makes of a set's photos."""
     made = []
-    for seer in seers:
+    for seer in detectors:
         progress = job.Progress(f"{dataset}, {seer.version}", len(scenes))
         made.append(
-            compare_detectors.evaluate(
-                dataset, args.split, scenes, seer, detect.LEAST_CONFIDENCE, progress.add
+            compare_detectors.evaluate_detector(
+                dataset, args.split, scenes, seer, detect.MIN_CONFIDENCE, progress.update
             )
         )
     return made
 
 
-def write(
+def write_evaluation(
     out: Path,
-    results: Results,
-    seen: list[compare_detectors.Seen],
-    measured: dict[str, str | None],
+    results: EncoderResults,
+    detector_results: list[compare_detectors.DetectorEvaluation],
+    model_hashes: dict[str, str | None],
     facts: dict[str, str],
 ) -> None:
     """The whole evaluation into a folder. seen: of each set in turn, the reference first."""
     out.mkdir(parents=True, exist_ok=True)
     versions = [
-        compare_detectors.versions(one, former) for one, former in compare_detectors.pairs(seen)
+        compare_detectors.version_comparison(one, former)
+        for one, former in compare_detectors.pair_with_reference(detector_results)
     ]
     page = dataclasses.replace(
-        report.evaluation("How good the models are", results, facts), versions=versions
+        report.build_report("How good the models are", results, facts), versions=versions
     )
     figures = workbook.retrieval_figures(results.rows)
-    for one in seen:
+    for one in detector_results:
         figures += workbook.category_figures(
-            one.kind, one.version, one.dataset, one.split, one.measures
+            one.kind, one.version, one.dataset, one.split, one.metrics
         )
-    rows = [*results.rows, *(row for one in seen for row in one.rows)]
+    rows = [*results.rows, *(row for one in detector_results for row in one.rows)]
     gains = [
         *results.differences,
         *(
             row
-            for one, former in compare_detectors.pairs(seen)
+            for one, former in compare_detectors.pair_with_reference(detector_results)
             if former
-            for row in compare_detectors.differences(one, former)
+            for row in compare_detectors.paired_differences(one, former)
         ),
     ]
-    for name, content in {"evaluation": rows, "differences": gains, "models": measured}.items():
+    for name, content in {"evaluation": rows, "differences": gains, "models": model_hashes}.items():
         (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     pq.write_table(
-        pa.concat_tables([*results.queries, *(one.queries for one in seen)]),
+        pa.concat_tables([*results.queries, *(one.queries for one in detector_results)]),
         out / "queries.parquet",
     )
     workbook.write_parquet(out / "evaluation.parquet", figures)
     workbook.write_workbook(out / "evaluation.xlsx", figures)
     report.write_html(out, page)
-    print(printed(rows))
+    print(format_table(rows))
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

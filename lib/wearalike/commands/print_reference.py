@@ -25,8 +25,8 @@ from wearalike.ops import doctor
 from wearalike.search import index
 
 # Where a row may be refused or fall short, in the data's order.
-REASONS: tuple[type[StrEnum], ...] = (
-    http_client.Reason,
+REASON_ENUMS: tuple[type[StrEnum], ...] = (
+    http_client.FetchReason,
     feeds.FeedReason,
     feeds.OfferReason,
     catalog.CategoryReason,
@@ -35,9 +35,9 @@ REASONS: tuple[type[StrEnum], ...] = (
     detect.ItemReason,
     encoders.CodeReason,
     index.IndexReason,
-    search.ShortReason,
+    search.ShortfallReason,
 )
-OTHERS = (
+OTHER_JOBS = (
     "run_demo",
     "run_demo_photos",
     "train_encoder",
@@ -48,49 +48,49 @@ OTHERS = (
     "check_labels",
 )
 # Argparse folds lines by the terminal's width.
-WIDTH = "120"
+HELP_WIDTH = "120"
 
 
-def reference() -> str:
+def reference_page() -> str:
     """The whole page."""
-    os.environ["COLUMNS"] = WIDTH
+    os.environ["COLUMNS"] = HELP_WIDTH
     parts = [
         "# Reference",
         "Made from the code by `python -m wearalike.commands.print_reference > docs/reference.md`; a test sees to it that it is fresh.",
         "## Commands",
-        *(_block(f"wearalike {name}", sub) for name, sub in _commands(app.parser())),
+        *(_usage_block(f"wearalike {name}", sub) for name, sub in _subcommands(app.parser())),
         "## Settings",
         "`wearalike.toml`, or what `--config` or `$WEARALIKE_CONFIG` names. An unknown key is an error. `$WEARALIKE_ROOT`, `_WAREHOUSE`,\n"
         "`_DEVICE`, `_MASTER` and `_MAPPINGS` go before the file.",
-        _keys(settings.Settings, ""),
+        _settings_table(settings.Settings, ""),
         "### [[shops]]",
-        _keys(settings.Shop, ""),
+        _settings_table(settings.ShopSettings, ""),
         "### [serve]",
-        _keys(settings.Serve, ""),
+        _settings_table(settings.ServerSettings, ""),
         "## Jobs of a night",
         *(
-            _block(name, importlib.import_module(f"wearalike.pipeline.{name}").parser())
-            for name in app.NIGHT
+            _usage_block(name, importlib.import_module(f"wearalike.pipeline.{name}").parser())
+            for name in app.NIGHTLY_JOBS
         ),
         "## Other jobs",
         *(
-            _block(name, importlib.import_module(f"wearalike.commands.{name}").parser())
-            for name in OTHERS
+            _usage_block(name, importlib.import_module(f"wearalike.commands.{name}").parser())
+            for name in OTHER_JOBS
         ),
         "## Tables",
         tables.markdown().strip(),
         "## Reasons",
         "Why a row did not go on, or a list is short. `refused` has one row for each, with what was found and what was wanted.",
-        *(_reasons(kind) for kind in REASONS),
+        *(_reason_list(kind) for kind in REASON_ENUMS),
         "## What the doctor looks at",
         "\n".join(f"- **{check.__name__}**: {inspect.getdoc(check)}" for check in doctor.CHECKS),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _commands(made: argparse.ArgumentParser) -> list[tuple[str, argparse.ArgumentParser]]:
+def _subcommands(arg_parser: argparse.ArgumentParser) -> list[tuple[str, argparse.ArgumentParser]]:
     (commands,) = (
-        action for action in made._actions if isinstance(action, argparse._SubParsersAction)
+        action for action in arg_parser._actions if isinstance(action, argparse._SubParsersAction)
     )
     helps = {action.dest: action.help for action in commands._choices_actions}
     for name, sub in commands.choices.items():
@@ -98,9 +98,9 @@ def _commands(made: argparse.ArgumentParser) -> list[tuple[str, argparse.Argumen
     return list(commands.choices.items())
 
 
-def _block(title: str, made: argparse.ArgumentParser) -> str:
-    made.prog = title
-    text = made.format_help()
+def _usage_block(title: str, arg_parser: argparse.ArgumentParser) -> str:
+    arg_parser.prog = title
+    text = arg_parser.format_help()
     # What is a path here is another one elsewhere, and today is another day.
     text = re.sub(r"\(default: \d{4}-\d{2}-\d{2}\)", "(default: today)", text).replace(
         str(Path.cwd()), "."
@@ -108,36 +108,43 @@ def _block(title: str, made: argparse.ArgumentParser) -> str:
     return f"### {title}\n\n```text\n{text.strip()}\n```"
 
 
-def _keys(
-    kind: type[settings.Settings] | type[settings.Shop] | type[settings.Serve], prefix: str
+def _settings_table(
+    settings_class: type[settings.Settings]
+    | type[settings.ShopSettings]
+    | type[settings.ServerSettings],
+    prefix: str,
 ) -> str:
     """The keys of a dataclass of settings with type and default; what they mean is its docstring."""
     rows = ["| key | type | default |", "|---|---|---|"]
-    for key in settings.keys(kind):
+    for key in settings.settings_fields(settings_class):
         default = (
             "required"
             if key.default is MISSING and key.default_factory is MISSING
-            else _shown(key.default)
+            else _format_default(key.default)
         )
         rows.append(f"| {prefix}{key.name} | {str(key.type).replace('|', 'or')} | {default} |")
-    return f"{inspect.getdoc(kind)}\n\n" + "\n".join(rows)
+    return f"{inspect.getdoc(settings_class)}\n\n" + "\n".join(rows)
 
 
-def _shown(value: object) -> str:
+def _format_default(value: object) -> str:
     return "none" if value is MISSING or value is None or value == () else f"`{value}`"
 
 
-def _reasons(kind: type[StrEnum]) -> str:
+def _reason_list(reason_enum: type[StrEnum]) -> str:
     """The reasons of a kind with what is said beside each: after `#` in the code, or in feeds.ADVICE."""
     comments = dict(
-        re.findall(r'^\s+\w+ = "(\w+)"\s+# (.+)$', inspect.getsource(kind), re.MULTILINE)
+        re.findall(r'^\s+\w+ = "(\w+)"\s+# (.+)$', inspect.getsource(reason_enum), re.MULTILINE)
     )
-    told = {str(reason): comments.get(str(reason), "") for reason in kind}
-    if kind is feeds.FeedReason:
+    told = {str(reason): comments.get(str(reason), "") for reason in reason_enum}
+    if reason_enum is feeds.FeedReason:
         told = {str(reason): f"to do: {advice}" for reason, advice in feeds.ADVICE.items()}
-    doc = (inspect.getdoc(kind) or "").splitlines()[0] if kind.__doc__ != StrEnum.__doc__ else ""
+    doc = (
+        (inspect.getdoc(reason_enum) or "").splitlines()[0]
+        if reason_enum.__doc__ != StrEnum.__doc__
+        else ""
+    )
     lines = [
-        f"**{kind.__module__.removeprefix('wearalike.')}.{kind.__name__}**"
+        f"**{reason_enum.__module__.removeprefix('wearalike.')}.{reason_enum.__name__}**"
         + (f": {doc}" if doc else ""),
         "",
     ]
@@ -153,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
-    sys.stdout.write(reference())
+    sys.stdout.write(reference_page())
     return 0
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from wearalike.detection import detect
 from wearalike.models import promotion, registry
-from wearalike.models.files import Kind
+from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
 
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--kind", type=Kind, choices=tuple(Kind), required=True)
+    made.add_argument("--kind", type=ModelKind, choices=tuple(ModelKind), required=True)
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--candidate", type=Path, metavar="FILE", help="model file that a training job wrote"
@@ -58,35 +58,40 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    root, now = job.place(args).root, datetime.now(UTC)
+    root, now = job.load_settings(args).root, datetime.now(UTC)
     if args.rollback:
-        move = promotion.rollback_model(root, args.kind, args.force or "rolled back", now)
+        move = promotion.rollback(root, args.kind, args.force or "rolled back", now)
         print(f"{args.kind}: {move.version or 'the packaged default'}, before it {move.former}")
         return
     model = registry.read_model(args.candidate)
     if model.kind is not args.kind:
         raise registry.BadModel(f"{args.candidate}: of kind {model.kind}, wanted {args.kind}")
-    done, now_used = registry.moves(root, args.kind), standing(root, args.kind)
+    done, now_used = registry.promotion_history(root, args.kind), current_model(root, args.kind)
     if now_used.sha256 == model.sha256:
         print(f"{args.kind}: {model.version} is promoted already")
         return
-    why = verdict(args, model, now_used)
+    why = promotion_reason(args, model, now_used)
     # Detectors that need no file have versions too.
-    taken = {*detect.DETECTORS, *(detector.version for detector in detect.DETECTORS.values())}
+    taken = {
+        *detect.WEIGHT_FREE_DETECTORS,
+        *(detector.version for detector in detect.WEIGHT_FREE_DETECTORS.values()),
+    }
     promotion.promote(
         root,
         model,
         args.candidate.read_bytes(),
         why,
         now,
-        over=done[-1].version if done else None,
-        taken=taken,
+        expected_version=done[-1].version if done else None,
+        reserved_versions=taken,
     )
     print(f"{args.kind}: {model.version}: {why}")
 
 
-def verdict(args: argparse.Namespace, model: registry.Model, former: promotion.Contender) -> str:
-    """Why the candidate is promoted. Raises job.Refusal where it is not."""
+def promotion_reason(
+    args: argparse.Namespace, model: registry.Model, former: promotion.EvaluatedModel
+) -> str:
+    """Why the candidate is promoted. Raises job.JobRejected where it is not."""
     if args.force is not None:
         if not args.force.strip():
             raise ValueError("--force: wanted a reason, which is recorded")
@@ -99,27 +104,31 @@ def verdict(args: argparse.Namespace, model: registry.Model, former: promotion.C
         pq.read_table(args.evaluation / "queries.parquet"),
         json.loads((args.evaluation / "models.json").read_bytes()),
     )
-    candidate = promotion.Contender(model.version, model.sha256)
-    decision = promotion.decide(values, measured, candidate, former, promotion.POLICIES[model.kind])
+    candidate = promotion.EvaluatedModel(model.version, model.sha256)
+    decision = promotion.decide_promotion(
+        values, measured, candidate, former, promotion.PROMOTION_POLICIES[model.kind]
+    )
     if not decision.is_better:
-        raise job.Refusal(f"{model.version} is not promoted: {decision.why}")
+        raise job.JobRejected(f"{model.version} is not promoted: {decision.why}")
     return decision.why
 
 
-def standing(root: Path, kind: Kind) -> promotion.Contender:
+def current_model(root: Path, kind: ModelKind) -> promotion.EvaluatedModel:
     """The model that the nights use now."""
     if (
-        kind is Kind.DETECTOR
-        and not registry.promoted(root, kind)
+        kind is ModelKind.DETECTOR
+        and not registry.promoted_model(root, kind)
         and registry.DEFAULT_DETECTOR is None
     ):
-        return promotion.Contender(detect.DETECTORS[detect.DEFAULT_DETECTOR].version, None)
-    model = registry.chosen(root, kind)
-    return promotion.Contender(model.version, model.sha256)
+        return promotion.EvaluatedModel(
+            detect.WEIGHT_FREE_DETECTORS[detect.FALLBACK_DETECTOR].version, None
+        )
+    model = registry.resolve_model(root, kind)
+    return promotion.EvaluatedModel(model.version, model.sha256)
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from wearalike.warehouse import publish
 from wearalike.warehouse.base import Warehouse, open_warehouse
 
 log = logging.getLogger("wearalike.query_photo")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 # No camera makes a larger file, and a worker's memory ends somewhere.
 MAX_PHOTO_BYTES = 32_000_000
 
@@ -39,40 +39,40 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
     )
-    options(made)
+    add_arguments(made)
     return made
 
 
-def options(made: argparse.ArgumentParser) -> None:
-    usual = photo_search.Wish()
-    made.add_argument(
+def add_arguments(arg_parser: argparse.ArgumentParser) -> None:
+    usual = photo_search.PhotoQuery()
+    arg_parser.add_argument(
         "photos", nargs="+", type=Path, metavar="PHOTO", help="picture files, or folders of them"
     )
-    made.add_argument("--run", help="the run that is searched; default: the published one")
-    made.add_argument(
+    arg_parser.add_argument("--run", help="the run that is searched; default: the published one")
+    arg_parser.add_argument(
         "--k", type=int, default=usual.k, help="products an item, 1 to 100 (default: %(default)s)"
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--weights",
-        type=_weights,
+        type=_parse_weights,
         metavar="SHAPE:COLOUR",
         help="0 to 10 each, e.g. 2:8; default: the category's",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--gender", type=Gender, choices=list(Gender), help="whom it is for; default: anybody"
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--age-group",
         type=AgeGroup,
         choices=list(AgeGroup),
         help="whom it is for; default: anybody",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--detector",
         metavar="NAME",
         help="what finds the items; default: the promoted one, else the packaged",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -80,20 +80,20 @@ def options(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _weights(text: str) -> tuple[int, int]:
+def _parse_weights(text: str) -> tuple[int, int]:
     try:
-        return photo_search.weights(text)
+        return photo_search.parse_weights(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def work(args: argparse.Namespace) -> None:
-    place = job.place(args)
-    wish = photo_search.Wish(args.k, args.weights, args.gender, args.age_group)
-    paths = pictures(args.photos)
-    run = args.run or publish.published(place)
+    place = job.load_settings(args)
+    wish = photo_search.PhotoQuery(args.k, args.weights, args.gender, args.age_group)
+    paths = photo_paths(args.photos)
+    run = args.run or publish.published_run(place)
     if run is None:
-        raise job.Refusal(
+        raise job.JobRejected(
             "nothing is published yet, so there is nothing to search; run a night first, or name a run"
         )
     search, warehouse = (
@@ -103,43 +103,45 @@ def work(args: argparse.Namespace) -> None:
     bad = 0
     for path in paths:
         try:
-            answer = answered(place, search, warehouse, path, wish, args.out)
+            answer = answer_photo(place, search, warehouse, path, wish, args.out)
         except decode.BadPixels as error:
             bad += 1
             log.error("%s: %s", path, error)
             continue
-        print(printed(path, answer), flush=True)
+        print(format_answer(path, answer), flush=True)
     if bad:
-        raise job.Refusal(
+        raise job.JobRejected(
             f"{bad} of {len(paths)} photos could not be read; the others are answered"
         )
 
 
-def pictures(given: list[Path]) -> list[Path]:
+def photo_paths(given: list[Path]) -> list[Path]:
     """The files given, and the pictures in the folders given, by name. Raises FileNotFoundError, ValueError for an empty folder."""
     found: list[Path] = []
     for path in given:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
         inside = (
-            sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
+            sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in PHOTO_SUFFIXES)
             if path.is_dir()
             else [path]
         )
         if not inside:
-            raise ValueError(f"{path}: no picture in it; looked for {', '.join(sorted(SUFFIXES))}")
+            raise ValueError(
+                f"{path}: no picture in it; looked for {', '.join(sorted(PHOTO_SUFFIXES))}"
+            )
         found += inside
     return found
 
 
-def answered(
-    place: Settings,
+def answer_photo(
+    settings: Settings,
     search: photo_search.PhotoSearch,
     warehouse: Warehouse,
     path: Path,
-    wish: photo_search.Wish,
+    wish: photo_search.PhotoQuery,
     out: Path | None,
-) -> photo_search.Answer:
+) -> photo_search.PhotoResult:
     """The answer for one photo, once its files and its row are kept. Raises pixels.BadPixels."""
     if (size := path.stat().st_size) > MAX_PHOTO_BYTES:
         raise decode.BadPixels(
@@ -147,16 +149,18 @@ def answered(
             f"{size:,} bytes, wanted at most {MAX_PHOTO_BYTES:,}",
         )
     content = path.read_bytes()
-    answer = search.find(content, wish)
-    folder = (out or place.root / PHOTO_QUERIES.name) / answer.query_id
-    run_tables.keep_bytes(folder / "annotated.jpg", photo_search.annotated(content, answer))
-    run_tables.keep_bytes(folder / "answer.json", answer.json().encode())
-    warehouse.record(answer.run, PHOTO_QUERIES, [photo_search.row(answer, wish, datetime.now(UTC))])
+    answer = search.search(content, wish)
+    folder = (out or settings.root / PHOTO_QUERIES.name) / answer.query_id
+    run_tables.write_atomic(folder / "annotated.jpg", photo_search.annotate_photo(content, answer))
+    run_tables.write_atomic(folder / "answer.json", answer.to_json().encode())
+    warehouse.record(
+        answer.run, PHOTO_QUERIES, [photo_search.photo_query_row(answer, wish, datetime.now(UTC))]
+    )
     log.info("%s: %d items, %s", path, len(answer.items), folder)
     return answer
 
 
-def printed(path: Path, answer: photo_search.Answer, width: int = 120) -> str:
+def format_answer(path: Path, answer: photo_search.PhotoResult, width: int = 120) -> str:
     """The answer for a terminal."""
     if not answer.items:
         return f"{path}: no garment, shoe or bag seen in it"
@@ -183,7 +187,7 @@ def printed(path: Path, answer: photo_search.Answer, width: int = 120) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

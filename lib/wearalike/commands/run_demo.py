@@ -29,7 +29,7 @@ from wearalike.reports import contact_sheet
 from wearalike.warehouse import publish
 
 log = logging.getLogger("wearalike.demo")
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY_DIR = Path(__file__).resolve().parents[3]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,22 +62,22 @@ def parser() -> argparse.ArgumentParser:
 def work(args: argparse.Namespace) -> None:
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with shops(args.shops, folder) as config:
+    with shop_settings(args.shops, folder) as config:
         if args.serve:
-            standalone(prepared(folder, config, args.port), args.port)
+            run_standalone(prepare_airflow(folder, config, args.port), args.port)
         else:
-            night(folder, config, args.run)
+            run_and_report(folder, config, args.run)
 
 
-def night(folder: Path, config: Path, run: str) -> None:
+def run_and_report(folder: Path, config: Path, run: str) -> None:
     """The DAG once, through Airflow, on the shops of a settings file; then what was published, and where to look."""
-    test_run(prepared(folder, config, 8080), run, folder / "night.log")
-    tell(config, run, folder)
+    run_dag(prepare_airflow(folder, config, 8080), run, folder / "night.log")
+    print_results(config, run, folder)
 
 
-def prepared(folder: Path, config: Path, port: int) -> dict[str, str]:
+def prepare_airflow(folder: Path, config: Path, port: int) -> dict[str, str]:
     """The environment of an Airflow whose tables are made."""
-    env = environment(folder, config, port)
+    env = airflow_environment(folder, config, port)
     subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
         env=env,
@@ -89,31 +89,32 @@ def prepared(folder: Path, config: Path, port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def shops(named: str | None, folder: Path) -> Iterator[Path]:
+def shop_settings(source: str | None, folder: Path) -> Iterator[Path]:
     """The settings file of the shops asked for; the sample shops are served as long as the block lasts."""
     config = folder / "wearalike.toml"
-    if named is None:
-        with sample.serve() as address:
-            sample.write_settings(config, address, folder / "root", REPOSITORY / "mappings")
+    if source is None:
+        with sample.serve_shops() as address:
+            sample.write_settings(config, address, folder / "root", REPOSITORY_DIR / "mappings")
             yield config
-    elif named.startswith(("http://", "https://")):
-        with urllib.request.urlopen(named, timeout=30) as answer:
+    elif source.startswith(("http://", "https://")):
+        with urllib.request.urlopen(source, timeout=30) as answer:
             feeds = {name: shop["feed"] for name, shop in json.load(answer).items()}
         config.write_text(
-            sample.settings_text(feeds, folder / "root", REPOSITORY / "mappings"), encoding="utf-8"
+            sample.settings_text(feeds, folder / "root", REPOSITORY_DIR / "mappings"),
+            encoding="utf-8",
         )
         yield config
     else:
-        yield Path(named).resolve()
+        yield Path(source).resolve()
 
 
-def environment(folder: Path, config: Path, port: int) -> dict[str, str]:
+def airflow_environment(folder: Path, config: Path, port: int) -> dict[str, str]:
     """What Airflow and the jobs under it need to know; nothing is written outside the folder."""
     home = folder / "airflow"
     return {
         **os.environ,
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY_DIR / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
@@ -127,9 +128,9 @@ def environment(folder: Path, config: Path, port: int) -> dict[str, str]:
     }
 
 
-def test_run(env: dict[str, str], run: str, logfile: Path) -> None:
+def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
     """One run of the DAG without a scheduler. The whole log goes to a file, our own lines to the terminal."""
-    dag = str(REPOSITORY / "dags" / "similar_products.py")
+    dag = str(REPOSITORY_DIR / "dags" / "similar_products.py")
     conf = json.dumps({"run": run, "redo": True, "chunks": 1})
     command = [
         sys.executable,
@@ -154,24 +155,24 @@ def test_run(env: dict[str, str], run: str, logfile: Path) -> None:
             if ours:
                 print("  " + message.split(" [airflow.")[0].rstrip(), flush=True)
         if process.wait():
-            raise job.Refusal(f"the night did not end well; the whole log is {logfile}")
+            raise job.JobRejected(f"the night did not end well; the whole log is {logfile}")
 
 
-def tell(config: Path, run: str, folder: Path) -> None:
+def print_results(config: Path, run: str, folder: Path) -> None:
     """What was published, and where to look."""
-    place = settings.load(config)
+    place = settings.read_settings(config)
     root = place.root
     sheet = folder / "contact_sheet.html"
-    sheet.write_text(contact_sheet.contact_sheet(root, run), encoding="utf-8")
-    print(contact_sheet.printed(root, run, count=5))
-    print(f"published  {publish.published(settings.load(folder / 'wearalike.toml'))}")
+    sheet.write_text(contact_sheet.render_contact_sheet(root, run), encoding="utf-8")
+    print(contact_sheet.format_recommendations(root, run, count=5))
+    print(f"published  {publish.published_run(settings.read_settings(folder / 'wearalike.toml'))}")
     print(f"tables     {root}")
     print(f"quality    {(root / 'quality' / f'run={run}' / 'quality.html').as_uri()}")
     print(f"look at    {sheet.as_uri()}")
     print(f"browse     {Path(sys.executable).parent / 'wearalike'} serve --config {config}")
 
 
-def standalone(env: dict[str, str], port: int) -> None:
+def run_standalone(env: dict[str, str], port: int) -> None:
     """Airflow in the foreground until Ctrl-C, with the pools that the DAG needs."""
     for pool, slots, meaning in (("network", 2, "downloads"), ("gpu", 1, "models")):
         subprocess.run(
@@ -196,7 +197,7 @@ def standalone(env: dict[str, str], port: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         "--address", metavar="URL", help="of the data set's zip archive; wants --sha256"
     )
     made.add_argument(
-        "--sha256", type=sha256, metavar="HEX", help="of the archive; another one is refused"
+        "--sha256", type=parse_sha256, metavar="HEX", help="of the archive; another one is refused"
     )
     made.add_argument(
         "--allow",
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def sha256(text: str) -> str:
+def parse_sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
         raise argparse.ArgumentTypeError(f"{text!r}: wanted 64 hexadecimal digits")
     return text.lower()
@@ -77,48 +77,54 @@ def sha256(text: str) -> str:
 
 def work(args: argparse.Namespace) -> None:
     if bool(args.address) != bool(args.sha256):
-        raise job.Refusal(
+        raise job.JobRejected(
             "--address and --sha256 want each other: an archive is used only if it is the one that you mean"
         )
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    offers = photos.photos(
-        args.photos or unpacked(folder, args.address, args.sha256, tuple(args.allow)), args.count
+    offers = photos.list_photos(
+        args.photos or fetch_archive(folder, args.address, args.sha256, tuple(args.allow)),
+        args.count,
     )
     print(f"{len(offers):,} photos of {len({photo.label for photo in offers})} labels", flush=True)
     config = folder / "wearalike.toml"
-    with photos.serve(offers) as feed:
+    with photos.serve_photo_shop(offers) as feed:
         text = sample.settings_text(
-            {photos.SHOP_ID: feed}, folder / "root", run_demo.REPOSITORY / "mappings"
+            {photos.SHOP_ID: feed}, folder / "root", run_demo.REPOSITORY_DIR / "mappings"
         )
         config.write_text(text, encoding="utf-8")
-        run_demo.night(folder, config, args.run)
+        run_demo.run_and_report(folder, config, args.run)
 
 
-def unpacked(folder: Path, address: str, wanted: str, allow: tuple[str, ...]) -> Path:
-    """The folder of the archive's photos, fetched and unpacked where they are not there yet. Raises job.Refusal, web.Refused."""
-    there = folder / "photos" / wanted
+def fetch_archive(
+    folder: Path, address: str, expected_sha256: str, allowed_networks: tuple[str, ...]
+) -> Path:
+    """The folder of the archive's photos, fetched and unpacked where they are not there yet. Raises job.JobRejected, http_client.FetchError."""
+    there = folder / "photos" / expected_sha256
     if there.is_dir():
         return there
-    archive, hidden = folder / f".{wanted}.zip", there.with_name(f".{wanted}")
+    archive, hidden = folder / f".{expected_sha256}.zip", there.with_name(f".{expected_sha256}")
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         http_client.download(
-            address, archive, guard=address_guard.Guard(allow), max_bytes=MAX_ARCHIVE_BYTES
+            address,
+            archive,
+            guard=address_guard.AddressGuard(allowed_networks),
+            max_bytes=MAX_ARCHIVE_BYTES,
         )
-        if (found := run_tables.sha256(archive)) != wanted:
-            raise job.Refusal(
-                f"{address_guard.redact(address)}: sha256 {found}, wanted {wanted}; nothing of it is used"
+        if (found := run_tables.sha256(archive)) != expected_sha256:
+            raise job.JobRejected(
+                f"{address_guard.redact_url(address)}: sha256 {found}, wanted {expected_sha256}; nothing of it is used"
             )
         with zipfile.ZipFile(archive) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED_BYTES:
-                raise job.Refusal(
-                    f"{address_guard.redact(address)}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
+                raise job.JobRejected(
+                    f"{address_guard.redact_url(address)}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
                 )
             packed.extractall(hidden)
         hidden.rename(there)
-    except (http_client.Refused, zipfile.BadZipFile) as error:
-        raise job.Refusal(
+    except (http_client.FetchError, zipfile.BadZipFile) as error:
+        raise job.JobRejected(
             f"{error}; or give --photos, a folder that you fetched yourself"
         ) from error
     finally:
@@ -128,7 +134,7 @@ def unpacked(folder: Path, address: str, wanted: str, allow: tuple[str, ...]) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m wearalike.commands.train_detector --data masks=street --data catalogue=shop --version mine-1 --out build/mine-1
 
 --data KIND=FOLDER may be given several times. Kinds: masks (photos with a mask of every item), coco and yolo (boxes of every item,
-named as in garments.CLASSES), catalogue, own and folder (one item a photo, its class in the column `type`, of a `folder` a name of
-garments.CLASSES); see README. Of the last three only what stands out of a plain ground can be used, unless a detector (--label-with)
+named as in classes.CLASS_NAMES), catalogue, own and folder (one item a photo, its class in the column `type`, of a `folder` a name of
+classes.CLASS_NAMES); see README. Of the last three only what stands out of a plain ground can be used, unless a detector (--label-with)
 says where the rest is.
 
 At its end a network of the kind yolo learns to look twice: a head that reads each box again (--second-steps 0: none). With --from and
@@ -30,18 +30,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.detection.classes import CLASSES
+from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import base
 from wearalike.models import registry
-from wearalike.models.files import Kind, Model
+from wearalike.models.files import Model, ModelKind
 from wearalike.pipeline import job
 from wearalike.training import loop, plot_losses
 from wearalike.training.detector import box_head, dataset
-from wearalike.training.detector.trainer import Recipe, Trainer
+from wearalike.training.detector.trainer import DetectorTrainer, DetectorTrainingConfig
 
 log = logging.getLogger("wearalike.train_detector")
-KEEP_EVERY = 50
-USUAL = Recipe()
+STEPS_PER_CHECKPOINT = 50
+DEFAULT_CONFIG = DetectorTrainingConfig()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add(
         "--data",
-        type=kind_and_folder,
+        type=parse_kind_and_folder,
         action="append",
         required=True,
         metavar="KIND=FOLDER",
@@ -71,10 +71,10 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--architecture",
         choices=base.ARCHITECTURES,
-        default=USUAL.architecture,
+        default=DEFAULT_CONFIG.architecture,
         help="default: %(default)s",
     )
-    add("--steps", type=int, default=USUAL.steps, help="default: %(default)s")
+    add("--steps", type=int, default=DEFAULT_CONFIG.steps, help="default: %(default)s")
     add(
         "--still-steps",
         type=int,
@@ -83,10 +83,15 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--second-steps",
         type=int,
-        default=box_head.Recipe().steps,
+        default=box_head.BoxHeadTrainingConfig().steps,
         help="of the second look's head (default: %(default)s)",
     )
-    add("--batch", type=int, default=USUAL.batch, help="scenes a step (default: %(default)s)")
+    add(
+        "--batch",
+        type=int,
+        default=DEFAULT_CONFIG.batch,
+        help="scenes a step (default: %(default)s)",
+    )
     add(
         "--minutes",
         type=float,
@@ -110,38 +115,42 @@ def parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
-    device, started = registry.device(args.device), time.monotonic()
-    sets = [(kind, folder, dataset.read(kind, folder)) for kind, folder in args.data]
-    prepared = pictures(args, sets, device)
-    drawn, grounds = dataset.draw_from(prepared)
+    device, started = registry.resolve_device(args.device), time.monotonic()
+    sets = [(kind, folder, dataset.read_photos(kind, folder)) for kind, folder in args.data]
+    prepared = load_or_prepare_images(args, sets, device)
+    drawn, grounds = dataset.scene_sources(prepared)
     log.info("pictures: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in drawn))
-    begin = registry.read_named(Kind.DETECTOR, args.begin) if args.begin else None
+    begin = registry.load_by_name(ModelKind.DETECTOR, args.begin) if args.begin else None
     still = (
         args.still_steps if args.still_steps is not None else 0 if begin else args.steps * 6 // 10
     )
-    recipe = Recipe(
+    recipe = DetectorTrainingConfig(
         architecture=args.architecture,
         steps=args.steps,
         still_steps=still,
         batch=args.batch,
         seed=args.seed,
     )
-    trainer = Trainer(drawn, grounds, recipe, device)
+    trainer = DetectorTrainer(drawn, grounds, recipe, device)
     if begin:
-        trainer.start_from(begin)
-    if not train(trainer, args.out, started + args.minutes * 60 if args.minutes else float("inf")):
+        trainer.init_from(begin)
+    if not run_training(
+        trainer, args.out, started + args.minutes * 60 if args.minutes else float("inf")
+    ):
         log.info("stopped at step %d of %d; the same command goes on", trainer.step, recipe.steps)
         return
-    arrays = trainer.weights()
+    arrays = trainer.averaged_weights()
     if args.second_steps and args.architecture == base.YOLO:
-        arrays |= look_twice(args, arrays, prepared, device)
+        arrays |= train_box_head(args, arrays, prepared, device)
     card = {
-        "data": {f"{kind} {folder.name}": len(_photos(photos)) for kind, folder, photos in sets},
+        "data": {
+            f"{kind} {folder.name}": len(_training_photos(photos)) for kind, folder, photos in sets
+        },
         "pictures": {s.name: len(s.pictures) for s in drawn},
         "recipe": asdict(recipe),
         "second_steps": args.second_steps,
         "begin": begin.version if begin else registry.EFFICIENTNET_LITE0.name,
-        "labelled_with": registry.read_named(Kind.DETECTOR, args.label_with).version
+        "labelled_with": registry.load_by_name(ModelKind.DETECTOR, args.label_with).version
         if args.label_with
         else None,
         "seed": args.seed,
@@ -151,32 +160,32 @@ def work(args: argparse.Namespace) -> None:
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     content = registry.model_bytes(
-        Kind.DETECTOR, args.architecture, args.version, card, arrays, CLASSES
+        ModelKind.DETECTOR, args.architecture, args.version, card, arrays, CLASS_NAMES
     )
     path = args.out / f"{args.version}.safetensors"
     path.write_bytes(content)
     print(path, hashlib.sha256(content).hexdigest())
 
 
-def look_twice(
+def train_box_head(
     args: argparse.Namespace,
     arrays: dict[str, NDArray[np.float16]],
-    prepared: dataset.Pictures,
+    prepared: dataset.ScenesBySource,
     device: str,
 ) -> dict[str, NDArray[np.float16]]:
     """The tensors of a second look at what the network of these tensors sees in the prepared pictures."""
-    recipe = box_head.Recipe(steps=args.second_steps, seed=args.seed)
+    recipe = box_head.BoxHeadTrainingConfig(steps=args.second_steps, seed=args.seed)
     once = Model(
-        Kind.DETECTOR,
+        ModelKind.DETECTOR,
         args.architecture,
         args.version,
         {},
         {n: a.astype(np.float32) for n, a in arrays.items()},
-        CLASSES,
+        CLASS_NAMES,
         "",
     )
-    progress = job.Progress("views for the second look", box_head.views_count(prepared, recipe))
-    given = box_head.examples(once, prepared, recipe, lambda: progress.add(1), device)
+    progress = job.Progress("views for the second look", box_head.count_views(prepared, recipe))
+    given = box_head.extract_examples(once, prepared, recipe, lambda: progress.update(1), device)
     progress, table = (
         job.Progress("steps of the second look", recipe.steps),
         args.out / "second.csv",
@@ -185,26 +194,26 @@ def look_twice(
 
     def tell(step: int, losses: dict[str, float]) -> None:
         rows.append(losses)
-        progress.add(1)
-        if step % KEEP_EVERY == 0:
-            loop.note(table, step, rows)
+        progress.update(1)
+        if step % STEPS_PER_CHECKPOINT == 0:
+            loop.append_losses_csv(table, step, rows)
             rows.clear()
 
-    made = box_head.learn(given, recipe, tell)
-    plot_losses.draw(table, args.out / "second.png")
+    made = box_head.train_box_head(given, recipe, tell)
+    plot_losses.plot_losses(table, args.out / "second.png")
     return made
 
 
-def kind_and_folder(text: str) -> tuple[str, Path]:
+def parse_kind_and_folder(text: str) -> tuple[str, Path]:
     kind, _, folder = text.partition("=")
-    if kind not in dataset.KINDS or not folder:
+    if kind not in dataset.DATASET_KINDS or not folder:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(dataset.KINDS)}"
+            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(dataset.DATASET_KINDS)}"
         )
     return kind, Path(folder)
 
 
-def _photos(photos: dataset.Photos) -> set[Path]:
+def _training_photos(photos: dataset.DatasetPhotos) -> set[Path]:
     return {
         p.path
         for p in (photos if isinstance(photos, list) else photos.photos)
@@ -212,31 +221,31 @@ def _photos(photos: dataset.Photos) -> set[Path]:
     }
 
 
-def pictures(
-    args: argparse.Namespace, sets: list[tuple[str, Path, dataset.Photos]], device: str
-) -> dataset.Pictures:
+def load_or_prepare_images(
+    args: argparse.Namespace, sets: list[tuple[str, Path, dataset.DatasetPhotos]], device: str
+) -> dataset.ScenesBySource:
     """The pictures to train on: as a former sitting prepared them, else prepared and kept."""
-    model = registry.read_named(Kind.DETECTOR, args.label_with) if args.label_with else None
+    model = registry.load_by_name(ModelKind.DETECTOR, args.label_with) if args.label_with else None
     # One with other photos, labels or labelling detector is another training.
     facts = f"{[(kind, photos) for kind, _, photos in sets]} {model.sha256 if model else None}"
     of, path = hashlib.sha256(facts.encode()).hexdigest(), args.out / "pictures.parquet"
-    found = dataset.kept(path, of)
+    found = dataset.read_scenes(path, of)
     if found is None:
-        former = base.seer(model, device) if model else None
-        found = dataset.prepare(
+        former = base.load_detection_network(model, device) if model else None
+        found = dataset.prepare_scenes(
             sets,
             former,
             lambda done, of: log.info("photos: %d of %d", done, of) if done % 1000 == 0 else None,
         )
-        dataset.keep(found, path, of)
+        dataset.write_scenes(found, path, of)
     return found
 
 
-def train(trainer: Trainer, out: Path, until_s: float) -> bool:
+def run_training(trainer: DetectorTrainer, out: Path, until_s: float) -> bool:
     """Trains to the end, or as long as time is left; whether it came to the end."""
     checkpoint, table = out / "checkpoint.pt", out / "losses.csv"
     if checkpoint.exists():
-        trainer.load(checkpoint)
+        trainer.load_checkpoint(checkpoint)
         log.info("goes on from step %d", trainer.step)
     last = trainer.recipe.steps
     progress = job.Progress("steps", last - trainer.step)
@@ -244,19 +253,19 @@ def train(trainer: Trainer, out: Path, until_s: float) -> bool:
 
     def tell(step: int, losses: dict[str, float]) -> None:
         rows.append(losses)
-        progress.add(1)
+        progress.update(1)
 
     while trainer.step < last and time.monotonic() < until_s:
-        trainer.run(trainer.step - trainer.step % KEEP_EVERY + KEEP_EVERY, tell)
-        loop.note(table, trainer.step, rows)
+        trainer.run(trainer.step - trainer.step % STEPS_PER_CHECKPOINT + STEPS_PER_CHECKPOINT, tell)
+        loop.append_losses_csv(table, trainer.step, rows)
         rows.clear()
-        trainer.save(checkpoint)
-        plot_losses.draw(table, out / "losses.png")
+        trainer.save_checkpoint(checkpoint)
+        plot_losses.plot_losses(table, out / "losses.png")
     return trainer.step == last
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

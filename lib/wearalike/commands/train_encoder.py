@@ -33,15 +33,15 @@ from numpy.typing import NDArray
 from wearalike.datasets import labelled_photos
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
-from wearalike.models.files import Kind
+from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
-from wearalike.tables import View
+from wearalike.tables import ImageView
 from wearalike.training import loop, plot_losses
 from wearalike.training.encoder import dataset, itq, view_classifier
-from wearalike.training.encoder.trainer import Recipe, Trainer
+from wearalike.training.encoder.trainer import EncoderTrainer, EncoderTrainingConfig
 
 log = logging.getLogger("wearalike.train_encoder")
-KEEP_EVERY = 50
+STEPS_PER_CHECKPOINT = 50
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--data",
-        type=labelled_photos.kind_and_folder,
+        type=labelled_photos.parse_kind_and_folder,
         action="append",
         required=True,
         metavar="KIND=FOLDER",
@@ -73,15 +73,20 @@ def parser() -> argparse.ArgumentParser:
         default="hash",
         help="what to train (default: %(default)s)",
     )
-    made.add_argument("--steps", type=int, default=Recipe().steps, help="default: %(default)s")
+    made.add_argument(
+        "--steps", type=int, default=EncoderTrainingConfig().steps, help="default: %(default)s"
+    )
     made.add_argument(
         "--head-steps",
         type=int,
-        default=Recipe().head_steps,
+        default=EncoderTrainingConfig().head_steps,
         help="of the heads alone, afterwards (default: %(default)s)",
     )
     made.add_argument(
-        "--batch", type=int, default=Recipe().batch, help="pictures a step (default: %(default)s)"
+        "--batch",
+        type=int,
+        default=EncoderTrainingConfig().batch,
+        help="pictures a step (default: %(default)s)",
     )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument(
@@ -96,11 +101,11 @@ def parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
-    sets = [labelled_photos.read(kind, folder) for kind, folder in args.data]
+    sets = [labelled_photos.read_dataset(kind, folder) for kind, folder in args.data]
     started = time.monotonic()
-    device = registry.device(args.device)
+    device = registry.resolve_device(args.device)
     arrays, recipe = (
-        fit_itq(args, sets, device) if args.recipe == "itq" else fit_hash(args, sets, device)
+        fit_itq(args, sets, device) if args.recipe == "itq" else train_hashnet(args, sets, device)
     )
     photos = {s.name: sum(p.split == "train" for p in s.photos) for s in sets}
     card = {
@@ -113,17 +118,19 @@ def work(args: argparse.Namespace) -> None:
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     architecture = hashnet.ARCHITECTURE if args.recipe == "hash" else encoders.ITQ_ARCHITECTURE
-    content = registry.model_bytes(Kind.ENCODER, architecture, args.version, card, arrays)
+    content = registry.model_bytes(ModelKind.ENCODER, architecture, args.version, card, arrays)
     path = args.out / f"{args.version}.safetensors"
     path.write_bytes(content)
     print(path, hashlib.sha256(content).hexdigest())
 
 
-def fit_hash(
-    args: argparse.Namespace, sets: list[labelled_photos.LabelledSet], device: str
+def train_hashnet(
+    args: argparse.Namespace, sets: list[labelled_photos.LabelledDataset], device: str
 ) -> tuple[dict[str, NDArray[np.float16]], object]:
-    recipe = Recipe(steps=args.steps, head_steps=args.head_steps, batch=args.batch, seed=args.seed)
-    begin = registry.read_named(Kind.ENCODER, args.begin) if args.begin else None
+    recipe = EncoderTrainingConfig(
+        steps=args.steps, head_steps=args.head_steps, batch=args.batch, seed=args.seed
+    )
+    begin = registry.load_by_name(ModelKind.ENCODER, args.begin) if args.begin else None
     # What told views of a trunk tells them still, as long as the trunk stands still.
     known = (
         {n: a.astype(np.float16) for n, a in begin.arrays.items()}
@@ -133,33 +140,33 @@ def fit_hash(
     arrays = (
         known
         if known and not recipe.head_steps
-        else known | train(args, sets, recipe, begin, device)
+        else known | run_training(args, sets, recipe, begin, device)
     )
-    arrays |= tell_views(args, sets, arrays, device)
+    arrays |= fit_view_classifier(args, sets, arrays, device)
     return arrays, {
         **asdict(recipe),
         "begin": begin.version if begin else registry.EFFICIENTNET_LITE0.name,
     }
 
 
-def train(
+def run_training(
     args: argparse.Namespace,
-    sets: list[labelled_photos.LabelledSet],
-    recipe: Recipe,
-    begin: registry.Model | None,
+    sets: list[labelled_photos.LabelledDataset],
+    recipe: EncoderTrainingConfig,
+    initial_model: registry.Model | None,
     device: str,
 ) -> dict[str, NDArray[np.float16]]:
     ready = job.Progress("pictures", sum(p.split == "train" for s in sets for p in s.photos))
-    found = dataset.learn_from(sets, device, lambda done, of: ready.add(1))
+    found = dataset.build_dataset(sets, device, lambda done, of: ready.update(1))
     log.info(
         "%d pictures; %s",
-        len(found.pictures),
+        len(found.images),
         ", ".join(f"{t.name} ({len(t.classes)} classes)" for t in found.tasks),
     )
-    trainer = Trainer(found, recipe, device, begin.arrays if begin else None)
+    trainer = EncoderTrainer(found, recipe, device, initial_model.arrays if initial_model else None)
     checkpoint, table = args.out / "checkpoint.pt", args.out / "losses.csv"
     if checkpoint.exists():
-        trainer.load(checkpoint)
+        trainer.load_checkpoint(checkpoint)
         log.info("goes on from step %d", trainer.step)
     last = recipe.steps + recipe.head_steps
     progress = job.Progress("steps", last - trainer.step)
@@ -167,21 +174,21 @@ def train(
 
     def tell(step: int, losses: dict[str, float]) -> None:
         rows.append(losses)
-        progress.add(1)
-        if step % KEEP_EVERY == 0 or step == last:
-            loop.note(table, step, rows)
+        progress.update(1)
+        if step % STEPS_PER_CHECKPOINT == 0 or step == last:
+            loop.append_losses_csv(table, step, rows)
             rows.clear()
-            trainer.save(checkpoint)
-            plot_losses.draw(table, args.out / "losses.png")
+            trainer.save_checkpoint(checkpoint)
+            plot_losses.plot_losses(table, args.out / "losses.png")
 
-    views = job.Progress("views for the heads", recipe.head_views * len(found.pictures))
-    trainer.run(last, tell, views.add)
-    return trainer.weights()
+    views = job.Progress("views for the heads", recipe.head_views * len(found.images))
+    trainer.run(last, tell, views.update)
+    return trainer.averaged_weights()
 
 
-def tell_views(
+def fit_view_classifier(
     args: argparse.Namespace,
-    sets: list[labelled_photos.LabelledSet],
+    sets: list[labelled_photos.LabelledDataset],
     arrays: dict[str, NDArray[np.float16]],
     device: str,
 ) -> dict[str, NDArray[np.float16]]:
@@ -189,10 +196,10 @@ def tell_views(
     they are right in the sets' test split goes into views.csv."""
     of = [(kind, s) for (kind, _), s in zip(args.data, sets, strict=True)]
     looked = job.Progress(
-        "pictures for views", view_classifier.MOST_OF_A_KIND * len(View) * len(sets)
+        "pictures for views", view_classifier.MAX_EXAMPLES_PER_VIEW * len(ImageView) * len(sets)
     )
-    made = view_classifier.teach(of, arrays, args.seed, device, looked.add)
-    if made and (counts := view_classifier.told(of, arrays | made, args.seed, device)):
+    made = view_classifier.train_view_classifier(of, arrays, args.seed, device, looked.update)
+    if made and (counts := view_classifier.confusion_counts(of, arrays | made, args.seed, device)):
         right = sum(count for (shows, said), count in counts.items() if shows == said)
         unsure = sum(count for (_, said), count in counts.items() if said is None)
         wrong = counts.total() - right - unsure
@@ -210,29 +217,33 @@ def tell_views(
 
 
 def fit_itq(
-    args: argparse.Namespace, sets: list[labelled_photos.LabelledSet], device: str
+    args: argparse.Namespace, sets: list[labelled_photos.LabelledDataset], device: str
 ) -> tuple[dict[str, NDArray[np.float32]], object]:
-    crops = [dataset.item(p) for s in sets for p in s.photos if p.split == "train"]
-    pixel_sample = np.concatenate([some_pixels(c, args.seed + i) for i, c in enumerate(crops)])
-    arrays = {"palette": itq.palette(pixel_sample, encoders.PALETTE_COLOURS, args.seed)}
+    crops = [dataset.crop_item(p) for s in sets for p in s.photos if p.split == "train"]
+    pixel_sample = np.concatenate([sample_pixels(c, args.seed + i) for i, c in enumerate(crops)])
+    arrays = {"palette": itq.fit_palette(pixel_sample, encoders.PALETTE_COLOURS, args.seed)}
     histograms = np.stack([encoders.colour_histogram(c, arrays["palette"]) for c in crops])
-    arrays["colour_mean"], arrays["colour_rotation"] = itq.rotation(np.sqrt(histograms), args.seed)
-    forward = encoders.features(registry.EFFICIENTNET_LITE0, device)
+    arrays["colour_mean"], arrays["colour_rotation"] = itq.fit_rotation(
+        np.sqrt(histograms), args.seed
+    )
+    forward = encoders.feature_extractor(registry.EFFICIENTNET_LITE0, device)
     progress, found = job.Progress("pictures", len(crops)), []
     for start in range(0, len(crops), 256):
         found.append(forward(crops[start : start + 256]))
-        progress.add(len(found[-1]))
-    arrays["shape_mean"], arrays["shape_rotation"] = itq.rotation(np.concatenate(found), args.seed)
+        progress.update(len(found[-1]))
+    arrays["shape_mean"], arrays["shape_rotation"] = itq.fit_rotation(
+        np.concatenate(found), args.seed
+    )
     return arrays, {"palette": encoders.PALETTE_COLOURS}
 
 
-def some_pixels(picture: NDArray[np.uint8], seed: int, count: int = 16) -> NDArray[np.float32]:
+def sample_pixels(picture: NDArray[np.uint8], seed: int, count: int = 16) -> NDArray[np.float32]:
     lab, weights = encoders.item_pixels(picture)
     return lab[np.random.default_rng(seed).choice(len(lab), count, p=weights / weights.sum())]
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

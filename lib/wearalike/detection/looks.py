@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike.encoding import views
-from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, SuperCategory, Table, View
+from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, ImageView, SuperCategory, Table
 
-Row = Mapping[str, Any]
+ItemRow = Mapping[str, Any]
 
 
 class LookReason(StrEnum):
@@ -33,21 +33,21 @@ class LookReason(StrEnum):
 
 
 # A figure is at least so many times as high as wide, and fills so much of its picture's height.
-_TALL, _FILLING = 1.2, 0.8
+_MIN_FIGURE_ASPECT, _MIN_FIGURE_HEIGHT_RATIO = 1.2, 0.8
 # Pictures that show no look.
-_NOBODYS_FRONT = (*views.PARTLY, View.FLAT)
+_NON_FIGURE_VIEWS = (*views.PARTIAL_VIEWS, ImageView.FLAT)
 # Of a product's pictures that may show a figure the first so many are looked at.
-MAX_IMAGES = 6
+MAX_IMAGES_PER_PRODUCT = 6
 # Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
-_SAME_THING = 0.5
+_SAME_ITEM_IOU = 0.5
 # Two things are worn at different heights where their middles lie this share of the figure's height apart.
-_APART = 0.2
+_MIN_HEIGHT_GAP_RATIO = 0.2
 # An item that comes closer to the picture's edge than this share of its side is cut off by it.
-_EDGE = 0.01
+_EDGE_RATIO = 0.01
 # Of smaller items a code says little.
-_LEAST_SIDE_PX = 16
+_MIN_SIDE_PX = 16
 # What makes a figure: a bag with its buckle, or a skirt with its belt, is none.
-_ON_BODY = {
+_BODY_CATEGORIES = {
     SuperCategory.UPPER_WEAR,
     SuperCategory.LOWER_WEAR,
     SuperCategory.FULL_BODY,
@@ -55,14 +55,14 @@ _ON_BODY = {
     SuperCategory.FOOT_WEAR,
 }
 # What is worn instead of a thing, and so never with it: where both were seen, one of them is the other.
-_INSTEAD = {
+_EXCLUSIVE_CATEGORIES = {
     SuperCategory.FULL_BODY: {SuperCategory.UPPER_WEAR, SuperCategory.LOWER_WEAR},
     SuperCategory.UPPER_WEAR: {SuperCategory.FULL_BODY},
     SuperCategory.LOWER_WEAR: {SuperCategory.FULL_BODY},
 }
 
 # An item of a look: whose it is, and the item as it was seen.
-WORN = pa.schema(
+WORN_SCHEMA = pa.schema(
     [
         ("product_id", pa.string()),
         ("super_category", pa.string()),
@@ -75,14 +75,14 @@ WORN = pa.schema(
 )
 
 
-def worth(item: Row) -> float:
+def confidence_size_score(item: ItemRow) -> float:
     """Sure and large goes first, as where a product's own item is chosen (indexes)."""
     return float(
         item["confidence"] * ((item["x1"] - item["x0"]) * (item["y1"] - item["y0"])) ** 0.5
     )
 
 
-def overlap(one: Row, other: Row) -> float:
+def iou(one: ItemRow, other: ItemRow) -> float:
     """Intersection over union of two boxes, 0..1."""
     width = min(one["x1"], other["x1"]) - max(one["x0"], other["x0"])
     height = min(one["y1"], other["y1"]) - max(one["y0"], other["y0"])
@@ -91,21 +91,29 @@ def overlap(one: Row, other: Row) -> float:
     return shared / (sum(areas) - shared)
 
 
-def promising(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
+def figure_candidates(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
     """The rows of tables.IMAGES that may show a figure, so that the others need not be looked at: what stands out of the ground
     (tables.ITEMS without a super-category; the whole picture where the ground is not plain) is tall, and, where the encoder says what
     it shows, somebody who wears it and is seen from the front. The first MAX_IMAGES a product, whole figures before others."""
     images = images.filter(
-        pc.invert(pc.is_in(images["image_id"], views.images_of(items, codes, _NOBODYS_FRONT)))
+        pc.invert(
+            pc.is_in(
+                images["image_id"], views.image_ids_with_views(items, codes, _NON_FIGURE_VIEWS)
+            )
+        )
     )
     outline = items.filter(pc.is_null(items["super_category"]))
     at = pc.index_in(images["image_id"], outline["image_id"].combine_chunks())
     images, outline = images.filter(pc.is_valid(at)), outline.take(pc.drop_null(at))
     height = pc.subtract(outline["y1"], outline["y0"]).to_numpy()
     width = pc.subtract(outline["x1"], outline["x0"]).to_numpy()
-    is_tall = (height >= _TALL * width) & (height >= _FILLING * images["height_px"].to_numpy())
+    is_tall = (height >= _MIN_FIGURE_ASPECT * width) & (
+        height >= _MIN_FIGURE_HEIGHT_RATIO * images["height_px"].to_numpy()
+    )
     found = images.filter(pa.array(is_tall))
-    is_cut = pc.invert(pc.is_in(found["image_id"], views.images_of(items, codes, (View.FIGURE,))))
+    is_cut = pc.invert(
+        pc.is_in(found["image_id"], views.image_ids_with_views(items, codes, (ImageView.FIGURE,)))
+    )
     by = ("product_id", "is_cut", "position")
     found = (
         found.append_column("is_cut", is_cut)
@@ -115,10 +123,12 @@ def promising(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
     ids = found["product_id"].to_numpy(zero_copy_only=False)
     first = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, np.int64)
     turn = np.arange(len(ids)) - np.repeat(first, np.diff(np.r_[first, len(ids)]))
-    return found.filter(pa.array(turn < MAX_IMAGES))
+    return found.filter(pa.array(turn < MAX_IMAGES_PER_PRODUCT))
 
 
-def worn(products: pa.Table, images: pa.Table, seen: pa.Table) -> tuple[pa.Table, set[str]]:
+def worn_items(
+    products: pa.Table, images: pa.Table, detections: pa.Table
+) -> tuple[pa.Table, set[str]]:
     """Every item that products are worn with (WORN), and the products that are shown on a full figure, with such an item or not.
 
     products: product_id, super_category. images: rows of tables.IMAGES, those looked at. seen: what the detector saw in them
@@ -127,8 +137,8 @@ def worn(products: pa.Table, images: pa.Table, seen: pa.Table) -> tuple[pa.Table
     own = dict(
         zip(*(products[name].to_pylist() for name in ("product_id", "super_category")), strict=True)
     )
-    by_image: dict[str, list[Row]] = defaultdict(list)
-    for item in seen.to_pylist():
+    by_image: dict[str, list[ItemRow]] = defaultdict(list)
+    for item in detections.to_pylist():
         by_image[item["image_id"]].append(item)
     rows: list[dict[str, Any]] = []
     figures: set[str] = set()
@@ -136,28 +146,42 @@ def worn(products: pa.Table, images: pa.Table, seen: pa.Table) -> tuple[pa.Table
         product_id, (width, height) = image["product_id"], (image["width_px"], image["height_px"])
         if product_id not in own:
             continue
-        found = worn_with(by_image[image["image_id"]], own[product_id], height)
+        found = worn_with_product(by_image[image["image_id"]], own[product_id], height)
         if found:
             figures.add(product_id)
         whole = (item for item in found if _is_whole(item, width, height))
-        rows += [{**item, "product_id": product_id, "worth": worth(item)} for item in whole]
-    return pa.Table.from_pylist(rows, WORN), figures
+        rows += [
+            {**item, "product_id": product_id, "worth": confidence_size_score(item)}
+            for item in whole
+        ]
+    return pa.Table.from_pylist(rows, WORN_SCHEMA), figures
 
 
-def worn_with(items: list[Row], own: str, height: int) -> list[Row]:
+def worn_with_product(items: list[ItemRow], own_category: str, height: int) -> list[ItemRow]:
     """What else is worn in a picture of a product of super-category `own`, the surest and largest first; nothing where it is no
     full figure. items: all that was seen in it. height: of the picture, where nothing stands out of it as a whole."""
-    mine = max((item for item in items if item["super_category"] == own), key=worth, default=None)
+    mine = max(
+        (item for item in items if item["super_category"] == own_category),
+        key=confidence_size_score,
+        default=None,
+    )
     if mine is None:
         return []
-    of_none = {None, own, SuperCategory.UNDERWEAR, *_INSTEAD.get(SuperCategory(own), ())}
-    kept: list[Row] = []
+    of_none = {
+        None,
+        own_category,
+        SuperCategory.UNDERWEAR,
+        *_EXCLUSIVE_CATEGORIES.get(SuperCategory(own_category), ()),
+    }
+    kept: list[ItemRow] = []
     for item in sorted(
-        (i for i in items if i["super_category"] not in of_none), key=worth, reverse=True
+        (i for i in items if i["super_category"] not in of_none),
+        key=confidence_size_score,
+        reverse=True,
     ):
-        instead = _INSTEAD.get(item["super_category"], ())
+        instead = _EXCLUSIVE_CATEGORIES.get(item["super_category"], ())
         if not any(
-            overlap(item, other) >= _SAME_THING or other["super_category"] in instead
+            iou(item, other) >= _SAME_ITEM_IOU or other["super_category"] in instead
             for other in (mine, *kept)
         ):
             kept.append(item)
@@ -167,21 +191,22 @@ def worn_with(items: list[Row], own: str, height: int) -> list[Row]:
     middles = [
         (item["y0"] + item["y1"]) / 2
         for item in (mine, *kept)
-        if item["super_category"] in _ON_BODY
+        if item["super_category"] in _BODY_CATEGORIES
     ]
-    return kept if middles and max(middles) - min(middles) >= _APART * tall else []
+    return kept if middles and max(middles) - min(middles) >= _MIN_HEIGHT_GAP_RATIO * tall else []
 
 
-def _is_whole(item: Row, width: int, height: int) -> bool:
+def _is_whole(item: ItemRow, width: int, height: int) -> bool:
     margin = min(
         item["x0"] / width, item["y0"] / height, 1 - item["x1"] / width, 1 - item["y1"] / height
     )
     return (
-        margin >= _EDGE and min(item["x1"] - item["x0"], item["y1"] - item["y0"]) >= _LEAST_SIDE_PX
+        margin >= _EDGE_RATIO
+        and min(item["x1"] - item["x0"], item["y1"] - item["y0"]) >= _MIN_SIDE_PX
     )
 
 
-def looks(
+def build_looks(
     products: pa.Table, images: pa.Table, worn: pa.Table, figures: set[str], codes: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
     """The look of every product that has one (tables.LOOKS), and the others with their reason (tables.REFUSED), by product_id.
@@ -199,7 +224,7 @@ def looks(
         ("worth", "descending"),
         ("item_id", "ascending"),
     ]
-    items: dict[str, dict[str, Row]] = defaultdict(dict)
+    items: dict[str, dict[str, ItemRow]] = defaultdict(dict)
     for row in coded.sort_by(order).to_pylist():
         items[row["product_id"]].setdefault(row["super_category"], row)
     rows = [
@@ -208,16 +233,16 @@ def looks(
     ]
     has_image, has_worn = set(images["product_id"].to_pylist()), set(worn["product_id"].to_pylist())
     refused = [
-        (product_id, shop_id, _reason(product_id, has_image, figures, has_worn))
+        (product_id, shop_id, _refusal_reason(product_id, has_image, figures, has_worn))
         for product_id, shop_id in sorted(
             zip(products["product_id"].to_pylist(), products["shop_id"].to_pylist(), strict=True)
         )
         if product_id not in items
     ]
-    return pa.Table.from_pylist(rows, LOOKS.arrow_schema), _refused(LOOKS, refused)
+    return pa.Table.from_pylist(rows, LOOKS.arrow_schema), _refused_rows(LOOKS, refused)
 
 
-def _reason(
+def _refusal_reason(
     product_id: str, has_image: set[str], figures: set[str], has_worn: set[str]
 ) -> LookReason:
     if product_id not in has_image:
@@ -227,13 +252,13 @@ def _reason(
     return LookReason.NO_CODE if product_id in has_worn else LookReason.CUT_OFF
 
 
-def unmatched(looks: pa.Table, products: pa.Table, found: pa.Table) -> pa.Table:
+def refuse_unmatched_looks(looks: pa.Table, products: pa.Table, found: pa.Table) -> pa.Table:
     """The products that have a look and no recommendation (tables.REFUSED). found: tables.LOOK_PRODUCTS."""
     left = looks.filter(
         pc.invert(pc.is_in(looks["product_id"], found["product_id"].combine_chunks()))
     )["product_id"]
     shops = products["shop_id"].take(pc.index_in(left, products["product_id"].combine_chunks()))
-    return _refused(
+    return _refused_rows(
         LOOK_PRODUCTS,
         [
             (i, s, LookReason.NOTHING_ALIKE)
@@ -242,7 +267,7 @@ def unmatched(looks: pa.Table, products: pa.Table, found: pa.Table) -> pa.Table:
     )
 
 
-def _refused(table: Table, rows: list[tuple[str, str, LookReason]]) -> pa.Table:
+def _refused_rows(table: Table, rows: list[tuple[str, str, LookReason]]) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {"stage": table.name, "kind": "product", "key": key, "shop_id": shop, "reason": reason}
@@ -252,7 +277,7 @@ def _refused(table: Table, rows: list[tuple[str, str, LookReason]]) -> pa.Table:
     )
 
 
-def items(looks: pa.Table) -> pa.Table:
+def explode_looks(looks: pa.Table) -> pa.Table:
     """tables.LOOKS with a row an item: product_id and the item's columns."""
     looks = looks.combine_chunks()
     found = pc.list_flatten(looks["items"]).combine_chunks()

@@ -16,8 +16,8 @@ from wearalike.imaging import colour as imaging_colour
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model
-from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0, Backbone
-from wearalike.tables import CODES, View
+from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0, BackboneSpec
+from wearalike.tables import CODES, ImageView
 
 if TYPE_CHECKING:
     import torch
@@ -29,20 +29,22 @@ class CodeReason(StrEnum):
 
 
 # What is kept of an item an encoder has seen: its codes, or why there are none.
-KEPT = pa.schema([*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa.string())])
+CODE_CACHE_SCHEMA = pa.schema(
+    [*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa.string())]
+)
 
 
 # A view of which the network is less sure is not told: an image then counts as before, and none is left out on a guess.
-LEAST_SURE_OF_VIEW = 0.8
+MIN_VIEW_CONFIDENCE = 0.8
 
 
-class Encoded(NamedTuple):
+class EncodedCrops(NamedTuple):
     """What an encoder tells of n crops. shape, colour: codes, uint8 (n, 16) each, most significant bit first. views: what each
     picture shows; None where the encoder does not say, or is not sure. Row i is crop i."""
 
     shape: NDArray[np.uint8]
     colour: NDArray[np.uint8]
-    views: Sequence[View | None]
+    views: Sequence[ImageView | None]
 
 
 class Encoder(Protocol):
@@ -51,13 +53,13 @@ class Encoder(Protocol):
     version: str
     side_px: int
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         """crops: uint8 (height, width, 3) RGB each. What is told of one does not depend on the others. Raises BadModel where the network
         gives what is no number."""
         ...
 
 
-class Forward:
+class InferenceRunner:
     """A network as a function from crops to rows of numbers, the same to the last bit whatever stands beside a crop.
 
     On a CPU every crop goes through alone, one a core: the cores then never wait for each other, which is faster than
@@ -66,28 +68,28 @@ class Forward:
     """
 
     def __init__(
-        self, name: str, network: torch.nn.Module, inputs: Backbone, device: str = "cpu"
+        self, name: str, network: torch.nn.Module, inputs: BackboneSpec, device: str = "cpu"
     ) -> None:
         """network: in evaluation mode, float32 (n, 3, side, side) -> float32 (n, d). inputs: side, mean and std of what it takes.
         name: for messages. device: "cpu" or "cuda"."""
         self._name, self._inputs = name, inputs
-        self._batch = 64 if device == "cuda" else 1
-        self._threads = 1 if device == "cuda" else len(os.sched_getaffinity(0))
+        self._batch_size = 64 if device == "cuda" else 1
+        self._threads_count = 1 if device == "cuda" else len(os.sched_getaffinity(0))
         shape = (1, 3, inputs.input_px, inputs.input_px)
         self._network = (
-            _on_gpu(network)
+            _gpu_forward(network)
             if device == "cuda"
-            else registry.compile_network(network, shape, self._threads)
+            else registry.compile_network(network, shape, self._threads_count)
         )
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """float32 (n, d); row i is crop i, uint8 (height, width, 3). Raises BadModel where the network gives what is no number."""
         batches = [
-            crops[start : start + self._batch]
-            for start in range(0, max(1, len(crops)), self._batch)
+            crops[start : start + self._batch_size]
+            for start in range(0, max(1, len(crops)), self._batch_size)
         ]
-        with ThreadPoolExecutor(self._threads) as cores:
-            rows = np.concatenate(list(cores.map(self._forward, batches)))
+        with ThreadPoolExecutor(self._threads_count) as cores:
+            rows = np.concatenate(list(cores.map(self._run_batch, batches)))
         # Broken weights show as no numbers on one engine and as the same number everywhere on another.
         is_broken = ~np.isfinite(rows).all(axis=1) | (rows.std(axis=1) == 0)
         if is_broken.any():
@@ -96,20 +98,22 @@ class Forward:
             )
         return rows
 
-    def _forward(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _run_batch(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         i = self._inputs
-        batch = np.zeros((self._batch, i.input_px, i.input_px, 3), np.uint8)
+        batch = np.zeros((self._batch_size, i.input_px, i.input_px, 3), np.uint8)
         for place, crop in enumerate(crops):
-            batch[place] = decode.fit(crop, i.input_px)
-        return self._network(registry.scaled(batch, i.mean, i.std))[0][: len(crops)]
+            batch[place] = decode.letterbox(crop, i.input_px)
+        return self._network(registry.normalize_pixels(batch, i.mean, i.std))[0][: len(crops)]
 
 
-def features(backbone: Backbone, device: str = "cpu") -> Forward:
+def feature_extractor(backbone: BackboneSpec, device: str = "cpu") -> InferenceRunner:
     """The pooled features of a backbone, float32 (n, features_count). Raises BadModel where its weights are not the ones we know."""
-    return Forward(backbone.name, registry.load_backbone(backbone), backbone, device)
+    return InferenceRunner(backbone.name, registry.load_backbone(backbone), backbone, device)
 
 
-def _on_gpu(network: torch.nn.Module) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
+def _gpu_forward(
+    network: torch.nn.Module,
+) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
     import torch
 
     there = network.to("cuda").to(memory_format=torch.channels_last)
@@ -124,10 +128,10 @@ def _on_gpu(network: torch.nn.Module) -> Callable[[NDArray[np.float32]], list[ND
                 .numpy()
             )
 
-    return lambda batch: [in_halves(forward, batch)]
+    return lambda batch: [run_in_halves(forward, batch)]
 
 
-def in_halves(
+def run_in_halves(
     forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], batch: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """What `forward` gives for a batch, row i for row i; where the GPU's memory is too small for it, for its halves.
@@ -145,10 +149,12 @@ def in_halves(
             ) from error
     torch.cuda.empty_cache()
     middle = len(batch) // 2
-    return np.concatenate([in_halves(forward, part) for part in (batch[:middle], batch[middle:])])
+    return np.concatenate(
+        [run_in_halves(forward, part) for part in (batch[:middle], batch[middle:])]
+    )
 
 
-class Trained:
+class HashNetEncoder:
     """Our own network (hashnet.HashNet): one forward pass gives both codes, and the view."""
 
     side_px = EFFICIENTNET_LITE0.input_px
@@ -160,31 +166,33 @@ class Trained:
         from wearalike.encoding import hashnet
 
         self.version = version
-        self._forward = Forward(version, hashnet.load(arrays), EFFICIENTNET_LITE0, device)
+        self._forward = InferenceRunner(
+            version, hashnet.load_hashnet(arrays), EFFICIENTNET_LITE0, device
+        )
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         rows = self._forward(crops)
         both = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1)
-        return Encoded(
+        return EncodedCrops(
             both[:, : CODE_BITS // 8],
             both[:, CODE_BITS // 8 :],
-            _views(rows[:, 2 * CODE_BITS :].astype(np.float64)),
+            _confident_views(rows[:, 2 * CODE_BITS :].astype(np.float64)),
         )
 
 
-def _views(logits: NDArray[np.float64]) -> list[View | None]:
+def _confident_views(logits: NDArray[np.float64]) -> list[ImageView | None]:
     """What pictures show, from logits (n, len(View)), or (n, 0) of a network that does not tell; None where it is not sure."""
     if not logits.shape[1]:
         return [None] * len(logits)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    sure = shares.max(axis=1) >= LEAST_SURE_OF_VIEW * shares.sum(axis=1)
+    sure = shares.max(axis=1) >= MIN_VIEW_CONFIDENCE * shares.sum(axis=1)
     return [
-        list(View)[i] if is_sure else None
+        list(ImageView)[i] if is_sure else None
         for i, is_sure in zip(logits.argmax(axis=1), sure, strict=True)
     ]
 
 
-class ImagenetItq:
+class ImagenetItqEncoder:
     """Shape: features of a network trained on ImageNet, centred and rotated so that their signs keep their angles
     (iterative quantization: Gong and Lazebnik, CVPR 2011). Colour: a Lab histogram of the item, treated the same."""
 
@@ -194,7 +202,7 @@ class ImagenetItq:
         """device: "cpu" or "cuda". Raises BadModel where the tensors do not fit."""
         d, bits = EFFICIENTNET_LITE0.features_count, CODE_BITS
         wanted = {"palette": (PALETTE_COLOURS, 3), "shape_mean": (d,), "shape_rotation": (d, bits)}
-        registry.require(
+        registry.check_shapes(
             model,
             {
                 **wanted,
@@ -203,22 +211,22 @@ class ImagenetItq:
             },
         )
         self.version, self._arrays = model.version, model.arrays
-        self._features = features(EFFICIENTNET_LITE0, device)
+        self._features = feature_extractor(EFFICIENTNET_LITE0, device)
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         a = self._arrays
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             found = list(cores.map(lambda crop: colour_histogram(crop, a["palette"]), crops))
         histograms = np.array(found, dtype=np.float32).reshape(-1, len(a["palette"]))
-        shape = _signs(self._features(crops), a["shape_mean"], a["shape_rotation"])
-        return Encoded(
+        shape = _sign_bits(self._features(crops), a["shape_mean"], a["shape_rotation"])
+        return EncodedCrops(
             shape,
-            _signs(np.sqrt(histograms), a["colour_mean"], a["colour_rotation"]),
+            _sign_bits(np.sqrt(histograms), a["colour_mean"], a["colour_rotation"]),
             [None] * len(shape),
         )
 
 
-def _signs(
+def _sign_bits(
     rows: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Signs of the rotated rows as bits: (n, d), (d,), (d, 128) -> uint8 (n, 16). Row by row, in double precision,
@@ -244,12 +252,12 @@ def item_pixels(crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[n
     """
     height, width = crop.shape[:2]
     scale = min(1.0, _HISTOGRAM_SIDE_PX / max(height, width))
-    lab = imaging_colour.to_lab(
+    lab = imaging_colour.rgb_to_lab(
         decode.resize(crop, max(1, round(width * scale)), max(1, round(height * scale)))
     )
     y, x = ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5 for n in lab.shape[:2])
     weights = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * 0.25**2))
-    mask = imaging_colour.foreground(lab)
+    mask = imaging_colour.foreground_mask(lab)
     if mask is not None:
         weights = weights * mask
     return lab.reshape(-1, 3), (weights / weights.sum()).ravel()
@@ -266,19 +274,19 @@ def colour_histogram(crop: NDArray[np.uint8], palette: NDArray[np.float32]) -> N
     return weights @ (near / near.sum(axis=1, keepdims=True))
 
 
-def load(name: str, device: str = "cpu") -> Encoder:
+def load_packaged_encoder(name: str, device: str = "cpu") -> Encoder:
     """The packaged encoder of that name (models.ENCODERS), on "cpu" or "cuda". Raises BadModel."""
-    return of(registry.packaged_model(registry.Kind.ENCODER, name).read(), device)
+    return build_encoder(registry.packaged_model(registry.ModelKind.ENCODER, name).read(), device)
 
 
-def of(model: Model, device: str = "cpu") -> Encoder:
+def build_encoder(model: Model, device: str = "cpu") -> Encoder:
     """The encoder that a model file holds, on "cpu" or "cuda". Raises BadModel where its tensors do not fit, or it is none."""
     from wearalike.encoding import hashnet
 
-    if model.kind is registry.Kind.ENCODER and model.architecture == ITQ_ARCHITECTURE:
-        return ImagenetItq(model, device)
-    if model.kind is registry.Kind.ENCODER and model.architecture == hashnet.ARCHITECTURE:
-        return Trained(model.version, model.arrays, device)
+    if model.kind is registry.ModelKind.ENCODER and model.architecture == ITQ_ARCHITECTURE:
+        return ImagenetItqEncoder(model, device)
+    if model.kind is registry.ModelKind.ENCODER and model.architecture == hashnet.ARCHITECTURE:
+        return HashNetEncoder(model.version, model.arrays, device)
     known = f"{ITQ_ARCHITECTURE}, {hashnet.ARCHITECTURE}"
     raise BadModel(
         f"{model.kind} {model.version}: architecture {model.architecture!r}: known of encoders are {known}"

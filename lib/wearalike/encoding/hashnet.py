@@ -21,7 +21,7 @@ from torch.nn import functional
 from wearalike.models import registry
 from wearalike.models.files import BadModel
 from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
-from wearalike.tables import View
+from wearalike.tables import ImageView
 
 ARCHITECTURE = "efficientnet-lite0-hash"
 INPUT_PX = EFFICIENTNET_LITE0.input_px
@@ -32,18 +32,18 @@ _ATTENTION_BLOCKS = 2
 _ATTENTION_MAPS = 3
 _PIXEL_STEP = 8
 _PIXEL_FEATURES = 64
-_HIDDEN = 512
+_HIDDEN_UNITS = 512
 # What the names of the tensors begin with that tell views.
-VIEW = "view"
+VIEW_PREFIX = "view"
 
 
 class HashNet(nn.Module):
     """float32 (n, 3, 224, 224), scaled to -1..1 -> float32 (n, 256): shape in 0..127, colour in 128..255, cut at 0 for bits; and
-    behind them, of a network that tells views, the logits of each (tables.View)."""
+    behind them, of a network that tells views, the logits of each (tables.ImageView)."""
 
-    def __init__(self, tells_views: bool = False) -> None:
+    def __init__(self, has_view_head: bool = False) -> None:
         super().__init__()
-        network: Any = registry.folded(
+        network: Any = registry.fold_batch_norm(
             timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval()
         )
         blocks = list(network.blocks)
@@ -56,25 +56,25 @@ class HashNet(nn.Module):
             nn.Conv2d(3, 48, 1), nn.ReLU(), nn.Conv2d(48, _PIXEL_FEATURES, 1), nn.ReLU()
         )
         features_count = EFFICIENTNET_LITE0.features_count
-        self.shape = _head(features_count)
+        self.shape = _build_head(features_count)
         # What ImageNet knows of shape, as imagenet-itq has it, is where the shape code begins; the head learns what to add.
         self.turn = nn.Linear(features_count, CODE_BITS)
-        self.colour = _head(features_count + _ATTENTION_MAPS * _PIXEL_FEATURES)
-        self.view = nn.Linear(features_count, len(View)) if tells_views else None
+        self.colour = _build_head(features_count + _ATTENTION_MAPS * _PIXEL_FEATURES)
+        self.view = nn.Linear(features_count, len(ImageView)) if has_view_head else None
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.tail(self.stem(pictures), small(pictures))
+        return self.forward_from_stem(self.stem(pictures), downsample_pixels(pictures))
 
-    def tail(self, maps: Tensor, pixels: Tensor) -> Tensor:
+    def forward_from_stem(self, maps: Tensor, pixels: Tensor) -> Tensor:
         """The part that learns. maps: the stem's output (n, 40, 28, 28); pixels: `small` of the input (n, 3, 28, 28)."""
-        return self.heads(*self.upper(maps), pixels)
+        return self.forward_heads(*self.upper_features(maps), pixels)
 
-    def upper(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def upper_features(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The trunk above the stem: its middle features (n, 112, 14, 14), and its pooled ones (n, 1280)."""
         middle = self.middle(maps)
         return middle, self.top(middle).mean(dim=(2, 3))
 
-    def heads(self, middle: Tensor, features: Tensor, pixels: Tensor) -> Tensor:
+    def forward_heads(self, middle: Tensor, features: Tensor, pixels: Tensor) -> Tensor:
         """What `forward` gives, from what the trunk has seen."""
         where = functional.interpolate(
             self.attention(middle), scale_factor=16 // _PIXEL_STEP, mode="bilinear"
@@ -88,19 +88,19 @@ class HashNet(nn.Module):
         return torch.cat(told if self.view is None else [*told, self.view(features)], dim=1)
 
 
-def small(pictures: Tensor) -> Tensor:
+def downsample_pixels(pictures: Tensor) -> Tensor:
     """The pixels whose colours are looked up: an eighth of each side, (n, 3, 28, 28)."""
     return functional.avg_pool2d(pictures, _PIXEL_STEP)
 
 
-def from_imagenet() -> HashNet:
+def init_from_imagenet() -> HashNet:
     """A network whose shape code is that of imagenet-itq, and whose colour head knows nothing yet. Raises BadModel."""
     made = HashNet()
-    known = registry.folded(registry.load_backbone(EFFICIENTNET_LITE0))
+    known = registry.fold_batch_norm(registry.load_backbone(EFFICIENTNET_LITE0))
     ours = [*made.stem.parameters(), *made.middle.parameters(), *made.top.parameters()]
     itq = {
         name: torch.from_numpy(array)
-        for name, array in registry.weights(registry.ENCODERS["imagenet-itq"]).items()
+        for name, array in registry.read_encoder_arrays(registry.ENCODERS["imagenet-itq"]).items()
     }
     last = cast(nn.Linear, made.shape[-1])
     with torch.no_grad():
@@ -113,9 +113,9 @@ def from_imagenet() -> HashNet:
     return made
 
 
-def load(arrays: Mapping[str, NDArray[np.floating]]) -> HashNet:
+def load_hashnet(arrays: Mapping[str, NDArray[np.floating]]) -> HashNet:
     """The network of a weights file, in evaluation mode. Raises BadModel where names or shapes are not this network's."""
-    network = HashNet(tells_views=f"{VIEW}.weight" in arrays)
+    network = HashNet(has_view_head=f"{VIEW_PREFIX}.weight" in arrays)
     state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
     try:
         network.load_state_dict(state)
@@ -124,15 +124,15 @@ def load(arrays: Mapping[str, NDArray[np.floating]]) -> HashNet:
     return network.eval()
 
 
-def without_views(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.floating]]:
+def drop_view_arrays(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.floating]]:
     """The arrays of a weights file but for those that tell views."""
-    return {name: array for name, array in arrays.items() if not name.startswith(f"{VIEW}.")}
+    return {name: array for name, array in arrays.items() if not name.startswith(f"{VIEW_PREFIX}.")}
 
 
-def _head(features_count: int) -> nn.Sequential:
+def _build_head(features_count: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(features_count, _HIDDEN),
+        nn.Linear(features_count, _HIDDEN_UNITS),
         nn.ReLU(),
         nn.Dropout(0.5),
-        nn.Linear(_HIDDEN, CODE_BITS),
+        nn.Linear(_HIDDEN_UNITS, CODE_BITS),
     )

@@ -1,4 +1,4 @@
-"""What a picture shows of a product, as the encoder sees it in what stands out (tables.View)."""
+"""What a picture shows of a product, as the encoder sees it in what stands out (tables.ImageView)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.tables import View
+from wearalike.tables import ImageView
 
 # Of these a code tells little, and no look can be taken.
-PARTLY = (View.BACK, View.DETAIL)
+PARTIAL_VIEWS = (ImageView.BACK, ImageView.DETAIL)
 
 
-def images_of(items: pa.Table, codes: pa.Table, views: Sequence[View]) -> pa.Array:
+def image_ids_with_views(items: pa.Table, codes: pa.Table, views: Sequence[ImageView]) -> pa.Array:
     """The ids of the images that show one of these views; an image of which nobody says what it shows is not among them.
 
     items: rows of tables.ITEMS; the one without a super-category is what stands out. codes: item_id and view of tables.CODES.

@@ -16,81 +16,95 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike.datasets.labelled_photos import LAYOUTS, LabelledSet, Photo
+from wearalike.datasets.labelled_photos import DATASET_LAYOUTS, LabelledDataset, LabelledPhoto
 from wearalike.detection import classes as detection_classes
 from wearalike.detection import detect
 from wearalike.detection.networks import base
-from wearalike.detection.networks.base import Found
-from wearalike.evaluation.compare_encoders import QUERIES
-from wearalike.evaluation.rank import SPEED, Row
-from wearalike.evaluation.report import Versions
+from wearalike.detection.networks.base import Detections
+from wearalike.evaluation.compare_encoders import QUERIES_SCHEMA
+from wearalike.evaluation.rank import SPEED_MEASURE, ResultRow
+from wearalike.evaluation.report import VersionComparison
 from wearalike.imaging import decode
 from wearalike.metrics.detection import (
     Boxes,
-    CategoryMeasures,
-    ClassifierMeasures,
-    classify,
-    compare,
-    measure,
+    CategoryMetrics,
+    ClassifierMetrics,
+    compare_categories,
+    compute_classifier_metrics,
+    compute_detection_metrics,
 )
-from wearalike.metrics.retrieval import Estimate, difference, mean
+from wearalike.metrics.retrieval import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.models.files import Model
 from wearalike.tables import SuperCategory
 from wearalike.training.detector import scenes as detector_scenes
-from wearalike.training.detector.dataset import CLASS_OF
+from wearalike.training.detector.dataset import CLASS_LOOKUP_BY_KIND
 
 # Boxes are asked for down to this confidence: average precision looks at all of them.
-LEAST_CONFIDENCE = 0.01
+MIN_CONFIDENCE = 0.01
 # Categories of fewer examples have an AP of their own, but no part in that of all.
-LEAST_TRUTHS = 20
+MIN_TRUTHS = 20
 # Of a detector that does not say what it sees, so that it is right about nothing.
-UNNAMED = "unnamed"
-Sight = tuple[NDArray[np.float64], list[str], NDArray[np.float64]]
+UNNAMED_CLASS = "unnamed"
+PhotoDetections = tuple[NDArray[np.float64], list[str], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """A photo and what is in it: classes, names in garments.CLASSES, and of each its box, float64 (n, 4), x0 y0 x1 y1 in px; None
+class GroundTruthPhoto:
+    """A photo and what is in it: classes, names in classes.CLASS_NAMES, and of each its box, float64 (n, 4), x0 y0 x1 y1 in px; None
     where nobody knows the boxes, and there is one class."""
 
-    photo: Photo
+    photo: LabelledPhoto
     classes: tuple[str, ...]
     corners: NDArray[np.float64] | None
 
 
-def scenes(kind: str, labelled: LabelledSet, folder: Path, split: str) -> list[Scene]:
-    """The photos of one split, or of "all", each once. kind, folder: of the set. Raises garments.BadWord for a class nobody has
+def read_ground_truth(
+    kind: str, labelled: LabelledDataset, folder: Path, split: str
+) -> list[GroundTruthPhoto]:
+    """The photos of one split, or of "all", each once. kind, folder: of the set. Raises classes.UnknownLabel for a class nobody has
     thought of, ValueError where there is no photo."""
-    found: dict[Path, list[Photo]] = {}
+    found: dict[Path, list[LabelledPhoto]] = {}
     for photo in labelled.photos:
         if split in ("all", photo.split):
             found.setdefault(photo.path, []).append(photo)
-    masks, class_of = LAYOUTS[kind].masks if kind in LAYOUTS else None, CLASS_OF[kind]
+    masks, class_of = (
+        DATASET_LAYOUTS[kind].mask_template if kind in DATASET_LAYOUTS else None,
+        CLASS_LOOKUP_BY_KIND[kind],
+    )
     if masks is not None:
         words = (folder / "labels.txt").read_text(encoding="utf-8").split()
         names = [garment.name if garment else None for garment in map(class_of, words)]
         paths = {path: folder / masks.format(path.stem) for path in found}
         made = [
-            _in_mask(photos[0], paths[path], names)
+            _ground_truth_from_mask(photos[0], paths[path], names)
             for path, photos in found.items()
             if paths[path].is_file()
         ]
     else:
-        made = list(filter(None, (_labelled(photos, class_of) for photos in found.values())))
+        made = list(
+            filter(None, (_ground_truth_from_labels(photos, class_of) for photos in found.values()))
+        )
     if not made:
         raise ValueError(f"{labelled.name}: no photo of split {split} says what garment is on it")
     return made
 
 
-def _in_mask(photo: Photo, path: Path, names: Sequence[str | None]) -> Scene:
-    seen = detector_scenes.of_mask(read(photo), decode.decode_mask(path.read_bytes()), names)
-    corners = detector_scenes.boxes(seen.items, len(seen.classes))
-    return Scene(photo, tuple(detection_classes.CLASSES[c] for c in seen.classes.tolist()), corners)
+def _ground_truth_from_mask(
+    photo: LabelledPhoto, path: Path, names: Sequence[str | None]
+) -> GroundTruthPhoto:
+    seen = detector_scenes.scene_from_mask(
+        read_pixels(photo), decode.decode_mask(path.read_bytes()), names
+    )
+    corners = detector_scenes.instance_boxes(seen.instance_map, len(seen.classes))
+    return GroundTruthPhoto(
+        photo, tuple(detection_classes.CLASS_NAMES[c] for c in seen.classes.tolist()), corners
+    )
 
 
-def _labelled(
-    photos: Sequence[Photo], class_of: Callable[[str], detection_classes.Garment | None]
-) -> Scene | None:
+def _ground_truth_from_labels(
+    photos: Sequence[LabelledPhoto],
+    class_of: Callable[[str], detection_classes.GarmentClass | None],
+) -> GroundTruthPhoto | None:
     """None where the label is one to ignore, or there is none."""
     known = [
         (photo, garment)
@@ -101,104 +115,106 @@ def _labelled(
         return None
     boxes = [photo.box for photo, _ in known if photo.box]
     corners = np.array(boxes, np.float64) if len(boxes) == len(known) else None
-    return Scene(photos[0], tuple(garment.name for _, garment in known), corners)
+    return GroundTruthPhoto(photos[0], tuple(garment.name for _, garment in known), corners)
 
 
-class Detector(Protocol):
+class DetectorUnderTest(Protocol):
     version: str
     sha256: str | None
 
-    def see(self, picture: NDArray[np.uint8]) -> Sight:
+    def detect(self, picture: NDArray[np.uint8]) -> PhotoDetections:
         """Corners, float64 (n, 4) in px, classes and confidences, float64 (n,), of what is in a picture, uint8 (h, w, 3)."""
         ...
 
 
-class Named:
+class GarmentDetectorAdapter:
     """A trained detector, which says what garment each box is."""
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         """device: "cpu" or "cuda". Raises BadModel."""
         self.version, self._classes = model.version, model.classes
         self.sha256: str | None = model.sha256
-        self._network = base.seer(model, device)
+        self._network = base.load_detection_network(model, device)
         self._groups = np.array(
             [
-                int(detection_classes.GROUPS[detection_classes.CLASSES.index(name)])
+                int(detection_classes.CLASS_GROUPS[detection_classes.CLASS_NAMES.index(name)])
                 for name in model.classes
             ]
         )
 
-    def see(self, picture: NDArray[np.uint8]) -> Sight:
-        found: Found
-        (found,) = base.see(self._network, [picture], LEAST_CONFIDENCE, self._groups)
-        return found.corners, [self._classes[c] for c in found.classes.tolist()], found.confidences
+    def detect(self, picture: NDArray[np.uint8]) -> PhotoDetections:
+        found: Detections
+        (found,) = base.detect_garments(self._network, [picture], MIN_CONFIDENCE, self._groups)
+        return found.boxes, [self._classes[c] for c in found.classes.tolist()], found.confidences
 
 
-class Unnamed:
+class ClassAgnosticDetectorAdapter:
     """A detector of the night that needs no weights and says only where something is."""
 
     def __init__(self, detector: detect.Detector) -> None:
         self.version, self._detector = detector.version, detector
         self.sha256: str | None = None
 
-    def see(self, picture: NDArray[np.uint8]) -> Sight:
+    def detect(self, picture: NDArray[np.uint8]) -> PhotoDetections:
         (boxes,) = self._detector.detect([picture])
         corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float64).reshape(-1, 4)
-        return corners, [UNNAMED] * len(boxes), np.array([b.confidence for b in boxes])
+        return corners, [UNNAMED_CLASS] * len(boxes), np.array([b.confidence for b in boxes])
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DetectorEvaluation:
     """What a detector makes of scenes. kind: detector, or classifier where no boxes were known. rows: of evaluation.json. measures:
-    ALL first, then each category. values: of every scene, by measure. queries: the same as a table of comparison.QUERIES."""
+    ALL first, then each category. values: of every scene, by measure. queries: the same as a table of compare_encoders.QUERIES_SCHEMA."""
 
     kind: str
     dataset: str
     split: str
     version: str
-    measures: list[CategoryMeasures]
-    classifier: ClassifierMeasures | None
-    rows: list[Row]
+    metrics: list[CategoryMetrics]
+    classifier: ClassifierMetrics | None
+    rows: list[ResultRow]
     values: dict[str, NDArray[np.float64]]
     queries: pa.Table
 
 
-def evaluate(
+def evaluate_detector(
     dataset: str,
     split: str,
-    looked_at: Sequence[Scene],
-    detector: Detector,
+    photos: Sequence[GroundTruthPhoto],
+    detector: DetectorUnderTest,
     confidence: float,
-    tell: Callable[[int], None] = lambda n: None,
-) -> Seen:
+    on_photo: Callable[[int], None] = lambda n: None,
+) -> DetectorEvaluation:
     """Looks at every scene and measures. confidence: boxes less sure are not used by the night, but count in the APs. tell: called
     after each with 1."""
     found, seconds = [], []
-    for scene in looked_at:
-        picture = read(scene.photo)
+    for scene in photos:
+        picture = read_pixels(scene.photo)
         start = time.perf_counter()
-        found.append(detector.see(picture))
+        found.append(detector.detect(picture))
         seconds.append(time.perf_counter() - start)
-        tell(1)
-    ids = [scene.photo.path.name for scene in looked_at]
+        on_photo(1)
+    ids = [scene.photo.path.name for scene in photos]
     classifier = None
-    if all(scene.corners is not None for scene in looked_at):
-        truths = Boxes.of(
-            _boxes(ids, [(s.corners, s.classes, np.ones(len(s.classes))) for s in looked_at])
+    if all(scene.corners is not None for scene in photos):
+        truths = Boxes.from_rows(
+            _box_rows(ids, [(s.corners, s.classes, np.ones(len(s.classes))) for s in photos])
         )
-        boxes = Boxes.of(_boxes(ids, found))
-        measures = measure(truths, boxes, ids, confidence, min_truths_count=LEAST_TRUTHS)
-        values = _by_scene(truths, boxes, ids, confidence)
+        boxes = Boxes.from_rows(_box_rows(ids, found))
+        measures = compute_detection_metrics(
+            truths, boxes, ids, confidence, min_truths_count=MIN_TRUTHS
+        )
+        values = _values_by_photo(truths, boxes, ids, confidence)
     else:
-        classifier, right = _classified(looked_at, found)
+        classifier, right = _classify_photos(photos, found)
         measures, values = list(classifier.rows), {"super-category": right}
     place = {"dataset": dataset, "split": split, "encoder": detector.version, "distance": ""}
-    estimates = {name: mean(value) for name, value in values.items()} | {
-        SPEED: _rate(np.array(seconds))
+    estimates = {name: bootstrap_mean(value) for name, value in values.items()} | {
+        SPEED_MEASURE: _images_per_second(np.array(seconds))
     }
-    rows = [_row(place, name, estimate) for name, estimate in estimates.items()]
+    rows = [_result_row(place, name, estimate) for name, estimate in estimates.items()]
     kind = "classifier" if classifier else "detector"
-    return Seen(
+    return DetectorEvaluation(
         kind,
         dataset,
         split,
@@ -207,38 +223,39 @@ def evaluate(
         classifier,
         rows,
         values,
-        _table(place, ids, values),
+        _queries_table(place, ids, values),
     )
 
 
-def _boxes(
-    ids: Sequence[str], sights: Sequence[Any]
+def _box_rows(
+    ids: Sequence[str], detections: Sequence[Any]
 ) -> Iterator[tuple[str, str, Sequence[float], float]]:
-    """One row a box, as Boxes.of takes them."""
-    for image_id, (corners, classes, confidences) in zip(ids, sights, strict=True):
+    """One row a box, as Boxes.from_rows takes them."""
+    for image_id, (corners, classes, confidences) in zip(ids, detections, strict=True):
         for name, corner, confidence in zip(
             classes, corners.tolist(), confidences.tolist(), strict=True
         ):
             yield image_id, name, corner, confidence
 
 
-def _classified(
-    looked_at: Sequence[Scene], found: Sequence[Sight]
-) -> tuple[ClassifierMeasures, NDArray[np.float64]]:
+def _classify_photos(
+    photos: Sequence[GroundTruthPhoto], detections: Sequence[PhotoDetections]
+) -> tuple[ClassifierMetrics, NDArray[np.float64]]:
     """Which super-category the best box is of, and whether that is right, float64 (n,)."""
-    names = [*SuperCategory, UNNAMED]
+    names = [*SuperCategory, UNNAMED_CLASS]
     truths = [
-        str(detection_classes.BY_NAME[scene.classes[0]].super_category) for scene in looked_at
+        str(detection_classes.GARMENT_CLASS_BY_NAME[scene.classes[0]].super_category)
+        for scene in photos
     ]
-    scores = np.zeros((len(looked_at), len(names)))
+    scores = np.zeros((len(photos), len(names)))
     # Where nothing is seen, that is the answer.
     scores[:, -1] = 1e-9
-    for row, (corners, classes, confidences) in zip(scores, found, strict=True):
+    for row, (corners, classes, confidences) in zip(scores, detections, strict=True):
         worth = confidences * np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))
         for name, value in zip(classes, worth.tolist(), strict=True):
             column = (
-                names.index(detection_classes.BY_NAME[name].super_category)
-                if name != UNNAMED
+                names.index(detection_classes.GARMENT_CLASS_BY_NAME[name].super_category)
+                if name != UNNAMED_CLASS
                 else len(names) - 1
             )
             row[column] = max(row[column], value)
@@ -249,92 +266,100 @@ def _classified(
         ],
         np.float64,
     )
-    return classify(truths, scores, [str(name) for name in names]), right
+    return compute_classifier_metrics(truths, scores, [str(name) for name in names]), right
 
 
-def read(photo: Photo) -> NDArray[np.uint8]:
+def read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
     """A photo's pixels, uint8 (h, w, 3). Raises ValueError, naming it, where it has none."""
     try:
-        return decode.decode(photo.path.read_bytes())
+        return decode.decode_image(photo.path.read_bytes())
     except decode.BadPixels as error:
         raise ValueError(f"{photo.path}: {error}") from error
 
 
-def differences(these: Seen, those: Seen) -> list[Row]:
-    """By how much the first exceeds the second, paired by scene; keys as of comparison.Results.differences."""
-    same = {row["measure"]: row for row in these.rows}
+def paired_differences(
+    evaluation: DetectorEvaluation, reference: DetectorEvaluation
+) -> list[ResultRow]:
+    """By how much the first exceeds the second, paired by scene; keys as of compare_encoders.EncoderResults.differences."""
+    same = {row["measure"]: row for row in evaluation.rows}
     found = []
-    for name, values in these.values.items():
-        row = _row(same[name], name, difference(values, those.values[name]))
-        found.append(row | {"reference": those.version, "reference_distance": ""})
+    for name, values in evaluation.values.items():
+        row = _result_row(same[name], name, bootstrap_difference(values, reference.values[name]))
+        found.append(row | {"reference": reference.version, "reference_distance": ""})
     return found
 
 
-def pairs(seen: Sequence[Seen]) -> list[tuple[Seen, Seen | None]]:
+def pair_with_reference(
+    evaluations: Sequence[DetectorEvaluation],
+) -> list[tuple[DetectorEvaluation, DetectorEvaluation | None]]:
     """What each detector made of a set beside what the first one made of it; None for that one itself."""
-    first: dict[str, Seen] = {}
+    first: dict[str, DetectorEvaluation] = {}
     return [
         (one, former if (former := first.setdefault(one.dataset, one)) is not one else None)
-        for one in seen
+        for one in evaluations
     ]
 
 
-def versions(one: Seen, former: Seen | None) -> Versions:
+def version_comparison(
+    evaluation: DetectorEvaluation, reference: DetectorEvaluation | None
+) -> VersionComparison:
     """A detector or classifier for the report's page, beside the one it is held against."""
     shown = (
         ("tpr", "fpr", "precision")
-        if one.classifier
+        if evaluation.classifier
         else ("ap50", "map50_95", "tpr", "fpr", "precision")
     )
-    rows = compare(one.measures, former.measures if former else (), shown[0])
-    last = former.version if former else None
-    place = (one.kind, one.dataset, one.split, one.version, last)
-    return Versions(
+    rows = compare_categories(evaluation.metrics, reference.metrics if reference else (), shown[0])
+    last = reference.version if reference else None
+    place = (evaluation.kind, evaluation.dataset, evaluation.split, evaluation.version, last)
+    return VersionComparison(
         *place,
         rows,
         measures=shown,
-        classifier=one.classifier,
-        former=former.classifier if former else None,
+        classifier=evaluation.classifier,
+        former=reference.classifier if reference else None,
     )
 
 
-def _row(place: Mapping[str, object], measure: str, estimate: Estimate) -> Row:
-    numbers = {name: _number(getattr(estimate, name)) for name in ("value", "low", "high")}
+def _result_row(
+    place: Mapping[str, object], measure: str, estimate: BootstrapEstimate
+) -> ResultRow:
+    numbers = {name: _none_if_nan(getattr(estimate, name)) for name in ("value", "low", "high")}
     return {**place, "measure": measure, "k": None, **numbers, "queries": estimate.queries}
 
 
-def _by_scene(
-    truths: Boxes, found: Boxes, ids: Sequence[str], confidence: float
+def _values_by_photo(
+    truths: Boxes, detections: Boxes, ids: Sequence[str], confidence: float
 ) -> dict[str, NDArray[np.float64]]:
     """Of every scene, at the confidence used: f1 = 2 TP / (2 TP + FP + FN) 1 where nothing is there and nothing was found; and
     tpr = TP / (TP + FN), NaN without truths: which photos have a value does not depend on the detector."""
     values = np.full((2, len(ids)), np.nan)
     for place, image_id in enumerate(ids):
-        one = measure(
+        one = compute_detection_metrics(
             truths.take(truths.image_ids == image_id),
-            found.take(found.image_ids == image_id),
+            detections.take(detections.image_ids == image_id),
             [image_id],
             confidence,
         )[0]
         either = 2 * one.tp + one.fp + one.fn
-        values[:, place] = [2 * one.tp / either if either else 1.0, _share(one.tp, one.tp + one.fn)]
+        values[:, place] = [2 * one.tp / either if either else 1.0, _ratio(one.tp, one.tp + one.fn)]
     return {"f1": values[0], "tpr": values[1]}
 
 
-def _share(part: int, whole: int) -> float:
+def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else np.nan
 
 
-def _rate(seconds: NDArray[np.float64]) -> Estimate:
-    each = mean(seconds)
-    return Estimate(1 / each.value, 1 / each.high, 1 / each.low, each.queries)
+def _images_per_second(seconds: NDArray[np.float64]) -> BootstrapEstimate:
+    each = bootstrap_mean(seconds)
+    return BootstrapEstimate(1 / each.value, 1 / each.high, 1 / each.low, each.queries)
 
 
-def _number(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _table(
+def _queries_table(
     place: Mapping[str, str], ids: Sequence[str], values: Mapping[str, NDArray[np.float64]]
 ) -> pa.Table:
     count = len(ids) * len(values)
@@ -344,4 +369,4 @@ def _table(
         pa.repeat(pa.scalar(0, pa.int32()), count),
         pa.array([*ids] * len(values)),
     ]
-    return pa.table([*columns, pa.array(np.concatenate(list(values.values())))], QUERIES)
+    return pa.table([*columns, pa.array(np.concatenate(list(values.values())))], QUERIES_SCHEMA)

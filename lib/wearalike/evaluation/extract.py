@@ -20,55 +20,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.datasets.labelled_photos import LabelledSet, Photo
+from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.detection import detect
-from wearalike.detection.classes import Garment
-from wearalike.evaluation.descriptors.base import Descriptor, Learner, Rows
+from wearalike.detection.classes import GarmentClass
+from wearalike.evaluation.descriptors.base import Descriptor, FeatureRows, TrainableDescriptor
 from wearalike.imaging import decode
-from wearalike.metrics.retrieval import Estimate
+from wearalike.metrics.retrieval import BootstrapEstimate
 from wearalike.tables import SuperCategory
 
-BATCH = 64
+BATCH_SIZE = 64
 # What a descriptor that has to be fitted sees at most, drawn from the photos that answer.
-FIT_MOST = 2000
-Box = tuple[int, int, int, int]
-ClassOf = Callable[[str], Garment | None]
+MAX_FIT_PHOTOS = 2000
+PixelBox = tuple[int, int, int, int]
+ClassLookup = Callable[[str], GarmentClass | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ExtractedFeatures:
     """rows: row i is photo i of the set. seconds: what each batch of at most BATCH photos took, float64, the last may be smaller;
     reading and cropping are not in it."""
 
-    rows: Rows
-    seconds: NDArray[np.float64]
+    rows: FeatureRows
+    batch_seconds: NDArray[np.float64]
 
     @property
-    def bytes_each(self) -> int:
+    def bytes_per_image(self) -> int:
         return self.rows.itemsize * self.rows.shape[1]
 
     @property
-    def rate(self) -> Estimate:
+    def images_per_second(self) -> BootstrapEstimate:
         """Images a second over all, with the 95 % bootstrap interval over its batches."""
-        sizes = np.minimum(BATCH, len(self.rows) - BATCH * np.arange(len(self.seconds)))
+        sizes = np.minimum(
+            BATCH_SIZE, len(self.rows) - BATCH_SIZE * np.arange(len(self.batch_seconds))
+        )
         drawn = np.random.default_rng(0).integers(0, len(sizes), (1000, len(sizes)))
         low, high = np.percentile(
-            sizes[drawn].sum(axis=1) / self.seconds[drawn].sum(axis=1), [2.5, 97.5]
+            sizes[drawn].sum(axis=1) / self.batch_seconds[drawn].sum(axis=1), [2.5, 97.5]
         )
-        return Estimate(
-            float(sizes.sum() / self.seconds.sum()), float(low), float(high), len(self.rows)
+        return BootstrapEstimate(
+            float(sizes.sum() / self.batch_seconds.sum()), float(low), float(high), len(self.rows)
         )
 
 
-class Crops:
+class DatasetCrops:
     """The crops of a set, read when asked for: row i is photo i, seen by a detector or, where somebody drew it, by its box."""
 
     def __init__(
         self,
-        labelled: LabelledSet,
+        labelled: LabelledDataset,
         detector: detect.Detector,
-        kept: Path,
-        class_of: ClassOf = lambda word: None,
+        cache_dir: Path,
+        class_of: ClassLookup = lambda word: None,
     ) -> None:
         """kept: folder for the boxes found. class_of: what garment a photo's label `type` says it is of, as its category would.
         Raises ValueError, naming it, for a picture that cannot be read."""
@@ -83,34 +85,34 @@ class Crops:
             [p.id, content, p.box, want]
             for p, content, want in zip(self.photos, hashes, self._wanted, strict=True)
         ]
-        self.signature = _hash([detector.version, given])
-        path = kept / f"boxes-{self.signature[:16]}.npy"
+        self.signature = _hash_json([detector.version, given])
+        path = cache_dir / f"boxes-{self.signature[:16]}.npy"
         if not path.exists():
-            _keep(path, lambda part: np.save(part, self._look(detector)))
-        self._boxes: list[Box] = list(map(tuple, np.load(path, allow_pickle=False).tolist()))
+            _write_atomic(path, lambda part: np.save(part, self._detect_boxes(detector)))
+        self._boxes: list[PixelBox] = list(map(tuple, np.load(path, allow_pickle=False).tolist()))
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
-        return [decode.crop(_read(self.photos[row]), self._boxes[row]) for row in rows]
+        return [decode.crop(_read_pixels(self.photos[row]), self._boxes[row]) for row in rows]
 
-    def _look(self, detector: detect.Detector) -> NDArray[np.int64]:
-        def box(photo: Photo, wanted: SuperCategory | None) -> Box:
+    def _detect_boxes(self, detector: detect.Detector) -> NDArray[np.int64]:
+        def box(photo: LabelledPhoto, wanted: SuperCategory | None) -> PixelBox:
             if photo.box:
                 return photo.box
-            rows = detect.look(detector, "", photo.path.read_bytes())
+            rows = detect.detect_items(detector, "", photo.path.read_bytes())
             if not rows[0].get("reason"):
-                return chosen(rows, wanted)
-            height, width = _read(photo).shape[:2]
+                return representative_box(rows, wanted)
+            height, width = _read_pixels(photo).shape[:2]
             return 0, 0, width, height
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             return np.array(list(cores.map(box, self.photos, self._wanted)), np.int64)
 
 
-def chosen(rows: Sequence[Mapping[str, Any]], wanted: SuperCategory | None) -> Box:
-    """The box that stands for a product, as indexes.entries chooses it: the best of the wanted super-category, else the best that
+def representative_box(rows: Sequence[Mapping[str, Any]], wanted: SuperCategory | None) -> PixelBox:
+    """The box that stands for a product, as index.select_entries chooses it: the best of the wanted super-category, else the best that
     the detector does not name; best by confidence and size."""
     named = [row for row in rows if wanted and row["super_category"] == wanted]
     unnamed = [row for row in rows if row["super_category"] is None]
@@ -124,39 +126,42 @@ def chosen(rows: Sequence[Mapping[str, Any]], wanted: SuperCategory | None) -> B
     return best["x0"], best["y0"], best["x1"], best["y1"]
 
 
-def describe(
-    crops: Crops,
+def extract_features(
+    crops: DatasetCrops,
     descriptor: Descriptor,
     fit_rows: NDArray[np.int64],
-    kept: Path,
-    tell: Callable[[int], None] = lambda count: None,
-) -> Described:
+    cache_dir: Path,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> ExtractedFeatures:
     """Every photo's row, from `kept` where it was described before. fit_rows: the photos a descriptor may be fitted on, int64.
     tell: called after each batch with its size."""
-    is_learning = isinstance(descriptor, Learner) and not descriptor.is_fitted
+    is_learning = isinstance(descriptor, TrainableDescriptor) and not descriptor.is_fitted
     some = (
-        np.sort(np.random.default_rng(0).permutation(fit_rows)[:FIT_MOST]).tolist()
+        np.sort(np.random.default_rng(0).permutation(fit_rows)[:MAX_FIT_PHOTOS]).tolist()
         if is_learning
         else []
     )
     path = (
-        kept
-        / f"{descriptor.version}-{_hash([descriptor.version, descriptor.sha256, crops.signature, some])[:16]}.safetensors"
+        cache_dir
+        / f"{descriptor.version}-{_hash_json([descriptor.version, descriptor.sha256, crops.signature, some])[:16]}.safetensors"
     )
     if not path.exists():
         if is_learning:
             descriptor.fit(crops[some])  # type: ignore[attr-defined]
-        found = _describe(crops, descriptor, tell)
-        _keep(path, lambda part: _write(part, found))
-    return _load(path)
+        found = _compute_features(crops, descriptor, on_batch)
+        _write_atomic(path, lambda part: _save_features(part, found))
+    return _load_features(path)
 
 
-def _describe(crops: Crops, descriptor: Descriptor, tell: Callable[[int], None]) -> Described:
+def _compute_features(
+    crops: DatasetCrops, descriptor: Descriptor, on_batch: Callable[[int], None]
+) -> ExtractedFeatures:
     descriptor.describe(crops[[0]])  # the first call prepares what later ones need
     batches = [
-        list(range(start, min(start + BATCH, len(crops)))) for start in range(0, len(crops), BATCH)
+        list(range(start, min(start + BATCH_SIZE, len(crops))))
+        for start in range(0, len(crops), BATCH_SIZE)
     ]
-    found: list[Rows] = []
+    found: list[FeatureRows] = []
     seconds: list[float] = []
     with ThreadPoolExecutor(1) as ahead:
         loading = ahead.submit(crops.__getitem__, batches[0])
@@ -167,22 +172,22 @@ def _describe(crops: Crops, descriptor: Descriptor, tell: Callable[[int], None])
             start = time.perf_counter()
             found.append(descriptor.describe(pictures))
             seconds.append(time.perf_counter() - start)
-            tell(len(batch))
-    return Described(np.concatenate(found), np.array(seconds))  # type: ignore[arg-type]
+            on_batch(len(batch))
+    return ExtractedFeatures(np.concatenate(found), np.array(seconds))  # type: ignore[arg-type]
 
 
-def _read(photo: Photo) -> NDArray[np.uint8]:
+def _read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
     try:
-        return decode.decode(photo.path.read_bytes())
+        return decode.decode_image(photo.path.read_bytes())
     except decode.BadPixels as error:
         raise ValueError(f"{photo.path}: {error}") from error
 
 
-def _hash(value: object) -> str:
+def _hash_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _keep(path: Path, write: Callable[[Path], None]) -> None:
+def _write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Writes beside and renames when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}-{path.name}")
@@ -190,14 +195,16 @@ def _keep(path: Path, write: Callable[[Path], None]) -> None:
     part.replace(path)
 
 
-def _write(path: Path, found: Described) -> None:
+def _save_features(path: Path, features: ExtractedFeatures) -> None:
     from safetensors.numpy import save_file
 
-    save_file({"rows": np.ascontiguousarray(found.rows), "seconds": found.seconds}, path)
+    save_file(
+        {"rows": np.ascontiguousarray(features.rows), "seconds": features.batch_seconds}, path
+    )
 
 
-def _load(path: Path) -> Described:
+def _load_features(path: Path) -> ExtractedFeatures:
     from safetensors.numpy import load_file
 
     arrays = load_file(path)
-    return Described(arrays["rows"], arrays["seconds"])
+    return ExtractedFeatures(arrays["rows"], arrays["seconds"])

@@ -47,7 +47,7 @@ _STYLE: Any = {  # its type lists every setting there is
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlotLine:
     """One line of a plot: y over x; low and high, where given, are the ends of each point's interval."""
 
     name: str
@@ -58,7 +58,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class PlotPoint:
     """One point of a plot, y with its interval; is_marked: drawn in another colour."""
 
     x: float
@@ -68,17 +68,17 @@ class Spot:
     is_marked: bool = False
 
 
-def lines(
+def plot_lines(
     title: str,
     x_name: str,
     y_name: str,
-    drawn: Sequence[Line],
+    lines: Sequence[PlotLine],
     ticks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Lines over a common x, as a data address. ticks: where x is marked, and with what; else as it comes out."""
 
     def draw(axes: Axes) -> None:
-        for i, line in enumerate(drawn):
+        for i, line in enumerate(lines):
             # A long curve has no room for a marker at each point.
             marker = _MARKERS[i // len(COLOURS) % len(_MARKERS)] if len(line.x) <= 20 else ""
             colour = COLOURS[i % len(COLOURS)]
@@ -97,29 +97,29 @@ def lines(
                 )
         if ticks:
             axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
-        if len(drawn) > 1 or any(line.name for line in drawn):
+        if len(lines) > 1 or any(line.name for line in lines):
             axes.legend(
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.2),
-                ncols=min(3, len(drawn)),
+                ncols=min(3, len(lines)),
                 handlelength=1.4,
                 columnspacing=1.2,
             )
 
-    return _drawn(title, x_name, y_name, draw)
+    return _render_svg(title, x_name, y_name, draw)
 
 
-def spots(title: str, x_name: str, y_name: str, drawn: Sequence[Spot]) -> str:
+def plot_points(title: str, x_name: str, y_name: str, points: Sequence[PlotPoint]) -> str:
     """One point or more, numbered from 1 in the order given, x (above 0) growing by factors; as a data address. Their names are for
     a list beside it, where they cannot lie on each other."""
 
     def draw(axes: Axes) -> None:
         axes.set_xscale("log")
         # The first are drawn last, above the others.
-        for number, spot in reversed(list(enumerate(drawn, 1))):
+        for number, spot in reversed(list(enumerate(points, 1))):
             colour, over = (
                 (COLOURS[2] if spot.is_marked else COLOURS[0]),
-                2 + 2 * (len(drawn) - number),
+                2 + 2 * (len(points) - number),
             )
             axes.vlines(
                 spot.x, spot.low, spot.high, color=colour, linewidth=2.5, alpha=0.5, zorder=over
@@ -142,16 +142,16 @@ def spots(title: str, x_name: str, y_name: str, drawn: Sequence[Spot]) -> str:
                 color="white",
                 zorder=over + 1,
             )
-        axes.set_xlim(min(s.x for s in drawn) / 1.6, max(s.x for s in drawn) * 1.6)
+        axes.set_xlim(min(s.x for s in points) / 1.6, max(s.x for s in points) * 1.6)
         axes.margins(y=0.12)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
-    return _drawn(title, x_name, y_name, draw)
+    return _render_svg(title, x_name, y_name, draw)
 
 
-def _drawn(title: str, x_name: str, y_name: str, draw: Callable[[Axes], None]) -> str:
+def _render_svg(title: str, x_name: str, y_name: str, draw: Callable[[Axes], None]) -> str:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.7, 3.3))
         FigureCanvasSVG(figure)

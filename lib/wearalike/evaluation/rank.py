@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.datasets.labelled_photos import LabelledSet
+from wearalike.datasets.labelled_photos import LabelledDataset
 from wearalike.metrics import retrieval
-from wearalike.metrics.retrieval import Estimate
+from wearalike.metrics.retrieval import BootstrapEstimate
 from wearalike.search.kernels import bitplane
 
-KEYS = (
+RESULT_KEYS = (
     "dataset",
     "split",
     "encoder",
@@ -30,27 +30,27 @@ KEYS = (
     "high",
     "queries",
 )
-SPEED, BYTES = "images a second", "bytes an image"
+SPEED_MEASURE, SIZE_MEASURE = "images a second", "bytes an image"
 FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan", "hellinger")
-_HAMMING = re.compile(r"hamming(?: (\d{1,4}):(\d{1,4}))?")
+_HAMMING_PATTERN = re.compile(r"hamming(?: (\d{1,4}):(\d{1,4}))?")
 _CODE_BYTES = 32
-_BLOCK = 256
-Row = dict[str, object]
-Rows = NDArray[np.float32] | NDArray[np.uint8]
+_BLOCK_ROWS = 256
+ResultRow = dict[str, object]
+FeatureRows = NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class QueryGallerySplit:
     """Who asks and who answers. queries, gallery: rows of the set, int64 (q,) and (g,), in order; a query that stands in the
     gallery too is never among its own results."""
 
-    labelled: LabelledSet
+    labelled: LabelledDataset
     split: str
     queries: NDArray[np.int64]
     gallery: NDArray[np.int64]
 
 
-def trial(labelled: LabelledSet, split: str) -> Trial:
+def split_query_gallery(labelled: LabelledDataset, split: str) -> QueryGallerySplit:
     """The photos of a split ask and those of the others answer; where there are no others, or split is "all", each photo asks
     all the rest. Raises ValueError where nobody asks or answers."""
     asks = np.array([split in ("all", photo.split) for photo in labelled.photos])
@@ -60,12 +60,12 @@ def trial(labelled: LabelledSet, split: str) -> Trial:
         raise ValueError(
             f"{labelled.name}: {len(queries)} photos of split {split}, {len(gallery)} to find: wanted 1 and 2 at least"
         )
-    return Trial(labelled, split, queries, gallery)
+    return QueryGallerySplit(labelled, split, queries, gallery)
 
 
-def suits(distance: str, rows: Rows) -> bool:
+def is_suitable_distance(distance: str, rows: FeatureRows) -> bool:
     """Whether a distance is one for these rows. Raises ValueError for a distance nobody knows."""
-    match = _HAMMING.fullmatch(distance)
+    match = _HAMMING_PATTERN.fullmatch(distance)
     is_nothing = match is not None and match[1] is not None and int(match[1]) == int(match[2]) == 0
     if is_nothing or (not match and distance not in FLOAT_DISTANCES):
         raise ValueError(
@@ -77,7 +77,9 @@ def suits(distance: str, rows: Rows) -> bool:
     return not match and (distance != "hellinger" or bool((rows >= 0).all()))
 
 
-def nearest(rows: Rows, asked: Trial, distance: str, k: int) -> NDArray[np.int64]:
+def rank_gallery(
+    rows: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
+) -> NDArray[np.int64]:
     """The k nearest photos of the gallery to every query, nearest first, ties in the set's order: int64 (q, k), rows of the
     set, -1 beyond the end. Exact.
 
@@ -85,48 +87,60 @@ def nearest(rows: Rows, asked: Trial, distance: str, k: int) -> NDArray[np.int64
     "hamming 8:2" weighs shape and colour of 256-bit codes; "cosine", "euclidean", "manhattan"; "hellinger" of rows of shares,
     scaled to sum to 1. Raises ValueError where it is not for such rows.
     """
-    if not suits(distance, rows):
+    if not is_suitable_distance(distance, rows):
         raise ValueError(f"distance {distance!r} is not for {rows.dtype} rows of {rows.shape[1]}")
-    found = (_by_bits if rows.dtype == np.uint8 else _by_floats)(rows, asked, distance, k + 1)
+    found = (_rank_by_hamming if rows.dtype == np.uint8 else _rank_by_floats)(
+        rows, query_gallery, distance, k + 1
+    )
     # One more than k was asked for, since a query may have found itself: it goes last, and the last goes.
-    itself = found == asked.queries[:, None]
+    itself = found == query_gallery.queries[:, None]
     found[itself] = -1
     return np.take_along_axis(found, np.argsort(itself, axis=1, kind="stable"), axis=1)[:, :k]
 
 
-def _by_bits(codes: Rows, asked: Trial, distance: str, k: int) -> NDArray[np.int64]:
-    match = _HAMMING.fullmatch(distance)
+def _rank_by_hamming(
+    codes: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
+) -> NDArray[np.int64]:
+    match = _HAMMING_PATTERN.fullmatch(distance)
     w_shape, w_colour = (int(w or 1) for w in match.groups())  # type: ignore[union-attr]
     words = np.pad(codes, ((0, 0), (0, -codes.shape[1] % _CODE_BYTES))).view(np.uint64)
-    count = len(asked.queries)
+    count = len(query_gallery.queries)
     shape, colour = np.full(count, w_shape, np.int32), np.full(count, w_colour, np.int32)
     limits = np.full(count, 128 * (w_shape + w_colour), np.int64)
-    lists = bitplane.nearest(
-        words[asked.queries], bitplane.lay_out(words[asked.gallery]), shape, colour, limits, k
+    lists = bitplane.nearest_per_query(
+        words[query_gallery.queries],
+        bitplane.transpose_codes(words[query_gallery.gallery]),
+        shape,
+        colour,
+        limits,
+        k,
     )
     found = np.full((count, k), -1, np.int64)
     for query, places in enumerate(lists):
-        found[query, : len(places)] = asked.gallery[places]
+        found[query, : len(places)] = query_gallery.gallery[places]
     return found
 
 
-def _by_floats(rows: Rows, asked: Trial, distance: str, k: int) -> NDArray[np.int64]:
-    ready = _ready(rows, distance)
-    gallery = ready[asked.gallery]
+def _rank_by_floats(
+    rows: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
+) -> NDArray[np.int64]:
+    ready = _normalize_rows(rows, distance)
+    gallery = ready[query_gallery.gallery]
     blocks = [
-        asked.queries[start : start + _BLOCK] for start in range(0, len(asked.queries), _BLOCK)
+        query_gallery.queries[start : start + _BLOCK_ROWS]
+        for start in range(0, len(query_gallery.queries), _BLOCK_ROWS)
     ]
-    far = _manhattan if distance == "manhattan" else _euclidean
+    far = _manhattan if distance == "manhattan" else _squared_euclidean
     # Equal rows may differ in the last digits of a sum: rounded, they tie.
     orders = [
         np.argsort(np.round(far(ready[block], gallery), 9), axis=1, kind="stable")[:, :k]
         for block in blocks
     ]
-    found = asked.gallery[np.concatenate(orders)]
+    found = query_gallery.gallery[np.concatenate(orders)]
     return np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
 
 
-def _ready(rows: Rows, distance: str) -> NDArray[np.float64]:
+def _normalize_rows(rows: FeatureRows, distance: str) -> NDArray[np.float64]:
     """Rows between which Euclid's (or Manhattan's) distance orders as the wanted one does: scaled to a length of at most 1 or,
     for cosine and hellinger, of 1. A row of zeros stays one."""
     wide = rows.astype(np.float64)
@@ -141,7 +155,9 @@ def _ready(rows: Rows, distance: str) -> NDArray[np.float64]:
     )
 
 
-def _euclidean(queries: NDArray[np.float64], gallery: NDArray[np.float64]) -> NDArray[np.float64]:
+def _squared_euclidean(
+    queries: NDArray[np.float64], gallery: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Squared distances, (q, d) and (g, d) -> (q, g)."""
     return (queries**2).sum(axis=1)[:, None] - 2 * queries @ gallery.T + (gallery**2).sum(axis=1)
 
@@ -152,20 +168,22 @@ def _manhattan(queries: NDArray[np.float64], gallery: NDArray[np.float64]) -> ND
     return torch.cdist(torch.from_numpy(queries), torch.from_numpy(gallery), p=1).numpy()
 
 
-def measured(asked: Trial, found: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]]:
+def compute_retrieval_metrics(
+    query_gallery: QueryGallerySplit, ranking: NDArray[np.int64], k: int
+) -> dict[str, NDArray[np.float64]]:
     """Every measure of every label, by the measure's name: float64 (q,), row i is query i; NaN where the query's label is not
     known and, for mAP, where nothing in the gallery shares it.
 
     found: int64 (q, at least k) as `nearest` gives it.
     """
     values: dict[str, NDArray[np.float64]] = {}
-    for label in asked.labelled.label_names:
-        classes = asked.labelled.classes(label)
-        wanted = classes[asked.queries]
-        relevant = (classes[found] == wanted[:, None]) & (found >= 0) & (wanted >= 0)[:, None]
-        counts = np.bincount(classes[asked.gallery] + 1, minlength=classes.max() + 2)[
+    for label in query_gallery.labelled.label_names:
+        classes = query_gallery.labelled.class_ids(label)
+        wanted = classes[query_gallery.queries]
+        relevant = (classes[ranking] == wanted[:, None]) & (ranking >= 0) & (wanted >= 0)[:, None]
+        counts = np.bincount(classes[query_gallery.gallery] + 1, minlength=classes.max() + 2)[
             wanted + 1
-        ] - np.isin(asked.queries, asked.gallery)
+        ] - np.isin(query_gallery.queries, query_gallery.gallery)
         each = {
             label: retrieval.precision(relevant, k),
             f"mAP {label}": retrieval.average_precision(relevant, counts, k),
@@ -175,13 +193,18 @@ def measured(asked: Trial, found: NDArray[np.int64], k: int) -> dict[str, NDArra
     return values
 
 
-def row(
-    asked: Trial, encoder: str, distance: str, measure: str, k: int | None, estimate: Estimate
-) -> Row:
+def result_row(
+    query_gallery: QueryGallerySplit,
+    encoder: str,
+    distance: str,
+    measure: str,
+    k: int | None,
+    estimate: BootstrapEstimate,
+) -> ResultRow:
     """A row of KEYS; numbers that are none are None."""
     numbers = [
         None if np.isnan(number) else number
         for number in (estimate.value, estimate.low, estimate.high)
     ]
-    words = (asked.labelled.name, asked.split, encoder, distance, measure, k)
-    return dict(zip(KEYS, (*words, *numbers, estimate.queries), strict=True))
+    words = (query_gallery.labelled.name, query_gallery.split, encoder, distance, measure, k)
+    return dict(zip(RESULT_KEYS, (*words, *numbers, estimate.queries), strict=True))

@@ -18,10 +18,10 @@ from openpyxl.formatting.rule import FormulaRule
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from wearalike.metrics.detection import ALL, SMALLER_IS_BETTER, CategoryMeasures
+from wearalike.metrics.detection import ALL, SMALLER_IS_BETTER, CategoryMetrics
 from wearalike.reports import spreadsheet
 
-FIGURES = pa.schema(
+FIGURES_SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),  # encoder, detector or classifier
         pa.field("version", pa.string(), nullable=False),
@@ -40,7 +40,7 @@ FIGURES = pa.schema(
     ]
 )
 # What tells one figure of a contestant from another.
-KEY = ("dataset", "split", "category", "measure", "k")
+FIGURE_KEY = ("dataset", "split", "category", "measure", "k")
 Figure = Mapping[str, Any]
 
 
@@ -55,7 +55,7 @@ def retrieval_figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def category_figures(
-    kind: str, version: str, dataset: str, split: str, rows: Iterable[CategoryMeasures]
+    kind: str, version: str, dataset: str, split: str, rows: Iterable[CategoryMetrics]
 ) -> list[dict[str, Any]]:
     """A detector's or classifier's measures as rows of FIGURES; those that are not of its kind are left out."""
     place = {
@@ -86,12 +86,12 @@ def write_parquet(path: Path, figures: Iterable[Figure]) -> None:
     """The long table, columns as FIGURES. Raises KeyError for a row without one of them; NaN is written as null."""
     rows = [
         {
-            name: spreadsheet.number(f[name]) if isinstance(f[name], float) else f[name]
-            for name in FIGURES.names
+            name: spreadsheet.finite_or_none(f[name]) if isinstance(f[name], float) else f[name]
+            for name in FIGURES_SCHEMA.names
         }
         for f in figures
     ]
-    pq.write_table(pa.Table.from_pylist(rows, FIGURES), path)
+    pq.write_table(pa.Table.from_pylist(rows, FIGURES_SCHEMA), path)
 
 
 def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
@@ -100,38 +100,40 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
 
     Raises ValueError where a contestant has one figure twice, or there is none at all.
     """
-    rows = [{name: f[name] for name in FIGURES.names} for f in figures]
+    rows = [{name: f[name] for name in FIGURES_SCHEMA.names} for f in figures]
     if not rows:
         raise ValueError("figures: none to write")
-    table = _numbered(_spread(rows))
-    kinds = list(dict.fromkeys(c.kind for c in table.contestants))
-    names = spreadsheet.Names({"versions", "figures", *(f"compare {kind}s" for kind in kinds)})
+    table = _number_figures(_repeat_per_distance(rows))
+    kinds = list(dict.fromkeys(c.kind for c in table.models))
+    names = spreadsheet.UniqueNames(
+        {"versions", "figures", *(f"compare {kind}s" for kind in kinds)}
+    )
     sheets = {
-        version: names.new(version[1])
-        for version in dict.fromkeys((c.kind, c.version) for c in table.contestants)
+        version: names.reserve(version[1])
+        for version in dict.fromkeys((c.kind, c.version) for c in table.models)
     }
     book = Workbook()
     book.remove(book.worksheets[0])
     comparing = {kind: book.create_sheet(f"compare {kind}s"[:31]) for kind in kinds}
-    columns = [name for name in FIGURES.names if name not in ("kind", "version")]
+    columns = [name for name in FIGURES_SCHEMA.names if name not in ("kind", "version")]
     for version, name in sheets.items():
         mine = [[r[c] for c in columns] for r in rows if (r["kind"], r["version"]) == version]
-        spreadsheet.table(book.create_sheet(name), columns, mine, _WIDTHS)
-    _versions(book.create_sheet("versions"), table.contestants, sheets)
+        spreadsheet.write_sheet(book.create_sheet(name), columns, mine, _COLUMN_WIDTHS)
+    _write_versions_sheet(book.create_sheet("versions"), table.models, sheets)
     figures_columns, lines = (
-        ["lookup", *FIGURES.names],
+        ["lookup", *FIGURES_SCHEMA.names],
         [[n, *r.values()] for n, r in zip(table.lookups, table.rows, strict=True)],
     )
-    spreadsheet.table(book.create_sheet("figures"), figures_columns, lines, _WIDTHS)
+    spreadsheet.write_sheet(book.create_sheet("figures"), figures_columns, lines, _COLUMN_WIDTHS)
     for kind, sheet in comparing.items():
-        _compare(sheet, kind, table)
-    spreadsheet.save(book, path)
+        _write_comparison_sheet(sheet, kind, table)
+    spreadsheet.save_workbook(book, path)
 
 
 # Contestant number n and key number m are looked up as n * _STRIDE + m: numbers know no wildcards, no case and no longest text.
 _STRIDE = 1_000_000
 # Columns of text.
-_WIDTHS = {
+_COLUMN_WIDTHS = {
     "dataset": 14,
     "split": 11,
     "category": 20,
@@ -144,7 +146,7 @@ _WIDTHS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Contestant:
+class _ComparedModel:
     number: int
     label: str
     kind: str
@@ -153,20 +155,20 @@ class _Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbered:
+class _NumberedFigures:
     """The long table, its contestants and keys numbered from 1. lookups: what each row is looked up by."""
 
     rows: list[dict[str, Any]]
-    contestants: list[_Contestant]
+    models: list[_ComparedModel]
     keys: dict[tuple[Any, ...], int]
     lookups: list[int]
 
 
-def _key(row: Figure) -> tuple[Any, ...]:
-    return tuple(row[name] for name in KEY)
+def _figure_key(row: Figure) -> tuple[Any, ...]:
+    return tuple(row[name] for name in FIGURE_KEY)
 
 
-def _spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _repeat_per_distance(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What an encoder has whatever the distance, such as its speed, stands beside the figures of each of its distances."""
     distances: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
@@ -179,15 +181,15 @@ def _spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return spread
 
 
-def _numbered(rows: list[dict[str, Any]]) -> _Numbered:
+def _number_figures(rows: list[dict[str, Any]]) -> _NumberedFigures:
     found = list(dict.fromkeys((r["kind"], r["version"], r["distance"]) for r in rows))
     kinds = list(dict.fromkeys(kind for kind, *_ in found))
-    names = spreadsheet.Names(set(), most=200)
+    names = spreadsheet.UniqueNames(set(), max_length=200)
     # Those of one kind stand together, for a drop-down lists neighbouring cells.
     contestants = [
-        _Contestant(
+        _ComparedModel(
             n,
-            names.new(f"{version} · {distance}" if distance else version, is_sheet=False),
+            names.reserve(f"{version} · {distance}" if distance else version, is_sheet=False),
             kind,
             version,
             distance,
@@ -196,54 +198,72 @@ def _numbered(rows: list[dict[str, Any]]) -> _Numbered:
             sorted(found, key=lambda f: kinds.index(f[0])), 1
         )
     ]
-    keys = {key: number for number, key in enumerate(dict.fromkeys(map(_key, rows)), 1)}
+    keys = {key: number for number, key in enumerate(dict.fromkeys(map(_figure_key, rows)), 1)}
     number_of = {(c.kind, c.version, c.distance): c.number for c in contestants}
     lookups = [
-        number_of[r["kind"], r["version"], r["distance"]] * _STRIDE + keys[_key(r)] for r in rows
+        number_of[r["kind"], r["version"], r["distance"]] * _STRIDE + keys[_figure_key(r)]
+        for r in rows
     ]
     first: dict[int, dict[str, Any]] = {}
     for lookup, row in zip(lookups, rows, strict=True):
         if first.setdefault(lookup, row) is not row:
             raise ValueError(
-                f"figures: {row['kind']} {row['version']} {row['distance']} has {', '.join(map(str, _key(row)))} twice"
+                f"figures: {row['kind']} {row['version']} {row['distance']} has {', '.join(map(str, _figure_key(row)))} twice"
             )
-    return _Numbered(rows, contestants, keys, lookups)
+    return _NumberedFigures(rows, contestants, keys, lookups)
 
 
-def _versions(
-    sheet: Worksheet, contestants: Sequence[_Contestant], sheets: Mapping[tuple[str, str], str]
+def _write_versions_sheet(
+    sheet: Worksheet, models: Sequence[_ComparedModel], sheets: Mapping[tuple[str, str], str]
 ) -> None:
     columns = ["contestant", "kind", "version", "distance", "sheet"]
-    spreadsheet.table(
-        sheet, columns, [[c.label, c.kind, c.version, c.distance, ""] for c in contestants], _WIDTHS
+    spreadsheet.write_sheet(
+        sheet,
+        columns,
+        [[c.label, c.kind, c.version, c.distance, ""] for c in models],
+        _COLUMN_WIDTHS,
     )
-    for c in contestants:
-        spreadsheet.link(sheet.cell(c.number + 1, 5), sheets[c.kind, c.version])
+    for c in models:
+        spreadsheet.write_link(sheet.cell(c.number + 1, 5), sheets[c.kind, c.version])
 
 
 _FIRST_ROW = 7
-_COLUMNS = ["", *KEY, "better", "this", "low", "high", "last", "low", "high", "difference", "", ""]
+_COMPARISON_COLUMNS = [
+    "",
+    *FIGURE_KEY,
+    "better",
+    "this",
+    "low",
+    "high",
+    "last",
+    "low",
+    "high",
+    "difference",
+    "",
+    "",
+]
 
 
-def _compare(sheet: Worksheet, kind: str, table: _Numbered) -> None:
+def _write_comparison_sheet(sheet: Worksheet, kind: str, table: _NumberedFigures) -> None:
     """Two cells that choose a contestant each, and a row of formulas for every figure that any of this kind has."""
     meaning = "Choose in the yellow cells. Green: better, red: worse. A difference may be chance: see the report's paired intervals."
-    spreadsheet.title(sheet, f"Compare any two {kind}s", meaning)
-    mine = [c for c in table.contestants if c.kind == kind]
+    spreadsheet.write_title(sheet, f"Compare any two {kind}s", meaning)
+    mine = [c for c in table.models if c.kind == kind]
     picked = (mine[-1].label, mine[max(0, len(mine) - 2)].label)
-    spreadsheet.choices(
-        sheet, "versions", mine[0].number + 1, mine[-1].number + 1, len(table.contestants), picked
+    spreadsheet.add_choices(
+        sheet, "versions", mine[0].number + 1, mine[-1].number + 1, len(table.models), picked
     )
-    spreadsheet.heading(sheet, _FIRST_ROW - 1, _COLUMNS, _WIDTHS)
+    spreadsheet.write_heading(sheet, _FIRST_ROW - 1, _COMPARISON_COLUMNS, _COLUMN_WIDTHS)
     is_whole: dict[tuple[Any, ...], bool] = {}
     for row in (r for r in table.rows if r["kind"] == kind):
-        is_whole[_key(row)] = (
-            is_whole.get(_key(row), True) and spreadsheet.number_format(row["value"]) == "#,##0"
+        is_whole[_figure_key(row)] = (
+            is_whole.get(_figure_key(row), True)
+            and spreadsheet.number_format(row["value"]) == "#,##0"
         )
     for i, key in enumerate(is_whole, _FIRST_ROW):
-        _compared(sheet, i, key, table, "#,##0" if is_whole[key] else "0.000")
+        _write_comparison_row(sheet, i, key, table, "#,##0" if is_whole[key] else "0.000")
     last = _FIRST_ROW - 1 + len(is_whole)
-    for fill, sign in ((spreadsheet.BETTER, ">"), (spreadsheet.WORSE, "<")):
+    for fill, sign in ((spreadsheet.BETTER_FILL, ">"), (spreadsheet.WORSE_FILL, "<")):
         side = f'IF($G{_FIRST_ROW}="bigger",1,IF($G{_FIRST_ROW}="smaller",-1,0))'
         rule = FormulaRule(
             [f"AND(ISNUMBER($N{_FIRST_ROW}),{side}*$N{_FIRST_ROW}{sign}0)"], fill=fill
@@ -255,19 +275,21 @@ def _compare(sheet: Worksheet, kind: str, table: _Numbered) -> None:
     sheet.auto_filter.ref = f"B{_FIRST_ROW - 1}:N{last}"
 
 
-def _compared(
-    sheet: Worksheet, i: int, key: tuple[Any, ...], table: _Numbered, number_format: str
+def _write_comparison_row(
+    sheet: Worksheet, i: int, key: tuple[Any, ...], table: _NumberedFigures, number_format: str
 ) -> None:
     """Row i: the key, then both contestants' figures and their difference, empty where there is none."""
-    for j, value in enumerate((table.keys[key], *key, _better(key[KEY.index("measure")])), 1):
-        spreadsheet.put(sheet.cell(i, j), value)
+    for j, value in enumerate(
+        (table.keys[key], *key, _better_direction(key[FIGURE_KEY.index("measure")])), 1
+    ):
+        spreadsheet.write_value(sheet.cell(i, j), value)
     last = len(table.rows) + 1
     for chosen, helper, first in ((3, "O", 8), (4, "P", 11)):
         sheet[f"{helper}{i}"] = (
             f"=IFERROR(MATCH($A${chosen}*{_STRIDE}+$A{i},figures!$A$2:$A${last},0),0)"
         )
         for j, name in enumerate(("value", "low", "high"), first):
-            column = get_column_letter(FIGURES.get_field_index(name) + 2)
+            column = get_column_letter(FIGURES_SCHEMA.get_field_index(name) + 2)
             found = f"INDEX(figures!${column}$2:${column}${last},${helper}{i})"
             sheet.cell(
                 i, j, f'=IF(${helper}{i}=0,"",IF({found}="","",{found}))'
@@ -277,7 +299,7 @@ def _compared(
     ).number_format = f"+{number_format};-{number_format};0"
 
 
-def _better(measure: str) -> str:
+def _better_direction(measure: str) -> str:
     if measure in SMALLER_IS_BETTER or measure.startswith("bytes"):
         return "smaller"
     return "" if measure == "truths" else "bigger"

@@ -8,25 +8,25 @@ parsing   a feed to its offers, one by one, memory flat
 intake    one shop's feed to its rows of a run: fresh, stale or missing
 """
 
-from wearalike.feeds.ingest import ADVICE, Ingested, Mapped, Previous, ingest_shop
+from wearalike.feeds.ingest import ADVICE, IngestResult, LastGoodFeed, OfferMapper, ingest_shop
 from wearalike.feeds.normalize import OfferReason
-from wearalike.feeds.offers import Offer, Refused, Withdrawn
-from wearalike.feeds.parser import Reading, read_offers
-from wearalike.feeds.sanitize import BadFeed, FeedReason, Repair
+from wearalike.feeds.offers import Offer, RefusedOffer, WithdrawnOffer
+from wearalike.feeds.parser import FeedReader, read_offers
+from wearalike.feeds.sanitize import BadFeed, FeedReason, FeedWarning
 
 __all__ = [
     "ADVICE",
     "BadFeed",
+    "FeedReader",
     "FeedReason",
-    "Ingested",
-    "Mapped",
+    "FeedWarning",
+    "IngestResult",
+    "LastGoodFeed",
     "Offer",
+    "OfferMapper",
     "OfferReason",
-    "Previous",
-    "Reading",
-    "Refused",
-    "Repair",
-    "Withdrawn",
+    "RefusedOffer",
+    "WithdrawnOffer",
     "ingest_shop",
     "read_offers",
 ]

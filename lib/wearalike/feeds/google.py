@@ -9,40 +9,40 @@ from typing import Any
 from lxml.etree import _Element as Element
 
 from wearalike.feeds.normalize import availability_of
-from wearalike.feeds.offers import Raw
-from wearalike.feeds.sanitize import Repair
+from wearalike.feeds.offers import RawOffer
+from wearalike.feeds.sanitize import FeedWarning
 from wearalike.tables import Availability
 
-GOOGLE = "{http://base.google.com/ns/1.0}"
-ATOM = "{http://www.w3.org/2005/Atom}"
+GOOGLE_NAMESPACE = "{http://base.google.com/ns/1.0}"
+ATOM_NAMESPACE = "{http://www.w3.org/2005/Atom}"
 
 
-class Google:
+class GoogleDialect:
     """Reads the items of an RSS 2.0 feed, or the entries of an Atom feed, in their order."""
 
-    tags = ("item", f"{ATOM}entry")
+    tags = ("item", f"{ATOM_NAMESPACE}entry")
 
-    def __init__(self, repairs: Counter[Repair]) -> None:
-        self._repairs = repairs
+    def __init__(self, warning_counts: Counter[FeedWarning]) -> None:
+        self._warning_counts = warning_counts
 
-    def record(self, element: Element) -> Raw:
+    def parse_element(self, element: Element) -> RawOffer:
         """The offer in the shop's words. Google's elements win over RSS's and Atom's own of the same name."""
         own: dict[str, list[str]] = defaultdict(list)
         other: dict[str, list[str]] = defaultdict(list)
         for child in element:
             tag: Any = child.tag
             text = " ".join(child.itertext()) if len(child) else child.text
-            if tag.startswith(GOOGLE):
+            if tag.startswith(GOOGLE_NAMESPACE):
                 if text:
-                    own[tag[len(GOOGLE) :]].append(text)
-            elif tag == f"{ATOM}link" and child.get("href"):
+                    own[tag[len(GOOGLE_NAMESPACE) :]].append(text)
+            elif tag == f"{ATOM_NAMESPACE}link" and child.get("href"):
                 if child.get("rel", "alternate") == "alternate":
                     other["link"].append(child.get("href", ""))
             elif text:
-                other[tag.removeprefix(ATOM)].append(text)
-        return self._raw(other | own)
+                other[tag.removeprefix(ATOM_NAMESPACE)].append(text)
+        return self._build_raw_offer(other | own)
 
-    def _raw(self, texts: dict[str, list[str]]) -> Raw:
+    def _build_raw_offer(self, texts: dict[str, list[str]]) -> RawOffer:
         def one(*names: str) -> str:
             return next((texts[name][0] for name in names if name in texts), "")
 
@@ -50,7 +50,7 @@ class Google:
             return [text for name in names for text in texts.get(name, ())]
 
         price, sale_price, system = one("price"), one("sale_price"), one("size_system")
-        return Raw(
+        return RawOffer(
             offer_id=one("id").strip(),
             group_id=one("item_group_id").lower(),  # Google compares it without case
             title=one("title"),
@@ -66,25 +66,25 @@ class Google:
             price=sale_price or price,
             old_price=price if sale_price else "",
             currency="",
-            availability=self._availability(one("availability")),
+            availability=self._parse_availability(one("availability")),
             genders=many("gender"),
-            ages=many("age_group"),
-            colours=_split(many("color")),
+            age_groups=many("age_group"),
+            colours=_split_values(many("color")),
             sizes=[f"{size} {system}" for size in many("size")] if system else many("size"),
-            materials=_split(many("material")),
-            images=many("image_link", "additional_image_link"),
+            materials=_split_values(many("material")),
+            image_urls=many("image_link", "additional_image_link"),
             description=one("description", "summary", "content"),
-            related=(),  # its feeds have no word for it
+            related_offer_ids=(),  # its feeds have no word for it
         )
 
-    def _availability(self, text: str) -> Availability:
+    def _parse_availability(self, text: str) -> Availability:
         told = availability_of(text)
         if told is None:
-            self._repairs[Repair.UNKNOWN_AVAILABILITY] += 1
+            self._warning_counts[FeedWarning.UNKNOWN_AVAILABILITY] += 1
             return Availability.UNKNOWN
         return told
 
 
-def _split(texts: Iterable[str]) -> list[str]:
+def _split_values(texts: Iterable[str]) -> list[str]:
     """The parts of "red/green": Google's way of several values in one element."""
     return [part for text in texts for part in text.split("/")]

@@ -25,7 +25,7 @@ class OfferReason(StrEnum):
     DUPLICATE_ID = "duplicate_id"
 
 
-class Unusable(ValueError):
+class InvalidOffer(ValueError):
     """A value that its offer cannot do without, or a whole offer, is of no use."""
 
     def __init__(self, reason: OfferReason, detail: str) -> None:
@@ -38,14 +38,14 @@ MAX_PRICE_CENTS = 10**14
 # ISO 4217 for "no currency": the feed names none.
 NO_CURRENCY = "XXX"
 
-_HIDDEN = ("Cc", "Cf", "Cs")
+_HIDDEN_UNICODE_CATEGORIES = ("Cc", "Cf", "Cs")
 _TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
-_UNSEEN = re.compile(
+_INVISIBLE_MARKUP = re.compile(
     r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL | re.IGNORECASE
 )
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text for people: entities resolved, NFKC, without control and format characters and tags, single spaces."""
     if "&" in text:
         text = html.unescape(text)
@@ -54,24 +54,28 @@ def plain(text: str) -> str:
     if not text.isprintable():
         text = " ".join(text.split())
         if not text.isprintable():
-            text = "".join(c for c in text if unicodedata.category(c) not in _HIDDEN)
+            text = "".join(
+                c for c in text if unicodedata.category(c) not in _HIDDEN_UNICODE_CATEGORIES
+            )
     if "<" in text:
         if "<s" in text or "<S" in text or "<!--" in text:
-            text = _UNSEEN.sub(" ", text)
+            text = _INVISIBLE_MARKUP.sub(" ", text)
         text = _TAG.sub(" ", text)
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
     return text
 
 
-_AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?(?: ([A-Za-z]{3}))?")
-_NUMBERS = re.compile(r"\d(?:[\d .,'’]*\d)?")
-_ONE_NUMBER = re.compile(r"(?P<whole>\d{1,12})(?:\.(?P<part>\d+)|,(?P<comma>\d{1,2}))?", re.ASCII)
-_GROUPED = re.compile(
+_PLAIN_AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?(?: ([A-Za-z]{3}))?")
+_NUMBER_RUN = re.compile(r"\d(?:[\d .,'’]*\d)?")
+_DECIMAL_NUMBER = re.compile(
+    r"(?P<whole>\d{1,12})(?:\.(?P<part>\d+)|,(?P<comma>\d{1,2}))?", re.ASCII
+)
+_GROUPED_NUMBER = re.compile(
     r"(?P<whole>[1-9]\d{0,2}(?P<sep>[ '’.,])\d{3}(?:(?P=sep)\d{3}){0,3})(?:(?!(?P=sep))[.,](?P<part>\d+))?",
     re.ASCII,
 )
-_WORDS = re.compile(r"[^\W\d_]+|[€$£₽₴₸]")
+_CURRENCY_WORD = re.compile(r"[^\W\d_]+|[€$£₽₴₸]")
 _CURRENCIES = {
     **dict.fromkeys(("RUR", "РУБ", "РУБЛЬ", "РУБЛЯ", "РУБЛЕЙ", "Р", "₽"), "RUB"),
     **dict.fromkeys(("ГРН", "₴"), "UAH"),
@@ -84,34 +88,34 @@ _CURRENCIES = {
 
 
 @lru_cache(maxsize=16384)
-def money(text: str) -> tuple[int, str]:
+def parse_price(text: str) -> tuple[int, str]:
     """(cents, currency) of a price as shops write it: "15.00 USD", "1 234,50 руб.", "1,234.5"; "" where no currency is told.
 
     Exact; what is finer than a cent is rounded half up. A point before three digits is decimal, a comma there groups.
     Raises Unusable (BAD_PRICE) for what is not one number above 0.
     """
-    found = _AMOUNT.fullmatch(text)
+    found = _PLAIN_AMOUNT.fullmatch(text)
     if found:
         whole, part, word = found.groups("")
         cents, currency = int(whole) * 100 + int(part.ljust(2, "0")), word and currency_of(word)
     else:
-        cents, currency = _written(unicodedata.normalize("NFKC", text))
+        cents, currency = _parse_written_price(unicodedata.normalize("NFKC", text))
     if not 0 < cents <= MAX_PRICE_CENTS:
-        raise Unusable(OfferReason.BAD_PRICE, f"{text[:80]!r}; wanted one number above 0")
+        raise InvalidOffer(OfferReason.BAD_PRICE, f"{text[:80]!r}; wanted one number above 0")
     return cents, currency
 
 
-def _written(text: str) -> tuple[int, str]:
+def _parse_written_price(text: str) -> tuple[int, str]:
     """money of a text in NFKC that is more than plain digits; 0 cents where it is not one number."""
-    numbers = _NUMBERS.findall(text)
+    numbers = _NUMBER_RUN.findall(text)
     number = " ".join(numbers[0].split()) if len(numbers) == 1 else ""
-    found = _ONE_NUMBER.fullmatch(number) or _GROUPED.fullmatch(number)
+    found = _DECIMAL_NUMBER.fullmatch(number) or _GROUPED_NUMBER.fullmatch(number)
     if found is None or re.search(r"[-−–]\s*\d", text):
         return 0, ""
     named = found.groupdict()
     part = named["part"] or named.get("comma") or "0"
     exact = Decimal(f"{re.sub(r'[^0-9]', '', named['whole'])}.{part[:20]}") * 100
-    words = (word.upper() for word in _WORDS.findall(text))
+    words = (word.upper() for word in _CURRENCY_WORD.findall(text))
     currency = next(
         (
             _CURRENCIES.get(word, word)
@@ -129,17 +133,17 @@ def currency_of(text: str) -> str:
     word = text.strip(" .\t\r\n\xa0").upper()
     word = _CURRENCIES.get(word, word)
     if not re.fullmatch("[A-Z]{3}", word):
-        raise Unusable(
+        raise InvalidOffer(
             OfferReason.BAD_CURRENCY, f"{text[:80]!r}; wanted three letters of ISO 4217, e.g. RUB"
         )
     return word
 
 
 _PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#$&-;=?-Z_a-z~]*)?")
-_SAFE = "%/:?#@!$&'()*+,;=~-._"
+_URL_SAFE_CHARS = "%/:?#@!$&'()*+,;=~-._"
 
 
-def web_url(text: str) -> str:
+def normalize_url(text: str) -> str:
     """The address with what is not ASCII percent-encoded and its host in IDNA. Raises Unusable (BAD_URL)
     for what is not an absolute http or https address of at most 4,096 characters, or carries a password."""
     if _PLAIN_URL.fullmatch(text) and len(text) <= MAX_URL_CHARS:
@@ -149,21 +153,23 @@ def web_url(text: str) -> str:
         parts = urlsplit(address)
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError as error:
-        raise Unusable(OfferReason.BAD_URL, f"{address[:200]!r}: {error}") from error
+        raise InvalidOffer(OfferReason.BAD_URL, f"{address[:200]!r}: {error}") from error
     if (
         parts.scheme not in ("http", "https")
         or not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host)
         or "@" in parts.netloc
     ):
-        raise Unusable(
+        raise InvalidOffer(
             OfferReason.BAD_URL, f"{address[:200]!r}; wanted an absolute http or https address"
         )
     host = f"[{host}]" if ":" in host else host
     netloc = host if port is None else f"{host}:{port}"
-    rest = (re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(part, _SAFE)) for part in parts[2:])
+    rest = (
+        re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(part, _URL_SAFE_CHARS)) for part in parts[2:]
+    )
     encoded = urlunsplit((parts.scheme, netloc, *rest))
     if len(encoded) > MAX_URL_CHARS:
-        raise Unusable(
+        raise InvalidOffer(
             OfferReason.BAD_URL, f"{len(encoded)} characters; wanted at most {MAX_URL_CHARS}"
         )
     return encoded

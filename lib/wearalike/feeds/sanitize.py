@@ -21,30 +21,32 @@ from pathlib import Path
 
 CHUNK_BYTES = 1 << 18
 # Of one text, more than this is cut. libxml2 gives the file up at 10 MB.
-TEXT_BYTES = 1 << 20
-PROLOG_BYTES = 1 << 16
+MAX_TEXT_BYTES = 1 << 20
+MAX_PROLOG_BYTES = 1 << 16
 # Unpacked to packed. Feeds of alike offers reach 60; a bomb has 1,000 a layer.
-MAX_RATIO = 300
-RATIO_FREE_BYTES = 16 << 20
+MAX_UNPACK_RATIO = 300
+RATIO_EXEMPT_BYTES = 16 << 20
 
-_GZIP = b"\x1f\x8b"
-_KNOWN = ("amp;", "lt;", "gt;", "quot;", "apos;")
-_CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r")
-_CLOSING = {b"<![CDATA[": b"]]>", b"<!--": b"-->"}
-_OPENING = re.compile(rb"<!(?:\[CDATA\[|--)")
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_GZIP_MAGIC = b"\x1f\x8b"
+_XML_ENTITIES = ("amp;", "lt;", "gt;", "quot;", "apos;")
+_CONTROL_BYTES = bytes(c for c in range(32) if c not in b"\t\n\r")
+_SECTION_ENDS = {b"<![CDATA[": b"]]>", b"<!--": b"-->"}
+_SECTION_START = re.compile(rb"<!(?:\[CDATA\[|--)")
+_FORBIDDEN_CHARS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _NONCHARACTER = re.compile(rb"\xef\xbf[\xbe\xbf]")
-_DOUBTFUL = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)")
+_SUSPECT_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)")
 _AMPERSAND = re.compile(r"&(#[0-9]{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{0,31};)?")
-_STRAY = re.compile("[\udc80-\udcff]+")
-_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
-_SINGLE_BYTE = re.compile(r"cp\d+|iso8859-\d+|koi8-\w|mac-\w+|tis-620|ptcp154|kz1048")
-_QUOTED = rb"""(?:"[^"]*"|'[^']*')"""
-_DOCTYPE = rb"<!DOCTYPE\s+[\w:.-]+(?:\s+(?:PUBLIC\s+%b\s+%b|SYSTEM\s+%b))?\s*>" % ((_QUOTED,) * 3)
+_STRAY_BYTES = re.compile("[\udc80-\udcff]+")
+_ENCODING_DECLARATION = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
+_SINGLE_BYTE_CODECS = re.compile(r"cp\d+|iso8859-\d+|koi8-\w|mac-\w+|tis-620|ptcp154|kz1048")
+_QUOTED_LITERAL = rb"""(?:"[^"]*"|'[^']*')"""
+_DOCTYPE = rb"<!DOCTYPE\s+[\w:.-]+(?:\s+(?:PUBLIC\s+%b\s+%b|SYSTEM\s+%b))?\s*>" % (
+    (_QUOTED_LITERAL,) * 3
+)
 _PROLOG = re.compile(rb"\s*(?:(?:<\?.*?\?>|<!--.*?-->|%b)\s*)*" % _DOCTYPE, re.DOTALL)
-_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_HTML_START = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 # UTF-32's first: UTF-16's mark begins like it.
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -81,7 +83,7 @@ class BadFeed(ValueError):
         self.reason, self.detail = reason, detail
 
 
-class Repair(StrEnum):
+class FeedWarning(StrEnum):
     """What was mended in a feed or one of its offers, and counted as a warning."""
 
     ENCODING = "encoding"
@@ -101,7 +103,7 @@ class Repair(StrEnum):
     CATEGORY_CYCLE = "category_cycle"
 
 
-def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
+def unpack_chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
     """The file's bytes in chunks, at most two layers of gzip taken off, by magic and not by name.
 
     Raises BadFeed: TOO_LARGE past max_bytes, past MAX_RATIO or for a third layer; TRUNCATED; BROKEN.
@@ -111,9 +113,9 @@ def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
         file: io.BufferedReader | gzip.GzipFile = packed
         try:
             for _ in range(2):
-                if file.peek(2)[:2] == _GZIP:
+                if file.peek(2)[:2] == _GZIP_MAGIC:
                     file = gzip.GzipFile(fileobj=file, mode="rb")
-            if file is not packed and file.peek(2)[:2] == _GZIP:
+            if file is not packed and file.peek(2)[:2] == _GZIP_MAGIC:
                 raise BadFeed(
                     FeedReason.TOO_LARGE, "gzip within gzip within gzip; wanted at most two layers"
                 )
@@ -123,10 +125,10 @@ def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
                     raise BadFeed(
                         FeedReason.TOO_LARGE, f"unpacked more than max_feed_bytes = {max_bytes:,}"
                     )
-                if total > RATIO_FREE_BYTES and total > MAX_RATIO * packed.tell():
+                if total > RATIO_EXEMPT_BYTES and total > MAX_UNPACK_RATIO * packed.tell():
                     raise BadFeed(
                         FeedReason.TOO_LARGE,
-                        f"unpacks to more than {MAX_RATIO} times its size, as a gzip bomb does",
+                        f"unpacks to more than {MAX_UNPACK_RATIO} times its size, as a gzip bomb does",
                     )
                 yield chunk
         except EOFError as error:
@@ -139,7 +141,7 @@ def unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
             ) from error
 
 
-class Source:
+class SanitizedFeed:
     """A feed file as blocks of mended UTF-8, the first starting at the root element. Iterable once.
 
     encoding: "utf-8" or the single-byte encoding declared; the byte order mark, the XML declaration, then `charset`
@@ -147,56 +149,60 @@ class Source:
     """
 
     def __init__(
-        self, path: Path, max_bytes: int, charset: str | None, repairs: Counter[Repair]
+        self, path: Path, max_bytes: int, charset: str | None, warning_counts: Counter[FeedWarning]
     ) -> None:
         self.encoding = "utf-8"
-        self._chunks, self._charset, self._repairs = unpacked(path, max_bytes), charset, repairs
-        self._mender = Mender(repairs)
+        self._chunks, self._charset, self._warning_counts = (
+            unpack_chunks(path, max_bytes),
+            charset,
+            warning_counts,
+        )
+        self._sanitizer = XmlSanitizer(warning_counts)
 
     def __iter__(self) -> Iterator[bytes]:
-        held, is_cut = self._start(), False
+        held, is_cut = self._read_root_block(), False
         for chunk in self._chunks:
             held += chunk
             cut = held.rfind(b"<")
             if cut > 0:
-                yield self._mender.mend(self._utf8(held[:cut]))
+                yield self._sanitizer.sanitize(self._to_utf8(held[:cut]))
                 held, is_cut = held[cut:], False
-            elif len(held) > TEXT_BYTES + CHUNK_BYTES:
+            elif len(held) > MAX_TEXT_BYTES + CHUNK_BYTES:
                 # A text without end: its head is kept, and two bytes that may begin a CDATA's "]]>".
-                self._repairs[Repair.LONG_TEXT] += not is_cut
-                held, is_cut = held[:TEXT_BYTES] + held[-2:], True
-        yield self._mender.mend(self._utf8(held))
+                self._warning_counts[FeedWarning.LONG_TEXT] += not is_cut
+                held, is_cut = held[:MAX_TEXT_BYTES] + held[-2:], True
+        yield self._sanitizer.sanitize(self._to_utf8(held))
 
-    def _start(self) -> bytes:
+    def _read_root_block(self) -> bytes:
         """The first bytes from the root element on, as many new lines before it as the prolog had. Sets `encoding`."""
-        head = self._decoded_front(self._head())
+        head = self._detect_encoding(self._read_head())
         end = _PROLOG.match(head).end()  # type: ignore[union-attr]  # it matches the empty text too
         prolog, rest = head[:end], head[end:]
         if not rest:
             raise BadFeed(FeedReason.EMPTY, f"{len(head)} bytes and no element; wanted an XML feed")
-        if _HTML.match(rest):
-            raise BadFeed(FeedReason.HTML_PAGE, f"begins {_shown(rest)}; wanted an XML feed")
+        if _HTML_START.match(rest):
+            raise BadFeed(FeedReason.HTML_PAGE, f"begins {_quote_start(rest)}; wanted an XML feed")
         if rest[:9].upper() == b"<!DOCTYPE":
             raise BadFeed(
                 FeedReason.ENTITIES,
-                f"{_shown(rest)}: wanted a DOCTYPE without internal subset, or none",
+                f"{_quote_start(rest)}: wanted a DOCTYPE without internal subset, or none",
             )
         if not re.match(rb"<[^\s!?/<>&]", rest):
-            raise BadFeed(FeedReason.NOT_XML, f"begins {_shown(rest)}; wanted an XML feed")
+            raise BadFeed(FeedReason.NOT_XML, f"begins {_quote_start(rest)}; wanted an XML feed")
         return b"\n" * prolog.count(b"\n") + rest
 
-    def _head(self) -> bytes:
+    def _read_head(self) -> bytes:
         head = b""
-        while len(head) < PROLOG_BYTES and (chunk := next(self._chunks, b"")):
+        while len(head) < MAX_PROLOG_BYTES and (chunk := next(self._chunks, b"")):
             head += chunk
         return head
 
-    def _decoded_front(self, head: bytes) -> bytes:
+    def _detect_encoding(self, head: bytes) -> bytes:
         """The head in an encoding that holds ASCII as ASCII: UTF-16 and UTF-32 become UTF-8, here and in what follows."""
         mark, told = next(
-            ((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", "")
+            ((mark, name) for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), (b"", "")
         )
-        declared = _DECLARED.match(head)
+        declared = _ENCODING_DECLARATION.match(head)
         named = told or (declared[1].decode() if declared else "") or self._charset or "utf-8"
         try:
             name = codecs.lookup(named).name
@@ -207,9 +213,9 @@ class Source:
             self._chunks = (decoder.decode(chunk).encode() for chunk in self._chunks)
             return decoder.decode(head).encode().removeprefix(codecs.BOM_UTF8)
         if name.startswith(("utf-16", "utf-32")):  # declared in bytes we can read: it is not
-            name, self._repairs[Repair.ENCODING] = "utf-8", 1
+            name, self._warning_counts[FeedWarning.ENCODING] = "utf-8", 1
         name = "utf-8" if name == "ascii" else name
-        if name != "utf-8" and not _SINGLE_BYTE.fullmatch(name):
+        if name != "utf-8" and not _SINGLE_BYTE_CODECS.fullmatch(name):
             raise BadFeed(
                 FeedReason.BAD_ENCODING,
                 f"{named!r}; wanted UTF-8, UTF-16 with its mark, or a single-byte one as windows-1251",
@@ -217,108 +223,112 @@ class Source:
         self.encoding = name
         return head.removeprefix(codecs.BOM_UTF8)
 
-    def _utf8(self, block: bytes) -> bytes:
+    def _to_utf8(self, block: bytes) -> bytes:
         """The block in UTF-8, whatever was declared: single-byte Russian is never valid UTF-8, and UTF-8 always is."""
         try:
             block.decode()
         except UnicodeDecodeError:
-            return self._mistaken(block)
+            return self._repair_encoding(block)
         if self.encoding != "utf-8" and not block.isascii():
-            self._repairs[Repair.ENCODING] = 1
+            self._warning_counts[FeedWarning.ENCODING] = 1
         return block
 
-    def _mistaken(self, block: bytes) -> bytes:
+    def _repair_encoding(self, block: bytes) -> bytes:
         """A block that is not UTF-8: all of it single-byte, or UTF-8 with stray single bytes."""
         single = "cp1251" if self.encoding == "utf-8" else self.encoding
         text = block.decode("utf-8", "surrogateescape")
-        stray = sum(map(len, _STRAY.findall(text)))
+        stray = sum(map(len, _STRAY_BYTES.findall(text)))
         valid = len(text) - len(text.encode("ascii", "ignore")) - stray
         if stray < valid:
-            self._repairs[Repair.STRAY_BYTES] += stray
-            return _STRAY.sub(
+            self._warning_counts[FeedWarning.STRAY_BYTES] += stray
+            return _STRAY_BYTES.sub(
                 lambda found: found[0].encode("utf-8", "surrogateescape").decode(single, "replace"),
                 text,
             ).encode()
         if self.encoding == "utf-8":
-            self._repairs[Repair.ENCODING] = 1
+            self._warning_counts[FeedWarning.ENCODING] = 1
         return block.decode(single, "replace").encode()
 
 
-class Mender:
+class XmlSanitizer:
     """Mends UTF-8 blocks of XML that follow each other, each cut before a "<", so that no tag or entity is in two."""
 
-    def __init__(self, repairs: Counter[Repair]) -> None:
-        self._repairs = repairs
+    def __init__(self, warning_counts: Counter[FeedWarning]) -> None:
+        self._warning_counts = warning_counts
         # Within a CDATA section or comment: what closes it, its bytes so far, and whether the rest is left out.
-        self._until = b""
-        self._literal_bytes = 0
+        self._section_end = b""
+        self._section_bytes = 0
         self._is_cut = False
 
-    def mend(self, block: bytes) -> bytes:
-        sections = self._sections(block)
+    def sanitize(self, block: bytes) -> bytes:
+        sections = self._split_sections(block)
         if self._is_clean(block):
             for _ in sections:
                 pass
             return block
         return b"".join(
-            self._plain(block[at:end]) if before is None else self._literal(block[at:end], before)
+            self._sanitize_text(block[at:end])
+            if before is None
+            else self._sanitize_literal(block[at:end], before)
             for at, end, before in sections
         )
 
     def _is_clean(self, block: bytes) -> bool:
-        if self._until and self._literal_bytes > TEXT_BYTES:
+        if self._section_end and self._section_bytes > MAX_TEXT_BYTES:
             return False
-        if _DOUBTFUL.search(block) or _NONCHARACTER.search(block):
+        if _SUSPECT_AMPERSAND.search(block) or _NONCHARACTER.search(block):
             return False
-        return len(block.translate(None, _CONTROLS)) == len(block)
+        return len(block.translate(None, _CONTROL_BYTES)) == len(block)
 
-    def _sections(self, block: bytes) -> Iterator[tuple[int, int, int | None]]:
+    def _split_sections(self, block: bytes) -> Iterator[tuple[int, int, int | None]]:
         """(at, end, before) of each part of the block. before: the bytes its CDATA or comment had already; None for other text."""
         at = 0
         while at < len(block):
-            if not self._until:
-                opening = _OPENING.search(block, at)
+            if not self._section_end:
+                opening = _SECTION_START.search(block, at)
                 end = opening.start() if opening else len(block)
                 yield at, end, None
                 if opening is None:
                     return
-                at, searched, self._until, self._literal_bytes = (
+                at, searched, self._section_end, self._section_bytes = (
                     end,
                     opening.end(),
-                    _CLOSING[opening[0]],
+                    _SECTION_ENDS[opening[0]],
                     0,
                 )
             else:
                 searched = at
-            found = block.find(self._until, searched)
-            end = len(block) if found < 0 else found + len(self._until)
-            before, self._literal_bytes = self._literal_bytes, self._literal_bytes + end - at
+            found = block.find(self._section_end, searched)
+            end = len(block) if found < 0 else found + len(self._section_end)
+            before, self._section_bytes = self._section_bytes, self._section_bytes + end - at
             yield at, end, before
             if found >= 0:
-                self._until = b""
+                self._section_end = b""
             at = end
 
-    def _literal(self, part: bytes, before: int) -> bytes:
-        if before <= TEXT_BYTES:
+    def _sanitize_literal(self, part: bytes, before: int) -> bytes:
+        if before <= MAX_TEXT_BYTES:
             self._is_cut = False
-            return self._without_forbidden(part.decode()).encode()
-        self._repairs[Repair.LONG_TEXT] += not self._is_cut
+            return self._strip_forbidden(part.decode()).encode()
+        self._warning_counts[FeedWarning.LONG_TEXT] += not self._is_cut
         self._is_cut = True
-        return self._until if part.endswith(self._until) else b""
+        return self._section_end if part.endswith(self._section_end) else b""
 
-    def _plain(self, part: bytes) -> bytes:
-        return _AMPERSAND.sub(self._reference, self._without_forbidden(part.decode())).encode()
+    def _sanitize_text(self, part: bytes) -> bytes:
+        return _AMPERSAND.sub(
+            self._replace_reference, self._strip_forbidden(part.decode())
+        ).encode()
 
-    def _without_forbidden(self, text: str) -> str:
-        text, count = _FORBIDDEN.subn("", text)
+    def _strip_forbidden(self, text: str) -> str:
+        text, count = _FORBIDDEN_CHARS.subn("", text)
         if count:
-            self._repairs[Repair.CONTROL_CHARACTER] += count
+            self._warning_counts[FeedWarning.CONTROL_CHARACTER] += count
         return text
 
-    def _reference(self, found: re.Match[str]) -> str:
+    def _replace_reference(self, found: re.Match[str]) -> str:
         name = found[1]
         if name is None:
-            self._repairs[Repair.AMPERSAND] += 1
+            self._warning_counts[FeedWarning.AMPERSAND] += 1
             return "&amp;"
         if name.startswith("#"):
             code = int(name[2:-1], 16) if name[1] in "xX" else int(name[1:-1])
@@ -329,16 +339,16 @@ class Mender:
                 or 0x10000 <= code < 0x110000
             ):
                 return f"&#{code};"
-            self._repairs[Repair.CONTROL_CHARACTER] += 1
+            self._warning_counts[FeedWarning.CONTROL_CHARACTER] += 1
             return ""
-        if name in _KNOWN:
+        if name in _XML_ENTITIES:
             return found[0]
         if name in html5:
-            self._repairs[Repair.ENTITY] += 1
+            self._warning_counts[FeedWarning.ENTITY] += 1
             return html.escape(html5[name])
-        self._repairs[Repair.AMPERSAND] += 1
+        self._warning_counts[FeedWarning.AMPERSAND] += 1
         return f"&amp;{name}"
 
 
-def _shown(start: bytes) -> str:
+def _quote_start(start: bytes) -> str:
     return repr(start[:60].decode("utf-8", "replace"))

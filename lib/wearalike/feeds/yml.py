@@ -12,17 +12,17 @@ from typing import Any
 
 from lxml.etree import _Element as Element
 
-from wearalike.feeds.normalize import MAX_WORD_CHARS, availability_of, plain
-from wearalike.feeds.offers import Raw, Withdrawn
-from wearalike.feeds.sanitize import Repair
-from wearalike.settings import Shop
+from wearalike.feeds.normalize import MAX_WORD_CHARS, availability_of, plain_text
+from wearalike.feeds.offers import RawOffer, WithdrawnOffer
+from wearalike.feeds.sanitize import FeedWarning
+from wearalike.settings import ShopSettings
 from wearalike.tables import Availability
 
 # Of a category in its tree.
-MAX_DEPTH = 64
+MAX_CATEGORY_DEPTH = 64
 # What may hold tags that were not escaped.
-_RICH = frozenset(("name", "model", "typePrefix", "description"))
-_LISTS = {
+_MARKUP_ELEMENTS = frozenset(("name", "model", "typePrefix", "description"))
+_LIST_BY_ELEMENT = {
     "picture": "picture",
     "categoryId": "categoryId",
     "related_offer": "related",
@@ -31,24 +31,24 @@ _LISTS = {
     **dict.fromkeys(("size", "Size"), "sizes"),
     **dict.fromkeys(("material", "Material"), "materials"),
 }
-_PARAMS = {
+_LIST_BY_PARAM = {
     **dict.fromkeys(("цвет", "color", "colour"), "colours"),
     **dict.fromkeys(("пол", "gender", "sex"), "genders"),
     **dict.fromkeys(("возраст", "возрастная группа", "age", "age group"), "ages"),
     **dict.fromkeys(("размер", "size"), "sizes"),
     **dict.fromkeys(("материал", "состав", "material", "composition"), "materials"),
 }
-_YES = ("true", "1", "yes")
-_NO = ("false", "0", "no")
+_TRUE_WORDS = ("true", "1", "yes")
+_FALSE_WORDS = ("false", "0", "no")
 
 
 @lru_cache(maxsize=4096)
-def _param(name: str | None) -> str | None:
+def _list_of_param(name: str | None) -> str | None:
     """Which list of Raw a param of that name belongs to; None for the many that we do not use."""
-    return _PARAMS.get(" ".join((name or "").split()).lower())
+    return _LIST_BY_PARAM.get(" ".join((name or "").split()).lower())
 
 
-class Yml:
+class YmlDialect:
     """Reads the elements of one YML feed in their order: currencies and categories, then offers.
 
     again: reads the feed anew and yields its categories; asked only where offers come before any category.
@@ -57,41 +57,44 @@ class Yml:
     tags = ("offer", "category", "currency")
 
     def __init__(
-        self, shop: Shop, repairs: Counter[Repair], again: Callable[[], Iterable[Element]]
+        self,
+        shop: ShopSettings,
+        warning_counts: Counter[FeedWarning],
+        reread_categories: Callable[[], Iterable[Element]],
     ) -> None:
-        self._repairs, self._again = repairs, again
+        self._warning_counts, self._reread_categories = warning_counts, reread_categories
         self._categories: dict[str, tuple[str, str]] = {}
-        self._paths: dict[str, str] = {}
+        self._path_by_category_id: dict[str, str] = {}
         self._currency = ""
         self._unavailable = Availability(shop.available_false)
 
-    def record(self, element: Element) -> Raw | Withdrawn | None:
+    def parse_element(self, element: Element) -> RawOffer | WithdrawnOffer | None:
         """What the element says of an offer; None where it is none."""
         if element.tag == "offer":
-            if element.get("deleted", "").strip().lower() in _YES:
-                return Withdrawn(element.get("id", "").strip())
-            return self._offer(element)
+            if element.get("deleted", "").strip().lower() in _TRUE_WORDS:
+                return WithdrawnOffer(element.get("id", "").strip())
+            return self._build_raw_offer(element)
         if element.tag == "category":
-            self._learn(element)
+            self._add_category(element)
         elif element.get("rate") in ("1", "1.0", "1.00"):
             self._currency = self._currency or element.get("id") or ""
         return None
 
-    def _offer(self, element: Element) -> Raw:
+    def _build_raw_offer(self, element: Element) -> RawOffer:
         texts: dict[str, str | None] = {}
         lists: dict[str, list[str | None]] = defaultdict(list)
         for child in element:
             tag: Any = child.tag
             text = child.text
             if tag == "param":
-                if kind := _param(child.get("name")):
+                if kind := _list_of_param(child.get("name")):
                     unit = child.get("unit") if kind == "sizes" else None
                     lists[kind].append(f"{text} {unit}" if unit and text else text)
             elif tag == "rec":
                 lists["related"] += (text or "").split(",")
-            elif tag in _LISTS:
-                lists[_LISTS[tag]].append(text)
-            elif tag in _RICH and len(child):
+            elif tag in _LIST_BY_ELEMENT:
+                lists[_LIST_BY_ELEMENT[tag]].append(text)
+            elif tag in _MARKUP_ELEMENTS and len(child):
                 texts[tag] = " ".join(child.itertext())
             else:
                 texts[tag] = text
@@ -100,7 +103,7 @@ class Yml:
             filter(None, (one("typePrefix"), one("vendor"), one("model")))
         )
         ids = [ident.strip() for ident in dict.fromkeys(many("categoryId", ())) if ident]
-        return Raw(  # by position: by name it takes three times as long
+        return RawOffer(  # by position: by name it takes three times as long
             element.get("id", "").strip(),
             element.get("group_id"),
             title,
@@ -108,12 +111,12 @@ class Yml:
             one("vendor"),
             one("vendorCode"),
             ids,
-            [self._path(ident) for ident in ids],
+            [self._category_path(ident) for ident in ids],
             None,
             one("price"),
             one("oldprice") or one("oldPrice") or one("old_price"),
             one("currencyId") or self._currency,
-            self._availability(element.get("available"), one("available")),
+            self._parse_availability(element.get("available"), one("available")),
             many("genders", ()),
             many("ages", ()),
             many("colours", ()),
@@ -124,53 +127,53 @@ class Yml:
             many("related", ()),
         )
 
-    def _availability(self, attribute: str | None, text: str | None) -> Availability:
+    def _parse_availability(self, attribute: str | None, text: str | None) -> Availability:
         """Both the attribute and the element must say so for an offer to be in stock; an offer that says nothing is."""
-        if attribute and attribute != "true" and attribute.strip().lower() in _NO:
+        if attribute and attribute != "true" and attribute.strip().lower() in _FALSE_WORDS:
             return self._unavailable
         if not text:
             return Availability.IN_STOCK
         told = availability_of(text)
         if told is None:
-            self._repairs[Repair.UNKNOWN_AVAILABILITY] += 1
+            self._warning_counts[FeedWarning.UNKNOWN_AVAILABILITY] += 1
             return Availability.UNKNOWN
         return self._unavailable if text.strip().lower() == "false" else told
 
-    def _learn(self, element: Element) -> None:
+    def _add_category(self, element: Element) -> None:
         parent = element.getparent()
         if parent is not None and parent.tag == "categories":
-            name = plain("".join(element.itertext())[:MAX_WORD_CHARS])
+            name = plain_text("".join(element.itertext())[:MAX_WORD_CHARS])
             self._categories[(element.get("id") or "").strip()] = (
                 name,
                 (element.get("parentId") or "").strip(),
             )
 
-    def _path(self, ident: str) -> str:
+    def _category_path(self, ident: str) -> str:
         """The names from the root to the category, joined by " > "; "" for one that is not declared."""
         if not self._categories:
-            for element in self._again():
-                self._learn(element)
+            for element in self._reread_categories():
+                self._add_category(element)
             self._categories[""] = ("", "")
-        if ident not in self._paths:
-            self._paths[ident] = self._walk(ident)
-        path = self._paths[ident]
+        if ident not in self._path_by_category_id:
+            self._path_by_category_id[ident] = self._build_category_path(ident)
+        path = self._path_by_category_id[ident]
         if not path:
-            self._repairs[Repair.UNKNOWN_CATEGORY] += 1
+            self._warning_counts[FeedWarning.UNKNOWN_CATEGORY] += 1
         return path
 
-    def _walk(self, ident: str) -> str:
+    def _build_category_path(self, ident: str) -> str:
         """The path of a declared category. A tree deeper than MAX_DEPTH counts as a circle: none of a shop's is."""
         names: list[str] = []
         seen: set[str] = set()
-        while ident and ident not in seen and len(names) < MAX_DEPTH:
+        while ident and ident not in seen and len(names) < MAX_CATEGORY_DEPTH:
             if ident not in self._categories:
                 if names:
-                    self._repairs[Repair.MISSING_PARENT] += 1
+                    self._warning_counts[FeedWarning.MISSING_PARENT] += 1
                 break
             seen.add(ident)
             name, ident = self._categories[ident]
             names.append(name)
         else:
             if ident:
-                self._repairs[Repair.CATEGORY_CYCLE] += 1
+                self._warning_counts[FeedWarning.CATEGORY_CYCLE] += 1
         return " > ".join(filter(None, reversed(names)))

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 # sRGB to linear light for every 8-bit value, and linear sRGB to XYZ over the D65 white (IEC 61966-2-1).
-_LINEAR = np.where(
+_SRGB_TO_LINEAR = np.where(
     np.arange(256) <= 0.04045 * 255,
     np.arange(256) / 255 / 12.92,
     ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4,
 ).astype(np.float32)
-_XYZ = (
+_LINEAR_TO_XYZ = (
     np.array(
         [
             [0.4124564, 0.3575761, 0.1804375],
@@ -26,15 +26,15 @@ _XYZ = (
 ).astype(np.float32)
 
 # A ground is plain where this share of the border lies within this ΔE of the border's median colour.
-_PLAIN_DELTA_E = 8.0
-_PLAIN_RATIO = 0.7
+_MAX_PLAIN_DELTA_E = 8.0
+_MIN_PLAIN_RATIO = 0.7
 # Closer to the ground than this is ground: white on white still leaves its shadows and seams.
-_GROUND_DELTA_E = 5.0
+_MAX_BACKGROUND_DELTA_E = 5.0
 
 
-def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """CIE Lab of uint8 RGB (..., 3): float32 (..., 3), L 0..100, a and b about -128..127."""
-    xyz = _LINEAR[rgb] @ _XYZ.T
+    xyz = _SRGB_TO_LINEAR[rgb] @ _LINEAR_TO_XYZ.T
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.stack(
         [116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])],
@@ -42,7 +42,7 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     )
 
 
-def ground(lab: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def plain_background(lab: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """The colour of the plain ground of a picture, float32 (3,), or None where the ground is not plain.
 
     lab: float32 (height, width, 3). Judged by a border one 32nd of the sides wide; the lower border is left
@@ -54,15 +54,15 @@ def ground(lab: NDArray[np.float32]) -> NDArray[np.float32] | None:
         [lab[:y].reshape(-1, 3), lab[:, :x].reshape(-1, 3), lab[:, -x:].reshape(-1, 3)]
     )
     colour = np.median(border, axis=0)
-    near = np.linalg.norm(border - colour, axis=1) < _PLAIN_DELTA_E
-    return colour if near.mean() >= _PLAIN_RATIO else None
+    near = np.linalg.norm(border - colour, axis=1) < _MAX_PLAIN_DELTA_E
+    return colour if near.mean() >= _MIN_PLAIN_RATIO else None
 
 
-def foreground(lab: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+def foreground_mask(lab: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     """Where a picture differs from its plain ground: bool (height, width); None where the ground is not plain
     or nothing stands out of it. lab: float32 (height, width, 3)."""
-    colour = ground(lab)
+    colour = plain_background(lab)
     if colour is None:
         return None
-    mask = np.linalg.norm(lab - colour, axis=2) > _GROUND_DELTA_E
+    mask = np.linalg.norm(lab - colour, axis=2) > _MAX_BACKGROUND_DELTA_E
     return mask if mask.mean() >= 0.01 else None

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MIN_SIDE_PX = 16
-MAX_PX = 40_000_000
+MAX_PIXELS = 40_000_000
 MAX_ASPECT_RATIO = 20
 # Antialiased, and without the overshoot of bicubic that would make colours nobody wears.
-_SMOOTH = Image.Resampling.BILINEAR
+_RESAMPLING = Image.Resampling.BILINEAR
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
+_UPRIGHT_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -67,7 +67,7 @@ class BadPixels(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ImageHeader:
     """format: one of FORMATS. width_px, height_px: after EXIF orientation, as `decode` gives them."""
 
     format: str
@@ -75,26 +75,28 @@ class Header:
     height_px: int
 
 
-def read_header(content: bytes) -> Header:
+def read_header(content: bytes) -> ImageHeader:
     """What a picture's header says, nothing decoded. Raises BadPixels for what `decode` would not begin with."""
-    return _opened(content)[1]
+    return _open_checked(content)[1]
 
 
-def decode(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
+def decode_image(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
     """The picture as uint8 (height, width, 3), RGB, upright.
 
     max_side_px: the longer side is scaled down to at most this, never up; JPEG is then decoded at a coarser scale, which
     is faster. Transparent parts show white; of an animation the first frame is taken; 16 bits are cut to the upper 8.
     Raises BadPixels.
     """
-    image, header = _opened(content)
-    rgb = _upright(image, header, _coarse(max(image.size), max_side_px) if max_side_px else 1)
+    image, header = _open_checked(content)
+    rgb = _decode_upright(
+        image, header, _decode_divisor(max(image.size), max_side_px) if max_side_px else 1
+    )
     if max_side_px and max(rgb.size) > max_side_px:
-        rgb = _scaled(rgb, max_side_px / max(rgb.size))
+        rgb = _scale_image(rgb, max_side_px / max(rgb.size))
     return np.asarray(rgb)
 
 
-def crops(
+def crop_boxes(
     content: bytes, boxes: Sequence[tuple[int, int, int, int]], side_px: int | None = None
 ) -> list[NDArray[np.uint8]]:
     """The parts of a picture inside boxes (x0, y0, x1, y1) of the picture as `decode` gives it, uint8 (height, width, 3) each.
@@ -107,12 +109,12 @@ def crops(
     cut, header = [], read_header(content)
     for box in boxes:
         scale = (
-            _coarse(max(box[2] - box[0], box[3] - box[1]), side_px)
+            _decode_divisor(max(box[2] - box[0], box[3] - box[1]), side_px)
             if side_px and header.format == "JPEG"
             else 1
         )
         if scale not in decoded:
-            decoded[scale] = np.asarray(_upright(*_opened(content), scale))
+            decoded[scale] = np.asarray(_decode_upright(*_open_checked(content), scale))
         high, wide = (
             header.height_px / decoded[scale].shape[0],
             header.width_px / decoded[scale].shape[1],
@@ -124,20 +126,20 @@ def crops(
     return cut
 
 
-def _coarse(side_px: int, wanted_px: int) -> int:
+def _decode_divisor(side_px: int, wanted_px: int) -> int:
     """By what a side may be divided while decoding: the decoder's own scaling is coarse, so it stops at twice the size wanted,
     and the rest is done well. A power of two up to 8, as the decoder knows them."""
     return max(scale for scale in (1, 2, 4, 8) if scale <= max(1, side_px // (2 * wanted_px)))
 
 
-def _upright(image: Image.Image, header: Header, scale: int) -> Image.Image:
+def _decode_upright(image: Image.Image, header: ImageHeader, divisor: int) -> Image.Image:
     """An opened picture decoded, RGB and upright; a JPEG at that part of its size. Raises BadPixels."""
-    if scale > 1 and header.format == "JPEG":
-        image.draft(None, (image.width // scale or 1, image.height // scale or 1))
-    orientation = _orientation(image)
+    if divisor > 1 and header.format == "JPEG":
+        image.draft(None, (image.width // divisor or 1, image.height // divisor or 1))
+    orientation = _exif_orientation(image)
     try:
         image.load()
-        rgb = _rgb(image)
+        rgb = _to_rgb(image)
     except _DECODER_ERRORS as error:
         reason = (
             PixelReason.TRUNCATED if "truncated" in str(error).lower() else PixelReason.UNDECODABLE
@@ -145,12 +147,14 @@ def _upright(image: Image.Image, header: Header, scale: int) -> Image.Image:
         raise BadPixels(
             reason, f"{header.format} of {header.width_px} x {header.height_px} px: {error}"
         ) from error
-    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    return (
+        rgb.transpose(_UPRIGHT_TRANSPOSE[orientation]) if orientation in _UPRIGHT_TRANSPOSE else rgb
+    )
 
 
 def decode_mask(content: bytes) -> NDArray[np.uint8]:
     """The numbers of a picture of one byte a pixel (grey, or indexes of a palette), uint8 (height, width). Raises BadPixels."""
-    image, header = _opened(content)
+    image, header = _open_checked(content)
     if image.mode not in ("L", "P"):
         raise BadPixels(
             PixelReason.UNSUPPORTED,
@@ -176,10 +180,10 @@ def crop(rgb: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.u
 
 def resize(rgb: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
     """The picture, uint8 (height, width, 3), at exactly this size, antialiased."""
-    return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), _SMOOTH))
+    return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), _RESAMPLING))
 
 
-def fit(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+def letterbox(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """The whole picture, uint8 (height, width, 3), centred on a white square, uint8 (side, side, 3); scaled up or down."""
     height, width = rgb.shape[:2]
     scale = side_px / max(height, width)
@@ -190,22 +194,24 @@ def fit(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     return square
 
 
-def _opened(content: bytes) -> tuple[Image.Image, Header]:
+def _open_checked(content: bytes) -> tuple[Image.Image, ImageHeader]:
     """The picture, not yet decoded, and its header, judged."""
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=ALLOWED_FORMATS)
     except UnidentifiedImageError as error:
         raise BadPixels(
-            PixelReason.NOT_A_PICTURE, f"begins with {content[:16]!r}, wanted {', '.join(FORMATS)}"
+            PixelReason.NOT_A_PICTURE,
+            f"begins with {content[:16]!r}, wanted {', '.join(ALLOWED_FORMATS)}",
         ) from error
     except Image.DecompressionBombError as error:
         raise BadPixels(PixelReason.TOO_MANY_PIXELS, str(error)) from error
     except _DECODER_ERRORS as error:
         raise BadPixels(PixelReason.UNDECODABLE, str(error)) from error
     width, height = image.size
-    if width * height > MAX_PX:
+    if width * height > MAX_PIXELS:
         raise BadPixels(
-            PixelReason.TOO_MANY_PIXELS, f"{width} x {height} px, wanted at most {MAX_PX:,} in all"
+            PixelReason.TOO_MANY_PIXELS,
+            f"{width} x {height} px, wanted at most {MAX_PIXELS:,} in all",
         )
     if min(width, height) < MIN_SIDE_PX:
         raise BadPixels(
@@ -221,12 +227,12 @@ def _opened(content: bytes) -> tuple[Image.Image, Header]:
         )
     # A JPEG with a preview for 3D screens calls itself MPO.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    return image, Header(kind, height, width) if _orientation(image) >= 5 else Header(
-        kind, width, height
-    )
+    return image, ImageHeader(kind, height, width) if _exif_orientation(
+        image
+    ) >= 5 else ImageHeader(kind, width, height)
 
 
-def _orientation(image: Image.Image) -> int:
+def _exif_orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 (upright) .. 8; 1 where there is none or it cannot be read. Decodes nothing."""
     # Pillow turns a TIFF itself, and would decode a whole PNG to look for EXIF behind the pixels.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
@@ -235,10 +241,10 @@ def _orientation(image: Image.Image) -> int:
         found = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DECODER_ERRORS:
         return 1
-    return found if found in _UPRIGHT else 1
+    return found if found in _UPRIGHT_TRANSPOSE else 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """A loaded picture of any mode as RGB, transparent parts on white."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
@@ -250,6 +256,6 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled(image: Image.Image, ratio: float) -> Image.Image:
+def _scale_image(image: Image.Image, ratio: float) -> Image.Image:
     size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
-    return image.resize(size, _SMOOTH, reducing_gap=2.0)
+    return image.resize(size, _RESAMPLING, reducing_gap=2.0)

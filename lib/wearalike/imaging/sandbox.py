@@ -22,29 +22,32 @@ from typing import BinaryIO
 from wearalike.imaging import decode
 
 # Of addresses, not of memory in use: 40 million pixels in four channels thrice over, and the libraries.
-MEMORY_BYTES = 2 << 30
+MAX_MEMORY_BYTES = 2 << 30
 # Of processor time, so that a picture is not refused for the other work of a machine.
-CPU_S = 30
+MAX_CPU_S = 30
 # Without an answer: of a worker that works at all, on any machine, the limit of processor time comes first.
 TIMEOUT_S = 600.0
 
 
-class _Ended(decode.BadPixels):
+class DecoderDied(decode.BadPixels):
     """The worker ended or stood still without an answer: by the picture, or by whoever else ends and stops processes."""
 
 
-class Decoders:
+class DecoderPool:
     """A few processes that try pictures; started when they are needed, one for each core. Use as `with Decoders() as decoders`."""
 
     def __init__(
-        self, memory_bytes: int = MEMORY_BYTES, cpu_s: int = CPU_S, timeout_s: float = TIMEOUT_S
+        self,
+        memory_bytes: int = MAX_MEMORY_BYTES,
+        cpu_s: int = MAX_CPU_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._memory_bytes, self._cpu_s, self._timeout_s = memory_bytes, cpu_s, timeout_s
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in os.sched_getaffinity(0):
             self._idle.put(None)
 
-    def __enter__(self) -> Decoders:
+    def __enter__(self) -> DecoderPool:
         return self
 
     def __exit__(
@@ -55,33 +58,33 @@ class Decoders:
     ) -> None:
         while not self._idle.empty():
             if worker := self._idle.get():
-                _end(worker)
+                _kill_worker(worker)
 
-    def check(self, content: bytes, max_side_px: int) -> None:
+    def check_image(self, content: bytes, max_side_px: int) -> None:
         """Decodes a picture to its end, at that size, and keeps nothing. May be called from any thread. Raises BadPixels.
 
         Where the worker ended or stood still, another one tries once more: a picture ends both, whoever killed the first does not.
         """
         try:
-            told = self._told(content, max_side_px)
-        except _Ended:
-            told = self._told(content, max_side_px)
+            told = self._decode_in_worker(content, max_side_px)
+        except DecoderDied:
+            told = self._decode_in_worker(content, max_side_px)
         if told:
             raise decode.BadPixels(decode.PixelReason(told[0]), told[1])
 
-    def _told(self, content: bytes, max_side_px: int) -> list[str]:
+    def _decode_in_worker(self, content: bytes, max_side_px: int) -> list[str]:
         """What a worker answers. Raises as _ask."""
-        worker = self._idle.get() or self._start()
+        worker = self._idle.get() or self._start_worker()
         try:
-            told = self._ask(worker, content, max_side_px)
+            told = self._send_image(worker, content, max_side_px)
         except BaseException:
-            _end(worker)
+            _kill_worker(worker)
             self._idle.put(None)
             raise
         self._idle.put(worker)
         return told
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start_worker(self) -> subprocess.Popen[bytes]:
         # Threads of a linear algebra that nothing here uses would each reserve addresses.
         env = {
             **os.environ,
@@ -104,7 +107,9 @@ class Decoders:
             env=env,
         )
 
-    def _ask(self, worker: subprocess.Popen[bytes], content: bytes, max_side_px: int) -> list[str]:
+    def _send_image(
+        self, worker: subprocess.Popen[bytes], content: bytes, max_side_px: int
+    ) -> list[str]:
         """[] for a picture, [reason, detail] for none. Raises BadPixels where the worker did not answer."""
         if worker.stdin is None or worker.stdout is None:
             raise ValueError("a worker without pipes")
@@ -132,19 +137,19 @@ class Decoders:
         if line:
             return json.loads(line)
         if is_late.is_set():
-            raise _Ended(
+            raise DecoderDied(
                 decode.PixelReason.UNDECODABLE,
                 f"the decoder did not answer within {self._timeout_s:g} s over {over}",
             )
         if (code := worker.wait()) == -signal.SIGXCPU:
             told = f"the decoder took more than {self._cpu_s} s of processor time over {over}"
             raise decode.BadPixels(decode.PixelReason.UNDECODABLE, told)
-        raise _Ended(
+        raise DecoderDied(
             decode.PixelReason.UNDECODABLE, f"the decoder ended over {over}: exit code {code}"
         )
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
+def _kill_worker(worker: subprocess.Popen[bytes]) -> None:
     worker.kill()
     worker.wait()
     for pipe in (worker.stdin, worker.stdout):
@@ -153,20 +158,20 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def work(memory_bytes: int, cpu_s: int, asked: BinaryIO, told: BinaryIO) -> None:
+def run_worker(memory_bytes: int, cpu_s: int, requests: BinaryIO, replies: BinaryIO) -> None:
     """A worker: tries pictures from `asked` until it ends. No file may be written, no core dumped. The kernel ends it (SIGXCPU) over a
     picture that takes more than `cpu_s` whole seconds and what is left of one."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    while len(head := asked.read(16)) == 16:
-        content = asked.read(int.from_bytes(head[:8], "little"))
+    while len(head := requests.read(16)) == 16:
+        content = requests.read(int.from_bytes(head[:8], "little"))
         answer: list[str] = []
         resource.setrlimit(
             resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_s, resource.RLIM_INFINITY)
         )
         try:
-            decode.decode(content, int.from_bytes(head[8:], "little"))
+            decode.decode_image(content, int.from_bytes(head[8:], "little"))
         except decode.BadPixels as error:
             answer = [str(error.reason), error.detail]
         except MemoryError:
@@ -174,9 +179,9 @@ def work(memory_bytes: int, cpu_s: int, asked: BinaryIO, told: BinaryIO) -> None
                 str(decode.PixelReason.UNDECODABLE),
                 f"wanted more than {memory_bytes:,} bytes of memory",
             ]
-        told.write(json.dumps(answer).encode() + b"\n")
-        told.flush()
+        replies.write(json.dumps(answer).encode() + b"\n")
+        replies.flush()
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)
+    run_worker(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

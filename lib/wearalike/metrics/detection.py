@@ -65,7 +65,7 @@ class Boxes:
             raise ValueError(f"boxes: {ALL!r} is no category, it is the row of all of them")
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[str, str, Sequence[float], float]]) -> Boxes:
+    def from_rows(cls, rows: Iterable[tuple[str, str, Sequence[float], float]]) -> Boxes:
         """From rows (image id, category, (x0, y0, x1, y1), confidence)."""
         rows = list(rows)
         return cls(
@@ -86,7 +86,7 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryMeasures:
+class CategoryMetrics:
     """The measures of one category, or of ALL. NaN where there is nothing to divide by, or the measure is not of its kind.
 
     truths, tp, fp, fn: counts at the confidence used. tpr: TP / (TP + FN). fpr: false positives in the images that have none of
@@ -106,14 +106,14 @@ class CategoryMeasures:
     map50_95: float = np.nan
 
 
-def measure(
+def compute_detection_metrics(
     truths: Boxes,
-    found: Boxes,
+    detections: Boxes,
     image_ids: Sequence[str],
     confidence: float,
     *,
     min_truths_count: int = 1,
-) -> list[CategoryMeasures]:
+) -> list[CategoryMetrics]:
     """The measures of a detector: ALL first, then every category of `truths` or `found` by name.
 
     image_ids: every image looked at, those without truths too. confidence: found boxes below it do not count, but in the APs they do.
@@ -123,31 +123,33 @@ def measure(
     looked_at = set(image_ids)
     if len(looked_at) != len(image_ids):
         raise ValueError(f"image_ids: {len(image_ids)} given, only {len(looked_at)} are distinct")
-    for kind, boxes in (("truth", truths), ("found box", found)):
+    for kind, boxes in (("truth", truths), ("found box", detections)):
         if strange := set(boxes.image_ids.tolist()) - looked_at:
             raise ValueError(
                 f"a {kind} is of image {min(strange)}, which is not among the {len(looked_at)} images looked at"
             )
     rows, negatives = [], []
-    for category in sorted({*truths.categories.tolist(), *found.categories.tolist()}):
+    for category in sorted({*truths.categories.tolist(), *detections.categories.tolist()}):
         mine, theirs = (
             truths.take(truths.categories == category),
-            found.take(found.categories == category),
+            detections.take(detections.categories == category),
         )
         with_truth = set(mine.image_ids.tolist())
-        theirs = theirs.take(_best_first(theirs))
-        is_match = _matches(mine, theirs)
+        theirs = theirs.take(_confidence_order(theirs))
+        is_match = _match_boxes(mine, theirs)
         aps = [average_precision(row, len(mine)) for row in is_match]
         is_kept = theirs.confidences >= confidence
         is_stray = np.array([i not in with_truth for i in theirs.image_ids.tolist()], dtype=bool)
         counts = (len(mine), int((is_match[0] & is_kept).sum()), int(is_kept.sum()))
         negatives.append((int((is_stray & is_kept).sum()), len(looked_at) - len(with_truth)))
         rows.append(
-            _row(category, *counts, *negatives[-1], ap50=aps[0], map50_95=float(np.mean(aps)))
+            _category_metrics(
+                category, *counts, *negatives[-1], ap50=aps[0], map50_95=float(np.mean(aps))
+            )
         )
     judged = [r for r in rows if r.truths >= max(1, min_truths_count)]
     return [
-        _row(
+        _category_metrics(
             ALL,
             sum(r.truths for r in rows),
             sum(r.tp for r in rows),
@@ -161,7 +163,7 @@ def measure(
     ]
 
 
-def _row(
+def _category_metrics(
     category: str,
     truths: int,
     tp: int,
@@ -170,9 +172,9 @@ def _row(
     negatives: int,
     ap50: float = np.nan,
     map50_95: float = np.nan,
-) -> CategoryMeasures:
+) -> CategoryMetrics:
     """found: all found boxes. stray: those in images that have none of the category. negatives: the number of these images."""
-    return CategoryMeasures(
+    return CategoryMetrics(
         category,
         truths,
         tp,
@@ -190,16 +192,16 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else np.nan
 
 
-def _best_first(found: Boxes) -> NDArray[np.intp]:
+def _confidence_order(found: Boxes) -> NDArray[np.intp]:
     """Their order: by confidence, ties by image and box, so that no figure depends on the order of the rows given."""
     return np.lexsort((*found.corners.T[::-1], found.image_ids, -found.confidences))
 
 
-def _matches(truths: Boxes, found: Boxes) -> NDArray[np.bool_]:
+def _match_boxes(truths: Boxes, found: Boxes) -> NDArray[np.bool_]:
     """Whether each found box of a category matches a truth, bool (thresholds, found); the boxes best first."""
     is_match = np.zeros((len(IOU_THRESHOLDS), len(found)), dtype=bool)
-    truths_of = _by_image(truths)
-    for image_id, mine in _by_image(found).items():
+    truths_of = _rows_by_image(truths)
+    for image_id, mine in _rows_by_image(found).items():
         if image_id not in truths_of:
             continue
         overlaps = iou(found.corners[mine], truths.corners[truths_of[image_id]])
@@ -215,7 +217,7 @@ def _matches(truths: Boxes, found: Boxes) -> NDArray[np.bool_]:
     return is_match
 
 
-def _by_image(boxes: Boxes) -> dict[str, NDArray[np.intp]]:
+def _rows_by_image(boxes: Boxes) -> dict[str, NDArray[np.intp]]:
     """The rows of each image, in their order."""
     names, image_of = np.unique(boxes.image_ids, return_inverse=True)
     rows = np.split(
@@ -248,21 +250,21 @@ def average_precision(is_match: NDArray[np.bool_], truths_count: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierMeasures:
+class ClassifierMetrics:
     """rows: the measures, ALL first, then one row a category in the order of `categories`; fpr is the share of the images of other
     categories that were taken for this one. confusion: int64 (c, c), row: truth, column: best guess. top1, top5: share of
     images whose truth is the best guess, or among the best five; NaN without images."""
 
     categories: tuple[str, ...]
-    rows: tuple[CategoryMeasures, ...]
+    rows: tuple[CategoryMetrics, ...]
     confusion: NDArray[np.int64]
     top1: float
     top5: float
 
 
-def classify(
+def compute_classifier_metrics(
     truths: Sequence[str], scores: NDArray[np.floating], categories: Sequence[str]
-) -> ClassifierMeasures:
+) -> ClassifierMetrics:
     """The measures of a classifier.
 
     truths: the category of each image. scores: float (n, c), column j: how sure that image i is of categories[j]; of equal ones
@@ -288,7 +290,7 @@ def classify(
     n, tp = len(truth), confusion.diagonal()
     truths_count, found_count = confusion.sum(axis=1), confusion.sum(axis=0)
     rows = [
-        _row(
+        _category_metrics(
             name,
             t := int(truths_count[i]),
             int(tp[i]),
@@ -299,8 +301,8 @@ def classify(
         for i, name in enumerate(categories)
     ]
     right = int(tp.sum())
-    everything = _row(ALL, n, right, n, n - right, n * (c - 1) if c else 0)
-    return ClassifierMeasures(
+    everything = _category_metrics(ALL, n, right, n, n - right, n * (c - 1) if c else 0)
+    return ClassifierMetrics(
         tuple(categories),
         (everything, *rows),
         confusion,
@@ -310,12 +312,12 @@ def classify(
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CategoryComparison:
     """One category of this version beside the last one; None where a version does not know it."""
 
     category: str
-    this: CategoryMeasures | None
-    last: CategoryMeasures | None
+    this: CategoryMetrics | None
+    last: CategoryMetrics | None
 
     def difference(self, name: str) -> float:
         """This version's measure less the last one's; NaN where either has none."""
@@ -326,18 +328,20 @@ class Comparison:
         )
 
 
-def compare(
-    this: Iterable[CategoryMeasures], last: Iterable[CategoryMeasures] = (), worst_by: str = "ap50"
-) -> list[Comparison]:
+def compare_categories(
+    this: Iterable[CategoryMetrics], last: Iterable[CategoryMetrics] = (), worst_by: str = "ap50"
+) -> list[CategoryComparison]:
     """Both versions side by side: ALL first, then the categories, those that lost most by the measure `worst_by` first.
 
     Categories without a difference (of one version only, or with nothing to measure) come last, those of the lowest value first.
     """
     rows, former = ({r.category: r for r in side} for side in (this, last))
-    found = [Comparison(name, rows.get(name), former.get(name)) for name in {**rows, **former}]
+    found = [
+        CategoryComparison(name, rows.get(name), former.get(name)) for name in {**rows, **former}
+    ]
     sign = -1 if worst_by in SMALLER_IS_BETTER else 1
 
-    def order(row: Comparison) -> tuple[bool, tuple[bool, float], tuple[bool, float], str]:
+    def order(row: CategoryComparison) -> tuple[bool, tuple[bool, float], tuple[bool, float], str]:
         value = getattr(row.this or row.last, worst_by)
         keys = [
             (bool(np.isnan(v)), 0.0 if np.isnan(v) else sign * float(v))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 1000
+BOOTSTRAP_RESAMPLES = 1000
 
 
-def _first(relevant: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
+def _first_k(relevant: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
     """The first k columns, bool (n, k), filled up with False."""
     if relevant.ndim != 2 or relevant.dtype != np.bool_ or k < 1:
         raise ValueError(
@@ -27,12 +27,12 @@ def _first(relevant: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
 
 def precision(relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """precision@k, float64 (n,): relevant results in the first k, divided by k."""
-    return _first(relevant, k).sum(axis=1) / k
+    return _first_k(relevant, k).sum(axis=1) / k
 
 
-def hit(relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
+def hit_rate(relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """hit@k, float64 (n,): 1 if any of the first k is relevant, else 0."""
-    return np.any(_first(relevant, k), axis=1).astype(np.float64)
+    return np.any(_first_k(relevant, k), axis=1).astype(np.float64)
 
 
 def recall(
@@ -42,7 +42,7 @@ def recall(
 
     relevant_count: int64 (n,), R, the relevant items in the whole gallery, the query itself not among them.
     """
-    return _first(relevant, k).sum(axis=1) / _or_nan(relevant_count)
+    return _first_k(relevant, k).sum(axis=1) / _zero_to_nan(relevant_count)
 
 
 def average_precision(
@@ -52,23 +52,23 @@ def average_precision(
 
     relevant_count as in `recall`. mAP@k is the mean over the queries that have any relevant item: `mean` leaves out NaN.
     """
-    first = _first(relevant, k)
+    first = _first_k(relevant, k)
     precisions = first.cumsum(axis=1) / np.arange(1, k + 1)
-    return (first * precisions).sum(axis=1) / np.minimum(_or_nan(relevant_count), k)
+    return (first * precisions).sum(axis=1) / np.minimum(_zero_to_nan(relevant_count), k)
 
 
 def relevance(relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """relevance@k, float64 (n,): hits weighed by rank, k for the first result, 1 for the k-th; all relevant gives 1."""
     weights = np.arange(k, 0, -1)
-    return (_first(relevant, k) @ weights) / weights.sum()
+    return (_first_k(relevant, k) @ weights) / weights.sum()
 
 
-def _or_nan(relevant_count: NDArray[np.int64]) -> NDArray[np.float64]:
+def _zero_to_nan(relevant_count: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(relevant_count > 0, relevant_count, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class BootstrapEstimate:
     """A mean over queries with its 95 % bootstrap interval. queries: how many it is of; left_out: those that were NaN."""
 
     value: float
@@ -78,7 +78,7 @@ class Estimate:
     left_out: int = 0
 
 
-def mean(values: NDArray[np.float64], seed: int = 0) -> Estimate:
+def bootstrap_mean(values: NDArray[np.float64], seed: int = 0) -> BootstrapEstimate:
     """The mean of one measure over its queries. values: float64 (n,), NaN for a query to leave out.
 
     The interval is the 2.5th and 97.5th percentile of the means of 1,000 seeded resamples of the queries. Without any
@@ -86,12 +86,14 @@ def mean(values: NDArray[np.float64], seed: int = 0) -> Estimate:
     """
     kept = values[~np.isnan(values)]
     if not len(kept):
-        return Estimate(np.nan, np.nan, np.nan, 0, len(values))
-    low, high = np.percentile(_resampled_means(kept, np.random.default_rng(seed)), [2.5, 97.5])
-    return Estimate(float(kept.mean()), float(low), float(high), len(kept), len(values) - len(kept))
+        return BootstrapEstimate(np.nan, np.nan, np.nan, 0, len(values))
+    low, high = np.percentile(_bootstrap_means(kept, np.random.default_rng(seed)), [2.5, 97.5])
+    return BootstrapEstimate(
+        float(kept.mean()), float(low), float(high), len(kept), len(values) - len(kept)
+    )
 
 
-def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+def _bootstrap_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """The means of RESAMPLES draws of n of the n values with replacement, float64 (RESAMPLES,).
 
     A draw takes each distinct value a multinomial number of times. Where few are distinct, as precisions are, these numbers are
@@ -101,7 +103,9 @@ def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> N
     n = len(values)
     is_few = 8 * len(distinct) < n
     step = max(1, 4_000_000 // (len(distinct) if is_few else n))
-    sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
+    sizes = [
+        min(step, BOOTSTRAP_RESAMPLES - start) for start in range(0, BOOTSTRAP_RESAMPLES, step)
+    ]
     if is_few:
         return np.concatenate(
             [rng.multinomial(n, counts / n, size) @ distinct / n for size in sizes]
@@ -109,11 +113,15 @@ def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> N
     return np.concatenate([values[rng.integers(0, n, (size, n))].mean(axis=1) for size in sizes])
 
 
-def difference(values: NDArray[np.float64], others: NDArray[np.float64], seed: int = 0) -> Estimate:
+def bootstrap_difference(
+    values: NDArray[np.float64], baseline: NDArray[np.float64], seed: int = 0
+) -> BootstrapEstimate:
     """The mean of values - others over the same queries in the same order, both float64 (n,).
 
     The first is better than the second only where the interval lies above 0.
     """
-    if values.shape != others.shape:
-        raise ValueError(f"wanted the same queries in both, got {values.shape} and {others.shape}")
-    return mean(values - others, seed)
+    if values.shape != baseline.shape:
+        raise ValueError(
+            f"wanted the same queries in both, got {values.shape} and {baseline.shape}"
+        )
+    return bootstrap_mean(values - baseline, seed)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+VERSION_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Ten times the largest backbone that anybody would run every night on a CPU; the header of such a file has some 100 KB.
 MAX_MODEL_BYTES = 400_000_000
 MAX_HEADER_BYTES = 2_000_000
@@ -36,7 +36,7 @@ class BadModel(ValueError):
     """Weights that are not the ones we know, a file that is no model of ours, or a model that gives what is no number."""
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     ENCODER = "encoder"
     DETECTOR = "detector"
 
@@ -46,7 +46,7 @@ class Model:
     """What a model file holds. card: as its maker wrote it. arrays: float32, all finite, by name. classes: of a detector.
     sha256: of the file."""
 
-    kind: Kind
+    kind: ModelKind
     architecture: str
     version: str
     card: Mapping[str, Any]
@@ -63,8 +63,8 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
     """
     from safetensors import SafetensorError, deserialize
 
-    content = _content(path)
-    found = hashed(content)
+    content = _read_limited(path)
+    found = sha256_hex(content)
     if sha256 is not None and found != sha256:
         raise BadModel(f"{path}: sha256 {found}, wanted {sha256}")
     header_bytes = int.from_bytes(content[:8], "little")
@@ -84,19 +84,19 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
     except (SafetensorError, ValueError) as error:
         raise BadModel(f"{path}: no safetensors file: {str(error)[:200]}") from error
     try:
-        kind, architecture, version, card, classes = _described(metadata)
-        arrays = {name: _array(name, **tensor) for name, tensor in tensors}
+        kind, architecture, version, card, classes = _parse_metadata(metadata)
+        arrays = {name: _parse_tensor(name, **tensor) for name, tensor in tensors}
     except BadModel as error:
         raise BadModel(f"{path}: {error}") from error
     return Model(kind, architecture, version, card, arrays, classes, found)
 
 
-def hashed(content: bytes) -> str:
+def sha256_hex(content: bytes) -> str:
     """The sha256 of a file's bytes, hex."""
     return hashlib.sha256(content).hexdigest()
 
 
-def _content(path: Path) -> bytes:
+def _read_limited(path: Path) -> bytes:
     # Asked before it is opened: opening a pipe would wait for ever.
     if not path.is_file():
         raise BadModel(f"{path}: no such file")
@@ -106,76 +106,83 @@ def _content(path: Path) -> bytes:
         return file.read(MAX_MODEL_BYTES)
 
 
-def _described(
+def _parse_metadata(
     metadata: Mapping[str, str],
-) -> tuple[Kind, str, str, dict[str, Any], tuple[str, ...]]:
+) -> tuple[ModelKind, str, str, dict[str, Any], tuple[str, ...]]:
     """Kind, architecture, version, card and classes of a file's metadata. Raises BadModel."""
     if missing := [
         name for name in ("kind", "architecture", "version", "card") if name not in metadata
     ]:
-        raise BadModel(f"its metadata has no {missing[0]}; it has {_short(sorted(metadata))}")
-    if metadata["kind"] not in tuple(Kind):
-        raise BadModel(f"kind: wanted {' or '.join(Kind)}, got {_short(metadata['kind'])}")
+        raise BadModel(f"its metadata has no {missing[0]}; it has {_short_repr(sorted(metadata))}")
+    if metadata["kind"] not in tuple(ModelKind):
+        raise BadModel(
+            f"kind: wanted {' or '.join(ModelKind)}, got {_short_repr(metadata['kind'])}"
+        )
     for name in ("architecture", "version"):
-        if not VERSION.fullmatch(metadata[name]):
-            raise BadModel(f"{name}: wanted {VERSION.pattern}, got {_short(metadata[name])}")
-    kind = Kind(metadata["kind"])
-    card, classes = _json("card", metadata["card"]), _json("classes", metadata.get("classes", "[]"))
+        if not VERSION_PATTERN.fullmatch(metadata[name]):
+            raise BadModel(
+                f"{name}: wanted {VERSION_PATTERN.pattern}, got {_short_repr(metadata[name])}"
+            )
+    kind = ModelKind(metadata["kind"])
+    card, classes = (
+        _parse_json("card", metadata["card"]),
+        _parse_json("classes", metadata.get("classes", "[]")),
+    )
     if not isinstance(card, dict):
-        raise BadModel(f"card: wanted a JSON object, got {_short(metadata['card'])}")
+        raise BadModel(f"card: wanted a JSON object, got {_short_repr(metadata['card'])}")
     if not (
         isinstance(classes, list)
         and all(isinstance(c, str) and c and c.isprintable() for c in classes)
         and len(set(classes)) == len(classes)
     ):
         raise BadModel(
-            f"classes: wanted a JSON list of distinct printable texts, got {_short(metadata['classes'])}"
+            f"classes: wanted a JSON list of distinct printable texts, got {_short_repr(metadata['classes'])}"
         )
-    if (kind is Kind.DETECTOR) != bool(classes):
+    if (kind is ModelKind.DETECTOR) != bool(classes):
         raise BadModel(
-            f"classes: {'a detector must name some' if kind is Kind.DETECTOR else 'an encoder has none'}"
+            f"classes: {'a detector must name some' if kind is ModelKind.DETECTOR else 'an encoder has none'}"
         )
     return kind, metadata["architecture"], metadata["version"], card, tuple(classes)
 
 
-def _json(name: str, text: str) -> Any:
+def _parse_json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadModel(f"{name}: not JSON: {str(error)[:200]}") from error
 
 
-def _short(value: object) -> str:
+def _short_repr(value: object) -> str:
     """How a value from a file that may be hostile is shown."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _array(name: str, dtype: str, shape: list[int], data: bytearray) -> NDArray[np.float32]:
+def _parse_tensor(name: str, dtype: str, shape: list[int], data: bytearray) -> NDArray[np.float32]:
     if dtype not in _DTYPES:
-        raise BadModel(f"tensor {_short(name)}: {dtype}, wanted {' or '.join(_DTYPES)}")
+        raise BadModel(f"tensor {_short_repr(name)}: {dtype}, wanted {' or '.join(_DTYPES)}")
     if len(shape) > _MAX_DIMENSIONS or not data:
         raise BadModel(
-            f"tensor {_short(name)}: shape {_short(shape)}, wanted at most {_MAX_DIMENSIONS} dimensions and none of 0"
+            f"tensor {_short_repr(name)}: shape {_short_repr(shape)}, wanted at most {_MAX_DIMENSIONS} dimensions and none of 0"
         )
     array = np.frombuffer(data, _DTYPES[dtype]).astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():
         raise BadModel(
-            f"tensor {_short(name)}: {np.count_nonzero(~np.isfinite(array)):,} of {array.size:,} numbers are not finite"
+            f"tensor {_short_repr(name)}: {np.count_nonzero(~np.isfinite(array)):,} of {array.size:,} numbers are not finite"
         )
     return array
 
 
-def require(model: Model, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Checks that a model's tensors are exactly those its architecture wants: shapes by name. Raises BadModel."""
     found = {name: array.shape for name, array in model.arrays.items()}
     wrong = [
-        *(f"{n} is missing" for n in wanted if n not in found),
-        *(f"{_short(n)} is not of it" for n in found if n not in wanted),
+        *(f"{n} is missing" for n in shapes if n not in found),
+        *(f"{_short_repr(n)} is not of it" for n in found if n not in shapes),
         *(
-            f"{n} is {found[n]}, wanted {tuple(wanted[n])}"
-            for n in wanted
-            if n in found and found[n] != tuple(wanted[n])
+            f"{n} is {found[n]}, wanted {tuple(shapes[n])}"
+            for n in shapes
+            if n in found and found[n] != tuple(shapes[n])
         ),
     ]
     if wrong:
@@ -186,7 +193,7 @@ def require(model: Model, wanted: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def model_bytes(
-    kind: Kind,
+    kind: ModelKind,
     architecture: str,
     version: str,
     card: Mapping[str, Any],
@@ -207,7 +214,7 @@ def model_bytes(
     }
     if classes:
         metadata["classes"] = json.dumps(list(classes))
-    _described(metadata)
+    _parse_metadata(metadata)
     for name, array in arrays.items():
         if (
             array.dtype not in (np.float16, np.float32)

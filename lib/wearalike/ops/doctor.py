@@ -28,75 +28,75 @@ from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.net import address_guard, http_client
-from wearalike.settings import Settings, Shop
-from wearalike.warehouse.base import Rejected, State, Unreachable, open_warehouse
+from wearalike.settings import Settings, ShopSettings
+from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState, open_warehouse
 from wearalike.warehouse.postgres import migrations
 
-LEAST_JAVA = 17
-FIRST_BYTES = 4096
-POOLS = {"network": "2 downloads", "gpu": "1 models"}
-_MANNERS = http_client.Manners(attempts=1, timeout_s=20.0, idle_s=20.0)
+MIN_JAVA_VERSION = 17
+FEED_HEAD_BYTES = 4096
+AIRFLOW_POOLS = {"network": "2 downloads", "gpu": "1 models"}
+_FETCH_POLICY = http_client.FetchPolicy(max_attempts=1, timeout_s=20.0, idle_timeout_s=20.0)
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     OK = "ok"
     WARN = "warn"  # a night would run, and may not be what is wanted
     FAIL = "fail"  # a night would not end well
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """what: was examined. seen: there. to_do: where it is not well; empty where it is."""
 
-    what: str
-    verdict: Verdict
-    seen: str
-    to_do: str = ""
+    subject: str
+    status: CheckStatus
+    observation: str
+    advice: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.verdict:<5} {self.what:<16} {self.seen}"
-        return f"{line}\n{'':<23}to do: {self.to_do}" if self.to_do else line
+        line = f"{self.status:<5} {self.subject:<16} {self.observation}"
+        return f"{line}\n{'':<23}to do: {self.advice}" if self.advice else line
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HealthLimits:
     """fail_free_bytes, warn_free_bytes: less than this is free on the root's disk. late_s: since the last publication.
     skew_s: between this clock and another."""
 
-    fail_free_bytes: int = 2_000_000_000
-    warn_free_bytes: int = 20_000_000_000
-    late_s: float = 36 * 3600
-    skew_s: float = 60.0
+    min_free_bytes: int = 2_000_000_000
+    ample_free_bytes: int = 20_000_000_000
+    max_publication_age_s: float = 36 * 3600
+    max_clock_skew_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Environment:
     """What is examined: a place and its environment."""
 
-    place: Settings
+    settings: Settings
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    limits: Limits = Limits()
+    limits: HealthLimits = HealthLimits()
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def run_checks(patient: Environment) -> Iterator[CheckResult]:
     """Every finding, the quick ones first. A check never raises for what an operator can mend."""
     for check in CHECKS:
         yield from check(patient)
 
 
-def _ok(what: str, seen: str) -> Finding:
-    return Finding(what, Verdict.OK, seen)
+def _ok_result(what: str, seen: str) -> CheckResult:
+    return CheckResult(what, CheckStatus.OK, seen)
 
 
-def _fail(what: str, seen: str, to_do: str) -> Finding:
-    return Finding(what, Verdict.FAIL, seen, to_do)
+def _failed_result(what: str, seen: str, to_do: str) -> CheckResult:
+    return CheckResult(what, CheckStatus.FAIL, seen, to_do)
 
 
-def java(patient: Patient) -> Iterator[Finding]:
+def check_java(patient: Environment) -> Iterator[CheckResult]:
     """Spark's Java: $JAVA_HOME's, else the PATH's."""
     home, wanted = (
         patient.env.get("JAVA_HOME"),
-        f"install Java {LEAST_JAVA} or newer, e.g. apt-get install openjdk-17-jre-headless",
+        f"install Java {MIN_JAVA_VERSION} or newer, e.g. apt-get install openjdk-17-jre-headless",
     )
     program = (
         str(Path(home, "bin", "java"))
@@ -104,87 +104,87 @@ def java(patient: Patient) -> Iterator[Finding]:
         else shutil.which("java", path=patient.env.get("PATH", ""))
     )
     if not program:
-        yield _fail("java", "none on the PATH", wanted)
+        yield _failed_result("java", "none on the PATH", wanted)
         return
     try:
         told = subprocess.run(
             [program, "-version"], capture_output=True, text=True, timeout=30, check=False
         ).stderr
     except OSError as error:
-        yield _fail(
+        yield _failed_result(
             "java",
             f"{program}: {error.strerror}",
             f"{wanted}, and set JAVA_HOME to where it is, or not at all",
         )
         return
     version = re.search(r'version "(?:1\.)?(\d+)[^"]*"', told)
-    if version is None or int(version[1]) < LEAST_JAVA:
-        yield _fail(
+    if version is None or int(version[1]) < MIN_JAVA_VERSION:
+        yield _failed_result(
             "java",
             f"{program}: {told.strip().splitlines()[0] if told.strip() else 'says nothing'}",
             wanted,
         )
     else:
-        yield _ok("java", f"{version[0]} at {program}")
+        yield _ok_result("java", f"{version[0]} at {program}")
 
 
-def root(patient: Patient) -> Iterator[Finding]:
+def check_root(patient: Environment) -> Iterator[CheckResult]:
     """The folder of all tables: can be written, on a disk with room, whose clock is ours."""
-    folder = patient.place.root.absolute()
+    folder = patient.settings.root.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
             written_at = os.stat(file.name).st_mtime
     except OSError as error:
-        yield _fail(
+        yield _failed_result(
             "root",
             f"{folder}: {error.strerror}",
             "make it a folder that the jobs' user can write, or name another as `root`",
         )
         return
-    yield _ok("root", f"{folder} can be written")
-    yield _disk(folder, patient.limits)
-    yield _skew("clock", "the root's disk", written_at, patient.limits)
+    yield _ok_result("root", f"{folder} can be written")
+    yield _check_disk_space(folder, patient.limits)
+    yield _check_clock_skew("clock", "the root's disk", written_at, patient.limits)
 
 
-def _disk(folder: Path, limits: Limits) -> Finding:
+def _check_disk_space(folder: Path, limits: HealthLimits) -> CheckResult:
     free = shutil.disk_usage(folder).free
     seen = f"{free / 1e9:,.1f} GB free at {folder}"
     verdict = (
-        Verdict.FAIL
-        if free < limits.fail_free_bytes
-        else Verdict.WARN
-        if free < limits.warn_free_bytes
-        else Verdict.OK
+        CheckStatus.FAIL
+        if free < limits.min_free_bytes
+        else CheckStatus.WARN
+        if free < limits.ample_free_bytes
+        else CheckStatus.OK
     )
     to_do = (
         ""
-        if verdict is Verdict.OK
-        else f"make room: wanted are {limits.warn_free_bytes / 1e9:,.0f} GB; old runs' folders may go"
+        if verdict is CheckStatus.OK
+        else f"make room: wanted are {limits.ample_free_bytes / 1e9:,.0f} GB; old runs' folders may go"
     )
-    return Finding("disk", verdict, seen, to_do)
+    return CheckResult("disk", verdict, seen, to_do)
 
 
-def _skew(what: str, other: str, other_s: float, limits: Limits) -> Finding:
+def _check_clock_skew(what: str, other: str, other_s: float, limits: HealthLimits) -> CheckResult:
     """This clock against another's seconds since 1970."""
     ahead_s = time.time() - other_s
     seen = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {ahead_s:+.1f} s against {other}"
-    if abs(ahead_s) > limits.skew_s:
-        return Finding(
+    if abs(ahead_s) > limits.max_clock_skew_s:
+        return CheckResult(
             what,
-            Verdict.WARN,
+            CheckStatus.WARN,
             seen,
             "let both keep time by NTP: runs are named by the date, publications by the hour",
         )
-    return _ok(what, seen)
+    return _ok_result(what, seen)
 
 
-def device(patient: Patient) -> Iterator[Finding]:
+def check_device(patient: Environment) -> Iterator[CheckResult]:
     """The GPU, where one is wanted or there."""
     try:
-        found = registry.device(patient.place.device)
+        found = registry.resolve_device(patient.settings.device)
     except registry.BadModel as error:
-        yield _fail(
+        yield _failed_result(
             "device",
             str(error),
             "set device = 'auto' or 'cpu', or install the GPU's driver and PyTorch for CUDA",
@@ -197,125 +197,127 @@ def device(patient: Patient) -> Iterator[Finding]:
         if found == "cuda"
         else f"{len(os.sched_getaffinity(0))} cores, no GPU is used"
     )
-    yield _ok("device", f"{found}: {name}")
+    yield _ok_result("device", f"{found}: {name}")
 
 
-def mappings(patient: Patient) -> Iterator[Finding]:
+def check_mappings(patient: Environment) -> Iterator[CheckResult]:
     """Rubricator, mappings and rules, as check-mapping reads them."""
-    place = patient.place
+    place = patient.settings
     if not place.shops:
-        yield Finding(
+        yield CheckResult(
             "shops",
-            Verdict.WARN,
+            CheckStatus.WARN,
             "the settings name none",
             "add a [[shops]] table with id and feed to wearalike.toml",
         )
     try:
-        mistakes = catalog.check(place, [shop.id for shop in place.shops])
+        mistakes = catalog.find_mistakes(place, [shop.id for shop in place.shops])
     except OSError as error:
-        yield _fail(
+        yield _failed_result(
             "mappings",
             f"{error.filename or place.mappings}: {error.strerror or error}",
             "set `mappings` to the folder of rubricator.xml",
         )
         return
     for mistake in mistakes:
-        yield _fail(
+        yield _failed_result(
             "mappings", mistake, "mend the line; `wearalike check-mapping` lists every mistake"
         )
     if not mistakes:
-        yield _ok("mappings", f"{place.mappings}: no mistakes, {len(place.shops)} shops")
+        yield _ok_result("mappings", f"{place.mappings}: no mistakes, {len(place.shops)} shops")
 
 
-def weights(patient: Patient) -> Iterator[Finding]:
+def check_models(patient: Environment) -> Iterator[CheckResult]:
     """The detector and the encoder that the next night would use: their hashes, and that they run."""
     to_do = "install wearalike again; a model of your own: put its file back, or wearalike.commands.promote_model --rollback"
     picture = np.arange(96 * 64 * 3, dtype=np.uint8).reshape(96, 64, 3)
     try:
-        on = registry.device(patient.place.device)
+        on = registry.resolve_device(patient.settings.device)
     except registry.BadModel:
         on = "cpu"  # `device` says so
     try:
-        detector = detect.detector(patient.place.root, None, on)
+        detector = detect.load_detector(patient.settings.root, None, on)
         detector.detect([picture])
-        yield _ok("detector", f"{detector.version} runs on {on}")
+        yield _ok_result("detector", f"{detector.version} runs on {on}")
     except (registry.BadModel, ImportError, OSError) as error:
-        yield _fail("detector", str(error), to_do)
+        yield _failed_result("detector", str(error), to_do)
     try:
-        encoder = encoders.of(registry.chosen(patient.place.root, registry.Kind.ENCODER).read(), on)
+        encoder = encoders.build_encoder(
+            registry.resolve_model(patient.settings.root, registry.ModelKind.ENCODER).read(), on
+        )
         seen = encoder.encode([picture])
-        yield _ok(
+        yield _ok_result(
             "encoder",
             f"{encoder.version} runs on {on}, {8 * (seen.shape.shape[1] + seen.colour.shape[1])} bits an item",
         )
     except (registry.BadModel, ImportError, OSError) as error:
-        yield _fail("encoder", str(error), to_do)
+        yield _failed_result("encoder", str(error), to_do)
 
 
-def looks(patient: Patient) -> Iterator[Finding]:
+def check_looks(patient: Environment) -> Iterator[CheckResult]:
     """The detector that sees what products are worn with; a night runs without it, and has no looks."""
-    if patient.place.looks == "off":
-        yield _ok("looks", "switched off in the settings")
+    if patient.settings.looks == "off":
+        yield _ok_result("looks", "switched off in the settings")
         return
     try:
-        model = detect.naming_model(patient.place.root)
-        detect.Trained(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
-        yield _ok("looks", f"{model.version} sees what products are worn with")
+        model = detect.classifying_detector(patient.settings.root)
+        detect.NetworkDetector(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
+        yield _ok_result("looks", f"{model.version} sees what products are worn with")
     except ImportError as error:
         to_do = (
             'pip install wearalike[yolo], apt-get install libgl1; or looks = "off" in the settings'
         )
-        yield Finding("looks", Verdict.WARN, f"none: {error}", to_do)
+        yield CheckResult("looks", CheckStatus.WARN, f"none: {error}", to_do)
     except (registry.BadModel, OSError) as error:
-        yield _fail(
+        yield _failed_result(
             "looks",
             str(error),
             "install wearalike again; a model of your own: put its file back, or wearalike.commands.promote_model --rollback",
         )
 
 
-def warehouse(patient: Patient) -> Iterator[Finding]:
+def check_warehouse(patient: Environment) -> Iterator[CheckResult]:
     """Whether it answers, what it publishes since when, and that its tables are those of this version."""
     try:
-        there = open_warehouse(patient.place.warehouse)
+        there = open_warehouse(patient.settings.warehouse)
         state = there.state()
-        if patient.place.warehouse.startswith("postgres"):
-            now = there.ask("SELECT extract(epoch FROM clock_timestamp()) AS now_s")[0]["now_s"]
-            yield _skew("clock", "the warehouse", float(now), patient.limits)
-            yield from _columns(
-                {(r["table_name"], r["column_name"]) for r in there.ask(migrations.COLUMNS)}
+        if patient.settings.warehouse.startswith("postgres"):
+            now = there.query("SELECT extract(epoch FROM clock_timestamp()) AS now_s")[0]["now_s"]
+            yield _check_clock_skew("clock", "the warehouse", float(now), patient.limits)
+            yield from _check_columns(
+                {(r["table_name"], r["column_name"]) for r in there.query(migrations.COLUMNS_SQL)}
             )
     except ImportError as error:
-        yield _fail("warehouse", str(error), "pip install 'wearalike[postgres]'")
+        yield _failed_result("warehouse", str(error), "pip install 'wearalike[postgres]'")
     except Unreachable as error:
-        yield _fail(
+        yield _failed_result(
             "warehouse",
             str(error),
             "start it, and check host, port and firewall; nights stay in Parquet until it answers",
         )
     except (Rejected, ValueError, OSError) as error:
-        yield _fail(
+        yield _failed_result(
             "warehouse",
             str(error),
             "check `warehouse` in the settings or $WEARALIKE_WAREHOUSE, and its role's rights",
         )
     else:
-        yield from _published(state, patient.limits)
+        yield from _check_publications(state, patient.limits)
 
 
-def _columns(there: set[tuple[str, str]]) -> Iterator[Finding]:
-    if differences := migrations.differences(there):
-        to_do = f"as wearalike_loader: {' '.join(migrations.statements(there))} Then sql/views/site.sql again"
-        yield _fail(
+def _check_columns(there: set[tuple[str, str]]) -> Iterator[CheckResult]:
+    if differences := migrations.schema_differences(there):
+        to_do = f"as wearalike_loader: {' '.join(migrations.migration_statements(there))} Then sql/views/site.sql again"
+        yield _failed_result(
             "warehouse", f"made by another version of wearalike: {', '.join(differences)}", to_do
         )
 
 
-def _published(state: State, limits: Limits) -> Iterator[Finding]:
+def _check_publications(state: WarehouseState, limits: HealthLimits) -> Iterator[CheckResult]:
     if not state.publications:
-        yield Finding(
+        yield CheckResult(
             "warehouse",
-            Verdict.WARN,
+            CheckStatus.WARN,
             "answers; nothing is published yet",
             "run a night: wearalike run --run 2026-11-21",
         )
@@ -323,58 +325,58 @@ def _published(state: State, limits: Limits) -> Iterator[Finding]:
     last = state.publications[-1]
     age = datetime.now(UTC) - last.published_at
     seen = f"answers; published is {last.run}, since {last.published_at:%Y-%m-%d %H:%M} UTC"
-    if age < -timedelta(seconds=limits.skew_s):
-        yield Finding(
+    if age < -timedelta(seconds=limits.max_clock_skew_s):
+        yield CheckResult(
             "clock",
-            Verdict.WARN,
+            CheckStatus.WARN,
             f"run {last.run} was published {-age} in the future",
             "set this clock, or the warehouse's",
         )
-    if age.total_seconds() > limits.late_s:
-        yield Finding(
+    if age.total_seconds() > limits.max_publication_age_s:
+        yield CheckResult(
             "warehouse",
-            Verdict.WARN,
+            CheckStatus.WARN,
             seen,
             f"that is {age.total_seconds() / 3600:,.0f} hours: look why the last nights did not publish",
         )
     else:
-        yield _ok("warehouse", seen)
+        yield _ok_result("warehouse", seen)
 
 
-class _Enough(Exception):
+class _HeadReceived(Exception):
     """The first bytes are there; the rest is not read."""
 
 
-class _FirstBytes(io.BytesIO):
+class _FeedHead(io.BytesIO):
     def write(self, piece: bytes, /) -> int:  # type: ignore[override]
         count = super().write(piece)
-        if self.tell() >= FIRST_BYTES:
-            raise _Enough
+        if self.tell() >= FEED_HEAD_BYTES:
+            raise _HeadReceived
         return count
 
 
-def feeds(patient: Patient) -> Iterator[Finding]:
+def check_feeds(patient: Environment) -> Iterator[CheckResult]:
     """The first bytes of every feed, fetched under the same guard as by night."""
 
-    async def every() -> list[Finding]:
-        return await asyncio.gather(*map(_feed, patient.place.shops))
+    async def every() -> list[CheckResult]:
+        return await asyncio.gather(*map(_check_feed, patient.settings.shops))
 
     yield from asyncio.run(every())
 
 
-async def _feed(shop: Shop) -> Finding:
-    what, body = f"feed {shop.id}", _FirstBytes()
+async def _check_feed(shop: ShopSettings) -> CheckResult:
+    what, body = f"feed {shop.id}", _FeedHead()
     try:
         async with http_client.Client(
-            address_guard.Guard(shop.allow_addresses, shop.allow_ports), _MANNERS
+            address_guard.AddressGuard(shop.allow_addresses, shop.allow_ports), _FETCH_POLICY
         ) as client:
             await client.fetch(shop.feed, shop.max_feed_bytes, file=body, may_log_in=True)
-    except _Enough:
+    except _HeadReceived:
         pass
-    except http_client.Refused as error:
-        return _fail(
+    except http_client.FetchError as error:
+        return _failed_result(
             what,
-            f"{error.reason}: {shop.hush(error.detail)}",
+            f"{error.reason}: {shop.redact_secrets(error.detail)}",
             _FEED_ADVICE.get(
                 error.reason, "check the address, the credentials and the shop's server"
             ),
@@ -383,34 +385,34 @@ async def _feed(shop: Shop) -> Finding:
         body.getvalue().lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0")[:512].replace(b"\0", b"").lower()
     )
     if start.startswith((b"<!doctype html", b"<html")):
-        return _fail(
+        return _failed_result(
             what,
             "answers with a page, not a feed",
             "open its address and its credentials in a browser",
         )
     if not start.startswith((b"<", b"\x1f\x8b")):
-        return _fail(
+        return _failed_result(
             what,
             f"answers with {start[:20]!r}, not XML",
             "choose the shop's XML export; CSV, JSON and zip are not read",
         )
-    return _ok(what, f"answers with {'gzip' if start.startswith(bytes([0x1F])) else 'XML'}")
+    return _ok_result(what, f"answers with {'gzip' if start.startswith(bytes([0x1F])) else 'XML'}")
 
 
 _FEED_ADVICE = {
-    http_client.Reason.PRIVATE_ADDRESS: "a shop in your own network: allow_addresses = ['10.1.2.0/24'] in its [[shops]] table",
-    http_client.Reason.UNKNOWN_HOST: "check the address, and this machine's DNS",
-    http_client.Reason.TLS: "ask the shop to renew its certificate",
+    http_client.FetchReason.PRIVATE_ADDRESS: "a shop in your own network: allow_addresses = ['10.1.2.0/24'] in its [[shops]] table",
+    http_client.FetchReason.UNKNOWN_HOST: "check the address, and this machine's DNS",
+    http_client.FetchReason.TLS: "ask the shop to renew its certificate",
 }
 
 
-def airflow(patient: Patient) -> Iterator[Finding]:
+def check_airflow(patient: Environment) -> Iterator[CheckResult]:
     """Airflow's database and the pools that the DAGs name, where Airflow is set up."""
     home = Path(patient.env.get("AIRFLOW_HOME") or Path.home() / "airflow")
     if not (home / "airflow.cfg").is_file() and not any(
         name.startswith("AIRFLOW__") for name in patient.env
     ):
-        yield _ok("airflow", "not set up for this user; `wearalike run` needs none")
+        yield _ok_result("airflow", "not set up for this user; `wearalike run` needs none")
         return
     command = [sys.executable, "-m", "airflow", "pools", "list", "--output", "json"]
     done = subprocess.run(
@@ -423,31 +425,31 @@ def airflow(patient: Patient) -> Iterator[Finding]:
         }
     except (ValueError, LookupError, TypeError):
         told = (done.stderr.strip() or done.stdout.strip() or "says nothing").splitlines()[-1]
-        yield _fail(
+        yield _failed_result(
             "airflow",
             f"{home}: {told[:300]}",
             "airflow db migrate, and check AIRFLOW_HOME and AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
         )
         return
-    for pool, wanted in POOLS.items():
+    for pool, wanted in AIRFLOW_POOLS.items():
         if pool in slots:
-            yield _ok("airflow", f"pool {pool} has {slots[pool]} slots")
+            yield _ok_result("airflow", f"pool {pool} has {slots[pool]} slots")
         else:
-            yield _fail(
+            yield _failed_result(
                 "airflow",
                 f"no pool {pool}: its tasks would wait for ever",
                 f"airflow pools set {pool} {wanted}",
             )
 
 
-CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    java,
-    root,
-    mappings,
-    warehouse,
-    feeds,
-    device,
-    weights,
-    looks,
-    airflow,
+CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
+    check_java,
+    check_root,
+    check_mappings,
+    check_warehouse,
+    check_feeds,
+    check_device,
+    check_models,
+    check_looks,
+    check_airflow,
 )

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from wearalike.pipeline import job
 from wearalike.search import index
 from wearalike.storage import run_tables
-from wearalike.tables import CODES, ENTRIES, IMAGES, ITEMS, PRODUCTS
+from wearalike.tables import CODES, IMAGES, INDEXES, ITEMS, PRODUCTS
 
 log = logging.getLogger("wearalike.build_indexes")
 
@@ -21,26 +21,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    root = job.place(args).root
+    root = job.load_settings(args).root
     inputs = (PRODUCTS, IMAGES, ITEMS, CODES)
     signature = run_tables.signature(
         {t.name: run_tables.input_hash(root, t, args.run) for t in inputs}, {}
     )
-    if job.stands(args, root, ENTRIES, signature):
+    if job.is_up_to_date(args, root, INDEXES, signature):
         return
-    products, images, items, codes = (run_tables.read(root, t, args.run) for t in inputs)
-    found, left_out = index.entries(products, images, items, codes)
-    with run_tables.writing(root, ENTRIES, args.run, signature) as table:
+    products, images, items, codes = (run_tables.read_table(root, t, args.run) for t in inputs)
+    found, left_out = index.select_entries(products, images, items, codes)
+    with run_tables.write_table(root, INDEXES, args.run, signature) as table:
         table.write(found)
         table.refuse(left_out)
         table.rows_taken = products.num_rows
-        table.more |= {
-            "detector": run_tables.made(root, ITEMS, args.run)["detector"],
-            "encoder": run_tables.made(root, CODES, args.run)["encoder"],
+        table.manifest_extras |= {
+            "detector": run_tables.read_manifest(root, ITEMS, args.run)["detector"],
+            "encoder": run_tables.read_manifest(root, CODES, args.run)["encoder"],
         }
         for super_category in pc.unique(found["super_category"]).to_pylist():
             rows = found.filter(pc.equal(found["super_category"], super_category))
-            index.write(
+            index.write_index(
                 table.path / f"{super_category}.faiss",
                 rows["entry_id"].to_numpy(),
                 index.code_array(rows["shape"], rows["colour"]),
@@ -49,7 +49,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

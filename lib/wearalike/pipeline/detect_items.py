@@ -26,12 +26,12 @@ from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, ITEMS
 
 log = logging.getLogger("wearalike.detect_items")
-KEEP_EVERY = 512
-LOOK_AT_ONCE = 32
+IMAGES_PER_CACHE_WRITE = 512
+IMAGES_PER_BATCH = 32
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, chunked=True)
+    made = job.parser(__doc__, is_sharded=True)
     made.add_argument(
         "--detector", metavar="NAME", help="default: the promoted one, else the packaged default"
     )
@@ -42,58 +42,64 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
+    settings = job.load_settings(args)
     root = settings.root
-    detector = detect.detector(root, args.detector, registry.device(args.device or settings.device))
+    detector = detect.load_detector(
+        root, args.detector, registry.resolve_device(args.device or settings.device)
+    )
     parameters = {"detector": detector.version}
-    stood = run_tables.see(root, ITEMS, args.run)
+    stood = run_tables.table_version(root, ITEMS, args.run)
     signature = run_tables.signature(
         {"images": run_tables.input_hash(root, IMAGES, args.run)}, parameters
     )
-    if not args.chunk and job.stands(args, root, ITEMS, signature):
+    if not args.chunk and job.is_up_to_date(args, root, ITEMS, signature):
         return
-    images = run_tables.read(root, IMAGES, args.run, ["image_id", "product_id", "position"])
+    images = run_tables.read_table(root, IMAGES, args.run, ["image_id", "product_id", "position"])
     image_ids = pc.unique(images["image_id"])
-    see(root, detector, image_ids, args.chunk)
+    detect_new_images(root, detector, image_ids, args.chunk)
     if args.chunk:
         return
-    seen = run_tables.kept(root, "items", detector.version, detect.KEPT, image_ids).sort_by(
-        [("image_id", "ascending"), ("item_id", "ascending")]
-    )
-    with run_tables.writing(root, ITEMS, args.run, signature, parameters, seen=stood) as table:
+    seen = run_tables.read_cached(
+        root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
+    ).sort_by([("image_id", "ascending"), ("item_id", "ascending")])
+    with run_tables.write_table(
+        root, ITEMS, args.run, signature, parameters, version_before=stood
+    ) as table:
         found = seen.filter(pc.is_valid(seen["item_id"]))
         table.write(found.select(ITEMS.column_names))
-        table.refuse(refusals(seen.filter(pc.is_null(seen["item_id"]))))
+        table.refuse(refused_rows(seen.filter(pc.is_null(seen["item_id"]))))
         table.rows_taken = seen.num_rows
-        table.more["detector"] = detector.version
+        table.manifest_extras["detector"] = detector.version
     log.info("%s saw %d items in %d images", detector.version, found.num_rows, len(image_ids))
 
 
-def see(
-    root: Path, detector: detect.Detector, image_ids: pa.Array, share: tuple[int, int] | None
+def detect_new_images(
+    root: Path, detector: detect.Detector, image_ids: pa.Array, shard: tuple[int, int] | None
 ) -> None:
     """Looks at the images of a share that the detector has never seen, keeping what it saw every few hundred."""
-    known = run_tables.kept(root, "items", detector.version, detect.KEPT, image_ids)["image_id"]
+    known = run_tables.read_cached(
+        root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
+    )["image_id"]
     new = [
         i
         for i in image_ids.filter(
             pc.invert(pc.is_in(image_ids, known.combine_chunks()))
         ).to_pylist()
-        if job.in_chunk(i, share)
+        if job.is_in_shard(i, shard)
     ]
     progress = job.Progress("images", len(new))
 
     def look(image_ids: list[str]) -> list[dict[str, object]]:
-        return detect.look_at_all(
+        return detect.detect_items_batch(
             detector, [(i, run_tables.image_path(root, i).read_bytes()) for i in image_ids]
         )
 
-    workers = min(len(os.sched_getaffinity(0)), KEEP_EVERY // LOOK_AT_ONCE)
+    workers = min(len(os.sched_getaffinity(0)), IMAGES_PER_CACHE_WRITE // IMAGES_PER_BATCH)
     with ThreadPoolExecutor(workers) as cores:
-        for start in range(0, len(new), KEEP_EVERY):
-            part = new[start : start + KEEP_EVERY]
+        for start in range(0, len(new), IMAGES_PER_CACHE_WRITE):
+            part = new[start : start + IMAGES_PER_CACHE_WRITE]
             # A second day's few pictures are shared out too.
-            size = min(LOOK_AT_ONCE, -(-len(part) // workers))
+            size = min(IMAGES_PER_BATCH, -(-len(part) // workers))
             rows = [
                 r
                 for found in cores.map(
@@ -101,13 +107,16 @@ def see(
                 )
                 for r in found
             ]
-            run_tables.keep(
-                root, "items", detector.version, pa.Table.from_pylist(rows, detect.KEPT)
+            run_tables.cache_rows(
+                root,
+                "items",
+                detector.version,
+                pa.Table.from_pylist(rows, detect.ITEM_CACHE_SCHEMA),
             )
-            progress.add(min(KEEP_EVERY, len(new) - start))
+            progress.update(min(IMAGES_PER_CACHE_WRITE, len(new) - start))
 
 
-def refusals(empty: pa.Table) -> pa.Table:
+def refused_rows(empty: pa.Table) -> pa.Table:
     return pa.table(
         {
             "kind": ["image"] * len(empty),
@@ -120,7 +129,7 @@ def refusals(empty: pa.Table) -> pa.Table:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,11 @@ from wearalike.storage import run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, LOOKS, PRODUCTS
 
 log = logging.getLogger("wearalike.detect_looks")
-PRODUCTS_AT_ONCE = 8192
+PRODUCTS_PER_BATCH = 8192
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, chunked=True)
+    made = job.parser(__doc__, is_sharded=True)
     made.add_argument(
         "--detector",
         metavar="NAME",
@@ -44,82 +44,90 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
+    settings = job.load_settings(args)
     root, device = settings.root, args.device or settings.device
-    encoder = run_tables.made(root, CODES, args.run)["encoder"]
+    encoder = run_tables.read_manifest(root, CODES, args.run)["encoder"]
     inputs = {
         t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS, CODES)
     }
     if settings.looks == "off" and args.detector is None:
-        write_nothing(args, root, inputs, 'switched off by looks = "off" in the settings')
+        write_empty_table(args, root, inputs, 'switched off by looks = "off" in the settings')
         return
-    model = detect.naming_model(root, args.detector)
+    model = detect.classifying_detector(root, args.detector)
     facts = {"detector": model.version, "encoder": encoder}
-    if not args.chunk and job.stands(args, root, LOOKS, run_tables.signature(inputs, facts)):
+    if not args.chunk and job.is_up_to_date(args, root, LOOKS, run_tables.signature(inputs, facts)):
         return
-    views = run_tables.read(root, CODES, args.run, ["item_id", "view"])
-    images = looks.promising(
-        run_tables.read(root, IMAGES, args.run), run_tables.read(root, ITEMS, args.run), views
+    views = run_tables.read_table(root, CODES, args.run, ["item_id", "view"])
+    images = looks.figure_candidates(
+        run_tables.read_table(root, IMAGES, args.run),
+        run_tables.read_table(root, ITEMS, args.run),
+        views,
     )
     share = images.filter(
-        pa.array([job.in_chunk(i, args.chunk) for i in images["image_id"].to_pylist()], pa.bool_())
+        pa.array(
+            [job.is_in_shard(i, args.chunk) for i in images["image_id"].to_pylist()], pa.bool_()
+        )
     )
-    if len(new := unseen(root, model.version, pc.unique(share["image_id"]))):
+    if len(new := undetected_images(root, model.version, pc.unique(share["image_id"]))):
         # Only now: where all was seen before, no network is loaded.
         try:
-            detector = detect.Trained(model.read(), registry.device(device))
+            detector = detect.NetworkDetector(model.read(), registry.resolve_device(device))
         except ImportError as error:
             why = f"detector {model.version} cannot run here: {error}; pip install wearalike[yolo], apt-get install libgl1"
             if args.detector:
-                raise job.Refusal(why) from error
-            write_nothing(args, root, inputs, why)
+                raise job.JobRejected(why) from error
+            write_empty_table(args, root, inputs, why)
             return
-        see(root, detector, new)
-    products = run_tables.read(
+        detect_new_images(root, detector, new)
+    products = run_tables.read_table(
         root, PRODUCTS, args.run, ["product_id", "shop_id", "super_category"]
     )
-    for _, worn, _ in parts(root, products, share, model.version):
-        encode(root, encoder, device, worn)
+    for _, worn, _ in iter_worn_items(root, products, share, model.version):
+        encode_worn_items(root, encoder, device, worn)
     if not args.chunk:
-        write(args, root, inputs, facts, products, images)
+        write_looks(args, root, inputs, facts, products, images)
 
 
-def write_nothing(args: argparse.Namespace, root: Path, inputs: dict[str, str], why: str) -> None:
-    log.warning("no looks: %s", why)
-    facts = {"why_empty": why}
+def write_empty_table(
+    args: argparse.Namespace, root: Path, inputs: dict[str, str], reason: str
+) -> None:
+    log.warning("no looks: %s", reason)
+    facts = {"why_empty": reason}
     signature = run_tables.signature(inputs, facts)
-    if not args.chunk and not job.stands(args, root, LOOKS, signature):
-        with run_tables.writing(root, LOOKS, args.run, signature, facts) as table:
-            table.more |= facts
+    if not args.chunk and not job.is_up_to_date(args, root, LOOKS, signature):
+        with run_tables.write_table(root, LOOKS, args.run, signature, facts) as table:
+            table.manifest_extras |= facts
 
 
-def unseen(root: Path, version: str, image_ids: pa.Array) -> pa.Array:
+def undetected_images(root: Path, version: str, image_ids: pa.Array) -> pa.Array:
     """Those of the images that the detector has never looked at."""
-    known = run_tables.kept(root, "items", version, detect.KEPT, image_ids)[
+    known = run_tables.read_cached(root, "items", version, detect.ITEM_CACHE_SCHEMA, image_ids)[
         "image_id"
     ].combine_chunks()
     return image_ids.filter(pc.invert(pc.is_in(image_ids, known)))
 
 
-def see(root: Path, detector: detect.Detector, image_ids: pa.Array) -> None:
+def detect_new_images(root: Path, detector: detect.Detector, image_ids: pa.Array) -> None:
     from wearalike.pipeline import detect_items
 
-    detect_items.see(root, detector, image_ids, None)
+    detect_items.detect_new_images(root, detector, image_ids, None)
 
 
-def parts(
+def iter_worn_items(
     root: Path, products: pa.Table, images: pa.Table, detector: str
 ) -> Iterator[tuple[pa.Table, pa.Table, set[str]]]:
     """Some thousand products at a time, what they are worn with, and which of them are shown on a full figure."""
     products = products.sort_by("product_id")
-    for start in range(0, products.num_rows, PRODUCTS_AT_ONCE):
-        some = products.slice(start, PRODUCTS_AT_ONCE).combine_chunks()
+    for start in range(0, products.num_rows, PRODUCTS_PER_BATCH):
+        some = products.slice(start, PRODUCTS_PER_BATCH).combine_chunks()
         theirs = images.filter(pc.is_in(images["product_id"], some["product_id"].combine_chunks()))
-        seen = run_tables.kept(root, "items", detector, detect.KEPT, pc.unique(theirs["image_id"]))
-        yield some, *looks.worn(some, theirs, seen.filter(pc.is_valid(seen["item_id"])))
+        seen = run_tables.read_cached(
+            root, "items", detector, detect.ITEM_CACHE_SCHEMA, pc.unique(theirs["image_id"])
+        )
+        yield some, *looks.worn_items(some, theirs, seen.filter(pc.is_valid(seen["item_id"])))
 
 
-def encode(root: Path, version: str, device: str, worn: pa.Table) -> None:
+def encode_worn_items(root: Path, version: str, device: str, worn: pa.Table) -> None:
     """Encodes the items that are not encoded yet, by the encoder of the run's codes."""
     from wearalike.pipeline import encode_items
 
@@ -128,21 +136,27 @@ def encode(root: Path, version: str, device: str, worn: pa.Table) -> None:
     ).aggregate([])
     new = new.filter(
         pc.invert(
-            pc.is_in(new["item_id"], kept_codes(root, version, new)["item_id"].combine_chunks())
+            pc.is_in(
+                new["item_id"], read_cached_codes(root, version, new)["item_id"].combine_chunks()
+            )
         )
     )
     if new.num_rows:
-        model = registry.of_version(root, registry.Kind.ENCODER, version).read()
-        encode_items.encode(
-            root, encoders.of(model, registry.device(device)), new.sort_by("item_id")
+        model = registry.find_by_version(root, registry.ModelKind.ENCODER, version).read()
+        encode_items.encode_and_cache(
+            root,
+            encoders.build_encoder(model, registry.resolve_device(device)),
+            new.sort_by("item_id"),
         )
 
 
-def kept_codes(root: Path, version: str, worn: pa.Table) -> pa.Table:
-    return run_tables.kept(root, "codes", version, encoders.KEPT, worn["item_id"].combine_chunks())
+def read_cached_codes(root: Path, version: str, worn: pa.Table) -> pa.Table:
+    return run_tables.read_cached(
+        root, "codes", version, encoders.CODE_CACHE_SCHEMA, worn["item_id"].combine_chunks()
+    )
 
 
-def write(
+def write_looks(
     args: argparse.Namespace,
     root: Path,
     inputs: dict[str, str],
@@ -150,20 +164,20 @@ def write(
     products: pa.Table,
     images: pa.Table,
 ) -> None:
-    all_images = run_tables.read(root, IMAGES, args.run, ["product_id"])
+    all_images = run_tables.read_table(root, IMAGES, args.run, ["product_id"])
     figures_count = 0
-    with run_tables.writing(
+    with run_tables.write_table(
         root, LOOKS, args.run, run_tables.signature(inputs, facts), facts
     ) as table:
-        for some, worn, figures in parts(root, products, images, facts["detector"]):
-            found, refused = looks.looks(
-                some, all_images, worn, figures, kept_codes(root, facts["encoder"], worn)
+        for some, worn, figures in iter_worn_items(root, products, images, facts["detector"]):
+            found, refused = looks.build_looks(
+                some, all_images, worn, figures, read_cached_codes(root, facts["encoder"], worn)
             )
             table.write(found)
             table.refuse(refused)
             figures_count += len(figures)
         table.rows_taken = products.num_rows
-        table.more |= facts | {
+        table.manifest_extras |= facts | {
             "images_looked_at": len(pc.unique(images["image_id"])),
             "figures": figures_count,
         }
@@ -171,7 +185,7 @@ def write(
         "%s looked at %d images: %d of %d products are on a full figure, %d of them with things to be matched",
         *(
             facts["detector"],
-            table.more["images_looked_at"],
+            table.manifest_extras["images_looked_at"],
             figures_count,
             products.num_rows,
             table.rows_written,
@@ -180,7 +194,7 @@ def write(
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

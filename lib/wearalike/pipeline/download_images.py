@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from wearalike.imaging import download
 from wearalike.pipeline import job
-from wearalike.settings import Shop
+from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, PRODUCTS
 
@@ -27,7 +27,7 @@ log = logging.getLogger("wearalike.download_images")
 
 
 def parser() -> argparse.ArgumentParser:
-    made, rules = job.parser(__doc__, chunked=True), download.Rules()
+    made, rules = job.parser(__doc__, is_sharded=True), download.DownloadPolicy()
     made.add_argument(
         "--attempts",
         type=int,
@@ -43,50 +43,58 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--placeholder-groups",
         type=int,
-        default=rules.placeholder_groups,
+        default=rules.max_groups_per_image,
         help="a picture that more groups of one shop share is none of a product (default: %(default)s)",
     )
     return made
 
 
 def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
+    settings = job.load_settings(args)
     root, rules = (
         settings.root,
-        download.Rules(args.placeholder_groups, args.attempts, args.timeout_s),
+        download.DownloadPolicy(args.placeholder_groups, args.attempts, args.timeout_s),
     )
-    stood = run_tables.see(root, IMAGES, args.run)
-    wanted = download.wanted(run_tables.read(root, PRODUCTS, args.run, download.PRODUCT_COLUMNS))
+    stood = run_tables.table_version(root, IMAGES, args.run)
+    wanted = download.explode_image_urls(
+        run_tables.read_table(root, PRODUCTS, args.run, download.IMAGE_SOURCE_COLUMNS)
+    )
     shops = [settings.shop(shop_id) for shop_id in sorted(pc.unique(wanted["shop_id"]).to_pylist())]
     limits = {s.id: [s.allow_addresses, s.allow_ports, s.max_image_bytes] for s in shops}
     parameters = {**asdict(rules), "limits": limits}
     signature = run_tables.signature(
         {"products": run_tables.input_hash(root, PRODUCTS, args.run)}, parameters
     )
-    if not args.chunk and job.stands(args, root, IMAGES, signature):
+    if not args.chunk and job.is_up_to_date(args, root, IMAGES, signature):
         return
-    fetch(root, wanted, shops, rules, args)
+    fetch_images(root, wanted, shops, rules, args)
     if args.chunk:
         return
-    with run_tables.writing(root, IMAGES, args.run, signature, parameters, seen=stood) as table:
-        taken, refused = download.outcome(
-            wanted, {s.id: download.ledger(root, s.id, args.run) for s in shops}, rules
+    with run_tables.write_table(
+        root, IMAGES, args.run, signature, parameters, version_before=stood
+    ) as table:
+        taken, refused = download.build_tables(
+            wanted, {s.id: download.read_ledger(root, s.id, args.run) for s in shops}, rules
         )
         table.write(taken)
         table.refuse(refused)
         table.rows_taken = wanted.num_rows
     for shop in shops:
-        download.compact(root, shop.id)
+        download.compact_ledger(root, shop.id)
     log.info(
         "%d of %d pictures taken, refused: %s",
         taken.num_rows,
         wanted.num_rows,
-        dict(table.reasons) or "none",
+        dict(table.refusal_counts) or "none",
     )
 
 
-def fetch(
-    root: Path, wanted: pa.Table, shops: list[Shop], rules: download.Rules, args: argparse.Namespace
+def fetch_images(
+    root: Path,
+    wanted: pa.Table,
+    shops: list[ShopSettings],
+    rules: download.DownloadPolicy,
+    args: argparse.Namespace,
 ) -> None:
     """Asks what is left to ask, or this chunk's share of it."""
     asks = {}
@@ -96,7 +104,7 @@ def fetch(
             urls = urls.filter(
                 pa.array(
                     [
-                        job.in_chunk(hashlib.sha256(u.encode()).hexdigest(), args.chunk)
+                        job.is_in_shard(hashlib.sha256(u.encode()).hexdigest(), args.chunk)
                         for u in urls.to_pylist()
                     ]
                 )
@@ -107,12 +115,14 @@ def fetch(
                 at_once=max(1, shop.at_once // args.chunk[1]),
                 pace_s=shop.pace_s * args.chunk[1],
             )
-        asks[shop] = download.left_to_ask(
-            root, args.run, urls, download.ledger(root, shop.id, args.run), args.redo
+        asks[shop] = download.pending_downloads(
+            root, args.run, urls, download.read_ledger(root, shop.id, args.run), args.redo
         )
     total = sum(a.num_rows for a in asks.values())
     log.info("%d addresses to ask in %d shops", total, len(shops))
-    counts = download.fetch(root, args.run, asks, rules, job.Progress("pictures", total).add)
+    counts = download.download_images(
+        root, args.run, asks, rules, job.Progress("pictures", total).update
+    )
     log.info(
         "asked: %s",
         ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing",
@@ -120,7 +130,7 @@ def fetch(
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

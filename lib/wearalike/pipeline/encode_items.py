@@ -27,13 +27,13 @@ from wearalike.storage import run_tables
 from wearalike.tables import CODES, ITEMS
 
 log = logging.getLogger("wearalike.encode_items")
-KEEP_EVERY = 512
+ITEMS_PER_CACHE_WRITE = 512
 # Of whole pictures, memory holds twice as many.
-ENCODE_AT_ONCE = 64
+ITEMS_PER_BATCH = 64
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, chunked=True)
+    made = job.parser(__doc__, is_sharded=True)
     known, default = ", ".join(registry.ENCODERS), registry.DEFAULT_ENCODER
     made.add_argument(
         "--encoder",
@@ -47,35 +47,41 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
+    settings = job.load_settings(args)
     root = settings.root
-    model = registry.chosen(root, registry.Kind.ENCODER, args.encoder)
+    model = registry.resolve_model(root, registry.ModelKind.ENCODER, args.encoder)
     version = model.version
     parameters = {"encoder": version}
-    stood = run_tables.see(root, CODES, args.run)
+    stood = run_tables.table_version(root, CODES, args.run)
     signature = run_tables.signature(
         {"items": run_tables.input_hash(root, ITEMS, args.run)}, parameters
     )
-    if not args.chunk and job.stands(args, root, CODES, signature):
+    if not args.chunk and job.is_up_to_date(args, root, CODES, signature):
         return
-    items = run_tables.read(root, ITEMS, args.run)
-    known = run_tables.kept(
-        root, "codes", version, encoders.KEPT, items["item_id"].combine_chunks()
+    items = run_tables.read_table(root, ITEMS, args.run)
+    known = run_tables.read_cached(
+        root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     )["item_id"].combine_chunks()
     new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
     new = new.filter(
-        pa.array([job.in_chunk(i, args.chunk) for i in new["item_id"].to_pylist()], pa.bool_())
+        pa.array([job.is_in_shard(i, args.chunk) for i in new["item_id"].to_pylist()], pa.bool_())
     )
     if new.num_rows:
-        encode(
-            root, encoders.of(model.read(), registry.device(args.device or settings.device)), new
+        encode_and_cache(
+            root,
+            encoders.build_encoder(
+                model.read(), registry.resolve_device(args.device or settings.device)
+            ),
+            new,
         )
     if args.chunk:
         return
-    seen = run_tables.kept(
-        root, "codes", version, encoders.KEPT, items["item_id"].combine_chunks()
+    seen = run_tables.read_cached(
+        root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     ).sort_by("item_id")
-    with run_tables.writing(root, CODES, args.run, signature, parameters, seen=stood) as table:
+    with run_tables.write_table(
+        root, CODES, args.run, signature, parameters, version_before=stood
+    ) as table:
         has_code = pc.is_valid(seen["shape"])
         table.write(seen.filter(has_code).select(CODES.column_names))
         lost = seen.filter(pc.invert(has_code))
@@ -92,57 +98,61 @@ def work(args: argparse.Namespace) -> None:
             )
         )
         table.rows_taken = items.num_rows
-        table.more["encoder"] = version
+        table.manifest_extras["encoder"] = version
     log.info("%s: %d codes, %d new", version, items.num_rows, new.num_rows)
 
 
-def encode(root: Path, encoder: encoders.Encoder, items: pa.Table) -> None:
+def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> None:
     """Encodes the items, keeping codes every few hundred. Pictures are decoded while the network works."""
     progress = job.Progress("items", items.num_rows)
     parts = [
-        items.slice(start, ENCODE_AT_ONCE) for start in range(0, items.num_rows, ENCODE_AT_ONCE)
+        items.slice(start, ITEMS_PER_BATCH) for start in range(0, items.num_rows, ITEMS_PER_BATCH)
     ]
     rows: list[pa.Table] = []
     with ThreadPoolExecutor(1) as ahead:
-        loads = (ahead.submit(crops, root, part, encoder.side_px) for part in parts)
+        loads = (ahead.submit(read_item_crops, root, part, encoder.side_px) for part in parts)
         loading = next(loads, None)
         for number, part in enumerate(parts, 1):
             pictures = loading.result() if loading else []
             loading = next(loads, None)
-            rows.append(coded(encoder, part["item_id"].to_pylist(), pictures))
-            if number == len(parts) or len(rows) * ENCODE_AT_ONCE >= KEEP_EVERY:
-                run_tables.keep(root, "codes", encoder.version, pa.concat_tables(rows))
+            rows.append(code_rows(encoder, part["item_id"].to_pylist(), pictures))
+            if number == len(parts) or len(rows) * ITEMS_PER_BATCH >= ITEMS_PER_CACHE_WRITE:
+                run_tables.cache_rows(root, "codes", encoder.version, pa.concat_tables(rows))
                 rows.clear()
-            progress.add(part.num_rows)
+            progress.update(part.num_rows)
 
 
-def crops(
+def read_item_crops(
     root: Path, items: pa.Table, side_px: int | None = None
 ) -> list[NDArray[np.uint8] | None]:
-    """The pixels of every item, None where its image cannot be read. side_px: as pixels.crops has it."""
+    """The pixels of every item, None where its image cannot be read. side_px: as decode.crop_boxes has it."""
     return list(
-        _crops(root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist(), side_px)
+        _iter_item_crops(
+            root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist(), side_px
+        )
     )
 
 
-def _crops(
+def _iter_item_crops(
     root: Path, rows: list[dict[str, Any]], side_px: int | None
 ) -> Iterator[NDArray[np.uint8] | None]:
     for row in rows:
         try:
             content = run_tables.image_path(root, row["image_id"]).read_bytes()
-            yield decode.crops(content, [(row["x0"], row["y0"], row["x1"], row["y1"])], side_px)[0]
+            yield decode.crop_boxes(
+                content, [(row["x0"], row["y0"], row["x1"], row["y1"])], side_px
+            )[0]
         except decode.BadPixels:
             yield None
 
 
-def coded(
-    encoder: encoders.Encoder, item_ids: list[str], pictures: list[NDArray[np.uint8] | None]
+def code_rows(
+    encoder: encoders.Encoder, item_ids: list[str], crops: list[NDArray[np.uint8] | None]
 ) -> pa.Table:
-    """Rows of codes.KEPT, one an item."""
-    seen = iter(zip(*encoder.encode([p for p in pictures if p is not None]), strict=True))
+    """Rows of encoders.CODE_CACHE_SCHEMA, one an item."""
+    seen = iter(zip(*encoder.encode([p for p in crops if p is not None]), strict=True))
     rows = []
-    for item_id, picture in zip(item_ids, pictures, strict=True):
+    for item_id, picture in zip(item_ids, crops, strict=True):
         shape, colour, view = next(seen) if picture is not None else (None, None, None)
         reason = encoders.CodeReason.UNREADABLE if picture is None else None
         rows.append(
@@ -155,11 +165,11 @@ def coded(
                 "reason": reason,
             }
         )
-    return pa.Table.from_pylist(rows, encoders.KEPT)
+    return pa.Table.from_pylist(rows, encoders.CODE_CACHE_SCHEMA)
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from wearalike.tables import Table
 log = logging.getLogger("wearalike")
 
 
-class Refusal(RuntimeError):
+class JobRejected(RuntimeError):
     """The job did its work and the answer is no: a failed gate, a broken mapping. The text is for the operator."""
 
 
-def parser(doc: str | None, *, chunked: bool = False) -> argparse.ArgumentParser:
+def parser(doc: str | None, *, is_sharded: bool = False) -> argparse.ArgumentParser:
     """A parser with the options that mean the same in every job; `doc`, the job's docstring, is its --help."""
     made = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,17 +36,17 @@ def parser(doc: str | None, *, chunked: bool = False) -> argparse.ArgumentParser
     made.add_argument(
         "--redo", action="store_true", help="do the work again although its result stands"
     )
-    if chunked:
+    if is_sharded:
         made.add_argument(
             "--chunk",
-            type=chunk,
+            type=parse_shard,
             metavar="I/N",
             help="only fill the kept work for share I of N (1/4 .. 4/4); without it: all, and the table",
         )
     return made
 
 
-def chunk(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
     """(i, n) of "i/n", 1 <= i <= n <= 100."""
     left, _, right = text.partition("/")
     if not (left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right) <= 100):
@@ -54,34 +54,34 @@ def chunk(text: str) -> tuple[int, int]:
     return int(left), int(right)
 
 
-def in_chunk(key: str, share: tuple[int, int] | None) -> bool:
+def is_in_shard(key: str, shard: tuple[int, int] | None) -> bool:
     """Whether a hex key (a sha256) belongs to a share; every key belongs to just one of the n."""
-    return share is None or int(key[:8], 16) % share[1] == share[0] - 1
+    return shard is None or int(key[:8], 16) % shard[1] == shard[0] - 1
 
 
-def place(args: argparse.Namespace) -> settings.Settings:
+def load_settings(args: argparse.Namespace) -> settings.Settings:
     """The settings of this job, --root over the file's."""
-    return settings.load(
+    return settings.read_settings(
         args.config, {**os.environ, **({"WEARALIKE_ROOT": str(args.root)} if args.root else {})}
     )
 
 
-def stands(args: argparse.Namespace, root: Path, table: Table, signature: str) -> bool:
+def is_up_to_date(args: argparse.Namespace, root: Path, table: Table, signature: str) -> bool:
     """Whether the table is there, made from the same inputs and parameters, so that nothing is to be done. Says so."""
-    if args.redo or not run_tables.is_made(root, table, args.run, signature):
+    if args.redo or not run_tables.is_complete(root, table, args.run, signature):
         return False
     log.info("%s: stands, nothing to do", table.name)
     return True
 
 
-def main(
+def run_job(
     work: Callable[[argparse.Namespace], None],
-    made: argparse.ArgumentParser,
+    arg_parser: argparse.ArgumentParser,
     argv: list[str] | None = None,
 ) -> int:
     """Parses, runs, logs one line at the end. Exit code 0, 1 with one clear line for what the operator can mend,
     2 for bad usage. What nobody foresaw is raised with its traceback."""
-    args = made.parse_args(argv)
+    args = arg_parser.parse_args(argv)
     if not logging.getLogger().handlers:
         logging.basicConfig(
             stream=sys.stderr,
@@ -94,9 +94,9 @@ def main(
     try:
         work(args)
     except (
-        Refusal,
-        run_tables.NotMade,
-        run_tables.BadCount,
+        JobRejected,
+        run_tables.TableNotFound,
+        run_tables.RowCountMismatch,
         atomic.Superseded,
         ValueError,
         OSError,
@@ -111,21 +111,26 @@ def main(
 class Progress:
     """Says how far a job is: one line a minute in the log, a bar on a terminal."""
 
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.count = what, total, 0
-        self._start = self._said = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.count = label, total, 0
+        self._started_at_s = self._reported_at_s = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
 
-    def add(self, count: int) -> None:
+    def update(self, count: int) -> None:
         self.count += count
         now = time.monotonic()
-        if now - self._said < (0.2 if self._terminal else 60) and self.count < self.total:
+        if (
+            now - self._reported_at_s < (0.2 if self._is_terminal else 60)
+            and self.count < self.total
+        ):
             return
-        self._said = now
-        rate = self.count / max(now - self._start, 1e-9)
+        self._reported_at_s = now
+        rate = self.count / max(now - self._started_at_s, 1e-9)
         left_s = (self.total - self.count) / rate if rate else 0
-        line = f"{self.what}: {self.count:,} of {self.total:,}, {rate:,.0f}/s, {left_s:,.0f} s left"
-        if self._terminal:
+        line = (
+            f"{self.label}: {self.count:,} of {self.total:,}, {rate:,.0f}/s, {left_s:,.0f} s left"
+        )
+        if self._is_terminal:
             width = 30 * self.count // max(self.total, 1)
             print(
                 f"\r[{'#' * width}{'.' * (30 - width)}] {line}\033[K",

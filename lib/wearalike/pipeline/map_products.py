@@ -27,13 +27,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
+    settings = job.load_settings(args)
     offered = set(
         pc.unique(
-            run_tables.read(settings.root, OFFERS, args.run, ["shop_id"])["shop_id"]
+            run_tables.read_table(settings.root, OFFERS, args.run, ["shop_id"])["shop_id"]
         ).to_pylist()
     )
-    rubricator, mappings = catalog.read_all(
+    rubricator, mappings = catalog.read_taxonomy_and_mappings(
         settings, offered | {shop.id for shop in settings.shops}
     )
     parameters = {
@@ -43,22 +43,22 @@ def work(args: argparse.Namespace) -> None:
     signature = run_tables.signature(
         {OFFERS.name: run_tables.input_hash(settings.root, OFFERS, args.run)}, parameters
     )
-    if job.stands(args, settings.root, PRODUCTS, signature):
+    if job.is_up_to_date(args, settings.root, PRODUCTS, signature):
         return
     for shop_id in sorted(offered - mappings.keys()):
         log.warning(
             "%s: no mapping, all its offers are refused; wanted %s",
             shop_id,
-            catalog.how_to_map(settings, shop_id),
+            catalog.missing_mapping_hint(settings, shop_id),
         )
-    offers = run_tables.dataset(settings.root, OFFERS, args.run)
-    with run_tables.writing(settings.root, PRODUCTS, args.run, signature, parameters) as writer:
+    offers = run_tables.open_dataset(settings.root, OFFERS, args.run)
+    with run_tables.write_table(settings.root, PRODUCTS, args.run, signature, parameters) as writer:
         writer.rows_taken = offers.count_rows()
         for batch in offers.to_batches(batch_size=run_tables.BATCH_ROWS):
             for shop_id in pc.unique(batch["shop_id"]).to_pylist():
                 part = pa.Table.from_batches([batch]).filter(pc.field("shop_id") == shop_id)
                 products, refused = catalog.map_offers(
-                    part, mappings.get(shop_id, catalog.Mapping(shop_id)), rubricator
+                    part, mappings.get(shop_id, catalog.ShopMapping(shop_id)), rubricator
                 )
                 writer.write(products)
                 writer.refuse(refused)
@@ -66,12 +66,12 @@ def work(args: argparse.Namespace) -> None:
         "products: %d of %d offers mapped, refused: %s",
         writer.rows_written,
         writer.rows_taken,
-        dict(writer.reasons) or "none",
+        dict(writer.refusal_counts) or "none",
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from wearalike.detection import looks
 from wearalike.pipeline import job
 from wearalike.search import gallery_store
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, LOOK_PRODUCTS, LOOKS, PRODUCTS
+from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
 
 log = logging.getLogger("wearalike.match_looks")
 
@@ -37,38 +37,40 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--min-score",
         type=float,
-        default=search.Rules().min_score,
+        default=search.ListRules().min_score,
         help="0..1; less alike is left out (default: %(default)s)",
     )
     return made
 
 
 def work(args: argparse.Namespace) -> None:
-    root = job.place(args).root
-    rules = search.Rules(args.k, args.min_score, max_per_brand=args.k)
+    root = job.load_settings(args).root
+    rules = search.ListRules(args.k, args.min_score, max_per_brand=args.k)
     parameters = asdict(rules)
     signature = run_tables.signature(
-        {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, ENTRIES, LOOKS)},
+        {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, INDEXES, LOOKS)},
         parameters,
     )
-    if job.stands(args, root, LOOK_PRODUCTS, signature):
+    if job.is_up_to_date(args, root, LOOK_PRODUCTS, signature):
         return
     worn, products = (
-        run_tables.read(root, LOOKS, args.run),
-        run_tables.read(root, PRODUCTS, args.run, ["product_id", "shop_id", "gender", "age_group"]),
+        run_tables.read_table(root, LOOKS, args.run),
+        run_tables.read_table(
+            root, PRODUCTS, args.run, ["product_id", "shop_id", "gender", "age_group"]
+        ),
     )
     facts = {
         name: fact
-        for name, fact in run_tables.made(root, LOOKS, args.run).items()
+        for name, fact in run_tables.read_manifest(root, LOOKS, args.run).items()
         if name in ("detector", "encoder", "why_empty")
     }
-    with run_tables.writing(root, LOOK_PRODUCTS, args.run, signature, parameters) as table:
+    with run_tables.write_table(root, LOOK_PRODUCTS, args.run, signature, parameters) as table:
         if worn.num_rows:
             found = pa.concat_tables(
-                matched(
+                iter_look_products(
                     root,
                     args.run,
-                    looks.items(worn),
+                    looks.explode_looks(worn),
                     products,
                     rules,
                     facts["detector"],
@@ -76,17 +78,17 @@ def work(args: argparse.Namespace) -> None:
                 )
             )
             table.write(found.sort_by([(name, "ascending") for name in LOOK_PRODUCTS.key]))
-            table.refuse(looks.unmatched(worn, products, found))
-        table.more |= facts
+            table.refuse(looks.refuse_unmatched_looks(worn, products, found))
+        table.manifest_extras |= facts
     log.info("%d recommendations for the looks of %d products", table.rows_written, worn.num_rows)
 
 
-def matched(
+def iter_look_products(
     root: Path,
     run: str,
     items: pa.Table,
     products: pa.Table,
-    rules: search.Rules,
+    rules: search.ListRules,
     detector: str,
     encoder: str,
 ) -> Iterator[pa.Table]:
@@ -102,10 +104,10 @@ def matched(
         ]
     )
     kinds = np.array(items["super_category"].to_pylist())
-    for super_category in sorted(set(kinds) & set(gallery_store.super_categories(root, run))):
-        gallery = gallery_store.gallery(root, run, super_category)
+    for super_category in sorted(set(kinds) & set(gallery_store.list_super_categories(root, run))):
+        gallery = gallery_store.load_gallery(root, run, super_category)
         for audience in np.unique(people[kinds == super_category]):
-            candidates = np.flatnonzero(search.may_answer(gallery, *audience.split("\n")))
+            candidates = np.flatnonzero(search.eligible_candidates(gallery, *audience.split("\n")))
             if not len(candidates):
                 continue
             asking = items.filter(
@@ -121,15 +123,15 @@ def matched(
                 np.uint64,
             )
             codes = codes.reshape(-1, 4)
-            voted = search.voted(gallery, candidates, codes)
-            found = search.all_alike(
+            voted = search.vote_category_weights(gallery, candidates, codes)
+            found = search.search_codes(
                 gallery, candidates, codes, gallery.w_shape[voted], gallery.w_colour[voted], rules
             )
-            yield search.look_products(gallery, asking, list(found), voted, detector, encoder)
+            yield search.build_look_products(gallery, asking, list(found), voted, detector, encoder)
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from wearalike import catalog, search
 from wearalike.pipeline import job
 from wearalike.search import gallery_store
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("wearalike.match_products")
 QUERIES_A_TASK = 16_384
 # How many products of a task searched everything, in its file of what was nearest.
-ANEW = b"searched_anew"
-TASK = (
+SEARCHED_ANEW_KEY = b"searched_anew"
+TASK_SCHEMA = (
     "root string, run string, since string, near string, device string, super_category string, start long, stop long, k int,"
     "min_score double,"
     "max_per_brand int, merchandise string"
@@ -50,7 +50,7 @@ TASK = (
 
 def parser() -> argparse.ArgumentParser:
     made = job.parser(__doc__)
-    rules = search.Rules()
+    rules = search.ListRules()
     made.add_argument(
         "--k", type=int, default=rules.k, help="recommendations a product (default: %(default)s)"
     )
@@ -73,22 +73,25 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    settings = job.place(args)
-    root, rules = settings.root.resolve(), search.Rules(args.k, args.min_score, args.max_per_brand)
-    inputs = made_from(root, args.run)
-    rubricator = catalog.read_rubricator(settings.mappings / "rubricator.xml")
-    merchandise = catalog.holding(
+    settings = job.load_settings(args)
+    root, rules = (
+        settings.root.resolve(),
+        search.ListRules(args.k, args.min_score, args.max_per_brand),
+    )
+    inputs = input_hashes(root, args.run)
+    rubricator = catalog.read_taxonomy(settings.mappings / "rubricator.xml")
+    merchandise = catalog.active_rules(
         catalog.read_rules(catalog.rules_path(settings), rubricator), args.run
     )
     parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandise]}
     signature = run_tables.signature(inputs, parameters)
-    if not job.stands(args, root, MATCHES, signature):
-        since = None if args.redo else remembered(root, args.run)
+    if not job.is_up_to_date(args, root, MATCHES, signature):
+        since = None if args.redo else find_previous_run(root, args.run)
         device = "cuda" if (args.device or settings.device) == "cuda" else "cpu"
         write_matches(
             root, args.run, args.master or settings.master, device, parameters, signature, since
         )
-    flatten(
+    write_similar_tables(
         args,
         root,
         run_tables.signature({"matches": run_tables.input_hash(root, MATCHES, args.run)}, {}),
@@ -105,15 +108,15 @@ def write_matches(
     since: str | None,
 ) -> None:
     """device: where the workers search. since: the run to go on from; None to search everything."""
-    from wearalike.pipeline.spark import session
+    from wearalike.pipeline.spark import spark_session
 
     entries, products = (
-        run_tables.read(root, t, run, ["product_id", *more])
-        for t, more in ((ENTRIES, ["super_category"]), (PRODUCTS, []))
+        run_tables.read_table(root, t, run, ["product_id", *more])
+        for t, more in ((INDEXES, ["super_category"]), (PRODUCTS, []))
     )
     *rules, merchandise = parameters.values()
     warn_of_lost_pins(merchandise, entries["product_id"])
-    with run_tables.writing(root, MATCHES, run, signature, parameters) as table:
+    with run_tables.write_table(root, MATCHES, run, signature, parameters) as table:
         near = table.path / "near"
         counts = {
             count["values"]: count["counts"]
@@ -121,26 +124,29 @@ def write_matches(
         }
         tasks = [
             (str(root), run, since, str(near), device, *share, *rules, json.dumps(merchandise))
-            for share in shares(counts)
+            for share in split_queries(counts)
         ]
         if tasks:
-            with session("match_products", master, table.path) as spark:
-                spread(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
-            table.adopt(table.path / "spark")
+            with spark_session("match_products", master, table.path) as spark:
+                run_tasks(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
+            table.adopt_parts(table.path / "spark")
         for left in near.glob("*/.*"):  # by workers that were lost
             left.unlink()
         rest = products.filter(
             pc.invert(pc.is_in(products["product_id"], entries["product_id"].combine_chunks()))
         )
-        table.write(search.without_code(rest["product_id"].combine_chunks()))
+        table.write(search.build_matches_without_code(rest["product_id"].combine_chunks()))
         table.rows_taken = products.num_rows
-        anew = sum(int(pq.read_schema(path).metadata[ANEW]) for path in near.glob("*/*.parquet"))
-        table.more["searched"] = {
+        anew = sum(
+            int(pq.read_schema(path).metadata[SEARCHED_ANEW_KEY])
+            for path in near.glob("*/*.parquet")
+        )
+        table.manifest_extras["searched"] = {
             "since": since,
             "anew": anew,
             "remembered": entries.num_rows - anew,
         }
-        table.more["made_from"] = made_from(root, run)
+        table.manifest_extras["made_from"] = input_hashes(root, run)
     log.info(
         "%d products searched everything, %d what changed since %s",
         anew,
@@ -149,7 +155,7 @@ def write_matches(
     )
 
 
-def shares(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
+def split_queries(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
     """What each task searches, in the table's order: a super-category, its first row, and the row after its last.
 
     counts: of products in each super-category. None is more than QUERIES_A_TASK rows, so that one super-category which holds most of
@@ -163,42 +169,44 @@ def shares(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
     return found
 
 
-def spread(spark: SparkSession, tasks: Sequence[tuple[Any, ...]], parts: int) -> DataFrame:
+def run_tasks(spark: SparkSession, tasks: Sequence[tuple[Any, ...]], parts: int) -> DataFrame:
     """Rows of tables.MATCHES of the tasks, in their order; a worker does a part after the other. tasks: rows of TASK."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, parts), TASK)
-    return frame.mapInArrow(_matched, from_arrow_schema(MATCHES.arrow_schema))
+    frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, parts), TASK_SCHEMA)
+    return frame.mapInArrow(_match_batches, from_arrow_schema(MATCHES.arrow_schema))
 
 
-def made_from(root: Path, run: str) -> dict[str, str]:
-    return {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, ENTRIES)}
+def input_hashes(root: Path, run: str) -> dict[str, str]:
+    return {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES)}
 
 
-def remembered(root: Path, run: str) -> str | None:
+def find_previous_run(root: Path, run: str) -> str | None:
     """The run to go on from: the last one before whose matches stand with the tables they were made from, or the run itself."""
     for since in [
         run,
-        *(other for other in reversed(run_tables.runs(root, MATCHES)) if other < run),
+        *(other for other in reversed(run_tables.list_runs(root, MATCHES)) if other < run),
     ]:
         try:
-            if run_tables.made(root, MATCHES, since).get("made_from") == made_from(root, since):
+            if run_tables.read_manifest(root, MATCHES, since).get("made_from") == input_hashes(
+                root, since
+            ):
                 return since
-        except run_tables.NotMade:
+        except run_tables.TableNotFound:
             continue
     return None
 
 
-def _matched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _match_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     # By its importable name, not as __main__: the worker process then keeps its galleries from task to task.
-    from wearalike.pipeline.match_products import matched
+    from wearalike.pipeline.match_products import match_task
 
     for batch in batches:
         for task in batch.to_pylist():
-            yield matched(**task)
+            yield match_task(**task)
 
 
-def matched(
+def match_task(
     root: str,
     run: str,
     since: str | None,
@@ -211,44 +219,48 @@ def matched(
     **rules: Any,
 ) -> pa.RecordBatch:
     """The rows of one task; what was nearest goes to the folder `near`."""
-    here = gallery(root, run, super_category, device)
+    here = load_gallery(root, run, super_category, device)
     recall = (
-        recalled(root, run, since, super_category, device, start, stop)
+        read_previous_search(root, run, since, super_category, device, start, stop)
         if since is not None
         else None
     )
-    merchandiser = [catalog.Rule(**rule) for rule in json.loads(merchandise)]
-    lists = list(search.search(here, start, stop, search.Rules(**rules), merchandiser, recall))
-    count = sum(len(part.near) for part in lists)
-    anew = count if recall is None else int(np.count_nonzero(recall.changes.then[start:stop] < 0))
-    found = search.near_table(search.joined([part.near for part in lists])).replace_schema_metadata(
-        {ANEW: str(anew)}
+    merchandiser = [catalog.MerchandisingRule(**rule) for rule in json.loads(merchandise)]
+    lists = list(
+        search.search_gallery(here, start, stop, search.ListRules(**rules), merchandiser, recall)
     )
+    count = sum(len(part.candidates) for part in lists)
+    anew = (
+        count if recall is None else int(np.count_nonzero(recall.diff.previous_row[start:stop] < 0))
+    )
+    found = search.candidates_to_table(
+        search.concat_candidates([part.candidates for part in lists])
+    ).replace_schema_metadata({SEARCHED_ANEW_KEY: str(anew)})
     path = Path(near) / super_category / f"{start:09}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     # Spark may run a task twice at once: whole or not at all.
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     pq.write_table(found, hidden, compression="zstd")
     hidden.replace(path)
-    return search.table(here, lists)
+    return search.build_matches(here, lists)
 
 
-def recalled(
+def read_previous_search(
     root: str, run: str, since: str, super_category: str, device: str, start: int, stop: int
-) -> search.Recall | None:
+) -> search.PreviousSearch | None:
     """What the other run remembers of the rows start..stop of this one; None where that would not save work, or is not as it was."""
-    folder = run_tables.folder(Path(root), MATCHES, since)
+    folder = run_tables.table_dir(Path(root), MATCHES, since)
     paths = sorted((folder / "near" / super_category).glob("*.parquet"))
     if not paths:
         return None
-    changes = changes_since(root, run, since, super_category, device)
-    known = changes.then[start:stop]
+    changes = diff_since(root, run, since, super_category, device)
+    known = changes.previous_row[start:stop]
     known = known[known >= 0]
-    if not (changes.is_worth_it and len(known)):
+    if not (changes.is_incremental_cheaper and len(known)):
         return None
     starts = np.array([int(path.stem) for path in paths])
     first, last = np.searchsorted(starts, (known.min(), known.max()), side="right") - 1
-    files = run_tables.made(Path(root), MATCHES, since)["files"]
+    files = run_tables.read_manifest(Path(root), MATCHES, since)["files"]
     asked = paths[first : last + 1]
     if any(
         run_tables.sha256(path) != files.get(path.relative_to(folder).as_posix()) for path in asked
@@ -257,23 +269,26 @@ def recalled(
             "%s: not the files that made.json names; everything is searched", asked[0].parent
         )
         return None
-    return search.Recall(
-        changes, search.near_of(pa.concat_tables(pq.read_table(path) for path in asked))
+    return search.PreviousSearch(
+        changes,
+        search.candidates_from_table(pa.concat_tables(pq.read_table(path) for path in asked)),
     )
 
 
 @lru_cache(maxsize=1)
-def changes_since(
+def diff_since(
     root: str, run: str, since: str, super_category: str, device: str
-) -> search.Changes:
-    return search.changes(
-        gallery_store.gallery(Path(root), since, super_category),
-        gallery(root, run, super_category, device),
+) -> search.GalleryDiff:
+    return search.diff_galleries(
+        gallery_store.load_gallery(Path(root), since, super_category),
+        load_gallery(root, run, super_category, device),
     )
 
 
 def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.ChunkedArray) -> None:
-    pinned = [rule["product"] for rule in merchandise if rule["kind"] == catalog.RuleKind.PIN]
+    pinned = [
+        rule["product"] for rule in merchandise if rule["kind"] == catalog.MerchandisingRuleKind.PIN
+    ]
     lost = set(pinned) - set(
         product_ids.filter(pc.is_in(product_ids, pa.array(pinned, pa.string()))).to_pylist()
     )
@@ -284,21 +299,23 @@ def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.Chunked
 
 
 @lru_cache(maxsize=1)
-def gallery(root: str, run: str, super_category: str, device: str) -> search.Gallery:
+def load_gallery(root: str, run: str, super_category: str, device: str) -> search.Gallery:
     """A worker keeps the gallery that it searched last."""
-    return replace(gallery_store.gallery(Path(root), run, super_category), device=device)
+    return replace(gallery_store.load_gallery(Path(root), run, super_category), device=device)
 
 
-def flatten(args: argparse.Namespace, root: Path, signature: str) -> None:
+def write_similar_tables(args: argparse.Namespace, root: Path, signature: str) -> None:
     """similar_products and similar_lists from matches, batch by batch."""
-    products = run_tables.read(root, PRODUCTS, args.run, ["product_id", "w_shape", "w_colour"])
-    entries = run_tables.read(root, ENTRIES, args.run, ["product_id", "image_id"])
-    models = run_tables.made(root, ENTRIES, args.run)
-    if not job.stands(args, root, SIMILAR_PRODUCTS, signature):
-        with run_tables.writing(root, SIMILAR_PRODUCTS, args.run, signature) as table:
-            for batch in run_tables.dataset(root, MATCHES, args.run).to_batches():
+    products = run_tables.read_table(
+        root, PRODUCTS, args.run, ["product_id", "w_shape", "w_colour"]
+    )
+    entries = run_tables.read_table(root, INDEXES, args.run, ["product_id", "image_id"])
+    models = run_tables.read_manifest(root, INDEXES, args.run)
+    if not job.is_up_to_date(args, root, SIMILAR_PRODUCTS, signature):
+        with run_tables.write_table(root, SIMILAR_PRODUCTS, args.run, signature) as table:
+            for batch in run_tables.open_dataset(root, MATCHES, args.run).to_batches():
                 table.write(
-                    search.similar_products(
+                    search.build_similar_products(
                         pa.Table.from_batches([batch]),
                         products,
                         models["detector"],
@@ -306,15 +323,15 @@ def flatten(args: argparse.Namespace, root: Path, signature: str) -> None:
                     )
                 )
         log.info("%d recommendations", table.rows_written)
-    if not job.stands(args, root, SIMILAR_LISTS, signature):
-        with run_tables.writing(root, SIMILAR_LISTS, args.run, signature) as table:
-            for batch in run_tables.dataset(root, MATCHES, args.run).to_batches():
-                table.write(search.similar_lists(pa.Table.from_batches([batch]), entries))
+    if not job.is_up_to_date(args, root, SIMILAR_LISTS, signature):
+        with run_tables.write_table(root, SIMILAR_LISTS, args.run, signature) as table:
+            for batch in run_tables.open_dataset(root, MATCHES, args.run).to_batches():
+                table.write(search.build_similar_lists(pa.Table.from_batches([batch]), entries))
         log.info("%d products", table.rows_written)
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

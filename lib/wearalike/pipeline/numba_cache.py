@@ -22,6 +22,6 @@ class ShippedCacheLocator(ZipCacheLocator):
 
     @classmethod
     def from_function(cls, py_func, py_file):  # type: ignore[no-untyped-def]
-        from wearalike.pipeline.spark_package import PREFIX
+        from wearalike.pipeline.spark_package import ZIP_PREFIX
 
-        return super().from_function(py_func, py_file) if f"/{PREFIX}" in py_file else None
+        return super().from_function(py_func, py_file) if f"/{ZIP_PREFIX}" in py_file else None

@@ -25,13 +25,13 @@ def parser() -> argparse.ArgumentParser:
     made = job.parser(__doc__)
     made.add_argument(
         "--override",
-        type=publish.override,
+        type=publish.parse_override,
         metavar="WHO: WHY",
         help="publish although the gate is closed",
     )
     made.add_argument(
         "--keep",
-        type=at_least_one,
+        type=positive_int,
         default=7,
         metavar="N",
         help="runs that stay in the warehouse; default: %(default)s",
@@ -39,26 +39,28 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def at_least_one(text: str) -> int:
+def positive_int(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r}: wanted 1 or more")
     return int(text)
 
 
 def work(args: argparse.Namespace) -> None:
-    place = job.place(args)
+    place = job.load_settings(args)
     warehouse = open_warehouse(place.warehouse)
     try:
         done = publish.publish_run(place.root, args.run, warehouse, args.override, redo=args.redo)
     except (ValueError, OSError) as error:
-        with run_feed.without_stopping():
-            run_feed.not_published(place.root, args.run, str(error))
+        with run_feed.warn_on_errors():
+            run_feed.record_unpublished(place.root, args.run, str(error))
         raise
-    with run_feed.without_stopping():
-        run_feed.published(place.root, warehouse.state())
-    if done.overridden:
+    with run_feed.warn_on_errors():
+        run_feed.record_publications(place.root, warehouse.state())
+    if done.overridden_failures:
         log.warning(
-            "published against the gate by %s: %s", args.override, "; ".join(done.overridden)
+            "published against the gate by %s: %s",
+            args.override,
+            "; ".join(done.overridden_failures),
         )
     try:
         gone = warehouse.prune(args.keep)
@@ -71,22 +73,22 @@ def work(args: argparse.Namespace) -> None:
         counts += (
             f"; {done.load.struck_count:,} texts held NUL bytes or half characters, struck out"
         )
-    if done.later:
+    if done.later_run:
         log.warning(
             "%s is loaded and not published: the site reads %s, a later day; --override publishes it",
             args.run,
-            done.later,
+            done.later_run,
         )
     moved = (
         f"published {done.move}"
         if done.move
-        else f"{args.run} is {'loaded' if done.later else 'published already, nothing to do'}"
+        else f"{args.run} is {'loaded' if done.later_run else 'published already, nothing to do'}"
     )
     log.info("%s: %s%s", moved, counts, f"; pruned {', '.join(gone)}" if gone else "")
 
 
 def main(argv: list[str] | None = None) -> int:
-    return job.main(work, parser(), argv)
+    return job.run_job(work, parser(), argv)
 
 
 if __name__ == "__main__":

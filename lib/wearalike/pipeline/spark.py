@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # Numba's own, and before them the one that knows our library where it was shipped; see jobs/compiled.py.
-_LOCATORS = (
+_NUMBA_CACHE_LOCATORS = (
     "wearalike.pipeline.numba_cache.ShippedCacheLocator",
     "UserProvidedCacheLocator",
     "InTreeCacheLocator",
@@ -26,12 +26,12 @@ _LOCATORS = (
 
 
 @contextlib.contextmanager
-def session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
+def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
     """A session on `master` (local[*], spark://..., yarn, k8s://...) for work that writes into `folder`.
 
     Workers run this interpreter unless the environment says otherwise. A cluster's get this library, and are free for others when
     the block ends; a local session stays for the next job of the process. A worker's OSError for want of room where `folder` is
-    comes out as the placing.NoRoom that it was.
+    comes out as the atomic.DiskFull that it was.
     """
     from pyspark.sql import SparkSession
 
@@ -48,7 +48,7 @@ def session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
     )
     if not is_local:
         builder = builder.config(
-            "spark.executorEnv.NUMBA_CACHE_LOCATOR_CLASSES", ",".join(_LOCATORS)
+            "spark.executorEnv.NUMBA_CACHE_LOCATOR_CLASSES", ",".join(_NUMBA_CACHE_LOCATORS)
         )
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
@@ -57,8 +57,10 @@ def session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
             if not is_local:
                 from wearalike.pipeline import spark_package
 
-                spark.sparkContext.addPyFile(str(stack.enter_context(spark_package.library())))
-            with _working(folder):
+                spark.sparkContext.addPyFile(
+                    str(stack.enter_context(spark_package.build_library_zip()))
+                )
+            with _translate_disk_full(folder):
                 yield spark
     finally:
         if not is_local:
@@ -66,7 +68,7 @@ def session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
 
 
 @contextlib.contextmanager
-def _working(folder: Path) -> Iterator[None]:
+def _translate_disk_full(folder: Path) -> Iterator[None]:
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -75,4 +77,4 @@ def _working(folder: Path) -> Iterator[None]:
     except (Py4JError, PySparkException) as error:
         if "No space left on device" not in str(error):
             raise
-        raise atomic.no_room(folder) from error
+        raise atomic.disk_full_error(folder) from error

@@ -11,23 +11,23 @@ from pathlib import Path
 
 import wearalike
 
-PREFIX = "wearalike-"
+ZIP_PREFIX = "wearalike-"
 # No file's own date: the same sources make the same zip.
-_DATE = (2000, 1, 1, 0, 0, 0)
+_ZIP_DATE = (2000, 1, 1, 0, 0, 0)
 
 
 @contextlib.contextmanager
-def library() -> Iterator[Path]:
+def build_library_zip() -> Iterator[Path]:
     """A zip of the package wearalike, its modules alone, named by its content; gone with the block."""
     modules = sorted(_modules())
     told = hashlib.sha256()
     for name, content in modules:
         told.update(f"{name} {len(content)}\n".encode() + content)
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        path = Path(folder) / f"{PREFIX}{told.hexdigest()[:16]}.zip"
+    with tempfile.TemporaryDirectory(prefix=ZIP_PREFIX) as folder:
+        path = Path(folder) / f"{ZIP_PREFIX}{told.hexdigest()[:16]}.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
             for name, content in modules:
-                packed.writestr(zipfile.ZipInfo(name, _DATE), content, zipfile.ZIP_DEFLATED)
+                packed.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content, zipfile.ZIP_DEFLATED)
         yield path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from wearalike import settings
 from wearalike.tables import (
-    ENTRIES,
+    INDEXES,
     LOOK_PRODUCTS,
     PRODUCTS,
     SIMILAR_LISTS,
@@ -24,33 +24,33 @@ from wearalike.tables import (
     Table,
 )
 
-_SHARE = "hash(product_id) % $shares = $share"
+_SHARD_FILTER = "hash(product_id) % $shares = $share"
 
-_PRODUCTS = f"""
+_PRODUCTS_SQL = f"""
 SELECT * EXCLUDE (url, vendor_code, google_category, description)
     REPLACE (len(category_ids) AS category_ids, len(category_paths) AS category_paths, len(colours) AS colours, len(sizes) AS sizes,
         len(materials) AS materials, len(image_urls) AS image_urls),
     product_id = shop_id || ':' || offer_id AS is_id_of_offer,
     product_id IN (SELECT product_id FROM similar_lists) AS has_list
-FROM products WHERE {_SHARE} ORDER BY product_id
+FROM products WHERE {_SHARD_FILTER} ORDER BY product_id
 """
 
-_INDEXES = f"""
+_INDEXES_SQL = f"""
 SELECT e.*, p.product_id IS NOT NULL AS is_product,
     e.super_category = p.super_category AS is_in_its_super_category, (c.shape = e.shape AND c.colour = e.colour) IS TRUE AS is_code_of_item
-FROM (SELECT * FROM indexes WHERE {_SHARE}) e LEFT JOIN products p USING (product_id) LEFT JOIN codes c ON c.item_id = e.item_id
+FROM (SELECT * FROM indexes WHERE {_SHARD_FILTER}) e LEFT JOIN products p USING (product_id) LEFT JOIN codes c ON c.item_id = e.item_id
 ORDER BY e.product_id
 """
 
-_SIMILAR_LISTS = f"""
-WITH counted AS (SELECT product_id, count(*) AS n FROM similar_products WHERE {_SHARE} GROUP BY product_id)
+_SIMILAR_LISTS_SQL = f"""
+WITH counted AS (SELECT product_id, count(*) AS n FROM similar_products WHERE {_SHARD_FILTER} GROUP BY product_id)
 SELECT l.*, coalesce(n, 0) AS rows_count, (l.similar_count < $k) = (l.short_reason IS NOT NULL) AS is_explained,
     l.product_id IN (SELECT product_id FROM products) AS is_product
-FROM (SELECT * FROM similar_lists WHERE {_SHARE}) l LEFT JOIN counted USING (product_id) ORDER BY l.product_id
+FROM (SELECT * FROM similar_lists WHERE {_SHARD_FILTER}) l LEFT JOIN counted USING (product_id) ORDER BY l.product_id
 """
 
 # p asks, a answers; e and f are their entries in the index. What a pin or a fallback placed may be less alike, and one brand's too often.
-_SIMILAR_PRODUCTS = f"""
+_SIMILAR_PRODUCTS_SQL = f"""
 WITH entries AS (SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
     people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
 SELECT s.*, s.w_shape + s.w_colour AS w_sum,
@@ -81,7 +81,7 @@ SELECT s.*, s.w_shape + s.w_colour AS w_sum,
 FROM (
     SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
         fallback IS NOT NULL OR rule IS NOT NULL AND rule LIKE 'pin:%' AS is_placed
-    FROM similar_products WHERE {_SHARE}
+    FROM similar_products WHERE {_SHARD_FILTER}
 ) s
 LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.similar_product_id
 LEFT JOIN entries e ON e.product_id = s.product_id LEFT JOIN entries f ON f.product_id = s.similar_product_id
@@ -90,7 +90,7 @@ ORDER BY s.product_id, s.rank, s.similar_product_id
 """
 
 # p asks, a answers; w is the item that p is worn with, f the entry of a in the index.
-_LOOK_PRODUCTS = f"""
+_LOOK_PRODUCTS_SQL = f"""
 WITH worn AS (SELECT product_id, unnest(items, recursive := true) FROM looks),
     people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
 SELECT s.*, s.w_shape + s.w_colour AS w_sum,
@@ -111,7 +111,7 @@ SELECT s.*, s.w_shape + s.w_colour AS w_sum,
     s.score - lag(s.score) OVER ranked AS score_rise,
     abs(s.score - greatest(0, 1 - 2 * (s.w_shape * s.shape_distance + s.w_colour * s.colour_distance) / (128 * (s.w_shape + s.w_colour))))
         AS score_error
-FROM (SELECT * FROM look_products WHERE {_SHARE}) s
+FROM (SELECT * FROM look_products WHERE {_SHARD_FILTER}) s
 LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.look_product_id
 LEFT JOIN worn w ON w.product_id = s.product_id AND w.super_category = s.super_category
 LEFT JOIN indexes f ON f.product_id = s.look_product_id
@@ -121,7 +121,7 @@ ORDER BY s.product_id, s.super_category, s.rank
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class TableCheck:
     """A table, its rows as they are judged, and what is expected of them.
 
     expectations: takes the module great_expectations.expectations, imported only where the gate runs, and the rules that
@@ -133,7 +133,7 @@ class Check:
     expectations: Callable[[Any, Mapping[str, Any]], list[Any]]
 
 
-def _key(gxe: Any, table: Table) -> list[Any]:
+def _expect_key(gxe: Any, table: Table) -> list[Any]:
     """The key is unique, and no column is null that must not be."""
     meaning = f"one row for each {', '.join(table.key)}"
     one = (
@@ -153,14 +153,14 @@ def _key(gxe: Any, table: Table) -> list[Any]:
     ]
 
 
-def _true(gxe: Any, **columns: str) -> list[Any]:
+def _expect_true(gxe: Any, **columns: str) -> list[Any]:
     return [
         gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[True], description=meaning)
         for name, meaning in columns.items()
     ]
 
 
-def _between(gxe: Any, **columns: tuple[float | None, float | None, str]) -> list[Any]:
+def _expect_between(gxe: Any, **columns: tuple[float | None, float | None, str]) -> list[Any]:
     return [
         gxe.ExpectColumnValuesToBeBetween(
             column=name, min_value=low, max_value=high, description=meaning
@@ -169,13 +169,13 @@ def _between(gxe: Any, **columns: tuple[float | None, float | None, str]) -> lis
     ]
 
 
-def _equal(gxe: Any, one: str, other: str, meaning: str) -> Any:
+def _expect_equal(gxe: Any, one: str, other: str, meaning: str) -> Any:
     return gxe.ExpectColumnPairValuesToBeEqual(
         column_A=one, column_B=other, ignore_row_if="either_value_is_missing", description=meaning
     )
 
 
-def _of_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+def _product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     words = {
         "availability": Availability,
         "gender": Gender,
@@ -183,10 +183,10 @@ def _of_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
         "super_category": SuperCategory,
     }
     return [
-        *_key(gxe, PRODUCTS),
+        *_expect_key(gxe, PRODUCTS),
         gxe.ExpectColumnValuesToMatchRegex(
             column="shop_id",
-            regex=f"^{settings.SHOP_ID.pattern}$",
+            regex=f"^{settings.SHOP_ID_PATTERN.pattern}$",
             description="a shop's id is [a-z0-9_-]{1,64}",
         ),
         *(
@@ -195,8 +195,8 @@ def _of_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             )
             for c, kind in words.items()
         ),
-        *_between(gxe, price_cents=(1, None, "a price is above 0"), **_WEIGHTS),
-        *_true(
+        *_expect_between(gxe, price_cents=(1, None, "a price is above 0"), **_WEIGHT_RANGES),
+        *_expect_true(
             gxe,
             is_id_of_offer="product_id is <shop_id>:<offer_id>",
             has_list="the product has its row in similar_lists",
@@ -204,16 +204,16 @@ def _of_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-_WEIGHTS = {
+_WEIGHT_RANGES = {
     "w_shape": (0, 10, "a weight of shape is 0..10"),
     "w_colour": (0, 10, "a weight of colour is 0..10"),
 }
 
 
-def _of_indexes(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+def _index_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     return [
-        *_key(gxe, ENTRIES),
-        *_true(
+        *_expect_key(gxe, INDEXES),
+        *_expect_true(
             gxe,
             is_product="the entry is of a product of this run",
             is_in_its_super_category="the entry is in the index of its product's super-category",
@@ -222,17 +222,17 @@ def _of_indexes(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _of_lists(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+def _similar_list_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     return [
-        *_key(gxe, SIMILAR_LISTS),
-        *_between(gxe, similar_count=(0, rules["k"], f"a list holds at most {rules['k']}")),
-        _equal(
+        *_expect_key(gxe, SIMILAR_LISTS),
+        *_expect_between(gxe, similar_count=(0, rules["k"], f"a list holds at most {rules['k']}")),
+        _expect_equal(
             gxe,
             "similar_count",
             "rows_count",
             "similar_count is the number of the product's rows in similar_products",
         ),
-        *_true(
+        *_expect_true(
             gxe,
             is_product="the list is of a product of this run",
             is_explained="a short list says why, a full one does not",
@@ -240,15 +240,15 @@ def _of_lists(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     tiny = 1e-9
     return [
-        *_key(gxe, SIMILAR_PRODUCTS),
+        *_expect_key(gxe, SIMILAR_PRODUCTS),
         gxe.ExpectCompoundColumnsToBeUnique(
             column_list=["product_id", "similar_product_id"],
             description="a product is recommended once",
         ),
-        *_between(
+        *_expect_between(
             gxe,
             rank=(1, rules["k"], f"a rank is 1..{rules['k']}"),
             score=(0, 1, "a score is 0..1"),
@@ -262,7 +262,7 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             shape_distance=(0, 128, "a distance of shape is 0..128"),
             colour_distance=(0, 128, "a distance of colour is 0..128"),
             w_sum=(1, None, "the weights are not both 0"),
-            **_WEIGHTS,
+            **_WEIGHT_RANGES,
             score_error=(
                 0,
                 tiny,
@@ -282,7 +282,7 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
                 f"at most {rules['max_per_brand']} results are of one brand",
             ),
         ),
-        *_true(
+        *_expect_true(
             gxe,
             is_product="the product is one of this run",
             is_similar_product="the recommended product is one of this run",
@@ -299,14 +299,16 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             value_set=[Availability.IN_STOCK.value],
             description="what is recommended is in stock",
         ),
-        _equal(gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"),
-        _equal(
+        _expect_equal(
+            gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"
+        ),
+        _expect_equal(
             gxe,
             "shape_distance",
             "shape_bits",
             "shape_distance is the number of bits in which the codes differ",
         ),
-        _equal(
+        _expect_equal(
             gxe,
             "colour_distance",
             "colour_bits",
@@ -315,15 +317,15 @@ def _of_similar_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+def _look_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     return [
-        *_key(gxe, LOOK_PRODUCTS),
-        *_between(
+        *_expect_key(gxe, LOOK_PRODUCTS),
+        *_expect_between(
             gxe,
             rank=(1, None, "a rank is 1 or more"),
             score=(0, 1, "a score is 0..1"),
             w_sum=(1, None, "the weights are not both 0"),
-            **_WEIGHTS,
+            **_WEIGHT_RANGES,
             score_error=(
                 0,
                 1e-9,
@@ -332,7 +334,7 @@ def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             score_rise=(None, 1e-9, "down a list no score is above the one before"),
             results_of_model=(1, 1, "one result a model: no two share a group_id"),
         ),
-        *_true(
+        *_expect_true(
             gxe,
             is_product="the product is one of this run",
             is_look_product="the recommended product is one of this run",
@@ -349,14 +351,16 @@ def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             value_set=[Availability.IN_STOCK.value],
             description="what is recommended is in stock",
         ),
-        _equal(gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"),
-        _equal(
+        _expect_equal(
+            gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3 ... without a gap"
+        ),
+        _expect_equal(
             gxe,
             "shape_distance",
             "shape_bits",
             "shape_distance is the number of bits in which the codes differ",
         ),
-        _equal(
+        _expect_equal(
             gxe,
             "colour_distance",
             "colour_bits",
@@ -365,10 +369,10 @@ def _of_look_products(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-CHECKS = (
-    Check(PRODUCTS, _PRODUCTS, _of_products),
-    Check(ENTRIES, _INDEXES, _of_indexes),
-    Check(SIMILAR_LISTS, _SIMILAR_LISTS, _of_lists),
-    Check(SIMILAR_PRODUCTS, _SIMILAR_PRODUCTS, _of_similar_products),
-    Check(LOOK_PRODUCTS, _LOOK_PRODUCTS, _of_look_products),
+TABLE_CHECKS = (
+    TableCheck(PRODUCTS, _PRODUCTS_SQL, _product_expectations),
+    TableCheck(INDEXES, _INDEXES_SQL, _index_expectations),
+    TableCheck(SIMILAR_LISTS, _SIMILAR_LISTS_SQL, _similar_list_expectations),
+    TableCheck(SIMILAR_PRODUCTS, _SIMILAR_PRODUCTS_SQL, _similar_product_expectations),
+    TableCheck(LOOK_PRODUCTS, _LOOK_PRODUCTS_SQL, _look_product_expectations),
 )

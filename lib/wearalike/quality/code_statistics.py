@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def facts(codes: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float | None]:
+def bit_statistics(codes: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float | None]:
     """Each bit's share of ones, float64 (128,), and the mean absolute correlation of two bits; None where fewer than two vary.
 
     codes: uint8 (n, 16), n >= 1, row i one code.

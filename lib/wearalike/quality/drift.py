@@ -9,19 +9,19 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.quality.metrics import Measure
+from wearalike.quality.metrics import Metric
 
 # Of a histogram of scores, 0 to 1.
-BINS = 20
+SCORE_BINS = 20
 # What chance alone may give a PSI; see `psi`.
-MAX_NOISE = 0.05
+MAX_CHANCE_PSI = 0.05
 
-_SCORES = """
+_SCORE_BINS_SQL = """
 SELECT scope(NULL, super_category) AS scope, least(floor(score * $bins), $bins - 1)::INT AS bin, count(*) AS n
 FROM {prefix}similar_products JOIN {prefix}products USING (product_id) GROUP BY GROUPING SETS ((bin), (super_category, bin))
 """
 
-_CATEGORIES = """
+_CATEGORY_COUNTS_SQL = """
 WITH now AS (SELECT category, super_category, count(*) AS n FROM products GROUP BY ALL),
     before AS (SELECT category, super_category, count(*) AS n FROM last_products GROUP BY ALL)
 SELECT category, super_category, coalesce(before.n, 0) AS last_count, coalesce(now.n, 0) AS count
@@ -30,7 +30,7 @@ FROM now FULL JOIN before USING (category, super_category) ORDER BY category, su
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class ScoreHistogram:
     """How many recommendations have a score in each twentieth of 0..1, this run and the last: int64 (20,) both."""
 
     now: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class CategoryGrowth:
     """A leaf category's products, this run and the last."""
 
     category: str
@@ -51,27 +51,28 @@ class Grown:
         return self.count - self.last_count
 
 
-def histograms(con: duckdb.DuckDBPyConnection) -> dict[str, Histogram]:
+def score_histograms(con: duckdb.DuckDBPyConnection) -> dict[str, ScoreHistogram]:
     """The scores of an opened night by scope: all, then each super-category that this run recommends anything in."""
-    now, last = (_scores(con, prefix) for prefix in ("", "last_"))
-    nothing = np.zeros(BINS, np.int64)
+    now, last = (_score_counts(con, prefix) for prefix in ("", "last_"))
+    nothing = np.zeros(SCORE_BINS, np.int64)
     return {
-        scope: Histogram(counts, last.get(scope, nothing)) for scope, counts in sorted(now.items())
+        scope: ScoreHistogram(counts, last.get(scope, nothing))
+        for scope, counts in sorted(now.items())
     }
 
 
-def _scores(con: duckdb.DuckDBPyConnection, prefix: str) -> dict[str, NDArray[np.int64]]:
+def _score_counts(con: duckdb.DuckDBPyConnection, prefix: str) -> dict[str, NDArray[np.int64]]:
     found: dict[str, NDArray[np.int64]] = {}
     for scope, number, count in con.execute(
-        _SCORES.format(prefix=prefix), {"bins": BINS}
+        _SCORE_BINS_SQL.format(prefix=prefix), {"bins": SCORE_BINS}
     ).fetchall():
-        found.setdefault(scope, np.zeros(BINS, np.int64))[number] = count
+        found.setdefault(scope, np.zeros(SCORE_BINS, np.int64))[number] = count
     return found
 
 
-def categories(con: duckdb.DuckDBPyConnection) -> list[Grown]:
+def category_growths(con: duckdb.DuckDBPyConnection) -> list[CategoryGrowth]:
     """Every leaf category that either run has products in, by name."""
-    return [Grown(*row) for row in con.execute(_CATEGORIES).fetchall()]
+    return [CategoryGrowth(*row) for row in con.execute(_CATEGORY_COUNTS_SQL).fetchall()]
 
 
 def psi(now: Iterable[int], last: Iterable[int]) -> float | None:
@@ -86,17 +87,17 @@ def psi(now: Iterable[int], last: Iterable[int]) -> float | None:
     counts = np.array([list(now), list(last)], np.float64).reshape(2, -1)
     counts = counts[:, counts.any(axis=0)]
     sums = counts.sum(axis=1)
-    if not sums.all() or (counts.shape[1] - 1) * (1 / sums).sum() > MAX_NOISE:
+    if not sums.all() or (counts.shape[1] - 1) * (1 / sums).sum() > MAX_CHANCE_PSI:
         return None
     p, q = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def measured(con: duckdb.DuckDBPyConnection) -> list[Measure]:
+def drift_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     """score_psi of all and of each super-category, category_psi of all: of an opened night against the last; none on a first night."""
-    found = [("score_psi", scope, psi(h.now, h.last)) for scope, h in histograms(con).items()]
-    grown = categories(con)
+    found = [("score_psi", scope, psi(h.now, h.last)) for scope, h in score_histograms(con).items()]
+    grown = category_growths(con)
     found.append(
         ("category_psi", "all", psi((g.count for g in grown), (g.last_count for g in grown)))
     )
-    return [Measure(name, scope, value, "psi") for name, scope, value in found if value is not None]
+    return [Metric(name, scope, value, "psi") for name, scope, value in found if value is not None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import duckdb
 
 # Offers of a feed without those the shop withdrew, then the products that got so far.
-STEPS = (
+STEP_NAMES = (
     "offers",
     "products",
     "with image",
@@ -20,7 +20,7 @@ STEPS = (
 )
 
 # A product's furthest step, as its place in STEPS.
-_REACHED = """
+_REACHED_STEP_SQL = """
 CREATE OR REPLACE TEMP TABLE reached AS
 SELECT product_id, shop_id, short_reason, CASE
     WHEN product_id NOT IN (SELECT product_id FROM images) THEN 1
@@ -34,7 +34,7 @@ FROM products LEFT JOIN similar_lists USING (product_id)
 """
 
 # A product with several pictures may have several reasons: the one that comes first by name is told.
-_LOST = """
+_LOSSES_SQL = """
 WITH pictures AS (SELECT regexp_replace(key, '#[0-9]+$', '') AS product_id, reason FROM refused WHERE stage = 'images'),
     unseen AS (SELECT product_id, reason FROM refused JOIN images ON image_id = key WHERE stage = 'items'),
     uncoded AS (
@@ -50,14 +50,14 @@ UNION ALL
 SELECT 0, shop_id, reason, count(*) FROM refused WHERE stage IN ('offers', 'products') AND kind = 'offer' GROUP BY ALL
 """
 
-_COUNTS = """
+_STEP_COUNTS_SQL = """
 SELECT 0 AS step, shop_id, offers_count - withdrawn_count AS n FROM feeds
 UNION ALL SELECT step, shop_id, count(*) FROM reached GROUP BY ALL
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FunnelStep:
     """counts: offers or products that got here, by shop. lost: those that got no further, by shop and reason."""
 
     name: str
@@ -78,18 +78,18 @@ class Step:
         return sorted(total.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
-def steps(con: duckdb.DuckDBPyConnection) -> list[Step]:
+def funnel_steps(con: duckdb.DuckDBPyConnection) -> list[FunnelStep]:
     """One Step for each of STEPS, of an opened night. What a step loses is what the next one lacks."""
-    con.execute(_REACHED)
-    counts: list[dict[str, int]] = [{} for _ in STEPS]
-    lost: list[dict[str, dict[str, int]]] = [{} for _ in STEPS]
-    for at, shop_id, count in con.execute(_COUNTS).fetchall():
+    con.execute(_REACHED_STEP_SQL)
+    counts: list[dict[str, int]] = [{} for _ in STEP_NAMES]
+    lost: list[dict[str, dict[str, int]]] = [{} for _ in STEP_NAMES]
+    for at, shop_id, count in con.execute(_STEP_COUNTS_SQL).fetchall():
         # Who got to a step was at every product step before it.
         for number in range(min(at, 1), at + 1):
             counts[number][shop_id] = counts[number].get(shop_id, 0) + count
-    for at, shop_id, reason, count in con.execute(_LOST).fetchall():
+    for at, shop_id, reason, count in con.execute(_LOSSES_SQL).fetchall():
         lost[at].setdefault(shop_id, {})[reason] = count
     return [
-        Step(name, dict(sorted(c.items())), dict(sorted(w.items())))
-        for name, c, w in zip(STEPS, counts, lost, strict=True)
+        FunnelStep(name, dict(sorted(c.items())), dict(sorted(w.items())))
+        for name, c, w in zip(STEP_NAMES, counts, lost, strict=True)
     ]

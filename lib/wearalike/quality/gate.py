@@ -21,19 +21,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from wearalike.quality.checks import CHECKS, Check
-from wearalike.quality.metrics import Measure, Night
-from wearalike.quality.thresholds import Bound, Verdict
-from wearalike.tables import BY_NAME
+from wearalike.quality.checks import TABLE_CHECKS, TableCheck
+from wearalike.quality.metrics import Metric, RunTables
+from wearalike.quality.thresholds import GateVerdict, Threshold
+from wearalike.tables import TABLES_BY_NAME
 
-SHARE_ROWS = 300_000
-EXAMPLES = 5
+SHARD_ROWS = 300_000
+MAX_EXAMPLES = 5
 # The run's name says when; the time of day would make the pages of the same run differ.
-NO_CLOCK = datetime(1970, 1, 1, tzinfo=UTC)
+FIXED_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExpectationOutcome:
     """What came of one expectation.
 
     violations_count: rows that break it. examples: up to 5 of them, each with its key and the values judged.
@@ -48,10 +48,10 @@ class Outcome:
     error: str | None = None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> GateVerdict:
         if self.error or (self.violations_count and self.is_critical):
-            return Verdict.FAIL
-        return Verdict.WARN if self.violations_count else Verdict.OK
+            return GateVerdict.FAIL
+        return GateVerdict.WARN if self.violations_count else GateVerdict.OK
 
     def __str__(self) -> str:
         """One line for the operator."""
@@ -65,10 +65,10 @@ class Outcome:
         return f"{self.name}: {self.violations_count} row{'s' * (self.violations_count != 1)}, e.g. {shown}"
 
 
-def verdict(outcomes: list[Outcome]) -> Verdict:
+def worst_verdict(outcomes: list[ExpectationOutcome]) -> GateVerdict:
     """The run's: the worst of all."""
     found = {o.verdict for o in outcomes}
-    return next((v for v in (Verdict.FAIL, Verdict.WARN) if v in found), Verdict.OK)
+    return next((v for v in (GateVerdict.FAIL, GateVerdict.WARN) if v in found), GateVerdict.OK)
 
 
 class Gate:
@@ -87,11 +87,14 @@ class Gate:
         logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
         self.gx: Any = great_expectations
         self.gxe: Any = expectations
-        self.run, self.docs = run, docs.absolute()
+        self.run, self.docs_dir = run, docs.absolute()
         self.context: Any = self.gx.get_context(mode="ephemeral")
         self.context.variables.progress_bars = {"globally": False}
         self.context.delete_data_docs_site("local_site")
-        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(self.docs)}
+        backend = {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(self.docs_dir),
+        }
         index = {"class_name": "DefaultSiteIndexBuilder"}
         site = {
             "class_name": "SiteBuilder",
@@ -100,40 +103,42 @@ class Gate:
             "store_backend": backend,
         }
         self.context.add_data_docs_site(site_name="run", site_config=site)
-        self.source = self.context.data_sources.add_pandas("run")
+        self.data_source = self.context.data_sources.add_pandas("run")
 
-    def schema(self, night: Night) -> list[Outcome]:
+    def check_schema(self, night: RunTables) -> list[ExpectationOutcome]:
         """Whether the files of every table have the columns and types of tables.py; where not, nothing else can be judged."""
         meaning = "the columns of tables.py, of their types, in the files as they are written"
         equal = self.gxe.ExpectColumnPairValuesToBeEqual(
             column_A="found", column_B="wanted", description=meaning
         )
-        return self._judge("schema", ("table", "column"), [equal], [_columns(night)])
+        return self._run_suite("schema", ("table", "column"), [equal], [_column_types_frame(night)])
 
-    def tables(
+    def check_tables(
         self,
         con: duckdb.DuckDBPyConnection,
         rules: Mapping[str, Any],
-        checks: Iterable[Check] = CHECKS,
-    ) -> list[Outcome]:
+        checks: Iterable[TableCheck] = TABLE_CHECKS,
+    ) -> list[ExpectationOutcome]:
         """What must hold of every row. rules: the parameters that made.json of matches names."""
         outcomes = []
         for check in checks:
             count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]
-            shares = max(1, -(-count // SHARE_ROWS))
+            shares = max(1, -(-count // SHARD_ROWS))
             values = {"shares": shares, **({"k": rules["k"]} if "$k" in check.sql else {})}
             rows = (
-                _laid_out(con.execute(check.sql, {"share": share, **values}).df())
+                _prepare_frame(con.execute(check.sql, {"share": share, **values}).df())
                 for share in range(shares)
             )
-            outcomes += self._judge(
+            outcomes += self._run_suite(
                 check.table.name, check.table.key, check.expectations(self.gxe, rules), rows
             )
         return outcomes
 
-    def measures(self, measures: list[Measure], bounds: list[Bound]) -> list[Outcome]:
+    def check_metrics(
+        self, metrics: list[Metric], thresholds: list[Threshold]
+    ) -> list[ExpectationOutcome]:
         """Whether the measures keep their bounds. One of which there is no measure, as on a first night, is not judged."""
-        held = {(b, m): m.value for b in bounds for m in measures if b.holds_for(m)}
+        held = {(b, m): m.value for b in thresholds for m in metrics if b.applies_to(m)}
         frame = pd.DataFrame(
             [{"scope": m.scope, m.measure: value} for (_, m), value in held.items()]
         )
@@ -141,15 +146,15 @@ class Gate:
             return []
         expected = [
             self.gxe.ExpectColumnValuesToBeBetween(
-                column=b.measure,
+                column=b.metric,
                 min_value=b.low,
                 max_value=b.high,
                 severity="critical" if b.is_critical else "warning",
-                description=f"{b.measure} {b}",
+                description=f"{b.metric} {b}",
             )
             for b in dict.fromkeys(b for b, _ in held)
         ]
-        return self._judge(
+        return self._run_suite(
             "measures", ("scope",), expected, [frame.groupby("scope", as_index=False).first()]
         )
 
@@ -157,15 +162,19 @@ class Gate:
         """Great Expectations' own pages, made to be the same for the same run. Their style comes from remote hosts; quality.html
         does without any."""
         self.context.build_data_docs()
-        for page in self.docs.rglob("*.html"):
-            page.write_text(_steady(page.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in self.docs_dir.rglob("*.html"):
+            page.write_text(
+                _strip_volatile_text(page.read_text(encoding="utf-8")), encoding="utf-8"
+            )
 
-    def _judge(
+    def _run_suite(
         self, name: str, key: tuple[str, ...], expected: list[Any], frames: Iterable[pd.DataFrame]
-    ) -> list[Outcome]:
+    ) -> list[ExpectationOutcome]:
         """The outcomes of a suite over all its frames, one an expectation, by name."""
         gx = self.gx
-        batch = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("share")
+        batch = self.data_source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(
+            "share"
+        )
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=expected))
         definition = self.context.validation_definitions.add(
             gx.ValidationDefinition(name=name, data=batch, suite=suite)
@@ -176,31 +185,33 @@ class Gate:
             result_format={
                 "result_format": "SUMMARY",
                 "unexpected_index_column_names": list(key),
-                "partial_unexpected_count": EXAMPLES,
+                "partial_unexpected_count": MAX_EXAMPLES,
             },
         )
         checkpoint = self.context.checkpoints.add(checkpoint)
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, ExpectationOutcome] = {}
         for number, frame in enumerate(frames):
             run_id = gx.RunIdentifier(
-                run_name=self.run if number == 0 else f"{self.run}.{number}", run_time=NO_CLOCK
+                run_name=self.run if number == 0 else f"{self.run}.{number}", run_time=FIXED_TIME
             )
             result = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=run_id)
             for one in next(iter(result.run_results.values())).results:
-                outcome = _outcome(name, key, one.to_json_dict())
+                outcome = _parse_outcome(name, key, one.to_json_dict())
                 outcomes[outcome.name] = (
-                    _added(outcomes[outcome.name], outcome) if outcome.name in outcomes else outcome
+                    _merge_outcomes(outcomes[outcome.name], outcome)
+                    if outcome.name in outcomes
+                    else outcome
                 )
         return [outcomes[name] for name in sorted(outcomes)]
 
 
-def _laid_out(frame: pd.DataFrame) -> pd.DataFrame:
+def _prepare_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as Great Expectations is quick with: 64-bit integers, since it compares 32-bit ones one by one in Python, and
     columns of a type in one block (which is what `copy` does), since it copies the frame for every expectation."""
     return frame.astype(dict.fromkeys(frame.select_dtypes("int32").columns, "int64")).copy()
 
 
-def _steady(page: str) -> str:
+def _strip_volatile_text(page: str) -> str:
     """The page without what differs each time it is built: random ids and the time of day."""
     names: dict[str, str] = {}
     page = re.sub(
@@ -208,10 +219,10 @@ def _steady(page: str) -> str:
         lambda found: names.setdefault(found[0], f"part-{len(names)}"),
         page,
     )
-    return re.sub(r"\d{8}T\d{6}\.\d{6}Z", NO_CLOCK.strftime("%Y%m%dT%H%M%S.%fZ"), page)
+    return re.sub(r"\d{8}T\d{6}\.\d{6}Z", FIXED_TIME.strftime("%Y%m%dT%H%M%S.%fZ"), page)
 
 
-def name(suite: str, kind: str, kwargs: Mapping[str, Any]) -> str:
+def expectation_name(suite: str, kind: str, kwargs: Mapping[str, Any]) -> str:
     """How an expectation is called in messages and tables, e.g. products.expect_column_values_to_not_be_null(title)."""
     columns = kwargs.get("column_list") or [
         kwargs[c] for c in ("column", "column_A", "column_B") if c in kwargs
@@ -219,7 +230,9 @@ def name(suite: str, kind: str, kwargs: Mapping[str, Any]) -> str:
     return f"{suite}.{kind}({', '.join(columns)})"
 
 
-def _outcome(suite: str, key: tuple[str, ...], result: Mapping[str, Any]) -> Outcome:
+def _parse_outcome(
+    suite: str, key: tuple[str, ...], result: Mapping[str, Any]
+) -> ExpectationOutcome:
     config, info = result["expectation_config"], result["exception_info"]
     # One exception, or one for each metric that raised, under the metric's name.
     raised = [
@@ -232,8 +245,8 @@ def _outcome(suite: str, key: tuple[str, ...], result: Mapping[str, Any]) -> Out
         raise RuntimeError(
             f"{suite}: {config['type']} failed without saying on how many rows: {detail}"
         )
-    return Outcome(
-        name=name(suite, config["type"], config["kwargs"]),
+    return ExpectationOutcome(
+        name=expectation_name(suite, config["type"], config["kwargs"]),
         meaning=config["description"],
         is_critical=config["severity"] == "critical",
         violations_count=detail.get("unexpected_count", 0),
@@ -245,20 +258,20 @@ def _outcome(suite: str, key: tuple[str, ...], result: Mapping[str, Any]) -> Out
     )
 
 
-def _added(one: Outcome, other: Outcome) -> Outcome:
+def _merge_outcomes(one: ExpectationOutcome, other: ExpectationOutcome) -> ExpectationOutcome:
     return replace(
         one,
         violations_count=one.violations_count + other.violations_count,
-        examples=(one.examples + other.examples)[:EXAMPLES],
+        examples=(one.examples + other.examples)[:MAX_EXAMPLES],
         error=one.error or other.error,
     )
 
 
-def _columns(night: Night) -> pd.DataFrame:
+def _column_types_frame(night: RunTables) -> pd.DataFrame:
     """A row for each column that a table of the night has in a file, or should have: its type there and in tables.py."""
     rows = []
-    for table in (BY_NAME[name] for name in night if name in BY_NAME):
-        wanted = _types(table.arrow_schema)
+    for table in (TABLES_BY_NAME[name] for name in night if name in TABLES_BY_NAME):
+        wanted = _type_names(table.arrow_schema)
         rows += [
             {
                 "table": table.name,
@@ -266,28 +279,28 @@ def _columns(night: Night) -> pd.DataFrame:
                 "found": found.get(column, "missing"),
                 "wanted": wanted.get(column, "none"),
             }
-            for found in map(_types, _schemas(night[table.name]))
+            for found in map(_type_names, _physical_schemas(night[table.name]))
             for column in dict.fromkeys([*wanted, *found])
         ]
     return pd.DataFrame(rows).drop_duplicates()
 
 
-def _schemas(rows: ds.Dataset | pa.Table) -> Iterator[pa.Schema]:
+def _physical_schemas(rows: ds.Dataset | pa.Table) -> Iterator[pa.Schema]:
     if isinstance(rows, pa.Table):
         yield rows.schema
     else:
         yield from (fragment.physical_schema for fragment in rows.get_fragments())
 
 
-def _types(schema: pa.Schema) -> dict[str, str]:
+def _type_names(schema: pa.Schema) -> dict[str, str]:
     # Spark says of no element that it cannot be null: whether it is, the rows say.
     return {field.name: str(field.type).replace(" not null", "") for field in schema}
 
 
-def violations(outcomes: list[Outcome]) -> list[Measure]:
+def violation_metrics(outcomes: list[ExpectationOutcome]) -> list[Metric]:
     """One measure an expectation: the rows that break it."""
     return [
-        Measure(
+        Metric(
             "violations_count",
             f"expectation={o.name}",
             o.violations_count,

@@ -27,11 +27,11 @@ from wearalike.tables import JUDGEMENTS
 from wearalike.warehouse.base import Warehouse
 
 # Of the standard normal distribution: 95 % lie within.
-_Z = 1.959964
-MAX_JUDGE_LETTERS = 40
+_Z_95 = 1.959964
+MAX_JUDGE_NAME_LETTERS = 40
 
 
-class Verdict(StrEnum):
+class RelevanceVerdict(StrEnum):
     ALIKE = "alike"
     NOT_ALIKE = "not_alike"
     WRONG_CATEGORY = "wrong_category"  # what is compared should never be: a shoe and a dress
@@ -39,7 +39,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SamplingPlan:
     """Which pairs are drawn. per_category: products of a category. ranks: the first so many of a list. seed: another one draws others."""
 
     per_category: int = 20
@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class JudgementPair:
     """A pair to judge; category: of the product that asks. rank and score are for the record, not for the judge."""
 
     product_id: str
@@ -65,7 +65,7 @@ class Judgement:
     judge: str
     product_id: str
     similar_product_id: str
-    verdict: Verdict
+    verdict: RelevanceVerdict
     category: str
 
     @property
@@ -74,7 +74,7 @@ class Judgement:
 
 
 # $1: the run. $2: the seed, as text. $3: products a category. $4: ranks.
-SAMPLE = """
+SAMPLE_SQL = """
 WITH turns AS (
     SELECT p.product_id, p.category, l.similar_count,
         row_number() OVER (PARTITION BY p.category ORDER BY md5($2 || p.product_id), p.product_id) AS turn
@@ -89,40 +89,49 @@ ORDER BY md5($2 || t.product_id || s.similar_product_id)
 """
 
 # PostgreSQL has the table once something is recorded.
-IS_MADE = "SELECT 1 AS found FROM information_schema.tables WHERE table_name = $1"
-JUDGED = """
+TABLE_EXISTS_SQL = "SELECT 1 AS found FROM information_schema.tables WHERE table_name = $1"
+JUDGEMENTS_SQL = """
 SELECT judge, product_id, similar_product_id, verdict, category FROM judgements ORDER BY judged_at, run
 """
 
 
-def sample(warehouse: Warehouse, run: str, plan: Plan | None = None) -> list[Pair]:
+def sample_pairs(
+    warehouse: Warehouse, run: str, plan: SamplingPlan | None = None
+) -> list[JudgementPair]:
     """The pairs of a loaded run to be judged, categories and ranks mixed; the same run and plan give the same pairs."""
-    plan = plan or Plan()
+    plan = plan or SamplingPlan()
     return [
-        Pair(**row)
-        for row in warehouse.ask(SAMPLE, [run, str(plan.seed), plan.per_category, plan.ranks])
+        JudgementPair(**row)
+        for row in warehouse.query(SAMPLE_SQL, [run, str(plan.seed), plan.per_category, plan.ranks])
     ]
 
 
-def judged(warehouse: Warehouse) -> list[Judgement]:
+def read_judgements(warehouse: Warehouse) -> list[Judgement]:
     """Every judgement there is, whatever the run that showed the pair; of a judge's verdicts on one pair the last.
 
     Raises warehouse.Unreachable.
     """
-    if not warehouse.ask(IS_MADE, [JUDGEMENTS.name]):
+    if not warehouse.query(TABLE_EXISTS_SQL, [JUDGEMENTS.name]):
         return []
     last = {
         (row["judge"], row["product_id"], row["similar_product_id"]): row
-        for row in warehouse.ask(JUDGED)
+        for row in warehouse.query(JUDGEMENTS_SQL)
     }
-    return [Judgement(**{**row, "verdict": Verdict(row["verdict"])}) for row in last.values()]
+    return [
+        Judgement(**{**row, "verdict": RelevanceVerdict(row["verdict"])}) for row in last.values()
+    ]
 
 
-def record(
-    warehouse: Warehouse, run: str, judge: str, pair: Pair, verdict: Verdict, judged_at: datetime
+def record_judgement(
+    warehouse: Warehouse,
+    run: str,
+    judge: str,
+    pair: JudgementPair,
+    verdict: RelevanceVerdict,
+    judged_at: datetime,
 ) -> Judgement:
     """Keeps a verdict on a pair that the run showed. Raises ValueError for a judge without a name, or with one that is too long."""
-    name = judge_name(judge)
+    name = normalize_judge_name(judge)
     row = {
         "judge": name,
         "product_id": pair.product_id,
@@ -137,18 +146,18 @@ def record(
     return Judgement(name, pair.product_id, pair.similar_product_id, verdict, pair.category)
 
 
-def judge_name(text: str) -> str:
+def normalize_judge_name(text: str) -> str:
     """The name, white space made even. Raises ValueError where nothing is left, or too much."""
     name = " ".join("".join(c for c in text if c.isprintable()).split())
-    if not 1 <= len(name) <= MAX_JUDGE_LETTERS:
+    if not 1 <= len(name) <= MAX_JUDGE_NAME_LETTERS:
         raise ValueError(
-            f"judge: wanted a name of 1 to {MAX_JUDGE_LETTERS} letters, got {len(name)}"
+            f"judge: wanted a name of 1 to {MAX_JUDGE_NAME_LETTERS} letters, got {len(name)}"
         )
     return name
 
 
 @dataclass(frozen=True, slots=True)
-class Precision:
+class JudgedPrecision:
     """Of the judged pairs the share that is alike, with its 95 % interval. category: None for all together.
 
     pairs: those with a verdict. verdicts: how often each was given; with several judges they add up to more than the pairs.
@@ -159,10 +168,10 @@ class Precision:
     low: float
     high: float
     pairs: int
-    verdicts: Mapping[Verdict, int]
+    verdicts: Mapping[RelevanceVerdict, int]
 
 
-def precision(judgements: Sequence[Judgement]) -> list[Precision]:
+def precision_by_category(judgements: Sequence[Judgement]) -> list[JudgedPrecision]:
     """All together, then each category, the least precise first. Nothing where nothing was judged but "unsure".
 
     A pair counts once: by the share of its judges who call it alike. The interval is Wilson's, which holds for a handful of
@@ -172,22 +181,29 @@ def precision(judgements: Sequence[Judgement]) -> list[Precision]:
     for judgement in judgements:
         by_category[judgement.category].append(judgement)
     each = [
-        p for category, group in sorted(by_category.items()) for p in _precision(category, group)
+        p
+        for category, group in sorted(by_category.items())
+        for p in _estimate_precision(category, group)
     ]
-    return [*_precision(None, judgements), *sorted(each, key=lambda p: (p.value, p.category))]
+    return [
+        *_estimate_precision(None, judgements),
+        *sorted(each, key=lambda p: (p.value, p.category)),
+    ]
 
 
-def _precision(category: str | None, judgements: Sequence[Judgement]) -> list[Precision]:
+def _estimate_precision(
+    category: str | None, judgements: Sequence[Judgement]
+) -> list[JudgedPrecision]:
     """One, or none where no pair has a verdict."""
     shares = alike_shares(judgements)
     if not shares:
         return []
     value = sum(shares.values()) / len(shares)
     return [
-        Precision(
+        JudgedPrecision(
             category,
             value,
-            *wilson(value, len(shares)),
+            *wilson_interval(value, len(shares)),
             len(shares),
             Counter(j.verdict for j in judgements),
         )
@@ -198,23 +214,23 @@ def alike_shares(judgements: Iterable[Judgement]) -> dict[tuple[str, str], float
     """Of each pair with a verdict, the share of its judges who call it alike, 0..1."""
     votes: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for judgement in judgements:
-        if judgement.verdict is not Verdict.UNSURE:
-            votes[judgement.pair].append(judgement.verdict is Verdict.ALIKE)
+        if judgement.verdict is not RelevanceVerdict.UNSURE:
+            votes[judgement.pair].append(judgement.verdict is RelevanceVerdict.ALIKE)
     return {pair: sum(alike) / len(alike) for pair, alike in votes.items()}
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
     """The 95 % score interval of a share of `count` (>= 1) independent trials. (Wilson, "Probable Inference, the Law of
     Succession, and Statistical Inference", Journal of the American Statistical Association 22, 1927.)"""
-    z2 = _Z * _Z
+    z2 = _Z_95 * _Z_95
     centre = share + z2 / (2 * count)
-    spread = _Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
+    spread = _Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
     scale = 1 + z2 / count
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class JudgeAgreement:
     """How far two judges agree on the pairs that both judged. agreed_ratio: 0..1. kappa: -1..1, 1 is one mind, 0 no more than
     chance; None where both gave one and the same verdict throughout, and chance explains everything."""
 
@@ -224,11 +240,11 @@ class Agreement:
     kappa: float | None
 
 
-def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
+def judge_agreements(judgements: Iterable[Judgement]) -> list[JudgeAgreement]:
     """Every two judges who judged the same pairs, by name; pairs that either is unsure of are left out."""
-    by_judge: dict[str, dict[tuple[str, str], Verdict]] = defaultdict(dict)
+    by_judge: dict[str, dict[tuple[str, str], RelevanceVerdict]] = defaultdict(dict)
     for judgement in judgements:
-        if judgement.verdict is not Verdict.UNSURE:
+        if judgement.verdict is not RelevanceVerdict.UNSURE:
             by_judge[judgement.judge][judgement.pair] = judgement.verdict
     found = []
     for one, other in itertools.combinations(sorted(by_judge), 2):
@@ -236,28 +252,28 @@ def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
         if both:
             verdicts = [(by_judge[one][pair], by_judge[other][pair]) for pair in both]
             found.append(
-                Agreement(
+                JudgeAgreement(
                     (one, other),
                     len(both),
                     sum(a == b for a, b in verdicts) / len(both),
-                    kappa(verdicts),
+                    cohen_kappa(verdicts),
                 )
             )
     return found
 
 
-def kappa(verdicts: Sequence[tuple[Verdict, Verdict]]) -> float | None:
+def cohen_kappa(verdicts: Sequence[tuple[RelevanceVerdict, RelevanceVerdict]]) -> float | None:
     """(p_o - p_e) / (1 - p_e): agreement seen, p_o, beyond that of two who give their verdicts as often and at random, p_e.
     None where p_e is 1. (Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20, 1960.)"""
     count = len(verdicts)
     first, second = Counter(a for a, _ in verdicts), Counter(b for _, b in verdicts)
-    by_chance = sum(first[v] * second[v] for v in Verdict) / count**2
+    by_chance = sum(first[v] * second[v] for v in RelevanceVerdict) / count**2
     if by_chance == 1:
         return None
     return (sum(a == b for a, b in verdicts) / count - by_chance) / (1 - by_chance)
 
 
-def recommended(judgements: Sequence[Judgement], similar: ds.Dataset) -> list[Judgement]:
+def filter_recommended(judgements: Sequence[Judgement], similar: ds.Dataset) -> list[Judgement]:
     """Those of pairs that a run recommends. similar: tables.SIMILAR_PRODUCTS of the run."""
     asked = pa.array(sorted({j.product_id for j in judgements}), pa.string())
     rows = similar.to_table(
@@ -267,10 +283,10 @@ def recommended(judgements: Sequence[Judgement], similar: ds.Dataset) -> list[Ju
     return [j for j in judgements if j.pair in pairs]
 
 
-def measures(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
     """Precision, pairs and agreement as rows of tables.QUALITY, without verdicts; none where nothing was judged."""
     rows: list[dict[str, Any]] = []
-    for p in precision(judgements):
+    for p in precision_by_category(judgements):
         scope = f"category={p.category}" if p.category else "all"
         rows.append(
             {
@@ -290,7 +306,7 @@ def measures(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
                 "unit": "count",
             }
         )
-    for a in agreement(judgements):
+    for a in judge_agreements(judgements):
         scope = f"judges={','.join(a.judges)}"
         rows.append(
             {
@@ -315,7 +331,7 @@ def measures(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
     return rows
 
 
-def separation(scores: NDArray[np.float64], is_alike: NDArray[np.bool_]) -> float | None:
+def roc_auc(scores: NDArray[np.float64], is_alike: NDArray[np.bool_]) -> float | None:
     """How well scores tell alike pairs from others: the chance that an alike one has the higher score, ties by half.
 
     0.5 is no better than a coin, 1 perfect; None without a pair of each kind. scores, is_alike: (n,), row i the same pair.

@@ -2,7 +2,7 @@
 
 # worn_ratio: products shown on a figure with other things, by their own images.
 # with_look_ratio: products with a recommendation to complete the look; with_look_of_worn_ratio: of those that are worn.
-LOOKED_AT = """
+LOOK_COVERAGE_SQL = """
 WITH facts AS (
     SELECT shop_id, super_category, product_id IN (SELECT product_id FROM look_products) AS has_look,
         product_id IN (SELECT product_id FROM looks)
@@ -19,7 +19,7 @@ FROM facts GROUP BY GROUPING SETS ((), (shop_id), (super_category)) ORDER BY sco
 # look_agreement_category_ratio: one of the category of a product named.
 # look_links_count: how many those are. A link to what is no product of the run, or of the product's own super-category, counts
 # neither for nor against.
-AGREEMENT = """
+LOOK_AGREEMENT_SQL = """
 WITH people AS (SELECT *, coalesce(shop_id || ':' || lower(group_id), product_id) AS model FROM products),
     links AS (
         SELECT p.product_id, o.model, o.category

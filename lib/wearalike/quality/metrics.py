@@ -23,13 +23,13 @@ from wearalike.metrics import retrieval
 from wearalike.quality import code_statistics, look_metrics
 from wearalike.tables import CODES, LOOKS, QUALITY
 
-Night = Mapping[str, ds.Dataset | pa.Table]
+RunTables = Mapping[str, ds.Dataset | pa.Table]
 # "First k" of precision and churn: what fits above the fold.
 K = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Metric:
     """One row of tables.QUALITY."""
 
     measure: str
@@ -42,20 +42,20 @@ class Measure:
     bound: str | None = None
 
 
-def table(measures: list[Measure]) -> pa.Table:
+def metrics_table(metrics: list[Metric]) -> pa.Table:
     """The measures as tables.QUALITY, in their order."""
-    return pa.Table.from_pylist([asdict(m) for m in measures], schema=QUALITY.arrow_schema)
+    return pa.Table.from_pylist([asdict(m) for m in metrics], schema=QUALITY.arrow_schema)
 
 
 @contextmanager
-def opened(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_run_tables(run_tables: RunTables) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection in which every table of the night is a view of its name; it spills to a folder of its own."""
     options = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     with (
         tempfile.TemporaryDirectory(prefix="wearalike-") as spill,
         duckdb.connect(config={**options, "temp_directory": spill}) as con,
     ):
-        for name, rows in night.items():
+        for name, rows in run_tables.items():
             con.register(name, rows)
         con.execute(
             "CREATE MACRO scope(shop, super) AS coalesce('shop=' || shop, 'super_category=' || super, 'all')"
@@ -66,44 +66,44 @@ def opened(night: Night) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
-def measured(
-    con: duckdb.DuckDBPyConnection, night: Night, made: Mapping[str, Mapping[str, Any]]
-) -> list[Measure]:
+def run_metrics(
+    con: duckdb.DuckDBPyConnection, run_tables: RunTables, made: Mapping[str, Mapping[str, Any]]
+) -> list[Metric]:
     """Every measure of an opened night, in a fixed order, without verdicts.
 
     made: what made.json says of each table of the run, by the table's name.
     """
     queries = [
-        COVERAGE,
-        LEAVES,
-        SHOWN,
-        KEPT,
-        ACCOUNTS,
-        FRESHNESS,
-        REFUSALS,
-        SHORT_LISTS,
-        SCORES,
-        CROSS_SHOP,
+        COVERAGE_SQL,
+        LEAF_CATEGORIES_SQL,
+        REPRESENTATIVE_VIEWS_SQL,
+        PRODUCTS_KEPT_SQL,
+        OFFER_ACCOUNTS_SQL,
+        FEED_FRESHNESS_SQL,
+        REFUSALS_SQL,
+        SHORT_LISTS_SQL,
+        SCORE_QUANTILES_SQL,
+        CROSS_SHOP_SQL,
     ]
     if LOOKS.name in made and "why_empty" not in made[LOOKS.name]:
-        queries += [look_metrics.LOOKED_AT, look_metrics.AGREEMENT]
+        queries += [look_metrics.LOOK_COVERAGE_SQL, look_metrics.LOOK_AGREEMENT_SQL]
     return [
-        *(m for name, facts in made.items() for m in _rows_of_stage(name, facts["rows"])),
-        *(m for sql in queries for m in _queried(con, sql)),
-        *churn(con),
-        *code_health(night[CODES.name]),
-        *precision(con),
+        *(m for name, facts in made.items() for m in _row_count_metrics(name, facts["rows"])),
+        *(m for sql in queries for m in _query_metrics(con, sql)),
+        *churn_metrics(con),
+        *code_health_metrics(run_tables[CODES.name]),
+        *precision_metrics(con),
     ]
 
 
-def _rows_of_stage(name: str, rows: Mapping[str, Any]) -> list[Measure]:
+def _row_count_metrics(name: str, rows: Mapping[str, Any]) -> list[Metric]:
     counts = {
         "taken": rows["taken"],
         "written": rows["written"],
         "refused": sum(rows["refused"].values()),
     }
     return [
-        Measure(f"rows_{what}_count", f"table={name}", count, "count")
+        Metric(f"rows_{what}_count", f"table={name}", count, "count")
         for what, count in counts.items()
     ]
 
@@ -118,13 +118,13 @@ def _unit(measure: str) -> str:
     )
 
 
-def _queried(con: duckdb.DuckDBPyConnection, sql: str) -> list[Measure]:
+def _query_metrics(con: duckdb.DuckDBPyConnection, sql: str) -> list[Metric]:
     """One measure for every cell but the first column, which is the scope; a null is a measure of nothing, and left out."""
     cursor = con.execute(sql)
     names = [c[0] for c in cursor.description][1:]
     rows = cursor.fetchall()
     return [
-        Measure(n, row[0], float(v), _unit(n))
+        Metric(n, row[0], float(v), _unit(n))
         for row in rows
         for n, v in zip(names, row[1:], strict=True)
         if v is not None
@@ -132,7 +132,7 @@ def _queried(con: duckdb.DuckDBPyConnection, sql: str) -> list[Measure]:
 
 
 # Products that got so far. with_code: an item of one of its pictures has a code; indexed: one of them can stand for it.
-COVERAGE = """
+COVERAGE_SQL = """
 WITH facts AS (
     SELECT product_id, shop_id, super_category,
         product_id IN (SELECT product_id FROM images) AS has_image,
@@ -147,24 +147,24 @@ SELECT scope(shop_id, super_category) AS scope, count(*) AS products_count,
 FROM facts GROUP BY GROUPING SETS ((), (shop_id), (super_category)) ORDER BY scope
 """
 
-LEAVES = "SELECT 'category=' || category AS scope, count(*) AS products_count FROM products GROUP BY ALL ORDER BY scope"
+LEAF_CATEGORIES_SQL = "SELECT 'category=' || category AS scope, count(*) AS products_count FROM products GROUP BY ALL ORDER BY scope"
 
 # What the pictures that stand for products show: many details or backs are a shop whose feed has no better ones.
-SHOWN = """
+REPRESENTATIVE_VIEWS_SQL = """
 SELECT 'view=' || view || coalesce(',shop=' || shop_id, '') AS scope, count(*) AS stood_for_count
 FROM indexes JOIN codes USING (item_id) JOIN products USING (product_id) WHERE view IS NOT NULL
 GROUP BY GROUPING SETS ((view), (view, shop_id)) ORDER BY scope
 """
 
 # Of the last run's products, in shops this run still asks, the share that is here again.
-KEPT = """
+PRODUCTS_KEPT_SQL = """
 SELECT scope(shop_id, NULL) AS scope, avg((product_id IN (SELECT product_id FROM products))::INT) AS products_kept_ratio
 FROM last_products WHERE shop_id IN (SELECT shop_id FROM feeds)
 GROUP BY GROUPING SETS ((), (shop_id)) ORDER BY scope
 """
 
 # Every offer of a feed is a product, refused with a reason, or withdrawn by its shop.
-ACCOUNTS = """
+OFFER_ACCOUNTS_SQL = """
 WITH written AS (SELECT shop_id, count(*) AS n FROM products GROUP BY shop_id),
     turned_away AS (SELECT shop_id, count(*) AS n FROM refused WHERE stage IN ('offers', 'products') AND kind = 'offer' GROUP BY shop_id)
 SELECT 'shop=' || shop_id AS scope, offers_count, withdrawn_count,
@@ -173,37 +173,37 @@ SELECT 'shop=' || shop_id AS scope, offers_count, withdrawn_count,
 FROM feeds LEFT JOIN written USING (shop_id) LEFT JOIN turned_away USING (shop_id) ORDER BY scope
 """
 
-FRESHNESS = """
+FEED_FRESHNESS_SQL = """
 SELECT scope(shop_id, NULL) AS scope, count(*) FILTER (status = 'stale') AS stale_feeds_count,
     count(*) FILTER (status = 'missing') AS missing_feeds_count
 FROM feeds GROUP BY GROUPING SETS ((), (shop_id)) ORDER BY scope
 """
 
-REFUSALS = """
+REFUSALS_SQL = """
 SELECT 'stage=' || stage || ',reason=' || reason || coalesce(',shop=' || shop_id, '') AS scope, count(*) AS refused_count
 FROM refused GROUP BY ALL ORDER BY scope
 """
 
-SHORT_LISTS = """
+SHORT_LISTS_SQL = """
 SELECT 'reason=' || short_reason AS scope, count(*) AS short_lists_count
 FROM similar_lists WHERE short_reason IS NOT NULL GROUP BY ALL ORDER BY scope
 """
 
-SCORES = """
+SCORE_QUANTILES_SQL = """
 WITH quantiles AS (
     SELECT scope(NULL, super_category) AS scope, quantile_cont(score, [0.05, 0.25, 0.5, 0.75, 0.95]) AS q
     FROM similar_products JOIN products USING (product_id) GROUP BY GROUPING SETS ((), (super_category)))
 SELECT scope, q[1] AS score_p05, q[2] AS score_p25, q[3] AS score_p50, q[4] AS score_p75, q[5] AS score_p95 FROM quantiles ORDER BY scope
 """
 
-CROSS_SHOP = """
+CROSS_SHOP_SQL = """
 SELECT scope(p.shop_id, p.super_category) AS scope, avg((a.shop_id <> p.shop_id)::INT) AS cross_shop_ratio
 FROM similar_products s JOIN products p USING (product_id) JOIN products a ON a.product_id = s.similar_product_id
 GROUP BY GROUPING SETS ((), (p.shop_id), (p.super_category)) ORDER BY scope
 """
 
 # A product's share of its last first k that is not in its first k now.
-CHURN = """
+CHURN_SQL = """
 SELECT p.product_id, p.shop_id, p.super_category, avg((s.rank IS NULL)::INT) AS churn
 FROM last_similar_products l JOIN products p USING (product_id)
 LEFT JOIN similar_products s ON s.product_id = l.product_id AND s.similar_product_id = l.similar_product_id AND s.rank <= $k
@@ -211,23 +211,23 @@ WHERE l.rank <= $k GROUP BY ALL ORDER BY p.product_id
 """
 
 
-def churn(con: duckdb.DuckDBPyConnection) -> list[Measure]:
+def churn_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     """churn@10: of a product's first ten of the last run, the share that is no longer among its first ten.
 
     Over products that both runs have and the last one gave anything; nothing on the first night.
     """
-    frame = con.execute(CHURN, {"k": K}).df()
+    frame = con.execute(CHURN_SQL, {"k": K}).df()
     return [
-        _estimate(f"churn@{K}", scope, retrieval.mean(rows["churn"].to_numpy()))
-        for scope, rows in _scopes(frame, "shop_id", "super_category")
+        _estimate_metric(f"churn@{K}", scope, retrieval.bootstrap_mean(rows["churn"].to_numpy()))
+        for scope, rows in _split_by_scope(frame, "shop_id", "super_category")
     ]
 
 
-def _estimate(measure: str, scope: str, of: retrieval.Estimate) -> Measure:
-    return Measure(measure, scope, of.value, "ratio", of.low, of.high)
+def _estimate_metric(measure: str, scope: str, estimate: retrieval.BootstrapEstimate) -> Metric:
+    return Metric(measure, scope, estimate.value, "ratio", estimate.low, estimate.high)
 
 
-def _scopes(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def _split_by_scope(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The whole frame, if it has rows, then one part a value of each column, by name."""
     if len(frame):
         yield "all", frame
@@ -237,7 +237,7 @@ def _scopes(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[str, pd.DataFr
         )
 
 
-def code_health(codes: ds.Dataset | pa.Table) -> list[Measure]:
+def code_health_metrics(codes: ds.Dataset | pa.Table) -> list[Metric]:
     """Whether the codes say anything: bits that are nearly always the same, bits that repeat others, codes many items share. An
     encoder that has learned its labels by heart gives all of a kind one shape: few shape codes are then distinct.
 
@@ -253,8 +253,8 @@ def code_health(codes: ds.Dataset | pa.Table) -> list[Measure]:
         return []
     pairs = columns.group_by(["shape", "colour"]).aggregate([([], "count_all")])
     health = [
-        Measure("distinct_codes_ratio", "all", pairs.num_rows / columns.num_rows, "ratio"),
-        Measure(
+        Metric("distinct_codes_ratio", "all", pairs.num_rows / columns.num_rows, "ratio"),
+        Metric(
             "most_shared_code_ratio",
             "all",
             max(pairs["count_all"].to_pylist()) / columns.num_rows,
@@ -262,33 +262,33 @@ def code_health(codes: ds.Dataset | pa.Table) -> list[Measure]:
         ),
     ]
     for name in ("shape", "colour"):
-        ones, correlation = code_statistics.facts(
+        ones, correlation = code_statistics.bit_statistics(
             np.frombuffer(b"".join(columns[name].to_pylist()), np.uint8).reshape(-1, 16)
         )
         health += [
-            Measure(
+            Metric(
                 "distinct_codes_ratio",
                 f"code={name}",
                 len(pc.unique(columns[name])) / columns.num_rows,
                 "ratio",
             ),
-            Measure(
+            Metric(
                 "unbalanced_bits_count",
                 f"code={name}",
                 int((np.abs(ones - 0.5) > 0.2).sum()),
                 "count",
             ),
-            Measure("bit_balance_min_ratio", f"code={name}", float(ones.min()), "ratio"),
-            Measure("bit_balance_max_ratio", f"code={name}", float(ones.max()), "ratio"),
+            Metric("bit_balance_min_ratio", f"code={name}", float(ones.min()), "ratio"),
+            Metric("bit_balance_max_ratio", f"code={name}", float(ones.max()), "ratio"),
         ]
         if correlation is not None:
-            health.append(Measure("bit_correlation_ratio", f"code={name}", correlation, "ratio"))
+            health.append(Metric("bit_correlation_ratio", f"code={name}", correlation, "ratio"))
     return health
 
 
 # Each indexed product twice, as it is judged. realm: products of two realms bear no label that could be compared. model: the
 # product and its siblings, which are never its alternatives.
-ASKED = """
+JUDGED_PRODUCTS_SQL = """
 CREATE OR REPLACE TEMP TABLE asked AS
 WITH found AS (
     SELECT product_id, shop_id, super_category, category, age_group, gender, availability = 'in_stock' AS can_answer,
@@ -300,7 +300,7 @@ UNION ALL SELECT 'leaf_precision', '', category, * EXCLUDE (path) FROM found
 
 # What the first k hold, and what k drawn blindly would hold on average. With `pool` products to draw from, of them `home` of the
 # asking product's realm and `alike` with its label, alike / home of the k's own realm are relevant; a pool below k is answered whole.
-PRECISION = """
+PRECISION_SQL = """
 WITH answered AS (
     SELECT q.kind, q.product_id, count(*) FILTER (a.realm <> q.realm) AS foreign_count,
         count(*) FILTER (a.realm = q.realm AND a.label = q.label) AS relevant_count
@@ -328,7 +328,7 @@ FROM drawn ORDER BY kind DESC, product_id
 """
 
 
-def precision(con: duckdb.DuckDBPyConnection) -> list[Measure]:
+def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     """precision@10 of indexed products, what chance would give them, and how much better we are, by scope.
 
     `precision@10`: relevant is what the shop itself files under the same category, by the first category path of its feed
@@ -343,20 +343,22 @@ def precision(con: duckdb.DuckDBPyConnection) -> list[Measure]:
     `_gain`: the mean of the paired differences; better than chance only where its interval lies above 0.
     `_lift`: precision over random.
     """
-    con.execute(ASKED)
-    frame = con.execute(PRECISION, {"k": K}).df().dropna(subset=["precision", "chance"])
+    con.execute(JUDGED_PRODUCTS_SQL)
+    frame = con.execute(PRECISION_SQL, {"k": K}).df().dropna(subset=["precision", "chance"])
     measures = []
     for kind, judged in frame.groupby("kind", sort=False):
-        for scope, rows in _scopes(judged, "shop_id", "super_category", "category"):
+        for scope, rows in _split_by_scope(judged, "shop_id", "super_category", "category"):
             ours, chance = rows["precision"].to_numpy(), rows["chance"].to_numpy()
             measures += [
-                _estimate(f"{kind}@{K}", scope, retrieval.mean(ours)),
-                _estimate(f"{kind}@{K}_random", scope, retrieval.mean(chance)),
-                _estimate(f"{kind}@{K}_gain", scope, retrieval.difference(ours, chance)),
-                Measure(f"{kind}@{K}_queries_count", scope, len(rows), "count"),
+                _estimate_metric(f"{kind}@{K}", scope, retrieval.bootstrap_mean(ours)),
+                _estimate_metric(f"{kind}@{K}_random", scope, retrieval.bootstrap_mean(chance)),
+                _estimate_metric(
+                    f"{kind}@{K}_gain", scope, retrieval.bootstrap_difference(ours, chance)
+                ),
+                Metric(f"{kind}@{K}_queries_count", scope, len(rows), "count"),
             ]
             if chance.any():
                 measures.append(
-                    Measure(f"{kind}@{K}_lift", scope, ours.mean() / chance.mean(), "ratio")
+                    Metric(f"{kind}@{K}_lift", scope, ours.mean() / chance.mean(), "ratio")
                 )
     return measures

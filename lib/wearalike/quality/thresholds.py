@@ -5,32 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from wearalike.quality.metrics import K, Measure
+from wearalike.quality.metrics import K, Metric
 
 
-class Verdict(StrEnum):
+class GateVerdict(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Threshold:
     """Where a measure has to lie, in every scope that has it, or in `scope` alone. A critical bound stops publishing."""
 
-    measure: str
+    metric: str
     low: float | None = None
     high: float | None = None
     scope: str | None = None
     is_critical: bool = True
 
-    def holds_for(self, measure: Measure) -> bool:
-        return measure.measure == self.measure and self.scope in (None, measure.scope)
+    def applies_to(self, measure: Metric) -> bool:
+        return measure.measure == self.metric and self.scope in (None, measure.scope)
 
-    def verdict(self, value: float) -> Verdict:
+    def verdict(self, value: float) -> GateVerdict:
         if (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
-            return Verdict.OK
-        return Verdict.FAIL if self.is_critical else Verdict.WARN
+            return GateVerdict.OK
+        return GateVerdict.FAIL if self.is_critical else GateVerdict.WARN
 
     def __str__(self) -> str:
         if self.low == self.high:
@@ -39,7 +39,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Floors:
+class Thresholds:
     """What a night has to reach: `min_` floors stop publishing, `max_` ceilings warn, but for max_churn_ratio. Ratios are 0..1; see
     measures.py.
 
@@ -64,34 +64,46 @@ class Floors:
     max_score_psi: float = 0.25
     max_category_psi: float = 0.25
 
-    def bounds(self, *, are_models_of_last_run: bool = True) -> list[Bound]:
+    def as_list(self, *, are_models_of_last_run: bool = True) -> list[Threshold]:
         return [
-            Bound("offers_unaccounted_count", 0, 0),
-            Bound("products_count", low=self.min_products_count, scope="all"),
-            Bound("products_kept_ratio", low=self.min_products_kept_ratio),
-            *(Bound(name, low=getattr(self, f"min_{name}"), scope="all") for name in _COVERED),
-            Bound(
+            Threshold("offers_unaccounted_count", 0, 0),
+            Threshold("products_count", low=self.min_products_count, scope="all"),
+            Threshold("products_kept_ratio", low=self.min_products_kept_ratio),
+            *(
+                Threshold(name, low=getattr(self, f"min_{name}"), scope="all")
+                for name in _COVERAGE_METRICS
+            ),
+            Threshold(
                 f"churn@{K}",
                 high=self.max_churn_ratio,
                 scope="all",
                 is_critical=are_models_of_last_run,
             ),
-            Bound("refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False),
-            Bound("stale_feeds_count", high=self.max_stale_feeds_count, is_critical=False),
-            Bound("missing_feeds_count", high=self.max_missing_feeds_count, is_critical=False),
-            Bound("unbalanced_bits_count", high=self.max_unbalanced_bits_count, is_critical=False),
-            Bound("score_psi", high=self.max_score_psi, is_critical=False),
-            Bound("category_psi", high=self.max_category_psi, is_critical=False),
+            Threshold(
+                "refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False
+            ),
+            Threshold("stale_feeds_count", high=self.max_stale_feeds_count, is_critical=False),
+            Threshold("missing_feeds_count", high=self.max_missing_feeds_count, is_critical=False),
+            Threshold(
+                "unbalanced_bits_count", high=self.max_unbalanced_bits_count, is_critical=False
+            ),
+            Threshold("score_psi", high=self.max_score_psi, is_critical=False),
+            Threshold("category_psi", high=self.max_category_psi, is_critical=False),
         ]
 
 
-_COVERED = ("with_image_ratio", "with_code_ratio", "with_5_matches_ratio", "distinct_codes_ratio")
+_COVERAGE_METRICS = (
+    "with_image_ratio",
+    "with_code_ratio",
+    "with_5_matches_ratio",
+    "distinct_codes_ratio",
+)
 
 
-def with_verdicts(measures: list[Measure], bounds: list[Bound]) -> list[Measure]:
+def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Metric]:
     """The measures, those with a bound with their verdict and it."""
-    held = {m: b for b in bounds for m in measures if b.holds_for(m)}
+    held = {m: b for b in thresholds for m in metrics if b.applies_to(m)}
     return [
         replace(m, verdict=str(held[m].verdict(m.value)), bound=str(held[m])) if m in held else m
-        for m in measures
+        for m in metrics
     ]

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from wearalike.imaging import decode
-from wearalike.search import ShortReason
+from wearalike.search import ShortfallReason
 from wearalike.storage import run_tables
 from wearalike.tables import (
     IMAGES,
@@ -39,11 +39,11 @@ from wearalike.tables import (
 )
 
 THUMBNAIL_PX = 160
-WHY_SHORT = {
-    ShortReason.NO_CODE: "it could not be compared",
-    ShortReason.FEW_CANDIDATES: "there are too few others in stock for the same people",
-    ShortReason.RULES: "the rules on models and brands left no more",
-    ShortReason.MIN_SCORE: "the rest is not alike enough",
+SHORTFALL_TEXTS = {
+    ShortfallReason.NO_CODE: "it could not be compared",
+    ShortfallReason.FEW_CANDIDATES: "there are too few others in stock for the same people",
+    ShortfallReason.RULES: "the rules on models and brands left no more",
+    ShortfallReason.MIN_SCORE: "the rest is not alike enough",
 }
 Row = dict[str, Any]
 
@@ -58,14 +58,16 @@ class Thumbnail:
     box: tuple[int, int, int, int] | None
 
 
-def contact_sheet(
+def render_contact_sheet(
     root: Path, run: str, *, per_category: int = 2, rows: int = 60, matches: int = 10
 ) -> str:
     """The page, HTML: some products of each category, at most `rows`, each with its first `matches` recommendations.
 
-    The same tables give the same page. Raises store.NotMade where the run has no recommendations, OSError for a picture that is not kept.
+    The same tables give the same page. Raises run_tables.TableNotFound where the run has no recommendations, OSError for a picture that is not kept.
     """
-    groups = recommended(root, run, per_category=per_category, rows=rows, matches=matches)
+    groups = select_recommendations(
+        root, run, per_category=per_category, rows=rows, matches=matches
+    )
     shown_count = sum(
         len(products) for categories in groups.values() for products in categories.values()
     )
@@ -77,10 +79,12 @@ def contact_sheet(
         lstrip_blocks=True,
     )
     template = environment.get_template("contact_sheet.html")
-    return template.render(run=run, groups=groups, shown_count=shown_count, **_totals(root, run))
+    return template.render(
+        run=run, groups=groups, shown_count=shown_count, **_count_totals(root, run)
+    )
 
 
-def recommended(
+def select_recommendations(
     root: Path,
     run: str,
     *,
@@ -90,26 +94,37 @@ def recommended(
     thumbnail_px: int = THUMBNAIL_PX,
     needs_pictures: bool = True,
 ) -> dict[str, dict[str, list[Row]]]:
-    """What the page shows: by super-category and category some products, each as _Shown.row says, at most `rows` in all.
+    """What the page shows: by super-category and category some products, each as _SheetTables.product_row says, at most `rows` in all.
 
-    needs_pictures: raise OSError for a picture that is not kept; else the product has none. Raises store.NotMade.
+    needs_pictures: raise OSError for a picture that is not kept; else the product has none. Raises run_tables.TableNotFound.
     """
-    shown = _Shown(
-        root, run, _chosen(root, run, per_category, rows), matches, thumbnail_px, needs_pictures
+    shown = _SheetTables(
+        root,
+        run,
+        _sample_products(root, run, per_category, rows),
+        matches,
+        thumbnail_px,
+        needs_pictures,
     )
     by_super: dict[str, dict[str, list[Row]]] = {name: defaultdict(list) for name in SuperCategory}
     for product_id in shown.product_ids:
         product = shown.products[product_id]
-        by_super[product["super_category"]][product["category"]].append(shown.row(product_id))
+        by_super[product["super_category"]][product["category"]].append(
+            shown.product_row(product_id)
+        )
     return {name: group for name, group in by_super.items() if group}
 
 
-def printed(root: Path, run: str, count: int = 5, matches: int = 4, width: int = 110) -> str:
+def format_recommendations(
+    root: Path, run: str, count: int = 5, matches: int = 4, width: int = 110
+) -> str:
     """A few products with their first recommendations, for a terminal. width: at most so many characters a line.
 
-    Raises store.NotMade where the run has no recommendations.
+    Raises run_tables.TableNotFound where the run has no recommendations.
     """
-    shown = _Shown(root, run, _chosen(root, run, 1, count, ShortReason.NO_CODE), matches)
+    shown = _SheetTables(
+        root, run, _sample_products(root, run, 1, count, ShortfallReason.NO_CODE), matches
+    )
     lines: list[str] = []
     for product_id in shown.product_ids:
         product = shown.products[product_id]
@@ -131,22 +146,28 @@ def printed(root: Path, run: str, count: int = 5, matches: int = 4, width: int =
     return "\n".join(lines[1:]) + "\n"
 
 
-def _chosen(
-    root: Path, run: str, per_category: int, rows: int, but: ShortReason | None = None
+def _sample_products(
+    root: Path,
+    run: str,
+    per_category: int,
+    rows: int,
+    excluded_reason: ShortfallReason | None = None,
 ) -> list[str]:
     """At most `rows` product_ids, `per_category` of each category, spread over super-categories and, in each, over categories.
 
     A hash of the id decides which of a category. but: products with lists that are short for this reason are left out.
     Ordered by super-category, category, product_id.
     """
-    lists = run_tables.read(root, SIMILAR_LISTS, run, ["product_id", "short_reason"])
+    lists = run_tables.read_table(root, SIMILAR_LISTS, run, ["product_id", "short_reason"])
     left_out = (
         set()
-        if but is None
-        else set(lists.filter(pc.equal(lists["short_reason"], but))["product_id"].to_pylist())
+        if excluded_reason is None
+        else set(
+            lists.filter(pc.equal(lists["short_reason"], excluded_reason))["product_id"].to_pylist()
+        )
     )
     by_category: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in run_tables.read(
+    for row in run_tables.read_table(
         root, PRODUCTS, run, ["product_id", "super_category", "category"]
     ).to_pylist():
         if row["product_id"] not in left_out:
@@ -157,7 +178,7 @@ def _chosen(
     for (super_category, category), product_ids in sorted(
         by_category.items(), key=lambda entry: (-len(entry[1]), entry[0])
     ):
-        for turn, product_id in enumerate(sorted(product_ids, key=_shuffled)[:per_category]):
+        for turn, product_id in enumerate(sorted(product_ids, key=_shuffle_key)[:per_category]):
             turns.append(
                 (
                     turn,
@@ -171,21 +192,21 @@ def _chosen(
     return [turn[-1] for turn in sorted(sorted(turns)[:rows], key=lambda turn: turn[2:])]
 
 
-def _shuffled(product_id: str) -> bytes:
+def _shuffle_key(product_id: str) -> bytes:
     return hashlib.blake2b(product_id.encode(), digest_size=8).digest()
 
 
-def _totals(root: Path, run: str) -> Row:
-    lists = run_tables.read(root, SIMILAR_LISTS, run, ["short_reason"])
+def _count_totals(root: Path, run: str) -> Row:
+    lists = run_tables.read_table(root, SIMILAR_LISTS, run, ["short_reason"])
     first = (
-        run_tables.dataset(root, SIMILAR_PRODUCTS, run)
+        run_tables.open_dataset(root, SIMILAR_PRODUCTS, run)
         .head(1, columns=["detector", "encoder"])
         .to_pylist()
     )
-    refused = _refused(root, run)
+    refused = _recommendation_refusals(root, run)
     looks = (
-        [run_tables.read(root, LOOK_PRODUCTS, run, ["product_id"])["product_id"]]
-        if run_tables.is_made(root, LOOK_PRODUCTS, run)
+        [run_tables.read_table(root, LOOK_PRODUCTS, run, ["product_id"])["product_id"]]
+        if run_tables.is_complete(root, LOOK_PRODUCTS, run)
         else []
     )
     reasons = Counter(
@@ -193,10 +214,12 @@ def _totals(root: Path, run: str) -> Row:
     )
     return {
         "products_count": lists.num_rows,
-        "recommendations_count": run_tables.made(root, SIMILAR_PRODUCTS, run)["rows"]["written"],
+        "recommendations_count": run_tables.read_manifest(root, SIMILAR_PRODUCTS, run)["rows"][
+            "written"
+        ],
         "short": [
-            (WHY_SHORT[ShortReason(reason)], n)
-            for reason, n in _counted(lists["short_reason"].drop_null().to_pylist())
+            (SHORTFALL_TEXTS[ShortfallReason(reason)], n)
+            for reason, n in _count_values(lists["short_reason"].drop_null().to_pylist())
         ],
         "refused": [(*key, n) for key, n in reasons.items()],
         "refused_count": refused.num_rows,
@@ -205,19 +228,19 @@ def _totals(root: Path, run: str) -> Row:
     }
 
 
-def _refused(root: Path, run: str) -> pa.Table:
+def _recommendation_refusals(root: Path, run: str) -> pa.Table:
     """What was refused on the way to the recommendations (tables.REFUSED): that most products have no look is no fault of theirs."""
-    refused = run_tables.refused(root, run)
+    refused = run_tables.read_refused(root, run)
     return refused.filter(
         pc.invert(pc.is_in(refused["stage"], pa.array([LOOKS.name, LOOK_PRODUCTS.name])))
     )
 
 
-def _counted(values: list[str]) -> list[tuple[str, int]]:
+def _count_values(values: list[str]) -> list[tuple[str, int]]:
     return sorted(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))
 
 
-class _Shown:
+class _SheetTables:
     """What the tables say of the chosen products and of what is recommended beside them."""
 
     def __init__(
@@ -233,51 +256,55 @@ class _Shown:
         self.thumbnail_px, self.needs_pictures = thumbnail_px, needs_pictures
         self.recommendations: dict[str, list[Row]] = {product_id: [] for product_id in product_ids}
         wanted = pc.field("product_id").isin(product_ids) & (pc.field("rank") <= matches)
-        found = run_tables.dataset(root, SIMILAR_PRODUCTS, run).to_table(filter=wanted)
+        found = run_tables.open_dataset(root, SIMILAR_PRODUCTS, run).to_table(filter=wanted)
         for row in found.sort_by([("product_id", "ascending"), ("rank", "ascending")]).to_pylist():
             self.recommendations[row["product_id"]].append(row)
-        self.looks = self._looks(matches)
+        self.looks = self._read_looks(matches)
         worn = (look["look_product_id"] for rows in self.looks.values() for look in rows)
         both = {*product_ids, *found["similar_product_id"].to_pylist(), *worn}
-        self.products = self._rows(PRODUCTS, "product_id", both)
+        self.products = self._read_rows(PRODUCTS, "product_id", both)
 
-    def row(self, product_id: str) -> Row:
+    def product_row(self, product_id: str) -> Row:
         """All that the page shows of a product and its recommendations."""
         about = self._lists[product_id]
         reason = about["short_reason"]
         return {
             **self.products[product_id],
-            "picture": self._picture(about["item_id"], product_id),
+            "picture": self._product_thumbnail(about["item_id"], product_id),
             "count": about["similar_count"],
-            "why_short": reason and WHY_SHORT[ShortReason(reason)],
+            "why_short": reason and SHORTFALL_TEXTS[ShortfallReason(reason)],
             "refused": self._refusals.get(product_id),
             "matches": [
                 {
                     **self.products[m["similar_product_id"]],
                     **m,
-                    "picture": self._picture(m["similar_item_id"], m["similar_product_id"]),
+                    "picture": self._product_thumbnail(
+                        m["similar_item_id"], m["similar_product_id"]
+                    ),
                 }
                 for m in self.recommendations[product_id]
             ],
             "looks": [
-                self._look(list(rows))
+                self._look_row(list(rows))
                 for _, rows in groupby(self.looks[product_id], key=itemgetter("super_category"))
             ],
         }
 
-    def _looks(self, matches: int) -> Mapping[str, list[Row]]:
+    def _read_looks(self, matches: int) -> Mapping[str, list[Row]]:
         """Rows of look_products by product_id, by super-category and rank; none for a run of an earlier version."""
         looks: dict[str, list[Row]] = defaultdict(list)
-        if run_tables.is_made(self.root, LOOK_PRODUCTS, self.run):
+        if run_tables.is_complete(self.root, LOOK_PRODUCTS, self.run):
             wanted = pc.field("product_id").isin(self.product_ids) & (pc.field("rank") <= matches)
-            found = run_tables.dataset(self.root, LOOK_PRODUCTS, self.run).to_table(filter=wanted)
+            found = run_tables.open_dataset(self.root, LOOK_PRODUCTS, self.run).to_table(
+                filter=wanted
+            )
             for row in found.sort_by(
                 [(name, "ascending") for name in LOOK_PRODUCTS.key]
             ).to_pylist():
                 looks[row["product_id"]].append(row)
         return looks
 
-    def _look(self, rows: list[Row]) -> Row:
+    def _look_row(self, rows: list[Row]) -> Row:
         """What is worn with a product, and the products found for it."""
         worn, found = rows[0], []
         for row in rows:
@@ -286,10 +313,10 @@ class _Shown:
                 {
                     **product,
                     **row,
-                    "picture": self._picture(row["look_item_id"], row["look_product_id"]),
+                    "picture": self._product_thumbnail(row["look_item_id"], row["look_product_id"]),
                 }
             )
-        picture = self._outlined(self._images[worn["image_id"]], worn)
+        picture = self._make_thumbnail(self._images[worn["image_id"]], worn)
         return {
             "super_category": worn["super_category"],
             "worn": {"picture": picture, "title": "worn with it"},
@@ -298,13 +325,13 @@ class _Shown:
 
     @cached_property
     def _lists(self) -> Mapping[str, Row]:
-        return self._rows(SIMILAR_LISTS, "product_id", self.product_ids)
+        return self._read_rows(SIMILAR_LISTS, "product_id", self.product_ids)
 
     @cached_property
     def _items(self) -> Mapping[str, Row]:
         compared = {m["similar_item_id"] for rows in self.recommendations.values() for m in rows}
         compared |= {look["look_item_id"] for rows in self.looks.values() for look in rows}
-        return self._rows(
+        return self._read_rows(
             ITEMS,
             "item_id",
             compared | {row["item_id"] for row in self._lists.values() if row["item_id"]},
@@ -313,39 +340,39 @@ class _Shown:
     @cached_property
     def _main_images(self) -> Mapping[str, Row]:
         """The first picture of each product that was fetched, by product_id."""
-        return self._rows(IMAGES, "product_id", self.products, order="position")
+        return self._read_rows(IMAGES, "product_id", self.products, order="position")
 
     @cached_property
     def _images(self) -> Mapping[str, Row]:
         worn_in = {look["image_id"] for rows in self.looks.values() for look in rows}
-        return self._rows(
+        return self._read_rows(
             IMAGES, "image_id", worn_in | {item["image_id"] for item in self._items.values()}
         )
 
     @cached_property
     def _refusals(self) -> Mapping[str, str]:
         """Why a product could not be compared, by product_id."""
-        refused = _refused(self.root, self.run)
+        refused = _recommendation_refusals(self.root, self.run)
         mine = refused.filter(pc.equal(refused["kind"], "product"))
         return dict(zip(mine["key"].to_pylist(), mine["reason"].to_pylist(), strict=True))
 
-    def _rows(
+    def _read_rows(
         self, table: Table, key: str, keys: Collection[str], order: str | None = None
     ) -> dict[str, Row]:
         """Rows by key; where several have it, the one that is first in order."""
-        rows = run_tables.dataset(self.root, table, self.run).to_table(
+        rows = run_tables.open_dataset(self.root, table, self.run).to_table(
             filter=pc.field(key).isin(pa.array(sorted(keys), pa.string()))
         )
         rows = rows.sort_by([(order, "descending")]) if order else rows
         return {row[key]: row for row in rows.to_pylist()}
 
-    def _picture(self, item_id: str | None, product_id: str) -> Thumbnail | None:
+    def _product_thumbnail(self, item_id: str | None, product_id: str) -> Thumbnail | None:
         """The picture compared, the item outlined; else the product's main picture; None where it has none."""
         item = self._items[item_id] if item_id else None
         image = self._images[item["image_id"]] if item else self._main_images.get(product_id)
-        return self._outlined(image, item) if image else None
+        return self._make_thumbnail(image, item) if image else None
 
-    def _outlined(self, image: Row, item: Row | None) -> Thumbnail | None:
+    def _make_thumbnail(self, image: Row, item: Row | None) -> Thumbnail | None:
         if not (
             self.needs_pictures or run_tables.image_path(self.root, image["image_id"]).exists()
         ):
@@ -356,20 +383,22 @@ class _Shown:
             if item
             else None
         )
-        return Thumbnail(self._uri(image["image_id"]), *whole[2:], box if box != whole else None)
+        return Thumbnail(
+            self._data_uri(image["image_id"]), *whole[2:], box if box != whole else None
+        )
 
-    def _uri(self, image_id: str) -> str:
-        if image_id not in self._uris:
-            rgb = decode.decode(
+    def _data_uri(self, image_id: str) -> str:
+        if image_id not in self._data_uris:
+            rgb = decode.decode_image(
                 run_tables.image_path(self.root, image_id).read_bytes(), self.thumbnail_px
             )
             out = io.BytesIO()
             Image.fromarray(rgb).save(out, "JPEG", quality=75)
-            self._uris[image_id] = (
+            self._data_uris[image_id] = (
                 f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
             )
-        return self._uris[image_id]
+        return self._data_uris[image_id]
 
     @cached_property
-    def _uris(self) -> dict[str, str]:
+    def _data_uris(self) -> dict[str, str]:
         return {}

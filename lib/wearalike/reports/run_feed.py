@@ -24,17 +24,17 @@ from typing import Any
 from lxml import etree
 
 from wearalike.quality.metrics import K
-from wearalike.quality.thresholds import Verdict
+from wearalike.quality.thresholds import GateVerdict
 from wearalike.storage import run_tables
 from wearalike.tables import QUALITY
-from wearalike.warehouse.base import State
+from wearalike.warehouse.base import WarehouseState
 
 log = logging.getLogger("wearalike.reports")
 
-FOLDER = "reports"
-ENTRIES = 50
+REPORTS_FOLDER = "reports"
+MAX_ATOM_ENTRIES = 50
 # What a line says of the whole run and of each shop, under the measures' own names.
-OF_RUN = (
+RUN_METRICS = (
     "products_count",
     "with_image_ratio",
     "with_code_ratio",
@@ -47,7 +47,7 @@ OF_RUN = (
     "score_psi",
     "category_psi",
 )
-OF_SHOP = (
+SHOP_METRICS = (
     "offers_count",
     "products_count",
     "with_5_matches_ratio",
@@ -56,18 +56,18 @@ OF_SHOP = (
     f"churn@{K}",
 )
 # Not in XML 1.0.
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ATOM = "http://www.w3.org/2005/Atom"
+_ILLEGAL_XML_CHARS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
 
-Line = dict[str, Any]
+RunRecord = dict[str, Any]
 
 
-class BadLines(ValueError):
+class CorruptRunLog(ValueError):
     """runs.jsonl holds what no writer of ours left there."""
 
 
 @contextlib.contextmanager
-def without_stopping() -> Iterator[None]:
+def warn_on_errors() -> Iterator[None]:
     """What goes wrong in the block with files of reports is a warning: they never stop a night, and the next one mends them."""
     try:
         yield
@@ -75,11 +75,11 @@ def without_stopping() -> Iterator[None]:
         log.warning("the reports of all runs are not renewed: %s", error)
 
 
-def of_run(root: Path, run: str) -> Line:
-    """The line of a judged run that is not published yet. Raises store.NotMade."""
-    made = run_tables.made(root, QUALITY, run)
-    rows = run_tables.read(root, QUALITY, run).to_pylist()
-    values = {(row["scope"], row["measure"]): _number(row) for row in rows}
+def run_record(root: Path, run: str) -> RunRecord:
+    """The line of a judged run that is not published yet. Raises run_tables.TableNotFound."""
+    made = run_tables.read_manifest(root, QUALITY, run)
+    rows = run_tables.read_table(root, QUALITY, run).to_pylist()
+    values = {(row["scope"], row["measure"]): _metric_value(row) for row in rows}
     refused: dict[str, int] = {}
     for row in rows:
         if row["measure"] == "refused_count":
@@ -88,63 +88,64 @@ def of_run(root: Path, run: str) -> Line:
     shops = sorted(
         {scope.removeprefix("shop=") for scope, _ in values if scope.startswith("shop=")}
     )
-    judged_at = (run_tables.folder(root, QUALITY, run) / "made.json").stat().st_mtime
+    judged_at = (run_tables.table_dir(root, QUALITY, run) / "made.json").stat().st_mtime
     return {
         "run": run,
-        "judged_at": _time(datetime.fromtimestamp(judged_at, UTC)),
+        "judged_at": _format_time(datetime.fromtimestamp(judged_at, UTC)),
         "verdict": made["verdict"],
         "failed": made["failed"],
-        "warned": sorted({row["measure"] for row in rows if row["verdict"] == Verdict.WARN}),
+        "warned": sorted({row["measure"] for row in rows if row["verdict"] == GateVerdict.WARN}),
         "last_run": made["parameters"]["last_run"],
         "is_published": False,
         "published_at": None,
-        "not_published": "the gate is closed" if made["verdict"] == Verdict.FAIL else "not yet",
-        **{name: values.get(("all", name)) for name in OF_RUN},
+        "not_published": "the gate is closed" if made["verdict"] == GateVerdict.FAIL else "not yet",
+        **{name: values.get(("all", name)) for name in RUN_METRICS},
         "recommendations_count": values.get(("table=similar_products", "rows_written_count")),
         "refused_count": sum(refused.values()),
         "refused": refused,
         "shops": {
-            shop: {name: values.get((f"shop={shop}", name)) for name in OF_SHOP} for shop in shops
+            shop: {name: values.get((f"shop={shop}", name)) for name in SHOP_METRICS}
+            for shop in shops
         },
     }
 
 
-def _number(row: Mapping[str, Any]) -> float | int:
+def _metric_value(row: Mapping[str, Any]) -> float | int:
     return int(row["value"]) if row["unit"] == "count" else row["value"]
 
 
-def _time(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def judged(root: Path, run: str) -> None:
-    """Writes the line of a run anew; what was said of its publication stays. Raises store.NotMade, BadLines, OSError."""
-    with _changed(root) as lines:
-        was, line = lines.get(run), of_run(root, run)
+def record_verdict(root: Path, run: str) -> None:
+    """Writes the line of a run anew; what was said of its publication stays. Raises run_tables.TableNotFound, CorruptRunLog, OSError."""
+    with _edit_run_log(root) as lines:
+        was, line = lines.get(run), run_record(root, run)
         if was and was["published_at"]:
             line |= {name: was[name] for name in ("is_published", "published_at", "not_published")}
         lines[run] = line
 
 
-def published(root: Path, state: State) -> None:
-    """Says of every line whether the site reads it now, and when it last began to. Raises BadLines, OSError."""
-    moved_at = {p.run: _time(p.published_at) for p in state.publications}
-    with _changed(root) as lines:
+def record_publications(root: Path, state: WarehouseState) -> None:
+    """Says of every line whether the site reads it now, and when it last began to. Raises CorruptRunLog, OSError."""
+    moved_at = {p.run: _format_time(p.published_at) for p in state.publications}
+    with _edit_run_log(root) as lines:
         for run, line in lines.items():
-            line["is_published"] = run == state.published
+            line["is_published"] = run == state.published_run
             if run in moved_at:
                 line |= {"published_at": moved_at[run], "not_published": None}
 
 
-def not_published(root: Path, run: str, why: str) -> None:
-    """Says in the line of a run, if it has one, why it was not published. Raises BadLines, OSError."""
-    with _changed(root) as lines:
+def record_unpublished(root: Path, run: str, reason: str) -> None:
+    """Says in the line of a run, if it has one, why it was not published. Raises CorruptRunLog, OSError."""
+    with _edit_run_log(root) as lines:
         if run in lines:
-            lines[run]["not_published"] = why
+            lines[run]["not_published"] = reason
 
 
-def read(path: Path) -> dict[str, Line]:
-    """The lines by run; none where there is no file. Raises BadLines."""
+def read_run_log(path: Path) -> dict[str, RunRecord]:
+    """The lines by run; none where there is no file. Raises CorruptRunLog."""
     if not path.exists():
         return {}
     found = {}
@@ -153,30 +154,30 @@ def read(path: Path) -> dict[str, Line]:
             line = json.loads(text)
             found[line["run"]] = line
         except (ValueError, TypeError, KeyError) as error:
-            raise BadLines(
+            raise CorruptRunLog(
                 f"{path}: line {number} is no line of a run: {text[:80]!r}; mend it, or remove the file"
             ) from error
     return found
 
 
 @contextlib.contextmanager
-def _changed(root: Path) -> Iterator[dict[str, Line]]:
+def _edit_run_log(root: Path) -> Iterator[dict[str, RunRecord]]:
     """The lines, to be changed in the block; then both files are written. Others wait."""
-    folder = root / FOLDER
+    folder = root / REPORTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lines = read(folder / "runs.jsonl")
+        lines = read_run_log(folder / "runs.jsonl")
         yield lines
         ordered = [lines[run] for run in sorted(lines)]
         text = "".join(
             json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in ordered
         )
-        _write(folder / "runs.jsonl", text.encode("utf-8", "replace"))
-        _write(folder / "runs.atom", atom(ordered, root.resolve().as_uri()))
+        _write_atomic(folder / "runs.jsonl", text.encode("utf-8", "replace"))
+        _write_atomic(folder / "runs.atom", build_atom_feed(ordered, root.resolve().as_uri()))
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_atomic(path: Path, content: bytes) -> None:
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with hidden.open("wb") as file:
@@ -188,54 +189,56 @@ def _write(path: Path, content: bytes) -> None:
         hidden.unlink(missing_ok=True)
 
 
-def atom(lines: list[Line], place: str) -> bytes:
+def build_atom_feed(records: list[RunRecord], base_uri: str) -> bytes:
     """An Atom feed (RFC 4287) of the last ENTRIES lines, newest first. place: what tells this root's runs from others', a URI."""
-    feed = etree.Element(f"{{{_ATOM}}}feed", nsmap={None: _ATOM})
-    newest = sorted(lines, key=_updated, reverse=True)[:ENTRIES]
-    _add(feed, "id", _id(place))
-    _add(feed, "title", "wearalike: the nights")
-    _add(feed, "updated", _updated(newest[0]) if newest else "1970-01-01T00:00:00Z")
-    _add(_add(feed, "author"), "name", "wearalike")
-    _add(feed, "link", rel="self", href="runs.atom")
+    feed = etree.Element(f"{{{_ATOM_NAMESPACE}}}feed", nsmap={None: _ATOM_NAMESPACE})
+    newest = sorted(records, key=_updated_at, reverse=True)[:MAX_ATOM_ENTRIES]
+    _add_element(feed, "id", _entry_urn(base_uri))
+    _add_element(feed, "title", "wearalike: the nights")
+    _add_element(feed, "updated", _updated_at(newest[0]) if newest else "1970-01-01T00:00:00Z")
+    _add_element(_add_element(feed, "author"), "name", "wearalike")
+    _add_element(feed, "link", rel="self", href="runs.atom")
     for line in newest:
-        entry = _add(feed, "entry")
-        _add(entry, "id", _id(f"{place}#{line['run']}"))
-        _add(entry, "title", f"Run {line['run']}: {line['verdict']}, {_where(line)}")
-        _add(entry, "updated", _updated(line))
-        _add(
+        entry = _add_element(feed, "entry")
+        _add_element(entry, "id", _entry_urn(f"{base_uri}#{line['run']}"))
+        _add_element(
+            entry, "title", f"Run {line['run']}: {line['verdict']}, {_publication_text(line)}"
+        )
+        _add_element(entry, "updated", _updated_at(line))
+        _add_element(
             entry,
             "link",
             rel="alternate",
             type="text/html",
             href=f"../quality/run={line['run']}/quality.html",
         )
-        _add(entry, "content", _told(line), type="text")
+        _add_element(entry, "content", _summary_text(line), type="text")
     return etree.tostring(feed, xml_declaration=True, encoding="UTF-8", pretty_print=True)
 
 
-def _add(
+def _add_element(
     parent: etree._Element, name: str, text: str | None = None, **attributes: str
 ) -> etree._Element:
-    child = etree.SubElement(parent, f"{{{_ATOM}}}{name}", dict(attributes))
-    child.text = None if text is None else _ILLEGAL.sub("\ufffd", text)
+    child = etree.SubElement(parent, f"{{{_ATOM_NAMESPACE}}}{name}", dict(attributes))
+    child.text = None if text is None else _ILLEGAL_XML_CHARS.sub("\ufffd", text)
     return child
 
 
-def _id(name: str) -> str:
+def _entry_urn(name: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, name).urn
 
 
-def _updated(line: Line) -> str:
+def _updated_at(line: RunRecord) -> str:
     return max(line["judged_at"], line["published_at"] or "")
 
 
-def _where(line: Line) -> str:
+def _publication_text(line: RunRecord) -> str:
     if line["is_published"]:
         return "published"
     return "was published" if line["published_at"] else f"not published: {line['not_published']}"
 
 
-def _told(line: Line) -> str:
+def _summary_text(line: RunRecord) -> str:
     """The line for a person."""
     shops = [f"{shop} {of['products_count'] or 0:,}" for shop, of in line["shops"].items()]
     told = [

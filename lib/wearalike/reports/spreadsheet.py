@@ -23,21 +23,24 @@ from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
-BETTER, WORSE = PatternFill("solid", bgColor="D1FADF"), PatternFill("solid", bgColor="FEE4E2")
-_HEAD = PatternFill("solid", fgColor="F2F4F7")
-_CHOICE = PatternFill("solid", fgColor="FFF4CE")
-_LINE = Border(bottom=Side("thin", color="D0D5DD"))
+BETTER_FILL, WORSE_FILL = (
+    PatternFill("solid", bgColor="D1FADF"),
+    PatternFill("solid", bgColor="FEE4E2"),
+)
+_HEADING_FILL = PatternFill("solid", fgColor="F2F4F7")
+_CHOICE_FILL = PatternFill("solid", fgColor="FFF4CE")
+_HEADING_BORDER = Border(bottom=Side("thin", color="D0D5DD"))
 
 
-class Names:
+class UniqueNames:
     """Gives names out once each, whatever their case, none longer than `most`."""
 
-    def __init__(self, taken: set[str], most: int = 31) -> None:
-        self._taken, self._most = {t.casefold() for t in taken}, most
+    def __init__(self, taken: set[str], max_length: int = 31) -> None:
+        self._taken, self._most = {t.casefold() for t in taken}, max_length
 
-    def new(self, wish: str, *, is_sheet: bool = True) -> str:
+    def reserve(self, wanted: str, *, is_sheet: bool = True) -> str:
         """The wish, made legal where it is to name a sheet, cut and numbered where it has to be."""
-        legal = clean(wish)
+        legal = clean_text(wanted)
         if is_sheet:
             # Excel forbids []:*?/\ and an apostrophe at either end, and keeps "History" for itself.
             legal = re.sub(r"[^\w .()+,-]", "_", legal).strip() or "sheet"
@@ -50,25 +53,25 @@ class Names:
         return name
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """What XML and a cell can hold."""
     return ILLEGAL_CHARACTERS_RE.sub("\ufffd", text.encode("utf-8", "replace").decode("utf-8"))[
         :32_767
     ]
 
 
-def number(value: float | int | None) -> float | int | None:
+def finite_or_none(value: float | int | None) -> float | int | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def put(cell: Cell | MergedCell, value: str | float | int | None) -> None:
+def write_value(cell: Cell | MergedCell, value: str | float | int | None) -> None:
     """A value as data: text stays text, whatever it begins with; what is no number is left empty."""
     if isinstance(value, str):
-        cell.value = clean(value)
+        cell.value = clean_text(value)
         cell.data_type = "s"
         cell.quotePrefix = value[:1] in ("=", "+", "-", "@", "\t", "\r", "'")
     else:
-        cell.value = number(value)
+        cell.value = finite_or_none(value)
         cell.number_format = number_format(value)
 
 
@@ -76,40 +79,46 @@ def number_format(value: float | int | None) -> str:
     return "0.000" if isinstance(value, float) and not value.is_integer() else "#,##0"
 
 
-def heading(sheet: Worksheet, row: int, columns: Sequence[str], widths: Mapping[str, int]) -> None:
+def write_heading(
+    sheet: Worksheet, row: int, columns: Sequence[str], widths: Mapping[str, int]
+) -> None:
     """The names of columns in a row; those that have a width are texts, the others numbers."""
     for j, name in enumerate(columns, 1):
         cell = sheet.cell(row, j)
-        put(cell, name)
-        cell.font, cell.fill, cell.border = Font("Calibri", bold=True, color="475467"), _HEAD, _LINE
+        write_value(cell, name)
+        cell.font, cell.fill, cell.border = (
+            Font("Calibri", bold=True, color="475467"),
+            _HEADING_FILL,
+            _HEADING_BORDER,
+        )
         cell.alignment = Alignment(horizontal="left" if name in widths else "right")
         sheet.column_dimensions[get_column_letter(j)].width = widths.get(name, 11)
 
 
-def table(
+def write_sheet(
     sheet: Worksheet,
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
     widths: Mapping[str, int],
 ) -> None:
     """A whole sheet of rows under a heading that stays in sight, to be filtered."""
-    heading(sheet, 1, columns, widths)
+    write_heading(sheet, 1, columns, widths)
     for i, row in enumerate(rows, 2):
         for j, value in enumerate(row, 1):
-            put(sheet.cell(i, j), value)
+            write_value(sheet.cell(i, j), value)
     sheet.freeze_panes = "A2"
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
 
 
-def link(cell: Cell | MergedCell, sheet_name: str) -> None:
+def write_link(cell: Cell | MergedCell, sheet_name: str) -> None:
     """The cell says a sheet's name and leads there."""
-    put(cell, sheet_name)
+    write_value(cell, sheet_name)
     # A place in this book: as a plain text it would be kept as an address outside.
     cell.hyperlink = Hyperlink(ref=cell.coordinate, location=f"'{sheet_name}'!A1")
     cell.font = Font("Calibri", color="3457B1", underline="single")
 
 
-def title(sheet: Worksheet, text: str, meaning: str) -> None:
+def write_title(sheet: Worksheet, text: str, meaning: str) -> None:
     """B1 and B2 of a comparing sheet, and what its two choices in C3 and C4 are called."""
     for cell, said in (("B1", text), ("B3", "this"), ("B4", "last")):
         sheet[cell] = said
@@ -118,27 +127,32 @@ def title(sheet: Worksheet, text: str, meaning: str) -> None:
     sheet["B2"].font = Font("Calibri", color="667085")
 
 
-def choices(
-    sheet: Worksheet, of: str, first: int, last: int, count: int, picked: tuple[str, str]
+def add_choices(
+    sheet: Worksheet,
+    source_sheet: str,
+    first: int,
+    last: int,
+    label_count: int,
+    selected: tuple[str, str],
 ) -> None:
     """Drop-downs in C3 and C4 of what stands in rows first to last of column A of sheet `of`, and in A3 and A4 the number of what
     each says among all `count` under the heading. picked: what they say at first."""
     choice = DataValidation(
-        type="list", formula1=f"={of}!$A${first}:$A${last}", showErrorMessage=True
+        type="list", formula1=f"={source_sheet}!$A${first}:$A${last}", showErrorMessage=True
     )
     choice.error, choice.errorTitle = "Choose one of the list.", "Not in the list"
     sheet.add_data_validation(choice)
-    labels = f"{of}!$A$2:$A${count + 1}"
-    for row, label in zip((3, 4), picked, strict=True):
-        put(sheet.cell(row, 3), label)
-        sheet.cell(row, 3).fill = _CHOICE
+    labels = f"{source_sheet}!$A$2:$A${label_count + 1}"
+    for row, label in zip((3, 4), selected, strict=True):
+        write_value(sheet.cell(row, 3), label)
+        sheet.cell(row, 3).fill = _CHOICE_FILL
         sheet.merge_cells(start_row=row, end_row=row, start_column=3, end_column=6)
         choice.add(f"C{row}")
         # EXACT, for MATCH takes * and ? for wildcards and A for a.
         sheet.cell(row, 1, f"=SUMPRODUCT(EXACT({labels},$C${row})*(ROW({labels})-1))")
 
 
-def save(book: Workbook, path: Path) -> None:
+def save_workbook(book: Workbook, path: Path) -> None:
     """Writes the book whole or not at all, over one that is there; a sheet prints one page wide."""
     for sheet in book.worksheets:
         sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0

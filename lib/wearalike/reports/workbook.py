@@ -15,10 +15,10 @@ from wearalike.storage import run_tables
 from wearalike.tables import QUALITY
 
 # The last ones in the order of their names; a workbook with more opens slowly.
-RUNS = 21
-NAME = "quality.xlsx"
+MAX_RUNS = 21
+WORKBOOK_NAME = "quality.xlsx"
 # Columns of text.
-_WIDTHS = {
+_COLUMN_WIDTHS = {
     "run": 26,
     "verdict": 10,
     "held against": 26,
@@ -31,41 +31,41 @@ _WIDTHS = {
 }
 _FIRST_ROW = 7
 # Those before the runs, in the sheet of all measures.
-_KEY = ("measure", "scope", "unit")
+_KEY_COLUMNS = ("measure", "scope", "unit")
 
 
 def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) -> list[str]:
     """Writes the measures (tables.QUALITY) of runs, of the last RUNS of all by default; returns those it is of, newest last.
 
     The comparing sheet begins with the newest against the one before. Whole or not at all, over a file that is there.
-    Raises store.NotMade; ValueError where there is no run.
+    Raises run_tables.TableNotFound; ValueError where there is no run.
     """
-    runs = list(run_tables.runs(root, QUALITY)[-RUNS:] if runs is None else runs)
+    runs = list(run_tables.list_runs(root, QUALITY)[-MAX_RUNS:] if runs is None else runs)
     if not runs:
         raise ValueError(f"{root}: no run is judged yet")
-    made = {run: run_tables.made(root, QUALITY, run) for run in runs}
-    rows = {run: run_tables.read(root, QUALITY, run).to_pylist() for run in runs}
-    names = spreadsheet.Names({"compare", "runs", "measures"})
-    sheets = {run: names.new(run) for run in runs}
+    made = {run: run_tables.read_manifest(root, QUALITY, run) for run in runs}
+    rows = {run: run_tables.read_table(root, QUALITY, run).to_pylist() for run in runs}
+    names = spreadsheet.UniqueNames({"compare", "runs", "measures"})
+    sheets = {run: names.reserve(run) for run in runs}
     book = Workbook()
     book.remove(book.worksheets[0])
     compare, index, every = (book.create_sheet(name) for name in ("compare", "runs", "measures"))
     columns = QUALITY.column_names
     for run in reversed(runs):
-        spreadsheet.table(
+        spreadsheet.write_sheet(
             book.create_sheet(sheets[run]),
             columns,
             [[row[c] for c in columns] for row in rows[run]],
-            _WIDTHS,
+            _COLUMN_WIDTHS,
         )
-    _runs(index, runs, made, sheets)
-    keys = _measures(every, runs, rows)
-    _compare(compare, runs, keys)
-    spreadsheet.save(book, path)
+    _fill_runs_sheet(index, runs, made, sheets)
+    keys = _fill_metrics_sheet(every, runs, rows)
+    _fill_compare_sheet(compare, runs, keys)
+    spreadsheet.save_workbook(book, path)
     return runs
 
 
-def _runs(
+def _fill_runs_sheet(
     sheet: Worksheet, runs: Sequence[str], made: dict[str, Any], sheets: dict[str, str]
 ) -> None:
     facts = [(run, made[run]) for run in runs]
@@ -73,42 +73,51 @@ def _runs(
         [run, f["verdict"], f["parameters"]["last_run"], "", "; ".join(f["failed"])]
         for run, f in facts
     ]
-    spreadsheet.table(sheet, ["run", "verdict", "held against", "sheet", "not ok"], lines, _WIDTHS)
+    spreadsheet.write_sheet(
+        sheet, ["run", "verdict", "held against", "sheet", "not ok"], lines, _COLUMN_WIDTHS
+    )
     for i, run in enumerate(runs, 2):
-        spreadsheet.link(sheet.cell(i, 4), sheets[run])
+        spreadsheet.write_link(sheet.cell(i, 4), sheets[run])
 
 
-def _measures(
+def _fill_metrics_sheet(
     sheet: Worksheet, runs: Sequence[str], rows: dict[str, list[dict[str, Any]]]
 ) -> list[tuple[str, str, str]]:
     """Every measure of any run in a row, a column a run; returns the rows' keys."""
-    values = {run: {tuple(row[c] for c in _KEY): row["value"] for row in rows[run]} for run in runs}
+    values = {
+        run: {tuple(row[c] for c in _KEY_COLUMNS): row["value"] for row in rows[run]}
+        for run in runs
+    }
     # The newest run's order first; what only older ones have follows.
     keys = list(dict.fromkeys(key for run in reversed(runs) for key in values[run]))
-    spreadsheet.table(
+    spreadsheet.write_sheet(
         sheet,
-        [*_KEY, *runs],
+        [*_KEY_COLUMNS, *runs],
         [[*key, *(values[run].get(key) for run in runs)] for key in keys],
-        _WIDTHS,
+        _COLUMN_WIDTHS,
     )
     return keys
 
 
-def _compare(sheet: Worksheet, runs: Sequence[str], keys: Sequence[tuple[str, str, str]]) -> None:
+def _fill_compare_sheet(
+    sheet: Worksheet, runs: Sequence[str], keys: Sequence[tuple[str, str, str]]
+) -> None:
     """Two cells that choose a run each, and a row of formulas for every measure that any run has."""
-    spreadsheet.title(
+    spreadsheet.write_title(
         sheet,
         "Compare any two runs",
         "Choose in the yellow cells. Empty: the run has no such measure.",
     )
     picked = (runs[-1], runs[max(0, len(runs) - 2)])
-    spreadsheet.choices(sheet, "runs", 2, len(runs) + 1, len(runs), picked)
-    spreadsheet.heading(sheet, _FIRST_ROW - 1, ["", *_KEY, "this", "last", "difference"], _WIDTHS)
-    first, last = (get_column_letter(len(_KEY) + n) for n in (1, len(runs)))
+    spreadsheet.add_choices(sheet, "runs", 2, len(runs) + 1, len(runs), picked)
+    spreadsheet.write_heading(
+        sheet, _FIRST_ROW - 1, ["", *_KEY_COLUMNS, "this", "last", "difference"], _COLUMN_WIDTHS
+    )
+    first, last = (get_column_letter(len(_KEY_COLUMNS) + n) for n in (1, len(runs)))
     for i, key in enumerate(keys):
         row, of = _FIRST_ROW + i, i + 2
         for j, text in enumerate(key, 2):
-            spreadsheet.put(sheet.cell(row, j), text)
+            spreadsheet.write_value(sheet.cell(row, j), text)
         number_format = "#,##0" if key[-1] == "count" else "0.000"
         for column, chosen in ((5, "$A$3"), (6, "$A$4")):
             found = f"INDEX(measures!${first}${of}:${last}${of},{chosen})"

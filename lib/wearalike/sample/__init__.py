@@ -11,6 +11,6 @@ feeds       offers to feeds
 server      feeds and pictures over HTTP
 """
 
-from wearalike.sample.server import serve, settings_text, write_settings
+from wearalike.sample.server import serve_shops, settings_text, write_settings
 
-__all__ = ["serve", "settings_text", "write_settings"]
+__all__ = ["serve_shops", "settings_text", "write_settings"]

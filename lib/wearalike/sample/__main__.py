@@ -7,7 +7,7 @@ import argparse
 import contextlib
 import threading
 
-from wearalike.sample.server import serve
+from wearalike.sample.server import serve_shops
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
         help="what the shops sell on it (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    with serve(args.day, args.port) as address, contextlib.suppress(KeyboardInterrupt):
+    with serve_shops(args.day, args.port) as address, contextlib.suppress(KeyboardInterrupt):
         print(f"{address}/", flush=True)
         threading.Event().wait()
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from wearalike.sample.sketch import Dice, Sketch, box, curve, ellipse, mirrored
+from wearalike.sample.sketch import (
+    SeededChoices,
+    Sketch,
+    curve,
+    ellipse,
+    mirror_outline,
+    rounded_box,
+)
 
-RUBBER = (240, 238, 232)
-DARK = (58, 50, 46)
-GOLD = (204, 168, 92)
-STEEL = (176, 178, 182)
+RUBBER_COLOUR = (240, 238, 232)
+DARK_COLOUR = (58, 50, 46)
+GOLD_COLOUR = (204, 168, 92)
+STEEL_COLOUR = (176, 178, 182)
 
 
-def sneakers(dice: Dice) -> Sketch:
+def sneakers(dice: SeededChoices) -> Sketch:
     s, high = Sketch(), dice.happens("high", 0.35)
     top = -78 if high else -46
     s.area(
@@ -35,28 +42,28 @@ def sneakers(dice: Dice) -> Sketch:
     )
     s.area(
         curve((62, 30), (62, 2, 84, -2), (102, 8, 106, 30)),
-        colour=RUBBER if dice.happens("cap", 0.5) else None,
+        colour=RUBBER_COLOUR if dice.happens("cap", 0.5) else None,
         tone=0.9,
     )
     s.area(curve((-100, 30), (-104, -8, -94, top + 30), (-76, top + 32), (-70, 4, -72, 30)), 0.82)
-    s.area(box(-108, 24, 114, 46, 9), colour=RUBBER)
+    s.area(rounded_box(-108, 24, 114, 46, 9), colour=RUBBER_COLOUR)
     s.line((-106, 34), (112, 34), colour=(190, 186, 178))
     for i in range(5):
         x = -30 + i * 15
         y = (top + 24 if high else -18) * (1 - i / 5) + -16 * (i / 5)
-        s.line((x - 8, y - 3), (x + 9, y + 9), width=4.5, colour=RUBBER)
-    mark = dice.one_of("mark", ("stripes", "wave", "none"))
+        s.line((x - 8, y - 3), (x + 9, y + 9), width=4.5, colour=RUBBER_COLOUR)
+    mark = dice.choose("mark", ("stripes", "wave", "none"))
     for x in (-30, -16, -2) if mark == "stripes" else ():
-        s.line((x, -8), (x - 14, 24), width=6, colour=RUBBER)
+        s.line((x, -8), (x - 14, 24), width=6, colour=RUBBER_COLOUR)
     if mark == "wave":
-        s.line((-66, 4), (-20, 36, 30, -4), width=7, colour=RUBBER)
+        s.line((-66, 4), (-20, 36, 30, -4), width=7, colour=RUBBER_COLOUR)
     s.fold((30, -4), (60, 0, 70, 16), tone=1.2, width=5)
     return s
 
 
-def heels(dice: Dice) -> Sketch:
+def heels(dice: SeededChoices) -> Sketch:
     s, tall = Sketch(), dice.between("tall", 62, 92)
-    floor, thin = 60, dice.one_of("heel", (5.0, 7.0, 18.0))
+    floor, thin = 60, dice.choose("heel", (5.0, 7.0, 18.0))
     back = floor - tall
     s.area(
         curve(
@@ -94,9 +101,9 @@ def heels(dice: Dice) -> Sketch:
         (-50, back + 34, -10, floor - 14),
         (30, floor, 112, floor - 2),
         width=4,
-        colour=DARK,
+        colour=DARK_COLOUR,
     )
-    strap = dice.one_of("strap", ("none", "none", "ankle", "bow"))
+    strap = dice.choose("strap", ("none", "none", "ankle", "bow"))
     if strap == "ankle":
         s.line(
             (-96, back - 22),
@@ -106,7 +113,7 @@ def heels(dice: Dice) -> Sketch:
             solid=True,
             tone=0.9,
         )
-        s.disc(-40, back - 40, 5, colour=GOLD)
+        s.disc(-40, back - 40, 5, colour=GOLD_COLOUR)
     if strap == "bow":
         s.area(
             curve(
@@ -125,8 +132,8 @@ def heels(dice: Dice) -> Sketch:
     return s
 
 
-def boots(dice: Dice) -> Sketch:
-    s, cut = Sketch(), dice.one_of("cut", ("chelsea", "lace", "knee"))
+def boots(dice: SeededChoices) -> Sketch:
+    s, cut = Sketch(), dice.choose("cut", ("chelsea", "lace", "knee"))
     top = -160 if cut == "knee" else dice.between("top", -88, -70)
     s.area(
         curve(
@@ -141,7 +148,9 @@ def boots(dice: Dice) -> Sketch:
             (-72, 42),
         )
     )
-    s.area(curve((-76, 38), (98, 38), (100, 50), (-14, 50), (-18, 70), (-76, 70)), colour=DARK)
+    s.area(
+        curve((-76, 38), (98, 38), (100, 50), (-14, 50), (-18, 70), (-76, 70)), colour=DARK_COLOUR
+    )
     s.line((50, 40), (46, 4, 66, -2), tone=0.7, width=1.6)
     if cut == "chelsea":
         s.area(curve((-50, top), (-24, top - 2), (-26, -6), (-38, 6), (-50, -6)), 0.55)
@@ -163,13 +172,13 @@ def boots(dice: Dice) -> Sketch:
     return s
 
 
-def backpack(dice: Dice) -> Sketch:
+def backpack(dice: SeededChoices) -> Sketch:
     s, round_by = Sketch(), dice.between("round", 34, 62)
     leather = dice.happens("leather", 0.4)
     s.line((-22, -112), (-24, -142, 0, -142), (24, -142, 22, -112), width=9, tone=0.75, solid=True)
     s.line((70, -70), (104, -20, 84, 84), width=11, tone=0.65, solid=True, both=True)
     s.area(
-        mirrored(
+        mirror_outline(
             (0, -118),
             (80 - round_by, -118),
             (80, -116, 82, -118 + round_by + 14),
@@ -179,46 +188,51 @@ def backpack(dice: Dice) -> Sketch:
         )
     )
     if leather:
-        s.area(mirrored((0, -118), (60, -116), (84, -100, 84, -50), (80, -6, 40, -6), (0, -4)), 0.9)
-        s.line((30, -20), (30, 26), width=9, colour=DARK, both=True)
-        s.area(box(22, 4, 38, 20, 2), colour=GOLD, both=True)
+        s.area(
+            mirror_outline((0, -118), (60, -116), (84, -100, 84, -50), (80, -6, 40, -6), (0, -4)),
+            0.9,
+        )
+        s.line((30, -20), (30, 26), width=9, colour=DARK_COLOUR, both=True)
+        s.area(rounded_box(22, 4, 38, 20, 2), colour=GOLD_COLOUR, both=True)
     else:
-        s.line((-78, -52), (-74, -100, 0, -100), (74, -100, 78, -52), width=3, colour=DARK)
-        s.area(box(-24, -84, 24, -60, 4), 0.8)
-    s.area(mirrored((0, 8), (54, 8), (66, 10, 66, 24), (66, 78), (64, 92, 48, 92), (0, 92)), 0.93)
-    s.line((-58, 22), (0, 18, 58, 22), width=3, colour=STEEL)
-    s.area(box(84, 20, 98, 82, 6), 0.8, both=True)
+        s.line((-78, -52), (-74, -100, 0, -100), (74, -100, 78, -52), width=3, colour=DARK_COLOUR)
+        s.area(rounded_box(-24, -84, 24, -60, 4), 0.8)
+    s.area(
+        mirror_outline((0, 8), (54, 8), (66, 10, 66, 24), (66, 78), (64, 92, 48, 92), (0, 92)), 0.93
+    )
+    s.line((-58, 22), (0, 18, 58, 22), width=3, colour=STEEL_COLOUR)
+    s.area(rounded_box(84, 20, 98, 82, 6), 0.8, both=True)
     s.fold((-58, -80), (-70, -20, -64, 70), tone=1.16, width=10)
     return s
 
 
-def tote(dice: Dice) -> Sketch:
+def tote(dice: SeededChoices) -> Sketch:
     s, drop, wide = Sketch(), dice.between("drop", 70, 120), dice.between("wide", 78, 98)
     s.line((34, -58), (38, -58 - drop, 0, -60 - drop), width=8, tone=0.6, solid=True, both=True)
     s.area(
-        mirrored(
+        mirror_outline(
             (0, -60), (wide, -62), (wide * 0.86, 96), (wide * 0.8, 102, wide * 0.7, 102), (0, 102)
         )
     )
     s.line((34, -52), (44, -74 - drop, 0, -76 - drop), width=9, tone=0.85, solid=True, both=True)
-    s.area(box(27, -60, 45, -26, 3), 0.8, both=True)
+    s.area(rounded_box(27, -60, 45, -26, 3), 0.8, both=True)
     s.line((-wide + 2, -48), (0, -46, wide - 2, -48), tone=0.75)
     if dice.happens("label", 0.5):
-        s.area(box(-18, 0, 18, 26, 2), colour=(226, 206, 172))
-        s.line((-12, 13), (12, 13), colour=DARK)
+        s.area(rounded_box(-18, 0, 18, 26, 2), colour=(226, 206, 172))
+        s.line((-12, 13), (12, 13), colour=DARK_COLOUR)
     s.fold((-50, -30), (-36, 30, -48, 90), width=7)
     s.fold((30, -20), (40, 40, 34, 94), width=7)
     return s
 
 
-def handbag(dice: Dice) -> Sketch:
-    s, cut = Sketch(), dice.one_of("cut", ("flap", "frame", "crescent"))
-    metal = dice.one_of("metal", (GOLD, STEEL))
+def handbag(dice: SeededChoices) -> Sketch:
+    s, cut = Sketch(), dice.choose("cut", ("flap", "frame", "crescent"))
+    metal = dice.choose("metal", (GOLD_COLOUR, STEEL_COLOUR))
     if cut == "crescent":
         s.line(
             (-92, -30), (-80, -150, 0, -150), (80, -150, 92, -30), width=8, tone=0.85, solid=True
         )
-        s.area(mirrored((0, -16), (60, -22, 100, -46), (120, 40, 50, 66), (20, 74, 0, 74)))
+        s.area(mirror_outline((0, -16), (60, -22, 100, -46), (120, 40, 50, 66), (20, 74, 0, 74)))
         s.line((-94, -38), (-50, -16, 0, -10), (50, -16, 94, -38), width=4, colour=metal)
     else:
         s.line(
@@ -226,7 +240,7 @@ def handbag(dice: Dice) -> Sketch:
         )
         wide, low = (96, 72) if cut == "flap" else (80, 84)
         s.area(
-            mirrored(
+            mirror_outline(
                 (0, -50),
                 (wide - 18, -52),
                 (wide, -50, wide, -34),
@@ -235,15 +249,17 @@ def handbag(dice: Dice) -> Sketch:
                 (0, low),
             )
         )
-        s.area(box(42, -54, 56, -36, 3), colour=metal, both=True)
+        s.area(rounded_box(42, -54, 56, -36, 3), colour=metal, both=True)
     if cut == "flap":
         s.area(
-            mirrored((0, -52), (78, -54), (98, -52, 98, -34), (96, 6, 60, 14), (20, 22, 0, 24)),
+            mirror_outline(
+                (0, -52), (78, -54), (98, -52, 98, -34), (96, 6, 60, 14), (20, 22, 0, 24)
+            ),
             0.93,
         )
-        s.area(box(-13, 10, 13, 32, 4), colour=metal)
+        s.area(rounded_box(-13, 10, 13, 32, 4), colour=metal)
     elif cut == "frame":
-        s.area(mirrored((0, -54), (80, -56), (84, -38), (0, -34)), 0.75)
+        s.area(mirror_outline((0, -54), (80, -56), (84, -38), (0, -34)), 0.75)
         s.disc(0, -44, 9, colour=metal)
         s.line((0, -34), (0, 82), tone=0.8)
     s.line((-88, 60), (0, 66, 88, 60), tone=0.78, width=1.6)
@@ -251,13 +267,17 @@ def handbag(dice: Dice) -> Sketch:
     return s
 
 
-def hat(dice: Dice) -> Sketch:
+def hat(dice: SeededChoices) -> Sketch:
     s, wide, tall = Sketch(), dice.between("brim", 112, 140), dice.between("crown", 72, 90)
     s.area(ellipse(0, 34, wide, 30), 0.8)
-    s.area(mirrored((0, -tall + 12), (14, -tall + 6, 30, -tall), (62, -tall + 2, 68, 22), (0, 40)))
     s.area(
-        mirrored((0, 12), (40, 10, 66, -2), (69, 24), (40, 40, 0, 42)),
-        colour=dice.one_of("band", (DARK, (150, 62, 52), (70, 84, 110))),
+        mirror_outline(
+            (0, -tall + 12), (14, -tall + 6, 30, -tall), (62, -tall + 2, 68, 22), (0, 40)
+        )
+    )
+    s.area(
+        mirror_outline((0, 12), (40, 10, 66, -2), (69, 24), (40, 40, 0, 42)),
+        colour=dice.choose("band", (DARK_COLOUR, (150, 62, 52), (70, 84, 110))),
     )
     s.area(
         curve(
@@ -275,7 +295,7 @@ def hat(dice: Dice) -> Sketch:
     return s
 
 
-def cap(dice: Dice) -> Sketch:
+def cap(dice: SeededChoices) -> Sketch:
     s, tall = Sketch(), dice.between("crown", 74, 88)
     s.area(curve((-82, 34), (-92, -tall, 0, -tall), (70, -tall, 80, 20), (40, 8, -82, 34)))
     s.line((-10, -tall), (-44, -30, -38, 22), width=1.8)
@@ -287,20 +307,20 @@ def cap(dice: Dice) -> Sketch:
     s.line((-30, 26), (60, 20, 146, 46), tone=0.7)
     s.disc(-6, -tall, 6, 0.8)
     if dice.happens("badge", 0.6):
-        s.disc(10, -24, 15, colour=RUBBER)
+        s.disc(10, -24, 15, colour=RUBBER_COLOUR)
     s.fold((-62, 10), (-66, -40, -36, -60), tone=1.15, width=10)
     return s
 
 
-def belt(dice: Dice) -> Sketch:
+def belt(dice: SeededChoices) -> Sketch:
     """Rolled up, seen from the front: two turns of the strap and the buckle."""
     s, metal, wide = (
         Sketch(),
-        dice.one_of("metal", (GOLD, STEEL, DARK)),
+        dice.choose("metal", (GOLD_COLOUR, STEEL_COLOUR, DARK_COLOUR)),
         dice.between("wide", 20, 30),
     )
     s.area(
-        mirrored(
+        mirror_outline(
             (0, -58), (110, -58, 110, -20), (110, -20 + wide), (110, -40 + wide, 0, -40 + wide)
         ),
         0.6,
@@ -320,20 +340,20 @@ def belt(dice: Dice) -> Sketch:
     s.line((-106, -10 + wide), (-90, 26 + wide, 40, 25 + wide), (148, 25 + wide), tone=0.75)
     for x in range(84, 145, 15):
         s.disc(x, 30 + wide / 2, 2.4, colour=(24, 20, 18))
-    frame = box(14, 20, 58, 40 + wide, 8 if dice.happens("round", 0.5) else 2)
+    frame = rounded_box(14, 20, 58, 40 + wide, 8 if dice.happens("round", 0.5) else 2)
     s.line(*frame, frame[0], width=6, colour=metal, solid=True)
     s.line((17, 30 + wide / 2), (62, 30 + wide / 2), width=5, colour=metal)
-    s.area(box(68, 26, 78, 34 + wide, 2), 0.7)
+    s.area(rounded_box(68, 26, 78, 34 + wide, 2), 0.7)
     s.fold((-90, 14), (-60, 36, 0, 30 + wide / 2), tone=1.2, width=6)
     return s
 
 
-def sunglasses(dice: Dice) -> Sketch:
-    s, cut = Sketch(), dice.one_of("cut", ("round", "square", "cat"))
-    lens = dice.one_of("lens", ((62, 62, 70), (92, 70, 54), (58, 84, 92)))
+def sunglasses(dice: SeededChoices) -> Sketch:
+    s, cut = Sketch(), dice.choose("cut", ("round", "square", "cat"))
+    lens = dice.choose("lens", ((62, 62, 70), (92, 70, 54), (58, 84, 92)))
     outline = {
         "round": ellipse(58, 0, 46, 44),
-        "square": box(12, -34, 106, 36, 14),
+        "square": rounded_box(12, -34, 106, 36, 14),
         "cat": curve(
             (14, -22), (40, -36, 118, -46), (118, 0, 92, 28), (60, 46, 30, 30), (10, 16, 14, -22)
         ),

@@ -10,16 +10,16 @@ from enum import StrEnum
 
 from PIL import Image
 
-from wearalike.sample.article_types import ARTICLES, HUES, Article
-from wearalike.sample.models_wearing import dressed
-from wearalike.sample.painting import Cloth, Ground, Pattern, Pose, paint, paint_worn
-from wearalike.sample.sketch import Dice
+from wearalike.sample.article_types import ARTICLE_TYPES, HUES, ArticleType
+from wearalike.sample.models_wearing import dress_person
+from wearalike.sample.painting import Background, Cloth, Pattern, Pose, paint_garment, paint_outfit
+from wearalike.sample.sketch import SeededChoices
 
 # Offers by their place in the shop's list.
-_NEW, _GONE, _NEW_PICTURE = (5, 50, 90), (11, 47, 83), 23
+_NEW_POSITIONS, _GONE_POSITIONS, _NEW_PICTURE_POSITION = (5, 50, 90), (11, 47, 83), 23
 
 
-class Flaw(StrEnum):
+class OfferFlaw(StrEnum):
     """What is wrong with an offer."""
 
     NO_PICTURE = "no_picture"
@@ -29,12 +29,12 @@ class Flaw(StrEnum):
     PICTURE_IS_PAGE = "picture_is_page"
 
 
-_FLAWS = {
-    ("lipa", 17): Flaw.NO_PICTURE,
-    ("lipa", 64): Flaw.PICTURE_TINY,
-    ("harbour", 31): Flaw.BAD_PRICE,
-    ("harbour", 72): Flaw.PICTURE_GONE,
-    ("verano", 40): Flaw.PICTURE_IS_PAGE,
+_OFFER_FLAWS = {
+    ("lipa", 17): OfferFlaw.NO_PICTURE,
+    ("lipa", 64): OfferFlaw.PICTURE_TINY,
+    ("harbour", 31): OfferFlaw.BAD_PRICE,
+    ("harbour", 72): OfferFlaw.PICTURE_GONE,
+    ("verano", 40): OfferFlaw.PICTURE_IS_PAGE,
 }
 
 
@@ -66,7 +66,7 @@ _STOCK = (
 
 
 # What each shop shows worn together: for whom, and of each article which one of its number, as they are put on.
-_WORN = (
+_OUTFITS = (
     ("female", (("trousers", 0), ("sneakers", 0), ("T-shirt", 0), ("handbag", 0))),
     ("female", (("jeans", 1), ("boots", 1), ("sweater", 1), ("tote", 1))),
     ("male", (("jeans", 0), ("sneakers", 1), ("T-shirt", 1))),
@@ -75,7 +75,7 @@ _WORN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class SampleShop:
     """rate: units of its currency for a euro."""
 
     id: str
@@ -88,17 +88,17 @@ class Shop:
 
 
 SHOPS = (
-    Shop(
+    SampleShop(
         "lipa", "Липа", "yml", "RUR", 90,
         ("Полынь", "Лён и Ветер", "Север 12", "Тихий Дом"),
         ("Арно", "Вега", "Ладога", "Мира", "Онега", "Рута", "Селена", "Яуза"),
     ),
-    Shop(
+    SampleShop(
         "harbour", "Harbour", "google_rss", "USD", 1.1,
         ("Fernby", "Oak & Tide", "Lowfield", "Maren"),
         ("Alder", "Brook", "Cove", "Dune", "Heath", "Linden", "Reed", "Wren"),
     ),
-    Shop(
+    SampleShop(
         "verano", "Verano", "admitad", "EUR", 1,
         ("Lumbra", "Casa Nell", "Ostra", "Piovra"),
         ("Aria", "Brisa", "Cima", "Duna", "Luce", "Onda", "Sole", "Vela"),
@@ -107,7 +107,7 @@ SHOPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Packshot:
     """All that decides a picture's pixels. edition: 0, or 1 for a new picture of the same thing."""
 
     shop_id: str
@@ -120,21 +120,21 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Worn:
+class OutfitPicture:
     """A picture of several things worn together, which the shop shows with each of them. pieces: the packshot of each."""
 
     shop_id: str
     number: int
     gender: str
-    pieces: tuple[Picture, ...]
+    pieces: tuple[Packshot, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    shop: Shop
+class SampleProduct:
+    shop: SampleShop
     offer_id: str
     group_id: str
-    article: Article
+    article: ArticleType
     gender: str
     title: str
     brand: str
@@ -142,8 +142,8 @@ class Product:
     price_cents: int
     old_price_cents: int | None
     is_in_stock: bool
-    pictures: tuple[Picture | Worn, ...]
-    flaw: Flaw | None
+    pictures: tuple[Packshot | OutfitPicture, ...]
+    flaw: OfferFlaw | None
 
     @property
     def worn_with(self) -> tuple[str, ...]:
@@ -151,116 +151,146 @@ class Product:
         pieces = (
             piece
             for picture in self.pictures
-            if isinstance(picture, Worn)
+            if isinstance(picture, OutfitPicture)
             for piece in picture.pieces
         )
         return tuple(piece.offer_id for piece in pieces if piece.offer_id != self.offer_id)
 
 
-def products(shop: Shop, day: int) -> list[Product]:
+def list_products(shop: SampleShop, day: int) -> list[SampleProduct]:
     """The shop's offers on day 1 or 2, in the shop's order. Raises ValueError for another day."""
     if day not in (1, 2):
         raise ValueError(f"day {day}: wanted 1 or 2")
     places = [(name, gender, number) for name, gender, count in _STOCK for number in range(count)]
-    missing = _NEW if day == 1 else _GONE
-    return [_product(shop, day, at, places) for at in range(len(places)) if at not in missing]
+    missing = _NEW_POSITIONS if day == 1 else _GONE_POSITIONS
+    return [_make_product(shop, day, at, places) for at in range(len(places)) if at not in missing]
 
 
-def draw(picture: Picture | Worn) -> Image.Image:
+def draw_picture(picture: Packshot | OutfitPicture) -> Image.Image:
     """The picture: the cut follows from the model, pose and ground from the offer."""
-    if isinstance(picture, Worn):
-        return _draw_worn(picture)
-    sketch = ARTICLES[picture.article].sketch(Dice(picture.shop_id, picture.model))
-    dice = Dice(picture.shop_id, picture.offer_id, picture.view, picture.edition)
+    if isinstance(picture, OutfitPicture):
+        return _draw_outfit(picture)
+    sketch = ARTICLE_TYPES[picture.article].sketch(SeededChoices(picture.shop_id, picture.model))
+    dice = SeededChoices(picture.shop_id, picture.offer_id, picture.view, picture.edition)
     pose = Pose(
         size=dice.between("size", 0.74, 0.9),
         dx=dice.between("dx", -0.03, 0.03),
         dy=dice.between("dy", -0.03, 0.03),
         angle=dice.between("angle", -6, 6),
-        flipped=dice.happens("flipped", 0.25),
+        is_flipped=dice.happens("flipped", 0.25),
     )
-    busy = dice.one_of("busy", (Ground.STRIPES, Ground.FOLIAGE, Ground.TILES))
-    ground = dice.one_of(
-        "ground", (Ground.WHITE, Ground.WHITE, Ground.WHITE, Ground.TINTED, Ground.TINTED, busy)
+    busy = dice.choose("busy", (Background.STRIPES, Background.FOLIAGE, Background.TILES))
+    ground = dice.choose(
+        "ground",
+        (
+            Background.WHITE,
+            Background.WHITE,
+            Background.WHITE,
+            Background.TINTED,
+            Background.TINTED,
+            busy,
+        ),
     )
-    return paint(sketch, picture.cloth, pose, ground, dice)
+    return paint_garment(sketch, picture.cloth, pose, ground, dice)
 
 
-def _draw_worn(picture: Worn) -> Image.Image:
+def _draw_outfit(picture: OutfitPicture) -> Image.Image:
     """Each thing in the cut and the cloth of its packshot."""
-    dice = Dice(picture.shop_id, "worn", picture.number)
+    dice = SeededChoices(picture.shop_id, "worn", picture.number)
     clothes = [
         (
-            "legs" if piece.article in ("trousers", "jeans") else ARTICLES[piece.article].section,
-            ARTICLES[piece.article].sketch(Dice(piece.shop_id, piece.model)),
+            "legs"
+            if piece.article in ("trousers", "jeans")
+            else ARTICLE_TYPES[piece.article].section,
+            ARTICLE_TYPES[piece.article].sketch(SeededChoices(piece.shop_id, piece.model)),
             piece.cloth,
         )
         for piece in picture.pieces
     ]
     pose = Pose(size=dice.between("size", 0.92, 0.95), dx=dice.between("dx", -0.04, 0.04))
-    return paint_worn(
-        dressed(clothes, dice, picture.gender),
+    return paint_outfit(
+        dress_person(clothes, dice, picture.gender),
         pose,
-        dice.one_of("ground", (Ground.WHITE, Ground.TINTED)),
+        dice.choose("ground", (Background.WHITE, Background.TINTED)),
         dice,
     )
 
 
-def _packshot(
-    shop: Shop, at: int, name: str, gender: str, number: int, view: int = 0, edition: int = 0
-) -> Picture:
-    offer_id, (model, colour, pattern) = f"{1000 + at}", _looks(shop, name, gender, number)
-    return Picture(
+def _make_packshot(
+    shop: SampleShop,
+    position: int,
+    name: str,
+    gender: str,
+    number: int,
+    view: int = 0,
+    edition: int = 0,
+) -> Packshot:
+    offer_id, (model, colour, pattern) = (
+        f"{1000 + position}",
+        _product_variant(shop, name, gender, number),
+    )
+    return Packshot(
         shop.id,
         offer_id,
         name,
         model,
-        _cloth(colour, pattern, Dice(shop.id, offer_id)),
+        _cloth(colour, pattern, SeededChoices(shop.id, offer_id)),
         view,
         edition,
     )
 
 
-def _looks(shop: Shop, name: str, gender: str, number: int) -> tuple[str, str, Pattern]:
+def _product_variant(
+    shop: SampleShop, name: str, gender: str, number: int
+) -> tuple[str, str, Pattern]:
     """(model, colour, pattern) of the number-th offer of an article."""
-    article = ARTICLES[name]
+    article = ARTICLE_TYPES[name]
     model = (
         f"{name} {gender} {number * 2 // 3}"  # of three offers, two are one model in two colours
     )
     colour = article.colours[(number + 2 * SHOPS.index(shop)) % len(article.colours)]
-    return model, colour, Dice(shop.id, model).one_of("pattern", article.patterns)
+    return model, colour, SeededChoices(shop.id, model).choose("pattern", article.patterns)
 
 
-def _worn(shop: Shop, places: list[tuple[str, str, int]], at: int) -> tuple[Worn, ...]:
+def _outfit_pictures(
+    shop: SampleShop, stock: list[tuple[str, str, int]], position: int
+) -> tuple[OutfitPicture, ...]:
     """The pictures of several things that the offer at that place is worn in."""
     found = []
-    for number, (gender, pieces) in enumerate(_WORN, 1):
-        where = [places.index((name, gender, nth)) for name, nth in pieces]
-        if at in where:
+    for number, (gender, pieces) in enumerate(_OUTFITS, 1):
+        where = [stock.index((name, gender, nth)) for name, nth in pieces]
+        if position in where:
             found.append(
-                Worn(shop.id, number, gender, tuple(_packshot(shop, i, *places[i]) for i in where))
+                OutfitPicture(
+                    shop.id,
+                    number,
+                    gender,
+                    tuple(_make_packshot(shop, i, *stock[i]) for i in where),
+                )
             )
     return tuple(found)
 
 
-def _product(shop: Shop, day: int, at: int, places: list[tuple[str, str, int]]) -> Product:
-    name, gender, number = places[at]
-    article, offer_id = ARTICLES[name], f"{1000 + at}"
-    model, colour, pattern = _looks(shop, name, gender, number)
-    by_model, by_offer = Dice(shop.id, model), Dice(shop.id, offer_id)
-    flaw = _FLAWS.get((shop.id, at))
+def _make_product(
+    shop: SampleShop, day: int, position: int, stock: list[tuple[str, str, int]]
+) -> SampleProduct:
+    name, gender, number = stock[position]
+    article, offer_id = ARTICLE_TYPES[name], f"{1000 + position}"
+    model, colour, pattern = _product_variant(shop, name, gender, number)
+    by_model, by_offer = SeededChoices(shop.id, model), SeededChoices(shop.id, offer_id)
+    flaw = _OFFER_FLAWS.get((shop.id, position))
     cents = _price_cents(
         shop, article, by_model, dearer=day == 2 and by_offer.happens("dearer", 0.06)
     )
-    edition = int(day == 2 and at == _NEW_PICTURE)
-    views = 0 if flaw is Flaw.NO_PICTURE else 2 if by_offer.happens("second view", 0.12) else 1
+    edition = int(day == 2 and position == _NEW_PICTURE_POSITION)
+    views = 0 if flaw is OfferFlaw.NO_PICTURE else 2 if by_offer.happens("second view", 0.12) else 1
     packshots = tuple(
-        _packshot(shop, at, name, gender, number, view, edition) for view in range(views)
+        _make_packshot(shop, position, name, gender, number, view, edition) for view in range(views)
     )
-    return Product(
+    return SampleProduct(
         shop=shop,
         offer_id=offer_id,
-        group_id=f"{700 + int(by_model.share('group') * 90_000)}",
+        group_id=f"{700 + int(by_model.fraction('group') * 90_000)}",
         article=article,
         gender=gender,
         title=_title(
@@ -271,24 +301,26 @@ def _product(shop: Shop, day: int, at: int, places: list[tuple[str, str, int]]) 
             pattern,
             shop.models[(ord(name[-1]) + number * 2 // 3) % len(shop.models)],
         ),
-        brand=by_model.one_of("brand", shop.brands),
+        brand=by_model.choose("brand", shop.brands),
         colour=colour,
         price_cents=cents,
         old_price_cents=round(cents * 1.25) if by_offer.happens("sale", 0.2) else None,
         is_in_stock=not by_offer.happens(f"sold out on day {day}", 0.05),
-        pictures=(*packshots, *_worn(shop, places, at)),
+        pictures=(*packshots, *_outfit_pictures(shop, stock, position)),
         flaw=flaw,
     )
 
 
-def _price_cents(shop: Shop, article: Article, by_model: Dice, dearer: bool) -> int:
+def _price_cents(
+    shop: SampleShop, article: ArticleType, by_model: SeededChoices, dearer: bool
+) -> int:
     amount = (
         article.price * shop.rate * by_model.between("price", 0.8, 1.3) * (1.1 if dearer else 1)
     )
     return round(amount / 10) * 1000 - 1000 if shop.currency == "RUR" else round(amount) * 100 - 10
 
 
-def _cloth(colour: str, pattern: Pattern, dice: Dice) -> Cloth:
+def _cloth(colour: str, pattern: Pattern, dice: SeededChoices) -> Cloth:
     """The colour in a shade of its own; a pattern in white, or in dark on light cloth."""
     bright = dice.between("bright", -7, 7)
     r, g, b = (
@@ -299,7 +331,7 @@ def _cloth(colour: str, pattern: Pattern, dice: Dice) -> Cloth:
 
 
 def _title(
-    shop: Shop, article: Article, gender: str, colour: str, pattern: Pattern, name: str
+    shop: SampleShop, article: ArticleType, gender: str, colour: str, pattern: Pattern, name: str
 ) -> str:
     if shop.id == "lipa":
         words = {
@@ -307,7 +339,7 @@ def _title(
             Pattern.DOTTED: " в горошек",
             Pattern.CHECKED: " в клетку",
         }
-        return f"{HUES[colour].russian(article.ru_gender).capitalize()} {article.ru}{words.get(pattern, '')} «{name}»"
+        return f"{HUES[colour].russian_adjective(article.ru_gender).capitalize()} {article.ru}{words.get(pattern, '')} «{name}»"
     whose = {"female": "women's ", "male": "men's "}.get(gender, "")
     figured = f"{pattern} " if pattern in (Pattern.STRIPED, Pattern.DOTTED, Pattern.CHECKED) else ""
     return f"{name} {whose}{figured}{colour} {article.en}"

@@ -8,24 +8,26 @@ from lxml import etree
 from lxml.builder import E, ElementMaker
 
 from wearalike.sample.article_types import HUES
-from wearalike.sample.catalogue import Flaw, Picture, Product, Shop, Worn
+from wearalike.sample.catalogue import OfferFlaw, OutfitPicture, Packshot, SampleProduct, SampleShop
 
-_G = "http://base.google.com/ns/1.0"
+_GOOGLE_NAMESPACE = "http://base.google.com/ns/1.0"
 _RUSSIAN_SECTIONS = {"bags": "Сумки", "accessories": "Аксессуары"}
 _RUSSIAN_GENDERS = {"female": "Женский", "male": "Мужской", "unisex": "Унисекс"}
 
 
-def feed(shop: Shop, products: Sequence[Product], day: int, address: str) -> tuple[bytes, str]:
+def render_feed(
+    shop: SampleShop, products: Sequence[SampleProduct], day: int, address: str
+) -> tuple[bytes, str]:
     """(the shop's feed, its content type). address: where the shop is served, without a slash at the end."""
     if shop.dialect == "google_rss":
-        return _rss(shop, products, address), "application/rss+xml"
-    return (_yml if shop.dialect == "yml" else _admitad)(
+        return _render_rss(shop, products, address), "application/rss+xml"
+    return (_render_yml if shop.dialect == "yml" else _render_admitad)(
         shop, products, day, address
     ), "application/xml"
 
 
-def picture_name(picture: Picture | Worn) -> str:
-    if isinstance(picture, Worn):
+def picture_name(picture: Packshot | OutfitPicture) -> str:
+    if isinstance(picture, OutfitPicture):
         return f"worn-{picture.number}.jpg"
     return (
         f"{picture.offer_id}.jpg"
@@ -34,28 +36,34 @@ def picture_name(picture: Picture | Worn) -> str:
     )
 
 
-def _picture_urls(product: Product, address: str) -> list[str]:
+def _picture_urls(product: SampleProduct, address: str) -> list[str]:
     return [f"{address}/{product.shop.id}/img/{picture_name(p)}" for p in product.pictures]
 
 
-def _money(cents: int) -> str:
+def _format_cents(cents: int) -> str:
     return f"{cents / 100:.2f}".removesuffix(".00")
 
 
-def _price(product: Product) -> str:
-    return "по запросу" if product.flaw is Flaw.BAD_PRICE else _money(product.price_cents)
+def _price_text(product: SampleProduct) -> str:
+    return (
+        "по запросу" if product.flaw is OfferFlaw.BAD_PRICE else _format_cents(product.price_cents)
+    )
 
 
-def _yml(shop: Shop, products: Sequence[Product], day: int, address: str) -> bytes:
+def _render_yml(
+    shop: SampleShop, products: Sequence[SampleProduct], day: int, address: str
+) -> bytes:
     """Windows-1251, a category tree by whom it is for, simplified and vendor.model offers mixed as real shops mix them."""
-    tree, offers = _Tree(), E.offers()
+    tree, offers = _CategoryTree(), E.offers()
     for product in products:
         section = product.article.section
         top = (
             _RUSSIAN_SECTIONS.get(section)
             or {"female": "Женщинам", "male": "Мужчинам"}[product.gender]
         )
-        offers.append(_yml_offer(product, tree.id_of(top, product.article.many_ru), address))
+        offers.append(
+            _yml_offer_element(product, tree.category_id(top, product.article.plural_ru), address)
+        )
     catalogue = E.yml_catalog(
         E.shop(
             E.name(shop.name),
@@ -76,14 +84,14 @@ def _yml(shop: Shop, products: Sequence[Product], day: int, address: str) -> byt
     )
 
 
-def _yml_offer(product: Product, category_id: str, address: str) -> etree._Element:
+def _yml_offer_element(product: SampleProduct, category_id: str, address: str) -> etree._Element:
     description = E.description()
     description.text = etree.CDATA(f"<p>{product.title}. {product.brand} — «хит» сезона</p>")
     is_simple = int(product.offer_id) % 3 > 0
     offer = E.offer(
         E.url(f"{address}/{product.shop.id}/p/{product.offer_id}?utm_source=feed&utm_medium=cpc"),
-        E.price(_price(product)),
-        *_old_price(product),
+        E.price(_price_text(product)),
+        *_old_price_elements(product),
         E.currencyId(product.shop.currency),
         E.categoryId(category_id),
         *map(E.picture, _picture_urls(product, address)),
@@ -92,7 +100,7 @@ def _yml_offer(product: Product, category_id: str, address: str) -> etree._Eleme
         *([] if is_simple else [E.model(product.title)]),
         description,
         *([E.rec(",".join(product.worn_with))] if product.worn_with else []),
-        E.param(HUES[product.colour].russian("m"), name="Цвет"),
+        E.param(HUES[product.colour].russian_adjective("m"), name="Цвет"),
         E.param(_RUSSIAN_GENDERS[product.gender], name="Пол"),
         E.param("Взрослый", name="Возраст"),
         id=product.offer_id,
@@ -104,8 +112,8 @@ def _yml_offer(product: Product, category_id: str, address: str) -> etree._Eleme
     return offer
 
 
-def _rss(shop: Shop, products: Sequence[Product], address: str) -> bytes:
-    g = ElementMaker(namespace=_G, nsmap={"g": _G})
+def _render_rss(shop: SampleShop, products: Sequence[SampleProduct], address: str) -> bytes:
+    g = ElementMaker(namespace=_GOOGLE_NAMESPACE, nsmap={"g": _GOOGLE_NAMESPACE})
     channel = E.channel(
         E.title(shop.name), E.link(f"{address}/{shop.id}/"), E.description(f"{shop.name} catalogue")
     )
@@ -124,10 +132,10 @@ def _rss(shop: Shop, products: Sequence[Product], address: str) -> bytes:
             *map(g.image_link, urls[:1]),
             *map(g.additional_image_link, urls[1:]),
             g.availability("in_stock" if product.is_in_stock else "out_of_stock"),
-            g.price(f"{_price(product)} {shop.currency}"),
+            g.price(f"{_price_text(product)} {shop.currency}"),
             g.condition("new"),
             g.brand(product.brand),
-            g.product_type(f"{whose}{article.section.capitalize()} > {article.many_en}"),
+            g.product_type(f"{whose}{article.section.capitalize()} > {article.plural_en}"),
             g.google_product_category("166"),
             g.item_group_id(product.group_id),
             g.gender(product.gender),
@@ -140,19 +148,23 @@ def _rss(shop: Shop, products: Sequence[Product], address: str) -> bytes:
     )
 
 
-def _admitad(shop: Shop, products: Sequence[Product], day: int, address: str) -> bytes:
+def _render_admitad(
+    shop: SampleShop, products: Sequence[SampleProduct], day: int, address: str
+) -> bytes:
     """Categories do not say for whom; the offers do. One offer is marked deleted."""
-    tree, offers = _Tree(), E.offers(E.offer(id="999", deleted="true"))
+    tree, offers = _CategoryTree(), E.offers(E.offer(id="999", deleted="true"))
     for product in products:
         offers.append(
             E.offer(
                 E.name(product.title),
                 E.url(f"{address}/{shop.id}/p/{product.offer_id}"),
-                E.price(_price(product)),
-                *_old_price(product),
+                E.price(_price_text(product)),
+                *_old_price_elements(product),
                 E.currencyId(shop.currency),
                 E.categoryId(
-                    tree.id_of(product.article.section.capitalize(), product.article.many_en)
+                    tree.category_id(
+                        product.article.section.capitalize(), product.article.plural_en
+                    )
                 ),
                 *map(E.picture, _picture_urls(product, address)),
                 E.vendor(product.brand),
@@ -165,7 +177,7 @@ def _admitad(shop: Shop, products: Sequence[Product], day: int, address: str) ->
                 available="true" if product.is_in_stock else "false",
             )
         )
-    card = E.categoryId(tree.id_of("Gift cards"))
+    card = E.categoryId(tree.category_id("Gift cards"))
     gift = (
         E.name("Gift card"),
         E.url(f"{address}/{shop.id}/p/gift"),
@@ -183,20 +195,24 @@ def _admitad(shop: Shop, products: Sequence[Product], day: int, address: str) ->
     return etree.tostring(catalogue, encoding="UTF-8", xml_declaration=True, pretty_print=True)
 
 
-def _old_price(product: Product) -> list[etree._Element]:
-    return [] if product.old_price_cents is None else [E.oldprice(_money(product.old_price_cents))]
+def _old_price_elements(product: SampleProduct) -> list[etree._Element]:
+    return (
+        []
+        if product.old_price_cents is None
+        else [E.oldprice(_format_cents(product.old_price_cents))]
+    )
 
 
-class _Tree:
+class _CategoryTree:
     """A shop's category tree, numbered as its categories are first asked for."""
 
     def __init__(self) -> None:
         self.element = E.categories()
         self._ids: dict[tuple[str, ...], str] = {}
 
-    def id_of(self, *path: str) -> str:
+    def category_id(self, *path: str) -> str:
         if path not in self._ids:
-            parent = {"parentId": self.id_of(*path[:-1])} if path[1:] else {}
+            parent = {"parentId": self.category_id(*path[:-1])} if path[1:] else {}
             self._ids[path] = str(len(self._ids) + 1)
             self.element.append(E.category(path[-1], id=self._ids[path], **parent))
         return self._ids[path]

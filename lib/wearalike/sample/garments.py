@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from wearalike.sample.sketch import Dice, Point, Sketch, box, curve, mirrored
+from wearalike.sample.sketch import Point, SeededChoices, Sketch, curve, mirror_outline, rounded_box
 
-STITCH = (206, 150, 84)
-METAL = (188, 184, 174)
-_SLEEVES = {
+STITCH_COLOUR = (206, 150, 84)
+METAL_COLOUR = (188, 184, 174)
+_SLEEVE_CUTS = {
     "none": (0.0, 0.0, 0.0),
     "short": (62.0, 42.0, 40.0),
     "elbow": (104.0, 30.0, 38.0),
@@ -16,44 +16,44 @@ _SLEEVES = {
 }
 
 
-def tshirt(dice: Dice) -> Sketch:
+def tshirt(dice: SeededChoices) -> Sketch:
     s, neck, wide = (
         Sketch(),
-        dice.one_of("neck", ("crew", "v", "scoop")),
+        dice.choose("neck", ("crew", "v", "scoop")),
         dice.between("wide", 58, 70),
     )
     hem = dice.between("hem", 92, 122)
-    _sleeves(s, "short", dice.between("sleeve", 0.85, 1.2))
-    _body(s, wide, hem, waist=dice.between("waist", 0.86, 1.0))
-    _neckline(s, neck)
+    _draw_sleeves(s, "short", dice.between("sleeve", 0.85, 1.2))
+    _draw_body(s, wide, hem, waist=dice.between("waist", 0.86, 1.0))
+    _draw_neckline(s, neck)
     s.line((-wide + 1, hem - 5), (0, hem + 1, wide - 1, hem - 5), tone=0.78)
     if dice.happens("pocket", 0.35):
-        s.area(box(14, -50, 42, -16, 3), 0.95)
+        s.area(rounded_box(14, -50, 42, -16, 3), 0.95)
     s.fold((44, -30), (36, 20, 48, 80), both=True)
     return s
 
 
-def shirt(dice: Dice) -> Sketch:
+def shirt(dice: SeededChoices) -> Sketch:
     s, wide, hem = Sketch(), dice.between("wide", 60, 68), dice.between("hem", 112, 130)
-    _sleeves(s, dice.one_of("sleeve", ("long", "long", "long", "short")), 1.0, cuff=True)
-    _body(s, wide, hem, waist=0.95, tail=14)
-    _collar(s, deep=dice.between("collar", 22, 30))
+    _draw_sleeves(s, dice.choose("sleeve", ("long", "long", "long", "short")), 1.0, cuff=True)
+    _draw_body(s, wide, hem, waist=0.95, tail=14)
+    _draw_collar(s, deep=dice.between("collar", 22, 30))
     s.line((-6, -78), (-6, hem + 12))
     s.line((6, -78), (6, hem + 12))
     for y in range(-66, int(hem), 27):
         s.disc(0, y, 2.6, colour=(238, 234, 224))
-    s.area(box(18, -48, 46, -14, 2), 0.95)
+    s.area(rounded_box(18, -48, 46, -14, 2), 0.95)
     s.line((18, -40), (46, -40))
     s.fold((46, -20), (38, 30, 50, 100), both=True)
     return s
 
 
-def blouse(dice: Dice) -> Sketch:
+def blouse(dice: SeededChoices) -> Sketch:
     s, wide, hem = Sketch(), dice.between("wide", 54, 62), dice.between("hem", 72, 96)
-    sleeve = dice.one_of("sleeve", ("elbow", "long", "long"))
-    _sleeves(s, sleeve, 1.0, flare=dice.between("flare", 1.2, 1.7), cuff=sleeve == "long")
-    _body(s, wide, hem, waist=0.78, flare=1.12)
-    _neckline(s, "v")
+    sleeve = dice.choose("sleeve", ("elbow", "long", "long"))
+    _draw_sleeves(s, sleeve, 1.0, flare=dice.between("flare", 1.2, 1.7), cuff=sleeve == "long")
+    _draw_body(s, wide, hem, waist=0.78, flare=1.12)
+    _draw_neckline(s, "v")
     if dice.happens("bow", 0.5):
         s.area(curve((0, -58), (26, -82, 34, -62), (30, -46, 0, -58)), 0.92, both=True)
         s.area(curve((0, -58), (6, -36, 16, -8), (4, -12), (-2, -40, 0, -58)), 0.88, both=True)
@@ -64,13 +64,13 @@ def blouse(dice: Dice) -> Sketch:
     return s
 
 
-def sweater(dice: Dice) -> Sketch:
-    s, neck = Sketch(), dice.one_of("neck", ("crew", "turtle", "v"))
+def sweater(dice: SeededChoices) -> Sketch:
+    s, neck = Sketch(), dice.choose("neck", ("crew", "turtle", "v"))
     wide, hem = dice.between("wide", 64, 76), dice.between("hem", 88, 112)
-    _sleeves(s, "long", 1.0, flare=1.2, rib=True)
-    _body(s, wide, hem, waist=0.96)
-    _neckline(s, neck, rib=8)
-    _rib(s, wide * 0.97, hem - 16, hem + 2)
+    _draw_sleeves(s, "long", 1.0, flare=1.2, rib=True)
+    _draw_body(s, wide, hem, waist=0.96)
+    _draw_neckline(s, neck, rib=8)
+    _draw_rib(s, wide * 0.97, hem - 16, hem + 2)
     if dice.happens("cable", 0.4):
         for x in (-26, 0, 26):
             for y in range(-60, int(hem) - 20, 14):
@@ -80,21 +80,21 @@ def sweater(dice: Dice) -> Sketch:
     return s
 
 
-def dress_mini(dice: Dice) -> Sketch:
+def dress_mini(dice: SeededChoices) -> Sketch:
     s, hem = Sketch(), dice.between("hem", 112, 132)
-    _sleeves(s, dice.one_of("sleeve", ("none", "short", "elbow")), 0.95)
-    _body(s, dice.between("wide", 50, 56), 0, waist=0.84)
-    _skirt(s, 0, hem, 45, dice.between("flare", 64, 86), folds=4)
-    _neckline(s, dice.one_of("neck", ("crew", "scoop", "v")))
+    _draw_sleeves(s, dice.choose("sleeve", ("none", "short", "elbow")), 0.95)
+    _draw_body(s, dice.between("wide", 50, 56), 0, waist=0.84)
+    _draw_skirt(s, 0, hem, 45, dice.between("flare", 64, 86), folds=4)
+    _draw_neckline(s, dice.choose("neck", ("crew", "scoop", "v")))
     return s
 
 
-def dress_midi(dice: Dice) -> Sketch:
+def dress_midi(dice: SeededChoices) -> Sketch:
     s, hem = Sketch(), dice.between("hem", 178, 200)
-    _sleeves(s, dice.one_of("sleeve", ("none", "short", "long")), 0.95)
-    _body(s, 52, 0, waist=0.78)
-    _skirt(s, 0, hem, 41, dice.between("flare", 70, 112), folds=5)
-    _neckline(s, dice.one_of("neck", ("v", "scoop", "crew")))
+    _draw_sleeves(s, dice.choose("sleeve", ("none", "short", "long")), 0.95)
+    _draw_body(s, 52, 0, waist=0.78)
+    _draw_skirt(s, 0, hem, 41, dice.between("flare", 70, 112), folds=5)
+    _draw_neckline(s, dice.choose("neck", ("v", "scoop", "crew")))
     s.area(curve((-42, -6), (0, 0, 42, -6), (42, 7), (0, 13, -42, 7)), 0.72)
     if dice.happens("bow", 0.4):
         s.line((12, 4), (30, 30, 22, 70), width=5, tone=0.72)
@@ -102,11 +102,11 @@ def dress_midi(dice: Dice) -> Sketch:
     return s
 
 
-def dress_maxi(dice: Dice) -> Sketch:
+def dress_maxi(dice: SeededChoices) -> Sketch:
     s, hem, flare = Sketch(), dice.between("hem", 262, 290), dice.between("flare", 84, 118)
     s.line((24, -64), (28, -92, 22, -118), width=5, tone=0.95, solid=True, both=True)
-    s.area(mirrored((0, -52), (14, -66, 30, -68), (44, -56), (44, -20, 37, 0), (0, 4)))
-    _skirt(s, 0, hem, 38, flare, folds=5)
+    s.area(mirror_outline((0, -52), (14, -66, 30, -68), (44, -56), (44, -20, 37, 0), (0, 4)))
+    _draw_skirt(s, 0, hem, 38, flare, folds=5)
     for share in (0.4, 0.72) if dice.happens("tiers", 0.6) else ():
         y, x = hem * share, 38 + (flare - 38) * share
         s.line((-x, y - 6), (0, y + 8, x, y - 6), width=2.4)
@@ -116,11 +116,11 @@ def dress_maxi(dice: Dice) -> Sketch:
     return s
 
 
-def skirt(dice: Dice) -> Sketch:
-    s, cut = Sketch(), dice.one_of("cut", ("a-line", "pleated", "pencil"))
+def skirt(dice: SeededChoices) -> Sketch:
+    s, cut = Sketch(), dice.choose("cut", ("a-line", "pleated", "pencil"))
     hem = {"a-line": 100, "pleated": 170, "pencil": 168}[cut] * dice.between("hem", 0.92, 1.08)
     wide = {"a-line": 96, "pleated": 108, "pencil": 44}[cut]
-    _skirt(
+    _draw_skirt(
         s, 0, hem, 46, wide, folds=3 if cut == "a-line" else 0, hips=18 if cut == "pencil" else 0
     )
     if cut == "pleated":
@@ -130,29 +130,29 @@ def skirt(dice: Dice) -> Sketch:
     if cut == "pencil":
         s.line((0, hem - 34), (0, hem + 6), width=2)
         s.fold((-30, 40), (0, 48, 30, 40), tone=0.88)
-    s.area(mirrored((0, -13), (45, -16), (47, 2), (0, 6)), 0.88)
+    s.area(mirror_outline((0, -13), (45, -16), (47, 2), (0, 6)), 0.88)
     s.disc(0, -4, 3, 0.6)
     return s
 
 
-def trousers(dice: Dice) -> Sketch:
-    return _legs(
-        dice, dice.between("long", 236, 256), dice.one_of("leg", (30.0, 40.0, 54.0)), crease=True
+def trousers(dice: SeededChoices) -> Sketch:
+    return _trousers_sketch(
+        dice, dice.between("long", 236, 256), dice.choose("leg", (30.0, 40.0, 54.0)), crease=True
     )
 
 
-def jeans(dice: Dice) -> Sketch:
-    s = _legs(
-        dice, dice.between("long", 232, 252), dice.one_of("leg", (25.0, 34.0, 46.0)), stitch=True
+def jeans(dice: SeededChoices) -> Sketch:
+    s = _trousers_sketch(
+        dice, dice.between("long", 232, 252), dice.choose("leg", (25.0, 34.0, 46.0)), stitch=True
     )
     s.fold((36, 76), (38, 120, 40, 160), tone=1.14, width=18, both=True)
     for x in (-40, -20, 20, 40):
-        s.area(box(x - 3, -14, x + 3, 8), 0.85)
+        s.area(rounded_box(x - 3, -14, x + 3, 8), 0.85)
     return s
 
 
-def shorts(dice: Dice) -> Sketch:
-    s = _legs(
+def shorts(dice: SeededChoices) -> Sketch:
+    s = _trousers_sketch(
         dice,
         dice.between("long", 96, 128),
         dice.between("leg", 58, 70),
@@ -164,11 +164,11 @@ def shorts(dice: Dice) -> Sketch:
     return s
 
 
-def coat(dice: Dice) -> Sketch:
+def coat(dice: SeededChoices) -> Sketch:
     s, hem, flare = Sketch(), dice.between("hem", 190, 230), dice.between("flare", 1.15, 1.4)
-    _sleeves(s, "long", 1.02, flare=1.2, cuff=True)
-    _body(s, 70, hem, waist=0.9, flare=flare)
-    _lapels(s, dice.between("lapel", -10, 24))
+    _draw_sleeves(s, "long", 1.02, flare=1.2, cuff=True)
+    _draw_body(s, 70, hem, waist=0.9, flare=flare)
+    _draw_lapels(s, dice.between("lapel", -10, 24))
     low = 20
     s.line((4, low), (4, hem + 4), width=1.6)
     for y in (low + 14, low + 52, low + 90):
@@ -178,51 +178,55 @@ def coat(dice: Dice) -> Sketch:
     s.area(curve((32, 78), (60, 84), (58, 98), (30, 92)), 0.9, both=True)
     if dice.happens("belt", 0.5):
         s.area(curve((-66, 26), (0, 34, 66, 26), (66, 42), (0, 50, -66, 42)), 0.8)
-        s.area(box(-11, 26, 11, 52, 3), 0.5)
+        s.area(rounded_box(-11, 26, 11, 52, 3), 0.5)
     s.fold((46, 110), (52, 160, 56, hem), both=True)
     return s
 
 
-def jacket(dice: Dice) -> Sketch:
-    s, cut = Sketch(), dice.one_of("cut", ("bomber", "trucker", "biker"))
+def jacket(dice: SeededChoices) -> Sketch:
+    s, cut = Sketch(), dice.choose("cut", ("bomber", "trucker", "biker"))
     wide, hem = dice.between("wide", 68, 76), dice.between("hem", 72, 92)
-    _sleeves(s, "long", 0.98, flare=1.25, rib=cut == "bomber", cuff=cut != "bomber")
-    _body(s, wide, hem, waist=0.97)
+    _draw_sleeves(s, "long", 0.98, flare=1.25, rib=cut == "bomber", cuff=cut != "bomber")
+    _draw_body(s, wide, hem, waist=0.97)
     if cut == "bomber":
-        _neckline(s, "turtle", rib=10)
-        _rib(s, wide * 0.96, hem - 18, hem + 3)
-        s.line((0, -86), (0, hem + 2), width=4, colour=METAL)
+        _draw_neckline(s, "turtle", rib=10)
+        _draw_rib(s, wide * 0.96, hem - 18, hem + 3)
+        s.line((0, -86), (0, hem + 2), width=4, colour=METAL_COLOUR)
         s.line((30, 16), (44, 48), width=4, tone=0.55, both=True)
     elif cut == "trucker":
-        _collar(s, deep=34)
+        _draw_collar(s, deep=34)
         s.line((0, -74), (0, hem), width=2)
-        s.line((-wide + 8, -46), (0, -40, wide - 8, -46), colour=STITCH)
-        s.line((26, -44), (14, hem), colour=STITCH, both=True)
+        s.line((-wide + 8, -46), (0, -40, wide - 8, -46), colour=STITCH_COLOUR)
+        s.line((26, -44), (14, hem), colour=STITCH_COLOUR, both=True)
         s.area(curve((22, -44), (52, -46), (52, -22), (37, -12), (22, -22)), 0.93, both=True)
         s.area(
-            mirrored((0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 5)),
+            mirror_outline(
+                (0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 5)
+            ),
             0.88,
         )
         for y in range(-58, int(hem) + 8, 26):
-            s.disc(5, y, 3.4, colour=METAL)
+            s.disc(5, y, 3.4, colour=METAL_COLOUR)
     else:
-        _lapels(s, 0)
-        s.line((10, 0), (26, hem + 2), width=4, colour=METAL)
-        s.line((-50, 24), (-24, 40), width=4, colour=METAL)
+        _draw_lapels(s, 0)
+        s.line((10, 0), (26, hem + 2), width=4, colour=METAL_COLOUR)
+        s.line((-50, 24), (-24, 40), width=4, colour=METAL_COLOUR)
         s.area(
-            mirrored((0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 4)),
+            mirror_outline(
+                (0, hem - 12), (wide * 0.95, hem - 14), (wide * 0.95, hem + 2), (0, hem + 4)
+            ),
             0.85,
         )
-        s.area(box(-10, hem - 15, 12, hem + 5, 2), colour=METAL)
+        s.area(rounded_box(-10, hem - 15, 12, hem + 5, 2), colour=METAL_COLOUR)
     s.fold((48, -20), (42, 20, 52, 60), both=True)
     return s
 
 
-def _sleeves(
+def _draw_sleeves(
     s: Sketch, cut: str, long: float, flare: float = 1.0, cuff: bool = False, rib: bool = False
 ) -> None:
     """Both sleeves, behind the body. cut: a key of _SLEEVES; long: times its length; flare: times its width."""
-    length, degrees, wide = _SLEEVES[cut]
+    length, degrees, wide = _SLEEVE_CUTS[cut]
     if not length:
         return
     length, wide, turn = length * long, wide * flare, math.radians(degrees)
@@ -248,14 +252,14 @@ def _sleeves(
         s.line(at(0.9, 0), at(0.9, wide), tone=0.78, both=True)
 
 
-def _body(
+def _draw_body(
     s: Sketch, wide: float, hem: float, waist: float, flare: float = 1.0, tail: float = 3.0
 ) -> None:
     """Shoulders to hem. wide: half of the chest; waist, flare: times that at waist and hem; tail: how far the middle hangs lower."""
     low = wide * (flare if hem > 10 else waist)
     middle = (hem - 40) * 0.5
     s.area(
-        mirrored(
+        mirror_outline(
             (0, -104),
             (24, -108),
             (62, -97),
@@ -266,31 +270,31 @@ def _body(
     )
 
 
-def _neckline(s: Sketch, cut: str, rib: float = 4.0) -> None:
+def _draw_neckline(s: Sketch, cut: str, rib: float = 4.0) -> None:
     if cut == "turtle":
-        s.area(mirrored((0, -122), (26, -122), (28, -102), (20, -88, 0, -86)), 0.86)
+        s.area(mirror_outline((0, -122), (26, -122), (28, -102), (20, -88, 0, -86)), 0.86)
         for x in range(-20, 21, 8):
             s.line((x, -120), (x, -90))
         return
     deep = {"crew": -82, "scoop": -60, "v": -54}[cut]
     front = curve((26, -108), (0, deep)) if cut == "v" else curve((26, -108), (24, deep, 0, deep))
-    s.area(mirrored((0, -98), (16, -100, 26, -108), *front[1:]), 0.52)
+    s.area(mirror_outline((0, -98), (16, -100, 26, -108), *front[1:]), 0.52)
     s.line(*front, width=rib, tone=0.84, both=True)
 
 
-def _rib(s: Sketch, half: float, top: float, bottom: float) -> None:
-    s.area(mirrored((0, top), (half, top - 2), (half * 0.98, bottom), (0, bottom + 4)), 0.86)
+def _draw_rib(s: Sketch, half: float, top: float, bottom: float) -> None:
+    s.area(mirror_outline((0, top), (half, top - 2), (half * 0.98, bottom), (0, bottom + 4)), 0.86)
     for x in range(-int(half) + 6, int(half), 8):
         s.line((x, top), (x, bottom + 2))
 
 
-def _collar(s: Sketch, deep: float) -> None:
-    s.area(mirrored((0, -100), (24, -110), (0, -78)), 0.5)
+def _draw_collar(s: Sketch, deep: float) -> None:
+    s.area(mirror_outline((0, -100), (24, -110), (0, -78)), 0.5)
     s.area(curve((25, -112), (0, -78), (20, -78 + deep), (38, -96)), 0.9, both=True)
 
 
-def _lapels(s: Sketch, low: float) -> None:
-    s.area(mirrored((0, -100), (24, -110), (0, low)), 0.45)
+def _draw_lapels(s: Sketch, low: float) -> None:
+    s.area(mirror_outline((0, -100), (24, -110), (0, low)), 0.45)
     s.area(
         curve((24, -112), (42, -98), (50, -60), (40, -54), (46, -48), (2, low), (12, -50)),
         0.88,
@@ -298,7 +302,7 @@ def _lapels(s: Sketch, low: float) -> None:
     )
 
 
-def _skirt(
+def _draw_skirt(
     s: Sketch, top: float, hem: float, waist: float, wide: float, folds: int, hips: float = 0.0
 ) -> None:
     """waist, wide: half widths at top and hem; hips: how much the side bulges."""
@@ -310,7 +314,7 @@ def _skirt(
         wide,
         hem,
     )
-    s.area(mirrored((0, top), (waist, top - 4), side, (wide * 0.5, hem + 9, 0, hem + 9)))
+    s.area(mirror_outline((0, top), (waist, top - 4), side, (wide * 0.5, hem + 9, 0, hem + 9)))
     for i in range(folds):
         share = (i + 0.5) / folds * 2 - 1
         s.fold(
@@ -320,15 +324,15 @@ def _skirt(
         )
 
 
-def _legs(
-    dice: Dice, long: float, leg: float, crease: bool = False, stitch: bool = False
+def _trousers_sketch(
+    dice: SeededChoices, long: float, leg: float, crease: bool = False, stitch: bool = False
 ) -> Sketch:
     """Waistband to hem; leg: half-open width of a leg at its hem."""
-    s, thread = Sketch(), STITCH if stitch else None
+    s, thread = Sketch(), STITCH_COLOUR if stitch else None
     outer = min(58 + leg * 0.42, 76)
     crotch, inner = 74, max(3.0, outer - leg)
     s.area(
-        mirrored(
+        mirror_outline(
             (0, -6),
             (46, -8),
             (64, 20, 66, 50),
@@ -346,6 +350,6 @@ def _legs(
     s.fold((14, crotch), (34, crotch + 6, 50, crotch - 14), width=5, both=True)
     if long > 200:
         s.fold((inner + 6, long * 0.55), (outer - 14, long * 0.58), width=5, both=True)
-    s.area(mirrored((0, -18), (46, -21), (47, 3), (0, 7)), 0.9)
-    s.disc(0, -6, 3.6, colour=METAL if stitch else None, tone=1 if stitch else 0.6)
+    s.area(mirror_outline((0, -18), (46, -21), (47, 3), (0, 7)), 0.9)
+    s.disc(0, -6, 3.6, colour=METAL_COLOUR if stitch else None, tone=1 if stitch else 0.6)
     return s

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wearalike.sample.painting import Cloth, Piece
-from wearalike.sample.sketch import Colour, Dice, Sketch, curve, ellipse, mirrored
+from wearalike.sample.painting import Cloth, PlacedGarment
+from wearalike.sample.sketch import Colour, SeededChoices, Sketch, curve, ellipse, mirror_outline
 
-_SKINS: tuple[Colour, ...] = ((236, 200, 176), (214, 170, 138), (168, 118, 88), (118, 80, 58))
-_HAIRS: tuple[Colour, ...] = ((52, 40, 34), (94, 64, 42), (150, 110, 66), (40, 38, 42))
+_SKIN_COLOURS: tuple[Colour, ...] = (
+    (236, 200, 176),
+    (214, 170, 138),
+    (168, 118, 88),
+    (118, 80, 58),
+)
+_HAIR_COLOURS: tuple[Colour, ...] = ((52, 40, 34), (94, 64, 42), (150, 110, 66), (40, 38, 42))
 
 
-def person(dice: Dice, gender: str) -> Sketch:
+def sketch_person(dice: SeededChoices, gender: str) -> Sketch:
     """Head, neck, arms and legs, front view, in the units of the tops."""
-    s, skin, hair = Sketch(), dice.one_of("skin", _SKINS), dice.one_of("hair", _HAIRS)
+    s, skin, hair = Sketch(), dice.choose("skin", _SKIN_COLOURS), dice.choose("hair", _HAIR_COLOURS)
     if gender == "female":
         s.area(
-            mirrored((0, -196), (34, -194, 38, -158), (40, -120, 34, -100), (0, -96)), colour=hair
+            mirror_outline((0, -196), (34, -194, 38, -158), (40, -120, 34, -100), (0, -96)),
+            colour=hair,
         )
-    s.area(mirrored((0, -130), (12, -132), (13, -104), (30, -96), (0, -80)), colour=skin, tone=0.92)
+    s.area(
+        mirror_outline((0, -130), (12, -132), (13, -104), (30, -96), (0, -80)),
+        colour=skin,
+        tone=0.92,
+    )
     s.area(ellipse(0, -154, 24, 32), colour=skin)
     s.area(
         curve(
@@ -43,25 +53,27 @@ def person(dice: Dice, gender: str) -> Sketch:
         colour=skin,
         both=True,
     )
-    s.area(mirrored((0, -90), (52, -90), (46, 0, 52, 90), (0, 100)), colour=skin, tone=0.96)
+    s.area(mirror_outline((0, -90), (52, -90), (46, 0, 52, 90), (0, 100)), colour=skin, tone=0.96)
     return s
 
 
-def dressed(clothes: Sequence[tuple[str, Sketch, Cloth]], dice: Dice, gender: str) -> list[Piece]:
+def dress_person(
+    clothes: Sequence[tuple[str, Sketch, Cloth]], dice: SeededChoices, gender: str
+) -> list[PlacedGarment]:
     """A person with clothes on, from the innermost to the outermost. clothes: the section of each (articles.py), "legs" for
     trousers, its sketch and its cloth, in the order in which they are put on."""
-    pieces = [Piece(person(dice, gender), Cloth((0, 0, 0)))]
+    pieces = [PlacedGarment(sketch_person(dice, gender), Cloth((0, 0, 0)))]
     for section, sketch, cloth in clothes:
         match section:
             case "legs":
-                pieces.append(Piece(sketch, cloth, y=78))
+                pieces.append(PlacedGarment(sketch, cloth, y=78))
             case "shoes":
                 pieces += [
-                    Piece(sketch, cloth, x=side * 46, y=340, size=0.36, flipped=side < 0)
+                    PlacedGarment(sketch, cloth, x=side * 46, y=340, size=0.36, is_flipped=side < 0)
                     for side in (-1, 1)
                 ]
             case "bags":
-                pieces.append(Piece(sketch, cloth, x=104, y=122, size=0.42))
+                pieces.append(PlacedGarment(sketch, cloth, x=104, y=122, size=0.42))
             case _:
-                pieces.append(Piece(sketch, cloth))
+                pieces.append(PlacedGarment(sketch, cloth))
     return pieces

@@ -16,11 +16,11 @@ from pathlib import Path
 from lxml import etree
 from lxml.builder import E
 
-from wearalike.sample.server import serving
+from wearalike.sample.server import serve_responses
 
 # mappings/shops/closet.xml says what these words mean to us.
 SHOP_ID = "closet"
-SECTIONS = {
+SECTION_OF_LABEL = {
     "blazer": "Outerwear > Blazers",
     "blouse": "Tops > Blouses",
     "body": "Baby > Bodysuits",
@@ -39,15 +39,15 @@ SECTIONS = {
     "top": "Tops > Tops",
     "undershirt": "Underwear > Undershirts",
 }
-_KINDS = (".jpg", ".jpeg", ".png")
+_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class NoPhotos(ValueError):
+class NoPhotosFound(ValueError):
     """The folder holds no photo of a label that we know."""
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class PhotoOffer:
     """One offer. name: its id, the file's stem. section: the category's path in the shop."""
 
     name: str
@@ -56,38 +56,39 @@ class Photo:
     section: str
 
 
-def photos(folder: Path, count: int | None = None) -> list[Photo]:
-    """The photos of a folder, `count` of them at most, the same ones each time, in no order of label. Raises NoPhotos."""
+def list_photos(folder: Path, count: int | None = None) -> list[PhotoOffer]:
+    """The photos of a folder, `count` of them at most, the same ones each time, in no order of label. Raises NoPhotosFound."""
     listed = next(iter(sorted(folder.rglob("images.csv"))), None) if folder.is_dir() else None
     found = {
-        photo.name: photo for photo in (_listed(listed) if listed else _sorted_by_folder(folder))
+        photo.name: photo
+        for photo in (_read_listed_photos(listed) if listed else _find_photos_by_folder(folder))
     }
     if not found:
-        raise NoPhotos(
-            f"{folder}: wanted images.csv beside images/, or folders named {', '.join(SECTIONS)}, with photos"
+        raise NoPhotosFound(
+            f"{folder}: wanted images.csv beside images/, or folders named {', '.join(SECTION_OF_LABEL)}, with photos"
         )
     return sorted(found.values(), key=lambda photo: hashlib.sha256(photo.name.encode()).digest())[
         :count
     ]
 
 
-def _listed(path: Path) -> Iterator[Photo]:
+def _read_listed_photos(path: Path) -> Iterator[PhotoOffer]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         if missing := {"image", "label"} - set(rows.fieldnames or ()):
-            raise NoPhotos(f"{path}: no column {min(missing)!r}; wanted image, label")
+            raise NoPhotosFound(f"{path}: no column {min(missing)!r}; wanted image, label")
         for row in rows:
-            label, section = row["label"], SECTIONS.get(row["label"].lower())
+            label, section = row["label"], SECTION_OF_LABEL.get(row["label"].lower())
             picture = next(
                 (
                     p
-                    for kind in _KINDS
+                    for kind in _PHOTO_SUFFIXES
                     if (p := path.parent / "images" / f"{row['image']}{kind}").is_file()
                 ),
                 None,
             )
             if section and picture:
-                yield Photo(
+                yield PhotoOffer(
                     picture.stem,
                     picture,
                     label,
@@ -95,23 +96,25 @@ def _listed(path: Path) -> Iterator[Photo]:
                 )
 
 
-def _sorted_by_folder(folder: Path) -> Iterator[Photo]:
+def _find_photos_by_folder(folder: Path) -> Iterator[PhotoOffer]:
     for path in sorted(
         p
         for p in folder.rglob("*")
-        if p.suffix.lower() in _KINDS and p.parent.name.lower() in SECTIONS
+        if p.suffix.lower() in _PHOTO_SUFFIXES and p.parent.name.lower() in SECTION_OF_LABEL
     ):
-        yield Photo(path.stem, path, path.parent.name, SECTIONS[path.parent.name.lower()])
+        yield PhotoOffer(
+            path.stem, path, path.parent.name, SECTION_OF_LABEL[path.parent.name.lower()]
+        )
 
 
 @contextlib.contextmanager
-def serve(offers: Sequence[Photo], port: int = 0) -> Iterator[str]:
+def serve_photo_shop(offers: Sequence[PhotoOffer], port: int = 0) -> Iterator[str]:
     """Serves the shop on 127.0.0.1 as long as the block lasts; yields its feed's address."""
     by_path = {f"/{SHOP_ID}/img/{photo.path.name}": photo for photo in offers}
 
     def answer(path: str, address: str) -> tuple[bytes, str] | None:
         if path == f"/{SHOP_ID}/feed.xml":
-            return feed(offers, address), "application/xml"
+            return render_photo_feed(offers, address), "application/xml"
         photo = by_path.get(path)
         return (
             (
@@ -122,11 +125,11 @@ def serve(offers: Sequence[Photo], port: int = 0) -> Iterator[str]:
             else None
         )
 
-    with serving(answer, port) as address:
+    with serve_responses(answer, port) as address:
         yield f"{address}/{SHOP_ID}/feed.xml"
 
 
-def feed(offers: Sequence[Photo], address: str) -> bytes:
+def render_photo_feed(offers: Sequence[PhotoOffer], address: str) -> bytes:
     """The shop's feed in YML. Prices are made up; that nothing says for whom a garment is, is the data set's."""
     ids: dict[str, str] = {}
     categories = E.categories()
@@ -144,7 +147,7 @@ def feed(offers: Sequence[Photo], address: str) -> bytes:
         E.url(f"{address}/{SHOP_ID}/"),
         E.currencies(E.currency(id="EUR", rate="1")),
         categories,
-        E.offers(*(_offer(photo, ids[photo.section], address) for photo in offers)),
+        E.offers(*(_offer_element(photo, ids[photo.section], address) for photo in offers)),
     )
     return etree.tostring(
         E.yml_catalog(shop, date="2026-11-21 04:30"),
@@ -154,7 +157,7 @@ def feed(offers: Sequence[Photo], address: str) -> bytes:
     )
 
 
-def _offer(photo: Photo, category_id: str, address: str) -> etree._Element:
+def _offer_element(photo: PhotoOffer, category_id: str, address: str) -> etree._Element:
     return E.offer(
         E.url(f"{address}/{SHOP_ID}/p/{photo.name}"),
         E.price(str(5 + hashlib.sha256(photo.name.encode()).digest()[0] % 90)),

@@ -15,32 +15,40 @@ from pathlib import Path
 from PIL import Image
 
 from wearalike.sample import feeds
-from wearalike.sample.catalogue import SHOPS, Flaw, Picture, Product, Worn, draw, products
-from wearalike.sample.painting import jpeg
+from wearalike.sample.catalogue import (
+    SHOPS,
+    OfferFlaw,
+    OutfitPicture,
+    Packshot,
+    SampleProduct,
+    draw_picture,
+    list_products,
+)
+from wearalike.sample.painting import encode_jpeg
 
-_PAGE = b"<!DOCTYPE html><title>Sign in</title><p>Please sign in to see this picture.</p>"
+_SIGN_IN_PAGE = b"<!DOCTYPE html><title>Sign in</title><p>Please sign in to see this picture.</p>"
 
 
 @contextlib.contextmanager
-def serve(day: int = 1, port: int = 0) -> Iterator[str]:
+def serve_shops(day: int = 1, port: int = 0) -> Iterator[str]:
     """Serves the shops of a day on 127.0.0.1 as long as the block lasts; yields the address, without a slash at its end.
 
     GET / lists the shops as JSON. Pictures are drawn when they are first asked for. Raises ValueError for a day that is not 1 or 2.
     """
-    with serving(Stalls(day).answer, port) as address:
+    with serve_responses(ShopResponses(day).respond, port) as address:
         yield address
 
 
-Answer = Callable[[str, str], tuple[bytes, str] | None]
+Responder = Callable[[str, str], tuple[bytes, str] | None]
 
 
 @contextlib.contextmanager
-def serving(answer: Answer, port: int = 0) -> Iterator[str]:
+def serve_responses(respond: Responder, port: int = 0) -> Iterator[str]:
     """Serves on 127.0.0.1 what `answer` says, as long as the block lasts; yields the address, without a slash at its end.
 
     answer: (path, address) -> (body, content type), or None for what is not there.
     """
-    with ThreadingHTTPServer(("127.0.0.1", port), _handler(answer)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), _make_handler(respond)) as server:
         threading.Thread(target=server.serve_forever, name="sample shops", daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -52,14 +60,17 @@ def settings_text(
     feed_addresses: Mapping[str, str], root: Path, mappings: Path | None = None
 ) -> str:
     """A wearalike.toml for shops served on loopback: feed address by shop. mappings: the folder, the default if None."""
-    lines = [f"root = {_quoted(root)}", *([f"mappings = {_quoted(mappings)}"] if mappings else [])]
+    lines = [
+        f"root = {_toml_string(root)}",
+        *([f"mappings = {_toml_string(mappings)}"] if mappings else []),
+    ]
     dialects = {shop.id: shop.dialect for shop in SHOPS}
     for shop_id, address in feed_addresses.items():
         lines += [
             "",
             "[[shops]]",
-            f"id = {_quoted(shop_id)}",
-            f"feed = {_quoted(address)}",
+            f"id = {_toml_string(shop_id)}",
+            f"feed = {_toml_string(address)}",
             'allow_addresses = ["127.0.0.1/32"]',
         ]
         # Admitad's XML looks like YML; the others say themselves what they are.
@@ -75,16 +86,16 @@ def write_settings(path: Path, address: str, root: Path, mappings: Path | None =
     )
 
 
-def _quoted(text: object) -> str:
+def _toml_string(text: object) -> str:
     return json.dumps(str(text), ensure_ascii=False)  # a TOML basic string
 
 
-class Stalls:
+class ShopResponses:
     """What is served on a day: path to what it answers."""
 
     def __init__(self, day: int) -> None:
         self.day = day
-        self.offers = {shop.id: products(shop, day) for shop in SHOPS}
+        self.offers = {shop.id: list_products(shop, day) for shop in SHOPS}
         self._pictures = {
             f"/{product.shop.id}/img/{feeds.picture_name(picture)}": (product, picture)
             for offers in self.offers.values()
@@ -93,11 +104,11 @@ class Stalls:
         }
 
     @property
-    def paths(self) -> list[str]:
+    def picture_paths(self) -> list[str]:
         """Of every picture."""
         return list(self._pictures)
 
-    def answer(self, path: str, address: str) -> tuple[bytes, str] | None:
+    def respond(self, path: str, address: str) -> tuple[bytes, str] | None:
         """(body, content type), or None for what is not there."""
         if path == "/":
             shops = {
@@ -111,40 +122,42 @@ class Stalls:
             return json.dumps(shops, indent=1).encode(), "application/json"
         for shop in SHOPS:
             if path == f"/{shop.id}/feed.xml":
-                return feeds.feed(shop, self.offers[shop.id], self.day, address)
-        return _picture(*self._pictures[path]) if path in self._pictures else None
+                return feeds.render_feed(shop, self.offers[shop.id], self.day, address)
+        return _picture_response(*self._pictures[path]) if path in self._pictures else None
 
 
-def _picture(product: Product, picture: Picture | Worn) -> tuple[bytes, str] | None:
+def _picture_response(
+    product: SampleProduct, picture: Packshot | OutfitPicture
+) -> tuple[bytes, str] | None:
     match product.flaw:
-        case Flaw.PICTURE_GONE:
+        case OfferFlaw.PICTURE_GONE:
             return None
-        case Flaw.PICTURE_TINY:
-            return _pixel(), "image/gif"
-        case Flaw.PICTURE_IS_PAGE:
-            return _PAGE, "image/jpeg"
-    return _drawn(picture), "image/jpeg"
+        case OfferFlaw.PICTURE_TINY:
+            return _one_pixel_gif(), "image/gif"
+        case OfferFlaw.PICTURE_IS_PAGE:
+            return _SIGN_IN_PAGE, "image/jpeg"
+    return _drawn_jpeg(picture), "image/jpeg"
 
 
 @cache
-def _drawn(picture: Picture | Worn) -> bytes:
-    return jpeg(draw(picture))
+def _drawn_jpeg(picture: Packshot | OutfitPicture) -> bytes:
+    return encode_jpeg(draw_picture(picture))
 
 
-def _pixel() -> bytes:
+def _one_pixel_gif() -> bytes:
     out = io.BytesIO()
     Image.new("L", (1, 1), 255).save(out, "GIF")
     return out.getvalue()
 
 
-def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
+def _make_handler(respond: Responder) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "wearalike-sample"
 
         def do_GET(self) -> None:
             address = f"http://127.0.0.1:{self.connection.getsockname()[1]}"
-            found = answer(self.path.split("?")[0], address)
+            found = respond(self.path.split("?")[0], address)
             body, kind = found or (b"not found\n", "text/plain")
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
             status = (

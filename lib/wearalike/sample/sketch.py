@@ -15,7 +15,7 @@ from typing import TypeVar
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 # (x, y): a straight line there. (cx, cy, x, y), (c1x, c1y, c2x, c2y, x, y): a Bézier curve there.
-Step = tuple[float, ...]
+PathStep = tuple[float, ...]
 # Bernstein polynomials at ten points of a curve, its end included.
 _TIMES = [i / 10 for i in range(1, 11)]
 _QUADRATIC = [((1 - t) ** 2, 2 * t * (1 - t), t**2) for t in _TIMES]
@@ -23,28 +23,28 @@ _CUBIC = [((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3) for t i
 _T = TypeVar("_T")
 
 
-class Dice:
+class SeededChoices:
     """Choices that follow from words alone: the same words choose the same on every machine and in any order."""
 
     def __init__(self, *words: object) -> None:
         self.words = words
 
-    def share(self, *about: object) -> float:
+    def fraction(self, *about: object) -> float:
         """0..1, 1 left out."""
         text = "/".join(map(str, (*self.words, *about)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big") / 2**48
 
     def between(self, about: str, low: float, high: float) -> float:
-        return low + (high - low) * self.share(about)
+        return low + (high - low) * self.fraction(about)
 
-    def one_of(self, about: str, options: Sequence[_T]) -> _T:
-        return options[int(self.share(about) * len(options))]
+    def choose(self, about: str, options: Sequence[_T]) -> _T:
+        return options[int(self.fraction(about) * len(options))]
 
-    def happens(self, about: str, share: float) -> bool:
-        return self.share(about) < share
+    def happens(self, about: str, probability: float) -> bool:
+        return self.fraction(about) < probability
 
 
-class Kind(Enum):
+class MarkKind(Enum):
     AREA = auto()
     LINE = auto()
     FOLD = auto()
@@ -58,12 +58,12 @@ class Mark:
     FOLD is a soft shadow (tone < 1) or gleam (tone > 1). width in the garment's units.
     """
 
-    kind: Kind
+    kind: MarkKind
     points: tuple[Point, ...]
     tone: float = 1.0
     colour: Colour | None = None
     width: float = 0.0
-    solid: bool = False
+    is_solid: bool = False
 
 
 @dataclass
@@ -79,21 +79,23 @@ class Sketch:
         colour: Colour | None = None,
         both: bool = False,
     ) -> None:
-        self._add(Mark(Kind.AREA, tuple(points), tone, colour), both)
+        self._add(Mark(MarkKind.AREA, tuple(points), tone, colour), both)
 
     def line(
         self,
-        *steps: Step,
+        *steps: PathStep,
         tone: float = 0.68,
         colour: Colour | None = None,
         width: float = 1.2,
         solid: bool = False,
         both: bool = False,
     ) -> None:
-        self._add(Mark(Kind.LINE, tuple(curve(*steps)), tone, colour, width, solid), both)
+        self._add(Mark(MarkKind.LINE, tuple(curve(*steps)), tone, colour, width, solid), both)
 
-    def fold(self, *steps: Step, tone: float = 0.8, width: float = 5.0, both: bool = False) -> None:
-        self._add(Mark(Kind.FOLD, tuple(curve(*steps)), tone, None, width), both)
+    def fold(
+        self, *steps: PathStep, tone: float = 0.8, width: float = 5.0, both: bool = False
+    ) -> None:
+        self._add(Mark(MarkKind.FOLD, tuple(curve(*steps)), tone, None, width), both)
 
     def disc(
         self,
@@ -111,11 +113,11 @@ class Sketch:
         if both:
             mirror = tuple((-x, y) for x, y in mark.points)
             self.marks.append(
-                Mark(mark.kind, mirror, mark.tone, mark.colour, mark.width, mark.solid)
+                Mark(mark.kind, mirror, mark.tone, mark.colour, mark.width, mark.is_solid)
             )
 
 
-def curve(*steps: Step) -> list[Point]:
+def curve(*steps: PathStep) -> list[Point]:
     """Points along the steps, the first of which is a point. Raises ValueError for a step of another length."""
     points: list[Point] = [(steps[0][0], steps[0][1])]
     for step in steps[1:]:
@@ -138,7 +140,7 @@ def curve(*steps: Step) -> list[Point]:
     return points
 
 
-def mirrored(*steps: Step) -> list[Point]:
+def mirror_outline(*steps: PathStep) -> list[Point]:
     """A closed outline from its right half, drawn from the top down."""
     half = curve(*steps)
     return half + [(-x, y) for x, y in reversed(half)]
@@ -156,7 +158,7 @@ def ellipse(x: float, y: float, rx: float, ry: float) -> list[Point]:
     )
 
 
-def box(x0: float, y0: float, x1: float, y1: float, r: float = 0.0) -> list[Point]:
+def rounded_box(x0: float, y0: float, x1: float, y1: float, r: float = 0.0) -> list[Point]:
     """A closed rectangle with corners rounded by r."""
     return curve(
         (x0 + r, y0),

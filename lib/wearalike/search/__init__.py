@@ -4,7 +4,7 @@ distance = w_shape * H(shape) + w_colour * H(colour), H the Hamming distance of 
 score    = max(0, 1 - 2 * distance / (128 * (w_shape + w_colour))): the cosine of the weighted +-1 codes, cut at 0
 Order: smaller distance first, then smaller product_id.
 
-The merchandiser's rules (merchandising.Rulings) act before the cut to the best k: what is hidden leaves room for the next,
+The merchandiser's rules (merchandising.MerchandisingRules) act before the cut to the best k: what is hidden leaves room for the next,
 what is preferred goes before by a bounded distance, what is pinned takes its rank. A list they fill says so in each row.
 
 galleries  the products of a super-category, side by side
@@ -14,55 +14,63 @@ hunt       the search, and what the rules do to it
 rows       what was found as rows of tables
 """
 
-from wearalike.search.gallery import PRODUCT_COLUMNS, Gallery, gallery, may_answer
-from wearalike.search.incremental import Changes, Near, Recall, changes, joined, near_of, near_table
+from wearalike.search.gallery import GALLERY_COLUMNS, Gallery, build_gallery, eligible_candidates
+from wearalike.search.incremental import (
+    GalleryDiff,
+    NearestCandidates,
+    PreviousSearch,
+    candidates_from_table,
+    candidates_to_table,
+    concat_candidates,
+    diff_galleries,
+)
 from wearalike.search.output_rows import (
-    look_products,
-    similar_lists,
-    similar_products,
-    table,
-    without_code,
+    build_look_products,
+    build_matches,
+    build_matches_without_code,
+    build_similar_lists,
+    build_similar_products,
 )
 from wearalike.search.ranking import (
     Fallback,
-    Found,
-    Lists,
-    Rules,
-    ShortReason,
-    alike,
-    all_alike,
-    search,
-    voted,
+    ListRules,
+    RankedList,
+    RankedLists,
+    ShortfallReason,
+    search_code,
+    search_codes,
+    search_gallery,
+    vote_category_weights,
 )
-from wearalike.search.scores import distances, limit, score
+from wearalike.search.scores import distance_limit, distance_matrices, score
 
 __all__ = [
-    "PRODUCT_COLUMNS",
-    "Changes",
+    "GALLERY_COLUMNS",
     "Fallback",
-    "Found",
     "Gallery",
-    "Lists",
-    "Near",
-    "Recall",
-    "Rules",
-    "ShortReason",
-    "alike",
-    "all_alike",
-    "changes",
-    "distances",
-    "gallery",
-    "joined",
-    "limit",
-    "look_products",
-    "may_answer",
-    "near_of",
-    "near_table",
+    "GalleryDiff",
+    "ListRules",
+    "NearestCandidates",
+    "PreviousSearch",
+    "RankedList",
+    "RankedLists",
+    "ShortfallReason",
+    "build_gallery",
+    "build_look_products",
+    "build_matches",
+    "build_matches_without_code",
+    "build_similar_lists",
+    "build_similar_products",
+    "candidates_from_table",
+    "candidates_to_table",
+    "concat_candidates",
+    "diff_galleries",
+    "distance_limit",
+    "distance_matrices",
+    "eligible_candidates",
     "score",
-    "search",
-    "similar_lists",
-    "similar_products",
-    "table",
-    "voted",
-    "without_code",
+    "search_code",
+    "search_codes",
+    "search_gallery",
+    "vote_category_weights",
 ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wearalike.search import merchandising
 from wearalike.search.kernels import bitplane
-from wearalike.storage.string_arrays import Texts, shared
+from wearalike.storage.string_arrays import Texts, intern_texts
 from wearalike.tables import Availability, Gender
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Gallery:
     is_in_stock: NDArray[np.bool_]
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
-    pages: merchandising.Pages
+    attributes: merchandising.ProductAttributes
     device: str = "cpu"
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Gallery:
     # What every task of a worker asks of its gallery is made once.
 
     @cached_property
-    def texts(self) -> tuple[pa.StringArray, pa.StringArray]:
+    def id_columns(self) -> tuple[pa.StringArray, pa.StringArray]:
         """product_ids and item_ids as columns."""
         return pa.array(self.product_ids, pa.string()), pa.array(self.item_ids, pa.string())
 
@@ -64,17 +64,17 @@ class Gallery:
         ], found.indices.to_numpy().astype(np.int64)
 
     @cached_property
-    def _shown(self) -> dict[tuple[str, str], Candidates]:
+    def _candidates_by_audience(self) -> dict[tuple[str, str], Candidates]:
         return {}
 
-    def shown_to(self, age_group: str, gender: str) -> Candidates:
+    def candidates_for_audience(self, age_group: str, gender: str) -> Candidates:
         """What an audience may be shown."""
         asked = (age_group, gender)
-        if asked not in self._shown:
-            self._shown[asked] = Candidates(
-                self, np.flatnonzero(may_answer(self, age_group, gender))
+        if asked not in self._candidates_by_audience:
+            self._candidates_by_audience[asked] = Candidates(
+                self, np.flatnonzero(eligible_candidates(self, age_group, gender))
             )
-        return self._shown[asked]
+        return self._candidates_by_audience[asked]
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,22 @@ class Candidates:
     # Laid out when asked, for many a search finds all that it needs remembered.
 
     @cached_property
-    def tiles(self) -> bitplane.Tiles:
+    def tiles(self) -> bitplane.BitPlaneTiles:
         """Their codes; 64 bytes a candidate, half of it where all may be shown."""
-        return bitplane.lay_out(self._codes)
+        return bitplane.transpose_codes(self._candidate_codes)
 
     @cached_property
-    def _on_gpu(self) -> torch_gpu.Tiles:
+    def _device_codes(self) -> torch_gpu.DeviceCodes:
         from wearalike.search.kernels import torch_gpu
 
-        return torch_gpu.lay_out(self._codes, self.gallery.device)
+        return torch_gpu.upload_codes(self._candidate_codes, self.gallery.device)
 
     @property
-    def _codes(self) -> NDArray[np.uint64]:
+    def _candidate_codes(self) -> NDArray[np.uint64]:
         codes = self.gallery.codes
         return codes if len(self.rows) == len(codes) else codes[self.rows]
 
-    def nearest(
+    def find_nearest(
         self,
         codes: NDArray[np.uint64],
         w_shape: NDArray[np.int32],
@@ -110,22 +110,22 @@ class Candidates:
         limits: NDArray[np.int64],
         k: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """kernel.nearest_in_one of them, on the gallery's device: how many each code has, and their rows of the gallery."""
+        """bitplane.nearest_flat of them, on the gallery's device: how many each code has, and their rows of the gallery."""
         if self.gallery.device == "cpu":
-            counts, positions = bitplane.nearest_in_one(
+            counts, positions = bitplane.nearest_flat(
                 codes, self.tiles, w_shape, w_colour, limits, k
             )
         else:
             # torch takes seconds and a quarter of a GB to import.
             from wearalike.search.kernels import torch_gpu
 
-            counts, positions = torch_gpu.nearest_in_one(
-                codes, self._on_gpu, w_shape, w_colour, limits, k
+            counts, positions = torch_gpu.nearest_flat(
+                codes, self._device_codes, w_shape, w_colour, limits, k
             )
         return counts, self.rows[positions]
 
 
-def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
+def eligible_candidates(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
     """Whom an audience may be shown: in stock, the same age group, the same gender or either one unisex."""
     kinds, kind = gallery.audiences
     fits = np.array(
@@ -135,8 +135,8 @@ def may_answer(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool
 
 
 # The columns of tables.PRODUCTS that a gallery is made of.
-PRODUCT_COLUMNS = [
-    *merchandising.COLUMNS,
+GALLERY_COLUMNS = [
+    *merchandising.ATTRIBUTE_COLUMNS,
     "group_id",
     "availability",
     "gender",
@@ -146,10 +146,10 @@ PRODUCT_COLUMNS = [
 ]
 
 
-def gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> Gallery:
+def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> Gallery:
     """A gallery of one super-category.
 
-    entries: tables.ENTRIES in product_id order. codes: uint8 (n, 32), row i of entry i, shape then colour.
+    entries: tables.INDEXES in product_id order. codes: uint8 (n, 32), row i of entry i, shape then colour.
     products: at least these, with PRODUCT_COLUMNS. Raises ValueError where an entry has no product.
     """
     at = pc.index_in(entries["product_id"], products["product_id"].combine_chunks())
@@ -170,18 +170,18 @@ def gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> 
         codes=np.ascontiguousarray(codes).view(np.uint64),
         w_shape=column("w_shape").to_numpy().astype(np.int32),
         w_colour=column("w_colour").to_numpy().astype(np.int32),
-        gender=shared(column("gender")),
-        age_group=shared(column("age_group")),
+        gender=intern_texts(column("gender")),
+        age_group=intern_texts(column("age_group")),
         is_in_stock=pc.equal(column("availability"), Availability.IN_STOCK.value).to_numpy(
             zero_copy_only=False
         ),
-        groups=_alike(groups),
-        brands=_alike(pc.utf8_lower(column("brand"))),
-        pages=merchandising.pages(column, product_ids),
+        groups=_encode_equal_values(groups),
+        brands=_encode_equal_values(pc.utf8_lower(column("brand"))),
+        attributes=merchandising.build_attributes(column, product_ids),
     )
 
 
-def _alike(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def _encode_equal_values(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """Equal numbers for equal texts; a number of its own, below 0, for every null."""
     numbers = (
         pc.fill_null(column.combine_chunks().dictionary_encode().indices, -1)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from wearalike.search.gallery import Gallery
 from wearalike.search.kernels import bitplane
-from wearalike.search.scores import pairs
+from wearalike.search.scores import pair_distances
 
 
-def runs(
+def ranges_to_indices(
     firsts: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Runs of entries, from its first so many each, one after the other: where each starts then, int64 (m + 1,), and the entries."""
@@ -31,7 +31,7 @@ def runs(
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class NearestCandidates:
     """The nearest candidates of m products; i is one of them.
 
     asking: int64 (m,), their rows. starts: int64 (m + 1,), rows: int32 (t,): rows[starts[i] : starts[i + 1]] are the candidates,
@@ -47,15 +47,15 @@ class Near:
     def __len__(self) -> int:
         return len(self.asking)
 
-    def of(self, i: int) -> NDArray[np.int64]:
+    def candidates_of(self, i: int) -> NDArray[np.int64]:
         return self.rows[self.starts[i] : self.starts[i + 1]].astype(np.int64)
 
-    def take(self, places: NDArray[np.int64]) -> Near:
+    def take(self, places: NDArray[np.int64]) -> NearestCandidates:
         """Those of them, ascending."""
         if len(places) == len(self):
             return self
-        starts, entries = runs(self.starts[places], np.diff(self.starts)[places])
-        return Near(
+        starts, entries = ranges_to_indices(self.starts[places], np.diff(self.starts)[places])
+        return NearestCandidates(
             self.asking[places],
             starts,
             self.rows[entries],
@@ -63,21 +63,21 @@ class Near:
             self.before[places],
         )
 
-    def first(self, counts: NDArray[np.int64], gallery: Gallery) -> Near:
+    def truncate(self, counts: NDArray[np.int64], gallery: Gallery) -> NearestCandidates:
         """With at most so many candidates each, int64 (m,), at least 1."""
         kept = np.minimum(counts, np.diff(self.starts))
         if kept.sum() == len(self.rows):
             return self
-        starts, entries = runs(self.starts[:-1], kept)
+        starts, entries = ranges_to_indices(self.starts[:-1], kept)
         rows = self.rows[entries]
         farthest, before = self.farthest.copy(), self.before.copy()
         cut = kept < np.diff(self.starts)
         last = rows[starts[1:][cut] - 1]
-        farthest[cut], before[cut] = weighted(gallery, self.asking[cut], last), last + 1
-        return Near(self.asking, starts, rows, farthest, before)
+        farthest[cut], before[cut] = weighted_distances(gallery, self.asking[cut], last), last + 1
+        return NearestCandidates(self.asking, starts, rows, farthest, before)
 
 
-def joined(parts: Sequence[Near]) -> Near:
+def concat_candidates(parts: Sequence[NearestCandidates]) -> NearestCandidates:
     """All of them as one, in the order of the products' rows."""
     counts = np.concatenate([np.diff(part.starts) for part in parts])
     columns = [
@@ -85,38 +85,51 @@ def joined(parts: Sequence[Near]) -> Near:
         for name in ("asking", "rows", "farthest", "before")
     ]
     asking, rows, farthest, before = columns
-    near = Near(asking, np.concatenate([[0], np.cumsum(counts)]), rows, farthest, before)
+    near = NearestCandidates(
+        asking, np.concatenate([[0], np.cumsum(counts)]), rows, farthest, before
+    )
     return near.take(np.argsort(asking))
 
 
-def near_table(near: Near) -> pa.Table:
+def candidates_to_table(candidates: NearestCandidates) -> pa.Table:
     """As columns, a row a product; what rows it speaks of, its gallery says."""
-    rows = pa.ListArray.from_arrays(pa.array(near.starts, pa.int32()), pa.array(near.rows))
+    rows = pa.ListArray.from_arrays(
+        pa.array(candidates.starts, pa.int32()), pa.array(candidates.rows)
+    )
     return pa.table(
-        {"asking": near.asking, "rows": rows, "farthest": near.farthest, "before": near.before}
+        {
+            "asking": candidates.asking,
+            "rows": rows,
+            "farthest": candidates.farthest,
+            "before": candidates.before,
+        }
     )
 
 
-def near_of(table: pa.Table) -> Near:
+def candidates_from_table(table: pa.Table) -> NearestCandidates:
     """What near_table made a table of, or some rows of it."""
     table = table.sort_by("asking").combine_chunks()
     starts = np.concatenate(
         [[0], np.cumsum(pc.list_value_length(table["rows"]).to_numpy())]
     ).astype(np.int64)
     asking, farthest, before = (table[name].to_numpy() for name in ("asking", "farthest", "before"))
-    return Near(asking, starts, pc.list_flatten(table["rows"]).to_numpy(), farthest, before)
+    return NearestCandidates(
+        asking, starts, pc.list_flatten(table["rows"]).to_numpy(), farthest, before
+    )
 
 
-def weighted(
-    gallery: Gallery, asking: NDArray[np.int64], rows: NDArray[np.integer]
+def weighted_distances(
+    gallery: Gallery, query_rows: NDArray[np.int64], candidate_rows: NDArray[np.integer]
 ) -> NDArray[np.int32]:
     """The distance of row i of `asking` to row i of `rows`, int32 (m,)."""
-    shape, colour = pairs(gallery.codes, asking, np.arange(len(asking) + 1), rows)
-    return gallery.w_shape[asking] * shape + gallery.w_colour[asking] * colour
+    shape, colour = pair_distances(
+        gallery.codes, query_rows, np.arange(len(query_rows) + 1), candidate_rows
+    )
+    return gallery.w_shape[query_rows] * shape + gallery.w_colour[query_rows] * colour
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class GalleryDiff:
     """How a gallery has changed since another run.
 
     then: int64 (n,), of each product that asks for the same as then its row then, else -1. has_arrived: bool (n,), candidates that
@@ -124,73 +137,85 @@ class Changes:
     cut: int32 (m + 1,), how many products of now stand before row i of then.
     """
 
-    then: NDArray[np.int64]
-    has_arrived: NDArray[np.bool_]
-    now: NDArray[np.int32]
-    cut: NDArray[np.int32]
+    previous_row: NDArray[np.int64]
+    is_new_candidate: NDArray[np.bool_]
+    current_row: NDArray[np.int32]
+    insertion_row: NDArray[np.int32]
 
     @property
-    def is_worth_it(self) -> bool:
+    def is_incremental_cheaper(self) -> bool:
         """Whether the search of what changed is less work than the search of everything."""
         return bool(
-            np.count_nonzero(self.then < 0) + np.count_nonzero(self.has_arrived) < len(self.then)
+            np.count_nonzero(self.previous_row < 0) + np.count_nonzero(self.is_new_candidate)
+            < len(self.previous_row)
         )
 
 
-def changes(past: Gallery, gallery: Gallery) -> Changes:
-    at = pc.index_in(gallery.texts[0], past.texts[0]).fill_null(-1).to_numpy().astype(np.int64)
+def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
+    at = (
+        pc.index_in(gallery.id_columns[0], previous.id_columns[0])
+        .fill_null(-1)
+        .to_numpy()
+        .astype(np.int64)
+    )
     stays = np.flatnonzero(at >= 0)
     was = at[stays]
-    is_same = (past.codes[was] == gallery.codes[stays]).all(axis=1)
-    is_same &= (past.gender[was] == gallery.gender[stays]) & (
-        past.age_group[was] == gallery.age_group[stays]
+    is_same = (previous.codes[was] == gallery.codes[stays]).all(axis=1)
+    is_same &= (previous.gender[was] == gallery.gender[stays]) & (
+        previous.age_group[was] == gallery.age_group[stays]
     )
-    has_same_weights = (past.w_shape[was] == gallery.w_shape[stays]) & (
-        past.w_colour[was] == gallery.w_colour[stays]
+    has_same_weights = (previous.w_shape[was] == gallery.w_shape[stays]) & (
+        previous.w_colour[was] == gallery.w_colour[stays]
     )
     then = np.full(len(gallery), -1)
     then[stays[is_same & has_same_weights]] = was[is_same & has_same_weights]
-    answers = is_same & past.is_in_stock[was] & gallery.is_in_stock[stays]
-    now, has_arrived = np.full(len(past), -1, np.int32), gallery.is_in_stock.copy()
+    answers = is_same & previous.is_in_stock[was] & gallery.is_in_stock[stays]
+    now, has_arrived = np.full(len(previous), -1, np.int32), gallery.is_in_stock.copy()
     now[was[answers]], has_arrived[stays[answers]] = stays[answers], False
-    cut = np.empty(len(past) + 1, np.int32)
+    cut = np.empty(len(previous) + 1, np.int32)
     cut[was], cut[-1] = stays, len(gallery)
-    gone = np.setdiff1d(np.arange(len(past)), was, assume_unique=True)
-    cut[gone] = np.searchsorted(gallery.product_ids, past.product_ids[gone])
-    return Changes(then, has_arrived, now, cut)
+    gone = np.setdiff1d(np.arange(len(previous)), was, assume_unique=True)
+    cut[gone] = np.searchsorted(gallery.product_ids, previous.product_ids[gone])
+    return GalleryDiff(then, has_arrived, now, cut)
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class PreviousSearch:
     """What is known from another run. near: of at least those rows of then whose products are asked for, ascending."""
 
-    changes: Changes
-    near: Near
+    diff: GalleryDiff
+    candidates: NearestCandidates
 
-    def of(self, asking: NDArray[np.int64]) -> Near:
+    def surviving_candidates(self, query_rows: NDArray[np.int64]) -> NearestCandidates:
         """The candidates of rows that `changes.then` knows as rows of now, without those that have left."""
-        places = np.searchsorted(self.near.asking, self.changes.then[asking])
-        starts, rows = _staying(places, self.near.starts, self.near.rows, self.changes.now)
-        return Near(
-            asking,
+        places = np.searchsorted(self.candidates.asking, self.diff.previous_row[query_rows])
+        starts, rows = _remap_surviving(
+            places, self.candidates.starts, self.candidates.rows, self.diff.current_row
+        )
+        return NearestCandidates(
+            query_rows,
             starts,
             rows,
-            self.near.farthest[places],
-            self.changes.cut[self.near.before[places]],
+            self.candidates.farthest[places],
+            self.diff.insertion_row[self.candidates.before[places]],
         )
 
 
-def merged(gallery: Gallery, known: Near, limits: NDArray[np.int64], arrived: Near) -> Near:
+def merge_candidates(
+    gallery: Gallery, known: NearestCandidates, limits: NDArray[np.int64], new: NearestCandidates
+) -> NearestCandidates:
     """What is known of the products and the nearest of what has arrived, within the products' limits, int64 (m,)."""
-    parts = [(near.starts, near.rows, near.farthest, near.before) for near in (known, arrived)]
-    return Near(
+    parts = [(near.starts, near.rows, near.farthest, near.before) for near in (known, new)]
+    return NearestCandidates(
         known.asking,
-        *_merged(gallery.codes, gallery.w_shape, gallery.w_colour, known.asking, limits, *parts),
+        *_merge_sorted(
+            gallery.codes, gallery.w_shape, gallery.w_colour, known.asking, limits, *parts
+        ),
     )
 
 
 @njit(nogil=True, cache=True)
-def _staying(places, starts, rows, now):  # type: ignore[no-untyped-def]
+def _remap_surviving(places, starts, rows, now):  # type: ignore[no-untyped-def]
     """Of the candidates of each place those that are there now, as rows of now: where each place's start, and the rows."""
     most = 0
     for place in places:
@@ -206,18 +231,18 @@ def _staying(places, starts, rows, now):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _key(codes, w_shape, w_colour, asking, row):  # type: ignore[no-untyped-def]
+def _sort_key(codes, w_shape, w_colour, asking, row):  # type: ignore[no-untyped-def]
     return np.int64(
-        bitplane.distance(codes[asking], codes[row], w_shape[asking], w_colour[asking])
+        bitplane.weighted_distance(codes[asking], codes[row], w_shape[asking], w_colour[asking])
     ), np.int64(row)
 
 
 @njit(nogil=True, cache=True)
-def _place(codes, w_shape, w_colour, asking, rows, low, high, end):  # type: ignore[no-untyped-def]
+def _bisect_key(codes, w_shape, w_colour, asking, rows, low, high, end):  # type: ignore[no-untyped-def]
     """How many of the rows before `high` have a lesser key than `end`; those before `low` are known to."""
     while low < high:
         middle = (low + high) // 2
-        if _key(codes, w_shape, w_colour, asking, rows[middle]) < end:
+        if _sort_key(codes, w_shape, w_colour, asking, rows[middle]) < end:
             low = middle + 1
         else:
             high = middle
@@ -225,7 +250,7 @@ def _place(codes, w_shape, w_colour, asking, rows, low, high, end):  # type: ign
 
 
 @njit(nogil=True, cache=True)
-def _merged(codes, w_shape, w_colour, asking, limits, known, new):  # type: ignore[no-untyped-def]
+def _merge_sorted(codes, w_shape, w_colour, asking, limits, known, new):  # type: ignore[no-untyped-def]
     """Two sorts of candidates as one, up to where both are complete. New ones are few: each is put where it belongs."""
     (starts, rows, farthest, before), (new_starts, new_rows, new_farthest, new_before) = known, new
     merged_starts, merged_rows = (
@@ -243,14 +268,14 @@ def _merged(codes, w_shape, w_colour, asking, limits, known, new):  # type: igno
         if limit_end < end:
             end = limit_end
         if end < known_end:
-            high = _place(codes, w_shape, w_colour, row, rows, low, high, end)
+            high = _bisect_key(codes, w_shape, w_colour, row, rows, low, high, end)
         else:
             end = known_end
         for fresh in new_rows[new_starts[i] : new_starts[i + 1]]:
-            key = _key(codes, w_shape, w_colour, row, fresh)
+            key = _sort_key(codes, w_shape, w_colour, row, fresh)
             if key >= end:
                 break
-            place = _place(codes, w_shape, w_colour, row, rows, low, high, key)
+            place = _bisect_key(codes, w_shape, w_colour, row, rows, low, high, key)
             merged_rows[count : count + place - low] = rows[low:place]
             count += place - low
             merged_rows[count], low = fresh, place
@@ -263,7 +288,7 @@ def _merged(codes, w_shape, w_colour, asking, limits, known, new):  # type: igno
 
 
 @njit(nogil=True, cache=True)
-def choose(asking, starts, rows, groups, brands, k, max_per_brand):  # type: ignore[no-untyped-def]
+def choose_allowed(asking, starts, rows, groups, brands, k, max_per_brand):  # type: ignore[no-untyped-def]
     """The first k of each product's candidates that the rules allow: places in `rows`, int64 (m, k), and how many, int64 (m,)."""
     chosen, counts = np.zeros((len(asking), k), np.int64), np.zeros(len(asking), np.int64)
     # Of the product itself and of those chosen.

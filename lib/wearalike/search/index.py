@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wearalike.encoding import views
-from wearalike.tables import ENTRIES, REFUSED, SuperCategory
+from wearalike.tables import INDEXES, REFUSED, SuperCategory
 
 
 class IndexReason(StrEnum):
@@ -30,10 +30,10 @@ class BadIndex(ValueError):
     """An index file and its table do not belong together, or codes that cannot be compared."""
 
 
-def entries(
+def select_entries(
     products: pa.Table, images: pa.Table, items: pa.Table, codes: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
-    """The entry of every product that has a code (tables.ENTRIES), and the others with their reason (tables.REFUSED).
+    """The entry of every product that has a code (tables.INDEXES), and the others with their reason (tables.REFUSED).
 
     A product is stood for by the best item of its first image in which an item of its super-category was seen and has a
     code; where none was in any image, by what the detector saw without naming it. An image that shows a detail or somebody's back
@@ -46,7 +46,7 @@ def entries(
         )
     seen = images.select(["product_id", "position", "image_id"]).join(
         items.select(["image_id", "item_id", "super_category"]).append_column(
-            "worth", _worth(items)
+            "worth", _confidence_size_score(items)
         ),
         "image_id",
         join_type="inner",
@@ -61,7 +61,9 @@ def entries(
     seen = seen.filter(fits)
     coded = seen.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
     coded = coded.append_column("is_unnamed", pc.is_null(coded["super_category"]))
-    is_partly = pc.is_in(coded["image_id"], views.images_of(items, codes, views.PARTLY))
+    is_partly = pc.is_in(
+        coded["image_id"], views.image_ids_with_views(items, codes, views.PARTIAL_VIEWS)
+    )
     coded = coded.append_column("is_partly_shown", is_partly)
     by = ("product_id", "is_unnamed", "is_partly_shown", "position", "worth", "item_id")
     coded = coded.sort_by([(name, "descending" if name == "worth" else "ascending") for name in by])
@@ -72,25 +74,25 @@ def entries(
     found = pa.table(
         {
             c: best["wanted" if c == "super_category" else c]
-            for c in ENTRIES.column_names
+            for c in INDEXES.column_names
             if c != "entry_id"
         }
     )
     found = found.append_column(
-        "entry_id", pa.array(_numbered(found["super_category"]), pa.int64())
+        "entry_id", pa.array(_number_entries(found["super_category"]), pa.int64())
     )
-    return found.select(ENTRIES.column_names).cast(ENTRIES.arrow_schema), _left_out(
+    return found.select(INDEXES.column_names).cast(INDEXES.arrow_schema), _build_refused(
         wanted, images, seen, found
     )
 
 
-def _worth(items: pa.Table) -> pa.ChunkedArray:
+def _confidence_size_score(items: pa.Table) -> pa.ChunkedArray:
     width, height = pc.subtract(items["x1"], items["x0"]), pc.subtract(items["y1"], items["y0"])
     area = pc.multiply(width.cast(pa.float64()), height.cast(pa.float64()))
     return pc.multiply(items["confidence"].cast(pa.float64()), pc.sqrt(area))
 
 
-def _numbered(super_categories: pa.ChunkedArray) -> NDArray[np.int64]:
+def _number_entries(super_categories: pa.ChunkedArray) -> NDArray[np.int64]:
     """For every row, how many earlier rows share its super-category."""
     values = np.asarray(super_categories.to_pylist(), dtype=object)
     numbers = np.zeros(len(values), np.int64)
@@ -100,7 +102,7 @@ def _numbered(super_categories: pa.ChunkedArray) -> NDArray[np.int64]:
     return numbers
 
 
-def _left_out(wanted: pa.Table, images: pa.Table, seen: pa.Table, found: pa.Table) -> pa.Table:
+def _build_refused(wanted: pa.Table, images: pa.Table, seen: pa.Table, found: pa.Table) -> pa.Table:
     missing = wanted.filter(
         pc.invert(pc.is_in(wanted["product_id"], found["product_id"].combine_chunks()))
     ).sort_by("product_id")
@@ -113,7 +115,7 @@ def _left_out(wanted: pa.Table, images: pa.Table, seen: pa.Table, found: pa.Tabl
     )
     return pa.table(
         {
-            "stage": pa.array([ENTRIES.name] * len(missing)),
+            "stage": pa.array([INDEXES.name] * len(missing)),
             "shop_id": missing["shop_id"],
             "kind": pa.array(["product"] * len(missing)),
             "key": missing["product_id"],
@@ -133,28 +135,28 @@ def code_array(shape: pa.ChunkedArray, colour: pa.ChunkedArray) -> NDArray[np.ui
     return np.concatenate(halves, axis=1)
 
 
-def write(path: Path, entry_ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+def write_index(path: Path, entry_ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
     """Writes a binary Faiss index. entry_ids: int64 (n,); codes: uint8 (n, 32); row i of both is one entry."""
     index = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(256))
     index.add_with_ids(np.ascontiguousarray(codes), entry_ids)
     faiss.write_index_binary(index, str(path))
 
 
-def read(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def read_codes(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Entry ids, int64 (n,), and codes, uint8 (n, 32), of an index file. Check its hash first: Faiss trusts its input.
 
     Raises BadIndex where it is not one of ours.
     """
-    index = _opened(path)
+    index = _open_index(path)
     flat = faiss.downcast_IndexBinary(index.index)
     return faiss.vector_to_array(index.id_map), faiss.vector_to_array(flat.xb).reshape(-1, 32)  # type: ignore[attr-defined]
 
 
-def mapped(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def read_codes_mmap(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """What `read` returns, the codes where they lie in the file: its pages are those of every process that maps it, and what is
     written into the array stays with the process. For as long as the file is left alone. Raises as `read`.
     """
-    index = _opened(path)  # its id_map lives no longer than itself
+    index = _open_index(path)  # its id_map lives no longer than itself
     ids = faiss.vector_to_array(index.id_map)
     # A length of 8 bytes and the codes, a length and the ids: so the file ends.
     count, start = len(ids), path.stat().st_size - 8 * (len(ids) + 1) - 32 * len(ids)
@@ -169,7 +171,7 @@ def mapped(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     )
 
 
-def _opened(path: Path) -> faiss.IndexBinaryIDMap:
+def _open_index(path: Path) -> faiss.IndexBinaryIDMap:
     index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)
     if not isinstance(index, faiss.IndexBinaryIDMap) or index.d != 256:
         raise BadIndex(

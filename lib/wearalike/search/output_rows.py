@@ -10,21 +10,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wearalike.search.gallery import Gallery
-from wearalike.search.incremental import runs
-from wearalike.search.ranking import Found, Lists, ShortReason
+from wearalike.search.incremental import ranges_to_indices
+from wearalike.search.ranking import RankedList, RankedLists, ShortfallReason
 from wearalike.search.scores import score
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
-def table(gallery: Gallery, found: Sequence[Lists]) -> pa.RecordBatch:
+def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.RecordBatch:
     """Rows of tables.MATCHES, sorted by product_id."""
     names = ("results", "shape", "colour", "rules", "fallbacks", "short_reasons")
-    told = {name: np.concatenate([getattr(lists, name) for lists in found]) for name in names}
-    asking = np.concatenate([lists.near.asking for lists in found])
-    counts = np.concatenate([np.diff(lists.starts) for lists in found])
+    told = {
+        name: np.concatenate([getattr(lists, name) for lists in ranked_lists]) for name in names
+    }
+    asking = np.concatenate([lists.candidates.asking for lists in ranked_lists])
+    counts = np.concatenate([np.diff(lists.starts) for lists in ranked_lists])
     order = np.argsort(asking)
-    starts, entries = runs((np.cumsum(counts) - counts)[order], counts[order])
-    ids, items = gallery.texts
+    starts, entries = ranges_to_indices((np.cumsum(counts) - counts)[order], counts[order])
+    ids, items = gallery.id_columns
     results, asking = pa.array(told["results"][entries]), pa.array(asking[order])
     columns = {
         "product_id": ids.take(results),
@@ -45,19 +47,19 @@ def table(gallery: Gallery, found: Sequence[Lists]) -> pa.RecordBatch:
     )
 
 
-def without_code(product_ids: pa.Array) -> pa.RecordBatch:
+def build_matches_without_code(product_ids: pa.Array) -> pa.RecordBatch:
     """Rows of tables.MATCHES for products that have no code: an empty list, and why."""
     n = len(product_ids)
     columns = [
         product_ids,
         pa.nulls(n, pa.string()),
-        pa.array([ShortReason.NO_CODE.value] * n, pa.string()),
+        pa.array([ShortfallReason.NO_CODE.value] * n, pa.string()),
         pa.array([[]] * n, MATCHES.arrow_schema.field("results").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=MATCHES.arrow_schema)
 
 
-def similar_products(
+def build_similar_products(
     matches: pa.Table, products: pa.Table, detector: str, encoder: str
 ) -> pa.Table:
     """Rows of tables.SIMILAR_PRODUCTS, one a result, in the order of `matches`, rank 1 first.
@@ -95,8 +97,8 @@ def similar_products(
     )
 
 
-def similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
-    """Rows of tables.SIMILAR_LISTS, one a product, in the order of `matches`. entries: product_id and image_id of tables.ENTRIES."""
+def build_similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
+    """Rows of tables.SIMILAR_LISTS, one a product, in the order of `matches`. entries: product_id and image_id of tables.INDEXES."""
     at = pc.index_in(matches["product_id"], entries["product_id"].combine_chunks())
     columns = {
         "product_id": matches["product_id"],
@@ -108,11 +110,11 @@ def similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
     return pa.table(columns).cast(SIMILAR_LISTS.arrow_schema)
 
 
-def look_products(
+def build_look_products(
     gallery: Gallery,
     items: pa.Table,
-    found: list[Found],
-    voted: NDArray[np.int64],
+    ranked_lists: list[RankedList],
+    weight_rows: NDArray[np.int64],
     detector: str,
     encoder: str,
 ) -> pa.Table:
@@ -121,14 +123,14 @@ def look_products(
     gallery: of the items' super-category. items: product_id and what tables.LOOKS says of an item; found: the list of each;
     voted: int64 (items,), the row of the gallery whose weights it was searched with. detector, encoder: versions.
     """
-    counts = np.array([len(f.results) for f in found], np.int64)
+    counts = np.array([len(f.results) for f in ranked_lists], np.int64)
     items, weighted = (
-        items.take(pa.array(np.repeat(np.arange(len(found)), counts))),
-        np.repeat(voted, counts),
+        items.take(pa.array(np.repeat(np.arange(len(ranked_lists)), counts))),
+        np.repeat(weight_rows, counts),
     )
     w_shape, w_colour = gallery.w_shape[weighted], gallery.w_colour[weighted]
     rows, shape, colour = (
-        np.concatenate([np.empty(0, np.int64), *(getattr(f, name) for f in found)])
+        np.concatenate([np.empty(0, np.int64), *(getattr(f, name) for f in ranked_lists)])
         for name in ("results", "shape", "colour")
     )
     columns = {

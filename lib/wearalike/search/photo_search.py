@@ -25,27 +25,36 @@ from wearalike.detection import detect, looks
 from wearalike.encoding import encoders
 from wearalike.imaging import decode
 from wearalike.models import registry
-from wearalike.models.files import Kind
+from wearalike.models.files import ModelKind
 from wearalike.search import gallery_store, inverted_multi_index
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
 from wearalike.tables import CODES, AgeGroup, Gender
 
 # Of a photo of many people the largest and surest items are looked for.
-MAX_ITEMS = 8
+MAX_PHOTO_ITEMS = 8
 MAX_K = 100
 # Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
-SAME_THING = 0.7
+DUPLICATE_IOU = 0.7
 # Whatever a detector takes it for: where light varies less than so much (standard deviation, of 255) there is nothing to see.
-_LEAST_CONTRAST = 3.0
+_MIN_CONTRAST = 3.0
 MAX_WEIGHT = 10
 ANNOTATED_SIDE_PX = 1280
 # Told apart by people who see colours differently (Okabe and Ito).
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
+_OUTLINE_COLOURS = (
+    "#d55e00",
+    "#0072b2",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#f0e442",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PhotoQuery:
     """What a shopper asks for. k: results an item, 1..100. weights: shape and colour, 0..10 each and not both 0; None: the
     category's. gender, age_group: whom it is for; None: anybody. Raises ValueError."""
 
@@ -65,18 +74,18 @@ class Wish:
             )
 
 
-def weights(text: str) -> tuple[int, int]:
+def parse_weights(text: str) -> tuple[int, int]:
     """(shape, colour) of "2:8". Raises ValueError."""
     shape, _, colour = text.partition(":")
     if not (shape.isdecimal() and colour.isdecimal() and len(text) <= 5):
         raise ValueError(f"weights {text!r}: wanted SHAPE:COLOUR, e.g. 2:8")
-    return Wish(weights=(int(shape), int(colour))).weights or (0, 0)
+    return PhotoQuery(weights=(int(shape), int(colour))).weights or (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class SimilarProduct:
     """A product and why it is here: the scores, 0..1, bigger is more alike, and the distances of 0..128 bits that they are made
-    of. The rest is shelves.SHOWN."""
+    of. The rest is gallery_store.DISPLAY_COLUMNS."""
 
     product_id: str
     score: float
@@ -97,7 +106,7 @@ class Alike:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenItem:
+class DetectedItem:
     """One item of the photo: int pixels of the photo upright, x1 and y1 outside; confidence 0..1. category: that of most of its
     nearest in shape; None where the run holds nothing to compare it with. results: best first."""
 
@@ -110,11 +119,11 @@ class SeenItem:
     category: str | None
     w_shape: int
     w_colour: int
-    results: tuple[Alike, ...]
+    results: tuple[SimilarProduct, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PhotoResult:
     """What was found for a photo of that sha256. No items: no garment, shoe or bag was seen."""
 
     query_id: str
@@ -124,19 +133,19 @@ class Answer:
     height_px: int
     detector: str
     encoder: str
-    items: tuple[SeenItem, ...]
+    items: tuple[DetectedItem, ...]
 
-    def json(self) -> str:
+    def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Networks:
+class PhotoNetworks:
     """What sees and encodes a photo, loaded. turn: who holds it may use them."""
 
     encoder: encoders.Encoder
     detector: detect.Detector
-    turn: threading.Lock
+    lock: threading.Lock
 
 
 class PhotoSearch:
@@ -144,11 +153,11 @@ class PhotoSearch:
 
     def __init__(
         self,
-        place: Settings,
+        settings: Settings,
         run: str,
         detector: str | None = None,
-        shelf: Callable[[str], gallery_store.Shelf] | None = None,
-        networks: Networks | None = None,
+        load_gallery: Callable[[str], gallery_store.GalleryWithProducts] | None = None,
+        networks: PhotoNetworks | None = None,
         exact_up_to: int | None = None,
     ) -> None:
         """detector: a trained one's name or version; None: the promoted one, else the packaged. shelf: the run's shelf of a
@@ -156,60 +165,73 @@ class PhotoSearch:
         exact_up_to: where more products of a super-category may be shown, a photo's item is compared with a shortlist of them;
         None: with all of them. Loads models and codes once.
 
-        Raises store.NotMade, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
+        Raises run_tables.TableNotFound, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
         """
-        device = registry.device(place.device)
-        self.run, self._root = run, place.root
-        encoder = registry.of_version(
-            place.root, Kind.ENCODER, run_tables.made(place.root, CODES, run)["encoder"]
+        device = registry.resolve_device(settings.device)
+        self.run, self._root = run, settings.root
+        encoder = registry.find_by_version(
+            settings.root,
+            ModelKind.ENCODER,
+            run_tables.read_manifest(settings.root, CODES, run)["encoder"],
         )
-        seer = detect.naming_model(place.root, detector)
+        seer = detect.classifying_detector(settings.root, detector)
         is_same = networks is not None and networks.encoder.version == encoder.version
         self._encoder = (
-            networks.encoder if networks and is_same else encoders.of(encoder.read(), device)
+            networks.encoder
+            if networks and is_same
+            else encoders.build_encoder(encoder.read(), device)
         )
         is_same = networks is not None and networks.detector.version == seer.version
         self._detector = (
-            networks.detector if networks and is_same else detect.Trained(seer.read(), device)
+            networks.detector
+            if networks and is_same
+            else detect.NetworkDetector(seer.read(), device)
         )
-        shelf = shelf or partial(gallery_store.shelf, place.root, run)
-        self._shelves = {s: shelf(s) for s in gallery_store.super_categories(place.root, run)}
+        load_gallery = load_gallery or partial(
+            gallery_store.load_gallery_with_products, settings.root, run
+        )
+        self._galleries = {
+            s: load_gallery(s) for s in gallery_store.list_super_categories(settings.root, run)
+        }
         self._exact_up_to = exact_up_to
         many = [
             s
-            for s, held in self._shelves.items()
+            for s, held in self._galleries.items()
             if exact_up_to is not None and len(held.gallery) > exact_up_to
         ]
         self._shortlists = {
-            s: inverted_multi_index.build(self._shelves[s].gallery.codes) for s in many
+            s: inverted_multi_index.build_inverted_multi_index(self._galleries[s].gallery.codes)
+            for s in many
         }
         # Networks take a photo at a time: two at once would each take twice as long.
-        self._models = networks.turn if networks else threading.Lock()
+        self._models = networks.lock if networks else threading.Lock()
 
     @property
-    def networks(self) -> Networks:
+    def networks(self) -> PhotoNetworks:
         """For the search of another run."""
-        return Networks(self._encoder, self._detector, self._models)
+        return PhotoNetworks(self._encoder, self._detector, self._models)
 
-    def find(self, content: bytes, wish: Wish | None = None) -> Answer:
+    def search(self, content: bytes, photo_query: PhotoQuery | None = None) -> PhotoResult:
         """What is alike the items of a photo. content: the file's bytes. Raises pixels.BadPixels."""
-        wish = wish or Wish()
+        photo_query = photo_query or PhotoQuery()
         header, photo_id = decode.read_header(content), hashlib.sha256(content).hexdigest()
-        decode.decode(
+        decode.decode_image(
             content, self._detector.side_px
         )  # to its end: what cannot be is refused here, not a photo of nothing
         with self._models:
             rows = [
-                r for r in detect.look(self._detector, photo_id, content) if r.get("super_category")
+                r
+                for r in detect.detect_items(self._detector, photo_id, content)
+                if r.get("super_category")
             ]
-            cut = decode.crops(content, [_corners(r) for r in rows], self._encoder.side_px)
+            cut = decode.crop_boxes(content, [_box_corners(r) for r in rows], self._encoder.side_px)
             crops = dict(zip((r["item_id"] for r in rows), cut, strict=True))
             rows = [
-                r
-                for r in rows
-                if crops[r["item_id"]][::4, ::4].mean(axis=2).std() >= _LEAST_CONTRAST
+                r for r in rows if crops[r["item_id"]][::4, ::4].mean(axis=2).std() >= _MIN_CONTRAST
             ]
-            rows = _apart(sorted(rows, key=looks.worth, reverse=True))[:MAX_ITEMS]
+            rows = _suppress_duplicates(
+                sorted(rows, key=looks.confidence_size_score, reverse=True)
+            )[:MAX_PHOTO_ITEMS]
             seen = self._encoder.encode([crops[r["item_id"]] for r in rows]) if rows else None
         both = (
             np.concatenate([seen.shape, seen.colour], axis=1)
@@ -217,8 +239,14 @@ class PhotoSearch:
             else np.empty((0, 32), np.uint8)
         )
         words = np.ascontiguousarray(both).view(np.uint64)
-        query = [self.run, photo_id, self._detector.version, self._encoder.version, asdict(wish)]
-        return Answer(
+        query = [
+            self.run,
+            photo_id,
+            self._detector.version,
+            self._encoder.version,
+            asdict(photo_query),
+        ]
+        return PhotoResult(
             hashlib.sha256(json.dumps(query).encode()).hexdigest()[:32],
             self.run,
             photo_id,
@@ -226,25 +254,32 @@ class PhotoSearch:
             header.height_px,
             self._detector.version,
             self._encoder.version,
-            tuple(self._seen(row, code, wish) for row, code in zip(rows, words, strict=True)),
+            tuple(
+                self._search_item(row, code, photo_query)
+                for row, code in zip(rows, words, strict=True)
+            ),
         )
 
-    def _seen(self, row: dict[str, Any], code: NDArray[np.uint64], wish: Wish) -> SeenItem:
-        where = (*_corners(row), float(row["confidence"]), str(row["super_category"]))
-        shelf = self._shelves.get(row["super_category"])
-        candidates = _candidates(shelf.gallery, wish) if shelf else np.empty(0, np.int64)
+    def _search_item(
+        self, row: dict[str, Any], code: NDArray[np.uint64], photo_query: PhotoQuery
+    ) -> DetectedItem:
+        where = (*_box_corners(row), float(row["confidence"]), str(row["super_category"]))
+        shelf = self._galleries.get(row["super_category"])
+        candidates = _eligible_rows(shelf.gallery, photo_query) if shelf else np.empty(0, np.int64)
         if shelf is None or not len(candidates):
-            return SeenItem(*where, None, *(wish.weights or (1, 1)), ())
-        (like,) = search.voted(
-            shelf.gallery, self._looked_at(where[-1], candidates, code, 1, 0), code[None]
+            return DetectedItem(*where, None, *(photo_query.weights or (1, 1)), ())
+        (like,) = search.vote_category_weights(
+            shelf.gallery, self._shortlist_candidates(where[-1], candidates, code, 1, 0), code[None]
         )
-        category = str(shelf.gallery.pages.category[like])
-        w_shape, w_colour = wish.weights or (
+        category = str(shelf.gallery.attributes.category[like])
+        w_shape, w_colour = photo_query.weights or (
             int(shelf.gallery.w_shape[like]),
             int(shelf.gallery.w_colour[like]),
         )
-        near = self._looked_at(where[-1], candidates, code, w_shape, w_colour)
-        found = search.alike(shelf.gallery, near, code, w_shape, w_colour, search.Rules(k=wish.k))
+        near = self._shortlist_candidates(where[-1], candidates, code, w_shape, w_colour)
+        found = search.search_code(
+            shelf.gallery, near, code, w_shape, w_colour, search.ListRules(k=photo_query.k)
+        )
         score = search.score(w_shape * found.shape + w_colour * found.colour, w_shape + w_colour)
         why: dict[str, NDArray[np.number]] = {
             "score": score,
@@ -254,14 +289,14 @@ class PhotoSearch:
             "colour_distance": found.colour,
         }
         told = zip(*(values.tolist() for values in why.values()), strict=True)
-        facts = shelf.shown(found.results)
+        facts = shelf.display_rows(found.results)
         results = tuple(
-            Alike(**dict(zip(why, values, strict=True)), **fact)
+            SimilarProduct(**dict(zip(why, values, strict=True)), **fact)
             for values, fact in zip(told, facts, strict=True)
         )
-        return SeenItem(*where, category, w_shape, w_colour, results)
+        return DetectedItem(*where, category, w_shape, w_colour, results)
 
-    def _looked_at(
+    def _shortlist_candidates(
         self,
         super_category: str,
         candidates: NDArray[np.int64],
@@ -272,66 +307,72 @@ class PhotoSearch:
         """The candidates themselves, or those that could be near the code."""
         if self._exact_up_to is None or len(candidates) <= self._exact_up_to:
             return candidates
-        return self._shortlists[super_category].of(
-            code, w_shape, w_colour, candidates, inverted_multi_index.least(len(candidates))
+        return self._shortlists[super_category].shortlist(
+            code,
+            w_shape,
+            w_colour,
+            candidates,
+            inverted_multi_index.min_shortlist_size(len(candidates)),
         )
 
 
-def _apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _suppress_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows without those that lie on one before them: a skirt and a dress in one place are one thing."""
     kept: list[dict[str, Any]] = []
     for row in rows:
-        if all(looks.overlap(row, other) < SAME_THING for other in kept):
+        if all(looks.iou(row, other) < DUPLICATE_IOU for other in kept):
             kept.append(row)
     return kept
 
 
-def _corners(row: dict[str, Any]) -> tuple[int, int, int, int]:
+def _box_corners(row: dict[str, Any]) -> tuple[int, int, int, int]:
     return row["x0"], row["y0"], row["x1"], row["y1"]
 
 
-def _candidates(gallery: search.Gallery, wish: Wish) -> NDArray[np.int64]:
+def _eligible_rows(gallery: search.Gallery, photo_query: PhotoQuery) -> NDArray[np.int64]:
     """Rows in stock, for those it is asked for."""
     fits = gallery.is_in_stock.copy()
-    if wish.gender not in (None, Gender.UNISEX):
-        fits &= (gallery.gender == wish.gender) | (gallery.gender == Gender.UNISEX)
-    if wish.age_group is not None:
-        fits &= gallery.age_group == wish.age_group
+    if photo_query.gender not in (None, Gender.UNISEX):
+        fits &= (gallery.gender == photo_query.gender) | (gallery.gender == Gender.UNISEX)
+    if photo_query.age_group is not None:
+        fits &= gallery.age_group == photo_query.age_group
     return np.flatnonzero(fits)
 
 
-def row(answer: Answer, wish: Wish, asked_at: datetime) -> dict[str, Any]:
+def photo_query_row(
+    result: PhotoResult, photo_query: PhotoQuery, asked_at: datetime
+) -> dict[str, Any]:
     """The answer's row of tables.PHOTO_QUERIES."""
     return {
-        "query_id": answer.query_id,
+        "query_id": result.query_id,
         "asked_at": asked_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "photo_id": answer.photo_id,
-        "width_px": answer.width_px,
-        "height_px": answer.height_px,
-        "k": wish.k,
-        "weights": wish.weights and f"{wish.weights[0]}:{wish.weights[1]}",
-        "gender": wish.gender,
-        "age_group": wish.age_group,
-        "items_count": len(answer.items),
-        "results_count": sum(len(item.results) for item in answer.items),
-        "detector": answer.detector,
-        "encoder": answer.encoder,
-        "answer": answer.json(),
+        "photo_id": result.photo_id,
+        "width_px": result.width_px,
+        "height_px": result.height_px,
+        "k": photo_query.k,
+        "weights": photo_query.weights and f"{photo_query.weights[0]}:{photo_query.weights[1]}",
+        "gender": photo_query.gender,
+        "age_group": photo_query.age_group,
+        "items_count": len(result.items),
+        "results_count": sum(len(item.results) for item in result.items),
+        "detector": result.detector,
+        "encoder": result.encoder,
+        "answer": result.to_json(),
     }
 
 
-def annotated(content: bytes, answer: Answer) -> bytes:
+def annotate_photo(content: bytes, result: PhotoResult) -> bytes:
     """The photo with its items outlined and numbered from 1, JPEG, at most 1280 px a side. Raises pixels.BadPixels."""
-    image = Image.fromarray(decode.decode(content, ANNOTATED_SIDE_PX))
-    scale = max(image.size) / max(answer.width_px, answer.height_px)
+    image = Image.fromarray(decode.decode_image(content, ANNOTATED_SIDE_PX))
+    scale = max(image.size) / max(result.width_px, result.height_px)
     draw, line = ImageDraw.Draw(image), max(2, max(image.size) // 300)
     font = ImageFont.load_default(max(14, max(image.size) // 36))
-    for number, item in reversed(list(enumerate(answer.items, 1))):
+    for number, item in reversed(list(enumerate(result.items, 1))):
         box = [round(v * scale) for v in (item.x0, item.y0, item.x1, item.y1)]
         draw.rectangle(
             [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1], outline="white", width=line + 2
         )
-        draw.rectangle(box, outline=(colour := colour_of(number)), width=line)
+        draw.rectangle(box, outline=(colour := outline_colour(number)), width=line)
         left, top, right, bottom = draw.textbbox(
             (box[0] + 2 * line, box[1] + 2 * line), str(number), font=font
         )
@@ -341,7 +382,7 @@ def annotated(content: bytes, answer: Answer) -> bytes:
         draw.text(
             (box[0] + 2 * line, box[1] + 2 * line),
             str(number),
-            fill="white" if number != len(_COLOURS) else "black",
+            fill="white" if number != len(_OUTLINE_COLOURS) else "black",
             font=font,
         )
     out = io.BytesIO()
@@ -349,6 +390,6 @@ def annotated(content: bytes, answer: Answer) -> bytes:
     return out.getvalue()
 
 
-def colour_of(number: int) -> str:
+def outline_colour(number: int) -> str:
     """The colour, #rrggbb, that the item of that number, from 1, is outlined in."""
-    return _COLOURS[(number - 1) % len(_COLOURS)]
+    return _OUTLINE_COLOURS[(number - 1) % len(_OUTLINE_COLOURS)]

@@ -10,14 +10,25 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.catalog.merchandising_rules import Rule
+from wearalike.catalog.merchandising_rules import MerchandisingRule
 from wearalike.search import merchandising
 from wearalike.search.gallery import Candidates, Gallery
-from wearalike.search.incremental import Near, Recall, choose, merged, weighted
-from wearalike.search.scores import distances, limit, limits, pairs
+from wearalike.search.incremental import (
+    NearestCandidates,
+    PreviousSearch,
+    choose_allowed,
+    merge_candidates,
+    weighted_distances,
+)
+from wearalike.search.scores import (
+    distance_limit,
+    distance_limits,
+    distance_matrices,
+    pair_distances,
+)
 
 
-class ShortReason(StrEnum):
+class ShortfallReason(StrEnum):
     NO_CODE = "no_code"  # the product has no code; `refused` says why
     FEW_CANDIDATES = (
         "few_candidates"  # too few products in stock for this audience in the super-category
@@ -32,7 +43,7 @@ class Fallback(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ListRules:
     """What may stand in a list. k: its length. min_score: 0..1, less alike is left out. max_per_brand: of one brand."""
 
     k: int = 20
@@ -41,30 +52,30 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankedList:
     """The list of one product: rows of the gallery, best first, with their distances, int arrays of one length.
 
     rules, fallbacks: for each result the merchandiser's rule that moved it, and the kind of fallback it is; None for neither.
     """
 
-    row: int
+    query_row: int
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
-    short_reason: ShortReason | None
+    short_reason: ShortfallReason | None
     rules: list[str | None]
     fallbacks: list[Fallback | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class RankedLists:
     """The lists of m products, near.asking, as Found holds that of one: what is of a result has t entries, one list's after another's.
 
     starts: int64 (m + 1,), where each list starts. short_reasons: object (m,); rules, fallbacks: object (t,). near: what they
     were chosen from, as far as the next run is to remember it.
     """
 
-    near: Near
+    candidates: NearestCandidates
     starts: NDArray[np.int64]
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
@@ -73,11 +84,11 @@ class Lists:
     rules: NDArray[np.object_]
     fallbacks: NDArray[np.object_]
 
-    def __iter__(self) -> Iterator[Found]:
-        for i, row in enumerate(self.near.asking.tolist()):
+    def __iter__(self) -> Iterator[RankedList]:
+        for i, row in enumerate(self.candidates.asking.tolist()):
             its = slice(self.starts[i], self.starts[i + 1])
             listed = self.results[its], self.shape[its], self.colour[its]
-            yield Found(
+            yield RankedList(
                 row,
                 *listed,
                 self.short_reasons[i],
@@ -87,7 +98,7 @@ class Lists:
 
 
 @dataclass(slots=True)
-class _Pick:
+class ListEntry:
     """One place of a list: a row of the gallery, and what put it there."""
 
     row: int
@@ -98,63 +109,74 @@ class _Pick:
 # Queries that are searched for together.
 _BLOCK_QUERIES = 1024
 # A list is chosen from this many times its length of candidates; of what has arrived since the last run as many may be nearer.
-_LOOKED_AT = 4
+_CANDIDATES_PER_RESULT = 4
 # So many of the nearest in shape say what a code is of that no category is known of.
-_VOTERS = 10
+_VOTING_NEIGHBOURS = 10
 
 
-def search(
+def search_gallery(
     gallery: Gallery,
     start: int,
     stop: int,
-    rules: Rules,
-    merchandise: Sequence[Rule] = (),
-    recall: Recall | None = None,
-) -> Iterator[Lists]:
+    rules: ListRules,
+    merchandising_rules: Sequence[MerchandisingRule] = (),
+    previous_search: PreviousSearch | None = None,
+) -> Iterator[RankedLists]:
     """The lists of rows start..stop of the gallery, each once, in no promised order, some at a time.
 
     merchandise: the merchandiser's rules. recall: what another run remembers; the lists are the same without it, and take longer.
     """
     rows = np.arange(start, min(stop, len(gallery)))
-    rulings = merchandising.Rulings(merchandise, gallery.pages)
+    rulings = merchandising.MerchandisingRules(merchandising_rules, gallery.attributes)
     audiences, audience = gallery.audiences
     for number in sorted(np.unique(audience[rows]).tolist(), key=audiences.__getitem__):
         asking = rows[audience[rows] == number]
-        hunt = _Hunt(gallery, gallery.shown_to(*audiences[number]), rules, rulings)
-        known = np.zeros(len(asking), bool) if recall is None else recall.changes.then[asking] >= 0
-        if recall is not None and known.any():
-            came = hunt.candidates[recall.changes.has_arrived[hunt.candidates]]
-            arrived = _Hunt(gallery, Candidates(gallery, came), rules, rulings)
-            for block in _blocks(asking[known]):
-                remembered, limits = recall.of(block), hunt.limits(block)
-                news = arrived.look(
-                    block, _LOOKED_AT * rules.k, np.minimum(limits, remembered.farthest)
+        hunt = Ranker(gallery, gallery.candidates_for_audience(*audiences[number]), rules, rulings)
+        known = (
+            np.zeros(len(asking), bool)
+            if previous_search is None
+            else previous_search.diff.previous_row[asking] >= 0
+        )
+        if previous_search is not None and known.any():
+            came = hunt.candidate_rows[previous_search.diff.is_new_candidate[hunt.candidate_rows]]
+            arrived = Ranker(gallery, Candidates(gallery, came), rules, rulings)
+            for block in _split_blocks(asking[known]):
+                remembered, limits = (
+                    previous_search.surviving_candidates(block),
+                    hunt.distance_limits(block),
                 )
-                yield from hunt.lists(
-                    merged(gallery, remembered, limits, news), _LOOKED_AT * rules.k
+                news = arrived.find_candidates(
+                    block, _CANDIDATES_PER_RESULT * rules.k, np.minimum(limits, remembered.farthest)
                 )
-        for block in _blocks(asking[~known]):
-            yield from hunt.lists(hunt.look(block, _LOOKED_AT * rules.k), _LOOKED_AT * rules.k)
+                yield from hunt.rank_candidates(
+                    merge_candidates(gallery, remembered, limits, news),
+                    _CANDIDATES_PER_RESULT * rules.k,
+                )
+        for block in _split_blocks(asking[~known]):
+            yield from hunt.rank_candidates(
+                hunt.find_candidates(block, _CANDIDATES_PER_RESULT * rules.k),
+                _CANDIDATES_PER_RESULT * rules.k,
+            )
 
 
-def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _split_blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(rows, range(_BLOCK_QUERIES, len(rows), _BLOCK_QUERIES)) if len(rows) else []
 
 
-def alike(
+def search_code(
     gallery: Gallery,
     candidates: NDArray[np.int64],
     code: NDArray[np.uint64],
     w_shape: int,
     w_colour: int,
-    rules: Rules,
-) -> Found:
+    rules: ListRules,
+) -> RankedList:
     """The list for a code that no product of the gallery has, such as a photo's; its row is -1.
 
     candidates: int64 (m,), ascending rows of the gallery that may be shown. code: uint64 (4,).
     """
     return next(
-        all_alike(
+        search_codes(
             gallery,
             candidates,
             code[None],
@@ -165,26 +187,29 @@ def alike(
     )
 
 
-def all_alike(
+def search_codes(
     gallery: Gallery,
     candidates: NDArray[np.int64],
     codes: NDArray[np.uint64],
     w_shape: NDArray[np.int32],
     w_colour: NDArray[np.int32],
-    rules: Rules,
-) -> Iterator[Found]:
+    rules: ListRules,
+) -> Iterator[RankedList]:
     """The lists that `alike` gives for each of several codes in turn. codes: uint64 (n, 4). w_shape, w_colour: int32 (n,)."""
-    hunt = _Hunt(
-        gallery, Candidates(gallery, candidates), rules, merchandising.Rulings((), gallery.pages)
+    hunt = Ranker(
+        gallery,
+        Candidates(gallery, candidates),
+        rules,
+        merchandising.MerchandisingRules((), gallery.attributes),
     )
     for start in range(0, len(codes), _BLOCK_QUERIES):
         block = slice(start, start + _BLOCK_QUERIES)
-        yield from hunt.of_codes(
-            codes[block], w_shape[block], w_colour[block], _LOOKED_AT * rules.k
+        yield from hunt.rank_codes(
+            codes[block], w_shape[block], w_colour[block], _CANDIDATES_PER_RESULT * rules.k
         )
 
 
-def voted(
+def vote_category_weights(
     gallery: Gallery, candidates: NDArray[np.int64], codes: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
     """For each code a row of the gallery that says of which category such a thing is, and so how it is weighted: the nearest in
@@ -193,86 +218,102 @@ def voted(
     candidates: int64 (m,), m >= 1, as for `alike`. codes: uint64 (n, 4). int64 (n,).
     """
     ones = np.ones(len(codes), np.int32)
-    rules = Rules(_VOTERS, min_score=0, max_per_brand=_VOTERS)
+    rules = ListRules(_VOTING_NEIGHBOURS, min_score=0, max_per_brand=_VOTING_NEIGHBOURS)
     rows = np.empty(len(codes), np.int64)
-    for i, found in enumerate(all_alike(gallery, candidates, codes, ones, 0 * ones, rules)):
-        category = Counter(gallery.pages.category[found.results].tolist()).most_common(1)[0][0]
-        rows[i] = next(r for r in found.results if gallery.pages.category[r] == category)
+    for i, found in enumerate(search_codes(gallery, candidates, codes, ones, 0 * ones, rules)):
+        category = Counter(gallery.attributes.category[found.results].tolist()).most_common(1)[0][0]
+        rows[i] = next(r for r in found.results if gallery.attributes.category[r] == category)
     return rows
 
 
 @dataclass(frozen=True)
-class _Hunt:
+class Ranker:
     """The search for one audience, which may be shown what is `shown`."""
 
     gallery: Gallery
-    shown: Candidates
-    rules: Rules
-    rulings: merchandising.Rulings
+    eligible: Candidates
+    list_rules: ListRules
+    merchandising_rules: merchandising.MerchandisingRules
 
     @property
-    def candidates(self) -> NDArray[np.int64]:
-        return self.shown.rows
+    def candidate_rows(self) -> NDArray[np.int64]:
+        return self.eligible.rows
 
-    def limits(self, asking: NDArray[np.int64]) -> NDArray[np.int64]:
+    def distance_limits(self, query_rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The distance of min_score for each of the rows, int64 (m,)."""
-        return limits(
-            self.gallery.w_shape[asking] + self.gallery.w_colour[asking], self.rules.min_score
+        return distance_limits(
+            self.gallery.w_shape[query_rows] + self.gallery.w_colour[query_rows],
+            self.list_rules.min_score,
         )
 
-    def look(
-        self, asking: NDArray[np.int64], looked_at: int, limits: NDArray[np.int64] | None = None
-    ) -> Near:
+    def find_candidates(
+        self,
+        query_rows: NDArray[np.int64],
+        candidate_count: int,
+        limits: NDArray[np.int64] | None = None,
+    ) -> NearestCandidates:
         """The best `looked_at` candidates of each of the rows, within its limit."""
-        gallery, limits = self.gallery, self.limits(asking) if limits is None else limits
-        w_shape, w_colour = gallery.w_shape[asking], gallery.w_colour[asking]
-        counts, nearest = self.shown.nearest(
-            gallery.codes[asking], w_shape, w_colour, limits, looked_at
+        gallery, limits = (
+            self.gallery,
+            self.distance_limits(query_rows) if limits is None else limits,
+        )
+        w_shape, w_colour = gallery.w_shape[query_rows], gallery.w_colour[query_rows]
+        counts, nearest = self.eligible.find_nearest(
+            gallery.codes[query_rows], w_shape, w_colour, limits, candidate_count
         )
         starts, rows = np.concatenate([[0], np.cumsum(counts)]), nearest.astype(np.int32)
         farthest, before, is_cut = (
             (limits + 1).astype(np.int32),
-            np.zeros(len(asking), np.int32),
-            counts == looked_at,
+            np.zeros(len(query_rows), np.int32),
+            counts == candidate_count,
         )
         last = rows[starts[1:][is_cut] - 1]
-        farthest[is_cut], before[is_cut] = weighted(gallery, asking[is_cut], last), last + 1
-        return Near(asking, starts, rows, farthest, before)
+        farthest[is_cut], before[is_cut] = (
+            weighted_distances(gallery, query_rows[is_cut], last),
+            last + 1,
+        )
+        return NearestCandidates(query_rows, starts, rows, farthest, before)
 
-    def lists(self, near: Near, looked_at: int) -> Iterator[Lists]:
+    def rank_candidates(
+        self, near: NearestCandidates, candidate_count: int
+    ) -> Iterator[RankedLists]:
         """The lists of a block of rows from their best `looked_at` candidates; where the rules leave too few, from more."""
         is_all, is_ruled = (
-            near.farthest > self.limits(near.asking),
-            self.rulings.is_ruled[near.asking],
+            near.farthest > self.distance_limits(near.asking),
+            self.merchandising_rules.is_ruled[near.asking],
         )
         plain, ruled = np.flatnonzero(~is_ruled), np.flatnonzero(is_ruled)
-        lists, is_short = self._plain(near.take(plain), is_all[plain])
+        lists, is_short = self._rank_plain(near.take(plain), is_all[plain])
         yield lists
         unfinished = [near.asking[plain[is_short]]]
         if len(ruled):
             picks = [
-                self._ruled(int(near.asking[i]), near.of(i), bool(is_all[i]))
+                self._rank_merchandised(int(near.asking[i]), near.candidates_of(i), bool(is_all[i]))
                 for i in ruled.tolist()
             ]
             is_done = np.array([found is not None for found in picks])
-            yield self._merchandised(
+            yield self._build_merchandised_lists(
                 near.take(ruled[is_done]), [found for found in picks if found is not None]
             )
             unfinished.append(near.asking[ruled[~is_done]])
         if len(again := np.concatenate(unfinished)):
-            yield from self.lists(self.look(again, 8 * looked_at), 8 * looked_at)
+            yield from self.rank_candidates(
+                self.find_candidates(again, 8 * candidate_count), 8 * candidate_count
+            )
 
-    def _plain(self, near: Near, is_all: NDArray[np.bool_]) -> tuple[Lists, NDArray[np.bool_]]:
+    def _rank_plain(
+        self, near: NearestCandidates, is_all: NDArray[np.bool_]
+    ) -> tuple[RankedLists, NDArray[np.bool_]]:
         """The lists on which no rule of the merchandiser acts, and which rows need more candidates, bool (m,)."""
-        gallery, k = self.gallery, self.rules.k
-        chosen, counts = choose(
+        gallery, k = self.gallery, self.list_rules.k
+        chosen, counts = choose_allowed(
             near.asking,
             near.starts,
             near.rows,
             gallery.groups,
             gallery.brands,
             k,
-            self.rules.max_per_brand,
+            self.list_rules.max_per_brand,
         )
         is_done = (counts == k) | is_all
         is_listed = np.arange(k) < counts[is_done, None]
@@ -281,68 +322,80 @@ class _Hunt:
             is_done
         ]
         nothing = np.full(len(results), None, dtype=object)
-        return self._told(
+        return self._build_lists(
             near.take(np.flatnonzero(is_done)), counts[is_done], results, nothing, nothing, used
         ), ~is_done
 
-    def _merchandised(self, near: Near, picks: list[list[_Pick]]) -> Lists:
+    def _build_merchandised_lists(
+        self, near: NearestCandidates, entries_by_query: list[list[ListEntry]]
+    ) -> RankedLists:
         """The lists as the merchandiser's rules made them."""
-        places = [place for of_one in picks for place in of_one]
+        places = [place for of_one in entries_by_query for place in of_one]
         results = np.array([place.row for place in places], np.int64)
         rules, fallbacks = (
             np.array([getattr(place, name) for place in places], dtype=object)
             for name in ("rule", "fallback")
         )
-        counts = np.array([len(of_one) for of_one in picks], np.int64)
-        return self._told(near, counts, results, rules, fallbacks, np.diff(near.starts))
+        counts = np.array([len(of_one) for of_one in entries_by_query], np.int64)
+        return self._build_lists(near, counts, results, rules, fallbacks, np.diff(near.starts))
 
-    def _told(
+    def _build_lists(
         self,
-        near: Near,
+        near: NearestCandidates,
         counts: NDArray[np.int64],
         results: NDArray[np.int64],
         rules: NDArray[np.object_],
         fallbacks: NDArray[np.object_],
-        used: NDArray[np.int64],
-    ) -> Lists:
+        used_counts: NDArray[np.int64],
+    ) -> RankedLists:
         """counts: of results in each list. used: how many candidates it took; the next run is to remember twice as many."""
-        k, candidates = self.rules.k, self.candidates
+        k, candidates = self.list_rules.k, self.candidate_rows
         others = len(candidates) - self.gallery.is_in_stock[near.asking]
         reasons = np.full(len(near), None, dtype=object)
-        reasons[counts < k] = ShortReason.MIN_SCORE
-        reasons[(counts < k) & (np.diff(near.starts) == len(candidates))] = ShortReason.RULES
-        reasons[(counts < k) & (others < k)] = ShortReason.FEW_CANDIDATES
-        known = near.first(np.clip(2 * used, _LOOKED_AT * k, 8 * _LOOKED_AT * k), self.gallery)
+        reasons[counts < k] = ShortfallReason.MIN_SCORE
+        reasons[(counts < k) & (np.diff(near.starts) == len(candidates))] = ShortfallReason.RULES
+        reasons[(counts < k) & (others < k)] = ShortfallReason.FEW_CANDIDATES
+        known = near.truncate(
+            np.clip(2 * used_counts, _CANDIDATES_PER_RESULT * k, 8 * _CANDIDATES_PER_RESULT * k),
+            self.gallery,
+        )
         starts = np.concatenate([[0], np.cumsum(counts)])
-        shape, colour = pairs(self.gallery.codes, near.asking, starts, results)
-        return Lists(known, starts, results, shape, colour, reasons, rules, fallbacks)
+        shape, colour = pair_distances(self.gallery.codes, near.asking, starts, results)
+        return RankedLists(known, starts, results, shape, colour, reasons, rules, fallbacks)
 
-    def of_codes(
+    def rank_codes(
         self,
         codes: NDArray[np.uint64],
         w_shape: NDArray[np.int32],
         w_colour: NDArray[np.int32],
-        looked_at: int,
-    ) -> Iterator[Found]:
+        candidate_count: int,
+    ) -> Iterator[RankedList]:
         """The lists of codes that are nobody's, as `lists`; see `alike`."""
-        counts, nearest = self.shown.nearest(
-            codes, w_shape, w_colour, limits(w_shape + w_colour, self.rules.min_score), looked_at
+        counts, nearest = self.eligible.find_nearest(
+            codes,
+            w_shape,
+            w_colour,
+            distance_limits(w_shape + w_colour, self.list_rules.min_score),
+            candidate_count,
         )
         for i, (code, rows) in enumerate(
             zip(codes, np.split(nearest, np.cumsum(counts)[:-1]), strict=True)
         ):
-            chosen = self._allowed(-1, rows, self.rules.k, set())
-            if len(rows) == looked_at and len(chosen) < self.rules.k:
-                yield from self.of_codes(
-                    codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * looked_at
+            chosen = self._select_allowed(-1, rows, self.list_rules.k, set())
+            if len(rows) == candidate_count and len(chosen) < self.list_rules.k:
+                yield from self.rank_codes(
+                    codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * candidate_count
                 )
                 continue
             results = np.array(chosen, np.int64)
-            shape, colour = distances(code[None], self.gallery.codes[results])
-            reason = _short(
-                len(results), len(self.candidates), len(rows) == len(self.candidates), self.rules
+            shape, colour = distance_matrices(code[None], self.gallery.codes[results])
+            reason = _shortfall_reason(
+                len(results),
+                len(self.candidate_rows),
+                len(rows) == len(self.candidate_rows),
+                self.list_rules,
             )
-            yield Found(
+            yield RankedList(
                 -1,
                 results,
                 shape[0],
@@ -352,18 +405,18 @@ class _Hunt:
                 [None] * len(results),
             )
 
-    def _allowed(
-        self, row: int, ordered: NDArray[np.int64], count: int, groups: set[int]
+    def _select_allowed(
+        self, row: int, ordered_rows: NDArray[np.int64], count: int, groups: set[int]
     ) -> list[int]:
         """The first `count` of the ordered rows that the rules allow beside `groups`, which it adds to."""
         brands: dict[int, int] = {}
         chosen: list[int] = []
-        for candidate in ordered.tolist() if count else []:
+        for candidate in ordered_rows.tolist() if count else []:
             group, brand = int(self.gallery.groups[candidate]), int(self.gallery.brands[candidate])
             if (
                 candidate == row
                 or group in groups
-                or brands.get(brand, 0) >= self.rules.max_per_brand
+                or brands.get(brand, 0) >= self.list_rules.max_per_brand
             ):
                 continue
             groups.add(group)
@@ -373,73 +426,83 @@ class _Hunt:
                 break
         return chosen
 
-    def _distances(self, row: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _weighted_distances(self, row: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Weighted, int64 (m,)."""
-        return weighted(self.gallery, np.full(len(rows), row), rows).astype(np.int64)
+        return weighted_distances(self.gallery, np.full(len(rows), row), rows).astype(np.int64)
 
-    def _ruled(self, row: int, alike: NDArray[np.int64], is_all: bool) -> list[_Pick] | None:
+    def _rank_merchandised(
+        self, row: int, candidate_rows: NDArray[np.int64], is_all: bool
+    ) -> list[ListEntry] | None:
         """The list as the merchandiser's rules want it; None where candidates not looked at could stand in it."""
-        ruling = self.rulings.of(row)
+        ruling = self.merchandising_rules.rules_for_page(row)
         weights = int(self.gallery.w_shape[row] + self.gallery.w_colour[row])
         groups = {int(self.gallery.groups[row])}
-        pins = self._pinned(ruling, groups)
-        wanted = self.rules.k - len(pins)
-        far = self._distances(row, alike)
-        boosts, said = ruling.boosts(alike, weights)
-        order = np.lexsort((alike, far - boosts))
-        order = order[~ruling.hidden[alike[order]]]
-        chosen = self._allowed(row, alike[order], wanted, groups)
-        at = {int(candidate): i for i, candidate in enumerate(alike)}
+        pins = self._select_pins(ruling, groups)
+        wanted = self.list_rules.k - len(pins)
+        far = self._weighted_distances(row, candidate_rows)
+        boosts, said = ruling.distance_boosts(candidate_rows, weights)
+        order = np.lexsort((candidate_rows, far - boosts))
+        order = order[~ruling.is_hidden[candidate_rows[order]]]
+        chosen = self._select_allowed(row, candidate_rows[order], wanted, groups)
+        at = {int(candidate): i for i, candidate in enumerate(candidate_rows)}
         if not is_all:
             # What was not looked at is at least as far as the last seen, and could go before by the largest boost.
             least = (int(far[-1]) if len(far) else 0) - ruling.largest_boost(weights)
             last = max((int(far[at[c]] - boosts[at[c]]) for c in chosen), default=0)
             if len(chosen) < wanted or (ruling.preferences and wanted and last >= least):
                 return None
-        picks = [_Pick(candidate, said[at[candidate]]) for candidate in chosen]
+        picks = [ListEntry(candidate, said[at[candidate]]) for candidate in chosen]
         if ruling.is_filled and len(picks) < wanted:
-            picks += self._filling(
-                row, ruling, groups, wanted - len(picks), limit(weights, self.rules.min_score)
+            picks += self._select_fills(
+                row,
+                ruling,
+                groups,
+                wanted - len(picks),
+                distance_limit(weights, self.list_rules.min_score),
             )
         for rank, candidate, text in pins:
-            picks.insert(rank - 1, _Pick(candidate, text))
+            picks.insert(rank - 1, ListEntry(candidate, text))
         return picks
 
-    def _pinned(self, ruling: merchandising.Ruling, groups: set[int]) -> list[tuple[int, int, str]]:
+    def _select_pins(
+        self, ruling: merchandising.PageRules, groups: set[int]
+    ) -> list[tuple[int, int, str]]:
         """(rank, row, rule) of the pins that this audience may be shown, by rank; adds their groups to `groups`."""
         pins: list[tuple[int, int, str]] = []
         for rank, candidate, text in ruling.pins:
             position, group = (
-                int(np.searchsorted(self.candidates, candidate)),
+                int(np.searchsorted(self.candidate_rows, candidate)),
                 int(self.gallery.groups[candidate]),
             )
-            is_shown = position < len(self.candidates) and self.candidates[position] == candidate
+            is_shown = (
+                position < len(self.candidate_rows) and self.candidate_rows[position] == candidate
+            )
             if (
                 is_shown
                 and group not in groups
-                and rank <= self.rules.k
-                and len(pins) < self.rules.k
+                and rank <= self.list_rules.k
+                and len(pins) < self.list_rules.k
             ):
                 groups.add(group)
                 pins.append((rank, candidate, text))
         return pins
 
-    def _filling(
-        self, row: int, ruling: merchandising.Ruling, groups: set[int], count: int, limit: int
-    ) -> list[_Pick]:
+    def _select_fills(
+        self, row: int, ruling: merchandising.PageRules, groups: set[int], count: int, limit: int
+    ) -> list[ListEntry]:
         """What fills a short list: the most alike of the rest, whatever its score or brand. limit: distance of min_score."""
-        far = self._distances(row, self.candidates)
-        picks: list[_Pick] = []
+        far = self._weighted_distances(row, self.candidate_rows)
+        picks: list[ListEntry] = []
         for position in np.argsort(far, kind="stable").tolist():
-            candidate = int(self.candidates[position])
+            candidate = int(self.candidate_rows[position])
             group = int(self.gallery.groups[candidate])
             if len(picks) == count:
                 break
-            if candidate == row or group in groups or ruling.hidden[candidate]:
+            if candidate == row or group in groups or ruling.is_hidden[candidate]:
                 continue
             groups.add(group)
             picks.append(
-                _Pick(
+                ListEntry(
                     candidate,
                     None,
                     Fallback.LESS_ALIKE if far[position] > limit else Fallback.SAME_BRAND,
@@ -448,9 +511,11 @@ class _Hunt:
         return picks
 
 
-def _short(count: int, others: int, are_all_alike: bool, rules: Rules) -> ShortReason | None:
+def _shortfall_reason(
+    count: int, others: int, is_all_found: bool, rules: ListRules
+) -> ShortfallReason | None:
     if count >= rules.k:
         return None
     if others < rules.k:
-        return ShortReason.FEW_CANDIDATES
-    return ShortReason.RULES if are_all_alike else ShortReason.MIN_SCORE
+        return ShortfallReason.FEW_CANDIDATES
+    return ShortfallReason.RULES if is_all_found else ShortfallReason.MIN_SCORE

@@ -19,22 +19,22 @@ from starlette.exceptions import HTTPException
 import wearalike
 from wearalike.search import photo_search
 from wearalike.server import errors, middleware, schemas, uploads
-from wearalike.server.live_search import MAX_K, Live, LiveList, Wish
-from wearalike.server.snapshot import Published, Snapshot
+from wearalike.server.live_search import MAX_K, LiveList, LiveSearch, PhotoQuery
+from wearalike.server.snapshot import PublishedRepository, Snapshot
 from wearalike.tables import AgeGroup, Gender, SuperCategory
 
 router = APIRouter()
-told = errors.documented
+problem_responses = errors.openapi_responses
 # A night's table: a cache may hold it for a minute unasked, then asks with the ETag, and shows it on where the server is away.
 CACHE_CONTROL = "public, max-age=60, stale-if-error=86400"
-NO_CLOTHES = "no garment, shoe or bag was seen in the photo"
+NO_ITEMS_NOTE = "no garment, shoe or bag was seen in the photo"
 
 
-def _published(request: Request) -> Published:
+def _published_repository(request: Request) -> PublishedRepository:
     return request.app.state.published
 
 
-def _live(request: Request) -> Live:
+def _live_search(request: Request) -> LiveSearch:
     return request.app.state.live
 
 
@@ -43,9 +43,9 @@ def limit_searches(request: Request) -> None:
     request.app.state.searches.count(request.scope)
 
 
-Source = Annotated[Published, Depends(_published)]
-Searcher = Annotated[Live, Depends(_live)]
-Decoded = AfterValidator(middleware.decoded)
+PublishedDep = Annotated[PublishedRepository, Depends(_published_repository)]
+LiveSearchDep = Annotated[LiveSearch, Depends(_live_search)]
+DecodedSegment = AfterValidator(middleware.decode_segment)
 ProductId = Annotated[
     str,
     Path(
@@ -53,31 +53,35 @@ ProductId = Annotated[
         max_length=1000,
         examples=["moda:1042"],
     ),
-    Decoded,
+    DecodedSegment,
 ]
-WEIGHTS = r"^(?:(?:[1-9]|10):(?:[0-9]|10)|0:(?:[1-9]|10))$"
-Weights = Annotated[
+WEIGHTS_PATTERN = r"^(?:(?:[1-9]|10):(?:[0-9]|10)|0:(?:[1-9]|10))$"
+WeightsQuery = Annotated[
     str | None,
     Query(
         description="SHAPE:COLOUR, 0 to 10 each, not both 0, e.g. 3:7; default: the category's own",
-        pattern=WEIGHTS,
+        pattern=WEIGHTS_PATTERN,
     ),
 ]
-K = Annotated[int, Query(description="results at most", ge=1, le=MAX_K)]
+KQuery = Annotated[int, Query(description="results at most", ge=1, le=MAX_K)]
 
 
 @contextmanager
-def opened(request: Request, response: Response, source: Published) -> Iterator[Snapshot]:
+def open_snapshot(
+    request: Request, response: Response, source: PublishedRepository
+) -> Iterator[Snapshot]:
     """What is published now, once the client is known not to have this very answer; the response gets its ETag.
 
     Raises HTTPException 304, NotPublished, warehouse.Unreachable.
     """
     with source.snapshot() as s:
-        tag(request, response, f"{s.run} {s.publication.published_at.isoformat()} {s.signature}")
+        set_etag(
+            request, response, f"{s.run} {s.publication.published_at.isoformat()} {s.signature}"
+        )
         yield s
 
 
-def tag(request: Request, response: Response, version: str) -> None:
+def set_etag(request: Request, response: Response, version: str) -> None:
     """Gives the response the ETag of what was asked at a version. Raises HTTPException 304 where the client has it already."""
     what = "\0".join([wearalike.__version__, version, request.scope["path"], request.url.query])
     headers = {
@@ -90,11 +94,11 @@ def tag(request: Request, response: Response, version: str) -> None:
     response.headers.update(headers)
 
 
-def _said(s: Snapshot, **more: Any) -> dict[str, Any]:
+def _build_answer(s: Snapshot, **more: Any) -> dict[str, Any]:
     return {"run": s.run, "published_at": s.publication.published_at, **more}
 
 
-def _found(s: Snapshot, product_id: str) -> dict[str, Any]:
+def _require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
     if (product := s.product(product_id)) is None:
         raise HTTPException(
             404,
@@ -104,12 +108,15 @@ def _found(s: Snapshot, product_id: str) -> dict[str, Any]:
 
 
 @router.get(
-    "/products", response_model=schemas.Products, responses=told(422), summary="Find products"
+    "/products",
+    response_model=schemas.ProductsAnswer,
+    responses=problem_responses(422),
+    summary="Find products",
 )
 def products(
     request: Request,
     response: Response,
-    source: Source,
+    source: PublishedDep,
     q: Annotated[
         str,
         Query(
@@ -131,9 +138,9 @@ def products(
     ] = None,
 ) -> dict[str, Any]:
     """Products of the published run in order of product_id, a page at a time."""
-    with opened(request, response, source) as s:
+    with open_snapshot(request, response, source) as s:
         found = s.search(q, shop, category, super_category, limit + 1, after)
-        return _said(
+        return _build_answer(
             s,
             products=found[:limit],
             next_after=found[limit - 1]["product_id"] if len(found) > limit else None,
@@ -142,18 +149,18 @@ def products(
 
 @router.get(
     "/products/{product_id}",
-    response_model=schemas.Product,
-    responses=told(404, 422),
+    response_model=schemas.ProductAnswer,
+    responses=problem_responses(404, 422),
     summary="One product",
 )
 def product(
-    request: Request, response: Response, source: Source, product_id: ProductId
+    request: Request, response: Response, source: PublishedDep, product_id: ProductId
 ) -> dict[str, Any]:
     """All that is known of a product, and how many recommendations it has."""
-    with opened(request, response, source) as s:
-        found = _found(s, product_id)
+    with open_snapshot(request, response, source) as s:
+        found = _require_product(s, product_id)
         listed = s.similar_list(product_id) or {"similar_count": 0, "short_reason": None}
-        return _said(
+        return _build_answer(
             s,
             product=found,
             similar_count=listed["similar_count"],
@@ -163,71 +170,78 @@ def product(
 
 @router.get(
     "/products/{product_id}/similar",
-    response_model=schemas.SimilarList,
-    responses=told(404, 422, 429),
+    response_model=schemas.SimilarAnswer,
+    responses=problem_responses(404, 422, 429),
     summary="Similar products",
 )
 def similar(
     request: Request,
     response: Response,
-    source: Source,
-    live: Searcher,
+    source: PublishedDep,
+    live: LiveSearchDep,
     product_id: ProductId,
-    weights: Weights = None,
-    k: K = 20,
+    weights: WeightsQuery = None,
+    k: KQuery = 20,
 ) -> dict[str, Any]:
     """The products most alike one, best first: as published, or, with weights, searched now by the same rules.
 
     Without weights there are at most as many as were published; a list that is shorter than asked for says why.
     """
-    with opened(request, response, source) as s:
-        asking = _found(s, product_id)
+    with open_snapshot(request, response, source) as s:
+        asking = _require_product(s, product_id)
         if weights is None:
             rows, kind = (
                 LiveList(
                     s.similar(product_id, k), (s.similar_list(product_id) or {}).get("short_reason")
                 ),
-                schemas.Source.PUBLISHED,
+                schemas.ListSource.PUBLISHED,
             )
         else:
             limit_searches(request)
             rows, kind = (
-                live.similar(s, asking, photo_search.weights(weights), k),
-                schemas.Source.LIVE,
+                live.similar(s, asking, photo_search.parse_weights(weights), k),
+                schemas.ListSource.LIVE,
             )
-        return _said(
+        return _build_answer(
             s, product_id=product_id, source=kind, short_reason=rows.short_reason, results=rows.rows
         )
 
 
 @router.get(
     "/products/{product_id}/look",
-    response_model=schemas.LookList,
-    responses=told(404, 422),
+    response_model=schemas.LookAnswer,
+    responses=problem_responses(404, 422),
     summary="Complete the look",
 )
 def look(
-    request: Request, response: Response, source: Source, product_id: ProductId
+    request: Request, response: Response, source: PublishedDep, product_id: ProductId
 ) -> dict[str, Any]:
     """What completes the look: products alike what is worn with the product in its own pictures."""
-    with opened(request, response, source) as s:
-        _found(s, product_id)
-        return _said(s, product_id=product_id, results=s.look(product_id))
+    with open_snapshot(request, response, source) as s:
+        _require_product(s, product_id)
+        return _build_answer(s, product_id=product_id, results=s.look(product_id))
 
 
-@router.get("/runs", response_model=schemas.Runs, responses=told(), summary="Runs")
-def runs(request: Request, response: Response, source: Source) -> dict[str, Any]:
+@router.get(
+    "/runs", response_model=schemas.RunsAnswer, responses=problem_responses(), summary="Runs"
+)
+def runs(request: Request, response: Response, source: PublishedDep) -> dict[str, Any]:
     """Every run that is loaded, and which one is published."""
     found = source.runs()
-    tag(request, response, repr(found))
+    set_etag(request, response, repr(found))
     return {"runs": found}
 
 
-@router.get("/quality", response_model=schemas.Quality, responses=told(422), summary="Quality")
+@router.get(
+    "/quality",
+    response_model=schemas.QualityAnswer,
+    responses=problem_responses(422),
+    summary="Quality",
+)
 def quality(
     request: Request,
     response: Response,
-    source: Source,
+    source: PublishedDep,
     scope: Annotated[
         str | None,
         Query(
@@ -236,21 +250,21 @@ def quality(
     ] = None,
 ) -> dict[str, Any]:
     """The measures of the published run."""
-    with opened(request, response, source) as s:
-        return _said(s, measures=s.quality(scope))
+    with open_snapshot(request, response, source) as s:
+        return _build_answer(s, measures=s.quality(scope))
 
 
 @router.get(
     "/quality/{measure}",
-    response_model=schemas.QualityHistory,
-    responses=told(404, 422),
+    response_model=schemas.QualityHistoryAnswer,
+    responses=problem_responses(404, 422),
     summary="A measure through the runs",
 )
 def quality_history(
     request: Request,
     response: Response,
-    source: Source,
-    measure: Annotated[str, Path(description="e.g. precision@10", max_length=100), Decoded],
+    source: PublishedDep,
+    measure: Annotated[str, Path(description="e.g. precision@10", max_length=100), DecodedSegment],
     scope: Annotated[str, Query(description="e.g. all, shop=moda", max_length=300)] = "all",
 ) -> dict[str, Any]:
     """One measure in every run that was ever loaded."""
@@ -260,51 +274,55 @@ def quality_history(
             404,
             f"no measure {measure!r} of scope {scope!r} in any run; /quality lists those of the published one",
         )
-    tag(request, response, repr(found))
+    set_etag(request, response, repr(found))
     return {"measure": measure, "scope": scope, "history": found}
 
 
 @router.post(
     "/photo",
     response_model=schemas.PhotoAnswer,
-    responses=told(400, 408, 413, 415, 422, 429),
-    openapi_extra=uploads.BODY,
+    responses=problem_responses(400, 408, 413, 415, 422, 429),
+    openapi_extra=uploads.OPENAPI_REQUEST_BODY,
     dependencies=[Depends(limit_searches)],
     summary="Products alike a photo",
 )
 async def photo(
     request: Request,
     response: Response,
-    source: Source,
-    live: Searcher,
-    k: K = 10,
-    weights: Weights = None,
+    source: PublishedDep,
+    live: LiveSearchDep,
+    k: KQuery = 10,
+    weights: WeightsQuery = None,
     gender: Annotated[Gender | None, Query(description="whom it is for; default: anybody")] = None,
     age_group: Annotated[
         AgeGroup | None, Query(description="whom it is for; default: anybody")
     ] = None,
 ) -> dict[str, Any]:
     """The garments, shoes and bags seen in a photo, and the products in stock most alike each. The photo is not kept."""
-    wish = Wish(k, photo_search.weights(weights) if weights else None, gender, age_group)
-    queue: uploads.Queue = request.app.state.queue
+    wish = PhotoQuery(
+        k, photo_search.parse_weights(weights) if weights else None, gender, age_group
+    )
+    queue: uploads.PhotoQueue = request.app.state.queue
 
     def look_at(content: bytes) -> dict[str, Any]:
         with source.snapshot() as s:
             search = live.photo_search(s)
-            said = _said(s)
-        answer = search.find(content, wish)
-        return {**asdict(answer), **said, "note": None if answer.items else NO_CLOTHES}
+            said = _build_answer(s)
+        answer = search.search(content, wish)
+        return {**asdict(answer), **said, "note": None if answer.items else NO_ITEMS_NOTE}
 
-    async with queue.place():
-        content = await uploads.content(request)
-        async with queue.turn():
+    async with queue.reserve_place():
+        content = await uploads.read_photo(request)
+        async with queue.wait_for_turn():
             response.headers["Cache-Control"] = "no-store"
             return await run_in_threadpool(look_at, content)
 
 
-@router.get("/health", response_model=schemas.Health, responses=told(), summary="Health")
-def health(response: Response, source: Source) -> dict[str, Any]:
+@router.get(
+    "/health", response_model=schemas.HealthAnswer, responses=problem_responses(), summary="Health"
+)
+def health(response: Response, source: PublishedDep) -> dict[str, Any]:
     """Whether the server can answer, and from which run."""
     with source.snapshot() as s:
         response.headers["Cache-Control"] = "no-store"
-        return _said(s, status="ok")
+        return _build_answer(s, status="ok")

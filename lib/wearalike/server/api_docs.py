@@ -18,7 +18,7 @@ router = APIRouter()
 CACHE_CONTROL = "public, max-age=60"
 
 
-def openapi(app: FastAPI, root_path: str = "") -> dict[str, Any]:
+def openapi_document(app: FastAPI, root_path: str = "") -> dict[str, Any]:
     """OpenAPI's description of /v1. root_path: where the app is mounted."""
     described = get_openapi(
         title="wearalike",
@@ -33,15 +33,18 @@ def openapi(app: FastAPI, root_path: str = "") -> dict[str, Any]:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     described["servers"] = [{"url": root_path or "/"}]
-    problem = errors.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    described["components"]["schemas"] |= {**problem.pop("$defs"), errors.Problem.__name__: problem}
+    problem = errors.ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+    described["components"]["schemas"] |= {
+        **problem.pop("$defs"),
+        errors.ProblemDetails.__name__: problem,
+    }
     return described
 
 
 @router.get("/openapi.json")
 def openapi_json(request: Request) -> Response:
     return JSONResponse(
-        openapi(request.app, request.scope.get("root_path", "")),
+        openapi_document(request.app, request.scope.get("root_path", "")),
         headers={"Cache-Control": CACHE_CONTROL},
     )
 
@@ -49,25 +52,27 @@ def openapi_json(request: Request) -> Response:
 @router.get("/docs")
 def docs(request: Request) -> Response:
     root_path = request.scope.get("root_path", "")
-    described = openapi(request.app, root_path)
-    page, style = _template()
+    described = openapi_document(request.app, root_path)
+    page, style = _load_page_template()
     root = f"{request.url.scheme}://{request.url.netloc}{root_path}"
     policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     headers = {"Content-Security-Policy": policy, "Cache-Control": CACHE_CONTROL}
-    return HTMLResponse(page.render(api=described, root=root, kind=kind), headers=headers)
+    return HTMLResponse(
+        page.render(api=described, root=root, kind=type_description), headers=headers
+    )
 
 
-def kind(schema: dict[str, Any]) -> str:
+def type_description(schema: dict[str, Any]) -> str:
     """A schema in a few words, e.g. "list of Similar, may be null"."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
-        parts = [kind(part) for part in schema["anyOf"] if part.get("type") != "null"]
+        parts = [type_description(part) for part in schema["anyOf"] if part.get("type") != "null"]
         return " or ".join(parts) + (", may be null" if len(parts) < len(schema["anyOf"]) else "")
     if "allOf" in schema:
-        return kind(schema["allOf"][0])
+        return type_description(schema["allOf"][0])
     if schema.get("type") == "array":
-        return f"list of {kind(schema.get('items', {}))}"
+        return f"list of {type_description(schema.get('items', {}))}"
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
     bounds = [
@@ -86,7 +91,7 @@ def kind(schema: dict[str, Any]) -> str:
 
 
 @cache
-def _template() -> tuple[jinja2.Template, str]:
+def _load_page_template() -> tuple[jinja2.Template, str]:
     """The page, and the hash of its style as a policy names it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wearalike.server"), autoescape=True

@@ -11,18 +11,18 @@ from starlette.middleware.cors import CORSMiddleware
 
 import wearalike
 from wearalike.server import api, api_docs, errors, middleware, pages, uploads
-from wearalike.server.live_search import Live
-from wearalike.server.snapshot import Published
+from wearalike.server.live_search import LiveSearch
+from wearalike.server.snapshot import PublishedRepository
 from wearalike.settings import Settings
 
 
-def create(place: Settings) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
     """The app over what the place's warehouse holds. Opens nothing before it is asked; mounted, it honours root_path.
 
-    state: place (the settings), published (viewer.published.Published), live (viewer.live.Live), queue (uploads.Queue, for photos),
-    searches (doors.Limit).
+    state: place (the settings), published (viewer.published.Published), live (viewer.live.Live), queue (uploads.PhotoQueue, for photos),
+    searches (middleware.ClientRateLimiter).
     """
-    published = Published(place)
+    published = PublishedRepository(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -36,27 +36,28 @@ def create(place: Settings) -> FastAPI:
         "redirect_slashes": False,
     }
     app = FastAPI(title="wearalike", version=wearalike.__version__, lifespan=lifespan, **bare)
-    app.state.place, app.state.published, app.state.live = place, published, Live(place)
+    app.state.place, app.state.published, app.state.live = settings, published, LiveSearch(settings)
     app.state.queue, app.state.searches = (
-        uploads.Queue(),
-        middleware.Limit(place.serve.searches_a_minute, "searches"),
+        uploads.PhotoQueue(),
+        middleware.ClientRateLimiter(settings.serve.searches_a_minute, "searches"),
     )
     app.include_router(api.router, prefix="/v1")
     app.include_router(api_docs.router, prefix="/v1", include_in_schema=False)
-    errors.add_handlers(app)
-    pages.add(app)
+    errors.add_exception_handlers(app)
+    pages.add_pages(app)
     # The last one added is the first that a request meets.
-    app.add_middleware(middleware.Segments)
-    app.add_middleware(middleware.Head)
-    app.add_middleware(middleware.BodyLimit)
+    app.add_middleware(middleware.EncodedSlashMiddleware)
+    app.add_middleware(middleware.HeadMiddleware)
+    app.add_middleware(middleware.BodySizeMiddleware)
     app.add_middleware(
-        middleware.RateLimit, limit=middleware.Limit(place.serve.requests_a_minute, "requests")
+        middleware.RateLimitMiddleware,
+        limit=middleware.ClientRateLimiter(settings.serve.requests_a_minute, "requests"),
     )
-    if place.serve.allow_origins:
+    if settings.serve.allow_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=place.serve.allow_origins,
+            allow_origins=settings.serve.allow_origins,
             allow_methods=["GET", "HEAD", "POST"],
         )
-    app.add_middleware(middleware.SafeHeaders)
+    app.add_middleware(middleware.SecurityHeadersMiddleware)
     return app

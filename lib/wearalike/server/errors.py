@@ -15,40 +15,40 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from wearalike.imaging.decode import BadPixels
-from wearalike.server.live_search import NotHere
+from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.snapshot import NotPublished
 from wearalike.warehouse.base import Unreachable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-RETRY_S = 5
+RETRY_AFTER_S = 5
 
 
-class Mistake(BaseModel):
+class InvalidField(BaseModel):
     """One thing that is wrong with what was asked."""
 
     where: str = Field(description="the parameter or the part of the body, e.g. query.limit")
     what: str = Field(description="what was found and what was wanted")
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """A problem as RFC 9457 describes it."""
 
     type: str = Field("about:blank", description="about:blank: the status says it all")
     title: str = Field(description="the status in words")
     status: int = Field(description="the HTTP status")
     detail: str = Field(description="what was found, what was wanted, what to do")
-    errors: list[Mistake] = Field([], description="with status 422: each thing that is wrong")
+    errors: list[InvalidField] = Field([], description="with status 422: each thing that is wrong")
 
 
-def response(
+def problem_response(
     status: int,
     detail: str,
     headers: Mapping[str, str] | None = None,
-    errors: list[Mistake] | None = None,
+    errors: list[InvalidField] | None = None,
 ) -> Response:
     """The problem as an answer, which nobody keeps."""
-    problem = Problem(
+    problem = ProblemDetails(
         type="about:blank",
         title=HTTPStatus(status).phrase,
         status=status,
@@ -59,9 +59,9 @@ def response(
     return JSONResponse(told, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def openapi_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How OpenAPI describes the problems of a path: these, and those that any path may answer."""
-    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    schema = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
     return {
         status: {
             "description": HTTPStatus(status).phrase,
@@ -71,68 +71,70 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def add_handlers(app: FastAPI) -> None:
+def add_exception_handlers(app: FastAPI) -> None:
     """Every error of the app is answered as a problem."""
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(NotPublished, _nothing)
-    app.add_exception_handler(Unreachable, _unreachable)
-    app.add_exception_handler(BadPixels, _no_picture)
-    app.add_exception_handler(NotHere, _not_here)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(NotPublished, _handle_nothing_published)
+    app.add_exception_handler(Unreachable, _handle_unreachable_warehouse)
+    app.add_exception_handler(BadPixels, _handle_bad_pixels)
+    app.add_exception_handler(RunNotSearchable, _handle_run_not_searchable)
+    app.add_exception_handler(ClientDisconnect, _handle_client_disconnect)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-def _http(request: Request, error: Exception) -> Response:
+def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_MODIFIED:
         return Response(status_code=error.status_code, headers=error.headers)
     detail = error.detail
     if detail == HTTPStatus(error.status_code).phrase:
         detail = f"{request.method} {request.url.path}: see {request.scope.get('root_path', '')}/v1/docs for what there is"
-    return response(error.status_code, detail, error.headers)
+    return problem_response(error.status_code, detail, error.headers)
 
 
-def _invalid(_: Request, error: Exception) -> Response:
+def _handle_invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        Mistake(where=".".join(map(str, found["loc"])), what=found["msg"])
+        InvalidField(where=".".join(map(str, found["loc"])), what=found["msg"])
         for found in error.errors()
     ]
-    return response(
+    return problem_response(
         422, "; ".join(f"{mistake.where}: {mistake.what}" for mistake in errors), errors=errors
     )
 
 
-def _nothing(_: Request, __: Exception) -> Response:
-    return response(
+def _handle_nothing_published(_: Request, __: Exception) -> Response:
+    return problem_response(
         503,
         "nothing is published yet: run a night first (wearalike run --run NAME)",
         {"Retry-After": "60"},
     )
 
 
-def _unreachable(_: Request, error: Exception) -> Response:
+def _handle_unreachable_warehouse(_: Request, error: Exception) -> Response:
     log.warning("%s", error)
-    return response(
+    return problem_response(
         503,
         "the warehouse does not answer; the server's log says why",
-        {"Retry-After": str(RETRY_S)},
+        {"Retry-After": str(RETRY_AFTER_S)},
     )
 
 
-def _not_here(_: Request, error: Exception) -> Response:
+def _handle_run_not_searchable(_: Request, error: Exception) -> Response:
     log.warning("%s", error)
-    return response(503, "what is published cannot be searched here; the server's log says why")
+    return problem_response(
+        503, "what is published cannot be searched here; the server's log says why"
+    )
 
 
-def _no_picture(_: Request, error: Exception) -> Response:
-    return response(422, str(error))
+def _handle_bad_pixels(_: Request, error: Exception) -> Response:
+    return problem_response(422, str(error))
 
 
-def _gone(_: Request, __: Exception) -> Response:
-    return response(400, "the client went away before all was sent")
+def _handle_client_disconnect(_: Request, __: Exception) -> Response:
+    return problem_response(400, "the client went away before all was sent")
 
 
-def _unforeseen(_: Request, __: Exception) -> Response:
-    return response(500, "something failed that nobody foresaw; the server's log says what")
+def _handle_unexpected_error(_: Request, __: Exception) -> Response:
+    return problem_response(500, "something failed that nobody foresaw; the server's log says what")

@@ -17,17 +17,17 @@ from wearalike import catalog
 from wearalike import search as search_module
 from wearalike.models import registry
 from wearalike.search import gallery_store
-from wearalike.search.photo_search import MAX_K, MAX_WEIGHT, Networks, PhotoSearch, Wish
+from wearalike.search.photo_search import MAX_K, MAX_WEIGHT, PhotoNetworks, PhotoQuery, PhotoSearch
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
-from wearalike.tables import ENTRIES, MATCHES
+from wearalike.tables import INDEXES, MATCHES
 from wearalike.warehouse import publish
 
-__all__ = ["MAX_K", "MAX_WEIGHT", "Live", "LiveList", "NotHere", "Wish"]
+__all__ = ["MAX_K", "MAX_WEIGHT", "LiveList", "LiveSearch", "PhotoQuery", "RunNotSearchable"]
 
 
-class NotHere(LookupError):
+class RunNotSearchable(LookupError):
     """The root lacks the tables of the published run, or holds others of its name, so it cannot be searched."""
 
 
@@ -40,12 +40,12 @@ class LiveList:
     short_reason: str | None
 
 
-class Live:
+class LiveSearch:
     """May be asked by several threads; each asks about the publication that it sees."""
 
-    def __init__(self, place: Settings) -> None:
-        self._place = place
-        self._room: _Room | None = None
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded_run: LoadedRun | None = None
         self._lock = threading.Lock()
 
     def similar(
@@ -57,134 +57,147 @@ class Live:
     ) -> LiveList:
         """The list of a product of the snapshot. weights: of shape and colour, 0..10, not both 0; None: the category's. k: 1..100.
 
-        Raises NotHere, indexes.BadIndex; ValueError for other weights or k.
+        Raises RunNotSearchable, indexes.BadIndex; ValueError for other weights or k.
         """
-        Wish(k=k, weights=weights)
+        PhotoQuery(k=k, weights=weights)
         w_shape, w_colour = weights or (product["w_shape"], product["w_colour"])
-        room = self._room_of(s)
-        shelf = room.shelf(product["super_category"])
-        row = _row(shelf.gallery, product["product_id"]) if shelf else None
+        room = self._load_run(s)
+        shelf = room.load_gallery(product["super_category"])
+        row = _find_row(shelf.gallery, product["product_id"]) if shelf else None
         if shelf is None or row is None:
-            return LiveList([], search_module.ShortReason.NO_CODE)
+            return LiveList([], search_module.ShortfallReason.NO_CODE)
         gallery = replace(
             shelf.gallery,
-            w_shape=_with(shelf.gallery.w_shape, row, w_shape),
-            w_colour=_with(shelf.gallery.w_colour, row, w_colour),
+            w_shape=_replace_value(shelf.gallery.w_shape, row, w_shape),
+            w_colour=_replace_value(shelf.gallery.w_colour, row, w_colour),
         )
-        found = search_module.table(
+        found = search_module.build_matches(
             gallery,
             list(
-                search_module.search(
-                    gallery, row, row + 1, replace(room.rules, k=k), room.merchandise
+                search_module.search_gallery(
+                    gallery, row, row + 1, replace(room.rules, k=k), room.merchandising_rules
                 )
             ),
         )
         asking = pa.table(
             {"product_id": [product["product_id"]], "w_shape": [w_shape], "w_colour": [w_colour]}
         )
-        table = search_module.similar_products(
+        table = search_module.build_similar_products(
             pa.Table.from_batches([found]), asking, room.detector, room.encoder
         )
         return LiveList(
-            s.with_products(table.to_pylist(), "similar_product_id"),
+            s.attach_products(table.to_pylist(), "similar_product_id"),
             found["short_reason"][0].as_py(),
         )
 
-    def shelf(self, s: Snapshot, super_category: str) -> gallery_store.Shelf | None:
-        """What of a super-category can be found; None where nothing of it has a code. Raises NotHere, indexes.BadIndex."""
-        return self._room_of(s).shelf(super_category)
+    def load_gallery(
+        self, s: Snapshot, super_category: str
+    ) -> gallery_store.GalleryWithProducts | None:
+        """What of a super-category can be found; None where nothing of it has a code. Raises RunNotSearchable, indexes.BadIndex."""
+        return self._load_run(s).load_gallery(super_category)
 
     def photo_search(self, s: Snapshot) -> PhotoSearch:
-        """The search for photos in what the snapshot shows. Raises NotHere, and as PhotoSearch."""
-        return self._room_of(s).search()
+        """The search for photos in what the snapshot shows. Raises RunNotSearchable, and as PhotoSearch."""
+        return self._load_run(s).load_photo_search()
 
-    def _room_of(self, s: Snapshot) -> _Room:
+    def _load_run(self, s: Snapshot) -> LoadedRun:
         with self._lock:
-            if self._room is None or (self._room.run, self._room.signature) != (s.run, s.signature):
-                self._room = _Room(
-                    self._place, s.run, s.signature, self._room.networks if self._room else None
+            if self._loaded_run is None or (self._loaded_run.run, self._loaded_run.signature) != (
+                s.run,
+                s.signature,
+            ):
+                self._loaded_run = LoadedRun(
+                    self._settings,
+                    s.run,
+                    s.signature,
+                    self._loaded_run.networks if self._loaded_run else None,
                 )
-            return self._room
+            return self._loaded_run
 
 
-class _Room:
+class LoadedRun:
     """One run, loaded piece by piece."""
 
     def __init__(
-        self, place: Settings, run: str, signature: str, networks: Networks | None
+        self, settings: Settings, run: str, signature: str, networks: PhotoNetworks | None
     ) -> None:
-        """networks: those of the run before, where they were loaded. Raises NotHere."""
-        self.run, self.signature, self._place, self.networks = run, signature, place, networks
-        self._check()
+        """networks: those of the run before, where they were loaded. Raises RunNotSearchable."""
+        self.run, self.signature, self._settings, self.networks = run, signature, settings, networks
+        self._check_signature()
         try:
-            made = run_tables.made(place.root, ENTRIES, run)
-            parameters = dict(run_tables.made(place.root, MATCHES, run)["parameters"])
-        except run_tables.NotMade as error:
-            raise NotHere(str(error)) from error
+            made = run_tables.read_manifest(settings.root, INDEXES, run)
+            parameters = dict(run_tables.read_manifest(settings.root, MATCHES, run)["parameters"])
+        except run_tables.TableNotFound as error:
+            raise RunNotSearchable(str(error)) from error
         self.detector, self.encoder = made["detector"], made["encoder"]
-        self.merchandise = [catalog.Rule(**rule) for rule in parameters.pop("merchandise", [])]
-        self.rules = search_module.Rules(**parameters)
-        self._shelves: dict[str, gallery_store.Shelf] = {}
-        self._search: PhotoSearch | None = None
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self.merchandising_rules = [
+            catalog.MerchandisingRule(**rule) for rule in parameters.pop("merchandise", [])
+        ]
+        self.rules = search_module.ListRules(**parameters)
+        self._galleries: dict[str, gallery_store.GalleryWithProducts] = {}
+        self._photo_search: PhotoSearch | None = None
+        self._lock, self._photo_search_lock = threading.Lock(), threading.Lock()
 
-    def shelf(self, super_category: str) -> gallery_store.Shelf | None:
+    def load_gallery(self, super_category: str) -> gallery_store.GalleryWithProducts | None:
         """None where nothing of the super-category has a code."""
         with self._lock:
             if (
-                super_category not in self._shelves
-                and super_category in gallery_store.super_categories(self._place.root, self.run)
+                super_category not in self._galleries
+                and super_category
+                in gallery_store.list_super_categories(self._settings.root, self.run)
             ):
-                self._shelves[super_category] = gallery_store.shelf(
-                    self._place.root, self.run, super_category
+                self._galleries[super_category] = gallery_store.load_gallery_with_products(
+                    self._settings.root, self.run, super_category
                 )
-                self._check()
-            return self._shelves.get(super_category)
+                self._check_signature()
+            return self._galleries.get(super_category)
 
-    def search(self) -> PhotoSearch:
-        """Raises NotHere, also where the detector's package is not installed."""
+    def load_photo_search(self) -> PhotoSearch:
+        """Raises RunNotSearchable, also where the detector's package is not installed."""
         # Of its own lock: networks load for seconds, in which lists can be asked for.
-        with self._loading:
-            if self._search is None:
+        with self._photo_search_lock:
+            if self._photo_search is None:
                 try:
-                    self._search = PhotoSearch(
-                        self._place,
+                    self._photo_search = PhotoSearch(
+                        self._settings,
                         self.run,
-                        shelf=self._held,
+                        load_gallery=self._require_gallery,
                         networks=self.networks,
-                        exact_up_to=self._place.serve.exact_up_to,
+                        exact_up_to=self._settings.serve.exact_up_to,
                     )
                 except (ImportError, registry.BadModel) as error:
-                    raise NotHere(f"photos: {error}") from error
-                self.networks = self._search.networks
-            return self._search
+                    raise RunNotSearchable(f"photos: {error}") from error
+                self.networks = self._photo_search.networks
+            return self._photo_search
 
-    def _held(self, super_category: str) -> gallery_store.Shelf:
-        shelf = self.shelf(super_category)
+    def _require_gallery(self, super_category: str) -> gallery_store.GalleryWithProducts:
+        shelf = self.load_gallery(super_category)
         if shelf is None:
-            raise NotHere(f"{self._place.root}: run {self.run} was made anew and not published")
+            raise RunNotSearchable(
+                f"{self._settings.root}: run {self.run} was made anew and not published"
+            )
         return shelf
 
-    def _check(self) -> None:
-        """The root still holds what was published. Raises NotHere."""
+    def _check_signature(self) -> None:
+        """The root still holds what was published. Raises RunNotSearchable."""
         try:
-            found = publish.signature_of(self._place.root, self.run)
-        except run_tables.NotMade as error:
-            raise NotHere(
+            found = publish.run_signature(self._settings.root, self.run)
+        except run_tables.TableNotFound as error:
+            raise RunNotSearchable(
                 f"{error}; the server searches the root's tables of the published run"
             ) from error
         if found != self.signature:
-            raise NotHere(
-                f"{self._place.root}: other tables of run {self.run} than those that were published; publish it again"
+            raise RunNotSearchable(
+                f"{self._settings.root}: other tables of run {self.run} than those that were published; publish it again"
             )
 
 
-def _row(gallery: search_module.Gallery, product_id: str) -> int | None:
+def _find_row(gallery: search_module.Gallery, product_id: str) -> int | None:
     row = int(np.searchsorted(gallery.product_ids, product_id))
     return row if row < len(gallery) and gallery.product_ids[row] == product_id else None
 
 
-def _with(values: np.ndarray[Any, Any], row: int, value: int) -> np.ndarray[Any, Any]:
+def _replace_value(values: np.ndarray[Any, Any], row: int, value: int) -> np.ndarray[Any, Any]:
     changed = values.copy()
     changed[row] = value
     return changed

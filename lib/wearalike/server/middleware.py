@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wearalike.server import errors
 
 # Pages bring all they need with them, but for the pictures, which lie in the shops; a page inside Airflow is in a frame of its host.
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' https: http: data: blob:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -31,48 +31,48 @@ HEADERS = {
 MAX_BODY_BYTES = 16_000_000
 
 
-class Limit:
+class ClientRateLimiter:
     """So many requests a minute of one client."""
 
-    def __init__(self, per_minute: int, what: str) -> None:
-        self._item, self._what = RateLimitItemPerMinute(per_minute), what
+    def __init__(self, per_minute: int, noun: str) -> None:
+        self._rate, self._noun = RateLimitItemPerMinute(per_minute), noun
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    def count(self, scope: Scope) -> None:
+    def count_request(self, scope: Scope) -> None:
         """Counts one. Raises HTTPException 429 where it is one too many."""
         client = scope["client"][0] if scope.get("client") else "unknown"
-        if not self._limiter.hit(self._item, client):
+        if not self._limiter.hit(self._rate, client):
             wait_s = max(
                 1,
                 math.ceil(
-                    self._limiter.get_window_stats(self._item, client).reset_time - time.time()
+                    self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
                 ),
             )
             raise HTTPException(
                 429,
-                f"more than {self._item.amount} {self._what} a minute",
+                f"more than {self._rate.amount} {self._noun} a minute",
                 {"Retry-After": str(wait_s)},
             )
 
 
-class RateLimit:
+class RateLimitMiddleware:
     """Lets no client ask more often than the limit says."""
 
-    def __init__(self, app: ASGIApp, limit: Limit) -> None:
-        self.app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, limit: ClientRateLimiter) -> None:
+        self.app, self._limiter = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                self._limit.count(scope)
+                self._limiter.count_request(scope)
             except HTTPException as error:
-                return await errors.response(error.status_code, error.detail, error.headers)(
-                    scope, receive, send
-                )
+                return await errors.problem_response(
+                    error.status_code, error.detail, error.headers
+                )(scope, receive, send)
         await self.app(scope, receive, send)
 
 
-class BodyLimit:
+class BodySizeMiddleware:
     """Reads no body beyond the limit, whatever its header says."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -81,9 +81,9 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         said = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
         if said.isdecimal() and int(said) > MAX_BODY_BYTES:
-            return await errors.response(413, _too_large(), {"Connection": "close"})(
-                scope, receive, send
-            )
+            return await errors.problem_response(
+                413, _body_too_large_detail(), {"Connection": "close"}
+            )(scope, receive, send)
         read = 0
 
         async def counted() -> Message:
@@ -91,17 +91,17 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > MAX_BODY_BYTES:
-                raise HTTPException(413, _too_large(), {"Connection": "close"})
+                raise HTTPException(413, _body_too_large_detail(), {"Connection": "close"})
             return message
 
         await self.app(scope, counted, send)
 
 
-def _too_large() -> str:
+def _body_too_large_detail() -> str:
     return f"the body: wanted at most {MAX_BODY_BYTES:,} bytes"
 
 
-class SafeHeaders:
+class SecurityHeadersMiddleware:
     """Gives every answer the headers that keep a browser from doing what nobody asked for; an answer's own come first."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -111,14 +111,14 @@ class SafeHeaders:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, told if scope["type"] == "http" else send)
 
 
-class Head:
+class HeadMiddleware:
     """Answers HEAD as GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -136,7 +136,7 @@ class Head:
         await self.app({**scope, "method": "GET"}, receive, bare)
 
 
-class Segments:
+class EncodedSlashMiddleware:
     """Lets a path's parameter hold a slash: what was sent as %2F reaches the routes as %2F, and a percent sign as %25.
 
     A shop writes what it likes into an offer's id, and so it stands in product_id. `decoded` gives back what was meant.
@@ -153,9 +153,9 @@ class Segments:
                     for part in scope["raw_path"].decode("ascii").split("/")
                 ]
             except UnicodeDecodeError:
-                return await errors.response(400, "the path: wanted UTF-8, percent-encoded")(
-                    scope, receive, send
-                )
+                return await errors.problem_response(
+                    400, "the path: wanted UTF-8, percent-encoded"
+                )(scope, receive, send)
             scope = {
                 **scope,
                 "path": "/".join(part.replace("%", "%25").replace("/", "%2F") for part in segments),
@@ -163,6 +163,6 @@ class Segments:
         await self.app(scope, receive, send)
 
 
-def decoded(parameter: str) -> str:
+def decode_segment(parameter: str) -> str:
     """A path's parameter as it was meant, from what `Segments` made of it."""
     return parameter.replace("%2F", "/").replace("%25", "%")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, create_model
 
 from wearalike.search import photo_search
-from wearalike.server.snapshot import BRIEF
+from wearalike.server.snapshot import PRODUCT_SUMMARY_COLUMNS
 from wearalike.tables import (
     LOOK_PRODUCTS,
     PRODUCTS,
@@ -25,24 +25,26 @@ from wearalike.tables import (
     Table,
 )
 
-_KINDS: dict[str, Any] = {
+_ENUM_TYPES: dict[str, Any] = {
     "availability": Availability,
     "gender": Gender,
     "age_group": AgeGroup,
     "super_category": SuperCategory,
 }
-_IMAGE_URL = (str | None, Field(description="the main picture, as the shop serves it"))
+_IMAGE_URL_FIELD = (str | None, Field(description="the main picture, as the shop serves it"))
 
 
-def _model(name: str, doc: str, columns: Iterable[Column], **more: Any) -> type[BaseModel]:
+def _create_row_model(
+    name: str, doc: str, columns: Iterable[Column], **more: Any
+) -> type[BaseModel]:
     """A model of the columns, with more fields after them."""
     fields: dict[str, Any] = {
-        column.name: (_type(column), Field(description=column.meaning)) for column in columns
+        column.name: (_field_type(column), Field(description=column.meaning)) for column in columns
     }
     return create_model(name, __doc__=doc, **(fields | more))
 
 
-def _type(column: Column) -> Any:
+def _field_type(column: Column) -> Any:
     if pa.types.is_list(column.type):
         return list[str]
     plain = (
@@ -52,39 +54,45 @@ def _type(column: Column) -> Any:
         if pa.types.is_floating(column.type)
         else str
     )
-    kind = _KINDS.get(column.name, plain)
+    kind = _ENUM_TYPES.get(column.name, plain)
     return kind | None if column.nullable else kind
 
 
-def _columns(table: Table, *left_out: str) -> list[Column]:
+def _columns_except(table: Table, *left_out: str) -> list[Column]:
     return [column for column in table.columns if column.name not in left_out]
 
 
-class Answer(BaseModel):
+class PublishedAnswer(BaseModel):
     """What every answer says first."""
 
     run: str = Field(description="the run that is published, and that all of this answer is from")
     published_at: datetime = Field(description="when the run was published, UTC")
 
 
-Brief = _model(
+ProductSummary = _create_row_model(
     "Brief",
     "What a list shows of a product.",
-    [c for c in PRODUCTS.columns if c.name in BRIEF],
-    image_url=_IMAGE_URL,
+    [c for c in PRODUCTS.columns if c.name in PRODUCT_SUMMARY_COLUMNS],
+    image_url=_IMAGE_URL_FIELD,
 )
-FullProduct = _model(
-    "FullProduct", "All that is known of a product.", PRODUCTS.columns, image_url=_IMAGE_URL
+ProductRecord = _create_row_model(
+    "FullProduct", "All that is known of a product.", PRODUCTS.columns, image_url=_IMAGE_URL_FIELD
 )
-_PRODUCT = (Brief, Field(description="the recommended product"))
-Similar = _model(
-    "Similar", SIMILAR_PRODUCTS.meaning, _columns(SIMILAR_PRODUCTS, "product_id"), product=_PRODUCT
+_PRODUCT_FIELD = (ProductSummary, Field(description="the recommended product"))
+SimilarProductRow = _create_row_model(
+    "Similar",
+    SIMILAR_PRODUCTS.meaning,
+    _columns_except(SIMILAR_PRODUCTS, "product_id"),
+    product=_PRODUCT_FIELD,
 )
-Look = _model(
-    "Look", LOOK_PRODUCTS.meaning, _columns(LOOK_PRODUCTS, "product_id"), product=_PRODUCT
+LookProductRow = _create_row_model(
+    "Look",
+    LOOK_PRODUCTS.meaning,
+    _columns_except(LOOK_PRODUCTS, "product_id"),
+    product=_PRODUCT_FIELD,
 )
-Measure = _model("Measure", QUALITY.meaning, QUALITY.columns)
-PastMeasure = _model(
+MetricRow = _create_row_model("Measure", QUALITY.meaning, QUALITY.columns)
+RunMetricRow = _create_row_model(
     "PastMeasure",
     "A measure of one run.",
     QUALITY.columns,
@@ -92,49 +100,49 @@ PastMeasure = _model(
 )
 
 
-class Products(Answer):
+class ProductsAnswer(PublishedAnswer):
     """A page of products, in order of product_id."""
 
-    products: list[Brief]  # type: ignore[valid-type]
+    products: list[ProductSummary]  # type: ignore[valid-type]
     next_after: str | None = Field(description="`after` of the next page; null on the last")
 
 
-class Product(Answer):
+class ProductAnswer(PublishedAnswer):
     """One product, and how many recommendations it has."""
 
-    product: FullProduct  # type: ignore[valid-type]
+    product: ProductRecord  # type: ignore[valid-type]
     similar_count: int = Field(description="recommendations published for it")
     short_reason: str | None = Field(
         description="why they are fewer than asked for (matches.ShortReason); null for a full list"
     )
 
 
-class Source(StrEnum):
+class ListSource(StrEnum):
     PUBLISHED = "published"
     LIVE = "live"
 
 
-class SimilarList(Answer):
+class SimilarAnswer(PublishedAnswer):
     """The products most alike one, best first."""
 
     product_id: str = Field(description="the product asked about")
-    source: Source = Field(
+    source: ListSource = Field(
         description="published: made by the night; live: searched now, at the weights asked for"
     )
     short_reason: str | None = Field(
         description="why there are fewer than asked for (matches.ShortReason); null for a full list"
     )
-    results: list[Similar] = Field(description="by rank")  # type: ignore[valid-type]
+    results: list[SimilarProductRow] = Field(description="by rank")  # type: ignore[valid-type]
 
 
-class LookList(Answer):
+class LookAnswer(PublishedAnswer):
     """The products that complete the look: alike what is worn with the product in its own pictures."""
 
     product_id: str = Field(description="the product asked about")
-    results: list[Look] = Field(description="by super-category and rank")  # type: ignore[valid-type]
+    results: list[LookProductRow] = Field(description="by super-category and rank")  # type: ignore[valid-type]
 
 
-class Run(BaseModel):
+class RunSummary(BaseModel):
     """A run that is loaded."""
 
     run: str = Field(description="its name")
@@ -146,27 +154,27 @@ class Run(BaseModel):
     counts: dict[str, int] = Field(description="rows by table")
 
 
-class Runs(BaseModel):
+class RunsAnswer(BaseModel):
     """Every run that is loaded."""
 
-    runs: list[Run] = Field(description="newest first")
+    runs: list[RunSummary] = Field(description="newest first")
 
 
-class Quality(Answer):
+class QualityAnswer(PublishedAnswer):
     """How good the published run is, by its own measures."""
 
-    measures: list[Measure] = Field(description="by measure and scope")  # type: ignore[valid-type]
+    measures: list[MetricRow] = Field(description="by measure and scope")  # type: ignore[valid-type]
 
 
-class QualityHistory(BaseModel):
+class QualityHistoryAnswer(BaseModel):
     """One measure through the runs."""
 
     measure: str
     scope: str
-    history: list[PastMeasure] = Field(description="by run, those that were dropped since too")  # type: ignore[valid-type]
+    history: list[RunMetricRow] = Field(description="by run, those that were dropped since too")  # type: ignore[valid-type]
 
 
-class PhotoAnswer(Answer):
+class PhotoAnswer(PublishedAnswer):
     """The items seen in a photo and the products in stock most alike each."""
 
     query_id: str = Field(description="hash of run, photo, models and what was asked for")
@@ -178,12 +186,12 @@ class PhotoAnswer(Answer):
     note: str | None = Field(
         description="says so where no garment, shoe or bag was seen; else null"
     )
-    items: list[photo_search.SeenItem] = Field(
+    items: list[photo_search.DetectedItem] = Field(
         description="the surest and largest first, at most 8"
     )
 
 
-class Health(Answer):
+class HealthAnswer(PublishedAnswer):
     """The server can answer."""
 
     status: str = Field(description="ok")

@@ -13,10 +13,10 @@ from wearalike.settings import Settings
 
 log = logging.getLogger(__name__)
 # How long answers that have begun may take when the server is told to stop.
-GRACE_S = 10
+SHUTDOWN_GRACE_S = 10
 
 
-def serve(place: Settings, host: str, port: int) -> None:
+def serve(settings: Settings, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM. Raises OSError where the address cannot be listened on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=512) as listening:
@@ -27,11 +27,11 @@ def serve(place: Settings, host: str, port: int) -> None:
             bound,
         )
         config = uvicorn.Config(
-            app.create(place),
+            app.create_app(settings),
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
             h11_max_incomplete_event_size=64_000,
         )
         with contextlib.suppress(KeyboardInterrupt):

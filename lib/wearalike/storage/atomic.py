@@ -16,20 +16,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-Identity = tuple[int, int]
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+DirIdentity = tuple[int, int]
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_TARGET_EXISTS_ERRNOS = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 class Superseded(RuntimeError):
     """Something else was put in place since the work began; it stands, and nothing of the work is kept."""
 
 
-class NoRoom(OSError):
+class DiskFull(OSError):
     """A disk is too full for what goes to a path: says which, how much is free, and what to do."""
 
 
-def identity(path: Path) -> Identity | None:
+def dir_identity(path: Path) -> DirIdentity | None:
     """What tells the folder that stands there from any that takes its place; None where none stands."""
     try:
         found = path.stat()
@@ -39,21 +39,21 @@ def identity(path: Path) -> Identity | None:
 
 
 @contextlib.contextmanager
-def hidden(target: Path) -> Iterator[Path]:
+def staging_dir(target: Path) -> Iterator[Path]:
     """An empty folder beside `target` to be filled, gone with the block unless it was put in place.
 
     What killed processes have left there is removed first; what living ones fill is not touched. A full disk is said with
-    the place and what is free there (NoRoom).
+    the place and what is free there (DiskFull).
     """
-    with named(target):
+    with wrap_disk_full(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with _locked(target.parent):
+        with _lock_dir(target.parent):
             for left in target.parent.glob(".run=*"):
-                _remove_if_left(left)
+                _remove_if_abandoned(left)
             path.mkdir()
             handle = os.open(path, os.O_RDONLY)
-            _lock(handle)
+            _try_lock(handle)
         try:
             yield path
         finally:
@@ -61,7 +61,9 @@ def hidden(target: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def put(path: Path, target: Path, before: Identity | None, is_equal: Callable[[], bool]) -> None:
+def commit_dir(
+    staged: Path, target: Path, expected: DirIdentity | None, is_equal: Callable[[], bool]
+) -> None:
     """Renames the filled folder into place, over what stood there `before`, that is when its work began.
 
     Where something else stands by now it stays: quietly if it `is_equal` to ours, else Superseded is raised. A kill leaves
@@ -69,15 +71,15 @@ def put(path: Path, target: Path, before: Identity | None, is_equal: Callable[[]
     """
     while True:
         try:
-            os.rename(path, target)
+            os.rename(staged, target)
             break
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in _TARGET_EXISTS_ERRNOS:
                 raise
-        standing = identity(target)
+        standing = dir_identity(target)
         if standing is None:
             continue  # another process is putting its own there
-        if standing != before:
+        if standing != expected:
             if is_equal():
                 return
             raise Superseded(
@@ -87,44 +89,44 @@ def put(path: Path, target: Path, before: Identity | None, is_equal: Callable[[]
         old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             os.rename(target, old)
-        before = None
+        expected = None
         shutil.rmtree(old, ignore_errors=True)
-    sync_folder(target.parent)
+    fsync_dir(target.parent)
 
 
 @contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Lets an OSError of the block for want of room be a NoRoom."""
+def wrap_disk_full(path: Path) -> Iterator[None]:
+    """Lets an OSError of the block for want of room be a DiskFull."""
     try:
         yield
-    except NoRoom:
+    except DiskFull:
         raise
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _DISK_FULL_ERRNOS:
             raise
-        raise no_room(path) from error
+        raise disk_full_error(path) from error
 
 
-def no_room(path: Path) -> NoRoom:
+def disk_full_error(path: Path) -> DiskFull:
     """The error of a disk too full for what goes to `path`."""
     there = next(p for p in (path, *path.parents) if p.exists())
     free = shutil.disk_usage(there).free
     words = f"{os.strerror(errno.ENOSPC)}: {free:,} bytes free. Make room there, or move root, then run the same again"
-    return NoRoom(errno.ENOSPC, words, str(path))
+    return DiskFull(errno.ENOSPC, words, str(path))
 
 
-def sync(path: Path) -> None:
+def fsync_tree(path: Path) -> None:
     """Brings a folder and all in it onto the disk."""
     for child in path.iterdir():
         if child.is_dir():
-            sync(child)
+            fsync_tree(child)
         else:
             with child.open("rb") as handle:
                 os.fsync(handle.fileno())
-    sync_folder(path)
+    fsync_dir(path)
 
 
-def sync_folder(path: Path) -> None:
+def fsync_dir(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -133,17 +135,17 @@ def sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock_dir(folder: Path) -> Iterator[None]:
     """Keeps other processes from making or removing hidden folders there: none is seen between being made and being locked."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        _lock(handle, wait=True)
+        _try_lock(handle, wait=True)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, wait: bool = False) -> bool:
+def _try_lock(handle: int, wait: bool = False) -> bool:
     """Whether the lock was got. A network's file system may know no locks on folders: then nothing is ever held to be left."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -152,13 +154,13 @@ def _lock(handle: int, wait: bool = False) -> bool:
     return True
 
 
-def _remove_if_left(path: Path) -> None:
+def _remove_if_abandoned(path: Path) -> None:
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
         return
     try:
-        if _lock(handle):
+        if _try_lock(handle):
             shutil.rmtree(path, ignore_errors=True)
     finally:
         os.close(handle)

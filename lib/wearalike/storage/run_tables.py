@@ -29,67 +29,67 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike import tables
-from wearalike.settings import RUN
+from wearalike.settings import RUN_PATTERN
 from wearalike.storage import atomic
 from wearalike.tables import REFUSED, Table
 
 BATCH_ROWS = 8192
 
 
-class NotMade(FileNotFoundError):
+class TableNotFound(FileNotFoundError):
     """A table of a run is asked for that no stage has finished."""
 
 
-class BadFile(ValueError):
+class CorruptTable(ValueError):
     """A file of a finished table is not the one that was written."""
 
 
-class BadCount(RuntimeError):
+class RowCountMismatch(RuntimeError):
     """Rows taken do not equal rows written and refused: a row got lost or came twice."""
 
 
-def folder(root: Path, table: Table, run: str) -> Path:
+def table_dir(root: Path, table: Table, run: str) -> Path:
     """The folder of a table of a run, there or not. Raises ValueError for a run that cannot be a folder's name."""
-    if not RUN.fullmatch(run):
+    if not RUN_PATTERN.fullmatch(run):
         raise ValueError(
             f"run {run!r}: wanted letters, digits, '_', '.', '-', at most 64, e.g. 2026-11-21"
         )
     return root / table.name / f"run={run}"
 
 
-def made(root: Path, table: Table, run: str) -> dict[str, Any]:
-    """What made.json of a finished table says. Raises NotMade."""
-    path = folder(root, table, run) / "made.json"
+def read_manifest(root: Path, table: Table, run: str) -> dict[str, Any]:
+    """What made.json of a finished table says. Raises TableNotFound."""
+    path = table_dir(root, table, run) / "made.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise NotMade(
+        raise TableNotFound(
             f"{path}: table {table.name} of run {run} is not made; run its job first"
         ) from error
 
 
-def is_made(root: Path, table: Table, run: str, signature: str | None = None) -> bool:
+def is_complete(root: Path, table: Table, run: str, signature: str | None = None) -> bool:
     """Whether the table is finished and, where a signature is given, was made from the same inputs and parameters."""
     try:
-        facts = made(root, table, run)
+        facts = read_manifest(root, table, run)
         return signature is None or facts["signature"] == signature
-    except NotMade:
+    except TableNotFound:
         return False
 
 
-def runs(root: Path, table: Table) -> list[str]:
+def list_runs(root: Path, table: Table) -> list[str]:
     """Runs whose table is finished, in the order of their names."""
     return sorted(
         p.parent.name.removeprefix("run=") for p in (root / table.name).glob("run=*/made.json")
     )
 
 
-def dataset(root: Path, table: Table, run: str) -> ds.Dataset:
-    """The table as an Arrow dataset, read lazily: the parts that made.json names, and no file beside them. Raises NotMade."""
-    held = folder(root, table, run)
+def open_dataset(root: Path, table: Table, run: str) -> ds.Dataset:
+    """The table as an Arrow dataset, read lazily: the parts that made.json names, and no file beside them. Raises TableNotFound."""
+    held = table_dir(root, table, run)
     parts = sorted(
         name
-        for name in made(root, table, run)["files"]
+        for name in read_manifest(root, table, run)["files"]
         if name.startswith("part-") and name.endswith(".parquet")
     )
     return ds.dataset(
@@ -97,32 +97,32 @@ def dataset(root: Path, table: Table, run: str) -> ds.Dataset:
     )
 
 
-def read(root: Path, table: Table, run: str, columns: list[str] | None = None) -> pa.Table:
-    """The whole table, or some columns of it, in file order. Raises NotMade."""
-    return dataset(root, table, run).to_table(columns=columns)
+def read_table(root: Path, table: Table, run: str, columns: list[str] | None = None) -> pa.Table:
+    """The whole table, or some columns of it, in file order. Raises TableNotFound."""
+    return open_dataset(root, table, run).to_table(columns=columns)
 
 
-def refused(root: Path, run: str) -> pa.Table:
+def read_refused(root: Path, run: str) -> pa.Table:
     """What every finished stage of the run refused (tables.REFUSED), in the data's order."""
     parts = []
     for table in tables.TABLES:
-        path = folder(root, table, run)
+        path = table_dir(root, table, run)
         if (path / "made.json").exists() and (path / "refused.parquet").exists():
             parts.append(pq.read_table(path / "refused.parquet", schema=REFUSED.arrow_schema))
     return pa.concat_tables(parts) if parts else REFUSED.arrow_schema.empty_table()
 
 
 def check_files(root: Path, table: Table, run: str) -> None:
-    """Raises BadFile where a file of a finished table is not the one that made.json names, NotMade."""
-    for name, wanted in made(root, table, run)["files"].items():
-        path = folder(root, table, run) / name
+    """Raises CorruptTable where a file of a finished table is not the one that made.json names, TableNotFound."""
+    for name, wanted in read_manifest(root, table, run)["files"].items():
+        path = table_dir(root, table, run) / name
         if not path.is_file() or (found := sha256(path)) != wanted:
             said = (
                 f"sha256 {found}, made.json says {wanted}"
                 if path.is_file()
                 else "gone, and made.json names it"
             )
-            raise BadFile(f"{path}: {said}; run the table's job again with --redo")
+            raise CorruptTable(f"{path}: {said}; run the table's job again with --redo")
 
 
 def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
@@ -134,7 +134,7 @@ def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
 
 
 @dataclass
-class Writer:
+class TableWriter:
     """Fills the hidden folder of one table. Rows go to `write`, refusals to `refuse`, files beside them to `path`."""
 
     table: Table
@@ -143,10 +143,10 @@ class Writer:
     rows_taken: int | None = None
 
     def __post_init__(self) -> None:
-        self._parts: pq.ParquetWriter | None = None
-        self._refusals: pq.ParquetWriter | None = None
-        self.reasons: Counter[str] = Counter()
-        self.more: dict[str, Any] = {}
+        self._parts_writer: pq.ParquetWriter | None = None
+        self._refusals_writer: pq.ParquetWriter | None = None
+        self.refusal_counts: Counter[str] = Counter()
+        self.manifest_extras: dict[str, Any] = {}
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Adds rows of exactly the table's schema, nulls only where it allows them. Raises ValueError."""
@@ -158,12 +158,12 @@ class Writer:
                 raise ValueError(
                     f"{self.table.name}.{column.name}: {rows[column.name].null_count} nulls in a column that has none"
                 )
-        if self._parts is None:
+        if self._parts_writer is None:
             number = len(list(self.path.glob("part-*.parquet")))
-            self._parts = pq.ParquetWriter(
+            self._parts_writer = pq.ParquetWriter(
                 self.path / f"part-{number:05}.parquet", schema, compression="zstd"
             )
-        self._parts.write_table(rows)
+        self._parts_writer.write_table(rows)
         self.rows_written += rows.num_rows
 
     def refuse(self, rows: pa.Table) -> None:
@@ -173,14 +173,14 @@ class Writer:
         rows = rows.drop_columns(["stage"]) if "stage" in rows.column_names else rows
         rows = rows.add_column(0, "stage", pa.array([self.table.name] * rows.num_rows))
         rows = rows.select(REFUSED.column_names).cast(REFUSED.arrow_schema)
-        if self._refusals is None:
-            self._refusals = pq.ParquetWriter(
+        if self._refusals_writer is None:
+            self._refusals_writer = pq.ParquetWriter(
                 self.path / "refused.parquet", REFUSED.arrow_schema, compression="zstd"
             )
-        self._refusals.write_table(rows)
-        self.reasons.update(rows["reason"].to_pylist())
+        self._refusals_writer.write_table(rows)
+        self.refusal_counts.update(rows["reason"].to_pylist())
 
-    def adopt(self, parts: Path) -> None:
+    def adopt_parts(self, parts: Path) -> None:
         """Takes the Parquet files that Spark left in a folder, in their order, as this table's parts."""
         for number, part in enumerate(sorted(parts.glob("part-*.parquet"))):
             os.replace(part, self.path / f"part-{number:05}.parquet")
@@ -193,43 +193,43 @@ class Writer:
         self.rows_written = found.count_rows()
 
     def close(self) -> None:
-        if self._parts is None and not any(self.path.glob("part-*.parquet")):
+        if self._parts_writer is None and not any(self.path.glob("part-*.parquet")):
             pq.write_table(self.table.arrow_schema.empty_table(), self.path / "part-00000.parquet")
-        for writer in (self._parts, self._refusals):
+        for writer in (self._parts_writer, self._refusals_writer):
             if writer is not None:
                 writer.close()
 
 
 @contextlib.contextmanager
-def writing(
+def write_table(
     root: Path,
     table: Table,
     run: str,
-    sign: str,
+    signature: str,
     parameters: Mapping[str, Any] | None = None,
     *,
-    seen: Seen | None = None,
-) -> Iterator[Writer]:
+    version_before: TableVersion | None = None,
+) -> Iterator[TableWriter]:
     """Writes a table of a run whole or not at all.
 
     On leaving the block the counts are checked (`rows_taken`, if set, = written + refused), everything is
     synced, made.json is written and the folder renamed into place, replacing a table made from other inputs.
     After an exception nothing is left. Two writers of the same signature: the first to finish wins. A table of another
     signature that came since `seen` (default: since the block began) stays, and placing.Superseded is raised.
-    Raises BadCount, placing.NoRoom.
+    Raises RowCountMismatch, atomic.DiskFull.
     """
-    target = folder(root, table, run)
-    seen = seen or see(root, table, run)
-    with atomic.hidden(target) as hidden:
-        writer = Writer(table, hidden)
+    target = table_dir(root, table, run)
+    version_before = version_before or table_version(root, table, run)
+    with atomic.staging_dir(target) as hidden:
+        writer = TableWriter(table, hidden)
         yield writer
         writer.close()
-        refused_count = sum(writer.reasons.values())
+        refused_count = sum(writer.refusal_counts.values())
         taken = (
             writer.rows_written + refused_count if writer.rows_taken is None else writer.rows_taken
         )
         if taken != writer.rows_written + refused_count:
-            raise BadCount(
+            raise RowCountMismatch(
                 f"{table.name} of run {run}: {taken} taken, {writer.rows_written} written, {refused_count} refused"
             )
         files = {
@@ -240,36 +240,38 @@ def writing(
         facts = {
             "table": table.name,
             "run": run,
-            "signature": sign,
+            "signature": signature,
             "rows": {
                 "taken": taken,
                 "written": writer.rows_written,
-                "refused": dict(sorted(writer.reasons.items())),
+                "refused": dict(sorted(writer.refusal_counts.items())),
             },
             "parameters": dict(parameters or {}),
             "files": files,
-            **writer.more,
+            **writer.manifest_extras,
         }
         (hidden / "made.json").write_text(
             json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
         )
-        atomic.sync(hidden)
-        atomic.put(hidden, target, seen.standing, lambda: _signature_of(target) == sign)
+        atomic.fsync_tree(hidden)
+        atomic.commit_dir(
+            hidden, target, version_before.identity, lambda: _read_signature(target) == signature
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TableVersion:
     """What stood in a table's place at one moment."""
 
-    standing: atomic.Identity | None
+    identity: atomic.DirIdentity | None
 
 
-def see(root: Path, table: Table, run: str) -> Seen:
+def table_version(root: Path, table: Table, run: str) -> TableVersion:
     """What stands there now: a job that works long before it writes looks before it reads its inputs."""
-    return Seen(atomic.identity(folder(root, table, run)))
+    return TableVersion(atomic.dir_identity(table_dir(root, table, run)))
 
 
-def _signature_of(target: Path) -> str | None:
+def _read_signature(target: Path) -> str | None:
     try:
         return json.loads((target / "made.json").read_text(encoding="utf-8"))["signature"]
     except FileNotFoundError:
@@ -277,8 +279,8 @@ def _signature_of(target: Path) -> str | None:
 
 
 def input_hash(root: Path, table: Table, run: str) -> str:
-    """What a later stage records of a table it read: the hash over its files. Raises NotMade."""
-    files = made(root, table, run)["files"]
+    """What a later stage records of a table it read: the hash over its files. Raises TableNotFound."""
+    files = read_manifest(root, table, run)["files"]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
@@ -290,15 +292,15 @@ def sha256(path: Path) -> str:
 # Work kept by content
 
 
-def keep_bytes(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, synced; a file that stands is left as it is."""
     if path.exists():
         return
-    with atomic.named(path):
+    with atomic.wrap_disk_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with atomic.named(path), hidden.open("wb") as file:
+        with atomic.wrap_disk_full(path), hidden.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -312,20 +314,20 @@ def image_path(root: Path, image_id: str) -> Path:
     return root / "kept" / "images" / image_id[:2] / image_id
 
 
-def keep(root: Path, kind: str, version: str, rows: pa.Table) -> None:
+def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
     """Adds rows to what is kept of a kind under a version, whole or not at all. Rows of one key must be equal."""
     if not rows.num_rows:
         return
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd")
     content = sink.getvalue().to_pybytes()
-    keep_bytes(
+    write_atomic(
         root / "kept" / kind / version / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet",
         content,
     )
 
 
-def kept(
+def read_cached(
     root: Path, kind: str, version: str, schema: pa.Schema, keys: pa.Array | None = None
 ) -> pa.Table:
     """What is kept of a kind under a version, equal rows once; only rows whose first column is in `keys`, if given."""

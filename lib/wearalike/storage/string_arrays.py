@@ -66,7 +66,7 @@ class Texts:
         return np.array([self.searchsorted(text) for text in texts], np.int64)
 
 
-def shared(column: pa.ChunkedArray) -> NDArray[np.object_]:
+def intern_texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """Few texts many times over, as an object array (n,) in which equal texts are one object; None for a null."""
     words = column.combine_chunks().dictionary_encode()
     objects = np.array([*words.dictionary.to_pylist(), None], dtype=object)

@@ -6,11 +6,11 @@ import csv
 from pathlib import Path
 
 
-def draw(table: Path, picture: Path) -> None:
+def plot_losses(losses_csv: Path, png_path: Path) -> None:
     """Writes a PNG of a CSV whose first column is the step and whose others are what is to be seen, a panel each."""
     from matplotlib.figure import Figure
 
-    with table.open(encoding="utf-8", newline="") as file:
+    with losses_csv.open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     columns = len(head) - 1
     across = min(4, columns)
@@ -29,4 +29,4 @@ def draw(table: Path, picture: Path) -> None:
         panel.tick_params(labelsize=7)
         panel.grid(alpha=0.3)
     figure.supxlabel(head[0], fontsize=9)
-    figure.savefig(picture, dpi=110)
+    figure.savefig(png_path, dpi=110)

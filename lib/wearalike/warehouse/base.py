@@ -5,7 +5,7 @@ publish   moves the pointer to a loaded run in one step; readers see all-old or 
 rollback  moves it back to the run published before
 state     what is loaded, what was published, where the pointer stands
 prune     drops old runs, never the published one nor the one that rollback would go to
-record    keeps rows of what people do with a run (tables.RECORDED), whichever runs come and go
+record    keeps rows of what people do with a run (tables.RECORDED_TABLES), whichever runs come and go
 
 A reader sees, in both warehouses, `products`, `similar_products`, `similar_lists`, `look_products` and `quality` with every loaded
 run (quality also keeps the runs that were pruned), the views `current_<table>` with the published run alone,
@@ -27,8 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from wearalike.settings import RUN
-from wearalike.tables import PUBLISHED, Table
+from wearalike.settings import RUN_PATTERN
+from wearalike.tables import PUBLISHED_TABLES, Table
 
 BATCH_ROWS = 16_384
 
@@ -41,13 +41,13 @@ class Unreachable(ConnectionError):
     """The warehouse did not answer, or others kept it busy, for all of the bounded retries. Nothing was changed."""
 
 
-class Kind(StrEnum):
+class PublicationKind(StrEnum):
     PUBLISH = "publish"
     ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class RunLoad:
     """A run that is in the warehouse. counts: rows by table; struck_count: texts that held NUL or half characters."""
 
     run: str
@@ -58,17 +58,17 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class PublicationEvent:
     """One move of the pointer; note: who overrode the gate, and why."""
 
     run: str
     published_at: datetime
-    kind: Kind
+    kind: PublicationKind
     note: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PointerMove:
     from_run: str | None
     to_run: str
 
@@ -77,54 +77,61 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class WarehouseState:
     """loads: newest first. publications: oldest first; the last one is the pointer."""
 
-    loads: tuple[Load, ...] = ()
-    publications: tuple[Publication, ...] = ()
+    loads: tuple[RunLoad, ...] = ()
+    publications: tuple[PublicationEvent, ...] = ()
 
     @property
-    def published(self) -> str | None:
+    def published_run(self) -> str | None:
         return self.publications[-1].run if self.publications else None
 
     @property
-    def before(self) -> str | None:
+    def rollback_target(self) -> str | None:
         """The run that rollback would go to: published before the published one, and still loaded."""
         stack: list[str] = []
         for move in self.publications:
-            while move.kind is Kind.ROLLBACK and stack and stack[-1] != move.run:
+            while move.kind is PublicationKind.ROLLBACK and stack and stack[-1] != move.run:
                 stack.pop()
             if not stack or stack[-1] != move.run:
                 stack.append(move.run)
         return next(
-            (run for run in reversed(stack[:-1]) if run != self.published and self.load(run)), None
+            (
+                run
+                for run in reversed(stack[:-1])
+                if run != self.published_run and self.find_load(run)
+            ),
+            None,
         )
 
-    def load(self, run: str) -> Load | None:
+    def find_load(self, run: str) -> RunLoad | None:
         return next((load for load in self.loads if load.run == run), None)
 
-    def move_to(self, run: str) -> Move:
+    def publish_move(self, run: str) -> PointerMove:
         """The move that publishing the run is. Raises Rejected for a run that is not loaded."""
-        if not self.load(run):
+        if not self.find_load(run):
             raise Rejected(
                 f"run {run!r} is not loaded; loaded: {', '.join(load.run for load in self.loads) or 'none'}"
             )
-        return Move(self.published, run)
+        return PointerMove(self.published_run, run)
 
-    def move_back(self) -> Move:
+    def rollback_move(self) -> PointerMove:
         """The move that a rollback is. Raises Rejected where there is nothing to go back to."""
-        if self.before is None:
+        if self.rollback_target is None:
             raise Rejected(
-                f"no rollback: published is {self.published or 'nothing'}, and no loaded run was published before it"
+                f"no rollback: published is {self.published_run or 'nothing'}, and no loaded run was published before it"
             )
-        return Move(self.published, self.before)
+        return PointerMove(self.published_run, self.rollback_target)
 
-    def prunable(self, keep: int) -> list[str]:
+    def prunable_runs(self, keep: int) -> list[str]:
         """The runs that go when the `keep` newest stay. Raises ValueError below 1."""
         if keep < 1:
             raise ValueError(f"keep: wanted 1 or more, got {keep}")
         return [
-            load.run for load in self.loads[keep:] if load.run not in (self.published, self.before)
+            load.run
+            for load in self.loads[keep:]
+            if load.run not in (self.published_run, self.rollback_target)
         ]
 
 
@@ -133,27 +140,27 @@ class Warehouse(Protocol):
 
     def load(
         self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str
-    ) -> Load:
+    ) -> RunLoad:
         """Takes the rows of every table of PUBLISHED, by table name. A killed load leaves nothing that shows.
 
         counts: the rows wanted of each. Raises Rejected for other counts, a key that comes twice, a null where none may be.
         """
 
-    def publish(self, run: str, note: str | None = None) -> Move:
+    def publish(self, run: str, note: str | None = None) -> PointerMove:
         """Moves the pointer to a loaded run. Raises Rejected."""
 
-    def rollback(self) -> Move:
+    def rollback(self) -> PointerMove:
         """Moves the pointer to the run published before. Raises Rejected where there is none."""
 
-    def state(self) -> State: ...
+    def state(self) -> WarehouseState: ...
 
     def prune(self, keep: int) -> list[str]:
         """Drops all but the `keep` newest runs, the published one and the one before it; returns the dropped."""
 
     def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keeps rows of one of tables.RECORDED, over those of the same run and key; without rows it makes the table."""
+        """Keeps rows of one of tables.RECORDED_TABLES, over those of the same run and key; without rows it makes the table."""
 
-    def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The rows of one reading statement, parameters bound to $1, $2, ... Raises Rejected."""
 
 
@@ -164,21 +171,21 @@ def open_warehouse(address: str) -> Warehouse:
     """
     scheme, _, rest = address.partition(":")
     if scheme == "duckdb" and rest:
-        from wearalike.warehouse.duckdb.load import DuckDB
+        from wearalike.warehouse.duckdb.load import DuckDBWarehouse
 
-        return DuckDB(Path(rest))
+        return DuckDBWarehouse(Path(rest))
     if scheme in ("postgresql", "postgres"):
-        from wearalike.warehouse.postgres.load import Postgres
+        from wearalike.warehouse.postgres.load import PostgresWarehouse
 
-        return Postgres(address)
+        return PostgresWarehouse(address)
     raise ValueError(
         f"warehouse: wanted duckdb:<folder> or postgresql://user:password@host/database, got one of scheme {scheme[:20]!r}"
     )
 
 
-def rows(warehouse: Warehouse, run: str, table: Table) -> pa.Table:
+def read_warehouse_table(warehouse: Warehouse, run: str, table: Table) -> pa.Table:
     """A published table of a loaded run, the run as first column, ordered by key as bytes. For tests and small exports."""
-    found = warehouse.ask(
+    found = warehouse.query(
         f"SELECT run, {', '.join(table.column_names)} FROM {table.name} WHERE run = $1", [run]
     )
     schema = pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
@@ -190,58 +197,65 @@ def rows(warehouse: Warehouse, run: str, table: Table) -> pa.Table:
 # What both engines share
 
 
-def current_view(table: Table) -> str:
+def current_view_ddl(table: Table) -> str:
     """DDL of the view that shows the published run alone."""
     return f"CREATE VIEW current_{table.name} AS SELECT * FROM {table.name} WHERE run = (SELECT run FROM published)"
 
 
-def check_names(run: str, rows: Mapping[str, ds.Dataset]) -> None:
+def check_run_and_tables(run: str, rows: Mapping[str, ds.Dataset]) -> None:
     """Raises ValueError for a run that cannot be one, or for other tables than PUBLISHED."""
-    if not RUN.fullmatch(run):
+    if not RUN_PATTERN.fullmatch(run):
         raise ValueError(
             f"run {run!r}: wanted letters, digits, '_', '.', '-', at most 64, e.g. 2026-11-21"
         )
-    wanted = {table.name for table in PUBLISHED}
+    wanted = {table.name for table in PUBLISHED_TABLES}
     if set(rows) != wanted:
         raise ValueError(f"run {run}: wanted the tables {sorted(wanted)}, got {sorted(rows)}")
 
 
-def check_count(run: str, table: Table, found: int, counts: Mapping[str, int]) -> None:
+def check_row_count(run: str, table: Table, found: int, counts: Mapping[str, int]) -> None:
     if found != counts[table.name]:
         raise Rejected(
             f"{table.name} of run {run}: {found} rows loaded, wanted {counts[table.name]}"
         )
 
 
-def intake(
+def clean_batches(
     table: Table, rows: ds.Dataset, struck: Counter[str], batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """The table's rows in batches, with text that both engines can hold; texts that were changed are counted in `struck`."""
     for batch in rows.to_batches(columns=table.column_names, batch_size=batch_rows):
-        cleaned = [_clean(column) for column in batch.columns]
+        cleaned = [_clean_column(column) for column in batch.columns]
         struck[table.name] += sum(count for _, count in cleaned)
         yield pa.RecordBatch.from_arrays(
             [column for column, _ in cleaned], schema=table.arrow_schema
         )
 
 
-def _clean(column: pa.Array) -> tuple[pa.Array, int]:
+def _clean_column(column: pa.Array) -> tuple[pa.Array, int]:
     """The column without NUL bytes and without what is not UTF-8 (lone surrogates), and how many values that changed."""
     is_list = pa.types.is_list(column.type)
     text = column.flatten() if is_list else column
-    if not pa.types.is_string(text.type) or not _is_dirty(text):
+    if not pa.types.is_string(text.type) or not _has_invalid_text(text):
         return column, 0
     raw = pa.list_(pa.binary()) if is_list else pa.binary()
     old = column.cast(raw).to_pylist()
-    new = [None if v is None else [_struck(e) for e in v] if is_list else _struck(v) for v in old]
+    new = [
+        None
+        if v is None
+        else [_strip_invalid_bytes(e) for e in v]
+        if is_list
+        else _strip_invalid_bytes(v)
+        for v in old
+    ]
     return pa.array(new, raw).cast(column.type), sum(a != b for a, b in zip(old, new, strict=True))
 
 
-def _struck(value: bytes) -> bytes:
+def _strip_invalid_bytes(value: bytes) -> bytes:
     return value.replace(b"\0", b"").decode("utf-8", "ignore").encode()
 
 
-def _is_dirty(text: pa.StringArray) -> bool:
+def _has_invalid_text(text: pa.StringArray) -> bool:
     """Whether any value holds a NUL byte or is not UTF-8; looks at the buffer, since nearly none does."""
     _, offsets, data = text.buffers()
     if not len(text) or data is None:

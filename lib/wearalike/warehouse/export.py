@@ -26,21 +26,21 @@ from wearalike.storage import run_tables
 from wearalike.tables import (
     LOOK_PRODUCTS,
     PRODUCTS,
-    PUBLISHED,
+    PUBLISHED_TABLES,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
     Availability,
     Table,
 )
-from wearalike.warehouse.base import Publication, open_warehouse
+from wearalike.warehouse.base import PublicationEvent, open_warehouse
 
-FORMAT = 1
+FORMAT_VERSION = 1
 BATCH_ROWS = 8192
 # Sorting beyond this goes to disk.
-MEMORY = "512MB"
+MEMORY_LIMIT = "512MB"
 
 # What a site shows of a recommended product, beside its id and the score; its place in the list is its rank.
-SHOWN = (
+DISPLAY_COLUMNS = (
     "shop_id",
     "title",
     "brand",
@@ -50,15 +50,15 @@ SHOWN = (
     "currency",
     "image_url",
 )
-_ROWS = f"""
+_SIMILAR_SQL = f"""
 SELECT l.product_id, l.short_reason, s.similar_product_id, s.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
 """
 # Of an item worn with a product, beside its super-category.
-ITEM = ("image_id", "x0", "y0", "x1", "y1")
-_LOOKS = f"""
-SELECT l.product_id, k.super_category, {", ".join(f"k.{name}" for name in ITEM)}, k.look_product_id, k.score
+ITEM_COLUMNS = ("image_id", "x0", "y0", "x1", "y1")
+_LOOKS_SQL = f"""
+SELECT l.product_id, k.super_category, {", ".join(f"k.{name}" for name in ITEM_COLUMNS)}, k.look_product_id, k.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {LOOK_PRODUCTS.name} AS k USING (product_id)
 ORDER BY l.product_id, k.super_category, k.rank
 """
@@ -68,25 +68,25 @@ class NotExported(ValueError):
     """Nothing is published, or what was published no longer lies in the root. No file was written."""
 
 
-def write_jsonl(place: Settings, path: Path) -> int:
+def write_jsonl(settings: Settings, path: Path) -> int:
     """Writes the published run into a file, whole or not at all, over one that is there; returns how many products it has.
 
     Raises NotExported, warehouse.Unreachable, OSError.
     """
-    publication = _publication(place)
+    publication = _find_publication(settings)
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with hidden.open("w", encoding="utf-8", newline="\n") as file:
             count = 0
-            for key, value in lists(place.root, publication.run):
-                _line(file, key, {"run": publication.run, **value})
+            for key, value in iter_key_values(settings.root, publication.run):
+                _write_line(file, key, {"run": publication.run, **value})
                 count += key.startswith("similar:")
             published_at = publication.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-            _line(
+            _write_line(
                 file,
                 "meta",
                 {
-                    "format": FORMAT,
+                    "format": FORMAT_VERSION,
                     "run": publication.run,
                     "published_at": published_at,
                     "products_count": count,
@@ -100,37 +100,41 @@ def write_jsonl(place: Settings, path: Path) -> int:
     return count
 
 
-def _line(file: TextIO, key: str, value: dict[str, Any]) -> None:
+def _write_line(file: TextIO, key: str, value: dict[str, Any]) -> None:
     file.write(
         json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":")) + "\n"
     )
 
 
-def _publication(place: Settings) -> Publication:
+def _find_publication(settings: Settings) -> PublicationEvent:
     """The publication that the site reads now, once the root is seen to hold its very tables."""
-    state = open_warehouse(place.warehouse).state()
+    state = open_warehouse(settings.warehouse).state()
     if not state.publications:
         raise NotExported("nothing is published yet; run a night first")
     publication = state.publications[-1]
-    load, here = state.load(publication.run), None
-    with contextlib.suppress(run_tables.NotMade):
+    load, here = state.find_load(publication.run), None
+    with contextlib.suppress(run_tables.TableNotFound):
         here = run_tables.signature(
-            {t.name: run_tables.input_hash(place.root, t, publication.run) for t in PUBLISHED}, {}
+            {
+                t.name: run_tables.input_hash(settings.root, t, publication.run)
+                for t in PUBLISHED_TABLES
+            },
+            {},
         )
     if load is None or here != load.signature:
         found = "other tables" if here else "no tables"
         raise NotExported(
-            f"{place.root}: {found} of run {publication.run}, wanted those that were published; publish it again, or name its root"
+            f"{settings.root}: {found} of run {publication.run}, wanted those that were published; publish it again, or name its root"
         )
     return publication
 
 
-def lists(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, value) of the list of every product of a run, in order of product_id, then of its look. Raises store.NotMade.
+def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, value) of the list of every product of a run, in order of product_id, then of its look. Raises run_tables.TableNotFound.
 
     Holds every product's shown fields, about a GB a million products; the rows of the lists are sorted on disk.
     """
-    categories, shown = _products(root, run)
+    categories, shown = _read_products(root, run)
 
     def results(rows: Iterable[dict[str, Any]], column: str) -> list[dict[str, Any]]:
         return [
@@ -140,7 +144,8 @@ def lists(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
         ]
 
     lists = groupby(
-        _rows(root, run, SIMILAR_PRODUCTS, _ROWS), key=itemgetter("product_id", "short_reason")
+        _query_rows(root, run, SIMILAR_PRODUCTS, _SIMILAR_SQL),
+        key=itemgetter("product_id", "short_reason"),
     )
     for (product_id, short_reason), rows in lists:
         value = {
@@ -150,20 +155,21 @@ def lists(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
         }
         yield f"similar:{product_id}", value
     for product_id, rows in groupby(
-        _rows(root, run, LOOK_PRODUCTS, _LOOKS), key=itemgetter("product_id")
+        _query_rows(root, run, LOOK_PRODUCTS, _LOOKS_SQL), key=itemgetter("product_id")
     ):
         worn = groupby(
-            (row for row in rows if row["super_category"]), key=itemgetter("super_category", *ITEM)
+            (row for row in rows if row["super_category"]),
+            key=itemgetter("super_category", *ITEM_COLUMNS),
         )
         items = [
-            dict(zip(("super_category", *ITEM), item, strict=True))
+            dict(zip(("super_category", *ITEM_COLUMNS), item, strict=True))
             | {"results": results(found, "look_product_id")}
             for item, found in worn
         ]
         yield f"look:{product_id}", {"items": items}
 
 
-def _products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+def _read_products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """The category of every product by product_id, and the shown fields of those in stock."""
     categories, shown = {}, {}
     wanted = [
@@ -171,28 +177,28 @@ def _products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict[str,
         "category",
         "availability",
         "image_urls",
-        *(name for name in SHOWN if name != "image_url"),
+        *(name for name in DISPLAY_COLUMNS if name != "image_url"),
     ]
-    for batch in run_tables.dataset(root, PRODUCTS, run).to_batches(
+    for batch in run_tables.open_dataset(root, PRODUCTS, run).to_batches(
         columns=wanted, batch_size=BATCH_ROWS
     ):
         for row in batch.to_pylist():
             categories[row["product_id"]] = sys.intern(row["category"])
             if row["availability"] == Availability.IN_STOCK:
                 row["image_url"] = next(iter(row["image_urls"]), None)
-                shown[row["product_id"]] = {name: row[name] for name in SHOWN}
+                shown[row["product_id"]] = {name: row[name] for name in DISPLAY_COLUMNS}
     return categories, shown
 
 
-def _rows(root: Path, run: str, table: Table, sql: str) -> Iterator[dict[str, Any]]:
+def _query_rows(root: Path, run: str, table: Table, sql: str) -> Iterator[dict[str, Any]]:
     """Every product's recommendations in order, of the table by the query, one row where it has none."""
     # Threads would each keep a part of the order in memory.
-    config: dict[str, Any] = {"memory_limit": MEMORY, "threads": 1}
+    config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "threads": 1}
     with (
         tempfile.TemporaryDirectory() as scratch,
         duckdb.connect(config={**config, "temp_directory": scratch}) as database,
     ):
         for read in (SIMILAR_LISTS, table):
-            database.register(read.name, run_tables.dataset(root, read, run))
+            database.register(read.name, run_tables.open_dataset(root, read, run))
         for batch in database.sql(sql).to_arrow_reader(BATCH_ROWS):
             yield from batch.to_pylist()

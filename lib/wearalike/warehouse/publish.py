@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
-from wearalike.tables import PUBLISHED, QUALITY
-from wearalike.warehouse.base import Load, Move, Unreachable, Warehouse, open_warehouse
+from wearalike.tables import PUBLISHED_TABLES, QUALITY
+from wearalike.warehouse.base import PointerMove, RunLoad, Unreachable, Warehouse, open_warehouse
 
 
 class GateClosed(ValueError):
@@ -20,7 +20,7 @@ class GateClosed(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Override:
+class GateOverride:
     """Who publishes a run that failed the gate, and why."""
 
     who: str
@@ -31,27 +31,27 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishResult:
     """What came of publishing. move: None where the very same run was published already, or a `later` day is.
     overridden: what forbade it and an override let through."""
 
-    load: Load
-    move: Move | None
-    overridden: list[str]
-    later: str | None = None
+    load: RunLoad
+    move: PointerMove | None
+    overridden_failures: list[str]
+    later_run: str | None = None
 
 
-def override(text: str) -> Override:
+def parse_override(text: str) -> GateOverride:
     """The override of "who: why". Raises ValueError where either is missing."""
     who, _, why = (part.strip() for part in text.partition(":"))
     if not (who and why):
         raise ValueError(
             f"override {text!r}: wanted 'who: why', e.g. 'anna: the shop closed its shoe department'"
         )
-    return Override(who, why)
+    return GateOverride(who, why)
 
 
-def failing(quality: pa.Table) -> list[str]:
+def failed_metrics(quality: pa.Table) -> list[str]:
     """The measures of a run (tables.QUALITY) whose verdict is fail, one text each, in the table's order."""
     failed = quality.filter(pc.equal(quality["verdict"], "fail")).to_pylist()
     return [
@@ -60,7 +60,7 @@ def failing(quality: pa.Table) -> list[str]:
     ]
 
 
-def later_day(run: str, published: str | None) -> str | None:
+def later_published_run(run: str, published: str | None) -> str | None:
     """The published run, where both are named by a date, YYYY-MM-DD first, and its date is after the run's; else None."""
     try:
         return (
@@ -76,63 +76,66 @@ def publish_run(
     root: Path,
     run: str,
     warehouse: Warehouse,
-    override: Override | None = None,
+    override: GateOverride | None = None,
     *,
     redo: bool = False,
-) -> Published:
+) -> PublishResult:
     """Loads a run's published tables and moves the pointer to it; may be killed anywhere and repeated.
 
     A run whose quality holds a `fail`, or no measure at all, is published by an override only, which the log of
     publications keeps. So is a day before the published one (a night that is late, a backfill): without, it is loaded
     and the site goes on reading the later day. Loaded already from the same tables, it is not loaded again unless `redo`.
-    Raises store.NotMade, store.BadFile, GateClosed, warehouse.Rejected (nothing is loaded), warehouse.Unreachable.
+    Raises run_tables.TableNotFound, run_tables.CorruptTable, GateClosed, warehouse.Rejected (nothing is loaded), warehouse.Unreachable.
     """
-    signature = signature_of(root, run)
-    failed = failing(measures := run_tables.read(root, QUALITY, run)) or (
+    signature = run_signature(root, run)
+    failed = failed_metrics(measures := run_tables.read_table(root, QUALITY, run)) or (
         [] if measures.num_rows else ["no measure: the run was not judged"]
     )
     try:
         state = warehouse.state()
-        load = state.load(run)
+        load = state.find_load(run)
         if load and load.signature == signature and not redo:
-            if state.published == run:
-                return Published(load, None, [])
+            if state.published_run == run:
+                return PublishResult(load, None, [])
         else:
             load = None
         if failed and not override:
             raise GateClosed(f"run {run} is not published: {'; '.join(failed)}")
         if load is None:
-            for table in PUBLISHED:
+            for table in PUBLISHED_TABLES:
                 run_tables.check_files(root, table, run)
-            counts = {t.name: run_tables.made(root, t, run)["rows"]["written"] for t in PUBLISHED}
+            counts = {
+                t.name: run_tables.read_manifest(root, t, run)["rows"]["written"]
+                for t in PUBLISHED_TABLES
+            }
             load = warehouse.load(
                 run,
-                {t.name: run_tables.dataset(root, t, run) for t in PUBLISHED},
+                {t.name: run_tables.open_dataset(root, t, run) for t in PUBLISHED_TABLES},
                 counts,
                 signature,
             )
-        later = later_day(run, state.published)
+        later = later_published_run(run, state.published_run)
         if later and not override:
-            return Published(load, None, [], later)
+            return PublishResult(load, None, [], later)
         against = [*failed, *([f"the site reads {later}, a later day"] if later else [])]
         move = warehouse.publish(run, str(override) if against else None)
     except Unreachable as error:
         raise Unreachable(f"run {run} is in Parquet only and not published: {error}") from error
-    return Published(load, move, against)
+    return PublishResult(load, move, against)
 
 
-def signature_of(root: Path, run: str) -> str:
-    """What a load of the run's tables, as they lie in the root now, is known by in a warehouse. Raises store.NotMade."""
+def run_signature(root: Path, run: str) -> str:
+    """What a load of the run's tables, as they lie in the root now, is known by in a warehouse. Raises run_tables.TableNotFound."""
     return run_tables.signature(
-        {t.name: run_tables.input_hash(root, t, run) for t in PUBLISHED}, {}
+        {t.name: run_tables.input_hash(root, t, run) for t in PUBLISHED_TABLES}, {}
     )
 
 
-def rollback(place: Settings) -> Move:
+def rollback(settings: Settings) -> PointerMove:
     """Moves the pointer of the place's warehouse to the run published before. Raises as Warehouse.rollback."""
-    return open_warehouse(place.warehouse).rollback()
+    return open_warehouse(settings.warehouse).rollback()
 
 
-def published(place: Settings) -> str | None:
+def published_run(settings: Settings) -> str | None:
     """The run that the site reads now; None before the first publication."""
-    return open_warehouse(place.warehouse).state().published
+    return open_warehouse(settings.warehouse).state().published_run

@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from wearalike.warehouse.base import State
+from wearalike.warehouse.base import WarehouseState
 
-Ask = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
+QueryFunction = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 
 
 class NotPublished(LookupError):
@@ -23,7 +23,7 @@ class NotPublished(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class PublicationSnapshot:
     """The publication seen, and how to ask it. signature: equal ones promise equal tables.
 
     ask: rows of one reading statement, parameters bound to $1, $2, ...; the tables' names stand for themselves and hold other
@@ -33,25 +33,25 @@ class Glance:
     run: str
     published_at: datetime
     signature: str
-    ask: Ask
+    query: QueryFunction
 
 
-class Reader(Protocol):
+class WarehouseReader(Protocol):
     """What both engines do. May be used by several threads; connects when asked."""
 
-    def glance(self) -> AbstractContextManager[Glance]:
+    def snapshot(self) -> AbstractContextManager[PublicationSnapshot]:
         """Raises NotPublished, Unreachable."""
 
-    def state(self) -> State:
+    def state(self) -> WarehouseState:
         """Every run that is loaded and every move of the pointer. Raises Unreachable."""
 
-    def quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
         """The rows of one statement over the table quality with every run that was ever loaded. Raises Unreachable."""
 
     def close(self) -> None: ...
 
 
-def open_reader(address: str) -> Reader:
+def open_reader(address: str) -> WarehouseReader:
     """The reader of the warehouse at an address as `open_warehouse` takes it. Raises ValueError, which never repeats it."""
     from wearalike.warehouse.base import open_warehouse
 

@@ -12,46 +12,46 @@ from typing import Any
 from wearalike.datasets.formats import record
 from wearalike.datasets.formats.record import (
     BadLabels,
-    Found,
     LabelledImage,
     LabelledObject,
-    Problem,
+    LabelProblem,
+    LabelsAndProblems,
 )
 
-Key = int | str
+CocoId = int | str
 
 
-def read_coco(file: Path, folder: Path) -> Found:
+def read_coco(file: Path, folder: Path) -> LabelsAndProblems:
     """The pictures of one COCO file, in its order, and what is wrong with it.
 
     A picture is looked for in the folders that are usual (see `_homes`), the nearest first. Boxes are the annotations' `bbox`,
     whatever the segmentation is; crowds are no single objects and left out.
     """
-    problems: list[Problem] = []
+    problems: list[LabelProblem] = []
 
     def each(
         name: str, take: Callable[[Mapping[str, Any]], None], document: Mapping[str, Any], word: str
     ) -> None:
-        for number, entry in enumerate(_list(document, name)):
+        for number, entry in enumerate(_require_list(document, name)):
             where = f"{file}: {name}[{number}]"
             try:
                 if not isinstance(entry, dict):
-                    raise BadLabels(f"wanted an object, got {record.shown(entry)}")
-                where = f"{file}: {word} {record.shown(_key(entry, 'id'))}"
+                    raise BadLabels(f"wanted an object, got {record.short_repr(entry)}")
+                where = f"{file}: {word} {record.short_repr(_require_id(entry, 'id'))}"
                 take(entry)
             except BadLabels as error:
-                problems.append(Problem(where, str(error)))
+                problems.append(LabelProblem(where, str(error)))
 
-    coco = _Coco(file, folder)
+    coco = _CocoReader(file, folder)
     try:
-        document = _json(file)
+        document = _read_document(file)
         for name in ("categories", "images", "annotations"):
-            _list(document, name)
+            _require_list(document, name)
     except BadLabels as error:
-        return [], [Problem(str(file), str(error))]
-    each("categories", coco.take_category, document, "category")
-    each("images", coco.take_image, document, "image")
-    each("annotations", coco.take_annotation, document, "annotation")
+        return [], [LabelProblem(str(file), str(error))]
+    each("categories", coco.add_category, document, "category")
+    each("images", coco.add_image, document, "image")
+    each("annotations", coco.add_annotation, document, "annotation")
     return [
         replace(image, objects=tuple(coco.objects[key]))
         for key, image in coco.images.items()
@@ -59,22 +59,22 @@ def read_coco(file: Path, folder: Path) -> Found:
     ], problems
 
 
-class _Coco:
+class _CocoReader:
     """What is read of a COCO file so far. images: None for one that is refused, so that its annotations are not named as well."""
 
     def __init__(self, file: Path, folder: Path) -> None:
         self.folder = folder
-        self.split = record.split_of(re.split(r"[^a-z0-9]+", file.stem.lower()))
-        self.homes = _homes(file, folder, self.split)
-        self.categories: dict[Key, str] = {}
+        self.split = record.find_split(re.split(r"[^a-z0-9]+", file.stem.lower()))
+        self.search_folders = _search_folders(file, folder, self.split)
+        self.categories: dict[CocoId, str] = {}
         self._names: set[str] = set()
-        self.images: dict[Key, LabelledImage | None] = {}
-        self.objects: dict[Key, list[LabelledObject]] = {}
-        self._annotations: set[Key] = set()
+        self.images: dict[CocoId, LabelledImage | None] = {}
+        self.objects: dict[CocoId, list[LabelledObject]] = {}
+        self._annotations: set[CocoId] = set()
         self._paths: set[Path] = set()
 
-    def take_category(self, entry: Mapping[str, Any]) -> None:
-        key, name = _key(entry, "id"), record.category(entry.get("name"))
+    def add_category(self, entry: Mapping[str, Any]) -> None:
+        key, name = _require_id(entry, "id"), record.parse_category(entry.get("name"))
         if key in self.categories:
             raise BadLabels(f"the id stands twice, for {self.categories[key]!r} and {name!r}")
         if name in self._names:
@@ -82,38 +82,40 @@ class _Coco:
         self._names.add(name)
         self.categories[key] = name
 
-    def take_image(self, entry: Mapping[str, Any]) -> None:
-        key = _key(entry, "id")
+    def add_image(self, entry: Mapping[str, Any]) -> None:
+        key = _require_id(entry, "id")
         if key in self.images:
             raise BadLabels("duplicate picture: the id stands twice")
         self.images[key] = None
-        path = record.picture(entry.get("file_name"), self.folder, self.homes)
+        path = record.find_picture(entry.get("file_name"), self.folder, self.search_folders)
         if path in self._paths:
             raise BadLabels(f"duplicate picture: {path} stands twice")
         self._paths.add(path)
-        header = record.header(path)
+        header = record.read_picture_header(path)
         said = entry.get("width", header.width_px), entry.get("height", header.height_px)
         if said != (header.width_px, header.height_px):
             size = f"{header.width_px} x {header.height_px} px when upright"
             raise BadLabels(
-                f"{path}: said to be {record.shown(said[0])} x {record.shown(said[1])} px, is {size}"
+                f"{path}: said to be {record.short_repr(said[0])} x {record.short_repr(said[1])} px, is {size}"
             )
-        split = self.split or record.split_of(path.relative_to(self.folder).parts[:-1]) or "train"
+        split = self.split or record.find_split(path.relative_to(self.folder).parts[:-1]) or "train"
         self.images[key], self.objects[key] = (
             LabelledImage(path, header.width_px, header.height_px, (), split),
             [],
         )
 
-    def take_annotation(self, entry: Mapping[str, Any]) -> None:
-        key, image_key, category = (_key(entry, name) for name in ("id", "image_id", "category_id"))
+    def add_annotation(self, entry: Mapping[str, Any]) -> None:
+        key, image_key, category = (
+            _require_id(entry, name) for name in ("id", "image_id", "category_id")
+        )
         if key in self._annotations:
             raise BadLabels("the id stands twice")
         self._annotations.add(key)
         if image_key not in self.images:
-            raise BadLabels(f"image_id {record.shown(image_key)}: no such image in the file")
+            raise BadLabels(f"image_id {record.short_repr(image_key)}: no such image in the file")
         if category not in self.categories:
             raise BadLabels(
-                f"unknown class id {record.shown(category)}: known are {record.first_of(self.categories)}"
+                f"unknown class id {record.short_repr(category)}: known are {record.format_first(self.categories)}"
             )
         image = self.images[image_key]
         if image is None or entry.get("iscrowd") == 1:
@@ -121,11 +123,11 @@ class _Coco:
         values = entry.get("bbox")
         if not isinstance(values, list) or len(values) != 4:
             raise BadLabels(
-                f"bbox: wanted 4 numbers (x, y, width, height), got {record.shown(values)}"
+                f"bbox: wanted 4 numbers (x, y, width, height), got {record.short_repr(values)}"
             )
-        x, y, width, height = (_finite(value) for value in values)
+        x, y, width, height = (_require_coordinate(value) for value in values)
         self.objects[image_key].append(
-            record.boxed(self.categories[category], (x, y, x + width, y + height), image)
+            record.build_object(self.categories[category], (x, y, x + width, y + height), image)
         )
 
 
@@ -136,20 +138,20 @@ def json_files(folder: Path) -> list[Path]:
     )
 
 
-def _homes(file: Path, folder: Path, split: str | None) -> list[Path]:
+def _search_folders(file: Path, folder: Path, split: str | None) -> list[Path]:
     """Where a file's pictures may be, the nearest first, so that train/1.jpg is not taken for val/1.jpg: with
     annotations/instances_val2017.json these are images/val2017, images/val, val2017, val, images and the folder itself."""
     words = [
         file.stem.rpartition("_")[2],
-        *(word for word, of in record.SPLITS.items() if of == split),
+        *(word for word, of in record.SPLIT_BY_WORD.items() if of == split),
     ]
     near = [folder / above / word for above in ("images", ".") for word in words if word]
     beside = [file.parent] if file.parent.is_relative_to(folder) and file.parent != folder else []
     return [home for home in (*beside, *near, folder / "images", folder) if home.is_dir()]
 
 
-def _json(file: Path) -> dict[str, Any]:
-    content = record.content(file)
+def _read_document(file: Path) -> dict[str, Any]:
+    content = record.read_limited(file)
     try:
         document = json.loads(content)
     except json.JSONDecodeError as error:
@@ -162,25 +164,25 @@ def _json(file: Path) -> dict[str, Any]:
         raise BadLabels(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadLabels(
-            f"wanted an object with images, annotations and categories, got {record.shown(document)}"
+            f"wanted an object with images, annotations and categories, got {record.short_repr(document)}"
         )
     return document
 
 
-def _list(document: Mapping[str, Any], name: str) -> list[Any]:
+def _require_list(document: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(document.get(name), list):
-        raise BadLabels(f"{name}: wanted a list, got {record.shown(document.get(name))}")
+        raise BadLabels(f"{name}: wanted a list, got {record.short_repr(document.get(name))}")
     return document[name]
 
 
-def _key(entry: Mapping[str, Any], name: str) -> Key:
+def _require_id(entry: Mapping[str, Any], name: str) -> CocoId:
     value = entry.get(name)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise BadLabels(f"{name}: wanted a number or text, got {record.shown(value)}")
+        raise BadLabels(f"{name}: wanted a number or text, got {record.short_repr(value)}")
     return value
 
 
-def _finite(value: Any) -> float:
+def _require_coordinate(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
-        raise BadLabels(f"not a number of pixels: {record.shown(value)}")
+        raise BadLabels(f"not a number of pixels: {record.short_repr(value)}")
     return float(value)

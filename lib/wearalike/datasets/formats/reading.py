@@ -11,77 +11,84 @@ from pathlib import Path
 from wearalike.datasets.formats.coco import json_files, read_coco
 from wearalike.datasets.formats.record import (
     BadLabels,
-    Found,
     LabelledImage,
     LabelledObject,
-    Problem,
+    LabelProblem,
+    LabelsAndProblems,
 )
 from wearalike.datasets.formats.yolo import read_yolo
 
 __all__ = [
-    "KINDS",
+    "LABEL_FORMATS",
     "BadLabels",
-    "Found",
+    "LabelProblem",
     "LabelledImage",
     "LabelledObject",
-    "Problem",
-    "read",
+    "LabelsAndProblems",
+    "images_root",
     "read_coco",
-    "read_whole",
+    "read_labels",
+    "read_valid_labels",
     "read_yolo",
-    "root",
 ]
 
-KINDS = ("coco", "yolo")
-_SHOWN = 5
+LABEL_FORMATS = ("coco", "yolo")
+_MAX_PROBLEMS_SHOWN = 5
 
 
-def read(kind: str, place: Path) -> Found:
+def read_labels(kind: str, location: Path) -> LabelsAndProblems:
     """All labels of one kind (KINDS) at a place, pictures by path, and everything that is wrong with them.
 
     place: the set's folder; of COCO, a single JSON file too. Raises ValueError for another kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind {kind!r}: known are {', '.join(KINDS)}")
+    if kind not in LABEL_FORMATS:
+        raise ValueError(f"kind {kind!r}: known are {', '.join(LABEL_FORMATS)}")
     if kind == "yolo":
-        return read_yolo(place)
-    folder = root(kind, place)
-    files = [place] if place.is_file() else json_files(place)
+        return read_yolo(location)
+    folder = images_root(kind, location)
+    files = [location] if location.is_file() else json_files(location)
     if not files:
         return [], [
-            Problem(
-                str(place), "no *.json there, in annotations/ or beside pictures in a folder of it"
+            LabelProblem(
+                str(location),
+                "no *.json there, in annotations/ or beside pictures in a folder of it",
             )
         ]
     images: dict[Path, LabelledImage] = {}
-    problems: list[Problem] = []
+    problems: list[LabelProblem] = []
     for file in files:
         found, wrong = read_coco(file, folder)
         problems += wrong
         for image in found:
             if image.path in images:
                 problems.append(
-                    Problem(str(file), f"{image.path}: labelled in another file of the set too")
+                    LabelProblem(
+                        str(file), f"{image.path}: labelled in another file of the set too"
+                    )
                 )
             images.setdefault(image.path, image)
     return [images[path] for path in sorted(images)], problems
 
 
-def read_whole(kind: str, place: Path) -> list[LabelledImage]:
+def read_valid_labels(kind: str, location: Path) -> list[LabelledImage]:
     """As `read`, where nothing may be wrong. Raises BadLabels, which names the first problems and counts all."""
-    images, problems = read(kind, place)
+    images, problems = read_labels(kind, location)
     if problems:
-        rest = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        rest = (
+            f"\n  and {len(problems) - _MAX_PROBLEMS_SHOWN} more"
+            if len(problems) > _MAX_PROBLEMS_SHOWN
+            else ""
+        )
         raise BadLabels(
-            f"{place}: {len(problems)} bad labels\n  "
-            + "\n  ".join(map(str, problems[:_SHOWN]))
+            f"{location}: {len(problems)} bad labels\n  "
+            + "\n  ".join(map(str, problems[:_MAX_PROBLEMS_SHOWN]))
             + rest
         )
     return images
 
 
-def root(kind: str, place: Path) -> Path:
+def images_root(kind: str, location: Path) -> Path:
     """The folder that a set's pictures are in, at whatever depth."""
-    if kind == "coco" and place.is_file():
-        return place.parent.parent if place.parent.name == "annotations" else place.parent
-    return place
+    if kind == "coco" and location.is_file():
+        return location.parent.parent if location.parent.name == "annotations" else location.parent
+    return location

@@ -13,11 +13,17 @@ from typing import Any
 
 from wearalike.imaging import decode
 
-MAX_BYTES = 1_000_000_000
+MAX_LABEL_FILE_BYTES = 1_000_000_000
 MAX_NAME_CHARACTERS = 200
 # Tools that count pixels from their middle, or round, put a box this far over the rim; it is cut there.
-_OVER_RIM_PX = 1
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_MAX_OVERHANG_PX = 1
+SPLIT_BY_WORD = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 _REPR = reprlib.Repr()
 _REPR.maxstring = 120
 
@@ -27,7 +33,7 @@ class BadLabels(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class LabelProblem:
     """where: file and line, or file and the id of COCO's entry. what: found, and wanted."""
 
     where: str
@@ -50,7 +56,7 @@ class LabelledObject:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """width_px, height_px: after EXIF orientation, as pixels.decode gives them. objects: in the file's order, none where nothing
+    """width_px, height_px: after EXIF orientation, as decode.decode_image gives them. objects: in the file's order, none where nothing
     is to be seen. split: train, val or test."""
 
     path: Path
@@ -60,50 +66,52 @@ class LabelledImage:
     split: str = "train"
 
 
-Found = tuple[list[LabelledImage], list[Problem]]
+LabelsAndProblems = tuple[list[LabelledImage], list[LabelProblem]]
 
 
-def content(file: Path, most: int = MAX_BYTES) -> bytes:
+def read_limited(file: Path, max_bytes: int = MAX_LABEL_FILE_BYTES) -> bytes:
     try:
         if not file.is_file():  # A pipe would be waited for.
             raise BadLabels("no such file")
-        if (size := file.stat().st_size) > most:
-            raise BadLabels(f"{size:,} bytes, wanted at most {most:,}")
+        if (size := file.stat().st_size) > max_bytes:
+            raise BadLabels(f"{size:,} bytes, wanted at most {max_bytes:,}")
         return file.read_bytes()
     except OSError as error:
         raise BadLabels(f"cannot be read: {error.strerror}") from error
 
 
-def picture(name: Any, folder: Path, homes: Sequence[Path]) -> Path:
+def find_picture(name: Any, folder: Path, search_folders: Sequence[Path]) -> Path:
     """Where a picture of that name is, inside the folder."""
     if not isinstance(name, str) or not name or not is_clean(name) or "\\" in name:
-        raise BadLabels(f"wanted a picture's path with slashes, got {shown(name)}")
+        raise BadLabels(f"wanted a picture's path with slashes, got {short_repr(name)}")
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise BadLabels(f"leads out of {folder}: {shown(name)}")
-    for home in homes:
+        raise BadLabels(f"leads out of {folder}: {short_repr(name)}")
+    for home in search_folders:
         try:
             if (home / name).is_file():
-                return inside(home / name, folder)
+                return require_inside(home / name, folder)
         except OSError:  # A name that no file can have, being too long.
             continue
-    raise BadLabels(f"missing picture: {shown(name)} in {', '.join(map(str, homes)) or folder}")
+    raise BadLabels(
+        f"missing picture: {short_repr(name)} in {', '.join(map(str, search_folders)) or folder}"
+    )
 
 
-def inside(path: Path, folder: Path) -> Path:
+def require_inside(path: Path, folder: Path) -> Path:
     """The path, if no link leads from it out of the folder."""
     if not path.resolve().is_relative_to(folder.resolve()):
         raise BadLabels(f"leads out of {folder}: {path}, by a link")
     return path
 
 
-def header(path: Path) -> decode.Header:
+def read_picture_header(path: Path) -> decode.ImageHeader:
     try:
-        return decode.read_header(content(path))
+        return decode.read_header(read_limited(path))
     except (decode.BadPixels, BadLabels) as error:
         raise BadLabels(f"{path}: {error}") from error
 
 
-def boxed(
+def build_object(
     category: str, corners: tuple[float, float, float, float], image: LabelledImage
 ) -> LabelledObject:
     """corners: x0, y0, x1, y1 in px, not yet rounded."""
@@ -112,9 +120,9 @@ def boxed(
     if x0 >= x1 or y0 >= y1:
         raise BadLabels(f"zero area: wanted x0 < x1 and y0 < y1, got {said}")
     if (
-        min(x0, y0) < -_OVER_RIM_PX
-        or x1 > image.width_px + _OVER_RIM_PX
-        or y1 > image.height_px + _OVER_RIM_PX
+        min(x0, y0) < -_MAX_OVERHANG_PX
+        or x1 > image.width_px + _MAX_OVERHANG_PX
+        or y1 > image.height_px + _MAX_OVERHANG_PX
     ):
         raise BadLabels(
             f"box outside the picture of {image.width_px} x {image.height_px} px: {said}"
@@ -126,7 +134,7 @@ def boxed(
     return LabelledObject(category, left, top, right, bottom)
 
 
-def category(name: Any) -> str:
+def parse_category(name: Any) -> str:
     if (
         not isinstance(name, str)
         or not name.strip()
@@ -134,7 +142,7 @@ def category(name: Any) -> str:
         or not is_clean(name)
     ):
         raise BadLabels(
-            f"wanted a class name, text of at most {MAX_NAME_CHARACTERS} characters, got {shown(name)}"
+            f"wanted a class name, text of at most {MAX_NAME_CHARACTERS} characters, got {short_repr(name)}"
         )
     return name.strip()
 
@@ -144,18 +152,18 @@ def is_clean(text: str) -> bool:
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
-def split_of(words: Sequence[str]) -> str | None:
+def find_split(words: Sequence[str]) -> str | None:
     """The split that a path's or a name's words say, "val2017" being val; the last one counts."""
     found: Iterator[str | None] = (
-        SPLITS.get(word.lower().rstrip("0123456789")) for word in reversed(words)
+        SPLIT_BY_WORD.get(word.lower().rstrip("0123456789")) for word in reversed(words)
     )
     return next(filter(None, found), None)
 
 
-def first_of(keys: Iterable[Any]) -> str:
-    return shown(list(islice(keys, 7)))
+def format_first(keys: Iterable[Any]) -> str:
+    return short_repr(list(islice(keys, 7)))
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """For a message: short, on one line, whatever somebody wrote."""
     return _REPR.repr(value)

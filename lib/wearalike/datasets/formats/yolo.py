@@ -15,58 +15,60 @@ import yaml
 from wearalike.datasets.formats import record
 from wearalike.datasets.formats.record import (
     BadLabels,
-    Found,
     LabelledImage,
     LabelledObject,
-    Problem,
+    LabelProblem,
+    LabelsAndProblems,
 )
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_YAML_BYTES = 1_000_000
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
-def read_yolo(folder: Path) -> Found:
+def read_yolo(folder: Path) -> LabelsAndProblems:
     """The pictures of a YOLO set by path, and what is wrong with it.
 
     Pictures are in a folder named images, at whatever depth, labels at the same path with `labels` for it; a picture without a file
     of labels shows nothing. Class names are in data.yaml, else in classes.txt or labels/classes.txt.
     """
-    problems: list[Problem] = []
+    problems: list[LabelProblem] = []
     images: list[LabelledImage] = []
-    names = _yolo_names(folder, problems)
-    pictures, texts = _yolo_files(folder, problems)
+    names = _read_class_names(folder, problems)
+    pictures, texts = _list_files(folder, problems)
     if not pictures:
-        problems.append(Problem(str(folder), "no picture in a folder named images"))
+        problems.append(LabelProblem(str(folder), "no picture in a folder named images"))
     if names is None:
         return [], problems
     for text, paths in sorted(pictures.items()):
         if len(paths) > 1:
             problems.append(
-                Problem(
+                LabelProblem(
                     str(text),
                     f"duplicate picture: {', '.join(p.name for p in paths)} are all labelled by this file",
                 )
             )
             continue
         try:
-            path = record.picture(paths[0].relative_to(folder).as_posix(), folder, [folder])
-            header = record.header(path)
+            path = record.find_picture(paths[0].relative_to(folder).as_posix(), folder, [folder])
+            header = record.read_picture_header(path)
         except BadLabels as error:
-            problems.append(Problem(str(paths[0]), str(error)))
+            problems.append(LabelProblem(str(paths[0]), str(error)))
             continue
-        split = record.split_of(path.relative_to(folder).parts[:-1]) or "train"
+        split = record.find_split(path.relative_to(folder).parts[:-1]) or "train"
         image = LabelledImage(path, header.width_px, header.height_px, (), split)
-        objects = _yolo_objects(text, folder, image, names, problems) if text in texts else []
+        objects = _read_objects(text, folder, image, names, problems) if text in texts else []
         images.append(replace(image, objects=tuple(objects)))
     problems += [
-        Problem(str(text), f"missing picture: none of {'/'.join(SUFFIXES)} in images")
+        LabelProblem(str(text), f"missing picture: none of {'/'.join(IMAGE_SUFFIXES)} in images")
         for text in sorted(texts - pictures.keys())
     ]
     return sorted(images, key=lambda image: image.path), problems
 
 
-def _yolo_files(folder: Path, problems: list[Problem]) -> tuple[dict[Path, list[Path]], set[Path]]:
+def _list_files(
+    folder: Path, problems: list[LabelProblem]
+) -> tuple[dict[Path, list[Path]], set[Path]]:
     """The pictures by the file their labels would be in, and the files of labels."""
     pictures: dict[Path, list[Path]] = {}
     texts: set[Path] = set()
@@ -74,10 +76,12 @@ def _yolo_files(folder: Path, problems: list[Problem]) -> tuple[dict[Path, list[
         inside = Path(parent).relative_to(folder).parts
         for name in sorted(files):
             path = Path(parent, name)
-            is_picture = "images" in inside and path.suffix.lower() in SUFFIXES
+            is_picture = "images" in inside and path.suffix.lower() in IMAGE_SUFFIXES
             is_text = "labels" in inside and path.suffix == ".txt" and name != "classes.txt"
             if (is_picture or is_text) and not record.is_clean("/".join((*inside, name))):
-                problems.append(Problem(str(folder), f"a name that is not text: {str(path)!a}"))
+                problems.append(
+                    LabelProblem(str(folder), f"a name that is not text: {str(path)!a}")
+                )
             elif is_picture:
                 last = len(inside) - 1 - inside[::-1].index("images")
                 text = folder.joinpath(
@@ -89,28 +93,28 @@ def _yolo_files(folder: Path, problems: list[Problem]) -> tuple[dict[Path, list[
     return pictures, texts
 
 
-def _yolo_objects(
+def _read_objects(
     text: Path,
     folder: Path,
     image: LabelledImage,
     names: Mapping[int, str],
-    problems: list[Problem],
+    problems: list[LabelProblem],
 ) -> list[LabelledObject]:
     objects = []
     try:
-        lines = _lines(record.inside(text, folder))
+        lines = _read_lines(record.require_inside(text, folder))
     except BadLabels as error:
-        problems.append(Problem(str(text), str(error)))
+        problems.append(LabelProblem(str(text), str(error)))
         return []
     for number, line in lines:
         try:
-            objects.append(_yolo_object(line.split(), image, names))
+            objects.append(_parse_object(line.split(), image, names))
         except BadLabels as error:
-            problems.append(Problem(f"{text}:{number}", str(error)))
+            problems.append(LabelProblem(f"{text}:{number}", str(error)))
     return objects
 
 
-def _yolo_object(
+def _parse_object(
     words: Sequence[str], image: LabelledImage, names: Mapping[int, str]
 ) -> LabelledObject:
     """A line: class, middle x, y, width, height; or class and the corners of a polygon; all but the class as shares of the picture."""
@@ -122,13 +126,13 @@ def _yolo_object(
         words[0].isascii() and words[0].isdecimal() and len(words[0]) < 7 and int(words[0]) in names
     ):
         raise BadLabels(
-            f"unknown class id {record.shown(words[0])}: known are {record.first_of(names)}"
+            f"unknown class id {record.short_repr(words[0])}: known are {record.format_first(names)}"
         )
-    values = [float(word) if _NUMBER.fullmatch(word) else math.nan for word in words[1:]]
+    values = [float(word) if _NUMBER_PATTERN.fullmatch(word) else math.nan for word in words[1:]]
     if wrong := [
         word for word, value in zip(words[1:], values, strict=True) if not abs(value) < 1e6
     ]:
-        raise BadLabels(f"not a number: {record.shown(wrong[0])}")
+        raise BadLabels(f"not a number: {record.short_repr(wrong[0])}")
     if len(words) == 5:
         x, y, width, height = values
         xs, ys = [x - width / 2, x + width / 2], [y - height / 2, y + height / 2]
@@ -142,10 +146,10 @@ def _yolo_object(
         max(xs) * image.width_px,
         max(ys) * image.height_px,
     )
-    return record.boxed(names[int(words[0])], corners, image)
+    return record.build_object(names[int(words[0])], corners, image)
 
 
-def _yolo_names(folder: Path, problems: list[Problem]) -> dict[int, str] | None:
+def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, str] | None:
     """Class names by number; None, and a problem, where there are none that can be used."""
     file = next(
         (
@@ -157,7 +161,7 @@ def _yolo_names(folder: Path, problems: list[Problem]) -> dict[int, str] | None:
     )
     if file is None:
         problems.append(
-            Problem(
+            LabelProblem(
                 str(folder),
                 "no data.yaml and no classes.txt, which say what the classes are called",
             )
@@ -167,28 +171,28 @@ def _yolo_names(folder: Path, problems: list[Problem]) -> dict[int, str] | None:
     taken: set[str] = set()
     try:
         found = (
-            _yaml_names(file)
+            _read_yaml_names(file)
             if file.suffix == ".yaml"
-            else {line - 1: name for line, name in _lines(file)}
+            else {line - 1: name for line, name in _read_lines(file)}
         )
     except BadLabels as error:
-        problems.append(Problem(str(file), str(error)))
+        problems.append(LabelProblem(str(file), str(error)))
         return None
     for number, word in found.items():
         try:
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise BadLabels("wanted a number from 0 on")
-            if (name := record.category(word)) in taken:
+            if (name := record.parse_category(word)) in taken:
                 raise BadLabels(f"the name {name!r} stands twice")
             taken.add(name)
             names[number] = name
         except BadLabels as error:
-            problems.append(Problem(f"{file}: class {record.shown(number)}", str(error)))
+            problems.append(LabelProblem(f"{file}: class {record.short_repr(number)}", str(error)))
     return names
 
 
-def _yaml_names(file: Path) -> dict[Any, Any]:
-    content = record.content(file, MAX_YAML_BYTES)
+def _read_yaml_names(file: Path) -> dict[Any, Any]:
+    content = record.read_limited(file, MAX_YAML_BYTES)
     try:
         document = yaml.safe_load(content)
     except yaml.MarkedYAMLError as error:
@@ -203,17 +207,19 @@ def _yaml_names(file: Path) -> dict[Any, Any]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise BadLabels(
-            f"names: wanted a list of class names, or a name by number, got {record.shown(names)}"
+            f"names: wanted a list of class names, or a name by number, got {record.short_repr(names)}"
         )
     if "nc" in document and document["nc"] != len(names):
-        raise BadLabels(f"nc is {record.shown(document['nc'])}, and there are {len(names)} names")
+        raise BadLabels(
+            f"nc is {record.short_repr(document['nc'])}, and there are {len(names)} names"
+        )
     return names
 
 
-def _lines(file: Path) -> list[tuple[int, str]]:
+def _read_lines(file: Path) -> list[tuple[int, str]]:
     """Number and text of every line that is not empty."""
     try:
-        text = record.content(file).decode("utf-8-sig")
+        text = record.read_limited(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadLabels(f"not UTF-8: {error}") from error
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -18,7 +18,7 @@ CHANNELS = (40, 112, 320)
 STRIDES = (8, 16, 32)
 
 
-class Trunk(nn.Module):
+class MultiScaleBackbone(nn.Module):
     """float32 (n, 3, side, side), -1..1, side a multiple of 32 -> its maps at an eighth, a sixteenth and a thirty-second.
 
     The stem, up to the eighth, is left as ImageNet made it: edges and textures are the same in fashion, and a trainer that never
@@ -27,7 +27,7 @@ class Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network: Any = registry.folded(
+        network: Any = registry.fold_batch_norm(
             timm.create_model(EFFICIENTNET_LITE0.architecture, pretrained=False).eval()
         )
         self.stem = nn.Sequential(network.conv_stem, network.bn1, *network.blocks[:3])
@@ -36,53 +36,55 @@ class Trunk(nn.Module):
         self.stem.requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.upper(self.stem(pictures))
+        return self.forward_from_stem(self.stem(pictures))
 
-    def upper(self, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_from_stem(self, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from the stem's maps."""
         sixteenth = self.middle(eighth)
         return eighth, sixteenth, self.top(sixteenth)
 
-    def know_imagenet(self) -> None:
+    def load_imagenet_weights(self) -> None:
         """Takes the weights of ImageNet. Raises BadModel where they are not the ones we know."""
-        known: Any = registry.folded(registry.load_backbone(EFFICIENTNET_LITE0))
+        known: Any = registry.fold_batch_norm(registry.load_backbone(EFFICIENTNET_LITE0))
         theirs = [*known.conv_stem.parameters(), *known.blocks.parameters()]
         with torch.no_grad():
             for mine, other in zip(self.parameters(), theirs, strict=True):
                 mine.copy_(other)
 
-    def learning(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         return [*self.middle.parameters(), *self.top.parameters()]
 
 
-class Still:
+class FrozenFeatures:
     """The part of a trunk that learns nothing, for a trainer: all of it while it stands still, else its stem. On a CPU compiled."""
 
-    def __init__(self, trunk: Trunk, device: str) -> None:
+    def __init__(self, trunk: MultiScaleBackbone, device: str) -> None:
         self._trunk, self._device = trunk, device
         self._compiled: dict[bool, Any] = {}
 
-    def __call__(self, pictures: NDArray[np.float32], still: bool) -> tuple[Tensor, ...]:
+    def __call__(
+        self, pictures: NDArray[np.float32], is_backbone_frozen: bool
+    ) -> tuple[Tensor, ...]:
         if self._device == "cpu":
-            if still not in self._compiled:
-                part = self._trunk if still else self._trunk.stem
-                self._compiled[still] = registry.compile_network(
+            if is_backbone_frozen not in self._compiled:
+                part = self._trunk if is_backbone_frozen else self._trunk.stem
+                self._compiled[is_backbone_frozen] = registry.compile_network(
                     part.eval(), (1, *pictures.shape[1:]), 1
                 )
-            rows = [self._compiled[still](p[None]) for p in pictures]
+            rows = [self._compiled[is_backbone_frozen](p[None]) for p in pictures]
             return tuple(
-                _channels_last(torch.from_numpy(np.concatenate(maps)))
+                _to_channels_last(torch.from_numpy(np.concatenate(maps)))
                 for maps in zip(*rows, strict=True)
             )
         with torch.no_grad():
-            there = _channels_last(torch.from_numpy(pictures).to(self._device))
-            return self._trunk(there) if still else (self._trunk.stem(there),)
+            there = _to_channels_last(torch.from_numpy(pictures).to(self._device))
+            return self._trunk(there) if is_backbone_frozen else (self._trunk.stem(there),)
 
 
-def scaled(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+def normalize_for_backbone(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Squares, uint8 (n, side, side, 3), as the trunk takes them: float32 (n, 3, side, side), -1..1."""
-    return registry.scaled(squares, EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
+    return registry.normalize_pixels(squares, EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
 
 
-def _channels_last(maps: Tensor) -> Tensor:
+def _to_channels_last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """Networks that see garments in pictures: one module an architecture, all trained and used alike.
 
-Every picture is looked at alone on a white square of one side (pixels.fit), so what is found in it depends on no other.
+Every picture is looked at alone on a white square of one side (decode.letterbox), so what is found in it depends on no other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.models.files import BadModel, Model, require
+from wearalike.models.files import BadModel, Model, check_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
 YOLO, MASK_RCNN = "yolo-lite0-seg", "mask-rcnn-lite0"
 ARCHITECTURES = (YOLO, MASK_RCNN)
 # What the names of a model's tensors begin with that belong to its second look.
-SECOND = "second."
+BOX_HEAD_PREFIX = "second."
 # Two boxes of one group that overlap more are two sights of one thing, of which the surer stays.
-_SAME_IOU = 0.5
-MOST_ITEMS = 50
+_NMS_IOU = 0.5
+MAX_DETECTIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Detections:
     """What was seen in one picture, surest first. corners: float64 (n, 4), x0 y0 x1 y1 in px of the picture, inside it. classes:
     int64 (n,), positions in the model's classes. confidences: float64 (n,), 0..1. masks: bool (n, h, w), or None where they were
     not asked for."""
 
-    corners: NDArray[np.float64]
+    boxes: NDArray[np.float64]
     classes: NDArray[np.int64]
     confidences: NDArray[np.float64]
     masks: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class RawDetections:
     """What a network sees in a square, before doubles are left out. corners: float64 (n, 4) in px of the square; classes,
     confidences: (n,); logits: gives of some rows the mask's logits, float32 (n, m, m), over the whole square."""
 
-    corners: NDArray[np.float64]
+    boxes: NDArray[np.float64]
     classes: NDArray[np.int64]
     confidences: NDArray[np.float64]
-    logits: Any
+    mask_logits: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class DetectionTargets:
     """What is to be seen in n pictures with m items in all. scene_ids: int64 (m,), in which picture, ascending. classes: int64
     (m,). boxes: float64 (m, 4), x0 y0 x1 y1 in px of the square. items: uint8 (n, side, side), which of its items, from 1, a
     pixel of a picture is of; 0 none."""
@@ -59,68 +59,74 @@ class Targets:
     scene_ids: NDArray[np.int64]
     classes: NDArray[np.int64]
     boxes: NDArray[np.float64]
-    items: NDArray[np.uint8]
+    instance_maps: NDArray[np.uint8]
 
 
-class Seer(Protocol):
+class DetectionNetwork(Protocol):
     """A network ready to look. side_px: of the square it takes."""
 
     side_px: int
 
-    def sights(self, squares: NDArray[np.uint8], least_confidence: float) -> list[Sight]:
+    def raw_detections(
+        self, squares: NDArray[np.uint8], min_confidence: float
+    ) -> list[RawDetections]:
         """What is seen in each square of uint8 (n, side, side, 3), no surer than that left out; none depends on the others."""
         ...
 
 
-class Learner(Protocol):
+class TrainableDetector(Protocol):
     """A network that learns. side_px: of the squares it takes. trunk, heads: what learns, at two rates; while the trunk is
     `still`, only the heads do."""
 
     side_px: int
-    trunk: list[torch.nn.Parameter]
-    heads: list[torch.nn.Parameter]
+    backbone_parameters: list[torch.nn.Parameter]
+    head_parameters: list[torch.nn.Parameter]
 
     @property
     def network(self) -> torch.nn.Module: ...
 
-    def seen(self, pictures: NDArray[np.float32], still: bool) -> Any:
+    def frozen_features(self, pictures: NDArray[np.float32], is_backbone_frozen: bool) -> Any:
         """What the part of the network that learns nothing makes of pictures, float32 (n, 3, side, side), -1..1."""
         ...
 
-    def losses(self, seen: Any, targets: Targets, with_masks: bool) -> Mapping[str, torch.Tensor]:
+    def losses(
+        self, features: Any, targets: DetectionTargets, with_masks: bool
+    ) -> Mapping[str, torch.Tensor]:
         """What is wrong with what the network sees, to be summed. with_masks: of masks too, which takes longer."""
         ...
 
 
-def seer(model: Model, device: str = "cpu") -> Seer:
+def load_detection_network(model: Model, device: str = "cpu") -> DetectionNetwork:
     """The network of a model file, on "cpu" or "cuda". Raises BadModel where architecture or tensors are not ours."""
     if model.architecture == YOLO:
         from wearalike.detection.networks import yolo
 
-        return yolo.Yolo(model, device)
+        return yolo.YoloInference(model, device)
     if model.architecture == MASK_RCNN:
         from wearalike.detection.networks import mask_rcnn
 
-        return mask_rcnn.MaskRcnn(model, device)
+        return mask_rcnn.MaskRcnnInference(model, device)
     raise BadModel(
         f"detector {model.version}: architecture {model.architecture!r}, known are {', '.join(ARCHITECTURES)}"
     )
 
 
-def learner(architecture: str, classes_count: int, device: str = "cpu") -> Learner:
+def new_trainable_detector(
+    architecture: str, classes_count: int, device: str = "cpu"
+) -> TrainableDetector:
     """A network to be trained, its trunk as ImageNet made it, on "cpu" or "cuda". Raises BadModel."""
     if architecture == YOLO:
         from wearalike.detection.networks import yolo
 
-        return yolo.Learner(classes_count, device)
+        return yolo.TrainableYolo(classes_count, device)
     if architecture == MASK_RCNN:
         from wearalike.detection.networks import mask_rcnn
 
-        return mask_rcnn.Learner(classes_count, device)
+        return mask_rcnn.TrainableMaskRcnn(classes_count, device)
     raise BadModel(f"architecture {architecture!r}, known are {', '.join(ARCHITECTURES)}")
 
 
-def kept(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+def copy_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Copies of what a model file keeps of a network: parameters and running statistics, not how many batches those have seen."""
     return {
         name: t.detach().clone()
@@ -129,7 +135,7 @@ def kept(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def fill(network: torch.nn.Module, arrays: Mapping[str, NDArray[np.floating]]) -> None:
+def load_arrays(network: torch.nn.Module, arrays: Mapping[str, NDArray[np.floating]]) -> None:
     """Gives a network the arrays of a model file, which fit."""
     import torch
 
@@ -139,20 +145,20 @@ def fill(network: torch.nn.Module, arrays: Mapping[str, NDArray[np.floating]]) -
     )
 
 
-def filled(network: torch.nn.Module, model: Model) -> torch.nn.Module:
+def load_model_arrays(network: torch.nn.Module, model: Model) -> torch.nn.Module:
     """The network with the tensors of a model file, in evaluation mode. Raises BadModel where they do not fit."""
-    require(model, {name: tuple(t.shape) for name, t in kept(network).items()})
-    fill(network, model.arrays)
+    check_shapes(model, {name: tuple(t.shape) for name, t in copy_state(network).items()})
+    load_arrays(network, model.arrays)
     return network.eval()
 
 
-def see(
-    network: Seer,
+def detect_garments(
+    network: DetectionNetwork,
     pictures: Sequence[NDArray[np.uint8]],
-    least_confidence: float,
+    min_confidence: float,
     groups: NDArray[np.int64] | None = None,
     with_masks: bool = False,
-) -> list[Found]:
+) -> list[Detections]:
     """What is seen in each picture, uint8 (h, w, 3).
 
     groups: int64 (classes,), the group of each class; of two boxes of one group on the same thing the surer stays. None: every
@@ -162,22 +168,22 @@ def see(
 
     if not pictures:
         return []
-    squares = np.stack([decode.fit(p, network.side_px) for p in pictures])
-    sights = network.sights(squares, least_confidence)
+    squares = np.stack([decode.letterbox(p, network.side_px) for p in pictures])
+    sights = network.raw_detections(squares, min_confidence)
     return [
-        _found(s, groups, p.shape[0], p.shape[1], network.side_px, with_masks)
+        _postprocess(s, groups, p.shape[0], p.shape[1], network.side_px, with_masks)
         for s, p in zip(sights, pictures, strict=True)
     ]
 
 
-def _found(
-    sight: Sight,
+def _postprocess(
+    sight: RawDetections,
     groups: NDArray[np.int64] | None,
     height: int,
     width: int,
     side: int,
     with_masks: bool,
-) -> Found:
+) -> Detections:
     import torch
     from torchvision.ops import batched_nms
 
@@ -185,17 +191,19 @@ def _found(
     # Ties fall the same way everywhere: by place.
     order = np.argsort(-sight.confidences, kind="stable")
     boxes, scores = (
-        torch.from_numpy(sight.corners[order]),
+        torch.from_numpy(sight.boxes[order]),
         torch.from_numpy(sight.confidences[order]),
     )
     kept = order[
-        batched_nms(boxes, scores, torch.from_numpy(group[order]), _SAME_IOU).numpy()[:MOST_ITEMS]
+        batched_nms(boxes, scores, torch.from_numpy(group[order]), _NMS_IOU).numpy()[
+            :MAX_DETECTIONS
+        ]
     ]
     scale = side / max(height, width)
     inner = max(1, round(height * scale)), max(1, round(width * scale))
     top, left = (side - inner[0]) // 2, (side - inner[1]) // 2
     corners = (
-        (sight.corners[kept] - (left, top, left, top))
+        (sight.boxes[kept] - (left, top, left, top))
         / np.array([inner[1], inner[0]] * 2)
         * np.array([width, height] * 2)
     )
@@ -204,14 +212,14 @@ def _found(
     is_there = ((corners[:, 2:] - corners[:, :2]) >= 1).all(axis=1)
     kept, corners = kept[is_there], corners[is_there]
     masks = (
-        _masks(sight.logits(kept), corners, (top, left), inner, side, height, width)
+        _paste_masks(sight.mask_logits(kept), corners, (top, left), inner, side, height, width)
         if with_masks
         else None
     )
-    return Found(corners, sight.classes[kept], sight.confidences[kept], masks)
+    return Detections(corners, sight.classes[kept], sight.confidences[kept], masks)
 
 
-def _masks(
+def _paste_masks(
     logits: NDArray[np.float32],
     corners: NDArray[np.float64],
     origin: tuple[int, int],

@@ -23,21 +23,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wearalike.detection.networks import box_head
-from wearalike.detection.networks.backbone import CHANNELS, STRIDES, Still, Trunk, scaled
-from wearalike.detection.networks.base import SECOND, Sight, Targets, filled
+from wearalike.detection.networks.backbone import (
+    CHANNELS,
+    STRIDES,
+    FrozenFeatures,
+    MultiScaleBackbone,
+    normalize_for_backbone,
+)
+from wearalike.detection.networks.base import (
+    BOX_HEAD_PREFIX,
+    DetectionTargets,
+    RawDetections,
+    load_model_arrays,
+)
 from wearalike.models import registry
 from wearalike.models.files import Model
 
 # It looks at larger squares than it learned on: things in training, zoomed in, look larger than they are (Touvron et al., Fixing
 # the train-test resolution discrepancy, NeurIPS 2019).
-SIDE_PX, LEARNED_PX = 416, 320
-_WIDTHS = (64, 128, 128)
-_MASKS, _MASK_WIDTH, _BINS = 16, 32, 8
+SIDE_PX, TRAINING_SIDE_PX = 416, 320
+_NECK_CHANNELS = (64, 128, 128)
+_MASK_COEFFICIENTS, _PROTOTYPE_CHANNELS, _DFL_BINS = 16, 32, 8
 # Gains of the losses of boxes (and masks), classes and box borders: Ultralytics' defaults.
-_GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5, overlap_mask=True)
-_GPU_BATCH = 32
+_LOSS_GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5, overlap_mask=True)
+_GPU_BATCH_SIZE = 32
 # So sure must the first look be of anything at all.
-_WORTH_A_LOOK = 0.03
+_MIN_PROPOSAL_CONFIDENCE = 0.03
 
 
 class GarmentYolo(nn.Module):
@@ -48,12 +59,12 @@ class GarmentYolo(nn.Module):
 
     def __init__(self, classes_count: int) -> None:
         super().__init__()
-        with quiet():
+        with isolated_ultralytics_import():
             from ultralytics.nn.modules import SPPF, C3k2, Conv, Segment
 
         eighth, sixteenth, thirtysecond = CHANNELS
-        small, medium, large = _WIDTHS
-        self.trunk = Trunk()
+        small, medium, large = _NECK_CHANNELS
+        self.trunk = MultiScaleBackbone()
         self.pool = SPPF(thirtysecond, large)
         self.down4 = C3k2(large + sixteenth, medium, 1, False)
         self.down3 = C3k2(medium + eighth, small, 1, False)
@@ -61,14 +72,16 @@ class GarmentYolo(nn.Module):
         self.up4 = C3k2(small + medium, medium, 1, False)
         self.step5 = Conv(medium, medium, 3, 2)
         self.up5 = C3k2(medium + large, large, 1, True)
-        self.head = Segment(classes_count, _MASKS, _MASK_WIDTH, _BINS, False, _WIDTHS)
+        self.head = Segment(
+            classes_count, _MASK_COEFFICIENTS, _PROTOTYPE_CHANNELS, _DFL_BINS, False, _NECK_CHANNELS
+        )
         self.head.stride = torch.tensor(STRIDES, dtype=torch.float32)
         self.head.bias_init()
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         maps = self.trunk(pictures)
         levels = self.neck(*maps)
-        raw = self.raw(levels, with_masks=True)
+        raw = self.head_outputs(levels, with_masks=True)
         return (
             raw["boxes"],
             raw["scores"],
@@ -79,7 +92,7 @@ class GarmentYolo(nn.Module):
             maps[2],
         )
 
-    def raw(self, levels: list[Tensor], with_masks: bool) -> dict[str, Any]:
+    def head_outputs(self, levels: list[Tensor], with_masks: bool) -> dict[str, Any]:
         """The head's predictions, as Ultralytics' losses take them, from the neck's maps."""
         heads = self.head.one2many if with_masks else self.head.one2many | {"mask_head": None}
         raw = self.head.forward_head(levels, **heads)
@@ -87,145 +100,160 @@ class GarmentYolo(nn.Module):
 
     def neck(self, eighth: Tensor, sixteenth: Tensor, thirtysecond: Tensor) -> list[Tensor]:
         c5 = self.pool(thirtysecond)
-        c4 = self.down4(torch.cat([_twice(c5), sixteenth], dim=1))
-        p3 = self.down3(torch.cat([_twice(c4), eighth], dim=1))
+        c4 = self.down4(torch.cat([_upsample_2x(c5), sixteenth], dim=1))
+        p3 = self.down3(torch.cat([_upsample_2x(c4), eighth], dim=1))
         p4 = self.up4(torch.cat([self.step4(p3), c4], dim=1))
         p5 = self.up5(torch.cat([self.step5(p4), c5], dim=1))
         return [p3, p4, p5]
 
 
-def new_second_look(classes_count: int) -> box_head.SecondLook:
+def new_box_head(classes_count: int) -> box_head.BoxHead:
     """The head of a second look at what this network sees, which knows nothing yet."""
-    return box_head.SecondLook(
-        box_head.features_count((_WIDTHS[0], _WIDTHS[2]), CHANNELS[2]), classes_count
+    return box_head.BoxHead(
+        box_head.roi_features_count((_NECK_CHANNELS[0], _NECK_CHANNELS[2]), CHANNELS[2]),
+        classes_count,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class NetworkOutput:
     """What the network makes of one square. reach, logits, weights, planes: its numbers (GarmentYolo, without n). features: gives
-    what stands inside boxes, float64 (n, 4) in px of the square, as second_look.read does."""
+    what stands inside boxes, float64 (n, 4) in px of the square, as box_head.roi_features does."""
 
-    reach: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    planes: NDArray[np.float32]
-    features: Callable[[NDArray[np.float64]], Tensor]
+    box_logits: NDArray[np.float32]
+    class_logits: NDArray[np.float32]
+    mask_coefficients: NDArray[np.float32]
+    mask_prototypes: NDArray[np.float32]
+    roi_features: Callable[[NDArray[np.float64]], Tensor]
 
 
-class Yolo:
-    """Looks with a network (detectors.Seer): on a CPU compiled, a square at a time, one a core; on a GPU in batches of one size,
+class YoloInference:
+    """Looks with a network (base.DetectionNetwork): on a CPU compiled, a square at a time, one a core; on a GPU in batches of one size,
     the last one filled up, for float sums depend on it. Where the model holds a second look, its classes are that one's."""
 
     side_px = SIDE_PX
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         """Raises BadModel where the tensors do not fit."""
-        first = {n: a for n, a in model.arrays.items() if not n.startswith(SECOND)}
-        again = {n.removeprefix(SECOND): a for n, a in model.arrays.items() if n.startswith(SECOND)}
-        network = filled(GarmentYolo(len(model.classes)), replace(model, arrays=first))
-        self._second = (
-            filled(new_second_look(len(model.classes)), replace(model, arrays=again))
+        first = {n: a for n, a in model.arrays.items() if not n.startswith(BOX_HEAD_PREFIX)}
+        again = {
+            n.removeprefix(BOX_HEAD_PREFIX): a
+            for n, a in model.arrays.items()
+            if n.startswith(BOX_HEAD_PREFIX)
+        }
+        network = load_model_arrays(GarmentYolo(len(model.classes)), replace(model, arrays=first))
+        self._box_head = (
+            load_model_arrays(new_box_head(len(model.classes)), replace(model, arrays=again))
             if again
             else None
         )
-        self._batch = _GPU_BATCH if device == "cuda" else 1
-        self._threads = 1 if device == "cuda" else len(os.sched_getaffinity(0))
+        self._batch_size = _GPU_BATCH_SIZE if device == "cuda" else 1
+        self._threads_count = 1 if device == "cuda" else len(os.sched_getaffinity(0))
         shape = (1, 3, SIDE_PX, SIDE_PX)
         self._network = (
-            _on_gpu(network)
+            _gpu_forward(network)
             if device == "cuda"
-            else registry.compile_network(network, shape, self._threads)
+            else registry.compile_network(network, shape, self._threads_count)
         )
         self._version = model.version
 
-    def sights(self, squares: NDArray[np.uint8], least_confidence: float) -> list[Sight]:
-        return [self._sight(glance, least_confidence) for glance in self.glances(squares)]
+    def raw_detections(
+        self, squares: NDArray[np.uint8], min_confidence: float
+    ) -> list[RawDetections]:
+        return [
+            self._detect_square(glance, min_confidence) for glance in self.network_outputs(squares)
+        ]
 
-    def glances(self, squares: NDArray[np.uint8]) -> Iterator[Glance]:
+    def network_outputs(self, squares: NDArray[np.uint8]) -> Iterator[NetworkOutput]:
         """What the network makes of each square of uint8 (n, side, side, 3). Raises BadModel where it gives what is no number."""
-        for start in range(0, len(squares), self._batch):
-            here = squares[start : start + self._batch]
-            batch = np.zeros((self._batch, *squares.shape[1:]), np.uint8)
+        for start in range(0, len(squares), self._batch_size):
+            here = squares[start : start + self._batch_size]
+            batch = np.zeros((self._batch_size, *squares.shape[1:]), np.uint8)
             batch[: len(here)] = here
-            outputs = self._network(scaled(batch))
+            outputs = self._network(normalize_for_backbone(batch))
             if not all(np.isfinite(o).all() for o in outputs):
                 raise registry.BadModel(f"detector {self._version}: it gives what is no number")
             for i in range(len(here)):
                 reach, logits, weights, planes, *maps = (o[i] for o in outputs)
                 fine, coarse, top = (torch.from_numpy(m)[None] for m in maps)
-                yield Glance(
+                yield NetworkOutput(
                     reach,
                     logits,
                     weights,
                     planes,
-                    partial(box_head.read, fine, coarse, top, side_px=SIDE_PX),
+                    partial(box_head.roi_features, fine, coarse, top, side_px=SIDE_PX),
                 )
 
-    def _sight(self, glance: Glance, least_confidence: float) -> Sight:
-        if self._second is None:
-            return decode(glance, least_confidence)
-        places, corners = things(glance)
+    def _detect_square(self, glance: NetworkOutput, min_confidence: float) -> RawDetections:
+        if self._box_head is None:
+            return decode_detections(glance, min_confidence)
+        places, corners = proposals(glance)
         if not len(places):
-            return _sight(glance, places, places, np.zeros(0))
+            return _build_detections(glance, places, places, np.zeros(0))
         with torch.inference_mode():
-            second = self._second(glance.features(corners)).double().softmax(dim=1).numpy()
-        sure = box_head.agreed(_confidences(glance.logits[:, places].T), second)
-        rows, classes = np.nonzero(sure > least_confidence)
-        return _sight(glance, places[rows], classes, sure[rows, classes])
+            second = self._box_head(glance.roi_features(corners)).double().softmax(dim=1).numpy()
+        sure = box_head.fuse_confidences(_sigmoid(glance.class_logits[:, places].T), second)
+        rows, classes = np.nonzero(sure > min_confidence)
+        return _build_detections(glance, places[rows], classes, sure[rows, classes])
 
 
-def decode(glance: Glance, least_confidence: float) -> Sight:
+def decode_detections(glance: NetworkOutput, min_confidence: float) -> RawDetections:
     """What the network's numbers of one square mean. A place may be of several classes."""
-    classes, places = np.nonzero(glance.logits > _logit(least_confidence))
-    return _sight(glance, places, classes, _confidences(glance.logits[classes, places]))
+    classes, places = np.nonzero(glance.class_logits > _logit(min_confidence))
+    return _build_detections(
+        glance, places, classes, _sigmoid(glance.class_logits[classes, places])
+    )
 
 
-def things(glance: Glance) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def proposals(glance: NetworkOutput) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Where a second look is worth while: places, int64 (n,), that show different things, whatever these are, and their boxes,
     float64 (n, 4) in px of the square."""
-    surest = glance.logits.max(axis=0)
-    places = np.flatnonzero(surest > _logit(_WORTH_A_LOOK))
-    corners = _corners(glance, places)
-    kept = box_head.apart(corners, _confidences(surest[places]))
+    surest = glance.class_logits.max(axis=0)
+    places = np.flatnonzero(surest > _logit(_MIN_PROPOSAL_CONFIDENCE))
+    corners = _decode_boxes(glance, places)
+    kept = box_head.nms_class_agnostic(corners, _sigmoid(surest[places]))
     return places[kept], corners[kept]
 
 
-def _corners(glance: Glance, places: NDArray[np.int64]) -> NDArray[np.float64]:
+def _decode_boxes(glance: NetworkOutput, places: NDArray[np.int64]) -> NDArray[np.float64]:
     """The boxes of places, float64 (n, 4) in px of the square.
 
     How far a box reaches is the mean of its distribution over cells (Li et al., Generalized Focal Loss, NeurIPS 2020).
     """
-    bins = glance.reach.reshape(4, _BINS, -1)[:, :, places].astype(np.float64)
+    bins = glance.box_logits.reshape(4, _DFL_BINS, -1)[:, :, places].astype(np.float64)
     shares = np.exp(bins - bins.max(axis=1, keepdims=True))
-    cells = (shares * np.arange(_BINS)[:, None]).sum(axis=1) / shares.sum(axis=1)
-    centre, stride = _places(glance.planes.shape[1] * 4)
+    cells = (shares * np.arange(_DFL_BINS)[:, None]).sum(axis=1) / shares.sum(axis=1)
+    centre, stride = _anchor_points(glance.mask_prototypes.shape[1] * 4)
     return np.tile(centre[places], 2) + np.array([-1, -1, 1, 1]) * cells.T * stride[places, None]
 
 
-def _sight(
-    glance: Glance,
+def _build_detections(
+    glance: NetworkOutput,
     places: NDArray[np.int64],
     classes: NDArray[np.int64],
     confidences: NDArray[np.float64],
-) -> Sight:
+) -> RawDetections:
     """What stands at places, a class and a confidence each."""
 
     def mask_logits(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.einsum("nk,khw->nhw", glance.weights.T[places[rows]], glance.planes)
+        return np.einsum(
+            "nk,khw->nhw", glance.mask_coefficients.T[places[rows]], glance.mask_prototypes
+        )
 
-    return Sight(_corners(glance, places), classes.astype(np.int64), confidences, mask_logits)
+    return RawDetections(
+        _decode_boxes(glance, places), classes.astype(np.int64), confidences, mask_logits
+    )
 
 
 def _logit(confidence: float) -> float:
     return float(np.log(confidence / (1 - confidence)))
 
 
-def _confidences(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
-def _places(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _anchor_points(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The middle of every place, float64 (a, 2) x y in px of the square, and its stride, float64 (a,)."""
     grids = [
         np.stack(np.meshgrid(*[np.arange(side // s) + 0.5] * 2), axis=-1).reshape(-1, 2) * s
@@ -234,25 +262,25 @@ def _places(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.concatenate(grids), np.repeat(np.array(STRIDES, np.float64), [len(g) for g in grids])
 
 
-class Learner:
-    """Trains a network (detectors.Learner)."""
+class TrainableYolo:
+    """Trains a network (base.TrainableDetector)."""
 
-    side_px = LEARNED_PX
+    side_px = TRAINING_SIDE_PX
 
     def __init__(self, classes_count: int, device: str) -> None:
-        with quiet():
+        with isolated_ultralytics_import():
             from ultralytics.utils.loss import v8DetectionLoss, v8SegmentationLoss
 
         self.network = GarmentYolo(classes_count)
-        self.network.trunk.know_imagenet()
+        self.network.trunk.load_imagenet_weights()
         self.network.to(device).to(memory_format=torch.channels_last)
-        self.trunk = self.network.trunk.learning()
-        self.heads = [
+        self.backbone_parameters = self.network.trunk.trainable_parameters()
+        self.head_parameters = [
             p for name, p in self.network.named_parameters() if not name.startswith("trunk.")
         ]
-        self.seen = Still(self.network.trunk, device)
+        self.frozen_features = FrozenFeatures(self.network.trunk, device)
         of = SimpleNamespace(
-            args=_GAINS, model=[self.network.head], parameters=self.network.head.parameters
+            args=_LOSS_GAINS, model=[self.network.head], parameters=self.network.head.parameters
         )
         self._losses = {
             False: v8DetectionLoss(cast(nn.Module, of)),
@@ -261,35 +289,38 @@ class Learner:
         self._device = device
 
     def losses(
-        self, seen: tuple[Tensor, ...], targets: Targets, with_masks: bool
+        self, features: tuple[Tensor, ...], targets: DetectionTargets, with_masks: bool
     ) -> dict[str, Tensor]:
-        eighth, *upper = seen
-        maps = (eighth, *upper) if upper else self.network.trunk.upper(eighth)
+        eighth, *upper = features
+        maps = (eighth, *upper) if upper else self.network.trunk.forward_from_stem(eighth)
         network = self.network.train()
-        raw = network.raw(network.neck(*maps), with_masks)
+        raw = network.head_outputs(network.neck(*maps), with_masks)
         raw = {
             name: [m.float() for m in v] if isinstance(v, list) else v.float()
             for name, v in raw.items()
         }
-        x0, y0, x1, y1 = torch.from_numpy(targets.boxes / targets.items.shape[1]).float().T
+        x0, y0, x1, y1 = torch.from_numpy(targets.boxes / targets.instance_maps.shape[1]).float().T
         labels = {
             "batch_idx": torch.from_numpy(targets.scene_ids),
             "cls": torch.from_numpy(targets.classes).float(),
             "bboxes": torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dim=1),
-            "masks": torch.from_numpy(targets.items[:, 2::4, 2::4].copy()),
+            "masks": torch.from_numpy(targets.instance_maps[:, 2::4, 2::4].copy()),
         }
         found, _ = self._losses[with_masks].loss(
             raw, {n: t.to(self._device) for n, t in labels.items()}
         )
         names = ("box", "mask", "class", "border") if with_masks else ("box", "class", "border")
-        return {name: value / len(targets.items) for name, value in zip(names, found, strict=False)}
+        return {
+            name: value / len(targets.instance_maps)
+            for name, value in zip(names, found, strict=False)
+        }
 
 
-def _twice(maps: Tensor) -> Tensor:
+def _upsample_2x(maps: Tensor) -> Tensor:
     return functional.interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
-def _on_gpu(network: nn.Module) -> Any:
+def _gpu_forward(network: nn.Module) -> Any:
     there = network.to("cuda").to(memory_format=torch.channels_last)
 
     def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -305,7 +336,7 @@ def _on_gpu(network: nn.Module) -> Any:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def isolated_ultralytics_import() -> Iterator[None]:
     """For the import of ultralytics: it asks no server whether there is a network, installs nothing, its settings go to a folder
     that is gone afterwards, and what it puts in place of other libraries' functions (one asks for a package where bytes are no
     picture) is taken back."""

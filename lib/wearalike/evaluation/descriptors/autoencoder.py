@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from wearalike.encoding import encoders
 from wearalike.imaging import decode
 from wearalike.models.files import BadModel
-from wearalike.models.registry import Backbone
+from wearalike.models.registry import BackboneSpec
 
 if TYPE_CHECKING:
     import torch
 
 _SIDE_PX = 64
 # Halved four times to 4 x 4 places of 16 numbers.
-_WIDTHS = (3, 16, 32, 64, 16)
+_CHANNELS = (3, 16, 32, 64, 16)
 
 
 class Autoencoder:
@@ -40,9 +40,9 @@ class Autoencoder:
         self._device, self._steps, self._seed = device, steps, seed
         self._halves: tuple[torch.nn.Sequential, torch.nn.Sequential] | None = None
         if weights:
-            self.sha256, self._halves = _read(weights)
+            self.sha256, self._halves = _read_weights(weights)
             self.version = f"autoencoder-1-{self.sha256[:8]}"
-        self._forward: encoders.Forward | None = None
+        self._forward: encoders.InferenceRunner | None = None
 
     @property
     def is_fitted(self) -> bool:
@@ -55,9 +55,9 @@ class Autoencoder:
 
         torch.manual_seed(self._seed)
         pictures = torch.from_numpy(
-            np.stack([decode.fit(crop, _SIDE_PX) for crop in crops])
+            np.stack([decode.letterbox(crop, _SIDE_PX) for crop in crops])
         ).permute(0, 3, 1, 2)
-        encoder, decoder = (half.to(self._device).train() for half in _halves())
+        encoder, decoder = (half.to(self._device).train() for half in _build_halves())
         optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
         rng = np.random.default_rng(self._seed)
         for _ in range(self._steps):
@@ -74,17 +74,21 @@ class Autoencoder:
         if self._halves is None:
             raise BadModel("autoencoder: not trained yet, call fit first or give its weights")
         if self._forward is None:
-            inputs = Backbone(self.version, "autoencoder", "", "", "", "", _SIDE_PX, 0.5, 0.5, 0)
-            self._forward = encoders.Forward(self.version, self._halves[0], inputs, self._device)
+            inputs = BackboneSpec(
+                self.version, "autoencoder", "", "", "", "", _SIDE_PX, 0.5, 0.5, 0
+            )
+            self._forward = encoders.InferenceRunner(
+                self.version, self._halves[0], inputs, self._device
+            )
         return self._forward(crops)
 
-    def drawn(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def reconstruct(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """The crops as it draws them again, uint8 (n, 64, 64, 3)."""
         import torch
 
         if self._halves is None:
             raise BadModel("autoencoder: not trained yet, call fit first or give its weights")
-        pictures = np.stack([decode.fit(crop, _SIDE_PX) for crop in crops])
+        pictures = np.stack([decode.letterbox(crop, _SIDE_PX) for crop in crops])
         with torch.inference_mode():
             batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
             again = self._halves[1](self._halves[0](batch))
@@ -97,7 +101,7 @@ class Autoencoder:
             raise BadModel("autoencoder: not trained yet, nothing to save")
         state = {
             f"{name}.{key}": t
-            for name, half in zip(_NAMES, self._halves, strict=True)
+            for name, half in zip(_HALF_NAMES, self._halves, strict=True)
             for key, t in half.state_dict().items()
         }
         save_file(
@@ -107,24 +111,24 @@ class Autoencoder:
         )
 
 
-_NAMES = ("encoder", "decoder")
+_HALF_NAMES = ("encoder", "decoder")
 
 
-def _halves() -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
+def _build_halves() -> tuple[torch.nn.Sequential, torch.nn.Sequential]:
     from torch import nn
 
     down: list[nn.Module] = []
     up: list[nn.Module] = []
-    for narrow, wide in pairwise(_WIDTHS):
+    for narrow, wide in pairwise(_CHANNELS):
         down += [nn.Conv2d(narrow, wide, 4, 2, 1), nn.ReLU()]
         up = [nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1), *up]
     # The middle may be negative, so no ReLU touches it on either side.
     return nn.Sequential(*down[:-1], nn.Flatten()), nn.Sequential(
-        nn.Unflatten(1, (_WIDTHS[-1], 4, 4)), *up[1:]
+        nn.Unflatten(1, (_CHANNELS[-1], 4, 4)), *up[1:]
     )
 
 
-def _read(path: Path) -> tuple[str, tuple[torch.nn.Sequential, torch.nn.Sequential]]:
+def _read_weights(path: Path) -> tuple[str, tuple[torch.nn.Sequential, torch.nn.Sequential]]:
     """Hash and network of a file that `save` wrote."""
     import torch
     from safetensors import SafetensorError
@@ -133,10 +137,10 @@ def _read(path: Path) -> tuple[str, tuple[torch.nn.Sequential, torch.nn.Sequenti
     if not path.is_file():
         raise BadModel(f"{path}: no such weights")
     content = path.read_bytes()
-    halves = _halves()
+    halves = _build_halves()
     try:
         state = load(content)
-        for name, half in zip(_NAMES, halves, strict=True):
+        for name, half in zip(_HALF_NAMES, halves, strict=True):
             half.load_state_dict(
                 {
                     key.removeprefix(f"{name}."): t

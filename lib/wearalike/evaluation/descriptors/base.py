@@ -20,15 +20,15 @@ from wearalike.encoding import encoders
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.classic import (
     ColourHistogram,
-    Contour,
+    HogDescriptor,
     PerceptualHash,
-    SiftBag,
+    SiftBagOfWords,
 )
-from wearalike.evaluation.descriptors.networks import NETWORKS, Pooled
+from wearalike.evaluation.descriptors.networks import NETWORKS, PooledNetworkFeatures
 from wearalike.models import registry
 from wearalike.models.files import BadModel
 
-Rows = NDArray[np.float32] | NDArray[np.uint8]
+FeatureRows = NDArray[np.float32] | NDArray[np.uint8]
 
 
 class Descriptor(Protocol):
@@ -39,14 +39,14 @@ class Descriptor(Protocol):
     sha256: str | None
     distances: tuple[str, ...]
 
-    def describe(self, crops: Sequence[NDArray[np.uint8]]) -> Rows:
+    def describe(self, crops: Sequence[NDArray[np.uint8]]) -> FeatureRows:
         """float32 (n, d), or bits packed as uint8 (n, b); row i is crop i, uint8 (height, width, 3), whatever stands beside it.
         What a row takes is what is stored: its bytes are the bytes an image."""
         ...
 
 
 @runtime_checkable
-class Learner(Descriptor, Protocol):
+class TrainableDescriptor(Descriptor, Protocol):
     """A descriptor that has to see some pictures before it can describe any."""
 
     is_fitted: bool
@@ -54,7 +54,7 @@ class Learner(Descriptor, Protocol):
     def fit(self, crops: Sequence[NDArray[np.uint8]]) -> None: ...
 
 
-class Codes:
+class HashCodeDescriptor:
     """The codes of an encoder: 128 bits of shape, then 128 of colour, uint8 (n, 32)."""
 
     distances: tuple[str, ...] = (
@@ -74,20 +74,20 @@ class Codes:
         return np.concatenate([seen.shape, seen.colour], axis=1)
 
 
-_CLASSIC: dict[str, Callable[[], Descriptor]] = {
+_CLASSIC_DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "hsv": ColourHistogram,
-    "contour": Contour,
-    "sift-bag": SiftBag,
+    "contour": HogDescriptor,
+    "sift-bag": SiftBagOfWords,
     "phash": PerceptualHash,
 }
 
 
-def known() -> list[str]:
+def descriptor_names() -> list[str]:
     """The names `load` takes."""
-    return [*registry.ENCODERS, *_CLASSIC, *NETWORKS, "autoencoder"]
+    return [*registry.ENCODERS, *_CLASSIC_DESCRIPTORS, *NETWORKS, "autoencoder"]
 
 
-def load(name: str, device: str = "cpu", weights: Path | None = None) -> Descriptor:
+def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None) -> Descriptor:
     """The descriptor of that name, or the encoder in a model file (*.safetensors), on "cpu" or "cuda".
 
     weights: a file of weights for a network; without it torchvision's are looked for where torch keeps its downloads, and an
@@ -96,18 +96,20 @@ def load(name: str, device: str = "cpu", weights: Path | None = None) -> Descrip
     Raises BadModel for a name nobody knows, and for weights that are not there or do not fit.
     """
     if name in NETWORKS:
-        return Pooled(name, weights, device)
+        return PooledNetworkFeatures(name, weights, device)
     if name == "autoencoder":
         return Autoencoder(device, weights)
     if weights:
         raise BadModel(
             f"encoder {name}: takes no weights, got {weights}; those that do: {', '.join([*NETWORKS, 'autoencoder'])}"
         )
-    if name in _CLASSIC:
-        return _CLASSIC[name]()
+    if name in _CLASSIC_DESCRIPTORS:
+        return _CLASSIC_DESCRIPTORS[name]()
     if name in registry.ENCODERS:
-        return Codes(encoders.load(name, device), registry.ENCODERS[name].sha256)
+        return HashCodeDescriptor(
+            encoders.load_packaged_encoder(name, device), registry.ENCODERS[name].sha256
+        )
     if name.endswith(".safetensors"):
         model = registry.read_model(Path(name))
-        return Codes(encoders.of(model, device), model.sha256)
-    raise BadModel(f"encoder {name!r}: known are {', '.join(known())}")
+        return HashCodeDescriptor(encoders.build_encoder(model, device), model.sha256)
+    raise BadModel(f"encoder {name!r}: known are {', '.join(descriptor_names())}")

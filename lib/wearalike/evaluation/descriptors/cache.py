@@ -17,54 +17,60 @@ from numpy.typing import NDArray
 from wearalike.models.files import BadModel
 from wearalike.storage import run_tables
 
-KIND = "descriptors"
+CACHE_KIND = "descriptors"
 # numbers: of little-endian float32, or bits packed into bytes.
-SCHEMA = pa.schema([("item_id", pa.string()), ("kind", pa.string()), ("numbers", pa.binary())])
+CACHE_SCHEMA = pa.schema(
+    [("item_id", pa.string()), ("kind", pa.string()), ("numbers", pa.binary())]
+)
 FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan")
 # Rows at a time, so that float64 copies stay small.
-_BLOCK = 4096
+_BLOCK_ROWS = 4096
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "uint8": np.dtype(np.uint8)}
 
 
-Rows = NDArray[np.float32] | NDArray[np.uint8]
+FeatureRows = NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class CachedDescriptors:
     """What a version says of items. item_ids (n,); rows: float32 (n, d), or bits packed as uint8 (n, b), row i of item_ids[i]."""
 
     version: str
     item_ids: list[str]
-    rows: Rows
+    rows: FeatureRows
 
     @property
     def distances(self) -> tuple[str, ...]:
         return ("hamming",) if self.rows.dtype == np.uint8 else FLOAT_DISTANCES
 
 
-def versions(root: Path) -> list[str]:
+def cached_versions(root: Path) -> list[str]:
     """Versions that have described anything, by name."""
     return sorted(
-        path.name for path in (root / "kept" / KIND).glob("*") if any(path.glob("[!.]*.parquet"))
+        path.name
+        for path in (root / "kept" / CACHE_KIND).glob("*")
+        if any(path.glob("[!.]*.parquet"))
     )
 
 
-def keep(root: Path, version: str, item_ids: Sequence[str], rows: Rows) -> None:
+def cache_descriptors(root: Path, version: str, item_ids: Sequence[str], rows: FeatureRows) -> None:
     """Adds descriptors to those that are kept; row i is of item_ids[i]."""
     kind = str(rows.dtype)
     numbers = [row.astype(_DTYPES[kind]).tobytes() for row in rows]
-    run_tables.keep(
+    run_tables.cache_rows(
         root,
-        KIND,
+        CACHE_KIND,
         version,
-        pa.table([list(item_ids), [kind] * len(item_ids), numbers], schema=SCHEMA),
+        pa.table([list(item_ids), [kind] * len(item_ids), numbers], schema=CACHE_SCHEMA),
     )
 
 
-def described(root: Path, version: str, item_ids: Sequence[str]) -> Described:
+def read_cached_descriptors(root: Path, version: str, item_ids: Sequence[str]) -> CachedDescriptors:
     """What is kept of these items, by item_id; those never described are left out. Raises BadModel for rows that do not fit together."""
     rows = (
-        run_tables.kept(root, KIND, version, SCHEMA, pa.array(sorted(item_ids), pa.string()))
+        run_tables.read_cached(
+            root, CACHE_KIND, version, CACHE_SCHEMA, pa.array(sorted(item_ids), pa.string())
+        )
         .sort_by("item_id")
         .combine_chunks()
     )
@@ -76,10 +82,10 @@ def described(root: Path, version: str, item_ids: Sequence[str]) -> Described:
     dtype = _DTYPES[kinds.pop() if kinds else "float32"]
     width = widths.pop() // dtype.itemsize if widths else 0
     numbers = np.frombuffer(b"".join(rows["numbers"].to_pylist()), dtype).reshape(len(rows), width)
-    return Described(version, rows["item_id"].to_pylist(), numbers)
+    return CachedDescriptors(version, rows["item_id"].to_pylist(), numbers)
 
 
-def far(one: Rows, rows: Rows, distance: str) -> NDArray[np.float64]:
+def compute_distances(one: FeatureRows, rows: FeatureRows, distance: str) -> NDArray[np.float64]:
     """How far each row is from one, float64 (n,), smaller is more alike.
 
     one: (d,), rows: (n, d), of one type. distance: "hamming" counts differing bits of uint8; of float32 "cosine" is 1 - cosine,
@@ -91,16 +97,18 @@ def far(one: Rows, rows: Rows, distance: str) -> NDArray[np.float64]:
         raise ValueError(f"distance {distance!r} is not for {rows.dtype} rows")
     query = one.astype(np.float64)
     blocks = [
-        _far(query, rows[start : start + _BLOCK].astype(np.float64), distance)
-        for start in range(0, len(rows), _BLOCK)
+        _float_distances(query, rows[start : start + _BLOCK_ROWS].astype(np.float64), distance)
+        for start in range(0, len(rows), _BLOCK_ROWS)
     ]
     return np.concatenate(blocks) if blocks else np.empty(0)
 
 
-def _far(one: NDArray[np.float64], rows: NDArray[np.float64], distance: str) -> NDArray[np.float64]:
+def _float_distances(
+    query: NDArray[np.float64], rows: NDArray[np.float64], distance: str
+) -> NDArray[np.float64]:
     if distance == "manhattan":
-        return np.abs(rows - one).sum(axis=1)
+        return np.abs(rows - query).sum(axis=1)
     if distance == "euclidean":
-        return np.linalg.norm(rows - one, axis=1)
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(one)
-    return 1 - np.divide(rows @ one, lengths, out=np.zeros(len(rows)), where=lengths > 0)
+        return np.linalg.norm(rows - query, axis=1)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    return 1 - np.divide(rows @ query, lengths, out=np.zeros(len(rows)), where=lengths > 0)

@@ -23,9 +23,9 @@ class ColourHistogram:
     _bins = (12, 4, 4)
 
     def describe(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
-        return _stacked(self._one, crops, int(np.prod(self._bins)))
+        return _describe_each(self._describe_one, crops, int(np.prod(self._bins)))
 
-    def _one(self, crop: Crop) -> NDArray[np.float32]:
+    def _describe_one(self, crop: Crop) -> NDArray[np.float32]:
         # Pillow scales hue, too, to 0..255.
         hsv = np.asarray(Image.fromarray(crop).convert("HSV")).reshape(-1, 3).astype(np.int64)
         cells = np.ravel_multi_index(tuple((hsv * self._bins // 256).T), self._bins)
@@ -34,7 +34,7 @@ class ColourHistogram:
         )
 
 
-class Contour:
+class HogDescriptor:
     """Which way edges run, and where: histograms of Sobel gradients over 8 x 8 cells of a square of 128 px, nine directions
     each, made even in blocks of 2 x 2 (Dalal and Triggs, CVPR 2005): float32 (n, 1764)."""
 
@@ -44,10 +44,12 @@ class Contour:
     _side_px, _cells, _directions = 128, 8, 9
 
     def describe(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
-        return _stacked(self._one, crops, (self._cells - 1) ** 2 * 4 * self._directions)
+        return _describe_each(
+            self._describe_one, crops, (self._cells - 1) ** 2 * 4 * self._directions
+        )
 
-    def _one(self, crop: Crop) -> NDArray[np.float32]:
-        grey = np.pad(_grey(decode.fit(crop, self._side_px)), 1, mode="edge")
+    def _describe_one(self, crop: Crop) -> NDArray[np.float32]:
+        grey = np.pad(_to_grey(decode.letterbox(crop, self._side_px)), 1, mode="edge")
         across, down = grey[:, 2:] - grey[:, :-2], grey[2:] - grey[:-2]
         gx = across[:-2] + 2 * across[1:-1] + across[2:]
         gy = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
@@ -81,8 +83,10 @@ class PerceptualHash:
     def describe(self, crops: Sequence[Crop]) -> NDArray[np.uint8]:
         n = np.arange(self._side_px)
         waves = np.cos(np.pi / self._side_px * (n + 0.5) * n[: self._low, None])
-        low = _stacked(
-            lambda crop: (waves @ _grey(decode.fit(crop, self._side_px)) @ waves.T).ravel(),
+        low = _describe_each(
+            lambda crop: (
+                waves @ _to_grey(decode.letterbox(crop, self._side_px)) @ waves.T
+            ).ravel(),
             crops,
             self._low**2,
         )
@@ -90,7 +94,7 @@ class PerceptualHash:
         return np.packbits(low > np.median(low[:, 1:], axis=1, keepdims=True), axis=1)
 
 
-class SiftBag:
+class SiftBagOfWords:
     """How often each of 256 visual words is seen: SIFT features (Lowe, 2004; RootSIFT: Arandjelović and Zisserman, 2012), each
     counted as the nearest of the words that `fit` found by k-means: float32 (n, 256), a row sums to 1. Needs opencv."""
 
@@ -116,7 +120,7 @@ class SiftBag:
 
     def fit(self, crops: Sequence[Crop]) -> None:
         """Finds the words. Raises BadModel where the crops have fewer local features than words are wanted."""
-        seen = np.concatenate([self._local(crop) for crop in crops])
+        seen = np.concatenate([self._local_features(crop) for crop in crops])
         if len(seen) < self._words:
             raise BadModel(
                 f"sift-bag: {len(seen)} local features in {len(crops)} crops, wanted at least {self._words}"
@@ -129,20 +133,20 @@ class SiftBag:
         self._vocabulary = words
 
     def describe(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
-        return _stacked(self._one, crops, self._words)
+        return _describe_each(self._describe_one, crops, self._words)
 
-    def _one(self, crop: Crop) -> NDArray[np.float32]:
+    def _describe_one(self, crop: Crop) -> NDArray[np.float32]:
         if self._vocabulary is None:
             raise BadModel("sift-bag: no vocabulary yet, call fit first")
-        words, seen = self._vocabulary, self._local(crop)
+        words, seen = self._vocabulary, self._local_features(crop)
         if not len(seen):
             return np.full(self._words, 1 / self._words, np.float32)
         nearest = ((words**2).sum(axis=1) - 2 * seen @ words.T).argmin(axis=1)
         return (np.bincount(nearest, minlength=self._words) / len(seen)).astype(np.float32)
 
-    def _local(self, crop: Crop) -> NDArray[np.float32]:
+    def _local_features(self, crop: Crop) -> NDArray[np.float32]:
         """float32 (f, 128), unit rows."""
-        grey = _grey(decode.fit(crop, self._side_px)).astype(np.uint8)
+        grey = _to_grey(decode.letterbox(crop, self._side_px)).astype(np.uint8)
         found = self._sift.detectAndCompute(grey, None)[1]
         if found is None:
             return np.empty((0, 128), np.float32)
@@ -151,12 +155,12 @@ class SiftBag:
         )
 
 
-def _grey(rgb: Crop) -> NDArray[np.float32]:
+def _to_grey(rgb: Crop) -> NDArray[np.float32]:
     """Luma, float32 (height, width), 0..255."""
     return np.asarray(Image.fromarray(rgb).convert("L"), np.float32)
 
 
-def _stacked(
+def _describe_each(
     one: Callable[[Crop], NDArray[np.float32]], crops: Sequence[Crop], width: int
 ) -> NDArray[np.float32]:
     return np.array([one(crop) for crop in crops], np.float32).reshape(-1, width)

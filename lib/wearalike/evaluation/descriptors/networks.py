@@ -18,50 +18,59 @@ from numpy.typing import NDArray
 
 from wearalike.encoding import encoders
 from wearalike.models.files import BadModel
-from wearalike.models.registry import EFFICIENTNET_LITE0, Backbone
+from wearalike.models.registry import EFFICIENTNET_LITE0, BackboneSpec
 
 if TYPE_CHECKING:
     import torch
 
 # Keys of torchvision's oldest DenseNet files, as its own loader renames them.
-_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.(\d\..*)$")
-_HALVES = (0.5, 0.5, 0.5)
+_OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.(\d\..*)$")
+_HALF_PER_CHANNEL = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class TorchvisionNetwork:
     """A torchvision architecture. last: the classifying layer, whose input is the feature. files: what torchvision calls its
     weights, the better first; eight hex digits in a name begin the file's sha256. mean, std: a channel's, of inputs of 0..1."""
 
     architecture: str
-    last: str
-    files: tuple[str, ...]
+    last_layer: str
+    weight_files: tuple[str, ...]
     input_px: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-NETWORKS: dict[str, Network | None] = {
+NETWORKS: dict[str, TorchvisionNetwork | None] = {
     "efficientnet-lite0": None,
-    "vgg16": Network("vgg16", "classifier.6", ("vgg16-397923af.pth",)),
-    "resnet50": Network("resnet50", "fc", ("resnet50-11ad3fa6.pth", "resnet50-0676ba61.pth")),
-    "resnet101": Network("resnet101", "fc", ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")),
-    "densenet121": Network("densenet121", "classifier", ("densenet121-a639ec97.pth",)),
-    "inceptionv3": Network(
-        "inception_v3", "fc", ("inception_v3_google-0cc3c7bd.pth",), 299, _HALVES, _HALVES
+    "vgg16": TorchvisionNetwork("vgg16", "classifier.6", ("vgg16-397923af.pth",)),
+    "resnet50": TorchvisionNetwork(
+        "resnet50", "fc", ("resnet50-11ad3fa6.pth", "resnet50-0676ba61.pth")
     ),
-    "mobilenetv3": Network(
+    "resnet101": TorchvisionNetwork(
+        "resnet101", "fc", ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth")
+    ),
+    "densenet121": TorchvisionNetwork("densenet121", "classifier", ("densenet121-a639ec97.pth",)),
+    "inceptionv3": TorchvisionNetwork(
+        "inception_v3",
+        "fc",
+        ("inception_v3_google-0cc3c7bd.pth",),
+        299,
+        _HALF_PER_CHANNEL,
+        _HALF_PER_CHANNEL,
+    ),
+    "mobilenetv3": TorchvisionNetwork(
         "mobilenet_v3_large",
         "classifier.3",
         ("mobilenet_v3_large-5c1a4163.pth", "mobilenet_v3_large-8738ca79.pth"),
     ),
-    "efficientnet-b0": Network(
+    "efficientnet-b0": TorchvisionNetwork(
         "efficientnet_b0", "classifier.1", ("efficientnet_b0_rwightman-7f5810bc.pth",)
     ),
 }
 
 
-class Pooled:
+class PooledNetworkFeatures:
     """What a network makes of a crop just before it names it: float32 (n, d)."""
 
     distances: tuple[str, ...] = ("cosine", "euclidean", "manhattan")
@@ -77,18 +86,18 @@ class Pooled:
                     f"encoder {name}: takes no weights, its own are in an installed package; got {weights}"
                 )
             self.version, self.sha256 = EFFICIENTNET_LITE0.name, EFFICIENTNET_LITE0.sha256
-            self._forward = encoders.features(EFFICIENTNET_LITE0, device)
+            self._forward = encoders.feature_extractor(EFFICIENTNET_LITE0, device)
             return
-        path = weights or _cached(name, network)
-        content = _content(path)
+        path = weights or _cached_weights_path(name, network)
+        content = _read_weights(path)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        if not weights and not self.sha256.startswith(_promised(path.name)):
+        if not weights and not self.sha256.startswith(_promised_sha256_prefix(path.name)):
             raise BadModel(
-                f"{path}: sha256 {self.sha256}, wanted one that begins with {_promised(path.name)}, as its name does"
+                f"{path}: sha256 {self.sha256}, wanted one that begins with {_promised_sha256_prefix(path.name)}, as its name does"
             )
-        module = _loaded(network, content, path)
+        module = _build_network(network, content, path)
         self.version = f"{name}-{self.sha256[:8]}"
-        inputs = Backbone(
+        inputs = BackboneSpec(
             self.version,
             network.architecture,
             "",
@@ -100,36 +109,36 @@ class Pooled:
             0.5,
             0,
         )
-        self._forward = encoders.Forward(self.version, module, inputs, device)
+        self._forward = encoders.InferenceRunner(self.version, module, inputs, device)
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self._forward(crops)
 
 
-def _cached(name: str, network: Network) -> Path:
+def _cached_weights_path(name: str, network: TorchvisionNetwork) -> Path:
     import torch
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    for file in network.files:
+    for file in network.weight_files:
         if (folder / file).is_file():
             return folder / file
     raise BadModel(
         f"encoder {name}: no weights: nothing is fetched here, so give --weights {name}=FILE, "
-        f"or put torchvision's {' or '.join(network.files)} into {folder}"
+        f"or put torchvision's {' or '.join(network.weight_files)} into {folder}"
     )
 
 
-def _promised(file: str) -> str:
+def _promised_sha256_prefix(file: str) -> str:
     return file.removesuffix(".pth").rsplit("-", 1)[1]
 
 
-def _content(path: Path) -> bytes:
+def _read_weights(path: Path) -> bytes:
     if not path.is_file():
         raise BadModel(f"{path}: no such weights")
     return path.read_bytes()
 
 
-def _loaded(network: Network, content: bytes, path: Path) -> torch.nn.Module:
+def _build_network(network: TorchvisionNetwork, content: bytes, path: Path) -> torch.nn.Module:
     """The network in evaluation mode without its last layer, -1..1 -> features."""
     import torch
     import torchvision
@@ -143,24 +152,24 @@ def _loaded(network: Network, content: bytes, path: Path) -> torch.nn.Module:
     # Built without memory: the file's tensors become the network's.
     with torch.device("meta"):
         module = torchvision.models.get_model(network.architecture, weights=None, **more)
-    state = _state(content, path)
+    state = _read_state_dict(content, path)
     try:
         module.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise BadModel(
-            f"{path}: its tensors do not fit {network.architecture}: {_short(error)}"
+            f"{path}: its tensors do not fit {network.architecture}: {_short_message(error)}"
         ) from error
     bad = [
         n for n, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())
     ]
     if bad:
         raise BadModel(f"{path}: {bad[0]} holds what is no number")
-    parent, _, child = network.last.rpartition(".")
+    parent, _, child = network.last_layer.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
-    return nn.Sequential(_scaling(network), module.float()).eval().requires_grad_(False)
+    return nn.Sequential(_build_input_scaling(network), module.float()).eval().requires_grad_(False)
 
 
-def _scaling(network: Network) -> torch.nn.Module:
+def _build_input_scaling(network: TorchvisionNetwork) -> torch.nn.Module:
     """From -1..1, which every network here is given, to what this one was trained on."""
     import torch
     from torch import nn
@@ -173,7 +182,7 @@ def _scaling(network: Network) -> torch.nn.Module:
     return scale
 
 
-def _state(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+def _read_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     import io
     import pickle
 
@@ -196,14 +205,14 @@ def _state(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         KeyError,
     ) as error:
         raise BadModel(
-            f"{path}: not a state dict that can be read safely: {_short(error)}"
+            f"{path}: not a state dict that can be read safely: {_short_message(error)}"
         ) from error
     if not isinstance(found, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()
     ):
         raise BadModel(f"{path}: wanted a state dict, tensors by name")
-    return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in found.items()}
+    return {_OLD_DENSENET_KEY.sub(r"\1\2", name): tensor for name, tensor in found.items()}
 
 
-def _short(error: Exception) -> str:
+def _short_message(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -18,13 +18,13 @@ from pathlib import Path
 from wearalike import __version__, sample
 from wearalike.sample.catalogue import SHOPS
 
-_HERE = Path(__file__).resolve().parent
-_CHECKOUT = _HERE.parents[3]
-SAMPLE_ADDRESS = "http://127.0.0.1:8765"
+_PACKAGE_DIR = Path(__file__).resolve().parent
+_REPOSITORY_DIR = _PACKAGE_DIR.parents[3]
+SAMPLE_URL = "http://127.0.0.1:8765"
 # What .env.example says instead of a secret.
-PLACEHOLDER = "change-me"
+SECRET_PLACEHOLDER = "change-me"
 
-_SHOPS = """\
+_SHOPS_TEMPLATE = """\
 # A shop, once a [[shops]] table. Credentials stay out of this file: ${NAME} is read from the environment (feeds.env).
 #
 # [[shops]]
@@ -35,11 +35,11 @@ _SHOPS = """\
 """
 
 
-class Occupied(FileExistsError):
+class FolderOccupied(FileExistsError):
     """The folder holds something that a deployment would overwrite. Nothing was written."""
 
 
-def create(folder: Path, *, with_sample: bool = False) -> list[Path]:
+def create_deployment(folder: Path, *, with_sample: bool = False) -> list[Path]:
     """Writes a deployment into a folder, which may hold other files; returns every file written, in order of path.
 
     with_sample: its shops are the drawn sample shops at SAMPLE_ADDRESS, with their mappings; else there is none yet.
@@ -48,10 +48,10 @@ def create(folder: Path, *, with_sample: bool = False) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".wearalike-init-") as scratch:
         built = Path(scratch)
-        _fill(built, with_sample)
+        _write_deployment(built, with_sample)
         names = sorted(path.name for path in built.iterdir())
         if there := [name for name in names if os.path.lexists(folder / name)]:
-            raise Occupied(
+            raise FolderOccupied(
                 f"{folder}: has {', '.join(there)} already, and nothing is ever overwritten; name another folder"
             )
         files = sorted(
@@ -62,39 +62,41 @@ def create(folder: Path, *, with_sample: bool = False) -> list[Path]:
     return files
 
 
-def _fill(folder: Path, with_sample: bool) -> None:
+def _write_deployment(folder: Path, with_sample: bool) -> None:
     _copy_templates(folder)
-    shutil.copytree(_source("dags"), folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(_source("sql"), folder / "sql")
     shutil.copytree(
-        _source("mappings"), folder / "mappings", ignore=shutil.ignore_patterns("shops")
+        _source_dir("dags"), folder / "dags", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(_source_dir("sql"), folder / "sql")
+    shutil.copytree(
+        _source_dir("mappings"), folder / "mappings", ignore=shutil.ignore_patterns("shops")
     )
     (folder / "mappings" / "shops").mkdir()
     for shop in SHOPS if with_sample else ():
         shutil.copy2(
-            _source("mappings") / "shops" / f"{shop.id}.xml", folder / "mappings" / "shops"
+            _source_dir("mappings") / "shops" / f"{shop.id}.xml", folder / "mappings" / "shops"
         )
     with (folder / "wearalike.toml").open("a", encoding="utf-8") as settings:
-        settings.write(_sample_shops() if with_sample else _SHOPS)
+        settings.write(_sample_shops_toml() if with_sample else _SHOPS_TEMPLATE)
     (folder / "packages").mkdir()
     (folder / "packages" / ".gitkeep").touch()
-    (folder / "constraints.txt").write_text("\n".join(_constraints()) + "\n", encoding="utf-8")
+    (folder / "constraints.txt").write_text("\n".join(_constraint_lines()) + "\n", encoding="utf-8")
     env = (folder / ".env.example").read_text(encoding="utf-8")
     (folder / ".env").touch(0o600)
     (folder / ".env").write_text(
-        re.sub(PLACEHOLDER, lambda _: secrets.token_hex(16), env), encoding="utf-8"
+        re.sub(SECRET_PLACEHOLDER, lambda _: secrets.token_hex(16), env), encoding="utf-8"
     )
 
 
 def _copy_templates(folder: Path) -> None:
     """Our own files, with the version that writes them."""
-    files = _HERE / "files"
+    files = _PACKAGE_DIR / "files"
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         relative = path.relative_to(files)
         # Those of the wheel that are copied by their own rules.
         if relative.parts[0] in ("mappings", "dags", "sql"):
             continue
-        target = folder / relative.with_name(_NAMES.get(relative.name, relative.name))
+        target = folder / relative.with_name(_HIDDEN_FILE_NAMES.get(relative.name, relative.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(
             path.read_text(encoding="utf-8").replace("@VERSION@", __version__), encoding="utf-8"
@@ -103,28 +105,33 @@ def _copy_templates(folder: Path) -> None:
 
 
 # Under other names in the package, where hidden files get lost.
-_NAMES = {"env.example": ".env.example", "gitignore": ".gitignore", "dockerignore": ".dockerignore"}
+_HIDDEN_FILE_NAMES = {
+    "env.example": ".env.example",
+    "gitignore": ".gitignore",
+    "dockerignore": ".dockerignore",
+}
 
 
-def _source(name: str) -> Path:
+def _source_dir(name: str) -> Path:
     """The folder `mappings`, `dags` or `sql`. Raises FileNotFoundError where the installation lost it."""
     found = next(
-        (path for path in (_HERE / "files" / name, _CHECKOUT / name) if path.is_dir()), None
+        (path for path in (_PACKAGE_DIR / "files" / name, _REPOSITORY_DIR / name) if path.is_dir()),
+        None,
     )
     if found is None:
         raise FileNotFoundError(
-            f"{_HERE / 'files' / name}: gone from this installation; install wearalike again"
+            f"{_PACKAGE_DIR / 'files' / name}: gone from this installation; install wearalike again"
         )
     return found
 
 
-def _sample_shops() -> str:
-    addresses = {shop.id: f"{SAMPLE_ADDRESS}/{shop.id}/feed.xml" for shop in SHOPS}
+def _sample_shops_toml() -> str:
+    addresses = {shop.id: f"{SAMPLE_URL}/{shop.id}/feed.xml" for shop in SHOPS}
     shops = sample.settings_text(addresses, Path("data")).partition("\n\n")[2]
-    return f"# The drawn sample shops; serve them with: python -m wearalike.sample --port {SAMPLE_ADDRESS.rpartition(':')[2]}\n\n{shops}"
+    return f"# The drawn sample shops; serve them with: python -m wearalike.sample --port {SAMPLE_URL.rpartition(':')[2]}\n\n{shops}"
 
 
-def _constraints() -> Iterator[str]:
+def _constraint_lines() -> Iterator[str]:
     """The versions that this very installation runs with."""
     yield "# The versions that `wearalike init` ran with: the image gets the same."
     found = {

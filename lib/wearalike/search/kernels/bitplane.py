@@ -31,27 +31,27 @@ from numpy.typing import NDArray
 _LANES = 8  # words of a plane: one vector of 512 bits, two of 256
 _TILE_CODES = 64 * _LANES
 _HALF_BITS = 128
-_STEPS = _HALF_BITS // 2  # of adding two bits to the parity
-_LOOKUPS = _STEPS + 1  # and the parity of the whole half
-_PARITY = 2 * _STEPS * 8  # its row in the table, after those of the steps
-_TABLE_ROWS = _PARITY + 4
+_ADDER_STEPS = _HALF_BITS // 2  # of adding two bits to the parity
+_LOOKUPS_PER_HALF = _ADDER_STEPS + 1  # and the parity of the whole half
+_PARITY_ROW = 2 * _ADDER_STEPS * 8  # its row in the table, after those of the steps
+_TABLE_ROWS = _PARITY_ROW + 4
 # Queries of a block: a tile's table is made once for all of them.
 _BLOCK_QUERIES = 256
 # Notes that a block may take: 48 MB.
-_BLOCK_NOTES = 1 << 22
-_LARGEST_WEIGHT = 255
+_BLOCK_BUFFER_ENTRIES = 1 << 22
+_MAX_WEIGHT = 255
 
 # Rows of the planes that a query calculates with. A number of 8 planes has nothing but zeros for 8 planes around it, so
 # that it is multiplied by 2^b by being read b planes earlier.
-_NEAR, _NUMBERS, _TOTAL, _ZERO, _ROWS = 0, (16, 40), 64, 80, 96
+_NEARER_ROW, _DISTANCE_ROWS, _TOTAL_ROW, _ZERO_ROW, _ROW_COUNT = 0, (16, 40), 64, 80, 96
 
 _WORD = ir.IntType(64)
 _PLANE = ir.VectorType(_WORD, _LANES)
-_NONE, _ALL = (ir.Constant(_PLANE, [word] * _LANES) for word in (0, -1))
+_ZEROS_PLANE, _ONES_PLANE = (ir.Constant(_PLANE, [word] * _LANES) for word in (0, -1))
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class BitPlaneTiles:
     """Codes laid out for the search. codes: uint64 (n, 4). planes: uint64 (tiles, 256, 8), bit b of plane p of tile t is
     bit p of code 512 t + b."""
 
@@ -62,29 +62,29 @@ class Tiles:
         return len(self.codes)
 
 
-def lay_out(codes: NDArray[np.uint64]) -> Tiles:
+def transpose_codes(codes: NDArray[np.uint64]) -> BitPlaneTiles:
     """codes: uint64 (n, 4), two words of shape and two of colour each; they are kept, and must stay as they are."""
     codes = np.ascontiguousarray(codes)
-    return Tiles(codes, _planes(codes))
+    return BitPlaneTiles(codes, _transpose_bits(codes))
 
 
-def nearest(
+def nearest_per_query(
     queries: NDArray[np.uint64],
-    tiles: Tiles,
+    tiles: BitPlaneTiles,
     w_shape: NDArray[np.int32],
     w_colour: NDArray[np.int32],
     limits: NDArray[np.int64],
     k: int,
     threads: int = 1,
 ) -> list[NDArray[np.int64]]:
-    """For every query the positions of the best k codes, int64; see `nearest_in_one`."""
-    counts, positions = nearest_in_one(queries, tiles, w_shape, w_colour, limits, k, threads)
+    """For every query the positions of the best k codes, int64; see `nearest_flat`."""
+    counts, positions = nearest_flat(queries, tiles, w_shape, w_colour, limits, k, threads)
     return np.split(positions, np.cumsum(counts)[:-1]) if len(counts) else []
 
 
-def nearest_in_one(
+def nearest_flat(
     queries: NDArray[np.uint64],
-    tiles: Tiles,
+    tiles: BitPlaneTiles,
     w_shape: NDArray[np.int32],
     w_colour: NDArray[np.int32],
     limits: NDArray[np.int64],
@@ -100,23 +100,24 @@ def nearest_in_one(
     """
     if not (len(queries) and len(tiles)):
         return np.zeros(len(queries), np.int64), np.empty(0, np.int64)
-    if (
-        min(w_shape.min(), w_colour.min()) < 0
-        or max(w_shape.max(), w_colour.max()) > _LARGEST_WEIGHT
-    ):
+    if min(w_shape.min(), w_colour.min()) < 0 or max(w_shape.max(), w_colour.max()) > _MAX_WEIGHT:
         raise ValueError(
-            f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_LARGEST_WEIGHT}"
+            f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_MAX_WEIGHT}"
         )
     k = min(k, len(tiles))
     queries, limits = (
         np.ascontiguousarray(queries),
         np.minimum(limits, _HALF_BITS * (w_shape.astype(np.int64) + w_colour)),
     )
-    share = min(_BLOCK_QUERIES, max(1, _BLOCK_NOTES // _notes(k)), -(-len(queries) // threads))
+    share = min(
+        _BLOCK_QUERIES,
+        max(1, _BLOCK_BUFFER_ENTRIES // _buffer_size(k)),
+        -(-len(queries) // threads),
+    )
 
     def block(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         here = slice(start, start + share)
-        return _search(
+        return _search_block(
             queries[here], tiles.codes, tiles.planes, w_shape[here], w_colour[here], limits[here], k
         )
 
@@ -133,7 +134,7 @@ def nearest_in_one(
 
 
 @intrinsic
-def _ones(typing_context, word):  # type: ignore[no-untyped-def]
+def _popcount(typing_context, word):  # type: ignore[no-untyped-def]
     """The number of one bits of a uint64."""
     return types.uint64(types.uint64), lambda _, builder, signature, arguments: builder.ctpop(
         arguments[0]
@@ -141,14 +142,14 @@ def _ones(typing_context, word):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _zeros_below(typing_context, word):  # type: ignore[no-untyped-def]
+def _count_trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]
     """The number of zero bits below the lowest one bit of a uint64."""
     return types.uint64(types.uint64), lambda _, builder, signature, arguments: builder.cttz(
         arguments[0], ir.Constant(ir.IntType(1), 0)
     )
 
 
-def _row(builder: ir.IRBuilder, context: Any, kind: Any, array: Any, row: Any) -> Any:
+def _plane_pointer(builder: ir.IRBuilder, context: Any, kind: Any, array: Any, row: Any) -> Any:
     """A pointer to a plane in a uint64 array of planes."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(
@@ -163,9 +164,11 @@ def _full_adder(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> tuple[Any, Any
     )
 
 
-def _add_up(builder: ir.IRBuilder, planes: Iterator[tuple[int, Any]], digits: int) -> list[Any]:
+def _sum_planes(
+    builder: ir.IRBuilder, planes: Iterator[tuple[int, Any]], digit_count: int
+) -> list[Any]:
     """The sum of (b, plane), each worth 2^b, as a number of so many planes. Few planes wait at a time: they stay in registers."""
-    waiting: list[list[Any]] = [[] for _ in range(digits + 1)]
+    waiting: list[list[Any]] = [[] for _ in range(digit_count + 1)]
 
     def add(digit: int) -> None:
         total, carry = _full_adder(builder, *waiting[digit])
@@ -177,48 +180,52 @@ def _add_up(builder: ir.IRBuilder, planes: Iterator[tuple[int, Any]], digits: in
         while len(waiting[digit]) == 3:
             add(digit)
             digit += 1
-    for digit in range(digits):
+    for digit in range(digit_count):
         while len(waiting[digit]) > 1:
-            waiting[digit] += [_NONE] * (3 - len(waiting[digit]))
+            waiting[digit] += [_ZEROS_PLANE] * (3 - len(waiting[digit]))
             add(digit)
-    return [plane for (plane,) in waiting[:digits]]
+    return [plane for (plane,) in waiting[:digit_count]]
 
 
 @intrinsic
-def _count(typing_context, table, lookups, first, numbers):  # type: ignore[no-untyped-def]
+def _add_distances(typing_context, table, lookups, first, numbers):  # type: ignore[no-untyped-def]
     """Adds up the rows of the table that a query looks up, lookups[first:], to its two distances in `numbers`."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         rows = context.make_array(signature.args[1])(context, builder, arguments[1]).data
 
         def planes(half: int) -> Iterator[tuple[int, Any]]:
-            for step in range(_LOOKUPS):
-                at = builder.add(arguments[2], ir.Constant(_WORD, half * _LOOKUPS + step))
+            for step in range(_LOOKUPS_PER_HALF):
+                at = builder.add(arguments[2], ir.Constant(_WORD, half * _LOOKUPS_PER_HALF + step))
                 row = builder.zext(builder.load(builder.gep(rows, [at])), _WORD)
                 plane = builder.load(
-                    _row(builder, context, signature.args[0], arguments[0], row), align=8
+                    _plane_pointer(builder, context, signature.args[0], arguments[0], row), align=8
                 )
-                yield int(step < _STEPS), plane
+                yield int(step < _ADDER_STEPS), plane
 
         for half in (0, 1):
-            for digit, plane in enumerate(_add_up(builder, planes(half), 8)):
-                row = ir.Constant(_WORD, _NUMBERS[half] + digit)
+            for digit, plane in enumerate(_sum_planes(builder, planes(half), 8)):
+                row = ir.Constant(_WORD, _DISTANCE_ROWS[half] + digit)
                 builder.store(
-                    plane, _row(builder, context, signature.args[3], arguments[3], row), align=8
+                    plane,
+                    _plane_pointer(builder, context, signature.args[3], arguments[3], row),
+                    align=8,
                 )
 
     return types.void(table, lookups, types.uint64, numbers), generate
 
 
 @intrinsic
-def _sum(typing_context, numbers, a, b, digits, bound):  # type: ignore[no-untyped-def]
+def _add_and_compare(typing_context, numbers, a, b, digits, bound):  # type: ignore[no-untyped-def]
     """Adds the numbers in rows a and b into _TOTAL, and says in _NEAR where they are less than the bound."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         planes, a, b, digits, bound = arguments
 
         def pointer(first: Any) -> Any:
-            return _row(builder, context, signature.args[0], planes, builder.add(first, digit))
+            return _plane_pointer(
+                builder, context, signature.args[0], planes, builder.add(first, digit)
+            )
 
         before, loop, after = (
             builder.block,
@@ -231,22 +238,22 @@ def _sum(typing_context, numbers, a, b, digits, bound):  # type: ignore[no-untyp
         total, carried = _full_adder(
             builder, builder.load(pointer(a), align=8), builder.load(pointer(b), align=8), carry
         )
-        builder.store(total, pointer(ir.Constant(_WORD, _TOTAL)), align=8)
+        builder.store(total, pointer(ir.Constant(_WORD, _TOTAL_ROW)), align=8)
         # From the lowest digit up: less where the digit is less, or is equal and what is below it is less.
         bit = builder.sext(builder.trunc(builder.lshr(bound, digit), ir.IntType(1)), _WORD)
-        word = builder.insert_element(_NONE, bit, ir.Constant(ir.IntType(32), 0))
+        word = builder.insert_element(_ZEROS_PLANE, bit, ir.Constant(ir.IntType(32), 0))
         bits = builder.shuffle_vector(
-            word, _NONE, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+            word, _ZEROS_PLANE, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
         )
-        is_zero = builder.xor(total, _ALL)
+        is_zero = builder.xor(total, _ONES_PLANE)
         nearer = builder.or_(
             builder.and_(is_zero, bits), builder.and_(near, builder.or_(is_zero, bits))
         )
         following = builder.add(digit, ir.Constant(_WORD, 1))
         for phi, start, onward in (
             (digit, ir.Constant(_WORD, 0), following),
-            (carry, _NONE, carried),
-            (near, _NONE, nearer),
+            (carry, _ZEROS_PLANE, carried),
+            (near, _ZEROS_PLANE, nearer),
         ):
             phi.add_incoming(start, before)
             phi.add_incoming(onward, loop)
@@ -254,7 +261,9 @@ def _sum(typing_context, numbers, a, b, digits, bound):  # type: ignore[no-untyp
         builder.position_at_end(after)
         builder.store(
             nearer,
-            _row(builder, context, signature.args[0], planes, ir.Constant(_WORD, _NEAR)),
+            _plane_pointer(
+                builder, context, signature.args[0], planes, ir.Constant(_WORD, _NEARER_ROW)
+            ),
             align=8,
         )
 
@@ -265,7 +274,7 @@ def _sum(typing_context, numbers, a, b, digits, bound):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def _planes(codes):  # type: ignore[no-untyped-def]
+def _transpose_bits(codes):  # type: ignore[no-untyped-def]
     """Squares of 64 codes by 64 bits are turned over, halves of halves changing places: Hacker's Delight, 7-3."""
     planes = np.zeros(((len(codes) + _TILE_CODES - 1) // _TILE_CODES, 256, _LANES), np.uint64)
     square = np.empty(64, np.uint64)
@@ -291,19 +300,19 @@ def _planes(codes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _table(planes, table, parity):  # type: ignore[no-untyped-def]
+def _fill_carry_table(planes, table, parity):  # type: ignore[no-untyped-def]
     """Row 8 (64 half + step) + flips: what is carried when the step adds its two bits to the parity, bits of `flips` flipped."""
     nothing = np.zeros(_LANES, np.uint64)
     for half in range(2):
         first = half * _HALF_BITS
         parity[:] = planes[first]
-        for step in range(_STEPS):
+        for step in range(_ADDER_STEPS):
             a, b = (
                 planes[first + 2 * step + 1],
-                planes[first + 2 * step + 2] if step + 1 < _STEPS else nothing,
+                planes[first + 2 * step + 2] if step + 1 < _ADDER_STEPS else nothing,
             )
             for flips in range(8):
-                row = 8 * (half * _STEPS + step) + flips
+                row = 8 * (half * _ADDER_STEPS + step) + flips
                 x, y, z = -np.uint64(flips & 1), -np.uint64(flips >> 1 & 1), -np.uint64(flips >> 2)
                 for lane in range(_LANES):
                     p, q, r = parity[lane] ^ x, a[lane] ^ y, b[lane] ^ z
@@ -311,37 +320,37 @@ def _table(planes, table, parity):  # type: ignore[no-untyped-def]
             for lane in range(_LANES):
                 parity[lane] ^= a[lane] ^ b[lane]
         for lane in range(_LANES):
-            table[_PARITY + 2 * half, lane], table[_PARITY + 2 * half + 1, lane] = (
+            table[_PARITY_ROW + 2 * half, lane], table[_PARITY_ROW + 2 * half + 1, lane] = (
                 parity[lane],
                 ~parity[lane],
             )
 
 
 @njit(nogil=True, cache=True)
-def _lookups(queries):  # type: ignore[no-untyped-def]
+def _build_lookups(queries):  # type: ignore[no-untyped-def]
     """The rows of a tile's table that each query adds up, uint16 (q * 2 * 65,)."""
-    rows = np.empty((len(queries), 2, _LOOKUPS), np.uint16)
+    rows = np.empty((len(queries), 2, _LOOKUPS_PER_HALF), np.uint16)
     one = np.uint64(1)
     for query in range(len(queries)):
         for half in range(2):
             low, high = queries[query, 2 * half], queries[query, 2 * half + 1]
             parity = low & one
-            for step in range(_STEPS):
+            for step in range(_ADDER_STEPS):
                 # The half is shifted down by two bits a step, so that the step's are always bits 1 and 2.
                 a, b = low >> one & one, low >> np.uint64(2) & one
-                rows[query, half, step] = 8 * (half * _STEPS + step) + (
+                rows[query, half, step] = 8 * (half * _ADDER_STEPS + step) + (
                     parity | a << one | b << np.uint64(2)
                 )
                 parity ^= a ^ b
                 low, high = low >> np.uint64(2) | high << np.uint64(62), high >> np.uint64(2)
-            rows[query, half, _STEPS] = _PARITY + 2 * half + parity
+            rows[query, half, _ADDER_STEPS] = _PARITY_ROW + 2 * half + parity
     return rows.ravel()
 
 
 @njit(nogil=True, cache=True)
-def _terms(w_shape, w_colour):  # type: ignore[no-untyped-def]
+def _weight_terms(w_shape, w_colour):  # type: ignore[no-untyped-def]
     """For each query the rows of the numbers whose sum is the weighted distance, two at least; how many; its number of digits."""
-    rows, counts = np.full((len(w_shape), 16), _ZERO, np.uint64), np.full(len(w_shape), 2)
+    rows, counts = np.full((len(w_shape), 16), _ZERO_ROW, np.uint64), np.full(len(w_shape), 2)
     digits = np.ones(len(w_shape), np.uint64)
     for query in range(len(w_shape)):
         count = 0
@@ -349,7 +358,7 @@ def _terms(w_shape, w_colour):  # type: ignore[no-untyped-def]
             weight = w_colour[query] if half else w_shape[query]
             for b in range(8):
                 if weight >> b & 1:
-                    rows[query, count] = _NUMBERS[half] - b
+                    rows[query, count] = _DISTANCE_ROWS[half] - b
                     count += 1
         counts[query] = max(2, count)
         while (_HALF_BITS * (np.int64(w_shape[query]) + w_colour[query])) >> digits[query]:
@@ -361,13 +370,13 @@ def _terms(w_shape, w_colour):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _notes(k):  # type: ignore[no-untyped-def]
+def _buffer_size(k):  # type: ignore[no-untyped-def]
     """How many codes a query notes down before it keeps the best k."""
     return 2 * k + 64
 
 
 @njit(nogil=True, cache=True)
-def _keep_best(distances, positions, count, k, histogram):  # type: ignore[no-untyped-def]
+def _select_best(distances, positions, count, k, histogram):  # type: ignore[no-untyped-def]
     """Moves the best k notes to the front, in their order; returns the distance of the worst of them."""
     histogram[:] = 0
     for note in range(count):
@@ -389,52 +398,59 @@ def _keep_best(distances, positions, count, k, histogram):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def halves(query, code):  # type: ignore[no-untyped-def]
+def shape_colour_distances(query, code):  # type: ignore[no-untyped-def]
     """The distances of shape and of colour of two codes, uint64 (4,) each. For compiled callers."""
-    shape = _ones(query[0] ^ code[0]) + _ones(query[1] ^ code[1])  # type: ignore[call-arg, var-annotated]
-    return shape, _ones(query[2] ^ code[2]) + _ones(query[3] ^ code[3])
+    shape = _popcount(query[0] ^ code[0]) + _popcount(query[1] ^ code[1])  # type: ignore[call-arg, var-annotated]
+    return shape, _popcount(query[2] ^ code[2]) + _popcount(query[3] ^ code[3])
 
 
 @njit(nogil=True, cache=True)
-def distance(query, code, w_shape, w_colour):  # type: ignore[no-untyped-def]
+def weighted_distance(query, code, w_shape, w_colour):  # type: ignore[no-untyped-def]
     """Their weighted distance. For compiled callers."""
-    shape, colour = halves(query, code)
+    shape, colour = shape_colour_distances(query, code)
     return np.uint64(w_shape) * shape + np.uint64(w_colour) * colour
 
 
 @njit(nogil=True, cache=True)
-def _search(queries, codes, planes, w_shape, w_colour, limits, k):  # type: ignore[no-untyped-def]
+def _search_block(queries, codes, planes, w_shape, w_colour, limits, k):  # type: ignore[no-untyped-def]
     """How many codes are each query's best, int64 (q,), and their positions, one query's after another's."""
     distances, positions = (
-        np.empty((len(queries), _notes(k)), np.int32),
-        np.empty((len(queries), _notes(k)), np.int64),
+        np.empty((len(queries), _buffer_size(k)), np.int32),
+        np.empty((len(queries), _buffer_size(k)), np.int64),
     )
     counts, bounds = np.zeros(len(queries), np.int64), (limits + 1).astype(np.uint64)
-    lookups, (rows, terms, digits) = _lookups(queries), _terms(w_shape, w_colour)
+    lookups, (rows, terms, digits) = _build_lookups(queries), _weight_terms(w_shape, w_colour)
     table, parity = np.empty((_TABLE_ROWS, _LANES), np.uint64), np.empty(_LANES, np.uint64)
-    numbers, histogram = np.zeros((_ROWS, _LANES), np.uint64), np.empty(limits.max() + 2, np.int32)
+    numbers, histogram = (
+        np.zeros((_ROW_COUNT, _LANES), np.uint64),
+        np.empty(limits.max() + 2, np.int32),
+    )
     for tile in range(len(planes)):
-        _table(planes[tile], table, parity)
+        _fill_carry_table(planes[tile], table, parity)
         for query in range(len(queries)):
-            _count(table, lookups, np.uint64(query * 2 * _LOOKUPS), numbers)  # type: ignore[call-arg]
+            _add_distances(table, lookups, np.uint64(query * 2 * _LOOKUPS_PER_HALF), numbers)  # type: ignore[call-arg]
             total, bound, count = rows[query, 0], bounds[query], counts[query]
             for term in range(1, terms[query]):
-                _sum(numbers, total, rows[query, term], digits[query], bound)
-                total = np.uint64(_TOTAL)
+                _add_and_compare(numbers, total, rows[query, term], digits[query], bound)
+                total = np.uint64(_TOTAL_ROW)
             for lane in range(_LANES):
-                near, first = numbers[_NEAR, lane], _TILE_CODES * tile + 64 * lane
+                near, first = numbers[_NEARER_ROW, lane], _TILE_CODES * tile + 64 * lane
                 while near:
-                    code = first + np.int64(_zeros_below(near))
+                    code = first + np.int64(_count_trailing_zeros(near))
                     near &= near - np.uint64(1)
                     if code >= len(codes):
                         break
-                    far = distance(queries[query], codes[code], w_shape[query], w_colour[query])
+                    far = weighted_distance(
+                        queries[query], codes[code], w_shape[query], w_colour[query]
+                    )
                     if far < bound:
                         distances[query, count], positions[query, count] = far, code
                         count += 1
                         if count == distances.shape[1]:
                             bound = np.uint64(
-                                _keep_best(distances[query], positions[query], count, k, histogram)
+                                _select_best(
+                                    distances[query], positions[query], count, k, histogram
+                                )
                             )
                             count = k
             bounds[query], counts[query] = bound, count

@@ -24,20 +24,20 @@ import torch
 from numpy.typing import NDArray
 
 _HALF_BITS, _BITS = 128, 256
-_LARGEST_WEIGHT = 255
-_EXACT = 2048  # float16 holds every whole number up to it
+_MAX_WEIGHT = 255
+_FLOAT16_MAX_EXACT_INT = 2048  # float16 holds every whole number up to it
 # Queries that share the signs of a block of codes.
 _BLOCK_QUERIES = 4096
 # What a block takes of the memory that is free: other workers may search on the same GPU.
-_SHARE = 0.4
+_FREE_MEMORY_RATIO = 0.4
 # Bytes of a pair that is nearer, all that is made of it counted; of a code as signs, and on the way there.
 _PAIR_BYTES, _CODE_BYTES = 96, 6 * _BITS
 # On the CPU, where nobody waits for it but tests.
-_CPU_BYTES = 1 << 28
+_CPU_BLOCK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class DeviceCodes:
     """Codes on a device, torch.uint8 (n, 32), 32 bytes each: their signs are made block by block."""
 
     codes: torch.Tensor
@@ -46,35 +46,32 @@ class Tiles:
         return len(self.codes)
 
 
-def lay_out(codes: NDArray[np.uint64], device: str = "cuda") -> Tiles:
+def upload_codes(codes: NDArray[np.uint64], device: str = "cuda") -> DeviceCodes:
     """codes: uint64 (n, 4), two words of shape and two of colour each. device: as torch names it. Raises ValueError for none."""
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU; search on the cpu")
-    return Tiles(_bytes(codes, torch.device(device)))
+    return DeviceCodes(_to_byte_tensor(codes, torch.device(device)))
 
 
-def nearest_in_one(
+def nearest_flat(
     queries: NDArray[np.uint64],
-    tiles: Tiles,
+    tiles: DeviceCodes,
     w_shape: NDArray[np.int32],
     w_colour: NDArray[np.int32],
     limits: NDArray[np.int64],
     k: int,
     block_bytes: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As kernel.nearest_in_one. block_bytes: the memory that a block may take; None: a share of what is free. The same
+    """As bitplane.nearest_flat. block_bytes: the memory that a block may take; None: a share of what is free. The same
     whatever it is."""
     if not (len(queries) and len(tiles)):
         return np.zeros(len(queries), np.int64), np.empty(0, np.int64)
-    if (
-        min(w_shape.min(), w_colour.min()) < 0
-        or max(w_shape.max(), w_colour.max()) > _LARGEST_WEIGHT
-    ):
+    if min(w_shape.min(), w_colour.min()) < 0 or max(w_shape.max(), w_colour.max()) > _MAX_WEIGHT:
         raise ValueError(
-            f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_LARGEST_WEIGHT}"
+            f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_MAX_WEIGHT}"
         )
     device = tiles.codes.device
-    most = free_bytes(device) if block_bytes is None else block_bytes
+    most = block_memory_bytes(device) if block_bytes is None else block_bytes
     # A block of one code at least is sorted together with what is kept.
     rows = max(1, min(_BLOCK_QUERIES, most // (_PAIR_BYTES * (k + 1))))
 
@@ -84,37 +81,43 @@ def nearest_in_one(
             torch.from_numpy(np.asarray(column[here], np.int64)).to(device)
             for column in (w_shape, w_colour, limits)
         )
-        return _search(_bytes(queries[here], device), tiles.codes, shape, colour, limit, k, most)
+        return _search_block(
+            _to_byte_tensor(queries[here], device), tiles.codes, shape, colour, limit, k, most
+        )
 
     counts, positions = zip(*map(block, range(0, len(queries), rows)), strict=True)
     return np.concatenate(counts), np.concatenate(positions)
 
 
-def free_bytes(device: torch.device) -> int:
+def block_memory_bytes(device: torch.device) -> int:
     """What a block may take on the device now."""
-    return _CPU_BYTES if device.type == "cpu" else int(_SHARE * torch.cuda.mem_get_info(device)[0])
+    return (
+        _CPU_BLOCK_BYTES
+        if device.type == "cpu"
+        else int(_FREE_MEMORY_RATIO * torch.cuda.mem_get_info(device)[0])
+    )
 
 
-def _bytes(codes: NDArray[np.uint64], device: torch.device) -> torch.Tensor:
+def _to_byte_tensor(codes: NDArray[np.uint64], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(
         np.ascontiguousarray(codes).view(np.uint8).reshape(len(codes), _BITS // 8)
     ).to(device)
 
 
-def _signs(codes: torch.Tensor) -> torch.Tensor:
+def _to_signs(codes: torch.Tensor) -> torch.Tensor:
     """uint8 (n, 32) -> float16 (n, 256), 1 for a bit that is 0, else -1."""
     bits = codes[:, :, None] >> torch.arange(8, dtype=torch.uint8, device=codes.device) & 1
     return 1 - 2 * bits.reshape(len(codes), _BITS).to(torch.float16)
 
 
-def _search(
+def _search_block(
     queries: torch.Tensor,
     codes: torch.Tensor,
     w_shape: torch.Tensor,
     w_colour: torch.Tensor,
     limits: torch.Tensor,
     k: int,
-    most: int,
+    block_bytes: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many codes are each query's best, and their positions, one query's after another's.
 
@@ -122,13 +125,13 @@ def _search(
     """
     n, largest = len(codes), _HALF_BITS * (w_shape + w_colour)
     bounds = torch.minimum(limits, largest) + 1  # what is at this distance is too far
-    agreement = _Agreement(queries, w_shape, w_colour)
+    agreement = _SignProduct(queries, w_shape, w_colour)
     # A key is (query * reach + distance) * n + position, below 2^63 for 4,096 queries and 10^10 codes.
     reach = int(largest.max()) + 1
     kept = torch.empty(0, dtype=torch.int64, device=codes.device)
     start, size = 0, max(1024, 4 * k)
     while start < n:
-        size = max(1, min(size, most // (_PAIR_BYTES * len(queries) + _CODE_BYTES)))
+        size = max(1, min(size, block_bytes // (_PAIR_BYTES * len(queries) + _CODE_BYTES)))
         agreed = agreement(codes[start : start + size])
         # distance < bound, as distance = (largest - agreed) / 2
         query, position = (agreed > (largest - 2 * bounds)[:, None].to(agreed.dtype)).nonzero(
@@ -136,30 +139,30 @@ def _search(
         )
         distance = (largest[query] - agreed[query, position].long()) // 2
         keys = (query * reach + distance) * n + (position + start)
-        kept, bounds = _best(torch.cat([kept, keys]), bounds, k, reach, n)
+        kept, bounds = _select_best(torch.cat([kept, keys]), bounds, k, reach, n)
         start, size = start + size, 2 * size
     counts = torch.bincount(kept // (reach * n), minlength=len(queries))
     return counts.cpu().numpy(), (kept % n).cpu().numpy()
 
 
-class _Agreement:
+class _SignProduct:
     """w_shape * A + w_colour * B of every query and every code of a block, (q, b): float16 where that is exact, else int32."""
 
     def __init__(
         self, queries: torch.Tensor, w_shape: torch.Tensor, w_colour: torch.Tensor
     ) -> None:
         self.signs, self.weights = (
-            _signs(queries),
+            _to_signs(queries),
             (w_shape.int()[:, None], w_colour.int()[:, None]),
         )
-        self.is_one = int((w_shape + w_colour).max()) * _HALF_BITS <= _EXACT
+        self.is_one = int((w_shape + w_colour).max()) * _HALF_BITS <= _FLOAT16_MAX_EXACT_INT
         if self.is_one:
             self.signs *= torch.cat(
                 [weight.to(torch.float16).expand(-1, _HALF_BITS) for weight in self.weights], dim=1
             )
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
-        signs = _signs(codes)
+        signs = _to_signs(codes)
         if self.is_one:
             return self.signs @ signs.T
         shape, colour = (
@@ -169,7 +172,7 @@ class _Agreement:
         return self.weights[0] * shape.int() + self.weights[1] * colour.int()
 
 
-def _best(
+def _select_best(
     keys: torch.Tensor, bounds: torch.Tensor, k: int, reach: int, n: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The k least keys of each query, in order, and the queries' bounds: the distance of the k-th, or as before."""

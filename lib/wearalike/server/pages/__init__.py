@@ -11,6 +11,6 @@ quality   the runs in numbers
 judging   pairs to judge, and what came of it
 """
 
-from wearalike.server.pages.routes import add
+from wearalike.server.pages.routes import add_pages
 
-__all__ = ["add"]
+__all__ = ["add_pages"]

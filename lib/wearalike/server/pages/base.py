@@ -14,41 +14,43 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from wearalike.reports.contact_sheet import WHY_SHORT
-from wearalike.search import ShortReason
-from wearalike.server.snapshot import Published
-from wearalike.server.thumbnails import Pictures
+from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
+from wearalike.search import ShortfallReason
+from wearalike.server.snapshot import PublishedRepository
+from wearalike.server.thumbnails import ProductImageIndex
 
-FOLDER = Path(__file__).resolve().parents[1]
-POLICY = (
+VIEWER_DIR = Path(__file__).resolve().parents[1]
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors "
 )
-STATIC = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+STATIC_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
-def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+def render_page(
+    request: Request, template: str, *, status: int = 200, **context: Any
+) -> HTMLResponse:
     """A template as an answer that the browser asks for again each time: what is published may have moved."""
     text = (
-        templates()
+        jinja_environment()
         .get_template(template)
-        .render(at=Addresses(request), section=template.removesuffix(".html"), **context)
+        .render(at=PageUrls(request), section=template.removesuffix(".html"), **context)
     )
-    return HTMLResponse(text, status, headers(request))
+    return HTMLResponse(text, status, page_headers(request))
 
 
-def headers(request: Request) -> dict[str, str]:
+def page_headers(request: Request) -> dict[str, str]:
     """Alone, no page may show these in a frame; mounted in another app, that app's pages may. The referrer stays within: without
     one a browser would hide where a form was sent from."""
     framed_by = "'self'" if request.scope.get("root_path") else "'none'"
     return {
-        "Content-Security-Policy": POLICY + framed_by,
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY + framed_by,
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-cache",
     }
 
 
-class Addresses:
+class PageUrls:
     """Addresses of this server as they are spelled from outside: `at("/quality")`, `at.product(id)`."""
 
     def __init__(self, request: Request) -> None:
@@ -65,20 +67,24 @@ class Addresses:
         return self(f"/thumbnails/{side_px}/{image_id}.jpg")
 
     def static(self, name: str) -> str:
-        return self(f"/static/{static(name)[1]}/{name}")
+        return self(f"/static/{read_static(name)[1]}/{name}")
 
 
 @cache
-def static(name: str) -> tuple[bytes, str]:
+def read_static(name: str) -> tuple[bytes, str]:
     """A file of static/ and the beginning of its hash. Raises LookupError."""
-    path = FOLDER / "static" / name
-    if path.suffix not in STATIC or path.parent != FOLDER / "static" or not path.is_file():
+    path = VIEWER_DIR / "static" / name
+    if (
+        path.suffix not in STATIC_MEDIA_TYPES
+        or path.parent != VIEWER_DIR / "static"
+        or not path.is_file()
+    ):
         raise LookupError(name)
     content = path.read_bytes()
     return content, hashlib.sha256(content).hexdigest()[:12]
 
 
-def kept_for_ever(content: bytes, media_type: str) -> Response:
+def immutable_response(content: bytes, media_type: str) -> Response:
     """Bytes whose address changes when they do."""
     return Response(
         content,
@@ -88,9 +94,9 @@ def kept_for_ever(content: bytes, media_type: str) -> Response:
 
 
 @cache
-def templates() -> jinja2.Environment:
+def jinja_environment() -> jinja2.Environment:
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        loader=jinja2.FileSystemLoader(VIEWER_DIR / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -101,19 +107,21 @@ def templates() -> jinja2.Environment:
         "share": lambda value: "" if value is None else f"{value:.2f}",
         "percent": lambda value: f"{100 * value:.4g}%",
         "words": lambda text: str(text).replace("_", " "),
-        "money": money,
-        "shop_link": shop_link,
+        "money": format_price,
+        "shop_link": safe_shop_url,
     }
-    made.globals |= {"why_short": {reason.value: WHY_SHORT[reason] for reason in ShortReason}}
+    made.globals |= {
+        "why_short": {reason.value: SHORTFALL_TEXTS[reason] for reason in ShortfallReason}
+    }
     return made
 
 
-def money(cents: int, currency: str) -> str:
+def format_price(cents: int, currency: str) -> str:
     """ "1,999 RUB", hundredths only where there are any."""
     return f"{cents / 100:,.2f}".removesuffix(".00") + f" {currency}"
 
 
-def shop_link(address: str | None) -> str | None:
+def safe_shop_url(address: str | None) -> str | None:
     """The address where it is one that a link may lead to; None for any other, such as javascript:."""
     if not address:
         return None
@@ -124,11 +132,11 @@ def shop_link(address: str | None) -> str | None:
     return address if parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def sources(request: Request) -> tuple[Published, Pictures]:
+def app_repository_and_images(request: Request) -> tuple[PublishedRepository, ProductImageIndex]:
     return request.app.state.published, request.app.state.pictures
 
 
-def same_origin(request: Request) -> None:
+def require_same_origin(request: Request) -> None:
     """Refuses what another site's page posts (cross-site request forgery). Raises HTTPException 403.
 
     A browser says where a post comes from: Sec-Fetch-Site on secure origins and loopback, Origin everywhere.
@@ -143,11 +151,13 @@ def same_origin(request: Request) -> None:
         raise HTTPException(403, "this can be sent from this site's own pages only")
 
 
-def whole(text: str | None, low: int, high: int, usual: int) -> int:
+def clamped_int(text: str | None, low: int, high: int, default: int) -> int:
     """A whole number of an address, put between its bounds; `usual` for anything else."""
-    return min(high, max(low, int(text))) if text and text.isdecimal() and len(text) < 10 else usual
+    return (
+        min(high, max(low, int(text))) if text and text.isdecimal() and len(text) < 10 else default
+    )
 
 
-def chosen(given: Mapping[str, str], name: str, limit: int = 200) -> str | None:
+def query_param(params: Mapping[str, str], name: str, limit: int = 200) -> str | None:
     """A text of an address, cut; None where it is empty."""
-    return given.get(name, "").strip()[:limit] or None
+    return params.get(name, "").strip()[:limit] or None

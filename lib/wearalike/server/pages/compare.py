@@ -16,15 +16,15 @@ from starlette.responses import HTMLResponse
 from wearalike import search
 from wearalike.evaluation.descriptors import cache
 from wearalike.server.api import limit_searches
-from wearalike.server.live_search import Live, NotHere
-from wearalike.server.pages.base import chosen, page, sources
+from wearalike.server.live_search import LiveSearch, RunNotSearchable
+from wearalike.server.pages.base import app_repository_and_images, query_param, render_page
 from wearalike.server.snapshot import Snapshot
 
 router = APIRouter()
-SHOWN = 10
-WEIGHTS = ((1, 1), (8, 2), (2, 8), (1, 0), (0, 1))
+RESULTS_PER_COLUMN = 10
+COMPARED_WEIGHTS = ((1, 1), (8, 2), (2, 8), (1, 0), (0, 1))
 # Versions that `wearalike.commands.describe_items` makes of nothing but what is installed, and how it is asked for them.
-USUAL = {
+ENCODER_OF_VERSION = {
     "hsv-1": "hsv",
     "contour-1": "contour",
     "efficientnet-lite0-imagenet": "efficientnet-lite0",
@@ -32,7 +32,7 @@ USUAL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RankingColumn:
     """One column. rows: the product as `product`, what is said of it as `told`, and whether the published list has it too."""
 
     name: str
@@ -46,16 +46,16 @@ class Way:
 
 
 @router.get("/compare")
-def compare(request: Request) -> HTMLResponse:
-    published, pictures = sources(request)
-    asked = chosen(request.query_params, "product", 1000)
+def compare_page(request: Request) -> HTMLResponse:
+    published, pictures = app_repository_and_images(request)
+    asked = query_param(request.query_params, "product", 1000)
     with published.snapshot() as s:
         product = s.product(asked) if asked else None
         if product is None:
-            some = _some(s)
-            shown = pictures.of(s.run, [one["product_id"] for one in some])
+            some = _example_products(s)
+            shown = pictures.find_images(s.run, [one["product_id"] for one in some])
             status = 404 if asked else 200
-            return page(
+            return render_page(
                 request,
                 "compare.html",
                 status=status,
@@ -66,14 +66,14 @@ def compare(request: Request) -> HTMLResponse:
                 pictures=shown,
             )
         limit_searches(request)
-        ways, count, command = _ways(
+        ways, count, command = _build_columns(
             request.app.state.place.root, request.app.state.live, s, product
         )
     ids = [
         product["product_id"],
         *(row["product"]["product_id"] for way in ways for row in way.rows),
     ]
-    return page(
+    return render_page(
         request,
         "compare.html",
         run=s.run,
@@ -81,41 +81,43 @@ def compare(request: Request) -> HTMLResponse:
         ways=ways,
         candidates_count=count,
         command=command,
-        pictures=pictures.of(s.run, ids),
+        pictures=pictures.find_images(s.run, ids),
     )
 
 
-def _some(s: Snapshot) -> list[dict[str, Any]]:
+def _example_products(s: Snapshot) -> list[dict[str, Any]]:
     """A product of each of the first super-categories."""
-    supers = sorted({kind["super_category"] for kind in s.kinds()})
+    supers = sorted({kind["super_category"] for kind in s.category_counts()})
     return [one for name in supers[:8] for one in s.search(super_category=name, limit=1)]
 
 
-def _ways(
-    root: Path, live: Live, s: Snapshot, product: dict[str, Any]
-) -> tuple[list[Way], int, str | None]:
+def _build_columns(
+    root: Path, live: LiveSearch, s: Snapshot, product: dict[str, Any]
+) -> tuple[list[RankingColumn], int, str | None]:
     """The columns, how many products may answer, and the command that would make more columns."""
-    listed = s.similar(product["product_id"], SHOWN)
+    listed = s.similar(product["product_id"], RESULTS_PER_COLUMN)
     shared = {row["similar_product_id"] for row in listed}
     own = f"shape {product['w_shape']} : colour {product['w_colour']}"
     ways = [
-        Way(
+        RankingColumn(
             "Published",
             f"{own}, {listed[0]['encoder'] if listed else 'no codes'}",
-            _by_score(listed, shared),
+            _score_rows(listed, shared),
             True,
         )
     ]
     try:
-        shelf = live.shelf(s, product["super_category"])
-        for shape, colour in WEIGHTS:
-            found = live.similar(s, product, (shape, colour), SHOWN).rows
+        shelf = live.load_gallery(s, product["super_category"])
+        for shape, colour in COMPARED_WEIGHTS:
+            found = live.similar(s, product, (shape, colour), RESULTS_PER_COLUMN).rows
             ways.append(
-                Way(
-                    f"Codes {shape}:{colour}", "Hamming, 32 bytes an item", _by_score(found, shared)
+                RankingColumn(
+                    f"Codes {shape}:{colour}",
+                    "Hamming, 32 bytes an item",
+                    _score_rows(found, shared),
                 )
             )
-    except NotHere:
+    except RunNotSearchable:
         return ways, 0, None
     gallery = shelf.gallery if shelf else None
     row = (
@@ -123,13 +125,17 @@ def _ways(
     )
     if gallery is None or row == len(gallery) or gallery.product_ids[row] != product["product_id"]:
         return ways, 0, None
-    fits = np.flatnonzero(search.may_answer(gallery, product["age_group"], product["gender"]))
+    fits = np.flatnonzero(
+        search.eligible_candidates(gallery, product["age_group"], product["gender"])
+    )
     shown = []
-    for version in cache.versions(root):
-        if columns := _by_version(root, version, s, gallery, row, fits, shared):
+    for version in cache.cached_versions(root):
+        if columns := _version_columns(root, version, s, gallery, row, fits, shared):
             ways += columns
             shown.append(version)
-    absent = [f"--encoder {name}" for version, name in USUAL.items() if version not in shown]
+    absent = [
+        f"--encoder {name}" for version, name in ENCODER_OF_VERSION.items() if version not in shown
+    ]
     command = (
         f"python -m wearalike.commands.describe_items --run {s.run} {' '.join(absent)}"
         if absent
@@ -138,7 +144,7 @@ def _ways(
     return ways, len(fits) - int(row in fits), command
 
 
-def _by_score(rows: Iterable[dict[str, Any]], shared: set[str]) -> list[dict[str, Any]]:
+def _score_rows(rows: Iterable[dict[str, Any]], shared: set[str]) -> list[dict[str, Any]]:
     return [
         {
             "product": row["product"],
@@ -149,7 +155,7 @@ def _by_score(rows: Iterable[dict[str, Any]], shared: set[str]) -> list[dict[str
     ]
 
 
-def _by_version(
+def _version_columns(
     root: Path,
     version: str,
     s: Snapshot,
@@ -157,9 +163,9 @@ def _by_version(
     row: int,
     fits: NDArray[np.int64],
     shared: set[str],
-) -> list[Way]:
+) -> list[RankingColumn]:
     """A column for each distance of the version; none where it has not described the product's item."""
-    described = _described(root, version, s.signature, tuple(gallery.item_ids.tolist()))
+    described = _read_descriptors(root, version, s.signature, tuple(gallery.item_ids.tolist()))
     at = np.searchsorted(described.item_ids, gallery.item_ids)
     at = np.minimum(at, max(0, len(described.item_ids) - 1))
     has = (
@@ -172,8 +178,8 @@ def _by_version(
     fits = fits[has[fits]]
     ways = []
     for distance in described.distances:
-        far = cache.far(described.rows[at[row]], described.rows[at[fits]], distance)
-        chosen = _one_a_group(gallery, row, fits, far)
+        far = cache.compute_distances(described.rows[at[row]], described.rows[at[fits]], distance)
+        chosen = _nearest_per_group(gallery, row, fits, far)
         facts = s.products([gallery.product_ids[fits[i]] for i in chosen])
         rows = [
             {"product": facts[i], "told": f"{far[n]:.4g} away", "is_shared": i in shared}
@@ -181,11 +187,13 @@ def _by_version(
             if (i := gallery.product_ids[fits[n]]) in facts
         ]
         size = described.rows.shape[1] * described.rows.itemsize
-        ways.append(Way(f"{version}", f"{distance.capitalize()}, {size:,} bytes an item", rows))
+        ways.append(
+            RankingColumn(f"{version}", f"{distance.capitalize()}, {size:,} bytes an item", rows)
+        )
     return ways
 
 
-def _one_a_group(
+def _nearest_per_group(
     gallery: search.Gallery, row: int, fits: NDArray[np.int64], far: NDArray[np.float64]
 ) -> list[int]:
     """The first SHOWN positions by distance, one of a model and none of the product's own, as in the published lists."""
@@ -198,13 +206,13 @@ def _one_a_group(
             continue
         groups.add(group)
         chosen.append(position)
-        if len(chosen) == SHOWN:
+        if len(chosen) == RESULTS_PER_COLUMN:
             break
     return chosen
 
 
 @lru_cache(8)
-def _described(
+def _read_descriptors(
     root: Path, version: str, signature: str, item_ids: tuple[str, ...]
-) -> cache.Described:
-    return cache.described(root, version, item_ids)
+) -> cache.CachedDescriptors:
+    return cache.read_cached_descriptors(root, version, item_ids)

@@ -14,73 +14,75 @@ from starlette.responses import HTMLResponse
 
 from wearalike.imaging import decode
 from wearalike.search import photo_search
-from wearalike.search.photo_search import Wish
+from wearalike.search.photo_search import PhotoQuery
 from wearalike.server import middleware, uploads
 from wearalike.server.api import limit_searches
-from wearalike.server.live_search import NotHere
-from wearalike.server.pages.base import page, same_origin, sources
+from wearalike.server.live_search import RunNotSearchable
+from wearalike.server.pages.base import app_repository_and_images, render_page, require_same_origin
 from wearalike.tables import Gender
 
 router = APIRouter()
-RESULTS = 12
+RESULTS_PER_ITEM = 12
 # What the doors let through, but for the form's own lines.
-MAX_MB = middleware.MAX_BODY_BYTES // 1_000_000 - 1
-_CHOICES = ("weights", "gender")
+MAX_PHOTO_MB = middleware.MAX_BODY_BYTES // 1_000_000 - 1
+_FORM_FIELDS = ("weights", "gender")
 
 
 @router.get("/photo")
-def ask(request: Request) -> HTMLResponse:
-    published, _ = sources(request)
+def photo_form(request: Request) -> HTMLResponse:
+    published, _ = app_repository_and_images(request)
     with published.snapshot() as s:
-        return _page(request, s.run)
+        return _render_photo_page(request, s.run)
 
 
 @router.post("/photo")
-async def answer(request: Request) -> HTMLResponse:
+async def photo_results(request: Request) -> HTMLResponse:
     """The photo with its items numbered, and what is alike each. Nothing of the photo is kept."""
-    same_origin(request)
+    require_same_origin(request)
     limit_searches(request)
     queue = request.app.state.queue
     async with queue.place():
-        content, asked = await _received(request)
+        content, asked = await _read_form(request)
         async with queue.turn():
-            return await run_in_threadpool(_answer, request, content, asked)
+            return await run_in_threadpool(_search_and_render, request, content, asked)
 
 
-async def _received(request: Request) -> tuple[bytes, dict[str, str]]:
+async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     """The photo's bytes, none where it was left out, and what else was chosen. Raises HTTPException 408."""
     try:
         async with (
-            asyncio.timeout(uploads.UPLOAD_S),
+            asyncio.timeout(uploads.UPLOAD_TIMEOUT_S),
             request.form(max_files=1, max_fields=8) as form,
         ):
-            photo = form.get(uploads.FIELD)
+            photo = form.get(uploads.FORM_FIELD)
             content = await photo.read() if isinstance(photo, UploadFile) else b""
-            return content, {name: str(form.get(name) or "")[:20] for name in _CHOICES}
+            return content, {name: str(form.get(name) or "")[:20] for name in _FORM_FIELDS}
     except TimeoutError:
         raise HTTPException(
-            408, f"The photo did not arrive in {uploads.UPLOAD_S:.0f} s.", {"Connection": "close"}
+            408,
+            f"The photo did not arrive in {uploads.UPLOAD_TIMEOUT_S:.0f} s.",
+            {"Connection": "close"},
         ) from None
 
 
-def _answer(request: Request, content: bytes, asked: dict[str, str]) -> HTMLResponse:
-    published, pictures = sources(request)
+def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) -> HTMLResponse:
+    published, pictures = app_repository_and_images(request)
     with published.snapshot() as s:
         if not content:
-            return _page(
+            return _render_photo_page(
                 request, s.run, asked, told="No photo was sent: choose one first.", status=422
             )
         try:
             gender = Gender(asked["gender"]) if asked["gender"] else None
-            wish = Wish(
-                RESULTS,
-                photo_search.weights(asked["weights"]) if asked["weights"] else None,
+            wish = PhotoQuery(
+                RESULTS_PER_ITEM,
+                photo_search.parse_weights(asked["weights"]) if asked["weights"] else None,
                 gender,
             )
             found = request.app.state.live.photo_search(s).find(content, wish)
-            drawn = photo_search.annotated(content, found)
+            drawn = photo_search.annotate_photo(content, found)
         except decode.BadPixels as error:
-            return _page(
+            return _render_photo_page(
                 request,
                 s.run,
                 asked,
@@ -88,31 +90,33 @@ def _answer(request: Request, content: bytes, asked: dict[str, str]) -> HTMLResp
                 status=422,
             )
         except ValueError as error:
-            return _page(request, s.run, asked, told=str(error), status=422)
-        except NotHere as error:
-            return _page(request, s.run, asked, told=str(error), status=503)
+            return _render_photo_page(request, s.run, asked, told=str(error), status=422)
+        except RunNotSearchable as error:
+            return _render_photo_page(request, s.run, asked, told=str(error), status=503)
         shown = {row.product_id for item in found.items for row in item.results}
-        return _page(
+        return _render_photo_page(
             request,
             s.run,
             asked,
             answer=found,
             annotated=f"data:image/jpeg;base64,{base64.b64encode(drawn).decode()}",
-            pictures=pictures.of(s.run, shown),
-            colours=[photo_search.colour_of(number) for number in range(1, len(found.items) + 1)],
+            pictures=pictures.find_images(s.run, shown),
+            colours=[
+                photo_search.outline_colour(number) for number in range(1, len(found.items) + 1)
+            ],
         )
 
 
-def _page(
+def _render_photo_page(
     request: Request, run: str, asked: dict[str, str] | None = None, status: int = 200, **more: Any
 ) -> HTMLResponse:
     told = {"told": None, "answer": None, **more}
-    return page(
+    return render_page(
         request,
         "photo.html",
         status=status,
         run=run,
-        asked=asked or dict.fromkeys(_CHOICES, ""),
-        max_mb=MAX_MB,
+        asked=asked or dict.fromkeys(_FORM_FIELDS, ""),
+        max_mb=MAX_PHOTO_MB,
         **told,
     )

@@ -15,18 +15,18 @@ from starlette.responses import HTMLResponse
 from wearalike.catalog import CategoryReason
 from wearalike.quality import judgements
 from wearalike.quality.metrics import K
-from wearalike.server.pages.base import page, sources
-from wearalike.server.snapshot import Published
+from wearalike.server.pages.base import app_repository_and_images, render_page
+from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_tables
 from wearalike.tables import SIMILAR_PRODUCTS
 
 router = APIRouter()
 # Plots and tables go back so far.
-RUNS = 60
-WORST = 20
-EXAMPLES = 3
-WORDS = 100
-_TILES = (
+MAX_RUNS = 60
+MAX_WORST_CATEGORIES = 20
+MAX_EXAMPLES = 3
+MAX_UNMAPPED_WORDS = 100
+_TILE_METRICS = (
     ("products_count", "products"),
     ("with_5_matches_ratio", "have 5 matches or more"),
     (f"precision@{K}", f"precision@{K}, by the shops’ categories"),
@@ -34,7 +34,7 @@ _TILES = (
     ("cross_shop_ratio", "lead to another shop"),
     (f"churn@{K}", f"churn@{K} against the run before"),
 )
-_PLOTS = (
+_PLOT_METRICS = (
     ("products_count", "Products"),
     ("with_5_matches_ratio", "With 5 matches or more"),
     (f"precision@{K}", f"Precision@{K}"),
@@ -47,7 +47,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 306, 12, 126
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
+class RunPlot:
     """A line over runs, ready to be drawn. ticks: (y, text). points: (x, y, verdict, text). names: (x, run, anchor) of the first
     and the last. values: texts by run. told: all of it in words."""
 
@@ -62,18 +62,18 @@ class Plot:
 
 
 @router.get("/quality")
-def quality(request: Request) -> HTMLResponse:
-    published, _ = sources(request)
+def quality_page(request: Request) -> HTMLResponse:
+    published, _ = app_repository_and_images(request)
     with published.snapshot() as s:
         measures = s.quality()
         found = request.app.state.desk.judged()
-    history = _history(published, s.run, s.signature)
+    history = _metric_history(published, s.run, s.signature)
     by_scope: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for measure in measures:
         by_scope[measure["scope"]][measure["measure"]] = measure
     missed = [m for m in measures if m["verdict"] in ("warn", "fail")]
-    refused, unmapped = _refused(request.app.state.place.root, s.run)
-    return page(
+    refused, unmapped = _refusal_groups(request.app.state.place.root, s.run)
+    return render_page(
         request,
         "quality.html",
         run=s.run,
@@ -85,29 +85,35 @@ def quality(request: Request) -> HTMLResponse:
         else "ok",
         missed=missed,
         all=by_scope["all"],
-        tiles=_TILES,
-        plots=[plot(title, history[measure]) for measure, title in _PLOTS if history[measure]],
+        tiles=_TILE_METRICS,
+        plots=[
+            build_run_plot(title, history[measure])
+            for measure, title in _PLOT_METRICS
+            if history[measure]
+        ],
         runs=sorted({row["run"] for rows in history.values() for row in rows}, reverse=True),
-        funnel=_funnel(by_scope),
-        worst=_worst(by_scope),
+        funnel=_funnel_rows(by_scope),
+        worst=_worst_categories(by_scope),
         short=[
             (scope[7:], of["short_lists_count"]["value"])
             for scope, of in by_scope.items()
             if "short_lists_count" in of
         ],
-        judged=next(iter(judgements.precision(found)), None),
+        judged=next(iter(judgements.precision_by_category(found)), None),
         refused=refused,
         unmapped=unmapped,
     )
 
 
 @lru_cache(2)
-def _history(published: Published, run: str, signature: str) -> dict[str, list[dict[str, Any]]]:
+def _metric_history(
+    published: PublishedRepository, run: str, signature: str
+) -> dict[str, list[dict[str, Any]]]:
     """Each plotted measure run by run, as it was when this run, of this signature, was first looked at."""
-    return {measure: published.quality_history(measure)[-RUNS:] for measure, _ in _PLOTS}
+    return {measure: published.quality_history(measure)[-MAX_RUNS:] for measure, _ in _PLOT_METRICS}
 
 
-def plot(title: str, rows: Sequence[dict[str, Any]]) -> Plot:
+def build_run_plot(title: str, rows: Sequence[dict[str, Any]]) -> RunPlot:
     """rows: one measure in some runs, by run, at least one: run, value, low, high, unit, verdict."""
     is_count = rows[0]["unit"] == "count"
     spoken = [f"{row['value']:,.0f}" if is_count else f"{row['value']:.3f}" for row in rows]
@@ -131,7 +137,7 @@ def plot(title: str, rows: Sequence[dict[str, Any]]) -> Plot:
     names = [(xs[0], str(rows[0]["run"])[:18], "start" if len(rows) > 1 else "middle")]
     if len(rows) > 1:
         names.append((xs[-1], str(rows[-1]["run"])[:18], "end"))
-    return Plot(
+    return RunPlot(
         title,
         f"{title} run by run: "
         + ", ".join(
@@ -167,7 +173,7 @@ def _round_up(value: float) -> float:
     return next(power * step for step in (1, 2, 4, 5, 10) if power * step >= value)
 
 
-def _funnel(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _funnel_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """Rows of each table; shares of the largest but the one that has many rows a product."""
     tables = {scope[6:]: of for scope, of in by_scope.items() if scope.startswith("table=")}
     order = [table.name for table in run_tables.tables.TABLES if table.name in tables]
@@ -184,7 +190,7 @@ def _funnel(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, An
     ]
 
 
-def _worst(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _worst_categories(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     name = f"leaf_precision@{K}"
     found = [
         {
@@ -200,22 +206,24 @@ def _worst(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any
         for scope, of in by_scope.items()
         if scope.startswith("category=") and f"{name}_gain" in of
     ]
-    return sorted(found, key=lambda row: (row["gain"], row["category"]))[:WORST]
+    return sorted(found, key=lambda row: (row["gain"], row["category"]))[:MAX_WORST_CATEGORIES]
 
 
 @lru_cache(2)
-def _refused(root: Path, run: str) -> tuple[list[dict[str, Any]] | None, list[dict[str, Any]]]:
+def _refusal_groups(
+    root: Path, run: str
+) -> tuple[list[dict[str, Any]] | None, list[dict[str, Any]]]:
     """What the run refused, by stage, reason and shop, the most first, with examples; and the words that no mapping knows.
     None where the run's tables are gone."""
-    if not run_tables.is_made(root, SIMILAR_PRODUCTS, run):
+    if not run_tables.is_complete(root, SIMILAR_PRODUCTS, run):
         return None, []
     groups: dict[tuple[str, str, str | None], list[tuple[str, str | None]]] = defaultdict(list)
     counts: dict[tuple[str, str, str | None], int] = defaultdict(int)
     words: dict[tuple[str, str], int] = defaultdict(int)
-    for row in run_tables.refused(root, run).to_pylist():
+    for row in run_tables.read_refused(root, run).to_pylist():
         group = row["stage"], row["reason"], row["shop_id"]
         counts[group] += 1
-        if len(groups[group]) < EXAMPLES:
+        if len(groups[group]) < MAX_EXAMPLES:
             groups[group].append((row["key"], row["detail"]))
         if row["reason"] == CategoryReason.UNMAPPED_CATEGORY and row["detail"]:
             words[row["shop_id"], row["detail"]] += 1
@@ -234,5 +242,5 @@ def _refused(root: Path, run: str) -> tuple[list[dict[str, Any]] | None, list[di
         for (shop, word), n in sorted(words.items(), key=lambda e: (-e[1], e[0]))
     ]
     return sorted(refused, key=lambda row: (-row["count"], row["stage"], row["reason"])), unmapped[
-        :WORDS
+        :MAX_UNMAPPED_WORDS
     ]

@@ -12,20 +12,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from wearalike.imaging.decode import BadPixels
-from wearalike.server.live_search import NotHere
+from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.pages import base, compare, judging, photo, products, quality
 from wearalike.server.snapshot import NotPublished
-from wearalike.server.thumbnails import NoPicture, Pictures, thumbnail
+from wearalike.server.thumbnails import ProductImageIndex, ThumbnailNotFound, thumbnail
 from wearalike.warehouse.base import Unreachable
 
 router = APIRouter()
-_RUN_A_NIGHT = "wearalike run --run $(date +%F)"
+_RUN_COMMAND = "wearalike run --run $(date +%F)"
 
 
-def add(app: FastAPI) -> None:
+def add_pages(app: FastAPI) -> None:
     """Gives the app the pages. It has state.place and state.published, and its errors are handled already."""
-    app.state.pictures = Pictures(app.state.place.root)
-    app.state.desk = judging.Desk(app.state.place)
+    app.state.pictures = ProductImageIndex(app.state.place.root)
+    app.state.desk = judging.AnnotationQueue(app.state.place)
     for part in (
         router,
         products.router,
@@ -39,38 +39,38 @@ def add(app: FastAPI) -> None:
         HTTPException,
         RequestValidationError,
         NotPublished,
-        NotHere,
+        RunNotSearchable,
         Unreachable,
         BadPixels,
         Exception,
     ):
-        _say_in_words(app, kind)
+        _add_error_page(app, kind)
 
 
 @router.get("/static/{version}/{name}")
-def static(name: str) -> Response:
+def static_file(name: str) -> Response:
     """A style sheet or a script; its address holds its hash, so it may be kept for ever."""
     try:
-        content, _ = base.static(name)
+        content, _ = base.read_static(name)
     except LookupError:
         raise HTTPException(404, "there is no such file") from None
-    return base.kept_for_ever(content, base.STATIC[name[name.rindex(".") :]])
+    return base.immutable_response(content, base.STATIC_MEDIA_TYPES[name[name.rindex(".") :]])
 
 
 @router.get("/thumbnails/{side_px}/{image_id}.jpg")
-def picture(
+def thumbnail_file(
     request: Request, side_px: int, image_id: Annotated[str, InPath(max_length=64)]
 ) -> Response:
     """A small copy of a kept image; its address says which bytes it was made of."""
     try:
-        return base.kept_for_ever(
+        return base.immutable_response(
             thumbnail(request.app.state.place.root, image_id, side_px), "image/jpeg"
         )
-    except NoPicture:
+    except ThumbnailNotFound:
         raise HTTPException(404, "there is no such picture") from None
 
 
-def _say_in_words(app: FastAPI, kind: type[Exception]) -> None:
+def _add_error_page(app: FastAPI, kind: type[Exception]) -> None:
     """Errors of that kind as a page, but for the API's, which stay as they are."""
     as_json = app.exception_handlers[kind]
 
@@ -80,12 +80,12 @@ def _say_in_words(app: FastAPI, kind: type[Exception]) -> None:
         response: Response = answer if isinstance(answer, Response) else await answer
         if path == "/v1" or path.startswith("/v1/") or response.status_code < 400:
             return response
-        said = base.page(
+        said = base.render_page(
             request,
             "problem.html",
             status=response.status_code,
             run=None,
-            **_words(error, response.status_code),
+            **_error_context(error, response.status_code),
         )
         said.headers.update(
             {
@@ -99,14 +99,14 @@ def _say_in_words(app: FastAPI, kind: type[Exception]) -> None:
     app.add_exception_handler(kind, handler)
 
 
-def _words(error: Exception, status: int) -> dict[str, str | None]:
+def _error_context(error: Exception, status: int) -> dict[str, str | None]:
     if isinstance(error, NotPublished):
         return {
             "heading": "Nothing is published yet",
             "told": "Once a night has run and passed its gate, its products stand here. Run one:",
-            "command": _RUN_A_NIGHT,
+            "command": _RUN_COMMAND,
         }
-    if isinstance(error, NotHere):
+    if isinstance(error, RunNotSearchable):
         return {"heading": "This cannot be searched here", "told": f"{error}.", "command": None}
     if isinstance(error, Unreachable):
         return {

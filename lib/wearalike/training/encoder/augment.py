@@ -15,13 +15,13 @@ from PIL import Image, ImageFilter
 from wearalike.imaging import colour, decode
 
 # Pictures are kept at this size while training: a little more than the network takes, to allow for zooming in.
-KEPT_PX = 256
+MAX_SIDE_PX = 256
 # A white shirt on white is full of holes: less of what its outline spans than this, and it is left on its own ground.
-_LEAST_SOLID_RATIO = 0.7
+_MIN_SOLID_RATIO = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class TrainingImage:
     """An item to learn from. rgb: uint8 (height, width, 3), the longer side at most KEPT_PX. alpha: uint8 (height, width), how
     much of a pixel is item (255) or plain ground (0); None where the ground is not plain."""
 
@@ -30,7 +30,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Variation:
+class AugmentationConfig:
     """How far views stray from their picture: standard deviations or half widths of what is drawn, and how often.
 
     zoom, turn_degrees, shift_ratio: of the item on its square. light, tint: of the logarithm of each channel's gain, for all
@@ -48,7 +48,7 @@ class Variation:
 
 
 # As the night lays a picture, but that it may be mirrored.
-AS_IT_IS = Variation(
+NO_AUGMENTATION = AugmentationConfig(
     zoom=0.0,
     turn_degrees=0.0,
     shift_ratio=0.0,
@@ -59,17 +59,17 @@ AS_IT_IS = Variation(
 )
 
 
-def prepare(rgb: NDArray[np.uint8]) -> Picture:
+def prepare_image(rgb: NDArray[np.uint8]) -> TrainingImage:
     """A crop, uint8 (height, width, 3), made ready: scaled down, its plain ground found."""
-    scale = min(1.0, KEPT_PX / max(rgb.shape[:2]))
+    scale = min(1.0, MAX_SIDE_PX / max(rgb.shape[:2]))
     small = (
         decode.resize(rgb, max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
         if scale < 1
         else rgb.copy()
     )
-    mask = colour.foreground(colour.to_lab(small))
+    mask = colour.foreground_mask(colour.rgb_to_lab(small))
     if mask is None:
-        return Picture(small, None)
+        return TrainingImage(small, None)
     # Closing fills the holes that white seams and highlights leave on a white ground; the blur hides the cut's rim.
     closed = (
         Image.fromarray(mask.astype(np.uint8) * 255)
@@ -77,22 +77,22 @@ def prepare(rgb: NDArray[np.uint8]) -> Picture:
         .filter(ImageFilter.MinFilter(9))
     )
     solid = np.asarray(closed) > 0
-    if solid.sum() < _LEAST_SOLID_RATIO * _spanned(solid).sum():
-        return Picture(small, None)
-    return Picture(small, np.asarray(closed.filter(ImageFilter.GaussianBlur(1.0))))
+    if solid.sum() < _MIN_SOLID_RATIO * _fill_rows(solid).sum():
+        return TrainingImage(small, None)
+    return TrainingImage(small, np.asarray(closed.filter(ImageFilter.GaussianBlur(1.0))))
 
 
-def _spanned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _fill_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask with every row filled from its first pixel to its last."""
     return (
         np.maximum.accumulate(mask, axis=1) & np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
     )
 
 
-def view(
-    picture: Picture,
-    grounds: Sequence[NDArray[np.uint8]],
-    variation: Variation,
+def augment_image(
+    image: TrainingImage,
+    backgrounds: Sequence[NDArray[np.uint8]],
+    variation: AugmentationConfig,
     side_px: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], bool]:
@@ -100,41 +100,43 @@ def view(
 
     grounds: pictures, uint8 (height, width, 3) each, of which a part is laid behind the item.
     """
-    rgb = picture.rgb
-    if picture.alpha is not None and grounds and rng.random() < variation.ground_ratio:
-        rgb = _on_ground(picture.rgb, picture.alpha, grounds[int(rng.integers(len(grounds)))], rng)
+    rgb = image.rgb
+    if image.alpha is not None and backgrounds and rng.random() < variation.ground_ratio:
+        rgb = _replace_background(
+            image.rgb, image.alpha, backgrounds[int(rng.integers(len(backgrounds)))], rng
+        )
     is_true = bool(rng.random() >= variation.recolour_ratio)
     gains = np.exp(rng.normal(0, variation.light) + rng.normal(0, variation.tint, 3))
-    matrix = np.diag(gains) if is_true else _recolouring(rng) * gains[:, None]
+    matrix = np.diag(gains) if is_true else _random_colour_matrix(rng) * gains[:, None]
     lit = np.clip(rgb.astype(np.float32) @ matrix.astype(np.float32).T, 0, 255).astype(np.uint8)
-    return _moved(lit, variation, side_px, rng), is_true
+    return _warp(lit, variation, side_px, rng), is_true
 
 
-def _on_ground(
+def _replace_background(
     rgb: NDArray[np.uint8],
     alpha: NDArray[np.uint8],
-    ground: NDArray[np.uint8],
+    background: NDArray[np.uint8],
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     # A corner of the other picture: what lies there is more often ground than garment.
     part_h, part_w = (
-        max(8, int(ground.shape[0] * rng.uniform(0.2, 0.5))),
-        max(8, int(ground.shape[1] * rng.uniform(0.2, 0.5))),
+        max(8, int(background.shape[0] * rng.uniform(0.2, 0.5))),
+        max(8, int(background.shape[1] * rng.uniform(0.2, 0.5))),
     )
-    top = 0 if rng.random() < 0.5 else ground.shape[0] - part_h
-    left = 0 if rng.random() < 0.5 else ground.shape[1] - part_w
-    behind = Image.fromarray(ground[top : top + part_h, left : left + part_w]).resize(
+    top = 0 if rng.random() < 0.5 else background.shape[0] - part_h
+    left = 0 if rng.random() < 0.5 else background.shape[1] - part_w
+    behind = Image.fromarray(background[top : top + part_h, left : left + part_w]).resize(
         (width, height), Image.Resampling.BILINEAR
     )
     share = alpha[..., None].astype(np.float32) / 255
     return (rgb * share + np.asarray(behind) * (1 - share)).astype(np.uint8)
 
 
-def _moved(
-    rgb: NDArray[np.uint8], variation: Variation, side_px: int, rng: np.random.Generator
+def _warp(
+    rgb: NDArray[np.uint8], variation: AugmentationConfig, side_px: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The picture on a white square as `pixels.fit` would lay it, but zoomed, turned, shifted and perhaps mirrored."""
+    """The picture on a white square as `decode.letterbox` would lay it, but zoomed, turned, shifted and perhaps mirrored."""
     height, width = rgb.shape[:2]
     zoom = (
         side_px / max(height, width) * float(np.exp(rng.uniform(-variation.zoom, variation.zoom)))
@@ -159,7 +161,7 @@ def _moved(
     )
 
 
-def _recolouring(rng: np.random.Generator) -> NDArray[np.float64]:
+def _random_colour_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
     """A colour matrix (3, 3) that keeps grey grey: hues turned and colours strengthened or taken away at random."""
     grey = np.full((3, 3), 1 / 3)
     turn, strength = rng.uniform(0, 2 * np.pi), rng.choice([0.0, rng.uniform(0.3, 1.5)])

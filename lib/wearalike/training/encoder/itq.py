@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from wearalike.models.registry import CODE_BITS
 
 
-def rotation(
+def fit_rotation(
     rows: NDArray[np.float32], seed: int, rounds: int = 50
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean (d,) and rotation (d, 128) such that the signs of (row - mean) @ rotation lose the least: the first 128
@@ -29,7 +29,7 @@ def rotation(
     return mean.astype(np.float32), (principal @ turn).astype(np.float32)
 
 
-def palette(
+def fit_palette(
     lab: NDArray[np.float32], colours_count: int, seed: int, rounds: int = 25
 ) -> NDArray[np.float32]:
     """Cluster centres of Lab pixels, float32 (colours_count, 3), by k-means. lab: float32 (n, 3)."""
@@ -37,7 +37,10 @@ def palette(
     centres = lab[rng.choice(len(lab), colours_count, replace=False)].astype(np.float64)
     for _ in range(rounds):
         nearest = np.concatenate(
-            [_nearest(part, centres) for part in np.array_split(lab, max(1, len(lab) // 10_000))]
+            [
+                _nearest_centres(part, centres)
+                for part in np.array_split(lab, max(1, len(lab) // 10_000))
+            ]
         )
         counts = np.bincount(nearest, minlength=colours_count)
         sums = np.stack(
@@ -49,5 +52,5 @@ def palette(
     return centres.astype(np.float32)
 
 
-def _nearest(lab: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest_centres(lab: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.int64]:
     return ((centres**2).sum(axis=1) - 2 * lab @ centres.T).argmin(axis=1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def contrast(code: Tensor, classes: Tensor, temperature: float) -> Tensor:
+def supervised_contrastive_loss(code: Tensor, classes: Tensor, temperature: float) -> Tensor:
     """How little the codes of a class stand together, summed over the rows that are not alone in theirs: minus the mean logarithm of
     the share that each of its own has of all that is near (Khosla et al., eq. 2).
 
@@ -23,7 +23,7 @@ def contrast(code: Tensor, classes: Tensor, temperature: float) -> Tensor:
     return -(share.masked_fill(~own, 0).sum(dim=1)[together] / own.sum(dim=1)[together]).sum()
 
 
-def unlikeness(code: Tensor, teacher: Tensor) -> Tensor:
+def similarity_distillation_loss(code: Tensor, teacher: Tensor) -> Tensor:
     """How far the codes' agreement is from the teacher's: mean square over the pairs of which the teacher knows both.
 
     Codes that keep angles agree, as ±1 vectors, to 1 - 2 * angle / pi (Charikar, STOC 2002).
@@ -38,12 +38,12 @@ def unlikeness(code: Tensor, teacher: Tensor) -> Tensor:
     return ((code @ code.T / code.shape[1] - wanted)[off]).square().mean()
 
 
-def undecided(code: Tensor) -> Tensor:
+def quantization_loss(code: Tensor) -> Tensor:
     """How far units are from -1 and 1: mean square. code: float32 (n, bits), -1..1."""
     return (1 - code.abs()).square().mean()
 
 
-def correlated(code: Tensor) -> Tensor:
+def decorrelation_loss(code: Tensor) -> Tensor:
     """How much units say what others have said: the mean square of their covariances. code: float32 (n, bits), -1..1."""
     spread = code - code.mean(dim=0)
     together = spread.T @ spread / len(code)

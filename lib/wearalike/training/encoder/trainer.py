@@ -36,14 +36,19 @@ from wearalike.encoding.hashnet import INPUT_PX
 from wearalike.models import registry
 from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
 from wearalike.training import amp
-from wearalike.training.encoder.augment import AS_IT_IS, Variation, view
-from wearalike.training.encoder.dataset import Lessons
-from wearalike.training.encoder.losses import contrast, correlated, undecided, unlikeness
-from wearalike.training.loop import ahead
+from wearalike.training.encoder.augment import NO_AUGMENTATION, AugmentationConfig, augment_image
+from wearalike.training.encoder.dataset import EncoderDataset
+from wearalike.training.encoder.losses import (
+    decorrelation_loss,
+    quantization_loss,
+    similarity_distillation_loss,
+    supervised_contrastive_loss,
+)
+from wearalike.training.loop import prefetch
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class EncoderTrainingConfig:
     """steps, batch: how long and how many pictures a step. head_steps, head_batch: the same of the heads' own steps after these;
     head_views: of every picture, kept in memory, 50 KB each, the first as the night lays it. trunk_rate, heads_rate: highest
     learning rates (AdamW, risen to in `warm_steps`, then a half cosine down to 0, in either part). smoothing: how much of a label is
@@ -69,59 +74,63 @@ class Recipe:
     balance: float = 0.3
     average_decay: float = 0.995
     seed: int = 0
-    variation: Variation = field(default_factory=Variation)
+    variation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class AugmentedBatch:
     """Views as a step takes them: of which picture each is, and whether its colours are the picture's."""
 
     rows: NDArray[np.int64]
-    is_true: NDArray[np.bool_]
-    pictures: NDArray[np.float32]
-    maps: NDArray[np.float32] | None
+    has_true_colours: NDArray[np.bool_]
+    images: NDArray[np.float32]
+    stem_features: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BackboneFeatures:
     """What the trunk saw in views, float16: what the heads take."""
 
     rows: NDArray[np.int64]
-    is_true: NDArray[np.bool_]
+    has_true_colours: NDArray[np.bool_]
     middle: NDArray[np.float16]
     features: NDArray[np.float16]
     pixels: NDArray[np.float16]
 
-    def take(self, places: NDArray[np.int64]) -> Seen:
-        return Seen(
-            self.rows[places],
-            self.is_true[places],
-            self.middle[places],
-            self.features[places],
-            self.pixels[places],
+    def take(self, indices: NDArray[np.int64]) -> BackboneFeatures:
+        return BackboneFeatures(
+            self.rows[indices],
+            self.has_true_colours[indices],
+            self.middle[indices],
+            self.features[indices],
+            self.pixels[indices],
         )
 
 
-class Trainer:
+class EncoderTrainer:
     """Trains a network on lessons. `run` goes on from `step`; `save` and `load` keep all that a later run needs."""
 
     def __init__(
         self,
-        lessons: Lessons,
-        recipe: Recipe,
+        dataset: EncoderDataset,
+        config: EncoderTrainingConfig,
         device: str = "cpu",
-        begin: Mapping[str, NDArray[np.floating]] | None = None,
+        initial_weights: Mapping[str, NDArray[np.floating]] | None = None,
     ) -> None:
         """device: "cpu" or "cuda". begin: an encoder's weights to begin with, but for what tells views (viewpoints), which is learned
-        of the trunk as it will be; None: hashnet.from_imagenet's."""
-        torch.manual_seed(recipe.seed)
-        self.lessons, self.recipe, self.device, self.step = lessons, recipe, device, 0
-        network = hashnet.load(hashnet.without_views(begin)) if begin else hashnet.from_imagenet()
+        of the trunk as it will be; None: hashnet.init_from_imagenet's."""
+        torch.manual_seed(config.seed)
+        self.lessons, self.recipe, self.device, self.step = dataset, config, device, 0
+        network = (
+            hashnet.load_hashnet(hashnet.drop_view_arrays(initial_weights))
+            if initial_weights
+            else hashnet.init_from_imagenet()
+        )
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.network.stem.requires_grad_(False).eval()
-        amp.keep_depthwise_wide(self.network, device)
+        amp.keep_depthwise_in_float32(self.network, device)
         self.classifiers = nn.ModuleList(
-            nn.Linear(CODE_BITS, len(t.classes)) for t in lessons.tasks
+            nn.Linear(CODE_BITS, len(t.classes)) for t in dataset.tasks
         ).to(device)
         trunk = [*self.network.middle.parameters(), *self.network.top.parameters()]
         heads = [
@@ -131,56 +140,60 @@ class Trainer:
         ]
         heads += self.classifiers.parameters()
         self._learning = [*trunk, *heads]
-        self._average = [p.detach().clone() for p in self._kept()]
+        self._average = [p.detach().clone() for p in self._trainable_parameters()]
         groups = [
-            {"params": trunk, "top_rate": recipe.trunk_rate},
-            {"params": heads, "top_rate": recipe.heads_rate},
+            {"params": trunk, "top_rate": config.trunk_rate},
+            {"params": heads, "top_rate": config.heads_rate},
         ]
         self._optimizer = torch.optim.AdamW(
-            groups, lr=recipe.heads_rate, weight_decay=recipe.weight_decay
+            groups, lr=config.heads_rate, weight_decay=config.weight_decay
         )
-        self._seen: Seen | None = None
-        self._labels = [torch.from_numpy(t.labels).to(device) for t in lessons.tasks]
+        self._seen: BackboneFeatures | None = None
+        self._labels = [torch.from_numpy(t.labels).to(device) for t in dataset.tasks]
         self._stem = None
         if device == "cpu":
             self._stem = registry.compile_network(self.network.stem, (1, 3, INPUT_PX, INPUT_PX), 1)
 
     def run(
         self,
-        until: int,
-        tell: Callable[[int, dict[str, float]], None],
-        looked: Callable[[int], None] = lambda count: None,
+        until_step: int,
+        on_step: Callable[[int, dict[str, float]], None],
+        on_views: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Steps up to `until` (or the recipe's last). tell: called after each with its number and its losses. looked: called before
         the heads' own steps, with how many more views were looked at."""
         recipe = self.recipe
-        for batch in ahead(self._batch, range(self.step, min(until, recipe.steps))):
-            losses = self._learn(batch)
+        for batch in prefetch(self._build_batch, range(self.step, min(until_step, recipe.steps))):
+            losses = self._take_step(batch)
             self.step += 1
-            tell(self.step, losses)
-        while recipe.steps <= self.step < min(until, recipe.steps + recipe.head_steps):
+            on_step(self.step, losses)
+        while recipe.steps <= self.step < min(until_step, recipe.steps + recipe.head_steps):
             if self._seen is None:
-                self._seen = self._look(looked)
-            losses = self._learn(
+                self._seen = self._extract_features(on_views)
+            losses = self._take_step(
                 self._seen.take(
-                    self._places(self.step - recipe.steps, recipe.head_batch, len(self._seen.rows))
+                    self._sample_indices(
+                        self.step - recipe.steps, recipe.head_batch, len(self._seen.rows)
+                    )
                 )
             )
             self.step += 1
-            tell(self.step, losses)
+            on_step(self.step, losses)
 
-    def weights(self) -> dict[str, NDArray[np.float16]]:
+    def averaged_weights(self) -> dict[str, NDArray[np.float16]]:
         """The averaged network as it is kept in a file: float16 arrays by name."""
-        kept = dict(zip((n for n, _ in self._named()), self._average, strict=True))
+        kept = dict(
+            zip((n for n, _ in self._trainable_named_parameters()), self._average, strict=True)
+        )
         state = {n: kept.get(n, t) for n, t in self.network.state_dict().items()}
         return {
             n: t.detach().cpu().contiguous().numpy().astype(np.float16) for n, t in state.items()
         }
 
-    def save(self, path: Path) -> None:
+    def save_checkpoint(self, path: Path) -> None:
         state = {
             "step": self.step,
-            "training": self._identity(),
+            "training": self._checkpoint_identity(),
             "network": self.network.state_dict(),
             "classifiers": self.classifiers.state_dict(),
             "average": self._average,
@@ -190,12 +203,12 @@ class Trainer:
         torch.save(state, beside)
         beside.replace(path)
 
-    def load(self, path: Path) -> None:
+    def load_checkpoint(self, path: Path) -> None:
         """Goes on from a checkpoint. Raises ValueError where it is of another recipe or other lessons."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["training"] != self._identity():
+        if state["training"] != self._checkpoint_identity():
             raise ValueError(
-                f"{path}: a checkpoint of another training: {state['training'][:500]}, wanted {self._identity()[:500]}"
+                f"{path}: a checkpoint of another training: {state['training'][:500]}, wanted {self._checkpoint_identity()[:500]}"
             )
         self.network.load_state_dict(state["network"])
         self.classifiers.load_state_dict(state["classifiers"])
@@ -203,31 +216,31 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
 
-    def _identity(self) -> str:
+    def _checkpoint_identity(self) -> str:
         """What a checkpoint must share with the training that goes on from it."""
         tasks = {t.name: [t.classes, int(t.labels.sum())] for t in self.lessons.tasks}
         return json.dumps(
-            {"recipe": asdict(self.recipe), "pictures": len(self.lessons.pictures), "tasks": tasks}
+            {"recipe": asdict(self.recipe), "pictures": len(self.lessons.images), "tasks": tasks}
         )
 
-    def _named(self) -> list[tuple[str, Tensor]]:
+    def _trainable_named_parameters(self) -> list[tuple[str, Tensor]]:
         return [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
 
-    def _kept(self) -> list[Tensor]:
-        return [p for _, p in self._named()]
+    def _trainable_parameters(self) -> list[Tensor]:
+        return [p for _, p in self._trainable_named_parameters()]
 
-    def _batch(self, step: int) -> Batch:
+    def _build_batch(self, step: int) -> AugmentedBatch:
         """What step number `step` (from 0) is shown. Every picture is shown once a round, in a new order each round."""
-        rows = self._places(step, self.recipe.batch, len(self.lessons.pictures))
+        rows = self._sample_indices(step, self.recipe.batch, len(self.lessons.images))
         first = step * self.recipe.batch
-        views, is_true = self._views(
+        views, is_true = self._augment_images(
             [(row, [self.recipe.seed, step, first + i]) for i, row in enumerate(rows.tolist())],
             self.recipe.variation,
         )
         maps = np.concatenate([self._stem(p[None])[0] for p in views]) if self._stem else None
-        return Batch(rows, is_true, views, maps)
+        return AugmentedBatch(rows, is_true, views, maps)
 
-    def _places(self, step: int, size: int, count: int) -> NDArray[np.int64]:
+    def _sample_indices(self, step: int, size: int, count: int) -> NDArray[np.int64]:
         """Which of `count` things a step takes: int64 (size,). Each is taken once a round, in a new order each round."""
         places = np.arange(step * size, (step + 1) * size)
         orders = {
@@ -236,15 +249,15 @@ class Trainer:
         }
         return np.array([orders[p // count][p % count] for p in places.tolist()])
 
-    def _views(
-        self, wanted: Sequence[tuple[int, list[int]]], variation: Variation
+    def _augment_images(
+        self, wanted: Sequence[tuple[int, list[int]]], variation: AugmentationConfig
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Views of pictures, each with its seed, as the network takes them, and whether their colours are the pictures' own."""
         lessons = self.lessons
         seen = [
-            view(
-                lessons.pictures[row],
-                lessons.grounds,
+            augment_image(
+                lessons.images[row],
+                lessons.backgrounds,
                 variation,
                 INPUT_PX,
                 np.random.default_rng(seed),
@@ -256,22 +269,22 @@ class Trainer:
         ) / EFFICIENTNET_LITE0.std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)), np.array([t for _, t in seen])
 
-    def _look(self, looked: Callable[[int], None]) -> Seen:
+    def _extract_features(self, on_views: Callable[[int], None]) -> BackboneFeatures:
         """What the trunk, as it is kept, sees in views of every picture. From here on the trunk stands still."""
         if self.step == self.recipe.steps:
             with torch.no_grad():
-                for mine, kept in zip(self._kept(), self._average, strict=True):
+                for mine, kept in zip(self._trainable_parameters(), self._average, strict=True):
                     mine.copy_(kept)
-        trunk, cores = _Trunk(self.network), len(os.sched_getaffinity(0))
+        trunk, cores = _HashNetBackbone(self.network), len(os.sched_getaffinity(0))
         shape = (1, 3, INPUT_PX, INPUT_PX)
         forward = (
             registry.compile_network(trunk.eval(), shape, cores) if self.device == "cpu" else None
         )
 
-        def look(wanted: list[tuple[int, list[int]]]) -> Seen:
+        def look(wanted: list[tuple[int, list[int]]]) -> BackboneFeatures:
             # A seed ends in the view's number.
-            views, is_true = self._views(
-                wanted, AS_IT_IS if wanted[0][1][-1] == 0 else self.recipe.variation
+            views, is_true = self._augment_images(
+                wanted, NO_AUGMENTATION if wanted[0][1][-1] == 0 else self.recipe.variation
             )
             if forward:
                 found = [
@@ -284,14 +297,14 @@ class Trainer:
                         part.cpu().numpy()
                         for part in trunk(torch.from_numpy(views).to(self.device))
                     ]
-            looked(len(wanted))
-            return Seen(
+            on_views(len(wanted))
+            return BackboneFeatures(
                 np.array([row for row, _ in wanted]),
                 is_true,
                 *(part.astype(np.float16) for part in found),
             )
 
-        count = len(self.lessons.pictures)
+        count = len(self.lessons.images)
         wanted = [
             [(row, [self.recipe.seed, self.recipe.steps, row, v]) for row in range(count)]
             for v in range(self.recipe.head_views)
@@ -302,23 +315,23 @@ class Trainer:
                     look, (of_view[i : i + 64] for of_view in wanted for i in range(0, count, 64))
                 )
             )
-        return Seen(
+        return BackboneFeatures(
             *(
                 np.concatenate([getattr(part, field.name) for part in parts])
-                for field in fields(Seen)
+                for field in fields(BackboneFeatures)
             )
         )
 
-    def _learn(self, batch: Batch | Seen) -> dict[str, float]:
+    def _take_step(self, batch: AugmentedBatch | BackboneFeatures) -> dict[str, float]:
         recipe = self.recipe
         # Dropout, too, is a function of seed and step.
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         for group in self._optimizer.param_groups:
-            group["lr"] = group["top_rate"] * rate(self.step, recipe)
+            group["lr"] = group["top_rate"] * learning_rate_factor(self.step, recipe)
         self.network.train()
-        with amp.mixed(self.device):
+        with amp.autocast(self.device):
             heads = self._forward(batch)
-        losses = self._losses(heads.float(), batch)
+        losses = self._compute_losses(heads.float(), batch)
         loss = torch.stack(list(losses.values())).sum()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -327,32 +340,34 @@ class Trainer:
         with torch.no_grad():
             # Early on the mean is short, so that it does not drag the beginning along.
             decay = min(recipe.average_decay, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self._average, self._kept(), 1 - decay)
+            torch._foreach_lerp_(self._average, self._trainable_parameters(), 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _forward(self, batch: Batch | Seen) -> Tensor:
-        if isinstance(batch, Seen):
-            return self.network.heads(
+    def _forward(self, batch: AugmentedBatch | BackboneFeatures) -> Tensor:
+        if isinstance(batch, BackboneFeatures):
+            return self.network.forward_heads(
                 *(
                     torch.from_numpy(a).to(self.device).float()
                     for a in (batch.middle, batch.features, batch.pixels)
                 )
             )
-        pictures = torch.from_numpy(batch.pictures).to(self.device)
+        pictures = torch.from_numpy(batch.images).to(self.device)
         maps = (
             self.network.stem(pictures.contiguous(memory_format=torch.channels_last))
-            if batch.maps is None
-            else torch.from_numpy(batch.maps).to(self.device)
+            if batch.stem_features is None
+            else torch.from_numpy(batch.stem_features).to(self.device)
         )
-        return self.network.tail(
-            maps.contiguous(memory_format=torch.channels_last), hashnet.small(pictures)
+        return self.network.forward_from_stem(
+            maps.contiguous(memory_format=torch.channels_last), hashnet.downsample_pixels(pictures)
         )
 
-    def _losses(self, heads: Tensor, batch: Batch | Seen) -> dict[str, Tensor]:
-        recipe, h = self.recipe, torch.tanh(heads)
+    def _compute_losses(
+        self, logits: Tensor, batch: AugmentedBatch | BackboneFeatures
+    ) -> dict[str, Tensor]:
+        recipe, h = self.recipe, torch.tanh(logits)
         rows, is_true = (
             torch.from_numpy(batch.rows).to(self.device),
-            torch.from_numpy(batch.is_true).to(self.device),
+            torch.from_numpy(batch.has_true_colours).to(self.device),
         )
         shape, colour = h[:, :CODE_BITS], h[:, CODE_BITS:]
         losses = {}
@@ -360,17 +375,17 @@ class Trainer:
             self.lessons.tasks, self._labels, self.classifiers, strict=True
         ):
             wanted = labels[rows]
-            here = (wanted >= 0) & is_true if task.of_colour else wanted >= 0
+            here = (wanted >= 0) & is_true if task.is_colour else wanted >= 0
             if here.any():
-                found = classifier((colour if task.of_colour else shape)[here])
+                found = classifier((colour if task.is_colour else shape)[here])
                 # Divided by the whole batch: a task counts as much as it has pictures.
                 wrong = functional.cross_entropy(
                     found, wanted[here], reduction="sum", label_smoothing=recipe.smoothing
                 )
                 losses[task.name] = wrong / len(rows)
                 if recipe.contrast and len(task.classes) >= recipe.contrast_classes:
-                    apart = contrast(
-                        (colour if task.of_colour else shape)[here],
+                    apart = supervised_contrastive_loss(
+                        (colour if task.is_colour else shape)[here],
                         wanted[here],
                         recipe.temperature,
                     )
@@ -382,25 +397,25 @@ class Trainer:
             ):
                 known = torch.from_numpy(teacher[batch.rows]).to(self.device)
                 known = known[is_true] if name == "colour likeness" else known
-                losses[name] = recipe.likeness * unlikeness(code, known)
-        losses["binary"] = recipe.binary * undecided(h)
+                losses[name] = recipe.likeness * similarity_distillation_loss(code, known)
+        losses["binary"] = recipe.binary * quantization_loss(h)
         losses["balance"] = recipe.balance * (
-            h.mean(dim=0).square().mean() + correlated(shape) + correlated(colour)
+            h.mean(dim=0).square().mean() + decorrelation_loss(shape) + decorrelation_loss(colour)
         )
         return losses
 
 
-def rate(step: int, recipe: Recipe) -> float:
+def learning_rate_factor(step: int, config: EncoderTrainingConfig) -> float:
     """The learning rate of a step as a share of the highest: up in a line, down in a half cosine; once in either part."""
     of, step = (
-        (recipe.steps, step) if step < recipe.steps else (recipe.head_steps, step - recipe.steps)
+        (config.steps, step) if step < config.steps else (config.head_steps, step - config.steps)
     )
     return (
-        min(1.0, (step + 1) / max(1, recipe.warm_steps)) * 0.5 * (1 + math.cos(math.pi * step / of))
+        min(1.0, (step + 1) / max(1, config.warm_steps)) * 0.5 * (1 + math.cos(math.pi * step / of))
     )
 
 
-class _Trunk(nn.Module):
+class _HashNetBackbone(nn.Module):
     """From pictures to what the heads take."""
 
     def __init__(self, network: hashnet.HashNet) -> None:
@@ -408,5 +423,5 @@ class _Trunk(nn.Module):
         self.network = network
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        middle, features = self.network.upper(self.network.stem(pictures))
-        return middle, features, hashnet.small(pictures)
+        middle, features = self.network.upper_features(self.network.stem(pictures))
+        return middle, features, hashnet.downsample_pixels(pictures)

@@ -34,19 +34,19 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike.storage import atomic
-from wearalike.tables import PUBLISHED, QUALITY, RECORDED, Table, ddl_columns
+from wearalike.tables import PUBLISHED_TABLES, QUALITY, RECORDED_TABLES, Table, ddl_columns
 from wearalike.warehouse.base import (
-    Kind,
-    Load,
-    Move,
-    Publication,
+    PointerMove,
+    PublicationEvent,
+    PublicationKind,
     Rejected,
-    State,
+    RunLoad,
     Unreachable,
-    check_count,
-    check_names,
-    current_view,
-    intake,
+    WarehouseState,
+    check_row_count,
+    check_run_and_tables,
+    clean_batches,
+    current_view_ddl,
 )
 
 log = logging.getLogger(__name__)
@@ -55,52 +55,57 @@ LOCK_WAIT_S = 60.0
 # What DuckDB writes at once: batches of as many rows cost a quarter less than small ones, which it first puts together.
 ROW_GROUP_ROWS = 122_880
 # Extensions would be fetched over the network; everything used here is built in.
-CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+CONNECTION_CONFIG: dict[str, Any] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
 # number: of the loads of the folder, in their order.
-_LOAD = "CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT, number BIGINT)"
+_LOAD_TABLE_DDL = "CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT, number BIGINT)"
 
 
-class DuckDB:
+class DuckDBWarehouse:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.link = folder / "wearalike.duckdb"
-        self._runs = folder / "runs"
-        self._log = folder / "publications.jsonl"
+        self._runs_dir = folder / "runs"
+        self._publications_path = folder / "publications.jsonl"
 
     def load(
         self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str
-    ) -> Load:
-        check_names(run, rows)
-        with self._alone("load"):
-            for left in self._runs.glob(".*"):  # by a killed load: this one holds the lock
+    ) -> RunLoad:
+        check_run_and_tables(run, rows)
+        with self._hold_lock("load"):
+            for left in self._runs_dir.glob(".*"):  # by a killed load: this one holds the lock
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-            hidden = self._runs / f".{run}.duckdb"
+            hidden = self._runs_dir / f".{run}.duckdb"
             try:
-                made = self._build(hidden, run, rows, counts, signature)
-                _sync(hidden)
-                with self._alone("pointer"):
-                    os.replace(hidden, self.file(run))
-                _sync(self._runs)
+                made = self._build_run_file(hidden, run, rows, counts, signature)
+                _fsync(hidden)
+                with self._hold_lock("pointer"):
+                    os.replace(hidden, self.run_file(run))
+                _fsync(self._runs_dir)
             finally:
                 for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
                     left.unlink(missing_ok=True)
         return made
 
-    def publish(self, run: str, note: str | None = None) -> Move:
-        return self._point(Kind.PUBLISH, lambda state: state.move_to(run), note)
+    def publish(self, run: str, note: str | None = None) -> PointerMove:
+        return self._move_pointer(
+            PublicationKind.PUBLISH, lambda state: state.publish_move(run), note
+        )
 
-    def rollback(self) -> Move:
-        return self._point(Kind.ROLLBACK, State.move_back, None)
+    def rollback(self) -> PointerMove:
+        return self._move_pointer(PublicationKind.ROLLBACK, WarehouseState.rollback_move, None)
 
-    def state(self) -> State:
-        with self._opened() as (_, state, _):
+    def state(self) -> WarehouseState:
+        with self._open_runs() as (_, state, _):
             return state
 
     def prune(self, keep: int) -> list[str]:
-        with self._alone("pointer"):
-            gone = self.state().prunable(keep)
+        with self._hold_lock("pointer"):
+            gone = self.state().prunable_runs(keep)
             for run in gone:
-                self.file(run).unlink()
+                self.run_file(run).unlink()
         return gone
 
     def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -114,40 +119,44 @@ class DuckDB:
                 pq.write_table(
                     pa.Table.from_pylist([{"run": run, **row}], _recorded_schema(table)), hidden
                 )
-                _sync(hidden)
+                _fsync(hidden)
                 os.replace(hidden, path)
             finally:
                 hidden.unlink(missing_ok=True)
-        _sync(folder)
+        _fsync(folder)
 
-    def ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        with self._opened() as (con, state, catalogs):
-            _show(con, state, catalogs, self.folder / "recorded")
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with self._open_runs() as (con, state, catalogs):
+            _create_views(con, state, catalogs, self.folder / "recorded")
             cursor = con.execute(statement, list(parameters))
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def _build(
+    def _build_run_file(
         self,
         path: Path,
         run: str,
         rows: Mapping[str, ds.Dataset],
         counts: Mapping[str, int],
         signature: str,
-    ) -> Load:
-        with self._opened() as (con, state, catalogs):
+    ) -> RunLoad:
+        with self._open_runs() as (con, state, catalogs):
             newest = next(iter(state.loads), None)
-            number = 1 + max((_number(con, catalog) for catalog in catalogs.values()), default=0)
+            number = 1 + max(
+                (_read_load_number(con, catalog) for catalog in catalogs.values()), default=0
+            )
         struck: Counter[str] = Counter()
-        with errors(f"{path}: "), duckdb.connect(path, config=CONFIG) as con:
+        with translate_errors(f"{path}: "), duckdb.connect(path, config=CONNECTION_CONFIG) as con:
             # Which run the views of this file show.
             con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
-            for table in PUBLISHED:
+            for table in PUBLISHED_TABLES:
                 con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
-                check_count(run, table, _fill(con, run, table, rows[table.name], struck), counts)
-                con.execute(current_view(table))
-            con.execute(_LOAD)
-            made = Load(run, signature, datetime.now(UTC), dict(counts), struck.total())
+                check_row_count(
+                    run, table, _copy_rows(con, run, table, rows[table.name], struck), counts
+                )
+                con.execute(current_view_ddl(table))
+            con.execute(_LOAD_TABLE_DDL)
+            made = RunLoad(run, signature, datetime.now(UTC), dict(counts), struck.total())
             con.execute(
                 "INSERT INTO load VALUES ($1, $2, $3, $4, $5, $6)",
                 [
@@ -160,7 +169,7 @@ class DuckDB:
                 ],
             )
             if newest:
-                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self.file(newest.run))])
+                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self.run_file(newest.run))])
                 con.execute(
                     "INSERT INTO quality BY NAME SELECT * FROM newest.quality WHERE run <> $1",
                     [run],
@@ -169,34 +178,49 @@ class DuckDB:
             con.execute("FORCE CHECKPOINT")
         return made
 
-    def _point(self, kind: Kind, choose: Callable[[State], Move], note: str | None) -> Move:
-        with self._alone("pointer"):
+    def _move_pointer(
+        self,
+        kind: PublicationKind,
+        plan_move: Callable[[WarehouseState], PointerMove],
+        note: str | None,
+    ) -> PointerMove:
+        with self._hold_lock("pointer"):
             state = self.state()
-            move = choose(state)
-            moves = [*state.publications, Publication(move.to_run, datetime.now(UTC), kind, note)]
+            move = plan_move(state)
+            moves = [
+                *state.publications,
+                PublicationEvent(move.to_run, datetime.now(UTC), kind, note),
+            ]
             lines = "".join(
                 json.dumps(asdict(m), default=datetime.isoformat, ensure_ascii=False) + "\n"
                 for m in moves
             )
-            hidden = self._log.with_name(f".{self._log.name}")
+            hidden = self._publications_path.with_name(f".{self._publications_path.name}")
             hidden.write_text(lines, encoding="utf-8")
-            _sync(hidden)
-            os.replace(hidden, self._log)
+            _fsync(hidden)
+            os.replace(hidden, self._publications_path)
             hidden = self.link.with_name(f".{self.link.name}")
             hidden.unlink(missing_ok=True)
-            hidden.symlink_to(self.file(move.to_run).relative_to(self.folder))
+            hidden.symlink_to(self.run_file(move.to_run).relative_to(self.folder))
             os.replace(hidden, self.link)
-            _sync(self.folder)
+            _fsync(self.folder)
         return move
 
-    def publications(self) -> list[Publication]:
+    def read_publications(self) -> list[PublicationEvent]:
         """The log, made to agree with the link: a last move that was noted and not made did not happen."""
         if not self.link.is_symlink():
             return []
-        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        lines = (
+            self._publications_path.read_text(encoding="utf-8").splitlines()
+            if self._publications_path.exists()
+            else []
+        )
         moves = [
-            Publication(
-                m["run"], datetime.fromisoformat(m["published_at"]), Kind(m["kind"]), m["note"]
+            PublicationEvent(
+                m["run"],
+                datetime.fromisoformat(m["published_at"]),
+                PublicationKind(m["kind"]),
+                m["note"],
             )
             for m in map(json.loads, lines)
         ]
@@ -205,18 +229,20 @@ class DuckDB:
             moves.pop()
         if not moves or moves[-1].run != run:
             moved_at = datetime.fromtimestamp(self.link.lstat().st_mtime, UTC)
-            moves.append(Publication(run, moved_at, Kind.PUBLISH, "not in the log"))
+            moves.append(PublicationEvent(run, moved_at, PublicationKind.PUBLISH, "not in the log"))
         return moves
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, State, dict[str, str]]]:
+    def _open_runs(
+        self,
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, WarehouseState, dict[str, str]]]:
         """A connection of its own with every run's file attached, what they say, and each run's catalog, newest first.
 
         A file opened by its path would be the one that this process saw last, not the one that took its place.
         """
-        with errors(f"{self.folder}: "), duckdb.connect(config=CONFIG) as con:
-            found: list[tuple[int, Load, str]] = []
-            for number, path in enumerate(sorted(self._runs.glob("[!.]*.duckdb"))):
+        with translate_errors(f"{self.folder}: "), duckdb.connect(config=CONNECTION_CONFIG) as con:
+            found: list[tuple[int, RunLoad, str]] = []
+            for number, path in enumerate(sorted(self._runs_dir.glob("[!.]*.duckdb"))):
                 try:
                     con.execute(f"ATTACH $1 AS run_{number} (READ_ONLY)", [str(path)])
                 except duckdb.IOException:
@@ -227,20 +253,22 @@ class DuckDB:
                     f"SELECT run, signature, loaded_at, counts, struck_count FROM run_{number}.load"
                 ).fetchall()
                 run, signature, loaded_at, counts, struck_count = told[0]
-                load = Load(run, signature, loaded_at, json.loads(counts), struck_count)
-                found.append((_number(con, f"run_{number}"), load, f"run_{number}"))
+                load = RunLoad(run, signature, loaded_at, json.loads(counts), struck_count)
+                found.append((_read_load_number(con, f"run_{number}"), load, f"run_{number}"))
             found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
-            state = State(tuple(load for _, load, _ in found), tuple(self.publications()))
+            state = WarehouseState(
+                tuple(load for _, load, _ in found), tuple(self.read_publications())
+            )
             yield con, state, {load.run: catalog for _, load, catalog in found}
 
-    def file(self, run: str) -> Path:
-        return self._runs / f"{run}.duckdb"
+    def run_file(self, run: str) -> Path:
+        return self._runs_dir / f"{run}.duckdb"
 
     @contextlib.contextmanager
-    def _alone(self, what: str) -> Iterator[None]:
+    def _hold_lock(self, lock_name: str) -> Iterator[None]:
         """Keeps other processes from loading, or from moving the pointer, at the same time; a killed one lets go."""
-        self._runs.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{what}.lock").open("w") as file:
+        self._runs_dir.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{lock_name}.lock").open("w") as file:
             deadline = time.monotonic() + LOCK_WAIT_S
             while True:
                 try:
@@ -249,20 +277,20 @@ class DuckDB:
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise Unreachable(
-                            f"{self.folder}: another process holds the {what} lock for {LOCK_WAIT_S:.0f} s"
+                            f"{self.folder}: another process holds the {lock_name} lock for {LOCK_WAIT_S:.0f} s"
                         ) from error
                     time.sleep(0.05)
             yield
 
 
-def _fill(
+def _copy_rows(
     con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Dataset, struck: Counter[str]
 ) -> int:
     """Copies the rows, returns how many. Raises Rejected where a key comes twice."""
     con.register(
         "incoming",
         pa.RecordBatchReader.from_batches(
-            table.arrow_schema, intake(table, rows, struck, ROW_GROUP_ROWS)
+            table.arrow_schema, clean_batches(table, rows, struck, ROW_GROUP_ROWS)
         ),
     )
     (count,) = con.execute(
@@ -286,7 +314,7 @@ def _fill(
     return count
 
 
-def _number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
+def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
     """Which load of the folder the file is, whatever the clock said when; 0 where an earlier version wrote it."""
     held = "SELECT 1 FROM duckdb_columns() WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
     if not con.execute(held, [catalog]).fetchall():
@@ -298,12 +326,12 @@ def _recorded_schema(table: Table) -> pa.Schema:
     return pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
 
 
-def _show(
-    con: duckdb.DuckDBPyConnection, state: State, catalogs: dict[str, str], recorded: Path
+def _create_views(
+    con: duckdb.DuckDBPyConnection, state: WarehouseState, catalogs: dict[str, str], recorded: Path
 ) -> None:
     """Gives the connection the names that PostgreSQL has, over the attached files; a file of an earlier version may lack a table."""
     there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
-    for table in PUBLISHED:
+    for table in PUBLISHED_TABLES:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
         # The newest file holds the quality of every run, pruned ones too.
         held = [
@@ -316,10 +344,10 @@ def _show(
             *(f"SELECT * FROM {catalog}.{table.name}" for catalog in held),
         ]
         con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
-        published = catalogs.get(state.published or "")
+        published = catalogs.get(state.published_run or "")
         shown = f"{published}.current_{table.name}" if published in held else f"no_{table.name}"
         con.execute(f"CREATE VIEW current_{table.name} AS SELECT * FROM {shown}")
-    for table in RECORDED:
+    for table in RECORDED_TABLES:
         paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
         con.register(
             table.name, ds.dataset(paths, schema=_recorded_schema(table), format="parquet")
@@ -335,7 +363,7 @@ def _show(
 
 
 @contextlib.contextmanager
-def errors(where: str) -> Iterator[None]:
+def translate_errors(prefix: str) -> Iterator[None]:
     """where: a path and ": "."""
     try:
         yield
@@ -343,13 +371,15 @@ def errors(where: str) -> Iterator[None]:
         if "No space left on device" in str(
             error
         ):  # whatever it was doing meanwhile gives the error its class
-            raise Unreachable(f"{where}{atomic.no_room(Path(where.removesuffix(': ')))}") from error
+            raise Unreachable(
+                f"{prefix}{atomic.disk_full_error(Path(prefix.removesuffix(': ')))}"
+            ) from error
         raise (Unreachable if isinstance(error, duckdb.IOException) else Rejected)(
-            f"{where}{error}"
+            f"{prefix}{error}"
         ) from error
 
 
-def _sync(path: Path) -> None:
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -12,19 +12,19 @@ from typing import Any
 
 import duckdb
 
-from wearalike.warehouse.base import State
-from wearalike.warehouse.duckdb.load import CONFIG, DuckDB, errors
-from wearalike.warehouse.reader import Glance, NotPublished
+from wearalike.warehouse.base import WarehouseState
+from wearalike.warehouse.duckdb.load import CONNECTION_CONFIG, DuckDBWarehouse, translate_errors
+from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
 # Of a server that also searches and sees photos; a page's questions take a few MB.
-_LIMITS: dict[str, Any] = {"threads": 2, "memory_limit": "1GB"}
+_RESOURCE_LIMITS: dict[str, Any] = {"threads": 2, "memory_limit": "1GB"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _OpenRun:
     """seen: what told the file from others when it was opened."""
 
-    seen: tuple[Any, ...]
+    file_identity: tuple[Any, ...]
     connection: duckdb.DuckDBPyConnection
     run: str
     published_at: datetime
@@ -33,60 +33,60 @@ class _Opened:
 
 class DuckDBReader:
     def __init__(self, folder: Path) -> None:
-        self._warehouse = DuckDB(folder)
-        self._opened: _Opened | None = None
+        self._warehouse = DuckDBWarehouse(folder)
+        self._open_run: _OpenRun | None = None
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def glance(self) -> Iterator[Glance]:
-        with errors(f"{self._warehouse.folder}: "):
+    def snapshot(self) -> Iterator[PublicationSnapshot]:
+        with translate_errors(f"{self._warehouse.folder}: "):
             with self._lock:
-                opened = self._current()
+                opened = self._reopen_if_moved()
                 cursor = opened.connection.cursor()
             with cursor:
                 cursor.execute("USE shown")
-                yield Glance(
+                yield PublicationSnapshot(
                     opened.run,
                     opened.published_at,
                     opened.signature,
-                    lambda s, p: _rows(cursor.execute(s, list(p))),
+                    lambda s, p: _fetch_rows(cursor.execute(s, list(p))),
                 )
 
-    def state(self) -> State:
+    def state(self) -> WarehouseState:
         return self._warehouse.state()
 
-    def quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        return self._warehouse.ask(statement, parameters)
+    def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        return self._warehouse.query(statement, parameters)
 
     def close(self) -> None:
         with self._lock:
-            self._opened = None
+            self._open_run = None
 
-    def _current(self) -> _Opened:
+    def _reopen_if_moved(self) -> _OpenRun:
         """The file that the link leads to now; a look at the link alone where it is the one that is open."""
-        opened = self._opened
-        if opened is None or opened.seen != self._seen():
+        opened = self._open_run
+        if opened is None or opened.file_identity != self._published_file_identity():
             # Not closed, which would close the cursors that others still hold: the file is let go of with the last of them.
-            opened = self._opened = self._open()
+            opened = self._open_run = self._open_published()
         return opened
 
-    def _open(self) -> _Opened:
+    def _open_published(self) -> _OpenRun:
         while True:
-            seen = self._seen()
-            publication = self._warehouse.publications()[-1]
+            seen = self._published_file_identity()
+            publication = self._warehouse.read_publications()[-1]
             # Attached, not opened by its path: that would be the file this process saw last, not the one that took its place.
-            connection = duckdb.connect(config={**CONFIG, **_LIMITS})
+            connection = duckdb.connect(config={**CONNECTION_CONFIG, **_RESOURCE_LIMITS})
             connection.execute(
-                "ATTACH $1 AS shown (READ_ONLY)", [str(self._warehouse.file(publication.run))]
+                "ATTACH $1 AS shown (READ_ONLY)", [str(self._warehouse.run_file(publication.run))]
             )
             (signature,) = connection.execute("SELECT signature FROM shown.load").fetchall()[0]
-            if seen == self._seen():
-                return _Opened(
+            if seen == self._published_file_identity():
+                return _OpenRun(
                     seen, connection, publication.run, publication.published_at, signature
                 )
             connection.close()
 
-    def _seen(self) -> tuple[Any, ...]:
+    def _published_file_identity(self) -> tuple[Any, ...]:
         try:
             link, file = self._warehouse.link.lstat(), self._warehouse.link.stat()
         except FileNotFoundError:
@@ -94,6 +94,6 @@ class DuckDBReader:
         return link.st_ino, link.st_mtime_ns, file.st_ino, file.st_mtime_ns, file.st_size
 
 
-def _rows(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+def _fetch_rows(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

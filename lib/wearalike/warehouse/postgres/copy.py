@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
+def encode_binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
     """The stream that `COPY ... FROM STDIN (FORMAT binary)` takes: a header, the rows, a trailer.
 
     Columns: text, int32, int64, float32, float64 and lists of text without nulls inside, any of them with nulls but
@@ -28,35 +28,41 @@ def binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
         ):  # an empty file is one empty batch, of which Arrow would make an empty row
             continue
         count = pa.scalar(struct.pack(">h", batch.num_columns), pa.binary())
-        rows = _joined(count, *(piece for column in batch.columns for piece in _field(column)))
+        rows = _join_binaries(
+            count, *(piece for column in batch.columns for piece in _encode_field(column))
+        )
         _, _, data = rows.buffers()
         if data is not None:
             yield data
     yield pa.py_buffer(b"\xff\xff")
 
 
-def _field(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _encode_field(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Of each row the field's length, -1 for null, and its bytes."""
     if pa.types.is_list(column.type):
         lengths = pc.list_value_length(column)
-        texts = pa.ListArray.from_arrays(_offsets(lengths), _joined(*_field(column.flatten())))
+        texts = pa.ListArray.from_arrays(
+            _list_offsets(lengths), _join_binaries(*_encode_field(column.flatten()))
+        )
         # Dimensions, no nulls, the type text, then the one dimension's length and first index.
         heads = np.tile(np.array([1, 0, 25, 0, 1], ">i4"), (len(column), 1))
         heads[:, 3] = lengths
-        column = _joined(_fixed(heads), pc.binary_join(texts, b""))
+        column = _join_binaries(_fixed_width_binaries(heads), pc.binary_join(texts, b""))
     elif pa.types.is_string(column.type):
         column = column.cast(pa.binary())
     else:
         values = column.fill_null(0).to_numpy(zero_copy_only=False)
         column = pc.if_else(
-            column.is_valid(), _fixed(values.astype(values.dtype.newbyteorder(">"))), None
+            column.is_valid(),
+            _fixed_width_binaries(values.astype(values.dtype.newbyteorder(">"))),
+            None,
         )
-    return _fixed(
+    return _fixed_width_binaries(
         pc.binary_length(column).fill_null(-1).to_numpy().astype(">i4")
     ), column.fill_null(b"")
 
 
-def _fixed(values: np.ndarray[Any, Any]) -> pa.Array:
+def _fixed_width_binaries(values: np.ndarray[Any, Any]) -> pa.Array:
     """(N,) or (N, k) numbers as N binaries, each number's bytes as they are."""
     width = values.nbytes // len(values) if len(values) else 0
     offsets = np.arange(0, values.nbytes + 1, width or 1, dtype=np.int32)
@@ -65,10 +71,10 @@ def _fixed(values: np.ndarray[Any, Any]) -> pa.Array:
     )
 
 
-def _offsets(lengths: pa.Array) -> pa.Array:
+def _list_offsets(lengths: pa.Array) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
 
 
-def _joined(*pieces: pa.Array | pa.Scalar) -> pa.Array:
+def _join_binaries(*pieces: pa.Array | pa.Scalar) -> pa.Array:
     """(N,) binaries: those of each row, one after the other."""
     return pc.binary_join_element_wise(*pieces, b"")

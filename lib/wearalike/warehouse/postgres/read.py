@@ -11,15 +11,15 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
-from wearalike.warehouse.base import Rejected, State, Unreachable
-from wearalike.warehouse.postgres.load import Postgres, read_state
-from wearalike.warehouse.reader import Glance, NotPublished
+from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState
+from wearalike.warehouse.postgres.load import PostgresWarehouse, read_state
+from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
-CONNECTIONS = 8
+MAX_CONNECTIONS = 8
 WAIT_S = 5.0
 # In the transaction, so that it holds behind a pooler that changes connections too.
-_BEGIN = "SET LOCAL search_path TO wearalike; SET LOCAL timezone TO 'UTC'; SET LOCAL statement_timeout TO '10s'"
-_PUBLISHED = (
+_TRANSACTION_SETTINGS_SQL = "SET LOCAL search_path TO wearalike; SET LOCAL timezone TO 'UTC'; SET LOCAL statement_timeout TO '10s'"
+_PUBLISHED_RUN_SQL = (
     "SELECT p.run, p.published_at, l.signature FROM published AS p JOIN loads AS l ON l.run = p.run"
 )
 Connection = psycopg.Connection[dict[str, Any]]
@@ -27,27 +27,29 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 class PostgresReader:
     def __init__(self, address: str) -> None:
-        self._warehouse = Postgres(address)
+        self._warehouse = PostgresWarehouse(address)
         self._pool: ConnectionPool[Connection] | None = None
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def glance(self) -> Iterator[Glance]:
+    def snapshot(self) -> Iterator[PublicationSnapshot]:
         with self._transaction() as con:
-            if not (found := con.execute(_PUBLISHED).fetchall()):
-                raise NotPublished(f"{self._warehouse.place}: nothing is published yet")
-            yield Glance(**found[0], ask=lambda s, p: con.execute(s.encode(), list(p)).fetchall())
+            if not (found := con.execute(_PUBLISHED_RUN_SQL).fetchall()):
+                raise NotPublished(f"{self._warehouse.location}: nothing is published yet")
+            yield PublicationSnapshot(
+                **found[0], query=lambda s, p: con.execute(s.encode(), list(p)).fetchall()
+            )
 
-    def state(self) -> State:
+    def state(self) -> WarehouseState:
         try:
             with self._transaction() as con:
                 return read_state(con)
         except NotPublished:
-            return State()
+            return WarehouseState()
 
-    def quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        with self.glance() as glance:
-            return glance.ask(statement, parameters)
+    def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        with self.snapshot() as glance:
+            return glance.query(statement, parameters)
 
     def close(self) -> None:
         with self._lock:
@@ -58,17 +60,17 @@ class PostgresReader:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
-            with self._connections().connection() as con, con.transaction():
-                con.execute(_BEGIN)
+            with self._get_pool().connection() as con, con.transaction():
+                con.execute(_TRANSACTION_SETTINGS_SQL)
                 yield con
         except psycopg.errors.UndefinedTable:
-            raise NotPublished(f"{self._warehouse.place}: nothing is published yet") from None
+            raise NotPublished(f"{self._warehouse.location}: nothing is published yet") from None
         except psycopg.OperationalError as error:
-            raise Unreachable(self._warehouse.text(error)) from None
+            raise Unreachable(self._warehouse.error_text(error)) from None
         except psycopg.Error as error:
-            raise Rejected(self._warehouse.text(error)) from None
+            raise Rejected(self._warehouse.error_text(error)) from None
 
-    def _connections(self) -> ConnectionPool[Connection]:
+    def _get_pool(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._pool is None:
                 # No prepared statements: they do not outlive a pooler's change of connection.
@@ -80,15 +82,15 @@ class PostgresReader:
                 self._pool = ConnectionPool(
                     self._warehouse.conninfo,
                     kwargs={**options, "row_factory": dict_row},
-                    configure=_read_only,
+                    configure=_make_read_only,
                     check=ConnectionPool.check_connection,
                     min_size=0,
-                    max_size=CONNECTIONS,
+                    max_size=MAX_CONNECTIONS,
                     timeout=WAIT_S,
                     open=True,
                 )
             return self._pool
 
 
-def _read_only(con: Connection) -> None:
+def _make_read_only(con: Connection) -> None:
     con.isolation_level, con.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
