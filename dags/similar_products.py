@@ -106,7 +106,7 @@ def similar_products() -> None:
         ).expand(env=chunks)
         return every, job_operator(name, pool=pool)
 
-    ingest = job_operator("ingest_feeds", "{{ '--redo' if params.redo else '' }}", pool="network")
+    ingest = job_operator("ingest_feeds", "{{ '--force' if params.redo else '' }}", pool="network")
     mapped = job_operator("map_products")
     download, images = chunked("download_images", "network")
     detect, items = chunked("detect_items", "gpu")

@@ -1,4 +1,4 @@
-"""offers -> products: each offer's category mapped to a leaf of the rubricator, or the offer refused."""
+"""offers -> products: each offer's category mapped to a leaf of the taxonomy, or the offer refused."""
 
 import sys
 

@@ -6,7 +6,7 @@ SELECT
     p.shop_id,
     count(*) AS products_count,
     count(CASE WHEN l.similar_count > 0 THEN 1 END) AS matched_count,
-    count(CASE WHEN l.product_id IS NOT NULL AND l.short_reason IS NULL THEN 1 END) AS full_count,
+    count(CASE WHEN l.product_id IS NOT NULL AND l.shortfall_reason IS NULL THEN 1 END) AS full_count,
     count(CASE WHEN l.similar_count > 0 THEN 1 END) / CAST(count(*) AS double precision) AS matched_ratio
 FROM current_products AS p
 LEFT JOIN current_similar_lists AS l ON l.product_id = p.product_id

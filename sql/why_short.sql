@@ -1,13 +1,13 @@
 -- Why products have fewer recommendations than asked for.
 -- Reads current_similar_lists and current_products.
--- Returns short_reason, super_category, products_count, mean_similar_count (recommendations a product); most products first.
+-- Returns shortfall_reason, super_category, products_count, mean_similar_count (recommendations a product); most products first.
 SELECT
-    l.short_reason,
+    l.shortfall_reason,
     p.super_category,
     count(*) AS products_count,
     avg(CAST(l.similar_count AS double precision)) AS mean_similar_count
 FROM current_similar_lists AS l
 JOIN current_products AS p ON p.product_id = l.product_id
-WHERE l.short_reason IS NOT NULL
-GROUP BY l.short_reason, p.super_category
-ORDER BY products_count DESC, l.short_reason, p.super_category
+WHERE l.shortfall_reason IS NOT NULL
+GROUP BY l.shortfall_reason, p.super_category
+ORDER BY products_count DESC, l.shortfall_reason, p.super_category

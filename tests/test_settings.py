@@ -7,7 +7,7 @@ import pytest
 from wearalike import settings
 
 GOOD = """
-root = "data"
+data_dir = "data"
 warehouse = "postgresql://wearalike@127.0.0.1/shop"
 device = "cpu"
 mappings = "/etc/wearalike/mappings"
@@ -17,14 +17,14 @@ id = "moda"
 feed = "https://shop.example/feed?code=${MODA_CODE}"
 min_offers = 100
 max_drop_ratio = 0.3
-allow_addresses = ["127.0.0.0/8"]
-allow_ports = [80, 8080]
+allowed_networks = ["127.0.0.0/8"]
+allowed_ports = [80, 8080]
 
 [[shops]]
 id = "closet"
 feed = "https://closet.example/feed.xml"
 dialect = "google_atom"
-pace_s = 1
+min_request_interval_s = 1
 """
 
 
@@ -37,9 +37,9 @@ def write(tmp_path, text) -> Path:
 def test_a_file_is_read_with_its_defaults(tmp_path):
     found = settings.read_settings(write(tmp_path, GOOD), {"MODA_CODE": "se:cret"})
     assert (
-        found.root == tmp_path / "data"
+        found.data_dir == tmp_path / "data"
         and found.mappings == Path("/etc/wearalike/mappings")
-        and found.master == "local[*]"
+        and found.spark_master == "local[*]"
     )
     assert found.warehouse == "postgresql://wearalike@127.0.0.1/shop" and found.device == "cpu"
     assert found.shops == (
@@ -48,14 +48,20 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
             "https://shop.example/feed?code=se:cret",
             min_offers=100,
             max_drop_ratio=0.3,
-            allow_addresses=("127.0.0.0/8",),
-            allow_ports=(80, 8080),
+            allowed_networks=("127.0.0.0/8",),
+            allowed_ports=(80, 8080),
         ),
         settings.ShopSettings(
-            "closet", "https://closet.example/feed.xml", dialect="google_atom", pace_s=1
+            "closet",
+            "https://closet.example/feed.xml",
+            dialect="google_atom",
+            min_request_interval_s=1,
         ),
     )
-    assert found.shop("closet").at_once == settings.ShopSettings("x", "y").at_once
+    assert (
+        found.shop("closet").max_connections_per_host
+        == settings.ShopSettings("x", "y").max_connections_per_host
+    )
     with pytest.raises(
         settings.BadSettings, match="no shop 'nosuch'; the settings name moda, closet"
     ):
@@ -65,23 +71,23 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
 def test_the_environment_overrides_the_file(tmp_path):
     found = settings.read_settings(
         write(tmp_path, GOOD),
-        {"MODA_CODE": "x", "WEARALIKE_ROOT": "/elsewhere", "WEARALIKE_DEVICE": "cuda"},
+        {"MODA_CODE": "x", "WEARALIKE_DATA_DIR": "/elsewhere", "WEARALIKE_DEVICE": "cuda"},
     )
-    assert (found.root, found.device) == (Path("/elsewhere"), "cuda")
+    assert (found.data_dir, found.device) == (Path("/elsewhere"), "cuda")
 
 
 def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = settings.read_settings(None, {})
-    assert found.shops == () and found.warehouse == f"duckdb:{found.root / 'warehouse'}"
+    assert found.shops == () and found.warehouse == f"duckdb:{found.data_dir / 'warehouse'}"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("root = [", "not TOML"),
+        ("data_dir = [", "not TOML"),
         ("rooot = 'x'", "unknown key 'rooot'"),
-        ("root = 3", "root: wanted a text, got 3"),
+        ("data_dir = 3", "data_dir: wanted a text, got 3"),
         ("device = 'tpu'", "device: wanted auto, cpu or cuda"),
         ("shops = 'moda'", r"wanted \[\[shops\]\] tables"),
         ("[[shops]]\nfeed = 'x'", "shop 1: id is missing"),
@@ -95,7 +101,7 @@ def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
         ("[[shops]]\nid = 'a'\nfeed = 'x'\ndialect = 'csv'", "dialect: wanted one of yml"),
         (
             "[[shops]]\nid = 'a'\nfeed = 'x'\nallow_ports = ['80']",
-            "allow_ports: wanted a list of int",
+            "allowed_ports: wanted a list of int",
         ),
         (
             "[[shops]]\nid = 'a'\nfeed = 'x'\n[[shops]]\nid = 'a'\nfeed = 'y'",
@@ -147,7 +153,7 @@ def test_what_the_server_lets_through(tmp_path):
         encoding="utf-8",
     )
     assert settings.read_settings(path, {}).serve == settings.ServerSettings(
-        requests_a_minute=7, allow_origins=("https://shop.example",)
+        requests_a_minute=7, allowed_origins=("https://shop.example",)
     )
     path.write_text("", encoding="utf-8")
     assert settings.read_settings(path, {}).serve == settings.ServerSettings()

@@ -12,7 +12,7 @@ pixels      bytes to pixels; bytes that are not a picture are refused here
 decoding    pictures of strangers tried by processes that may crash
 labels      label files of other tools (COCO, YOLO) to boxes; every bad one named
 labelled    labelled photos, whoever labelled them, as one small record
-categories  rubricator and mappings: a shop's words to our leaves
+categories  taxonomy and mappings: a shop's words to our leaves
 models      the models we know, model files, and which model is to be used
 feeds       feed bytes to offers
 images      products to images

@@ -31,10 +31,10 @@ class ShopSettings:
     max_growth_ratio: so large a gain, and of more than 100 offers, keeps them too: 1 is twice as many.
     available_false: what YML's available="false" means at this shop.
     is_delta: the feed holds only what changed since the last good run (Admitad's last_import).
-    allow_addresses: networks (CIDR) that may be connected to although they are not public.
-    allow_ports: ports that may be connected to; empty allows 80 and 443, and any port of an allowed network.
-    at_once: connections to one host at a time.
-    pace_s: least time between two requests to one host.
+    allowed_networks: networks (CIDR) that may be connected to although they are not public.
+    allowed_ports: ports that may be connected to; empty allows 80 and 443, and any port of an allowed network.
+    max_connections_per_host: connections to one host at a time.
+    min_request_interval_s: least time between two requests to one host.
     max_feed_bytes, max_image_bytes: caps on what is read, after decompression.
     """
 
@@ -46,10 +46,10 @@ class ShopSettings:
     max_growth_ratio: float = 1.0
     available_false: str = "on_order"
     is_delta: bool = False
-    allow_addresses: tuple[str, ...] = ()
-    allow_ports: tuple[int, ...] = ()
-    at_once: int = 8
-    pace_s: float = 0.0
+    allowed_networks: tuple[str, ...] = ()
+    allowed_ports: tuple[int, ...] = ()
+    max_connections_per_host: int = 8
+    min_request_interval_s: float = 0.0
     max_feed_bytes: int = 8_000_000_000
     max_image_bytes: int = 16_000_000
     # What came into `feed` from the environment; no key of the file.
@@ -68,26 +68,26 @@ class ServerSettings:
     """What `wearalike serve` lets through.
 
     requests_a_minute: of one client, answers of any kind. searches_a_minute: of one client, those that search: a photo's, a
-    list's at other weights. allow_origins: sites whose pages may ask the API from a browser, e.g. "https://shop.example".
-    exact_up_to: products of a super-category that a photo is compared with each; of more, with a shortlist, which may miss some.
+    list's at other weights. allowed_origins: sites whose pages may ask the API from a browser, e.g. "https://shop.example".
+    exact_search_max_products: products of a super-category that a photo is compared with each; of more, with a shortlist, which may miss some.
     """
 
     requests_a_minute: int = 3000
     searches_a_minute: int = 600
-    allow_origins: tuple[str, ...] = ()
-    exact_up_to: int = 10_000_000
+    allowed_origins: tuple[str, ...] = ()
+    exact_search_max_products: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """root: folder of every table and kept file. warehouse: "duckdb:<folder>" or "postgresql://...".
-    device: "auto", "cpu" or "cuda". master: Spark's master. mappings: folder of rubricator.xml and shops/.
+    """data_dir: folder of every table and kept file. warehouse: "duckdb:<folder>" or "postgresql://...".
+    device: "auto", "cpu" or "cuda". spark_master: Spark's master. mappings: folder of taxonomy.xml and shops/.
     looks: "auto": what products are worn with is looked for where a detector that names what it sees can run; "off"."""
 
-    root: Path
+    data_dir: Path
     warehouse: str = field(repr=False)  # may hold a password
     device: str = "auto"
-    master: str = "local[*]"
+    spark_master: str = "local[*]"
     mappings: Path = Path("mappings")
     looks: str = "auto"
     shops: tuple[ShopSettings, ...] = field(default_factory=tuple)
@@ -104,7 +104,7 @@ class Settings:
 
 def read_settings(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
     """Settings from a TOML file (`config`, else $WEARALIKE_CONFIG, else ./wearalike.toml if it is there),
-    overridden by $WEARALIKE_ROOT, _WAREHOUSE, _DEVICE, _MASTER, _MAPPINGS and _LOOKS. Relative paths in the file
+    overridden by $WEARALIKE_DATA_DIR, _WAREHOUSE, _DEVICE, _MASTER, _MAPPINGS and _LOOKS. Relative paths in the file
     start at the file. Raises BadSettings, naming file and key, for an unknown key or a value of the wrong kind."""
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
     path = named or Path("wearalike.toml")
@@ -118,12 +118,12 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         raise BadSettings(f"{named}: no such settings file")
     overrides = {
         k: v
-        for k in ("root", "warehouse", "device", "master", "mappings", "looks")
+        for k in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks")
         if (v := env.get(f"WEARALIKE_{k.upper()}"))
     }
     here = path.resolve().parent
     place = {
-        k: str(here / v) if k in ("root", "mappings") and isinstance(v, str) else v
+        k: str(here / v) if k in ("data_dir", "mappings") and isinstance(v, str) else v
         for k, v in raw.items()
         if k not in _TABLE_KEYS
     }
@@ -140,7 +140,7 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {place['device']!r}")
     if place.get("looks", "auto") not in ("auto", "off"):
         raise BadSettings(f"{path}: looks: wanted auto or off, got {place['looks']!r}")
-    root = Path(place.get("root", "build/wearalike"))
+    root = Path(place.get("data_dir", "build/wearalike"))
     entries = raw.get("shops", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise BadSettings(f"{path}: shops: wanted [[shops]] tables, one a shop")
@@ -148,10 +148,10 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
     if twice := sorted({s.id for s in shops if sum(t.id == s.id for t in shops) > 1}):
         raise BadSettings(f"{path}: shop {twice[0]!r} is given twice")
     return Settings(
-        root=root,
+        data_dir=root,
         warehouse=place.get("warehouse", f"duckdb:{root / 'warehouse'}"),
         device=place.get("device", "auto"),
-        master=place.get("master", "local[*]"),
+        spark_master=place.get("spark_master", "local[*]"),
         mappings=Path(place.get("mappings", "mappings")),
         looks=place.get("looks", "auto"),
         shops=shops,
@@ -198,7 +198,7 @@ def _parse_server(path: Path, entry: Any) -> ServerSettings:
     if not isinstance(entry, dict):
         raise BadSettings(f"{path}: serve: wanted a [serve] table, got {entry!r}")
     values = _parse_values(f"{path}: serve", ServerSettings, entry)
-    for key in ("requests_a_minute", "searches_a_minute", "exact_up_to"):
+    for key in ("requests_a_minute", "searches_a_minute", "exact_search_max_products"):
         if values.get(key, 1) < 1:
             raise BadSettings(f"{path}: serve: {key}: wanted 1 or more, got {values[key]}")
     return ServerSettings(**values)

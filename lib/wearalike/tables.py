@@ -170,10 +170,10 @@ PRODUCTS = Table(
             else c
             for c in _offer_columns
         ),
-        Column("category", _text, "leaf of the rubricator, e.g. women.dresses.midi"),
+        Column("category", _text, "leaf of the taxonomy, e.g. women.dresses.midi"),
         Column("super_category", _text, "tables.SuperCategory"),
-        Column("w_shape", _int, "weight of shape in the distance, from the category"),
-        Column("w_colour", _int, "weight of colour in the distance, from the category"),
+        Column("shape_weight", _int, "weight of shape in the distance, from the category"),
+        Column("colour_weight", _int, "weight of colour in the distance, from the category"),
     ),
     lookup_columns=("category",),
 )
@@ -189,7 +189,7 @@ IMAGES = Table(
         Column(
             "image_id",
             _text,
-            "sha256 of the bytes, hex; the file is kept/images/<first two>/<image_id>",
+            "sha256 of the bytes, hex; the file is cache/images/<first two>/<image_id>",
         ),
         Column("format", _text, "JPEG, PNG, WEBP, GIF, BMP or TIFF, by decoding"),
         Column("width_px", _int, "after EXIF orientation"),
@@ -256,9 +256,9 @@ MATCHES = Table(
         Column("product_id", _text, "the product that asks"),
         Column("item_id", _text, "the item compared; null where the product has none", True),
         Column(
-            "short_reason",
+            "shortfall_reason",
             _text,
-            "why there are fewer than asked for (matches.ShortReason); null for a full list",
+            "why there are fewer than asked for (matches.ShortfallReason); null for a full list",
             True,
         ),
         Column(
@@ -297,8 +297,8 @@ SIMILAR_PRODUCTS = Table(
         Column("colour_score", pa.float64(), "the same for colour alone"),
         Column("shape_distance", _int, "Hamming, 0..128 bits"),
         Column("colour_distance", _int, "Hamming, 0..128 bits"),
-        Column("w_shape", _int, "weight used for shape"),
-        Column("w_colour", _int, "weight used for colour"),
+        Column("shape_weight", _int, "weight used for shape"),
+        Column("colour_weight", _int, "weight used for colour"),
         Column("item_id", _text, "the product's item compared"),
         Column("similar_item_id", _text, "the recommended product's item compared"),
         Column(
@@ -326,7 +326,7 @@ SIMILAR_LISTS = Table(
     (
         Column("product_id", _text, "the product"),
         Column("similar_count", _int, "rows in similar_products"),
-        Column("short_reason", _text, "why fewer than asked for; null for a full list", True),
+        Column("shortfall_reason", _text, "why fewer than asked for; null for a full list", True),
         Column("image_id", _text, "the image compared; null where the product has none", True),
         Column("item_id", _text, "the item compared; null where the product has none", True),
     ),
@@ -383,8 +383,8 @@ LOOK_PRODUCTS = Table(
         Column("colour_score", pa.float64(), "the same for colour alone"),
         Column("shape_distance", _int, "Hamming, 0..128 bits"),
         Column("colour_distance", _int, "Hamming, 0..128 bits"),
-        Column("w_shape", _int, "weight used for shape"),
-        Column("w_colour", _int, "weight used for colour"),
+        Column("shape_weight", _int, "weight used for shape"),
+        Column("colour_weight", _int, "weight used for colour"),
         Column("image_id", _text, "the product's own image that the item is worn in"),
         Column("item_id", _text, "the item worn there, not the product's own"),
         Column("x0", _int, "px of that image after EXIF orientation, origin top left"),
@@ -462,7 +462,11 @@ JUDGEMENTS = Table(
         Column("judge", _text, "who judged"),
         Column("product_id", _text, "the product that asks"),
         Column("similar_product_id", _text, "the product recommended for it"),
-        Column("verdict", _text, "alike, not_alike, wrong_category or unsure (judgements.RelevanceVerdict)"),
+        Column(
+            "verdict",
+            _text,
+            "alike, not_alike, wrong_category or unsure (judgements.RelevanceVerdict)",
+        ),
         Column("category", _text, "of the product that asks, in the run judged"),
         Column("rank", _int, "its rank in the run judged"),
         Column("score", pa.float64(), "its score in the run judged"),

@@ -158,7 +158,7 @@ def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
 
 def tables_of(night):
     """The folders of the night's tables, in the order in which they were finished."""
-    made = [p.parents[1] for p in (night / "root").glob("*/run=day-1/made.json")]
+    made = [p.parents[1] for p in (night / "root").glob("*/run=day-1/_manifest.json")]
     return sorted(made, key=lambda p: list(TABLES_BY_NAME).index(p.name))
 
 
@@ -495,7 +495,7 @@ def ask_about_a_photo(address, token, root):
     answer = json.loads((root / "photo_queries" / row["query_id"] / "answer.json").read_text())
     assert answer == json.loads(row["answer"]) and row["items_count"] == len(answer["items"]) >= 1
     assert all(
-        len(item["results"]) <= 3 and (item["w_shape"], item["w_colour"]) == (2, 8)
+        len(item["results"]) <= 3 and (item["shape_weight"], item["colour_weight"]) == (2, 8)
         for item in answer["items"]
     )
     assert (root / "photo_queries" / row["query_id"] / "annotated.jpg").read_bytes()[

@@ -59,8 +59,8 @@ def _products_table(rows: np.ndarray) -> pa.Table:
         "brand": _numbered_texts("brand-", rows % 3000, 4),
         "price_cents": np.full(n, 4990),
         **dict.fromkeys(lists, nothing),
-        "w_shape": np.full(n, 2),
-        "w_colour": np.full(n, 8),
+        "shape_weight": np.full(n, 2),
+        "colour_weight": np.full(n, 8),
     }
     words = {
         "currency": "EUR",

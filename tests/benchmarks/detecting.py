@@ -72,7 +72,7 @@ def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult
         ready = [np.concatenate(tensors[i : i + batch]) for i in range(0, len(tensors), batch)]
 
         def ours(count: int | None = None) -> None:
-            shutil.rmtree(root / "kept" / "items", ignore_errors=True)
+            shutil.rmtree(root / "cache" / "items", ignore_errors=True)
             detect_items.detect_new_images(root, detector, pa.array(ids[:count]), None)
 
         def forwards() -> None:

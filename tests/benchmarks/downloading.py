@@ -96,7 +96,11 @@ def start_nginx(contents: list[bytes]) -> Iterator[list[str]]:
 def download_ours(root: Path, urls: list[str]) -> None:
     """Everything the night does for a picture: guard, decoding to its end in another process, sha256, sync, ledger."""
     shop = ShopSettings(
-        "bench", urls[0], allow_addresses=("127.0.0.1/32",), at_once=CONNECTIONS, pace_s=0.0
+        "bench",
+        urls[0],
+        allowed_networks=("127.0.0.1/32",),
+        max_connections_per_host=CONNECTIONS,
+        min_request_interval_s=0.0,
     )
     rows = download.pending_downloads(
         root, "run", pa.chunked_array([urls]), download.read_ledger(root, shop.id, "run")

@@ -72,7 +72,7 @@ class EncodingWork:
 
     def encode_ours(self, count: int | None = None) -> pa.Table:
         """The night's job, nothing known: reads, decodes, crops, encodes and keeps."""
-        shutil.rmtree(self.root / "kept" / "codes", ignore_errors=True)
+        shutil.rmtree(self.root / "cache" / "codes", ignore_errors=True)
         encode_items.encode_and_cache(self.root, self.encoder, self.items.slice(0, count))
         return run_tables.read_cached(
             self.root, "codes", self.encoder.version, encoders.CODE_CACHE_SCHEMA

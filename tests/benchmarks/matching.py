@@ -32,10 +32,10 @@ def random_codes(count: int, seed: int) -> np.ndarray:
 
 
 def make_search(
-    queries: np.ndarray, tiles: bitplane.BitPlaneTiles, w_shape: int, w_colour: int
+    queries: np.ndarray, tiles: bitplane.BitPlaneTiles, shape_weight: int, colour_weight: int
 ) -> Callable[[], list[np.ndarray]]:
-    weights = [np.full(len(queries), weight, np.int32) for weight in (w_shape, w_colour)]
-    limits = np.full(len(queries), 128 * (w_shape + w_colour))
+    weights = [np.full(len(queries), weight, np.int32) for weight in (shape_weight, colour_weight)]
+    limits = np.full(len(queries), 128 * (shape_weight + colour_weight))
     return lambda: bitplane.nearest_per_query(queries, tiles, *weights, limits, K, THREADS)
 
 
@@ -45,10 +45,12 @@ def build_flat_index(codes: np.ndarray) -> faiss.IndexBinaryFlat:
     return index
 
 
-def faiss_codes(words: np.ndarray, w_colour: int = 1) -> np.ndarray:
+def faiss_codes(words: np.ndarray, colour_weight: int = 1) -> np.ndarray:
     """Codes as Faiss takes them, colour so many times."""
     halves = words.view(np.uint8).reshape(-1, 2, 16)
-    return np.ascontiguousarray(np.concatenate([halves[:, 0], *[halves[:, 1]] * w_colour], axis=1))
+    return np.ascontiguousarray(
+        np.concatenate([halves[:, 0], *[halves[:, 1]] * colour_weight], axis=1)
+    )
 
 
 def match(options: BenchOptions) -> BenchResult:

@@ -150,7 +150,8 @@ def measure_server(root: Path, photos: list[bytes], count: int) -> PhotoTimings:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     (root / "wearalike.toml").write_text(
-        f'root = "{root}"\ndevice = "cpu"\n[serve]\nsearches_a_minute = 100000\n', encoding="utf-8"
+        f'data_dir = "{root}"\ndevice = "cpu"\n[serve]\nsearches_a_minute = 100000\n',
+        encoding="utf-8",
     )
     serve = [
         sys.executable,

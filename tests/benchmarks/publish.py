@@ -47,8 +47,8 @@ def recommendations(rows: int) -> pa.Table:
         "similar_item_id": products.take(pa.array(numbers // 20 + numbers % 20 + 1)),
         **{name: 1 - numbers % 20 / 20 for name in ("score", "shape_score", "colour_score")},
         **{name: numbers % 128 for name in ("shape_distance", "colour_distance")},
-        "w_shape": np.full(rows, 2),
-        "w_colour": np.full(rows, 8),
+        "shape_weight": np.full(rows, 2),
+        "colour_weight": np.full(rows, 8),
         **{name: pa.repeat(text, rows) for name, text in texts.items()},
         **{name: pa.nulls(rows, pa.string()) for name in ("rule", "fallback")},
     }

@@ -1,4 +1,4 @@
-"""categories: the rubricator, operators' files and their mistakes, offers to products, suggestions."""
+"""categories: the taxonomy, operators' files and their mistakes, offers to products, suggestions."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ MAPPINGS = Path(__file__).parents[2] / "mappings"
 SERVE = Path(__file__).parents[2].parent / "shared" / "shops" / "serve.py"
 DATA = SERVE.parent.parent / "data"
 
-RUBRICATOR = """<rubricator>
+TAXONOMY = """<taxonomy>
   <category id="women" en="Women" ru="Женщинам" gender="female" age_group="adult">
-    <category id="women.dresses" en="Dresses" ru="Платья" super_category="full_body" w_shape="2" w_colour="8">
+    <category id="women.dresses" en="Dresses" ru="Платья" super_category="full_body" shape_weight="2" colour_weight="8">
       <category id="women.dresses.mini" en="Mini dresses" ru="Платья мини" words="short dresses"/>
-      <category id="women.dresses.maxi" en="Maxi dresses" ru="Платья макси" w_shape="3"/>
+      <category id="women.dresses.maxi" en="Maxi dresses" ru="Платья макси" shape_weight="3"/>
     </category>
-    <category id="women.heels" en="Heels" ru="Туфли" super_category="foot_wear" w_shape="1" w_colour="1"/>
+    <category id="women.heels" en="Heels" ru="Туфли" super_category="foot_wear" shape_weight="1" colour_weight="1"/>
   </category>
-  <category id="bags" en="Bags" ru="Сумки" super_category="bags" w_shape="3" w_colour="2"/>
-  <category id="newborn" en="Newborn" ru="Новорождённым" super_category="full_body" w_shape="1" w_colour="4" age_group="newborn"/>
-</rubricator>
+  <category id="bags" en="Bags" ru="Сумки" super_category="bags" shape_weight="3" colour_weight="2"/>
+  <category id="newborn" en="Newborn" ru="Новорождённым" super_category="full_body" shape_weight="1" colour_weight="4" age_group="newborn"/>
+</taxonomy>
 """
 
 
 @pytest.fixture(scope="session")
 def ours() -> Taxonomy:
-    return read_taxonomy(MAPPINGS / "rubricator.xml")
+    return read_taxonomy(MAPPINGS / "taxonomy.xml")
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A folder of mappings with a small rubricator."""
+    """A folder of mappings with a small taxonomy."""
     root = tmp_path_factory.mktemp("place")
     (root / "mappings" / "shops").mkdir(parents=True)
-    for name in ("rubricator.rng", "mapping.rng"):
+    for name in ("taxonomy.rng", "mapping.rng"):
         shutil.copy(MAPPINGS / name, root / "mappings")
-    (root / "mappings" / "rubricator.xml").write_text(RUBRICATOR, encoding="utf-8")
-    return Settings(root=root, warehouse="duckdb:none", mappings=root / "mappings")
+    (root / "mappings" / "taxonomy.xml").write_text(TAXONOMY, encoding="utf-8")
+    return Settings(data_dir=root, warehouse="duckdb:none", mappings=root / "mappings")
 
 
 @pytest.fixture(scope="session")
 def small(place: Settings) -> Taxonomy:
-    return read_taxonomy(place.mappings / "rubricator.xml")
+    return read_taxonomy(place.mappings / "taxonomy.xml")
 
 
 def mapped(place: Settings, body: str, shop: str = "moda", said: str | None = None) -> ShopMapping:
     """The mapping read from a file whose lines are `body`, the first of them line 2."""
     path = catalog.mapping_path(place, shop)
     path.write_text(f'<mapping shop="{said or shop}">\n{body}\n</mapping>\n', encoding="utf-8")
-    return read_mapping(path, read_taxonomy(place.mappings / "rubricator.xml"))
+    return read_mapping(path, read_taxonomy(place.mappings / "taxonomy.xml"))
 
 
 def offers(*rows: dict[str, Any]) -> pa.Table:
@@ -90,25 +90,25 @@ def offers(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(numbered, OFFERS.arrow_schema)
 
 
-# The rubricator in the repository
+# The taxonomy in the repository
 
 
-def test_rubricator_has_205_complete_leaves(ours: Taxonomy) -> None:
-    elements = etree.parse(MAPPINGS / "rubricator.xml").findall(".//category")
+def test_taxonomy_has_205_complete_leaves(ours: Taxonomy) -> None:
+    elements = etree.parse(MAPPINGS / "taxonomy.xml").findall(".//category")
     assert len(ours.leaves) == 205 == sum(not len(element) for element in elements)
     assert len({element.get("id") for element in elements}) == len(elements)
     for leaf in ours.leaves.values():
         assert re.fullmatch(r"[A-Za-z' -]+", leaf.en.replace(",", "")), leaf
         assert re.fullmatch(r"[А-Яа-яё, -]+", leaf.ru), leaf
         assert (
-            0 <= leaf.w_shape <= 10
-            and 0 <= leaf.w_colour <= 10
-            and leaf.w_shape + leaf.w_colour > 0
+            0 <= leaf.shape_weight <= 10
+            and 0 <= leaf.colour_weight <= 10
+            and leaf.shape_weight + leaf.colour_weight > 0
         ), leaf
         assert len(set(leaf.names)) >= 2, leaf
 
 
-def test_rubricator_holds_what_it_should(ours: Taxonomy) -> None:
+def test_taxonomy_holds_what_it_should(ours: Taxonomy) -> None:
     branches = Counter(
         ".".join(leaf.split(".")[: 2 if ".shoes." in leaf and not leaf.startswith("kids") else 1])
         for leaf in ours.leaves
@@ -135,19 +135,25 @@ def test_rubricator_holds_what_it_should(ours: Taxonomy) -> None:
         ours.leaves[i]
         for i in ("women.dresses.midi", "women.shoes.heels", "bags.totes", "newborn.bodysuits")
     )
-    assert (dress.super_category, dress.w_shape, dress.w_colour, dress.gender, dress.age_group) == (
+    assert (
+        dress.super_category,
+        dress.shape_weight,
+        dress.colour_weight,
+        dress.gender,
+        dress.age_group,
+    ) == (
         "full_body",
         2,
         8,
         "female",
         "adult",
     )
-    assert (heels.super_category, heels.w_shape, heels.w_colour) == ("foot_wear", 1, 1)
+    assert (heels.super_category, heels.shape_weight, heels.colour_weight) == ("foot_wear", 1, 1)
     assert (bag.super_category, bag.gender, bag.age_group) == ("bags", None, None)
     assert (body.gender, body.age_group) == (None, "newborn")
 
 
-@pytest.mark.parametrize("schema", ["rubricator.rng", "mapping.rng"])
+@pytest.mark.parametrize("schema", ["taxonomy.rng", "mapping.rng"])
 def test_schemas_name_the_same_kinds_as_tables(schema: str) -> None:
     kinds = {"gender": Gender, "age_group": AgeGroup, "super_category": SuperCategory}
     space = {"r": "http://relaxng.org/ns/structure/1.0"}
@@ -166,7 +172,7 @@ def test_mappings_in_the_repository_are_without_mistakes() -> None:
     assert {"moda", "bazaar", "closet"} <= set(shops)
     assert (
         catalog.find_mistakes(
-            Settings(root=Path("none"), warehouse="duckdb:none", mappings=MAPPINGS), shops
+            Settings(data_dir=Path("none"), warehouse="duckdb:none", mappings=MAPPINGS), shops
         )
         == []
     )
@@ -179,15 +185,15 @@ MISTAKES = [
     (
         '<map path="A" to="women.heals"/>',
         2,
-        "to='women.heals': no such leaf in rubricator.xml; did you mean 'women.heels'?",
+        "to='women.heals': no such leaf in taxonomy.xml; did you mean 'women.heels'?",
     ),
     (
         '<map path="A" to="women.dresses"/>',
         2,
         "wanted one leaf: women.dresses.mini, women.dresses.maxi",
     ),
-    ('<map path="A" to="xyzzy"/>', 2, "to='xyzzy': no such leaf in rubricator.xml"),
-    ('<map path="A" to=""/>', 2, "<map>: to='': wanted a leaf of the rubricator"),
+    ('<map path="A" to="xyzzy"/>', 2, "to='xyzzy': no such leaf in taxonomy.xml"),
+    ('<map path="A" to=""/>', 2, "<map>: to='': wanted a leaf of the taxonomy"),
     ('<map path=" " to="bags"/>', 2, "<map>: path=' ': wanted a category path of the shop"),
     ('<map to="bags"/>', 2, '<map>: found to, wanted either path="…" or id="…"'),
     ('<map path="A"/>', 2, '<map>: found path, wanted either path="…" or id="…", and to='),
@@ -287,7 +293,7 @@ def test_all_mistakes_come_in_one_go_by_line(place: Settings) -> None:
             1,
             "a DOCTYPE, wanted none",
         ),
-        ("<rubricator/>", 1, "<rubricator>: no such element"),
+        ("<taxonomy/>", 1, "<taxonomy>: no such element"),
         ("<map path='A' to='bags'/>", 1, "Expecting element mapping, got map"),
     ],
 )
@@ -329,7 +335,7 @@ def test_a_file_that_is_no_mapping_is_refused_whole(
             'ru="Сумки" ',
             "",
             9,
-            "<category>: found id, en, super_category, w_shape, w_colour, wanted id, en and ru",
+            "<category>: found id, en, super_category, shape_weight, colour_weight, wanted id, en and ru",
         ),
         ('en="Bags"', 'en=""', 9, "<category>: en='': wanted the English name"),
         (
@@ -344,30 +350,35 @@ def test_a_file_that_is_no_mapping_is_refused_whole(
             9,
             "super_category='bag': wanted upper_wear",
         ),
-        (' w_shape="3" w_colour="2"', ' w_colour="2"', 9, "leaf 'bags': no w_shape"),
         (
-            'w_shape="3" w_colour="2"',
-            'w_shape="0" w_colour="0"',
+            ' shape_weight="3" colour_weight="2"',
+            ' colour_weight="2"',
             9,
-            "leaf 'bags': w_shape and w_colour are both 0",
+            "leaf 'bags': no shape_weight",
         ),
         (
-            'w_colour="2"',
-            'w_colour="11"',
+            'shape_weight="3" colour_weight="2"',
+            'shape_weight="0" colour_weight="0"',
             9,
-            "<category>: w_colour='11': wanted a whole number, 0 to 10",
+            "leaf 'bags': shape_weight and colour_weight are both 0",
         ),
         (
-            'w_colour="2"',
-            'w_colour="1.5"',
+            'colour_weight="2"',
+            'colour_weight="11"',
             9,
-            "<category>: w_colour='1.5': wanted a whole number, 0 to 10",
+            "<category>: colour_weight='11': wanted a whole number, 0 to 10",
         ),
         (
-            'w_colour="2"',
+            'colour_weight="2"',
+            'colour_weight="1.5"',
+            9,
+            "<category>: colour_weight='1.5': wanted a whole number, 0 to 10",
+        ),
+        (
+            'colour_weight="2"',
             'w_color="2"',
             9,
-            "<category>: no attribute 'w_color'; did you mean 'w_colour'?",
+            "<category>: no attribute 'w_color'; did you mean 'colour_weight'?",
         ),
         (
             'gender="female"',
@@ -375,16 +386,16 @@ def test_a_file_that_is_no_mapping_is_refused_whole(
             2,
             "<category>: gender='woman': wanted female, male or unisex",
         ),
-        ("<rubricator>", "<rubricator><leaf/>", 1, "<leaf>: no such element"),
+        ("<taxonomy>", "<taxonomy><leaf/>", 1, "<leaf>: no such element"),
     ],
 )
-def test_each_mistake_of_a_rubricator_is_named(
+def test_each_mistake_of_a_taxonomy_is_named(
     tmp_path: Path, old: str, new: str, line: int, said: str
 ) -> None:
-    assert RUBRICATOR.count(old) == 1
-    path = tmp_path / "rubricator.xml"
-    shutil.copy(MAPPINGS / "rubricator.rng", tmp_path)
-    path.write_text(RUBRICATOR.replace(old, new), encoding="utf-8")
+    assert TAXONOMY.count(old) == 1
+    path = tmp_path / "taxonomy.xml"
+    shutil.copy(MAPPINGS / "taxonomy.rng", tmp_path)
+    path.write_text(TAXONOMY.replace(old, new), encoding="utf-8")
     with pytest.raises(BadMapping) as caught:
         read_taxonomy(path)
     assert len(caught.value.mistakes) == 1, caught.value.mistakes
@@ -481,8 +492,8 @@ def test_map_offers_gives_each_offer_its_leaf_or_a_reason(place: Settings, small
         "product_id",
         "category",
         "super_category",
-        "w_shape",
-        "w_colour",
+        "shape_weight",
+        "colour_weight",
         "gender",
         "age_group",
     ]

@@ -15,13 +15,13 @@ from wearalike.catalog import BadMapping, MerchandisingRule
 from wearalike.search import Fallback, ListRules
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
-RUBRICATOR = catalog.read_taxonomy(MAPPINGS / "rubricator.xml")
+TAXONOMY = catalog.read_taxonomy(MAPPINGS / "taxonomy.xml")
 
 
 def read(folder, inside):
     (folder / "rules.rng").write_text((MAPPINGS / "rules.rng").read_text())
     (folder / "rules.xml").write_text(f"<rules>\n{inside}\n</rules>")
-    return catalog.read_rules(folder / "rules.xml", RUBRICATOR)
+    return catalog.read_rules(folder / "rules.xml", TAXONOMY)
 
 
 def test_a_file_of_every_kind_is_read(tmp_path):
@@ -49,7 +49,7 @@ def test_a_file_of_every_kind_is_read(tmp_path):
 
 
 def test_the_shipped_file_holds_no_rule_and_its_examples_are_right(tmp_path):
-    assert catalog.read_rules(MAPPINGS / "rules.xml", RUBRICATOR) == ()
+    assert catalog.read_rules(MAPPINGS / "rules.xml", TAXONOMY) == ()
     text = (MAPPINGS / "rules.xml").read_text()
     examples = [
         line.strip().partition("/>")[0] + "/>"
@@ -66,7 +66,7 @@ def test_the_shipped_file_holds_no_rule_and_its_examples_are_right(tmp_path):
 
 
 def test_without_a_file_there_are_no_rules(tmp_path):
-    assert catalog.read_rules(tmp_path / "rules.xml", RUBRICATOR) == ()
+    assert catalog.read_rules(tmp_path / "rules.xml", TAXONOMY) == ()
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def one_by_one(g, row, rules, merchandise):
     """(row, rule, fallback) of each place, by the definition and nothing clever."""
     pages, n = g.attributes, len(g)
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
-    w = np.repeat([int(g.w_shape[row]), int(g.w_colour[row])], 128)
+    w = np.repeat([int(g.shape_weight[row]), int(g.colour_weight[row])], 128)
     far = ((bits != bits[row]) * w).sum(axis=1)
 
     def is_on(rule):
@@ -200,9 +200,9 @@ def one_by_one(g, row, rules, merchandise):
             default=(0.0, None),
             key=lambda b: b[0],
         )
-        return int(best[0] * 64 * (g.w_shape[row] + g.w_colour[row])), f"prefer:{best[1]}" if best[
-            1
-        ] else None
+        return int(
+            best[0] * 64 * (g.shape_weight[row] + g.colour_weight[row])
+        ), f"prefer:{best[1]}" if best[1] else None
 
     groups, brands, pins = {g.groups[row]}, [], []
     for rule in sorted(
@@ -225,7 +225,7 @@ def one_by_one(g, row, rules, merchandise):
             pins.append((rule.at, j, f"pin:{rule.id}"))
     places, room = [], rules.k - len(pins)
     good = [j for j in range(n) if may(j) and not is_hidden(j)]
-    score = 1 - 2 * far / (128 * (g.w_shape[row] + g.w_colour[row]))
+    score = 1 - 2 * far / (128 * (g.shape_weight[row] + g.colour_weight[row]))
     for j in sorted(good, key=lambda j: (far[j] - boost(j)[0], j)):
         if (
             max(0, score[j]) < rules.min_score
@@ -279,7 +279,7 @@ def test_the_lists_are_those_of_rules_applied_one_by_one(seed, n, bits, rules, k
     for row, f in found.items():
         expected = one_by_one(g, row, rules, merchandise)
         assert list(zip(f.results.tolist(), f.rules, f.fallbacks, strict=True)) == expected
-        assert (f.short_reason is None) == (len(f.results) == rules.k)
+        assert (f.shortfall_reason is None) == (len(f.results) == rules.k)
 
 
 def test_what_is_preferred_is_found_far_behind_the_first_look():

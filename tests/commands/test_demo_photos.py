@@ -77,9 +77,9 @@ def test_a_folder_of_other_things_is_refused(tmp_path, caplog):
 
 def test_the_mapping_knows_every_section():
     place = settings.Settings(Path("unused"), "unused", mappings=REPOSITORY / "mappings")
-    rubricator = catalog.read_taxonomy(place.mappings / "rubricator.xml")
+    taxonomy = catalog.read_taxonomy(place.mappings / "taxonomy.xml")
     text = etree.parse(catalog.mapping_path(place, photos.SHOP_ID))
-    assert catalog.read_mapping(catalog.mapping_path(place, photos.SHOP_ID), rubricator)
+    assert catalog.read_mapping(catalog.mapping_path(place, photos.SHOP_ID), taxonomy)
     mapped = {line.get("path") for line in text.iter("map")}
     assert len(photos.SECTION_OF_LABEL) == 17
     assert {

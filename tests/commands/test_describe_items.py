@@ -24,7 +24,7 @@ def root(night, tmp_path_factory):
 
 
 def job(root, *options: str) -> int:
-    return describe_items.main(["--run", RUN, "--root", str(root), *options])
+    return describe_items.main(["--run", RUN, "--data-dir", str(root), *options])
 
 
 def test_a_run_s_items_are_described_once(root, caplog):

@@ -229,8 +229,8 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
         "price_cents": 1,
         "currency": "EUR",
         "category": "men.trousers",
-        "w_shape": 2,
-        "w_colour": 1,
+        "shape_weight": 2,
+        "colour_weight": 1,
     }
     facts |= {c.name: [] for c in tables.PRODUCTS.columns if pa.types.is_list(c.type)}
     genders, ages, stocks = (
@@ -270,7 +270,7 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
     # One shirt is worn with what is like nothing.
     shirts[4]["code"] = ~base
     write_run(tmp_path, shelf, shirts)
-    assert match_looks.main(["--root", str(tmp_path), "--run", "r", "--k", "3"]) == 0
+    assert match_looks.main(["--data-dir", str(tmp_path), "--run", "r", "--k", "3"]) == 0
     rows = run_tables.read_table(tmp_path, tables.LOOK_PRODUCTS, "r").to_pylist()
     for shirt in shirts:
         mine = [r for r in rows if r["product_id"] == shirt["product_id"]]
@@ -280,17 +280,20 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
             shirt is not shirts[4]
         )
         assert {
-            (r["w_shape"], r["w_colour"], r["image_id"], r["x1"], r["detector"]) for r in mine
+            (r["shape_weight"], r["colour_weight"], r["image_id"], r["x1"], r["detector"])
+            for r in mine
         } <= {(2, 1, "image", 9, "garments-9")}
     assert [
         (r["key"], r["reason"]) for r in run_tables.read_refused(tmp_path, "r").to_pylist()
     ] == [("s:a4", "nothing_alike")]
     before = (
-        (run_tables.table_dir(tmp_path, tables.LOOK_PRODUCTS, "r") / "made.json").stat().st_mtime_ns
+        (run_tables.table_dir(tmp_path, tables.LOOK_PRODUCTS, "r") / "_manifest.json")
+        .stat()
+        .st_mtime_ns
     )
-    assert match_looks.main(["--root", str(tmp_path), "--run", "r", "--k", "3"]) == 0
+    assert match_looks.main(["--data-dir", str(tmp_path), "--run", "r", "--k", "3"]) == 0
     assert (
-        run_tables.table_dir(tmp_path, tables.LOOK_PRODUCTS, "r") / "made.json"
+        run_tables.table_dir(tmp_path, tables.LOOK_PRODUCTS, "r") / "_manifest.json"
     ).stat().st_mtime_ns == before
 
 
@@ -460,14 +463,14 @@ def test_a_look_is_held_against_the_shop_s_own_links(night):
 def copied(night, tmp_path):
     """The night's root without what the looks made."""
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
-    for name in ("looks", "look_products", f"kept/items/{GARMENTS}"):
+    for name in ("looks", "look_products", f"cache/items/{GARMENTS}"):
         shutil.rmtree(tmp_path / "root" / name)
     return tmp_path / "root"
 
 
 def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied):
     """Three quarters were seen before; an eighth is done by its share, the last by the job itself."""
-    arguments = ["--root", str(copied), "--run", RUN]
+    arguments = ["--data-dir", str(copied), "--run", RUN]
     seen = run_tables.read_cached(night / "root", "items", GARMENTS, detect.ITEM_CACHE_SCHEMA)
     is_old = pa.array(
         [not any(job.is_in_shard(i, (n, 8)) for n in (7, 8)) for i in seen["image_id"].to_pylist()]
@@ -475,10 +478,10 @@ def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied)
     run_tables.cache_rows(copied, "items", GARMENTS, seen.filter(is_old))
     assert detect_looks.main([*arguments, "--chunk", "7/8"]) == 0
     assert not run_tables.is_complete(copied, tables.LOOKS, RUN)
-    kept = {p.name for p in (copied / "kept" / "items" / GARMENTS).iterdir()}
+    kept = {p.name for p in (copied / "cache" / "items" / GARMENTS).iterdir()}
     assert detect_looks.main(arguments) == 0 and match_looks.main(arguments) == 0
     assert len(kept) == 2 and kept < {
-        p.name for p in (copied / "kept" / "items" / GARMENTS).iterdir()
+        p.name for p in (copied / "cache" / "items" / GARMENTS).iterdir()
     }
     for table in (tables.LOOKS, tables.LOOK_PRODUCTS):
         assert run_tables.read_table(copied, table, RUN).equals(
@@ -493,7 +496,7 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
     else:
         for name in [n for n in sys.modules if n.split(".")[0] == "ultralytics"] + ["ultralytics"]:
             monkeypatch.setitem(sys.modules, name, None)
-    arguments = ["--root", str(copied), "--run", RUN]
+    arguments = ["--data-dir", str(copied), "--run", RUN]
     assert (
         detect_looks.main([*arguments, "--chunk", "1/2"]) == 0
         and detect_looks.main(arguments) == 0
@@ -511,7 +514,7 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
         return
     # What was switched on again is not taken for done. Seen before, it costs no look.
     shutil.copytree(
-        night / "root" / "kept" / "items" / GARMENTS, copied / "kept" / "items" / GARMENTS
+        night / "root" / "cache" / "items" / GARMENTS, copied / "cache" / "items" / GARMENTS
     )
     assert detect_looks.main(arguments) == 0
     assert run_tables.read_table(copied, tables.LOOKS, RUN).equals(
@@ -520,11 +523,14 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
 
 
 def test_a_detector_that_names_nothing_cannot_tell_what_is_worn(copied, caplog):
-    assert detect_looks.main(["--root", str(copied), "--run", RUN, "--detector", "foreground"]) == 1
+    assert (
+        detect_looks.main(["--data-dir", str(copied), "--run", RUN, "--detector", "foreground"])
+        == 1
+    )
     assert "does not say what it sees" in caplog.text and not run_tables.is_complete(
         copied, tables.LOOKS, RUN
     )
-    (run_tables.table_dir(copied, tables.CODES, RUN) / "made.json").write_text(
+    (run_tables.table_dir(copied, tables.CODES, RUN) / "_manifest.json").write_text(
         json.dumps({"encoder": "no-such-1"}), encoding="utf-8"
     )
-    assert detect_looks.main(["--root", str(copied), "--run", "day-9"]) == 1
+    assert detect_looks.main(["--data-dir", str(copied), "--run", "day-9"]) == 1

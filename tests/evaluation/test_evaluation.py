@@ -303,7 +303,7 @@ def test_a_box_somebody_drew_is_what_is_looked_at(tmp_path):
     crops = extract.DatasetCrops(
         labelled_photos.read_dataset("folder", tmp_path),
         detect.ForegroundDetector(),
-        tmp_path / "kept",
+        tmp_path / "cache",
     )
     assert [c.shape for c in crops[[0]]] == [(30, 20, 3)]
 
@@ -315,7 +315,7 @@ def test_a_picture_that_is_none_is_named(tmp_path):
         extract.DatasetCrops(
             labelled_photos.read_dataset("folder", tmp_path),
             detect.ForegroundDetector(),
-            tmp_path / "kept",
+            tmp_path / "cache",
         )
 
 
@@ -527,7 +527,9 @@ def test_detectors_and_encoders_go_into_one_report(boxed, tmp_path, caplog):
         "--out",
         str(tmp_path),
     ]
-    assert evaluate_models.main([*arguments, "--root", str(tmp_path / "root")]) == 0, caplog.text
+    assert evaluate_models.main([*arguments, "--data-dir", str(tmp_path / "root")]) == 0, (
+        caplog.text
+    )
     rows = json.loads((tmp_path / "evaluation.json").read_text())
     assert {r["encoder"] for r in rows} == {"hsv-1", "foreground-1", "whole-1"}
     assert json.loads((tmp_path / "models.json").read_text()) == {

@@ -125,14 +125,14 @@ def product(
         "group_id": group_id,
         "image_urls": urls,
     }
-    return {**texts, **lists, "price_cents": 1, "w_shape": 1, "w_colour": 1, **mine}
+    return {**texts, **lists, "price_cents": 1, "shape_weight": 1, "colour_weight": 1, **mine}
 
 
 def prepare(root: Path, products: list[dict[str, Any]], run: str = DAY_1, **more: object) -> None:
     """The products table of a run, and settings that let their shops be on loopback."""
     with run_tables.write_table(root, PRODUCTS, run, f"{len(products)}") as table:
         table.write(pa.Table.from_pylist(products, PRODUCTS.arrow_schema))
-    keys = {"feed": '"http://127.0.0.1/"', "allow_addresses": '["127.0.0.1/32"]', **more}
+    keys = {"feed": '"http://127.0.0.1/"', "allowed_networks": '["127.0.0.1/32"]', **more}
     shops = [
         "\n".join(["[[shops]]", f'id = "{shop}"', *(f"{k} = {v}" for k, v in keys.items())])
         for shop in {p["shop_id"] for p in products}
@@ -142,7 +142,7 @@ def prepare(root: Path, products: list[dict[str, Any]], run: str = DAY_1, **more
 
 def download(root: Path, run: str = DAY_1, *more: str) -> int:
     return download_images.main(
-        ["--root", str(root), "--config", str(root / "wearalike.toml"), "--run", run, *more]
+        ["--data-dir", str(root), "--config", str(root / "wearalike.toml"), "--run", run, *more]
     )
 
 
@@ -191,7 +191,7 @@ def test_pictures_become_rows_and_files(server: Server, tmp_path: Path) -> None:
         row("b:1", 0, "/b/1", "JPEG"),
     ]
     assert server.asked == {"/a/1": 1, "/a/2": 1, "/b/1": 1}
-    assert {p.name for p in (tmp_path / "kept" / "images").glob("??/*")} == {one, two}
+    assert {p.name for p in (tmp_path / "cache" / "images").glob("??/*")} == {one, two}
     assert run_tables.image_path(tmp_path, one).read_bytes() == server.content["/a/1"]
     assert download(tmp_path) == 0 and sum(server.asked.values()) == 3
 
@@ -300,7 +300,7 @@ def test_every_misbehaving_picture_is_a_row_with_its_reason(
     )
     assert {r["product_id"]: r["format"] for r in taken}["a:png-as-jpeg"] == "PNG"
     assert run_tables.read_manifest(tmp_path, IMAGES, DAY_1)["rows"]["taken"] == len(wanted)
-    assert {p.name for p in (tmp_path / "kept" / "images").glob("*/*")} == {
+    assert {p.name for p in (tmp_path / "cache" / "images").glob("*/*")} == {
         r["image_id"] for r in taken
     }
     assert server.asked["/a/404"] == server.asked["/a/html"] == 1 and server.asked["/a/500"] == 3
@@ -376,7 +376,7 @@ def test_redo_asks_everything_again(server: Server, tmp_path: Path) -> None:
     prepare(tmp_path, night(server, 5))
     assert download(tmp_path) == 0 and server.bodies == 10
     before = run_tables.input_hash(tmp_path, IMAGES, DAY_1)
-    assert download(tmp_path, DAY_1, "--redo") == 0
+    assert download(tmp_path, DAY_1, "--force") == 0
     assert server.bodies == 20 and run_tables.input_hash(tmp_path, IMAGES, DAY_1) == before
 
 
@@ -433,13 +433,13 @@ def test_a_night_without_products_and_a_shop_nobody_knows(server: Server, tmp_pa
 def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
     root, undisturbed, count = tmp_path / "killed", tmp_path / "undisturbed", 600
     products = [product("a", f"{i:04}", [server.url(f"/a/{i}")]) for i in range(count)]
-    prepare(root, products, at_once=4)
+    prepare(root, products, max_connections_per_host=4)
     server.pause_s = 0.01
     command = [
         sys.executable,
         "-m",
         "wearalike.pipeline.download_images",
-        "--root",
+        "--data-dir",
         root,
         "--config",
         root / "wearalike.toml",
@@ -448,7 +448,7 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
     ]
     job = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(root.glob("kept/fetched/a/[!.]*.parquet")):
+    while not list(root.glob("cache/downloads/a/[!.]*.parquet")):
         assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGKILL)
@@ -472,14 +472,14 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
 
 def test_a_full_disk_is_said_and_nothing_is_written(server: Server, tmp_path: Path) -> None:
     prepare(tmp_path, night(server, 3))
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "images").write_text("a file where the folder goes")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "images").write_text("a file where the folder goes")
     assert download(tmp_path) == 1
     assert (
         DAY_1 not in run_tables.list_runs(tmp_path, IMAGES)
         and imaging_download.read_ledger(tmp_path, "a").num_rows == 0
     )
-    (tmp_path / "kept" / "images").unlink()
+    (tmp_path / "cache" / "images").unlink()
     assert download(tmp_path) == 0 and run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 6
 
 
@@ -487,14 +487,14 @@ def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> N
     prepare(tmp_path, night(server, 3))
     assert download(tmp_path) == 0
     known = imaging_download.read_ledger(tmp_path, "a")
-    parts = tmp_path / "kept" / "fetched" / "a"
+    parts = tmp_path / "cache" / "downloads" / "a"
     for i in range(70):
         older = known.set_column(1, "run", pa.array([f"old-{i}"] * 6)).set_column(
             2,
             "checked_at",
             pa.array([i] * 6, imaging_download.LEDGER_SCHEMA.field("checked_at").type),
         )
-        run_tables.cache_rows(tmp_path, "fetched", "a", older)
+        run_tables.cache_rows(tmp_path, "downloads", "a", older)
     assert len(list(parts.glob("*.parquet"))) == 71
     imaging_download.compact_ledger(tmp_path, "a")
     assert len(list(parts.glob("*.parquet"))) == 1

@@ -456,7 +456,7 @@ def evaluation(
 
 def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, caplog):
     path, model = candidate(tmp_path, "shops-1")
-    order = ["--kind", "encoder", "--root", str(root), "--candidate", str(path)]
+    order = ["--kind", "encoder", "--data-dir", str(root), "--candidate", str(path)]
     default = registry.resolve_model(root, ModelKind.ENCODER)
     for better, code in ((-0.05, 1), (0.0, 1), (0.05, 0)):
         found = evaluation(tmp_path, model, better, default)
@@ -493,12 +493,12 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
         promote_model.main(["--kind", "detector", *order[2:]]) == 1
         and "of kind encoder, wanted detector" in caplog.text
     )
-    assert promote_model.main(["--kind", "encoder", "--root", str(root), "--rollback"]) == 0
+    assert promote_model.main(["--kind", "encoder", "--data-dir", str(root), "--rollback"]) == 0
     assert (
         using(root) == "shops-1"
         and "encoder: shops-1, before it shops-2" in capsys.readouterr().out
     )
-    assert promote_model.main(["--kind", "detector", "--root", str(root), "--rollback"]) == 1
+    assert promote_model.main(["--kind", "detector", "--data-dir", str(root), "--rollback"]) == 1
 
 
 def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_path):
@@ -518,7 +518,7 @@ def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_p
     order = [
         "--kind",
         "detector",
-        "--root",
+        "--data-dir",
         str(root),
         "--candidate",
         str(path),

@@ -63,7 +63,7 @@ def test_the_repository_s_own_files_are_copied(folder):
 def test_its_settings_load_and_its_mappings_hold(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     found = settings.read_settings(None, {})
-    assert found.root == folder / "data" and found.mappings == folder / "mappings"
+    assert found.data_dir == folder / "data" and found.mappings == folder / "mappings"
     assert [shop.id for shop in found.shops] == [shop.id for shop in SHOPS]
     assert app.main(["check-mapping"]) == 0
     assert f"no mistakes in {', '.join(shop.id for shop in SHOPS)}" in capsys.readouterr().out

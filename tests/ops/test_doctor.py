@@ -35,7 +35,7 @@ BARE = {name: value for name, value in os.environ.items() if not name.startswith
 def place(tmp_path) -> settings.Settings:
     """An empty root with one shop, which is not asked."""
     shop = settings.ShopSettings(
-        "lipa", "http://127.0.0.1:1/feed.xml", allow_addresses=("127.0.0.1/32",)
+        "lipa", "http://127.0.0.1:1/feed.xml", allowed_networks=("127.0.0.1/32",)
     )
     return settings.Settings(
         tmp_path / "root",
@@ -139,19 +139,19 @@ def test_an_old_java(place, tmp_path):
 
 
 def test_a_root_that_cannot_be_written(place, tmp_path):
-    found = only(doctor.check_root(Environment(replace(place, root=Path("/proc/wearalike")))))
+    found = only(doctor.check_root(Environment(replace(place, data_dir=Path("/proc/wearalike")))))
     assert found.status is CheckStatus.FAIL and "/proc/wearalike" in found.observation
     (tmp_path / "file").touch()
     assert (
         "Not a directory"
         in only(
-            doctor.check_root(Environment(replace(place, root=tmp_path / "file" / "root")))
+            doctor.check_root(Environment(replace(place, data_dir=tmp_path / "file" / "root")))
         ).observation
     )
 
 
 def test_a_disk_that_is_nearly_full(place):
-    free = shutil.disk_usage(place.root.parent).free
+    free = shutil.disk_usage(place.data_dir.parent).free
     assert (
         only(
             doctor.check_root(
@@ -266,15 +266,15 @@ def test_tables_of_an_older_version(place):
         )
         with psycopg.connect(address) as con:
             con.execute(
-                "ALTER TABLE wearalike.products DROP COLUMN vendor_code CASCADE, DROP COLUMN w_shape CASCADE"
+                "ALTER TABLE wearalike.products DROP COLUMN vendor_code CASCADE, DROP COLUMN shape_weight CASCADE"
             )
-            con.execute("ALTER TABLE wearalike.similar_lists RENAME COLUMN short_reason TO why")
+            con.execute("ALTER TABLE wearalike.similar_lists RENAME COLUMN shortfall_reason TO why")
             con.execute("DROP TABLE wearalike.quality CASCADE")
         old = only(doctor.check_warehouse(Environment(there)))
         assert old.status is CheckStatus.FAIL
         for part in (
             "no products.vendor_code",
-            "no products.w_shape",
+            "no products.shape_weight",
             "no quality.run",
             "similar_lists.why is unknown",
         ):
@@ -283,14 +283,14 @@ def test_tables_of_an_older_version(place):
         with psycopg.connect(address, autocommit=True) as con:
             con.execute(old.advice.removeprefix("as wearalike_loader: ").partition(" Then ")[0])
             assert con.execute(
-                "SELECT count(*), max(w_shape) FROM wearalike.current_products"
+                "SELECT count(*), max(shape_weight) FROM wearalike.current_products"
             ).fetchall() == [(6, 0)]
         assert all(f.status is CheckStatus.OK for f in doctor.check_warehouse(Environment(there)))
         publish(address, "r2")
         assert (
             len(
                 open_warehouse(address).query(
-                    "SELECT vendor_code FROM current_products WHERE run = 'r2' AND w_shape = 2"
+                    "SELECT vendor_code FROM current_products WHERE run = 'r2' AND shape_weight = 2"
                 )
             )
             == 6
@@ -363,18 +363,18 @@ def test_a_feed_is_not_read_to_its_end_and_the_guard_holds(place):
         private = only(
             doctor.check_feeds(
                 Environment(
-                    replace(place, shops=(replace(shop, feed=address, allow_addresses=()),))
+                    replace(place, shops=(replace(shop, feed=address, allowed_networks=()),))
                 )
             )
         )
-    assert "private_address" in private.observation and "allow_addresses" in private.advice
+    assert "private_address" in private.observation and "allowed_networks" in private.advice
 
 
 # Models
 
 
 def test_a_promoted_model_that_was_changed(place):
-    pointer = registry.pointer_path(place.root, registry.ModelKind.ENCODER)
+    pointer = registry.pointer_path(place.data_dir, registry.ModelKind.ENCODER)
     pointer.parent.mkdir(parents=True)
     move = {
         "version": "shops-1",
@@ -385,7 +385,7 @@ def test_a_promoted_model_that_was_changed(place):
         "why": "better",
     }
     pointer.write_text(json.dumps({**move, "history": []}), encoding="utf-8")
-    path = registry.promoted_path(place.root, registry.ModelKind.ENCODER, "shops-1")
+    path = registry.promoted_path(place.data_dir, registry.ModelKind.ENCODER, "shops-1")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"changed since")
     found = only(doctor.check_models(Environment(replace(place, device="cpu"))))

@@ -20,7 +20,7 @@ from importlib import import_module
 offset = lambda: datetime.datetime.now().astimezone().utcoffset()
 print(datetime.datetime.now().year, offset())
 for name in ("map_products", "download_images", "build_indexes", "report_quality", "publish_tables"):
-    options = sys.argv[1:] if name == "download_images" else [*sys.argv[1:], "--redo"]
+    options = sys.argv[1:] if name == "download_images" else [*sys.argv[1:], "--force"]
     code = import_module(f"wearalike.pipeline.{name}").main(options)
     assert code == 0, name
 print(offset())

@@ -64,7 +64,9 @@ def retrained(root, version: str) -> registry.Model:
 
 
 def encoded(root, *options) -> dict:
-    assert encode_items.main(["--run", RUN, "--root", str(root), "--device", "cpu", *options]) == 0
+    assert (
+        encode_items.main(["--run", RUN, "--data-dir", str(root), "--device", "cpu", *options]) == 0
+    )
     table = run_tables.read_table(root, CODES, RUN)
     (encoder,) = pc.unique(table["encoder"]).to_pylist()
     assert encoder == run_tables.read_manifest(root, CODES, RUN)["encoder"] and table.num_rows == 3
@@ -72,7 +74,7 @@ def encoded(root, *options) -> dict:
 
 
 def kept(root) -> dict[str, int]:
-    return {p.name: len(list(p.glob("*.parquet"))) for p in (root / "kept" / "codes").iterdir()}
+    return {p.name: len(list(p.glob("*.parquet"))) for p in (root / "cache" / "codes").iterdir()}
 
 
 def test_after_a_promotion_the_night_encodes_again_under_the_new_version(root):
@@ -94,9 +96,9 @@ def test_a_model_that_is_not_the_promoted_one_stops_the_night(root, caplog):
     retrained(root, "shops-1")
     path = registry.promoted_path(root, ModelKind.ENCODER, "shops-1")
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
-    assert encode_items.main(["--run", RUN, "--root", str(root)]) == 1
+    assert encode_items.main(["--run", RUN, "--data-dir", str(root)]) == 1
     assert "shops-1.safetensors: sha256" in caplog.text and not run_tables.is_complete(
         root, CODES, RUN
     )
-    assert encode_items.main(["--run", RUN, "--root", str(root), "--encoder", "nosuch"]) == 1
+    assert encode_items.main(["--run", RUN, "--data-dir", str(root), "--encoder", "nosuch"]) == 1
     assert "encoder 'nosuch': known are" in caplog.text

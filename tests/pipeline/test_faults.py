@@ -69,7 +69,7 @@ def test_pictures_on_a_full_disk(small: SmallDisk, tmp_path: Path, server: Serve
     )
     assert str(root) in caplog.text
     assert not run_tables.is_complete(root, IMAGES, DAY_1) and hidden(root) == []
-    kept = [path for path in (root / "kept" / "images").rglob("*") if path.is_file()]
+    kept = [path for path in (root / "cache" / "images").rglob("*") if path.is_file()]
     assert 5 < len(kept) < 30 and all(
         hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in kept
     )
@@ -82,9 +82,9 @@ def test_a_table_and_a_publication_on_a_full_disk(small: SmallDisk, caplog) -> N
     """What was published before stands and is read, and a table that did not fit is not there at all."""
     place = _place(small.path, f"duckdb:{small.path / 'warehouse'}")
     small.remount("size=12m")
-    make(place.root, "r1", night("r1"))
+    make(place.data_dir, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 0
-    make(place.root, "r2", night("r2", 2000, 20))
+    make(place.data_dir, "r2", night("r2", 2000, 20))
     (small.path / "filler").write_bytes(
         bytes(os.statvfs(small.path).f_bavail * os.statvfs(small.path).f_frsize - 300_000)
     )
@@ -94,8 +94,12 @@ def test_a_table_and_a_publication_on_a_full_disk(small: SmallDisk, caplog) -> N
         and str(small.path) in caplog.text
     )
     with pytest.raises(OSError, match=r"No space left on device: [\d,]+ bytes free"):
-        make(place.root, "r3", {name: _unlike(part, 200_000) for name, part in night("r3").items()})
-    assert hidden(small.path) == [] and not run_tables.is_complete(place.root, PRODUCTS, "r3")
+        make(
+            place.data_dir,
+            "r3",
+            {name: _unlike(part, 200_000) for name, part in night("r3").items()},
+        )
+    assert hidden(small.path) == [] and not run_tables.is_complete(place.data_dir, PRODUCTS, "r3")
     warehouse = open_warehouse(place.warehouse)
     assert warehouse.state().published_run == "r1"
     assert_holds(warehouse, "r1", night("r1"))
@@ -124,13 +128,13 @@ def test_a_feed_on_a_full_disk(small: SmallDisk, server: Server, caplog) -> None
     )
     prepare(root, [product("s", "1", [])], feed=f'"{server.url("/s")}"')
     options = [
-        "--root",
+        "--data-dir",
         str(root),
         "--config",
         str(root / "wearalike.toml"),
         "--run",
         "n1",
-        "--master",
+        "--spark-master",
         "local[1]",
     ]
     assert ingest_feeds.main(options) == 1
@@ -149,9 +153,9 @@ def test_a_feed_on_a_full_disk(small: SmallDisk, server: Server, caplog) -> None
 def test_a_read_only_disk(small: SmallDisk, server: Server, caplog) -> None:
     place = _place(small.path, f"duckdb:{small.path / 'warehouse'}")
     small.remount("size=8m")
-    make(place.root, "r1", night("r1"))
+    make(place.data_dir, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 0
-    make(place.root, "r2", night("r2"))
+    make(place.data_dir, "r2", night("r2"))
     root = small.path / "pictures"
     root.mkdir()
     prepare(root, large_pictures(server, 3))
@@ -159,7 +163,7 @@ def test_a_read_only_disk(small: SmallDisk, server: Server, caplog) -> None:
     assert download(root) == 1 and publish_tables.main(arguments(place, "r2")) == 1
     assert (
         caplog.text.count("Read-only file system") >= 2
-        and str(root / "kept") in caplog.text
+        and str(root / "cache") in caplog.text
         and str(small.path / "warehouse") in caplog.text
     )
     with duckdb.connect(str(small.path / "warehouse" / "wearalike.duckdb"), read_only=True) as site:
@@ -171,7 +175,7 @@ def test_a_read_only_disk(small: SmallDisk, server: Server, caplog) -> None:
 def job(root: Path) -> subprocess.Popen[bytes]:
     command = [
         "wearalike.pipeline.download_images",
-        "--root",
+        "--data-dir",
         str(root),
         "--config",
         str(root / "wearalike.toml"),
@@ -239,13 +243,13 @@ def test_what_is_looked_at_again_is_new_content_not_a_new_address(
             tmp_path, [product("a", str(n), [server.url(url)]) for n, url in enumerate(urls)], run
         )
         assert download(tmp_path, run) == 0
-        assert detect_items.main(["--root", str(tmp_path), "--run", run]) == 0
+        assert detect_items.main(["--data-dir", str(tmp_path), "--run", run]) == 0
         return set(run_tables.read_table(tmp_path, ITEMS, run)["image_id"].to_pylist())
 
     def looked_at() -> int:
         return sum(
             pq.read_metadata(path).num_rows
-            for path in (tmp_path / "kept" / "items").rglob("*.parquet")
+            for path in (tmp_path / "cache" / "items").rglob("*.parquet")
         )
 
     server.content = {f"/a/{n}": jpeg(n, side=64) for n in (1, 2)} | {"/b/2": jpeg(2, side=64)}

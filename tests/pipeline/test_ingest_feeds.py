@@ -74,7 +74,7 @@ def server():
 
 def shop(server, ident, **more):
     address = f"http://127.0.0.1:{server.server_port}/{ident}?user=me&code=s3cret"
-    return ShopSettings(ident, address, allow_addresses=("127.0.0.0/8",), **more)
+    return ShopSettings(ident, address, allowed_networks=("127.0.0.0/8",), **more)
 
 
 def ingest(folder, shop, run="r1", previous=None):
@@ -130,7 +130,7 @@ def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
     one, two = (
         ingest(
             tmp_path / name,
-            ShopSettings("s", shop(server, name).feed, allow_addresses=("127.0.0.0/8",)),
+            ShopSettings("s", shop(server, name).feed, allowed_networks=("127.0.0.0/8",)),
         )[1]
         for name in "tu"
     )
@@ -235,7 +235,7 @@ def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, r
 
 @pytest.mark.parametrize("override", [{"max_growth_ratio": 40}, {"max_drop_ratio": 0.9}])
 def test_an_operator_who_knows_better_says_so_in_the_settings(server, tmp_path, override):
-    """And what was said is kept with the run: ingest_feeds writes the shop's settings into made.json."""
+    """And what was said is kept with the run: ingest_feeds writes the shop's settings into _manifest.json."""
     before, after = (
         (("a", "b", "c"), (*"abc", *range(101)))
         if "max_growth_ratio" in override
@@ -289,13 +289,13 @@ def night(place, server, run, idents, *options, **more):
     """Exit code of the job over these shops, into place/root."""
     config = place / f"{run}.toml"
     mappings = place / "mappings" if (place / "mappings").exists() else MAPPINGS
-    lines = ['root = "root"', 'master = "local[2]"', f'mappings = "{mappings}"']
+    lines = ['data_dir = "root"', 'spark_master = "local[2]"', f'mappings = "{mappings}"']
     for ident in idents:
         lines += [
             "[[shops]]",
             f'id = "{ident}"',
             f'feed = "{shop(server, ident).feed}"',
-            'allow_addresses = ["127.0.0.0/8"]',
+            'allowed_networks = ["127.0.0.0/8"]',
         ]
         lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
     config.write_text("\n".join(lines))
@@ -336,11 +336,11 @@ def test_a_week_of_nights(server, tmp_path, caplog):
     }
     assert statuses(root, "d1") == {ident: ("fresh", None, "d1") for ident in shops}
 
-    # What stands is not pulled again; --redo does it, and other settings do.
+    # What stands is not pulled again; --force does it, and other settings do.
     asked = len(server.asked)
     assert night(tmp_path, server, "d1", shops) == 0 and len(server.asked) == asked
     server.answers["beta"] = [(200, yml("5", "7"))]
-    assert night(tmp_path, server, "d1", shops, "--redo") == 0 and len(server.asked) == asked + 3
+    assert night(tmp_path, server, "d1", shops, "--force") == 0 and len(server.asked) == asked + 3
     assert run_tables.read_table(root, OFFERS, "d1")["product_id"].to_pylist()[-2:] == [
         "beta:5",
         "beta:7",
@@ -456,7 +456,7 @@ def write_mapping(place, ident, **leaves):
         shutil.copytree(
             MAPPINGS, place / "mappings", ignore=shutil.ignore_patterns("*.xml", "shops")
         )
-        shutil.copy(MAPPINGS / "rubricator.xml", place / "mappings")
+        shutil.copy(MAPPINGS / "taxonomy.xml", place / "mappings")
         (place / "mappings" / "shops").mkdir()
     lines = "".join(f'<map path="{path}" to="{leaf}"/>' for path, leaf in leaves.items())
     (place / "mappings" / "shops" / f"{ident}.xml").write_text(
@@ -527,7 +527,7 @@ def test_a_mistake_in_a_mapping_stops_the_night_before_any_feed_is_asked(server,
 def test_no_credential_of_an_address_is_kept_not_even_as_a_hash(server):
     one = shop(server, "s")
     other = ShopSettings(
-        "s", one.feed.replace("s3cret", "an0ther"), allow_addresses=one.allow_addresses
+        "s", one.feed.replace("s3cret", "an0ther"), allowed_networks=one.allowed_networks
     )
     kept = ingest_feeds._shop_parameters(one)
     assert kept == ingest_feeds._shop_parameters(other), (
@@ -546,7 +546,7 @@ def test_real_shops_of_two_days(tmp_path):
                 address = served.stdout.readline().strip()
                 for ident in ("moda", "bazaar", "closet"):
                     real = ShopSettings(
-                        ident, f"{address}{ident}/feed.xml", allow_addresses=("127.0.0.0/8",)
+                        ident, f"{address}{ident}/feed.xml", allowed_networks=("127.0.0.0/8",)
                     )
                     made, offers, refused = ingest(tmp_path / f"{ident}{day}", real)
                     assert (

@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
     """A root with offers of two shops and a settings file whose mappings know both."""
     mappings = tmp_path / "mappings"
     (mappings / "shops").mkdir(parents=True)
-    for name in ("rubricator.xml", "rubricator.rng", "mapping.rng"):
+    for name in ("taxonomy.xml", "taxonomy.rng", "mapping.rng"):
         shutil.copy(REPOSITORY / "mappings" / name, mappings)
     (mappings / "shops" / "moda.xml").write_text(MODA, encoding="utf-8")
     (mappings / "shops" / "toy.xml").write_text(TOY, encoding="utf-8")
@@ -60,7 +60,15 @@ def write_offers(root: Path, paths: dict[str, list[str]]) -> None:
 
 def run(root: Path, *more: str) -> int:
     return map_products.main(
-        ["--root", str(root), "--run", RUN, "--config", str(root.parent / "wearalike.toml"), *more]
+        [
+            "--data-dir",
+            str(root),
+            "--run",
+            RUN,
+            "--config",
+            str(root.parent / "wearalike.toml"),
+            *more,
+        ]
     )
 
 
@@ -81,7 +89,7 @@ def refused(root: Path) -> list[tuple[str, str, str, str]]:
 
 
 def when(root: Path) -> int:
-    return (run_tables.table_dir(root, PRODUCTS, RUN) / "made.json").stat().st_mtime_ns
+    return (run_tables.table_dir(root, PRODUCTS, RUN) / "_manifest.json").stat().st_mtime_ns
 
 
 def test_offers_become_products_or_are_refused(root: Path) -> None:
@@ -111,22 +119,22 @@ def test_a_rerun_stands_until_something_it_reads_changes(root: Path) -> None:
     first = when(root)
     assert run(root) == 0
     assert when(root) == first
-    assert run(root, "--redo") == 0  # the same rows from the same inputs: what stands, stands
+    assert run(root, "--force") == 0  # the same rows from the same inputs: what stands, stands
     mapping.write_text(MODA.replace("women.dresses.other", "women.dresses.midi"), encoding="utf-8")
     assert run(root) == 0
     assert products(root)[0] == ("moda:0", "women.dresses.midi")
-    rubricator = root.parent / "mappings" / "rubricator.xml"
-    rubricator.write_text(
-        rubricator.read_text(encoding="utf-8").replace(
-            'w_shape="2" w_colour="8"', 'w_shape="5" w_colour="6"'
+    taxonomy = root.parent / "mappings" / "taxonomy.xml"
+    taxonomy.write_text(
+        taxonomy.read_text(encoding="utf-8").replace(
+            'shape_weight="2" colour_weight="8"', 'shape_weight="5" colour_weight="6"'
         ),
         "utf-8",
     )
     assert run(root) == 0
     weights = run_tables.read_table(
-        root, PRODUCTS, RUN, ["product_id", "w_shape", "w_colour"]
+        root, PRODUCTS, RUN, ["product_id", "shape_weight", "colour_weight"]
     ).to_pylist()[0]
-    assert weights == {"product_id": "moda:0", "w_shape": 5, "w_colour": 6}
+    assert weights == {"product_id": "moda:0", "shape_weight": 5, "colour_weight": 6}
     write_offers(root, {"toy": ["Bags"]})
     assert run(root) == 0
     assert products(root) == [("toy:0", "bags.totes")] and refused(root) == []
@@ -177,7 +185,7 @@ def test_the_job_runs_from_a_shell_and_says_what_is_missing(root: Path) -> None:
     command = [
         sys.executable,
         str(REPOSITORY / "jobs" / "map_products.py"),
-        "--root",
+        "--data-dir",
         str(root),
         "--run",
         RUN,

@@ -81,7 +81,7 @@ def test_every_offer_is_published_or_refused_with_a_reason(root, port):
         for r in run_tables.read_refused(root, "day-1").to_pylist()
         if r["stage"] == "indexes"
     }
-    assert {lists[k]["short_reason"] for k in without} == {"no_code"}
+    assert {lists[k]["shortfall_reason"] for k in without} == {"no_code"}
 
 
 def test_alike_things_stand_beside_alike_things(root):
@@ -171,7 +171,7 @@ def test_the_merchandisers_rules_act_in_the_night(root, tmp_path, port):
 
 def made_times(root, run):
     return {
-        t.name: (run_tables.table_dir(root, t, run) / "made.json").stat().st_mtime_ns
+        t.name: (run_tables.table_dir(root, t, run) / "_manifest.json").stat().st_mtime_ns
         for t in tables.TABLES
         if run_tables.is_complete(root, t, run)
     }
@@ -187,7 +187,7 @@ def test_a_second_run_of_the_same_night_has_nothing_to_do(root, port):
 def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
     with sample.serve_shops(day=2, port=port) as address:
         run_night(root.parent, "day-2", address)
-        kept = Counter(p.name for p in (root / "kept" / "images").rglob("*") if p.is_file())
+        kept = Counter(p.name for p in (root / "cache" / "images").rglob("*") if p.is_file())
         fresh = run_night(tmp_path, "day-2", address)
     assert_equal_tables(root, fresh, "day-2")
     assert not run_tables.read_table(root, tables.PRODUCTS, "day-1").equals(

@@ -41,7 +41,7 @@ def rows_of(table: tables.Table, rows: list[dict]) -> pa.Table:
 
 def product(number: int) -> dict:
     leaf = list(LEAVES)[number % 4]
-    super_category, w_shape, w_colour, path = LEAVES[leaf]
+    super_category, shape_weight, colour_weight, path = LEAVES[leaf]
     shop = ("moda", "bazaar")[number // 4 % 2]
     return {
         "product_id": f"{shop}:{number:02}",
@@ -58,8 +58,8 @@ def product(number: int) -> dict:
         "age_group": "adult",
         "category": leaf,
         "super_category": super_category,
-        "w_shape": w_shape,
-        "w_colour": w_colour,
+        "shape_weight": shape_weight,
+        "colour_weight": colour_weight,
     }
 
 
@@ -72,14 +72,20 @@ def coded(products: list[dict], seed: int) -> dict[str, np.ndarray]:
 
 def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> list[dict]:
     """The asking product's rows of similar_products, by comparing it with every other one."""
-    w_shape, w_colour, own = asking["w_shape"], asking["w_colour"], codes[asking["product_id"]]
+    shape_weight, colour_weight, own = (
+        asking["shape_weight"],
+        asking["colour_weight"],
+        codes[asking["product_id"]],
+    )
 
     def compared(other: dict) -> dict:
         shape, colour = (
             int((own ^ codes[other["product_id"]])[half].sum())
             for half in (slice(128), slice(128, 256))
         )
-        cosine = 1 - 2 * (w_shape * shape + w_colour * colour) / (128 * (w_shape + w_colour))
+        cosine = 1 - 2 * (shape_weight * shape + colour_weight * colour) / (
+            128 * (shape_weight + colour_weight)
+        )
         return {
             "product_id": asking["product_id"],
             "similar_product_id": other["product_id"],
@@ -88,8 +94,8 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
             "colour_score": max(0.0, 1 - colour / 64),
             "shape_distance": shape,
             "colour_distance": colour,
-            "w_shape": w_shape,
-            "w_colour": w_colour,
+            "shape_weight": shape_weight,
+            "colour_weight": colour_weight,
             "item_id": f"item-{asking['product_id']}",
             "similar_item_id": f"item-{other['product_id']}",
             "detector": "whole-1",
@@ -138,7 +144,13 @@ def looked(
         "shape": np.packbits(code[:128]).tobytes(),
         "colour": np.packbits(code[128:]).tobytes(),
     }
-    like = {**asking, "super_category": "upper_wear", "group_id": None, "w_shape": 1, "w_colour": 1}
+    like = {
+        **asking,
+        "super_category": "upper_wear",
+        "group_id": None,
+        "shape_weight": 1,
+        "colour_weight": 1,
+    }
     rows = [
         {name: row[name] for name in row if name in tables.LOOK_PRODUCTS.column_names}
         | {
@@ -259,7 +271,10 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
         "indexes": rows_of(tables.INDEXES, entries),
         "matches": rows_of(
             tables.MATCHES,
-            [{"product_id": p, "item_id": f"item-{p}", "short_reason": short[p]} for p in packed],
+            [
+                {"product_id": p, "item_id": f"item-{p}", "shortfall_reason": short[p]}
+                for p in packed
+            ],
         ),
         "similar_products": rows_of(
             tables.SIMILAR_PRODUCTS, [row for rows in lists.values() for row in rows]
@@ -267,7 +282,7 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
         "similar_lists": rows_of(
             tables.SIMILAR_LISTS,
             [
-                {"product_id": p, "similar_count": len(rows), "short_reason": short[p]}
+                {"product_id": p, "similar_count": len(rows), "shortfall_reason": short[p]}
                 for p, rows in lists.items()
             ],
         ),
@@ -380,8 +395,8 @@ def _sold_out(night: dict[str, pa.Table]) -> dict[str, pa.Table]:
 
 
 def _unexplained(night: dict[str, pa.Table]) -> dict[str, pa.Table]:
-    is_short = night["similar_lists"]["short_reason"][0].is_valid
-    return _with("similar_lists", 0, short_reason=None if is_short else "rules")(night)
+    is_short = night["similar_lists"]["shortfall_reason"][0].is_valid
+    return _with("similar_lists", 0, shortfall_reason=None if is_short else "rules")(night)
 
 
 def _of_another_super_category(night: dict[str, pa.Table]) -> dict[str, pa.Table]:
@@ -463,7 +478,7 @@ BREAKS = {
         "moda:00",
     ),
     "other weights": (
-        _with("similar_products", 0, w_shape=9),
+        _with("similar_products", 0, shape_weight=9),
         "similar_products.expect_column_values_to_be_in_set(is_weighted_as_product)",
         "moda:00",
     ),
@@ -584,7 +599,7 @@ def test_an_empty_night_fails_on_its_floor_alone(
 
 
 def job(root: Path, run: str, *more: str) -> int:
-    return report_quality.main(["--root", str(root), "--run", run, *more])
+    return report_quality.main(["--data-dir", str(root), "--run", run, *more])
 
 
 def rows_by_measure(root: Path, run: str) -> dict[tuple[str, str], dict]:
@@ -600,7 +615,7 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
     root, home = tmp_path / "root", tmp_path / "home"
     write(root, RUN, night)
     home.mkdir()
-    command = [sys.executable, report_quality.__file__, "--root", str(root), "--run", RUN]
+    command = [sys.executable, report_quality.__file__, "--data-dir", str(root), "--run", RUN]
     done = subprocess.run(
         command,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
@@ -654,7 +669,7 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
 
     first = run_tables.read_manifest(root, tables.QUALITY, RUN)
     assert first["verdict"] == "warn"
-    assert job(root, RUN, "--redo") == 0
+    assert job(root, RUN, "--force") == 0
     assert run_tables.read_manifest(root, tables.QUALITY, RUN) == first
 
 
@@ -772,7 +787,7 @@ def test_nothing_is_written_where_a_table_is_missing(
     night: dict[str, pa.Table], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, RUN, night)
-    (tmp_path / "similar_lists" / f"run={RUN}" / "made.json").unlink()
+    (tmp_path / "similar_lists" / f"run={RUN}" / "_manifest.json").unlink()
     assert job(tmp_path, RUN) == 1
     assert "similar_lists" in caplog.text
     assert not list((tmp_path / "quality").glob("*"))

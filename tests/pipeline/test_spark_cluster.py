@@ -53,7 +53,15 @@ def place(night, night_port, tmp_path):
 
 def started(two_workers: SparkCluster, place: Path, program: str) -> subprocess.Popen[str]:
     """A process that runs a program on the cluster: `options` in it are those of any job, all of whose work is done again."""
-    options = ["--run", "day-1", "--config", str(place), "--redo", "--master", two_workers.master]
+    options = [
+        "--run",
+        "day-1",
+        "--config",
+        str(place),
+        "--force",
+        "--spark-master",
+        two_workers.master,
+    ]
     jobs = f"import sys\nfrom wearalike.pipeline import ingest_feeds, match_products\noptions = {options!r}\n"
     path = place.parent / "program.py"
     path.write_text(
@@ -114,7 +122,7 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
     near = {
         path: value
         for path, value in run_tables.read_manifest(root, MATCHES, "day-1")["files"].items()
-        if path.startswith("near/")
+        if path.startswith("candidates/")
     }
     assert (
         near
@@ -146,12 +154,12 @@ def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
 
 def test_the_rows_do_not_depend_on_the_tasks(night, place, monkeypatch):
     monkeypatch.setattr(match_products, "QUERIES_A_TASK", 7)
-    assert match_products.main(["--run", "day-1", "--config", str(place), "--redo"]) == 0
+    assert match_products.main(["--run", "day-1", "--config", str(place), "--force"]) == 0
     root = place.parent / "root"
     counts = (
         run_tables.read_table(root, INDEXES, "day-1")["super_category"].value_counts().to_pylist()
     )
-    tasks = len(list(run_tables.table_dir(root, MATCHES, "day-1").glob("near/*/*.parquet")))
+    tasks = len(list(run_tables.table_dir(root, MATCHES, "day-1").glob("candidates/*/*.parquet")))
     assert tasks == sum(-(-count["counts"] // 7) for count in counts) > 3 * len(counts)
     assert_same(root, night / "root", *MADE)
 

@@ -48,15 +48,15 @@ def test_the_sample_is_fixed_and_spread_over_categories_and_ranks(place):
 
     categories = {
         r["product_id"]: r["category"]
-        for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     counts = {
         r["product_id"]: r["similar_count"]
-        for r in run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.data_dir, SIMILAR_LISTS, RUN).to_pylist()
     }
     rows = {
         (r["product_id"], r["similar_product_id"]): r
-        for r in run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.data_dir, SIMILAR_PRODUCTS, RUN).to_pylist()
     }
     for pair in pairs:
         row = rows[pair.product_id, pair.similar_product_id]
@@ -84,7 +84,7 @@ def test_both_engines_draw_the_same_pairs_and_hold_what_is_judged(place):
     with start_server() as address:
         theirs = replace(place, warehouse=create_database(address, "judged"))
         warehouse = open_warehouse(theirs.warehouse)
-        publish.publish_run(place.root, RUN, warehouse)
+        publish.publish_run(place.data_dir, RUN, warehouse)
         assert judgements.sample_pairs(warehouse, RUN) == ours and len(ours) > 100
         assert judgements.read_judgements(warehouse) == []
         judgements.record_judgement(warehouse, RUN, "anna", ours[0], WRONG, datetime.now(UTC))
@@ -99,7 +99,7 @@ def test_both_engines_draw_the_same_pairs_and_hold_what_is_judged(place):
         published.close()
     products = Counter(
         (r["shop_id"], r["super_category"], r["category"])
-        for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     )
     assert {
         (k["shop_id"], k["super_category"], k["category"]): k["products_count"] for k in kinds
@@ -217,7 +217,7 @@ def test_separation_is_the_chance_that_an_alike_pair_scores_higher():
 def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendations(night, tmp_path):
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
     warehouse = open_warehouse(f"duckdb:{tmp_path / 'root' / 'warehouse'}")
-    report = ["--run", RUN, "--root", str(tmp_path / "root")]
+    report = ["--run", RUN, "--data-dir", str(tmp_path / "root")]
     made = run_tables.read_manifest(tmp_path / "root", QUALITY, RUN)
     assert report_quality.main(report) == 0
     assert run_tables.read_manifest(tmp_path / "root", QUALITY, RUN) == made, (

@@ -325,7 +325,7 @@ def test_coverage_refusals_accounts_and_freshness() -> None:
             codes=[{"item_id": "a:1", "shape": bytes(16), "colour": bytes(16), "view": "detail"}],
             similar_lists=[
                 {"product_id": "a:1", "similar_count": 5},
-                {"product_id": "a:2", "similar_count": 4, "short_reason": "rules"},
+                {"product_id": "a:2", "similar_count": 4, "shortfall_reason": "rules"},
             ],
         ),
         {"images": {"rows": {"taken": 4, "written": 3, "refused": {"not_found": 1}}}},
@@ -344,8 +344,8 @@ def test_coverage_refusals_accounts_and_freshness() -> None:
     assert values["refused_count", "stage=images,reason=not_found,shop=b"] == 1
     assert values["short_lists_count", "reason=rules"] == 1
     assert (
-        values["stood_for_count", "view=detail"],
-        values["stood_for_count", "view=detail,shop=a"],
+        values["representative_count", "view=detail"],
+        values["representative_count", "view=detail,shop=a"],
     ) == (1, 1)
     assert (
         values["offers_unaccounted_count", "shop=a"],

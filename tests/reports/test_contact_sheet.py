@@ -146,7 +146,7 @@ def root(tmp_path_factory):
         dict(
             product_id=p,
             similar_count=len(FOUND.get(p, ())),
-            short_reason=SHORT.get(p),
+            shortfall_reason=SHORT.get(p),
             image_id=image_ids.get(p),
             item_id=f"i-{p}" if c else None,
         )

@@ -40,7 +40,7 @@ HOSTILE = (
 def root(night, tmp_path_factory) -> Path:
     """The night's tables, to write beside; its pictures are not copied."""
     copy = tmp_path_factory.mktemp("reports") / "root"
-    shutil.copytree(night / "root", copy, ignore=shutil.ignore_patterns("kept"))
+    shutil.copytree(night / "root", copy, ignore=shutil.ignore_patterns("cache"))
     return copy
 
 
@@ -334,9 +334,11 @@ def test_a_workbook_that_cannot_be_written_leaves_the_last_one(
 
 
 def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: Path) -> None:
-    shutil.copytree(night, tmp_path / "night", symlinks=True, ignore=shutil.ignore_patterns("kept"))
+    shutil.copytree(
+        night, tmp_path / "night", symlinks=True, ignore=shutil.ignore_patterns("cache")
+    )
     root, config = tmp_path / "night" / "root", tmp_path / "night" / "wearalike.toml"
-    place = ["--root", str(root), "--config", str(config), "--run"]
+    place = ["--data-dir", str(root), "--config", str(config), "--run"]
     toml = config.read_text().replace(str(night), str(tmp_path / "night"))
     config.write_text(toml)
     path = root / "reports" / "runs.jsonl"
@@ -388,7 +390,7 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
     )
     assert publish_tables.main([*place, "day-2", "--override", "anna: looked at it"]) == 0
     assert [line["is_published"] for line in run_feed.read_run_log(path).values()] == [False, True]
-    assert app.main(["rollback", "--root", str(root), "--config", str(config)]) == 0
+    assert app.main(["rollback", "--data-dir", str(root), "--config", str(config)]) == 0
     found = run_feed.read_run_log(path)
     assert [line["is_published"] for line in found.values()] == [True, False] and found["day-2"][
         "published_at"
@@ -415,7 +417,7 @@ def test_many_at_once_lose_no_line_and_hostile_words_stay_words(root: Path, tmp_
             run_tables.table_dir(root, QUALITY, "day-1"),
             run_tables.table_dir(tmp_path, QUALITY, run),
         )
-    made = run_tables.table_dir(tmp_path, QUALITY, "night-3") / "made.json"
+    made = run_tables.table_dir(tmp_path, QUALITY, "night-3") / "_manifest.json"
     made.write_text(
         json.dumps(json.loads(made.read_text()) | {"verdict": "fail", "failed": list(HOSTILE)})
     )

@@ -98,14 +98,14 @@ def test_feeds_say_what_is_wrong_with_two_offers(place, tmp_path):
 def test_mappings_cover_all_but_the_caps_and_the_gift_card(place, tmp_path):
     _, here = place
     assert catalog.find_mistakes(here, [s.id for s in here.shops]) == []
-    rubricator, mappings = catalog.read_taxonomy_and_mappings(here, [s.id for s in here.shops])
+    taxonomy, mappings = catalog.read_taxonomy_and_mappings(here, [s.id for s in here.shops])
     rows, made, refused = [], [], Counter()
     for shop in here.shops:
         rows += (own := [row for row in read_feed(shop, tmp_path)[1] if isinstance(row, Offer)])
         offers = pa.Table.from_pylist(
             [row._asdict() for row in own], schema=tables.OFFERS.arrow_schema
         )
-        accepted, others = catalog.map_offers(offers, mappings[shop.id], rubricator)
+        accepted, others = catalog.map_offers(offers, mappings[shop.id], taxonomy)
         made += accepted.to_pylist()
         refused.update(
             zip(others["shop_id"].to_pylist(), others["reason"].to_pylist(), strict=True)
@@ -325,7 +325,7 @@ def test_settings_quote_what_a_path_may_hold(tmp_path):
     )
     here = settings.read_settings(tmp_path / "w.toml", env={})
     assert here.root == root
-    assert [(s.id, s.feed, s.dialect, s.allow_addresses) for s in here.shops] == [
+    assert [(s.id, s.feed, s.dialect, s.allowed_networks) for s in here.shops] == [
         ("one", "http://127.0.0.1:1/f", None, ("127.0.0.1/32",))
     ]
 

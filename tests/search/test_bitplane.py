@@ -18,9 +18,9 @@ def random_codes(rng, n: int, bits: int) -> np.ndarray:
     return np.packbits(varied, axis=1).view(np.uint64)
 
 
-def one_by_one(queries, codes, w_shape, w_colour, limits, k):
+def one_by_one(queries, codes, shape_weight, colour_weight, limits, k):
     shape, colour = search.distance_matrices(queries, codes)
-    weighted = w_shape[:, None] * shape + w_colour[:, None] * colour
+    weighted = shape_weight[:, None] * shape + colour_weight[:, None] * colour
     order = np.argsort(weighted, axis=1, kind="stable")
     return [
         [p for p in row if d[p] <= limit][:k]
@@ -41,12 +41,14 @@ def one_by_one(queries, codes, w_shape, w_colour, limits, k):
 def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most, threads):
     rng = np.random.default_rng(seed)
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
-    w_shape, w_colour = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
+    shape_weight, colour_weight = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
     limits = rng.integers(-1, 128 * 2 * most + 1, q)
     found = bitplane.nearest_per_query(
-        queries, bitplane.transpose_codes(codes), w_shape, w_colour, limits, k, threads
+        queries, bitplane.transpose_codes(codes), shape_weight, colour_weight, limits, k, threads
     )
-    assert [f.tolist() for f in found] == one_by_one(queries, codes, w_shape, w_colour, limits, k)
+    assert [f.tolist() for f in found] == one_by_one(
+        queries, codes, shape_weight, colour_weight, limits, k
+    )
 
 
 @pytest.mark.parametrize(("ws", "wc"), [(1, 1), (2, 8), (8, 2)])

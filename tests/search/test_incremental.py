@@ -18,8 +18,8 @@ _PER_PRODUCT = (
     "product_ids",
     "item_ids",
     "codes",
-    "w_shape",
-    "w_colour",
+    "shape_weight",
+    "colour_weight",
     "gender",
     "age_group",
     "is_in_stock",
@@ -51,7 +51,7 @@ def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
                 # A changed picture often looks nearly the same.
                 slightly = rng.random(n) < ratio
                 facts[name][slightly, 0] ^= np.uint64(1)
-            if name == "w_shape":
+            if name == "shape_weight":
                 facts[name][changed] = rng.integers(0, 5, changed.sum())
     return only(Gallery(**facts, attributes=everything.attributes), np.flatnonzero(is_there))
 

@@ -39,15 +39,15 @@ def pictures(place):
     entries = {
         e["product_id"]: e["image_id"]
         for e in run_tables.read_table(
-            place.root, INDEXES, RUN, ["product_id", "image_id"]
+            place.data_dir, INDEXES, RUN, ["product_id", "image_id"]
         ).to_pylist()
     }
     products = run_tables.read_table(
-        place.root, PRODUCTS, RUN, ["product_id", "availability"]
+        place.data_dir, PRODUCTS, RUN, ["product_id", "availability"]
     ).to_pylist()
     in_stock = sorted(p["product_id"] for p in products if p["availability"] == "in_stock")
     return {
-        i: run_tables.image_path(place.root, entries[i]).read_bytes()
+        i: run_tables.image_path(place.data_dir, entries[i]).read_bytes()
         for i in in_stock
         if i in entries
     }
@@ -74,7 +74,7 @@ def plain() -> bytes:
 
 def test_a_product_s_own_picture_finds_the_product(search, pictures, place):
     by_id = {
-        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     asked, first, seen = 0, 0, 0
     for product_id, content in list(pictures.items())[::9]:
@@ -102,9 +102,9 @@ def test_the_answer_explains_itself(search, pictures):
         r.url and r.image_url for r in item.results
     )
     for r in item.results:
-        distance = item.w_shape * r.shape_distance + item.w_colour * r.colour_distance
+        distance = item.shape_weight * r.shape_distance + item.colour_weight * r.colour_distance
         assert r.score == pytest.approx(
-            max(0, 1 - 2 * distance / (128 * (item.w_shape + item.w_colour)))
+            max(0, 1 - 2 * distance / (128 * (item.shape_weight + item.colour_weight)))
         )
     assert [r.score for r in item.results] == sorted((r.score for r in item.results), reverse=True)
     told = json.loads(answer.json())
@@ -113,12 +113,12 @@ def test_the_answer_explains_itself(search, pictures):
 
 def test_the_category_gives_the_weights_unless_others_are_asked_for(search, pictures, place):
     weights = {
-        p["category"]: (p["w_shape"], p["w_colour"])
-        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        p["category"]: (p["shape_weight"], p["colour_weight"])
+        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     content = next(c for c in pictures.values() if search.search(c).items)
     item = search.search(content).items[0]
-    assert (item.w_shape, item.w_colour) == weights[item.category]
+    assert (item.shape_weight, item.colour_weight) == weights[item.category]
     by_colour = search.search(content, PhotoQuery(k=5, weights=(0, 1))).items[0].results
     by_shape = search.search(content, PhotoQuery(k=5, weights=(1, 0))).items[0].results
     assert [r.colour_distance for r in by_colour] == sorted(r.colour_distance for r in by_colour)
@@ -131,7 +131,7 @@ def test_the_category_gives_the_weights_unless_others_are_asked_for(search, pict
 def test_for_whom_it_is_asked(search, pictures, place):
     gender = {
         p["product_id"]: p["gender"]
-        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     found = [
         r.product_id
@@ -150,7 +150,7 @@ def test_for_whom_it_is_asked(search, pictures, place):
 def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, place):
     by_id = {
         p["product_id"]: p["super_category"]
-        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     of = {s: [c for i, c in pictures.items() if by_id[i] == s][:4] for s in ("upper_wear", "bags")}
     asked = [
@@ -242,9 +242,13 @@ def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monk
     )
     exact = search.search(content, wish)
     shelf = search._galleries.__getitem__
-    of_few = PhotoSearch(place, RUN, load_gallery=shelf, networks=search.networks, exact_up_to=1000)
+    of_few = PhotoSearch(
+        place, RUN, load_gallery=shelf, networks=search.networks, exact_search_max_products=1000
+    )
     assert not of_few._shortlists and of_few.search(content, wish) == exact
-    of_many = PhotoSearch(place, RUN, load_gallery=shelf, networks=search.networks, exact_up_to=5)
+    of_many = PhotoSearch(
+        place, RUN, load_gallery=shelf, networks=search.networks, exact_search_max_products=5
+    )
     assert of_many._shortlists and of_many.search(content, wish) == exact
     monkeypatch.setattr(inverted_multi_index, "MIN_SHORTLIST_SIZE", 8)
     found, wanted = (
@@ -276,9 +280,9 @@ def test_a_super_category_without_products_gives_an_item_without_results(search,
 
 def test_a_shelf_s_facts_are_its_gallery_s_products(place):
     by_id = {
-        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
-    shelf = gallery_store.load_gallery_with_products(place.root, RUN, "full_body")
+    shelf = gallery_store.load_gallery_with_products(place.data_dir, RUN, "full_body")
     rows = np.arange(len(shelf.gallery))[::-3]
     assert len(rows) > 5
     for row, fact in zip(rows, shelf.display_rows(rows), strict=True):
@@ -296,7 +300,9 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
     (tmp_path / "broken.jpg").write_bytes(b"GIF89a")
     # Of its own warehouse: the night's is not to be written to.
     config = tmp_path / "wearalike.toml"
-    config.write_text(f'root = "{place.root}"\nwarehouse = "duckdb:{tmp_path / "warehouse"}"\n')
+    config.write_text(
+        f'data_dir = "{place.data_dir}"\nwarehouse = "duckdb:{tmp_path / "warehouse"}"\n'
+    )
     asked = [
         "query",
         "--config",
@@ -331,7 +337,7 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
 
 def test_bad_use_is_told(tmp_path, capsys, caplog, place):
     config = tmp_path / "wearalike.toml"
-    config.write_text('root = "root"\n')
+    config.write_text('data_dir = "root"\n')
     (tmp_path / "empty").mkdir()
     use = ["query", "--config", str(config)]
     assert app.main([*use, str(tmp_path / "gone.jpg")]) == 1 and "no such file" in caplog.text

@@ -45,8 +45,8 @@ def make_gallery(
             ],
             "price_cents": pa.array(rng.integers(0, 400, n) * 10, pa.int64()),
             "currency": [("EUR", "USD")[int(i)] for i in rng.random(n) < 0.1],
-            "w_shape": pa.array([w[0]] * n, pa.int32()),
-            "w_colour": pa.array([w[1]] * n, pa.int32()),
+            "shape_weight": pa.array([w[0]] * n, pa.int32()),
+            "colour_weight": pa.array([w[1]] * n, pa.int32()),
         }
     )
     shuffled = products.take(rng.permutation(n))
@@ -63,7 +63,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
     colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
-    ws, wc = int(g.w_shape[row]), int(g.w_colour[row])
+    ws, wc = int(g.shape_weight[row]), int(g.colour_weight[row])
     ordered = sorted(
         range(len(g)), key=lambda j: (ws * shape[j] + wc * colour[j], g.product_ids[j])
     )
@@ -112,7 +112,7 @@ def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
         assert list(
             zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), strict=True)
         ) == one_by_one(g, row, rules)
-        assert (f.short_reason is None) == (len(f.results) == rules.k)
+        assert (f.shortfall_reason is None) == (len(f.results) == rules.k)
 
 
 def test_a_list_widens_until_the_rules_are_met():
@@ -147,7 +147,7 @@ def test_a_super_category_of_one_or_two(count):
     g.gender[:], g.age_group[:] = "female", "adult"
     lists = list(search.search_gallery(g, 0, count, ListRules(min_score=0.0)))
     found = [f for some in lists for f in some]
-    assert len(found) == count and {f.short_reason for f in found} == {
+    assert len(found) == count and {f.shortfall_reason for f in found} == {
         ShortfallReason.FEW_CANDIDATES
     }
     rows = search.build_matches(g, lists).to_pylist()
@@ -159,7 +159,7 @@ def test_a_short_list_says_why():
     g.gender[:], g.age_group[:] = "female", "adult"
 
     def reasons(rules):
-        return {f.short_reason for f in each(g, 0, 40, rules)}
+        return {f.shortfall_reason for f in each(g, 0, 40, rules)}
 
     assert reasons(ListRules(k=39, min_score=0.0)) == {None}
     assert reasons(ListRules(k=40, min_score=0.0)) == {ShortfallReason.FEW_CANDIDATES}
@@ -197,8 +197,8 @@ def small_tables():
     products = pa.table(
         {
             "product_id": [*g.product_ids, "s:none"],
-            "w_shape": pa.array([2] * 31, pa.int32()),
-            "w_colour": pa.array([8] * 31, pa.int32()),
+            "shape_weight": pa.array([2] * 31, pa.int32()),
+            "colour_weight": pa.array([8] * 31, pa.int32()),
         }
     )
     return g, found, products
@@ -243,7 +243,12 @@ def test_flat_rows_say_what_the_lists_say():
             max(0, 1 - r["shape_distance"] / 64),
             max(0, 1 - r["colour_distance"] / 64),
         )
-        assert (r["w_shape"], r["w_colour"], r["detector"], r["encoder"]) == (2, 8, "d-1", "e-1")
+        assert (r["shape_weight"], r["colour_weight"], r["detector"], r["encoder"]) == (
+            2,
+            8,
+            "d-1",
+            "e-1",
+        )
 
 
 def test_every_product_has_a_row_in_lists():
@@ -258,7 +263,7 @@ def test_every_product_has_a_row_in_lists():
     assert rows["s:none"] == {
         "product_id": "s:none",
         "similar_count": 0,
-        "short_reason": "no_code",
+        "shortfall_reason": "no_code",
         "image_id": None,
         "item_id": None,
     }
@@ -296,4 +301,4 @@ def test_a_code_that_is_nobody_s_gets_what_a_product_with_it_would(seed, n, w, k
     assert list(
         zip(found.results.tolist(), found.shape.tolist(), found.colour.tolist(), strict=True)
     ) == one_by_one(g, row, rules)
-    assert found.query_row == -1 and (found.short_reason is None) == (len(found.results) == k)
+    assert found.query_row == -1 and (found.shortfall_reason is None) == (len(found.results) == k)

@@ -47,12 +47,18 @@ def test_it_finds_what_numpy_finds_whatever_the_memory(
     # Blocks of a code or two take a while.
     n = min(n, 60) if block_bytes == 1 else n
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
-    w_shape, w_colour = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
+    shape_weight, colour_weight = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
     limits = rng.integers(-1, 128 * 2 * most + 1, q)
     found = torch_gpu.nearest_flat(
-        queries, torch_gpu.upload_codes(codes, device), w_shape, w_colour, limits, k, block_bytes
+        queries,
+        torch_gpu.upload_codes(codes, device),
+        shape_weight,
+        colour_weight,
+        limits,
+        k,
+        block_bytes,
     )
-    assert lists(*found) == one_by_one(queries, codes, w_shape, w_colour, limits, k)
+    assert lists(*found) == one_by_one(queries, codes, shape_weight, colour_weight, limits, k)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -93,12 +93,12 @@ def test_no_xml_brings_a_file_of_this_machine_or_grows(
         .replace("{open}", '<mapping shop="mapping">')
         .replace("{close}", "</mapping>")
     )
-    rubricator = catalog.read_taxonomy(REPOSITORY / "mappings" / "rubricator.xml")
+    taxonomy = catalog.read_taxonomy(REPOSITORY / "mappings" / "taxonomy.xml")
     if form == "stylesheet":
-        assert catalog.read_mapping(path, rubricator).find_line(["1"], ["a"], None, None) is None
+        assert catalog.read_mapping(path, taxonomy).find_line(["1"], ["a"], None, None) is None
     else:
         with pytest.raises(catalog.BadMapping) as bad:
-            catalog.read_mapping(path, rubricator)
+            catalog.read_mapping(path, taxonomy)
         assert CANARY not in str(bad.value) and len(str(bad.value)) < 1000
     assert time.process_time() - began < 5
 
@@ -169,7 +169,7 @@ def test_no_id_becomes_a_path(
     )
     table = r"(images|products)/run=2026-11-21/(made\.json|part-00000\.parquet)"
     ours = re.compile(
-        rf"root/(wearalike\.toml|{table}|kept/fetched/s/[0-9a-f]{{32}}\.parquet|kept/images/[0-9a-f]{{2}}/[0-9a-f]{{64}})"
+        rf"root/(wearalike\.toml|{table}|cache/downloads/s/[0-9a-f]{{32}}\.parquet|cache/images/[0-9a-f]{{2}}/[0-9a-f]{{64}})"
     )
     names = [
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
@@ -276,7 +276,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server, tmp_pa
 def feeds_shop(address: str):
     from wearalike.settings import ShopSettings
 
-    return ShopSettings("s", address, allow_addresses=("127.0.0.1/32",))
+    return ShopSettings("s", address, allowed_networks=("127.0.0.1/32",))
 
 
 # Files
@@ -284,16 +284,16 @@ def feeds_shop(address: str):
 
 def test_only_what_a_manifest_names_is_read(tmp_path: Path) -> None:
     place = _place(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
-    make(place.root, "r1", night("r1"))
-    folder = run_tables.table_dir(place.root, PRODUCTS, "r1")
+    make(place.data_dir, "r1", night("r1"))
+    folder = run_tables.table_dir(place.data_dir, PRODUCTS, "r1")
     pq.write_table(night("x", 9)["products"], folder / "part-00007.parquet")
-    assert run_tables.read_table(place.root, PRODUCTS, "r1").equals(night("r1")["products"])
+    assert run_tables.read_table(place.data_dir, PRODUCTS, "r1").equals(night("r1")["products"])
     # Rows changed under a manifest's hash are not published, though they are as many.
     pq.write_table(night("other")["products"], folder / "part-00000.parquet")
     with pytest.raises(
-        run_tables.CorruptTable, match=r"part-00000\.parquet: sha256 .*, made\.json says .*--redo"
+        run_tables.CorruptTable, match=r"part-00000\.parquet: sha256 .*, made\.json says .*--force"
     ):
-        publish.publish_run(place.root, "r1", open_warehouse(place.warehouse))
+        publish.publish_run(place.data_dir, "r1", open_warehouse(place.warehouse))
     assert open_warehouse(place.warehouse).state().loads == ()
 
 
@@ -306,7 +306,7 @@ def test_an_index_that_its_manifest_does_not_name_is_not_given_to_faiss(tmp_path
     path.write_bytes(content)
     with pytest.raises(index.BadIndex, match=r"not the file that made\.json names"):
         gallery_store.load_gallery(tmp_path, "r1", "bags")
-    assert json.loads((path.parent / "made.json").read_text())["files"][
+    assert json.loads((path.parent / "_manifest.json").read_text())["files"][
         "bags.faiss"
     ] != run_tables.sha256(path)
 

@@ -50,7 +50,7 @@ def address(place, tmp_path_factory):
     config = tmp_path_factory.mktemp("serve") / "wearalike.toml"
     limits = "[serve]\nrequests_a_minute = 1000000\nsearches_a_minute = 1000000\n"
     config.write_text(
-        f'root = "{place.root}"\nwarehouse = "{place.warehouse}"\ndevice = "cpu"\n{limits}',
+        f'data_dir = "{place.data_dir}"\nwarehouse = "{place.warehouse}"\ndevice = "cpu"\n{limits}',
         encoding="utf-8",
     )
     with serve_site(config) as (where, _):
@@ -68,14 +68,15 @@ def pictures(place) -> dict[str, bytes]:
     """The picture that each product in stock was compared by."""
     in_stock = {
         p["product_id"]
-        for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
         if p["availability"] == "in_stock"
     }
     entries = sorted(
-        run_tables.read_table(place.root, INDEXES, RUN).to_pylist(), key=lambda e: e["product_id"]
+        run_tables.read_table(place.data_dir, INDEXES, RUN).to_pylist(),
+        key=lambda e: e["product_id"],
     )
     return {
-        e["product_id"]: run_tables.image_path(place.root, e["image_id"]).read_bytes()
+        e["product_id"]: run_tables.image_path(place.data_dir, e["image_id"]).read_bytes()
         for e in entries
         if e["product_id"] in in_stock
     }
@@ -100,7 +101,7 @@ def assert_problem(answer: httpx.Response, status: int) -> dict:
 
 def test_products_are_found_and_paged(api, place):
     wanted = {
-        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     seen, after = {}, None
     while after is not None or not seen:
@@ -124,13 +125,13 @@ def test_products_are_found_and_paged(api, place):
 
 def test_a_product_and_its_published_list(api, place):
     products = {
-        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     lists = {
         row["product_id"]: row
-        for row in run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist()
+        for row in run_tables.read_table(place.data_dir, SIMILAR_LISTS, RUN).to_pylist()
     }
-    rows = run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+    rows = run_tables.read_table(place.data_dir, SIMILAR_PRODUCTS, RUN).to_pylist()
     asked = sorted(lists)[::29]
     assert len(asked) > 8
     for product_id in asked:
@@ -138,9 +139,9 @@ def test_a_product_and_its_published_list(api, place):
         assert {**products[product_id], "image_url": products[product_id]["image_urls"][0]} == told[
             "product"
         ]
-        assert (told["similar_count"], told["short_reason"]) == (
+        assert (told["similar_count"], told["shortfall_reason"]) == (
             lists[product_id]["similar_count"],
-            lists[product_id]["short_reason"],
+            lists[product_id]["shortfall_reason"],
         )
         listed = api.get(f"/products/{quote(product_id)}/similar").json()
         wanted = [
@@ -148,9 +149,9 @@ def test_a_product_and_its_published_list(api, place):
             for row in rows
             if row["product_id"] == product_id
         ]
-        assert (listed["source"], listed["short_reason"]) == (
+        assert (listed["source"], listed["shortfall_reason"]) == (
             "published",
-            lists[product_id]["short_reason"],
+            lists[product_id]["shortfall_reason"],
         )
         assert [
             {k: v for k, v in row.items() if k != "product"} for row in listed["results"]
@@ -167,12 +168,12 @@ def test_a_product_and_its_published_list(api, place):
 
 def test_a_live_list_at_the_night_s_weights_is_the_night_s(api, place):
     products = {
-        p["product_id"]: p for p in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
     }
     asked, results = sorted(products)[::7], 0
     for product_id in asked:
         published = api.get(f"/products/{product_id}/similar").json()
-        own = f"{products[product_id]['w_shape']}:{products[product_id]['w_colour']}"
+        own = f"{products[product_id]['shape_weight']}:{products[product_id]['colour_weight']}"
         live = api.get(f"/products/{product_id}/similar", params={"weights": own}).json()
         assert (live.pop("source"), published.pop("source")) == ("live", "published")
         assert live == published
@@ -182,19 +183,22 @@ def test_a_live_list_at_the_night_s_weights_is_the_night_s(api, place):
 
 def test_a_live_list_is_in_the_order_of_its_weights(api, place):
     product_id = max(
-        run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist(),
+        run_tables.read_table(place.data_dir, SIMILAR_LISTS, RUN).to_pylist(),
         key=lambda row: row["similar_count"],
     )["product_id"]
     orders = []
-    for w_shape, w_colour in ((10, 0), (3, 7), (0, 1)):
+    for shape_weight, colour_weight in ((10, 0), (3, 7), (0, 1)):
         rows = api.get(
-            f"/products/{product_id}/similar", params={"weights": f"{w_shape}:{w_colour}", "k": 30}
+            f"/products/{product_id}/similar",
+            params={"weights": f"{shape_weight}:{colour_weight}", "k": 30},
         ).json()["results"]
         assert len(rows) > 5 and [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
         for row in rows:
-            assert (row["w_shape"], row["w_colour"]) == (w_shape, w_colour)
-            far = w_shape * row["shape_distance"] + w_colour * row["colour_distance"]
-            assert row["score"] == pytest.approx(max(0, 1 - 2 * far / (128 * (w_shape + w_colour))))
+            assert (row["shape_weight"], row["colour_weight"]) == (shape_weight, colour_weight)
+            far = shape_weight * row["shape_distance"] + colour_weight * row["colour_distance"]
+            assert row["score"] == pytest.approx(
+                max(0, 1 - 2 * far / (128 * (shape_weight + colour_weight)))
+            )
         assert all(row["score"] >= 0.1 for row in rows) and product_id not in {
             row["similar_product_id"] for row in rows
         }
@@ -204,11 +208,11 @@ def test_a_live_list_is_in_the_order_of_its_weights(api, place):
 
 def test_a_live_list_keeps_the_merchandiser_s_rules_of_its_night(place, tmp_path):
     shutil.copytree(
-        place.root, tmp_path / "root", ignore=shutil.ignore_patterns("kept"), symlinks=True
+        place.data_dir, tmp_path / "root", ignore=shutil.ignore_patterns("cache"), symlinks=True
     )
-    facts = tmp_path / "root" / MATCHES.name / f"run={RUN}" / "made.json"
+    facts = tmp_path / "root" / MATCHES.name / f"run={RUN}" / "_manifest.json"
     made = json.loads(facts.read_text())
-    rows = run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+    rows = run_tables.read_table(place.data_dir, SIMILAR_PRODUCTS, RUN).to_pylist()
     product_id = next(row["product_id"] for row in rows if row["rank"] == 15)
     first, *_, last = [row["similar_product_id"] for row in rows if row["product_id"] == product_id]
     pin = MerchandisingRule(
@@ -235,7 +239,7 @@ def test_runs_and_quality(api, place):
     assert (run["run"], run["is_published"], run["counts"]["products"]) == (
         RUN,
         True,
-        run_tables.read_manifest(place.root, PRODUCTS, RUN)["rows"]["written"],
+        run_tables.read_manifest(place.data_dir, PRODUCTS, RUN)["rows"]["written"],
     )
     measures = api.get("/quality", params={"scope": "all"}).json()["measures"]
     (count,) = [m for m in measures if m["measure"] == "products_count"]
@@ -326,7 +330,7 @@ def test_the_reference_s_page_tells_all_and_asks_nobody(api):
     assert len(described["paths"]) >= 8
     for path, methods in described["paths"].items():
         assert path in page and all(said["summary"] in page for said in methods.values())
-    for name in ("w_shape", "short_reason", "image_url", "Problem"):
+    for name in ("shape_weight", "shortfall_reason", "image_url", "Problem"):
         assert name in page
     asked = re.findall(r"""(?:src|href|action)=["']?([^"'\s>]+)|url\(|@import|<script""", page)
     assert len(asked) > 20 and [link for link in asked if not link.startswith("#")] == [
@@ -364,7 +368,9 @@ def test_a_photo_finds_its_product_as_a_form_and_as_itself(api, pictures):
 def test_a_photo_is_asked_about_with_wishes(api, pictures):
     content = next(c for c in pictures.values() if post(api, c).json()["items"])
     for item in post(api, content, weights="10:0", gender="male", k=2).json()["items"]:
-        assert (item["w_shape"], item["w_colour"]) == (10, 0) and len(item["results"]) <= 2
+        assert (item["shape_weight"], item["colour_weight"]) == (10, 0) and len(
+            item["results"]
+        ) <= 2
         assert [r["shape_distance"] for r in item["results"]] == sorted(
             r["shape_distance"] for r in item["results"]
         )
@@ -590,7 +596,7 @@ def _moving(folder: Path, at: str):
         load(warehouse, run, parts, run)
     warehouse.publish("r1")
     (folder / "wearalike.toml").write_text(
-        f'root = "root"\nwarehouse = "{at}"\n[serve]\nrequests_a_minute = 1000000\n',
+        f'data_dir = "root"\nwarehouse = "{at}"\n[serve]\nrequests_a_minute = 1000000\n',
         encoding="utf-8",
     )
     with serve_site(folder / "wearalike.toml") as (where, process):
@@ -733,7 +739,7 @@ def test_other_sites_pages_may_ask_only_where_the_settings_say_so(place):
         assert "access-control-allow-origin" not in client.get("/v1/health", headers=asked).headers
     with TestClient(
         app.create_app(
-            replace(place, serve=ServerSettings(allow_origins=("https://shop.example",)))
+            replace(place, serve=ServerSettings(allowed_origins=("https://shop.example",)))
         )
     ) as client:
         answer = client.get("/v1/health", headers=asked)

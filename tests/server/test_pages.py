@@ -72,8 +72,8 @@ def place(night, tmp_path_factory):
     text = (night / "wearalike.toml").read_text(encoding="utf-8").replace(str(night), str(folder))
     (folder / "wearalike.toml").write_text(text, encoding="utf-8")
     made = settings.read_settings(folder / "wearalike.toml")
-    rows = run_tables.read_table(made.root, PRODUCTS, RUN).to_pylist()
-    for row in hostile(made.root, rows):
+    rows = run_tables.read_table(made.data_dir, PRODUCTS, RUN).to_pylist()
+    for row in hostile(made.data_dir, rows):
         row |= {
             "title": HOSTILE,
             "brand": HOSTILE,
@@ -82,17 +82,17 @@ def place(night, tmp_path_factory):
             "colours": [HOSTILE],
         }
         row |= {"category_paths": [HOSTILE], "image_urls": ["http://elsewhere.example/x.jpg"]}
-    refused = run_tables.read_refused(made.root, RUN)
+    refused = run_tables.read_refused(made.data_dir, RUN)
     refused = refused.filter(pc.equal(refused["stage"], PRODUCTS.name))
-    with run_tables.write_table(made.root, PRODUCTS, RUN, "hostile") as table:
+    with run_tables.write_table(made.data_dir, PRODUCTS, RUN, "hostile") as table:
         table.refuse(refused)
         table.write(pa.Table.from_pylist(rows, schema=PRODUCTS.arrow_schema))
-    with run_tables.write_table(made.root, LOOK_PRODUCTS, RUN, "crafted") as table:
-        table.write(pa.Table.from_pylist(list(look(made.root)), schema=LOOK_PRODUCTS.arrow_schema))
-    publish.publish_run(made.root, RUN, open_warehouse(made.warehouse), redo=True)
+    with run_tables.write_table(made.data_dir, LOOK_PRODUCTS, RUN, "crafted") as table:
+        table.write(pa.Table.from_pylist(list(look(made.data_dir)), schema=LOOK_PRODUCTS.arrow_schema))
+    publish.publish_run(made.data_dir, RUN, open_warehouse(made.warehouse), redo=True)
     assert (
         describe_items.main(
-            ["--run", RUN, "--root", str(made.root), "--encoder", "hsv", "--encoder", "contour"]
+            ["--run", RUN, "--data-dir", str(made.data_dir), "--encoder", "hsv", "--encoder", "contour"]
         )
         == 0
     )
@@ -124,8 +124,8 @@ def look(root: Path) -> Iterator[dict]:
         "colour_score": 0.7,
         "shape_distance": 6,
         "colour_distance": 19,
-        "w_shape": 1,
-        "w_colour": 1,
+        "shape_weight": 1,
+        "colour_weight": 1,
     }
     names = {"rank": 1, "detector": "d", "encoder": "e"}
     for e in (e for e in entries if e["super_category"] == "full_body"):
@@ -143,7 +143,7 @@ def look(root: Path) -> Iterator[dict]:
 
 @pytest.fixture(scope="module")
 def base(place) -> Iterator[str]:
-    with serve_site(place.root.parent / "wearalike.toml") as (address, _):
+    with serve_site(place.data_dir.parent / "wearalike.toml") as (address, _):
         yield address
 
 
@@ -207,7 +207,7 @@ def asking(place) -> dict:
     """A product whose list changes with the weights, and which is not hostile."""
     published, live = PublishedRepository(place), LiveSearch(place)
     with published.snapshot() as s:
-        for listed in run_tables.read_table(place.root, SIMILAR_LISTS, RUN).to_pylist():
+        for listed in run_tables.read_table(place.data_dir, SIMILAR_LISTS, RUN).to_pylist():
             product = s.product(listed["product_id"])
             if listed["similar_count"] >= 8 and product["title"] != HOSTILE:
                 shape, colour = (ids(live.similar(s, product, w).rows) for w in ((10, 0), (0, 10)))
@@ -227,7 +227,8 @@ def ids(rows: list[dict]) -> list[str]:
 
 def test_search_narrows_down_and_turns_pages(browser, base, place):
     products = sorted(
-        run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist(), key=lambda r: r["product_id"]
+        run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist(),
+        key=lambda r: r["product_id"],
     )
     with visit(browser, base) as page:
         page.goto("/")
@@ -316,7 +317,7 @@ def test_a_product_s_page_shows_its_published_list_and_the_slider_re_ranks(brows
 
 
 def test_a_product_s_look_shows_what_is_worn_with_it(browser, base, place):
-    row = sorted(look(place.root), key=lambda r: r["product_id"])[-1]
+    row = sorted(look(place.data_dir), key=lambda r: r["product_id"])[-1]
     with visit(browser, base) as page:
         page.goto(path_of(row["product_id"]))
         strip = page.get_by_role("list", name="Bags")
@@ -389,11 +390,11 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
 def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
     # A dress and a T-shirt, which the packaged detector tells apart.
     entries = {
-        e["product_id"]: e for e in run_tables.read_table(place.root, INDEXES, RUN).to_pylist()
+        e["product_id"]: e for e in run_tables.read_table(place.data_dir, INDEXES, RUN).to_pylist()
     }
     chosen = [entries["harbour:1017"], entries["harbour:1001"]]
     photo = side_by_side(
-        [run_tables.image_path(place.root, e["image_id"]).read_bytes() for e in chosen]
+        [run_tables.image_path(place.data_dir, e["image_id"]).read_bytes() for e in chosen]
     )
     with visit(browser, base, may_say="422") as page:
         page.goto("/photo")
@@ -551,9 +552,9 @@ def post(address: str, form: dict[str, str], headers: dict[str, str]) -> int:
 def test_quality_says_what_the_tables_say(browser, base, place):
     measures = {
         (m["measure"], m["scope"]): m["value"]
-        for m in run_tables.read_table(place.root, QUALITY, RUN).to_pylist()
+        for m in run_tables.read_table(place.data_dir, QUALITY, RUN).to_pylist()
     }
-    refused = run_tables.read_refused(place.root, RUN).to_pylist()
+    refused = run_tables.read_refused(place.data_dir, RUN).to_pylist()
     with visit(browser, base) as page:
         page.goto("/quality")
         assert (
@@ -599,12 +600,12 @@ def test_quality_says_what_the_tables_say(browser, base, place):
 def test_what_feeds_say_is_text(browser, base, place):
     mine = [
         r
-        for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
         if r["title"] == HOSTILE
     ]
     listing = {
         r["similar_product_id"]: r["product_id"]
-        for r in run_tables.read_table(place.root, SIMILAR_PRODUCTS, RUN).to_pylist()
+        for r in run_tables.read_table(place.data_dir, SIMILAR_PRODUCTS, RUN).to_pylist()
     }
     assert len(mine) == 2
     with visit(browser, base) as page:
@@ -637,7 +638,7 @@ def test_what_feeds_say_is_text(browser, base, place):
         page.goto(f"/compare?{urlencode({'product': mine[0]['product_id']})}")
         other = next(
             r
-            for r in run_tables.read_table(place.root, PRODUCTS, RUN).to_pylist()
+            for r in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
             if r["title"] != HOSTILE and r["url"]
         )
         page.goto(path_of(other["product_id"]))
@@ -681,7 +682,7 @@ def test_answers_carry_a_strict_policy_and_pictures_are_kept(base, place):
     assert not re.search(r"<style|style=|<script>|\son\w+=|https?://", page), (
         "nothing inline, nothing from outside"
     )
-    image_id = run_tables.read_table(place.root, INDEXES, RUN)["image_id"][0].as_py()
+    image_id = run_tables.read_table(place.data_dir, INDEXES, RUN)["image_id"][0].as_py()
     with urllib.request.urlopen(f"{base}/thumbnails/360/{image_id}.jpg", timeout=20) as answer:
         thumbnail = Image.open(io.BytesIO(answer.read()))
         assert (
@@ -724,7 +725,7 @@ def test_mounted_elsewhere_every_address_begins_there(place):
 
 
 def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
-    empty = settings.read_settings(None, {"WEARALIKE_ROOT": str(tmp_path / "root")})
+    empty = settings.read_settings(None, {"WEARALIKE_DATA_DIR": str(tmp_path / "root")})
     with TestClient(app.create_app(empty), raise_server_exceptions=False) as client:
         for path in ("/", "/quality", "/judge", "/photo", "/compare", "/products/moda%3A1"):
             answer = client.get(path)

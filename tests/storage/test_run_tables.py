@@ -221,14 +221,14 @@ def test_kept_work_is_read_once_a_row_and_by_key(tmp_path):
         codes("c")
     )
     assert run_tables.read_cached(tmp_path, "codes", "e-2", schema).num_rows == 0
-    assert len(list((tmp_path / "kept" / "codes" / "e-1").iterdir())) == 2
+    assert len(list((tmp_path / "cache" / "codes" / "e-1").iterdir())) == 2
 
 
 def test_bytes_are_kept_whole_and_once(tmp_path):
     path = run_tables.image_path(tmp_path, "abcdef")
     run_tables.write_atomic(path, b"first")
     run_tables.write_atomic(path, b"second")
-    assert path == tmp_path / "kept" / "images" / "ab" / "abcdef" and path.read_bytes() == b"first"
+    assert path == tmp_path / "cache" / "images" / "ab" / "abcdef" and path.read_bytes() == b"first"
     assert [p.name for p in path.parent.iterdir()] == ["abcdef"]
 
 
@@ -251,9 +251,9 @@ def test_made_is_written_last_so_its_hashes_are_of_what_is_there(tmp_path):
     with run_tables.write_table(tmp_path, SIMILAR_LISTS, "r1", "sign"):
         pass
     folder = run_tables.table_dir(tmp_path, SIMILAR_LISTS, "r1")
-    made = json.loads((folder / "made.json").read_text())
+    made = json.loads((folder / "_manifest.json").read_text())
     assert (
         set(made["files"])
-        == {p.name for p in folder.iterdir()} - {"made.json"}
+        == {p.name for p in folder.iterdir()} - {"_manifest.json"}
         == {"part-00000.parquet"}
     )

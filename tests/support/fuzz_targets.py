@@ -73,7 +73,7 @@ def fuzz_picture(content: bytes) -> None:
 def fuzz_mapping(content: bytes) -> None:
     """An operator's mapping is read, or every mistake has its file and line."""
     if not _TAXONOMY_CACHE:
-        _TAXONOMY_CACHE.append(catalog.read_taxonomy(REPOSITORY / "mappings" / "rubricator.xml"))
+        _TAXONOMY_CACHE.append(catalog.read_taxonomy(REPOSITORY / "mappings" / "taxonomy.xml"))
     _SCRATCH_FILE.write_bytes(content)
     try:
         made = catalog.read_mapping(_SCRATCH_FILE, _TAXONOMY_CACHE[0])

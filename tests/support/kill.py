@@ -67,7 +67,7 @@ def kill_until_complete(
         assert victims.total() > before, (
             f"a night that nobody touched ended with {process.returncode}: {_log_tail(log)}"
         )
-        last, made = made, len(list(root.glob("*/run=*/made.json")))
+        last, made = made, len(list(root.glob("*/run=*/_manifest.json")))
         allowed_s = allowed_s * 1.5 if made == last else max_cpu_s
         print(f"{victims.total()} kills: {dict(victims)}, {made} tables", flush=True)
 

@@ -68,7 +68,7 @@ def main(folder: Path, secret: str) -> None:
                 env["WEARALIKE_WAREHOUSE"] = postgres.replace("postgres@", f"postgres:{secret}@")
                 codes = [run("wearalike.commands.app", "run", "--run", "night-1")]
             is_open[0] = False
-            codes.append(run("wearalike.pipeline.publish_tables", "--run", "night-1", "--redo"))
+            codes.append(run("wearalike.pipeline.publish_tables", "--run", "night-1", "--force"))
             codes.append(run("wearalike.pipeline.ingest_feeds", "--run", "night-2"))
     print(json.dumps({"codes": codes, "no_route": _count_unroutable_packets()}))
 

@@ -19,7 +19,7 @@ from wearalike.warehouse.base import open_warehouse
 
 @pytest.fixture
 def place(tmp_path) -> settings.Settings:
-    (tmp_path / "wearalike.toml").write_text('root = "root"\n', encoding="utf-8")
+    (tmp_path / "wearalike.toml").write_text('data_dir = "root"\n', encoding="utf-8")
     return settings.read_settings(tmp_path / "wearalike.toml", {})
 
 
@@ -29,9 +29,9 @@ def run_published(
     measure = {"measure": "m", "scope": "all", "value": 1.0, "unit": "count", "verdict": "ok"}
     quality = pa.Table.from_pylist([measure], QUALITY.arrow_schema)
     for table in PUBLISHED_TABLES:
-        with run_tables.write_table(place.root, table, run, sign) as out:
+        with run_tables.write_table(place.data_dir, table, run, sign) as out:
             out.write(quality if table is QUALITY else parts[table.name])
-    publish.publish_run(place.root, run, open_warehouse(place.warehouse))
+    publish.publish_run(place.data_dir, run, open_warehouse(place.warehouse))
 
 
 def read(path: Path) -> tuple[dict[str, dict], dict]:
@@ -83,7 +83,7 @@ def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path,
         assert value == {
             "run": "r1",
             "category": "women.dresses.midi",
-            "short_reason": "few_products",
+            "shortfall_reason": "few_products",
         }
     query = query_of("site_look_products")
     for key, value in looks.items():
@@ -142,11 +142,11 @@ def test_nothing_published_or_other_tables_write_nothing(place, tmp_path, caplog
     assert app.main(command) == 0
     before = out.read_bytes()
     # The run's tables are made again and not published.
-    with run_tables.write_table(place.root, PUBLISHED_TABLES[0], "r1", "other") as table:
+    with run_tables.write_table(place.data_dir, PUBLISHED_TABLES[0], "r1", "other") as table:
         table.write(night("r1", 3)["products"])
     assert app.main(command) == 1
     assert "other tables of run r1" in caplog.text
-    assert app.main([*command, "--root", str(tmp_path / "elsewhere")]) == 1
+    assert app.main([*command, "--data-dir", str(tmp_path / "elsewhere")]) == 1
     assert out.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == [
         "out",
         "root",
@@ -158,7 +158,7 @@ def test_an_export_that_breaks_off_leaves_the_file_before(place, tmp_path):
     run_published(place, "r1", night("r1"))
     out = tmp_path / "out"
     out.write_text("before", encoding="utf-8")
-    part = next((place.root / "similar_products" / "run=r1").glob("part-*.parquet"))
+    part = next((place.data_dir / "similar_products" / "run=r1").glob("part-*.parquet"))
     content = part.read_bytes()
     part.write_bytes(content[: len(content) // 2] + b"\0" * (len(content) - len(content) // 2))
     with pytest.raises(Exception, match=r"Parquet|parquet|magic"):

@@ -45,7 +45,7 @@ def place(request, tmp_path) -> settings.Settings:
 
 def _place(folder: Path, address: str) -> settings.Settings:
     (folder / "wearalike.toml").write_text(
-        f'root = "root"\nwarehouse = "{address}"\n', encoding="utf-8"
+        f'data_dir = "root"\nwarehouse = "{address}"\n', encoding="utf-8"
     )
     return settings.read_settings(folder / "wearalike.toml", {})
 
@@ -57,7 +57,7 @@ def make(root: Path, run: str, parts: dict[str, pa.Table], sign: str = "s") -> N
 
 
 def arguments(place: settings.Settings, run: str, *more: str) -> list[str]:
-    return ["--config", str(place.root.parent / "wearalike.toml"), "--run", run, *more]
+    return ["--config", str(place.data_dir.parent / "wearalike.toml"), "--run", run, *more]
 
 
 def judged(parts: dict[str, pa.Table], *verdicts: str | None) -> dict[str, pa.Table]:
@@ -79,7 +79,7 @@ def judged(parts: dict[str, pa.Table], *verdicts: str | None) -> dict[str, pa.Ta
 def test_a_judged_run_is_published(place, caplog):
     caplog.set_level("INFO")
     for run in ("r1", "r2"):
-        make(place.root, run, night(run))
+        make(place.data_dir, run, night(run))
         assert publish_tables.main(arguments(place, run)) == 0
     assert (
         "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, 3 look_products, 1 quality"
@@ -96,38 +96,38 @@ def test_a_judged_run_is_published(place, caplog):
 def test_publishing_again_does_nothing_unless_the_tables_changed(place, caplog):
     caplog.set_level("INFO")
     warehouse = open_warehouse(place.warehouse)
-    make(place.root, "r1", night("r1"))
+    make(place.data_dir, "r1", night("r1"))
     publish_tables.main(arguments(place, "r1"))
     before = warehouse.state()
     assert publish_tables.main(arguments(place, "r1")) == 0
     assert "r1 is published already, nothing to do" in caplog.text
     assert warehouse.state() == before
-    assert publish_tables.main(arguments(place, "r1", "--redo")) == 0
+    assert publish_tables.main(arguments(place, "r1", "--force")) == 0
     assert warehouse.state().loads[0].loaded_at > before.loads[0].loaded_at
-    make(place.root, "r1", night("r1", 9), "other")
+    make(place.data_dir, "r1", night("r1", 9), "other")
     assert publish_tables.main(arguments(place, "r1")) == 0
     assert_holds(warehouse, "r1", night("r1", 9))
 
 
 def test_a_run_that_was_loaded_before_a_kill_is_not_loaded_again(place):
     warehouse = open_warehouse(place.warehouse)
-    make(place.root, "r1", night("r1"))
-    first = publish.publish_run(place.root, "r1", warehouse)
-    make(place.root, "r2", night("r2"))
-    publish.publish_run(place.root, "r2", warehouse)
+    make(place.data_dir, "r1", night("r1"))
+    first = publish.publish_run(place.data_dir, "r1", warehouse)
+    make(place.data_dir, "r2", night("r2"))
+    publish.publish_run(place.data_dir, "r2", warehouse)
     publish.rollback(
         place
     )  # as where the job was killed before it moved the pointer: r2 is loaded, r1 published
     loads = warehouse.state().loads
-    again = publish.publish_run(place.root, "r2", warehouse)
+    again = publish.publish_run(place.data_dir, "r2", warehouse)
     assert str(again.move) == "r2, before it r1"
     assert warehouse.state().loads == loads == (again.load, first.load)
 
 
 def test_the_gate_names_what_failed_and_keeps_the_site_as_it_was(place, caplog):
-    make(place.root, "r1", night("r1"))
+    make(place.data_dir, "r1", night("r1"))
     publish_tables.main(arguments(place, "r1"))
-    make(place.root, "r2", judged(night("r2"), "ok", "fail", "warn", None, "fail"))
+    make(place.data_dir, "r2", judged(night("r2"), "ok", "fail", "warn", None, "fail"))
     assert publish_tables.main(arguments(place, "r2")) == 1
     assert (
         "measure_1 of shop=moda is 0.25 ratio, wanted >= 0.5; measure_4 of shop=moda" in caplog.text
@@ -140,7 +140,7 @@ def test_the_gate_names_what_failed_and_keeps_the_site_as_it_was(place, caplog):
 def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is(place, caplog):
     """A backfill, a night cleared late, a zombie of the night before: none takes the site back."""
     for run in ("2026-11-21", "2026-11-20"):
-        make(place.root, run, night(run))
+        make(place.data_dir, run, night(run))
         assert publish_tables.main(arguments(place, run)) == 0
     assert (
         "2026-11-20 is loaded and not published: the site reads 2026-11-21, a later day"
@@ -173,18 +173,18 @@ def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is
 
 def test_a_run_without_measures_is_not_published(place, caplog):
     parts = night("r1")
-    make(place.root, "r1", judged(parts))
+    make(place.data_dir, "r1", judged(parts))
     assert publish_tables.main(arguments(place, "r1")) == 1
     assert "no measure" in caplog.text
-    make(place.root, "r2", night("r2"))
-    (run_tables.table_dir(place.root, QUALITY, "r2") / "made.json").unlink()
+    make(place.data_dir, "r2", night("r2"))
+    (run_tables.table_dir(place.data_dir, QUALITY, "r2") / "_manifest.json").unlink()
     assert publish_tables.main(arguments(place, "r2")) == 1
     assert "table quality of run r2 is not made; run its job first" in caplog.text
     assert open_warehouse(place.warehouse).state().loads == ()
 
 
 def test_an_override_publishes_and_is_kept(place, caplog):
-    make(place.root, "r1", judged(night("r1"), "fail"))
+    make(place.data_dir, "r1", judged(night("r1"), "fail"))
     assert (
         publish_tables.main(
             arguments(place, "r1", "--override", "anna: the shop closed: its shoes are gone")
@@ -192,7 +192,7 @@ def test_an_override_publishes_and_is_kept(place, caplog):
         == 0
     )
     assert "against the gate by anna: the shop closed: its shoes are gone: measure_0" in caplog.text
-    make(place.root, "r2", night("r2"))
+    make(place.data_dir, "r2", night("r2"))
     assert publish_tables.main(arguments(place, "r2", "--override", "anna: not needed")) == 0
     told = open_warehouse(place.warehouse).query("SELECT run, note FROM publications ORDER BY run")
     assert told == [
@@ -214,20 +214,20 @@ def test_an_override_needs_a_name_and_a_reason(text, capsys):
 
 
 def test_rows_that_were_lost_since_are_not_published(place):
-    make(place.root, "r1", night("r1"))
-    path = run_tables.table_dir(place.root, PUBLISHED_TABLES[1], "r1") / "made.json"
+    make(place.data_dir, "r1", night("r1"))
+    path = run_tables.table_dir(place.data_dir, PUBLISHED_TABLES[1], "r1") / "_manifest.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["rows"]["written"] += 1
     path.write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(Rejected, match="similar_products of run r1: 18 rows loaded, wanted 19"):
-        publish.publish_run(place.root, "r1", open_warehouse(place.warehouse))
+        publish.publish_run(place.data_dir, "r1", open_warehouse(place.warehouse))
     assert open_warehouse(place.warehouse).state().loads == ()
 
 
 def test_old_runs_are_pruned(place, caplog):
     caplog.set_level("INFO")
     for run in ("r1", "r2", "r3", "r4"):
-        make(place.root, run, night(run))
+        make(place.data_dir, run, night(run))
         assert publish_tables.main(arguments(place, run, "--keep", "2")) == 0
     assert "pruned r2" in caplog.text
     assert [made.run for made in open_warehouse(place.warehouse).state().loads] == ["r4", "r3"]
@@ -242,10 +242,10 @@ def test_keeping_no_run_is_bad_usage(keep):
 
 def test_a_job_killed_in_mid_load_finishes_when_repeated(place):
     warehouse = open_warehouse(place.warehouse)
-    make(place.root, "r1", night("r1"))
+    make(place.data_dir, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 0
     parts = night("r2", 4000, 30)
-    make(place.root, "r2", parts)
+    make(place.data_dir, "r2", parts)
     job = subprocess.Popen(
         [sys.executable, str(JOB), *arguments(place, "r2")], stderr=subprocess.PIPE
     )
@@ -292,9 +292,9 @@ def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
     """What was published stays, nothing of the load is left behind, and with room the same command publishes."""
     with create_database_in(postgres, "small", small.path) as address:
         place, parts = _place(tmp_path, address), night("r2", 4000, 20)
-        make(place.root, "r1", night("r1"))
+        make(place.data_dir, "r1", night("r1"))
         assert publish_tables.main(arguments(place, "r1")) == 0
-        make(place.root, "r2", parts)
+        make(place.data_dir, "r2", parts)
         assert publish_tables.main(arguments(place, "r2")) == 1
         assert (
             "run r2 is in Parquet only and not published" in caplog.text
@@ -318,7 +318,7 @@ def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
 def test_an_unreachable_warehouse_leaves_parquet_and_says_so(tmp_path, caplog):
     pytest.importorskip("psycopg")
     place = _place(tmp_path, "postgresql://u:s3cret@127.0.0.1:1/shop")
-    make(place.root, "r1", night("r1"))
+    make(place.data_dir, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 1
     assert (
         "run r1 is in Parquet only and not published: PostgreSQL 127.0.0.1:1/shop: " in caplog.text

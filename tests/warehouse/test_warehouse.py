@@ -80,14 +80,14 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
         "related_offer_ids": ["00001"],
         "category": "women.dresses.midi",
         "super_category": "full_body",
-        "w_shape": 2,
-        "w_colour": 8,
+        "shape_weight": 2,
+        "colour_weight": 8,
     }
     distances = {
         "shape_distance": 3,
         "colour_distance": 4,
-        "w_shape": 2,
-        "w_colour": 8,
+        "shape_weight": 2,
+        "colour_weight": 8,
         "shape_score": 0.9,
         "colour_score": 0.8,
     }
@@ -118,7 +118,7 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
             {
                 "product_id": i,
                 "similar_count": similar,
-                "short_reason": "few_products",
+                "shortfall_reason": "few_products",
                 "item_id": "a",
             }
             for i in ids
@@ -519,7 +519,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
     }
     assert answers["why_short"] == [
         {
-            "short_reason": "few_products",
+            "shortfall_reason": "few_products",
             "super_category": "full_body",
             "products_count": 20,
             "mean_similar_count": 4.0,

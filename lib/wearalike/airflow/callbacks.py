@@ -92,7 +92,7 @@ def _table_assets(place: str, table: Table) -> tuple[Asset, Lineage]:
 
 def emit_row_counts(context: Mapping[str, Any]) -> None:
     """A gauge for the rows written, and one for those refused, of every table that the task made: wearalike.<table>.rows_written."""
-    root, run = settings.read_settings().root, run_name(context["dag_run"])
+    root, run = settings.read_settings().data_dir, run_name(context["dag_run"])
     for name in OUTPUT_TABLES.get(context["task"].task_id, ()):
         rows = run_tables.read_manifest(root, TABLES_BY_NAME[name], run)["rows"]
         stats.gauge(f"wearalike.{name}.rows_written", rows["written"])
@@ -131,7 +131,7 @@ def _failure_reason(task_id: str, run: str, exception: object) -> str:
     """In one line: of the gate what failed, of publishing why not, of any other task Airflow's own words."""
     with contextlib.suppress(ValueError, OSError):
         line = of_runs.read_run_log(
-            settings.read_settings().root / of_runs.REPORTS_FOLDER / "runs.jsonl"
+            settings.read_settings().data_dir / of_runs.REPORTS_FOLDER / "runs.jsonl"
         ).get(run, {})
         if task_id == "report_quality" and line.get("failed"):
             return "the gate is closed, " + "; ".join(line["failed"])

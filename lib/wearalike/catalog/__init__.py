@@ -1,7 +1,7 @@
-"""A shop's words to our leaves: the rubricator, the shops' mappings, and what is done with them.
+"""A shop's words to our leaves: the taxonomy, the shops' mappings, and what is done with them.
 
 schema      an operator's XML file against its schema: every mistake by file and line
-rubricator  our tree of categories
+taxonomy  our tree of categories
 mapping     what one shop's category ids and paths mean to us
 offers      offers to products, by a mapping
 rules       what a merchandiser pins, hides, requires, prefers

@@ -27,7 +27,14 @@ _MAPPING_RESULT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("reason", "detail")]
     + [
         PRODUCTS.arrow_schema.field(name)
-        for name in ("category", "super_category", "w_shape", "w_colour", "gender", "age_group")
+        for name in (
+            "category",
+            "super_category",
+            "shape_weight",
+            "colour_weight",
+            "gender",
+            "age_group",
+        )
     ]
 )
 
@@ -100,8 +107,8 @@ def _map_one(offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy) ->
     return {
         "category": leaf.id,
         "super_category": leaf.super_category,
-        "w_shape": leaf.w_shape,
-        "w_colour": leaf.w_colour,
+        "shape_weight": leaf.shape_weight,
+        "colour_weight": leaf.colour_weight,
         "gender": offer["gender"] or leaf.gender or Gender.UNISEX,
         "age_group": offer["age_group"] or leaf.age_group or AgeGroup.ADULT,
     }

@@ -105,7 +105,7 @@ def mapping_path(settings: Settings, shop_id: str) -> Path:
 
 
 def read_mapping(path: Path, taxonomy: Taxonomy) -> ShopMapping:
-    """A shop's mapping, held against mapping.rng beside the rubricator. Raises BadMapping with every mistake."""
+    """A shop's mapping, held against mapping.rng beside the taxonomy. Raises BadMapping with every mistake."""
     document = read_validated_xml(path, taxonomy.path.with_name("mapping.rng"))
     shop_id = document.root.get("shop")
     if shop_id is not None and shop_id != path.stem:
@@ -166,23 +166,23 @@ def _find_conflicts(lines: Sequence[MappingLine]) -> Iterator[tuple[MappingLine,
 def read_taxonomy_and_mappings(
     settings: Settings, shop_ids: Iterable[str]
 ) -> tuple[Taxonomy, dict[str, ShopMapping]]:
-    """The rubricator and the mappings of those of the shops that have a file, by shop. Raises BadMapping with the mistakes of all files."""
-    rubricator = read_taxonomy(settings.mappings / "rubricator.xml")
+    """The taxonomy and the mappings of those of the shops that have a file, by shop. Raises BadMapping with the mistakes of all files."""
+    taxonomy = read_taxonomy(settings.mappings / "taxonomy.xml")
     mappings: dict[str, ShopMapping] = {}
     mistakes: list[str] = []
     for shop_id in sorted(shop_ids):
         if (path := mapping_path(settings, shop_id)).is_file():
             try:
-                mappings[shop_id] = read_mapping(path, rubricator)
+                mappings[shop_id] = read_mapping(path, taxonomy)
             except BadMapping as error:
                 mistakes += error.mistakes
     if mistakes:
         raise BadMapping(mistakes)
-    return rubricator, mappings
+    return taxonomy, mappings
 
 
 def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
-    """Every mistake in the rubricator, these shops' mappings and the rules, a missing mapping among them; empty where all is well."""
+    """Every mistake in the taxonomy, these shops' mappings and the rules, a missing mapping among them; empty where all is well."""
     shop_ids = list(shop_ids)
     missing = [
         f"{shop}: no mapping, wanted {missing_mapping_hint(settings, shop)}"
@@ -190,11 +190,11 @@ def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
         if not mapping_path(settings, shop).is_file()
     ]
     try:
-        rubricator, _ = read_taxonomy_and_mappings(settings, shop_ids)
+        taxonomy, _ = read_taxonomy_and_mappings(settings, shop_ids)
     except BadMapping as error:
         return [*error.mistakes, *missing]
     try:
-        read_rules(rules_path(settings), rubricator)
+        read_rules(rules_path(settings), taxonomy)
     except BadMapping as error:
         return [*error.mistakes, *missing]
     return missing

@@ -38,7 +38,7 @@ class LeafGuess:
 
 
 def guess_leaves(words: Iterable[str], taxonomy: Taxonomy, count: int = 3) -> list[list[LeafGuess]]:
-    """For each word the `count` likeliest leaves, surest first, ties in the rubricator's order.
+    """For each word the `count` likeliest leaves, surest first, ties in the taxonomy's order.
 
     The last part of a path is held against the leaves' names in both languages, the parts before it ("Women", "Мужчинам > Обувь")
     against the names of the categories a leaf is in.
@@ -125,12 +125,12 @@ def draft_shop_mapping(settings: Settings, shop_id: str, offers: pa.Table) -> st
 
     Raises ValueError where none of the offers is the shop's, BadMapping where an operator's file has mistakes.
     """
-    rubricator, mappings = read_taxonomy_and_mappings(settings, [shop_id])
+    taxonomy, mappings = read_taxonomy_and_mappings(settings, [shop_id])
     offers = offers.filter(pc.field("shop_id") == shop_id)
     if not offers.num_rows:
         raise ValueError(f"shop {shop_id!r}: no offers in this run, so no words to suggest for")
-    _, refused = map_offers(offers, mappings.get(shop_id, ShopMapping(shop_id)), rubricator)
-    return draft_mapping(shop_id, unmapped_words(refused), rubricator)
+    _, refused = map_offers(offers, mappings.get(shop_id, ShopMapping(shop_id)), taxonomy)
+    return draft_mapping(shop_id, unmapped_words(refused), taxonomy)
 
 
 def format_map_line(word: str, to: str = "") -> str:

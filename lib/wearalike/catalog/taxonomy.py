@@ -1,4 +1,4 @@
-"""Our tree of categories, from rubricator.xml."""
+"""Our tree of categories, from taxonomy.xml."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from lxml import etree
 from wearalike.catalog.xml_validation import XmlDocument, read_validated_xml
 from wearalike.tables import AgeGroup, Gender, SuperCategory
 
-_INHERITED_ATTRIBUTES = ("super_category", "w_shape", "w_colour", "gender", "age_group")
+_INHERITED_ATTRIBUTES = ("super_category", "shape_weight", "colour_weight", "gender", "age_group")
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """One leaf. names: what it is called, en and ru first, then other words; around: the same of the categories it is in, root first.
-    w_shape, w_colour: 0..10, not both 0. gender, age_group: what it implies where a feed is silent."""
+    shape_weight, colour_weight: 0..10, not both 0. gender, age_group: what it implies where a feed is silent."""
 
     id: str
     names: tuple[str, ...]
     ancestor_names: tuple[tuple[str, ...], ...]
     super_category: SuperCategory
-    w_shape: int
-    w_colour: int
+    shape_weight: int
+    colour_weight: int
     gender: Gender | None
     age_group: AgeGroup | None
 
@@ -48,7 +48,7 @@ class Taxonomy:
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
-    """The rubricator, held against the schema beside it (rubricator.rng). Raises BadMapping with every mistake."""
+    """The taxonomy, held against the schema beside it (taxonomy.rng). Raises BadMapping with every mistake."""
     document = read_validated_xml(path, path.with_suffix(".rng"))
     sound = {e for e in document.valid_elements if e.tag == "category"}
     ids: dict[str, int | None] = {}
@@ -93,18 +93,18 @@ def _check_id(document: XmlDocument, element: etree._Element, ids: dict[str, int
 
 def _check_leaf(document: XmlDocument, element: etree._Element) -> None:
     values = _inherited_values(element)
-    for key in ("super_category", "w_shape", "w_colour"):
+    for key in ("super_category", "shape_weight", "colour_weight"):
         if key not in values:
             document.add_mistake(
                 element.sourceline,
                 f"leaf {element.get('id')!r}: no {key}, neither its own nor from a category it is in",
             )
-    if values.get("w_shape") is not None and int(values["w_shape"]) == 0 == int(
-        values.get("w_colour", 1)
+    if values.get("shape_weight") is not None and int(values["shape_weight"]) == 0 == int(
+        values.get("colour_weight", 1)
     ):
         document.add_mistake(
             element.sourceline,
-            f"leaf {element.get('id')!r}: w_shape and w_colour are both 0, wanted one of them 1 to 10",
+            f"leaf {element.get('id')!r}: shape_weight and colour_weight are both 0, wanted one of them 1 to 10",
         )
 
 
@@ -126,8 +126,8 @@ def _build_leaf(element: etree._Element) -> Leaf:
         names=names,
         ancestor_names=tuple(around),
         super_category=SuperCategory(values["super_category"]),
-        w_shape=int(values["w_shape"]),
-        w_colour=int(values["w_colour"]),
+        shape_weight=int(values["shape_weight"]),
+        colour_weight=int(values["colour_weight"]),
         gender=Gender(values["gender"]) if "gender" in values else None,
         age_group=AgeGroup(values["age_group"]) if "age_group" in values else None,
     )

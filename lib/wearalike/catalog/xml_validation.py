@@ -20,7 +20,7 @@ _DOCUMENTATION = "{http://relaxng.org/ns/compatibility/annotations/1.0}documenta
 
 
 class BadMapping(ValueError):
-    """A rubricator or mapping file says what we cannot use. `mistakes`: all of them, "file:line: what, wanted"."""
+    """A taxonomy or mapping file says what we cannot use. `mistakes`: all of them, "file:line: what, wanted"."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__(

@@ -43,13 +43,15 @@ def parser() -> argparse.ArgumentParser:
         help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
     )
     place.add_argument(
-        "--root", type=Path, help="folder of all tables; default: the settings' root"
+        "--data-dir", type=Path, help="folder of all tables; default: the settings' root"
     )
 
     run = commands.add_parser("run", parents=[place], help="the whole night, without Airflow")
     run.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
     run.add_argument(
-        "--redo", action="store_true", help="pull the feeds again although this run has pulled them"
+        "--force",
+        action="store_true",
+        help="pull the feeds again although this run has pulled them",
     )
     run.set_defaults(work=run_pipeline)
 
@@ -143,13 +145,13 @@ def run_pipeline(args: argparse.Namespace) -> None:
     """Every job of the night in order, in this process; stops at the first that fails."""
     place = [
         part
-        for name in ("root", "config")
+        for name in ("data_dir", "config")
         if getattr(args, name)
-        for part in (f"--{name}", str(getattr(args, name)))
+        for part in (f"--{name.replace('_', '-')}", str(getattr(args, name)))
     ]
     for name in NIGHTLY_JOBS:
         log.info("== %s", name)
-        redo = ["--redo"] if args.redo and name == "ingest_feeds" else []
+        redo = ["--force"] if args.force and name == "ingest_feeds" else []
         code = importlib.import_module(f"wearalike.pipeline.{name}").main(
             ["--run", args.run, *place, *redo]
         )
@@ -167,7 +169,7 @@ def rollback(args: argparse.Namespace) -> None:
     place = _load_settings(args)
     print(publish.rollback(place))
     with run_feed.warn_on_errors():
-        run_feed.record_publications(place.root, open_warehouse(place.warehouse).state())
+        run_feed.record_publications(place.data_dir, open_warehouse(place.warehouse).state())
 
 
 def check_mapping(args: argparse.Namespace) -> None:
@@ -186,14 +188,14 @@ def suggest_mapping(args: argparse.Namespace) -> None:
     from wearalike import catalog
 
     settings = _load_settings(args)
-    runs = run_tables.list_runs(settings.root, tables.OFFERS)
+    runs = run_tables.list_runs(settings.data_dir, tables.OFFERS)
     if not (args.run or runs):
         raise run_tables.TableNotFound(
-            f"{settings.root}: no run has pulled feeds yet; run wearalike run, or jobs/ingest_feeds.py, first"
+            f"{settings.data_dir}: no run has pulled feeds yet; run wearalike run, or jobs/ingest_feeds.py, first"
         )
-    offers = run_tables.open_dataset(settings.root, tables.OFFERS, args.run or runs[-1]).to_table(
-        filter=pc.field("shop_id") == settings.shop(args.shop).id
-    )
+    offers = run_tables.open_dataset(
+        settings.data_dir, tables.OFFERS, args.run or runs[-1]
+    ).to_table(filter=pc.field("shop_id") == settings.shop(args.shop).id)
     print(catalog.draft_shop_mapping(settings, args.shop, offers))
 
 

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
-    root, device = settings.root, registry.resolve_device(args.device or settings.device)
+    root, device = settings.data_dir, registry.resolve_device(args.device or settings.device)
     compared = run_tables.read_table(root, INDEXES, args.run, ["item_id"])[
         "item_id"
     ].combine_chunks()
@@ -71,9 +71,9 @@ def work(args: argparse.Namespace) -> None:
 def describe_new_items(
     args: argparse.Namespace, root: Path, descriptor: base.Descriptor, items: pa.Table
 ) -> int:
-    """Describes what is not kept yet (all, with --redo), a few hundred at a time; returns how many. Items whose image cannot be read
+    """Describes what is not kept yet (all, with --force), a few hundred at a time; returns how many. Items whose image cannot be read
     have no code either, and are not among them."""
-    if not args.redo:
+    if not args.force:
         known = run_tables.read_cached(
             root,
             cache.CACHE_KIND,

@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add(
-        "--root",
+        "--data-dir",
         type=Path,
         help="folder of all tables, where the promoted models lie; default: the settings' root",
     )
@@ -195,7 +195,7 @@ def load_encoders(args: argparse.Namespace) -> list[Descriptor]:
     names = list(dict.fromkeys([*([args.reference] if args.reference else []), *args.encoders]))
     weights = dict(args.weights)
     resolved = [
-        str(registry.resolve_model(job.load_settings(args).root, ModelKind.ENCODER).path)
+        str(registry.resolve_model(job.load_settings(args).data_dir, ModelKind.ENCODER).path)
         if name == PROMOTED
         else name
         for name in names
@@ -217,7 +217,7 @@ def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.Dete
         Path(name)
         if name.endswith(".safetensors")
         else registry.resolve_model(
-            job.load_settings(args).root, ModelKind.DETECTOR, explicit_name(name)
+            job.load_settings(args).data_dir, ModelKind.DETECTOR, explicit_name(name)
         ).path
     )
     return compare_detectors.GarmentDetectorAdapter(registry.read_model(file), args.device)
@@ -226,7 +226,7 @@ def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.Dete
 def load_pipeline_detector(args: argparse.Namespace, name: str) -> detect.Detector:
     if name.endswith(".safetensors"):
         return detect.NetworkDetector(registry.read_model(Path(name)), args.device)
-    return detect.load_detector(job.load_settings(args).root, explicit_name(name), args.device)
+    return detect.load_detector(job.load_settings(args).data_dir, explicit_name(name), args.device)
 
 
 def explicit_name(name: str) -> str | None:

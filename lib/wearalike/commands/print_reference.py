@@ -60,7 +60,7 @@ def reference_page() -> str:
         "## Commands",
         *(_usage_block(f"wearalike {name}", sub) for name, sub in _subcommands(app.parser())),
         "## Settings",
-        "`wearalike.toml`, or what `--config` or `$WEARALIKE_CONFIG` names. An unknown key is an error. `$WEARALIKE_ROOT`, `_WAREHOUSE`,\n"
+        "`wearalike.toml`, or what `--config` or `$WEARALIKE_CONFIG` names. An unknown key is an error. `$WEARALIKE_DATA_DIR`, `_WAREHOUSE`,\n"
         "`_DEVICE`, `_MASTER` and `_MAPPINGS` go before the file.",
         _settings_table(settings.Settings, ""),
         "### [[shops]]",

@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="REASON",
         help="promote it whatever the evaluation says, or roll back for this reason; it is recorded",
     )
-    made.add_argument("--root", type=Path, help="folder of all tables; default: the settings' root")
+    made.add_argument(
+        "--data-dir", type=Path, help="folder of all tables; default: the settings' root"
+    )
     made.add_argument(
         "--config",
         type=Path,
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    root, now = job.load_settings(args).root, datetime.now(UTC)
+    root, now = job.load_settings(args).data_dir, datetime.now(UTC)
     if args.rollback:
         move = promotion.rollback(root, args.kind, args.force or "rolled back", now)
         print(f"{args.kind}: {move.version or 'the packaged default'}, before it {move.former}")

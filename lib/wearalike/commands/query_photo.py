@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--root", type=Path, help="folder of all tables; default: the settings' root")
+    made.add_argument(
+        "--data-dir", type=Path, help="folder of all tables; default: the settings' root"
+    )
     made.add_argument(
         "--config",
         type=Path,
@@ -150,7 +152,7 @@ def answer_photo(
         )
     content = path.read_bytes()
     answer = search.search(content, wish)
-    folder = (out or settings.root / PHOTO_QUERIES.name) / answer.query_id
+    folder = (out or settings.data_dir / PHOTO_QUERIES.name) / answer.query_id
     run_tables.write_atomic(folder / "annotated.jpg", photo_search.annotate_photo(content, answer))
     run_tables.write_atomic(folder / "answer.json", answer.to_json().encode())
     warehouse.record(
@@ -167,7 +169,7 @@ def format_answer(path: Path, answer: photo_search.PhotoResult, width: int = 120
     lines = [f"{path}: {len(answer.items)} items, run {answer.run}"]
     for number, item in enumerate(answer.items, 1):
         like = (
-            f", like {item.category}, shape {item.w_shape} : colour {item.w_colour}"
+            f", like {item.category}, shape {item.shape_weight} : colour {item.colour_weight}"
             if item.category
             else ", nothing in stock to compare"
         )

@@ -161,7 +161,7 @@ def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
 def print_results(config: Path, run: str, folder: Path) -> None:
     """What was published, and where to look."""
     place = settings.read_settings(config)
-    root = place.root
+    root = place.data_dir
     sheet = folder / "contact_sheet.html"
     sheet.write_text(contact_sheet.render_contact_sheet(root, run), encoding="utf-8")
     print(contact_sheet.format_recommendations(root, run, count=5))

@@ -102,11 +102,11 @@ def _rank_by_hamming(
     codes: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
 ) -> NDArray[np.int64]:
     match = _HAMMING_PATTERN.fullmatch(distance)
-    w_shape, w_colour = (int(w or 1) for w in match.groups())  # type: ignore[union-attr]
+    shape_weight, colour_weight = (int(w or 1) for w in match.groups())  # type: ignore[union-attr]
     words = np.pad(codes, ((0, 0), (0, -codes.shape[1] % _CODE_BYTES))).view(np.uint64)
     count = len(query_gallery.queries)
-    shape, colour = np.full(count, w_shape, np.int32), np.full(count, w_colour, np.int32)
-    limits = np.full(count, 128 * (w_shape + w_colour), np.int64)
+    shape, colour = np.full(count, shape_weight, np.int32), np.full(count, colour_weight, np.int32)
+    limits = np.full(count, 128 * (shape_weight + colour_weight), np.int64)
     lists = bitplane.nearest_per_query(
         words[query_gallery.queries],
         bitplane.transpose_codes(words[query_gallery.gallery]),

@@ -35,21 +35,21 @@ MAX_UNCHECKED_GAIN_OFFERS = 100
 
 # What an operator can do about a feed that was not used.
 ADVICE = {
-    FeedReason.NOT_FETCHED: "check the address, the credentials and the shop's server, then run again with --redo",
+    FeedReason.NOT_FETCHED: "check the address, the credentials and the shop's server, then run again with --force",
     FeedReason.CLOSED: "the network says the shop is closed: take it out of the settings, or ask for a new feed address",
     FeedReason.EMPTY: "ask the shop why its feed holds nothing",
     FeedReason.HTML_PAGE: "the address answers with a page: check it and its credentials in a browser",
     FeedReason.NOT_XML: "choose the shop's XML export; CSV, JSON and zip are not read",
     FeedReason.WRONG_ROOT: "check the address, and the shop's dialect in the settings",
     FeedReason.BROKEN: "ask the shop to mend its export at the line named",
-    FeedReason.TRUNCATED: "the feed was cut off: run again later with --redo; ask the shop if it stays so",
+    FeedReason.TRUNCATED: "the feed was cut off: run again later with --force; ask the shop if it stays so",
     FeedReason.ENTITIES: "ask the shop for a feed without a DTD of its own; it is never read",
     FeedReason.TOO_LARGE: "if the size is right, raise max_feed_bytes of the shop; a bomb stays refused",
     FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8",
     FeedReason.TOO_FEW: "see refused for the reasons; if the shop is that small now, lower min_offers of the shop",
     FeedReason.TOO_MANY_LOST: "if the loss is real, raise max_drop_ratio of the shop for one run",
     FeedReason.TOO_MANY_NEW: "if the shop has grown so much, raise max_growth_ratio of the shop for one run",
-    FeedReason.TOO_MANY_UNMAPPED: "map the shop's new words, then run again with --redo; if it does sell other things now, "
+    FeedReason.TOO_MANY_UNMAPPED: "map the shop's new words, then run again with --force; if it does sell other things now, "
     "raise max_drop_ratio of the shop for one run",
 }
 
@@ -166,7 +166,7 @@ def ingest_shop(
 def _download_feed(shop: ShopSettings, scratch: Path, row: dict[str, Any]) -> FeedReader:
     """The feed, fetched and ready to be read; its size and hash go into `row`. Raises BadFeed."""
     path = scratch / "feed"
-    guard = address_guard.AddressGuard(shop.allow_addresses, shop.allow_ports)
+    guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
     try:
         answer = http_client.download(shop.feed, path, guard=guard, max_bytes=shop.max_feed_bytes)
     except http_client.FetchError as error:

@@ -1,6 +1,6 @@
 """Products to images: every picture address asked once a run, politely, and kept by content.
 
-The ledger, kept/fetched/<shop_id>, has a row for every time an address was asked: what the server said about it and
+The ledger, cache/downloads/<shop_id>, has a row for every time an address was asked: what the server said about it and
 which picture came. It lets a killed job go on where it was, and a later night ask only for what changed. A picture's
 file is on disk before the row that names it.
 """
@@ -29,7 +29,7 @@ from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, REFUSED
 
-CACHE_KIND = "fetched"
+CACHE_KIND = "downloads"
 IMAGE_SOURCE_COLUMNS = ["product_id", "shop_id", "group_id", "image_urls"]
 LEDGER_SCHEMA = pa.schema(
     [
@@ -203,12 +203,19 @@ class _ShopDownloader:
             (row for batch in rows.to_batches(max_chunksize=1000) for row in batch.to_pylist()),
         )
         manners = http_client.FetchPolicy(
-            shop.at_once, shop.pace_s, policy.attempts, policy.timeout_s, policy.timeout_s
+            shop.max_connections_per_host,
+            shop.min_request_interval_s,
+            policy.attempts,
+            policy.timeout_s,
+            policy.timeout_s,
         )
         async with http_client.Client(
-            address_guard.AddressGuard(shop.allow_addresses, shop.allow_ports), manners
+            address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports), manners
         ) as client:
-            workers = min(max(_MAX_WORKERS, shop.at_once), shop.at_once * _count_hosts(rows["url"]))
+            workers = min(
+                max(_MAX_WORKERS, shop.max_connections_per_host),
+                shop.max_connections_per_host * _count_hosts(rows["url"]),
+            )
             await asyncio.gather(*(self._run_worker(client, todo) for _ in range(workers)))
         await self._flush_ledger()
         return self._counts
@@ -339,7 +346,7 @@ def _refused_rows(rows: pa.Table) -> pa.Table:
 
 def compact_ledger(root: Path, shop_id: str) -> None:
     """Makes one part of a ledger that has become many, keeping the newest row of every address. Call with nobody else at it."""
-    folder = root / "kept" / CACHE_KIND / shop_id
+    folder = root / "cache" / CACHE_KIND / shop_id
     parts = set(folder.glob("[!.]*.parquet"))
     if len(parts) < _MIN_PARTS_TO_COMPACT:
         return

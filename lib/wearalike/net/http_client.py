@@ -96,7 +96,7 @@ def _replace_surrogates(text: str) -> str:
 class FetchPolicy:
     """How a host is asked.
 
-    at_once: requests to one host at a time. pace_s: least time between the starts of two.
+    max_connections_per_host: requests to one host at a time. min_request_interval_s: least time between the starts of two.
     attempts: requests for one address, the first counted; only what may pass is tried again.
     timeout_s: of one request, from connecting to the last byte; idle_s: without a byte.
     wait_s: before the second attempt, doubled for each further one, give or take a half.

@@ -130,7 +130,7 @@ def check_java(patient: Environment) -> Iterator[CheckResult]:
 
 def check_root(patient: Environment) -> Iterator[CheckResult]:
     """The folder of all tables: can be written, on a disk with room, whose clock is ours."""
-    folder = patient.settings.root.absolute()
+    folder = patient.settings.data_dir.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
@@ -201,7 +201,7 @@ def check_device(patient: Environment) -> Iterator[CheckResult]:
 
 
 def check_mappings(patient: Environment) -> Iterator[CheckResult]:
-    """Rubricator, mappings and rules, as check-mapping reads them."""
+    """Taxonomy, mappings and rules, as check-mapping reads them."""
     place = patient.settings
     if not place.shops:
         yield CheckResult(
@@ -216,7 +216,7 @@ def check_mappings(patient: Environment) -> Iterator[CheckResult]:
         yield _failed_result(
             "mappings",
             f"{error.filename or place.mappings}: {error.strerror or error}",
-            "set `mappings` to the folder of rubricator.xml",
+            "set `mappings` to the folder of taxonomy.xml",
         )
         return
     for mistake in mistakes:
@@ -236,14 +236,14 @@ def check_models(patient: Environment) -> Iterator[CheckResult]:
     except registry.BadModel:
         on = "cpu"  # `device` says so
     try:
-        detector = detect.load_detector(patient.settings.root, None, on)
+        detector = detect.load_detector(patient.settings.data_dir, None, on)
         detector.detect([picture])
         yield _ok_result("detector", f"{detector.version} runs on {on}")
     except (registry.BadModel, ImportError, OSError) as error:
         yield _failed_result("detector", str(error), to_do)
     try:
         encoder = encoders.build_encoder(
-            registry.resolve_model(patient.settings.root, registry.ModelKind.ENCODER).read(), on
+            registry.resolve_model(patient.settings.data_dir, registry.ModelKind.ENCODER).read(), on
         )
         seen = encoder.encode([picture])
         yield _ok_result(
@@ -260,7 +260,7 @@ def check_looks(patient: Environment) -> Iterator[CheckResult]:
         yield _ok_result("looks", "switched off in the settings")
         return
     try:
-        model = detect.classifying_detector(patient.settings.root)
+        model = detect.classifying_detector(patient.settings.data_dir)
         detect.NetworkDetector(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
         yield _ok_result("looks", f"{model.version} sees what products are worn with")
     except ImportError as error:
@@ -368,7 +368,7 @@ async def _check_feed(shop: ShopSettings) -> CheckResult:
     what, body = f"feed {shop.id}", _FeedHead()
     try:
         async with http_client.Client(
-            address_guard.AddressGuard(shop.allow_addresses, shop.allow_ports), _FETCH_POLICY
+            address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports), _FETCH_POLICY
         ) as client:
             await client.fetch(shop.feed, shop.max_feed_bytes, file=body, may_log_in=True)
     except _HeadReceived:
@@ -400,7 +400,7 @@ async def _check_feed(shop: ShopSettings) -> CheckResult:
 
 
 _FEED_ADVICE = {
-    http_client.FetchReason.PRIVATE_ADDRESS: "a shop in your own network: allow_addresses = ['10.1.2.0/24'] in its [[shops]] table",
+    http_client.FetchReason.PRIVATE_ADDRESS: "a shop in your own network: allowed_networks = ['10.1.2.0/24'] in its [[shops]] table",
     http_client.FetchReason.UNKNOWN_HOST: "check the address, and this machine's DNS",
     http_client.FetchReason.TLS: "ask the shop to renew its certificate",
 }

@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    root = job.load_settings(args).root
+    root = job.load_settings(args).data_dir
     inputs = (PRODUCTS, IMAGES, ITEMS, CODES)
     signature = run_tables.signature(
         {t.name: run_tables.input_hash(root, t, args.run) for t in inputs}, {}

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
-    root = settings.root
+    root = settings.data_dir
     detector = detect.load_detector(
         root, args.detector, registry.resolve_device(args.device or settings.device)
     )

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
-    root, device = settings.root, args.device or settings.device
+    root, device = settings.data_dir, args.device or settings.device
     encoder = run_tables.read_manifest(root, CODES, args.run)["encoder"]
     inputs = {
         t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS, CODES)

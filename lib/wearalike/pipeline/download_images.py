@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
     root, rules = (
-        settings.root,
+        settings.data_dir,
         download.DownloadPolicy(args.placeholder_groups, args.attempts, args.timeout_s),
     )
     stood = run_tables.table_version(root, IMAGES, args.run)
@@ -60,7 +60,7 @@ def work(args: argparse.Namespace) -> None:
         run_tables.read_table(root, PRODUCTS, args.run, download.IMAGE_SOURCE_COLUMNS)
     )
     shops = [settings.shop(shop_id) for shop_id in sorted(pc.unique(wanted["shop_id"]).to_pylist())]
-    limits = {s.id: [s.allow_addresses, s.allow_ports, s.max_image_bytes] for s in shops}
+    limits = {s.id: [s.allowed_networks, s.allowed_ports, s.max_image_bytes] for s in shops}
     parameters = {**asdict(rules), "limits": limits}
     signature = run_tables.signature(
         {"products": run_tables.input_hash(root, PRODUCTS, args.run)}, parameters
@@ -112,11 +112,11 @@ def fetch_images(
             # The chunks run side by side, and the shop is to be asked no faster for that.
             shop = replace(
                 shop,
-                at_once=max(1, shop.at_once // args.chunk[1]),
-                pace_s=shop.pace_s * args.chunk[1],
+                max_connections_per_host=max(1, shop.max_connections_per_host // args.chunk[1]),
+                min_request_interval_s=shop.min_request_interval_s * args.chunk[1],
             )
         asks[shop] = download.pending_downloads(
-            root, args.run, urls, download.read_ledger(root, shop.id, args.run), args.redo
+            root, args.run, urls, download.read_ledger(root, shop.id, args.run), args.force
         )
     total = sum(a.num_rows for a in asks.values())
     log.info("%d addresses to ask in %d shops", total, len(shops))

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
-    root = settings.root
+    root = settings.data_dir
     model = registry.resolve_model(root, registry.ModelKind.ENCODER, args.encoder)
     version = model.version
     parameters = {"encoder": version}

@@ -5,7 +5,7 @@ far smaller than last time, in words that the shop's mapping does not know ...) 
 that was good, and the log says which shop, why, and what to do. The exit code is 1 only when no shop has any offers,
 and before any feed is pulled where a mapping has mistakes.
 
-A run that has pulled its feeds keeps them: call with --redo to pull again.
+A run that has pulled its feeds keeps them: call with --force to pull again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger("wearalike.ingest_feeds")
 
 def parser() -> argparse.ArgumentParser:
     made = job.parser(__doc__)
-    made.add_argument("--master", help="Spark's master; default: the settings'")
+    made.add_argument("--spark-master", help="Spark's master; default: the settings'")
     return made
 
 
@@ -47,11 +47,11 @@ def work(args: argparse.Namespace) -> None:
             "the settings name no shop: add a [[shops]] table with id and feed to wearalike.toml"
         )
     root, parameters = (
-        settings.root.resolve(),
+        settings.data_dir.resolve(),
         {shop.id: _shop_parameters(shop) for shop in settings.shops},
     )
-    if not args.redo and is_up_to_date(root, args.run, parameters):
-        log.info("feeds and offers: stand, nothing to do; --redo pulls again")
+    if not args.force and is_up_to_date(root, args.run, parameters):
+        log.info("feeds and offers: stand, nothing to do; --force pulls again")
         return
     seen = {
         table.name: run_tables.table_version(root, table, args.run) for table in (OFFERS, FEEDS)
@@ -60,7 +60,9 @@ def work(args: argparse.Namespace) -> None:
         write_tables(
             root,
             args.run,
-            pull_feeds(root, args.run, settings, folder, args.master or settings.master),
+            pull_feeds(
+                root, args.run, settings, folder, args.spark_master or settings.spark_master
+            ),
             parameters,
             seen,
         )
@@ -109,11 +111,11 @@ def pull_feeds(
 
 def offer_mappers(settings: Settings) -> dict[str, feeds.OfferMapper]:
     """What the mappings make of offers, by shop; none of a shop without a mapping yet. Raises BadMapping as map_products does."""
-    rubricator, mappings = catalog.read_taxonomy_and_mappings(
+    taxonomy, mappings = catalog.read_taxonomy_and_mappings(
         settings, [shop.id for shop in settings.shops]
     )
     return {
-        shop: partial(catalog.map_offers, mapping=mapping, taxonomy=rubricator)
+        shop: partial(catalog.map_offers, mapping=mapping, taxonomy=taxonomy)
         for shop, mapping in mappings.items()
     }
 
@@ -138,7 +140,7 @@ def last_good_feed(root: Path, run: str, shop_id: str) -> feeds.LastGoodFeed | N
         if row and row["source_run"]:
             held = run_tables.table_dir(root, OFFERS, earlier)
             offers, refused = (
-                tuple(sorted(held.glob(name))) for name in ("part-*.parquet", "refused.parquet")
+                tuple(sorted(held.glob(name))) for name in ("part-*.parquet", "_refused.parquet")
             )
             return feeds.LastGoodFeed(row["source_run"], row["written_count"], offers, refused)
     return None

@@ -27,14 +27,16 @@ def parser(doc: str | None, *, is_sharded: bool = False) -> argparse.ArgumentPar
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
-    made.add_argument("--root", type=Path, help="folder of all tables; default: the settings' root")
+    made.add_argument(
+        "--data-dir", type=Path, help="folder of all tables; default: the settings' root"
+    )
     made.add_argument(
         "--config",
         type=Path,
         help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
     )
     made.add_argument(
-        "--redo", action="store_true", help="do the work again although its result stands"
+        "--force", action="store_true", help="do the work again although its result stands"
     )
     if is_sharded:
         made.add_argument(
@@ -60,15 +62,16 @@ def is_in_shard(key: str, shard: tuple[int, int] | None) -> bool:
 
 
 def load_settings(args: argparse.Namespace) -> settings.Settings:
-    """The settings of this job, --root over the file's."""
+    """The settings of this job, --data-dir over the file's."""
     return settings.read_settings(
-        args.config, {**os.environ, **({"WEARALIKE_ROOT": str(args.root)} if args.root else {})}
+        args.config,
+        {**os.environ, **({"WEARALIKE_DATA_DIR": str(args.data_dir)} if args.data_dir else {})},
     )
 
 
 def is_up_to_date(args: argparse.Namespace, root: Path, table: Table, signature: str) -> bool:
     """Whether the table is there, made from the same inputs and parameters, so that nothing is to be done. Says so."""
-    if args.redo or not run_tables.is_complete(root, table, args.run, signature):
+    if args.force or not run_tables.is_complete(root, table, args.run, signature):
         return False
     log.info("%s: stands, nothing to do", table.name)
     return True

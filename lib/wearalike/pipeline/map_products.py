@@ -1,6 +1,6 @@
-"""offers -> products: each offer's category mapped to a leaf of the rubricator, or the offer refused.
+"""offers -> products: each offer's category mapped to a leaf of the taxonomy, or the offer refused.
 
-Reads the run's offers, <mappings>/rubricator.xml and <mappings>/shops/<shop>.xml; writes the table products.
+Reads the run's offers, <mappings>/taxonomy.xml and <mappings>/shops/<shop>.xml; writes the table products.
 A mistake in any of these files stops the job before any work, with every mistake listed by file and line.
 A shop without a mapping has all its offers refused as unmapped, and the log says which file to write.
 """
@@ -30,20 +30,20 @@ def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
     offered = set(
         pc.unique(
-            run_tables.read_table(settings.root, OFFERS, args.run, ["shop_id"])["shop_id"]
+            run_tables.read_table(settings.data_dir, OFFERS, args.run, ["shop_id"])["shop_id"]
         ).to_pylist()
     )
-    rubricator, mappings = catalog.read_taxonomy_and_mappings(
+    taxonomy, mappings = catalog.read_taxonomy_and_mappings(
         settings, offered | {shop.id for shop in settings.shops}
     )
     parameters = {
-        "rubricator": rubricator.sha256,
+        "taxonomy": taxonomy.sha256,
         "mappings": {shop: mapping.sha256 for shop, mapping in mappings.items()},
     }
     signature = run_tables.signature(
-        {OFFERS.name: run_tables.input_hash(settings.root, OFFERS, args.run)}, parameters
+        {OFFERS.name: run_tables.input_hash(settings.data_dir, OFFERS, args.run)}, parameters
     )
-    if job.is_up_to_date(args, settings.root, PRODUCTS, signature):
+    if job.is_up_to_date(args, settings.data_dir, PRODUCTS, signature):
         return
     for shop_id in sorted(offered - mappings.keys()):
         log.warning(
@@ -51,14 +51,16 @@ def work(args: argparse.Namespace) -> None:
             shop_id,
             catalog.missing_mapping_hint(settings, shop_id),
         )
-    offers = run_tables.open_dataset(settings.root, OFFERS, args.run)
-    with run_tables.write_table(settings.root, PRODUCTS, args.run, signature, parameters) as writer:
+    offers = run_tables.open_dataset(settings.data_dir, OFFERS, args.run)
+    with run_tables.write_table(
+        settings.data_dir, PRODUCTS, args.run, signature, parameters
+    ) as writer:
         writer.rows_taken = offers.count_rows()
         for batch in offers.to_batches(batch_size=run_tables.BATCH_ROWS):
             for shop_id in pc.unique(batch["shop_id"]).to_pylist():
                 part = pa.Table.from_batches([batch]).filter(pc.field("shop_id") == shop_id)
                 products, refused = catalog.map_offers(
-                    part, mappings.get(shop_id, catalog.ShopMapping(shop_id)), rubricator
+                    part, mappings.get(shop_id, catalog.ShopMapping(shop_id)), taxonomy
                 )
                 writer.write(products)
                 writer.refuse(refused)

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    root = job.load_settings(args).root
+    root = job.load_settings(args).data_dir
     rules = search.ListRules(args.k, args.min_score, max_per_brand=args.k)
     parameters = asdict(rules)
     signature = run_tables.signature(
@@ -125,7 +125,12 @@ def iter_look_products(
             codes = codes.reshape(-1, 4)
             voted = search.vote_category_weights(gallery, candidates, codes)
             found = search.search_codes(
-                gallery, candidates, codes, gallery.w_shape[voted], gallery.w_colour[voted], rules
+                gallery,
+                candidates,
+                codes,
+                gallery.shape_weight[voted],
+                gallery.colour_weight[voted],
+                rules,
             )
             yield search.build_look_products(gallery, asking, list(found), voted, detector, encoder)
 

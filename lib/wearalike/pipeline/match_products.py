@@ -1,13 +1,13 @@
 """indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly.
 
 Spark spreads the queries: a task is some thousand products of one super-category, however large that is, and every worker
-maps the index of that super-category once. On a cluster (--master spark://..., yarn, k8s://...) root is a folder that all of it
+maps the index of that super-category once. On a cluster (--spark-master spark://..., yarn, k8s://...) root is a folder that all of it
 sees, and the library is shipped with the job; the rows are the same whatever the tasks and wherever they ran. The merchandiser's
 rules of the run's day act inside the search. With --device cuda every worker searches on its machine's GPU, and finds the same.
 
-What is nearest to each product is kept beside the table, in near/<super-category>/. The next run searches only for what is new
-or has changed since, and comes to the same table; with --redo, or where another run's tables are gone, everything is searched.
-made.json says under `searched` since which run, how many products searched everything and how many went on from then.
+What is nearest to each product is kept beside the table, in candidates/<super-category>/. The next run searches only for what is new
+or has changed since, and comes to the same table; with --force, or where another run's tables are gone, everything is searched.
+_manifest.json says under `searched` since which run, how many products searched everything and how many went on from then.
 """
 
 from __future__ import annotations
@@ -68,28 +68,34 @@ def parser() -> argparse.ArgumentParser:
     )
     said = "auto is the CPU, which every worker has; default: the settings' device"
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), help=said)
-    made.add_argument("--master", help="Spark's master; default: the settings'")
+    made.add_argument("--spark-master", help="Spark's master; default: the settings'")
     return made
 
 
 def work(args: argparse.Namespace) -> None:
     settings = job.load_settings(args)
     root, rules = (
-        settings.root.resolve(),
+        settings.data_dir.resolve(),
         search.ListRules(args.k, args.min_score, args.max_per_brand),
     )
     inputs = input_hashes(root, args.run)
-    rubricator = catalog.read_taxonomy(settings.mappings / "rubricator.xml")
+    taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
     merchandise = catalog.active_rules(
-        catalog.read_rules(catalog.rules_path(settings), rubricator), args.run
+        catalog.read_rules(catalog.rules_path(settings), taxonomy), args.run
     )
     parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandise]}
     signature = run_tables.signature(inputs, parameters)
     if not job.is_up_to_date(args, root, MATCHES, signature):
-        since = None if args.redo else find_previous_run(root, args.run)
+        since = None if args.force else find_previous_run(root, args.run)
         device = "cuda" if (args.device or settings.device) == "cuda" else "cpu"
         write_matches(
-            root, args.run, args.master or settings.master, device, parameters, signature, since
+            root,
+            args.run,
+            args.spark_master or settings.spark_master,
+            device,
+            parameters,
+            signature,
+            since,
         )
     write_similar_tables(
         args,
@@ -266,7 +272,7 @@ def read_previous_search(
         run_tables.sha256(path) != files.get(path.relative_to(folder).as_posix()) for path in asked
     ):
         log.warning(
-            "%s: not the files that made.json names; everything is searched", asked[0].parent
+            "%s: not the files that _manifest.json names; everything is searched", asked[0].parent
         )
         return None
     return search.PreviousSearch(
@@ -307,7 +313,7 @@ def load_gallery(root: str, run: str, super_category: str, device: str) -> searc
 def write_similar_tables(args: argparse.Namespace, root: Path, signature: str) -> None:
     """similar_products and similar_lists from matches, batch by batch."""
     products = run_tables.read_table(
-        root, PRODUCTS, args.run, ["product_id", "w_shape", "w_colour"]
+        root, PRODUCTS, args.run, ["product_id", "shape_weight", "colour_weight"]
     )
     entries = run_tables.read_table(root, INDEXES, args.run, ["product_id", "image_id"])
     models = run_tables.read_manifest(root, INDEXES, args.run)

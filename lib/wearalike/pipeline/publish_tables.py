@@ -49,13 +49,15 @@ def work(args: argparse.Namespace) -> None:
     place = job.load_settings(args)
     warehouse = open_warehouse(place.warehouse)
     try:
-        done = publish.publish_run(place.root, args.run, warehouse, args.override, redo=args.redo)
+        done = publish.publish_run(
+            place.data_dir, args.run, warehouse, args.override, redo=args.force
+        )
     except (ValueError, OSError) as error:
         with run_feed.warn_on_errors():
-            run_feed.record_unpublished(place.root, args.run, str(error))
+            run_feed.record_unpublished(place.data_dir, args.run, str(error))
         raise
     with run_feed.warn_on_errors():
-        run_feed.record_publications(place.root, warehouse.state())
+        run_feed.record_publications(place.data_dir, warehouse.state())
     if done.overridden_failures:
         log.warning(
             "published against the gate by %s: %s",

@@ -88,7 +88,7 @@ def parse_threshold(text: str) -> tuple[str, float]:
 
 def work(args: argparse.Namespace) -> None:
     place, run = job.load_settings(args), args.run
-    root = place.root
+    root = place.data_dir
     floors = replace(Thresholds(), **dict(args.floor))
     last = last_passed_run(root, run)
     inputs = {t.name: run_tables.input_hash(root, t, run) for t in INPUT_TABLES}
@@ -124,7 +124,7 @@ def judgement_metrics(settings: Settings, run: str) -> list[dict[str, Any]]:
     return (
         judgements.quality_rows(
             judgements.filter_recommended(
-                said, run_tables.open_dataset(settings.root, SIMILAR_PRODUCTS, run)
+                said, run_tables.open_dataset(settings.data_dir, SIMILAR_PRODUCTS, run)
             )
         )
         if said

@@ -44,7 +44,7 @@ ORDER BY e.product_id
 
 _SIMILAR_LISTS_SQL = f"""
 WITH counted AS (SELECT product_id, count(*) AS n FROM similar_products WHERE {_SHARD_FILTER} GROUP BY product_id)
-SELECT l.*, coalesce(n, 0) AS rows_count, (l.similar_count < $k) = (l.short_reason IS NOT NULL) AS is_explained,
+SELECT l.*, coalesce(n, 0) AS rows_count, (l.similar_count < $k) = (l.shortfall_reason IS NOT NULL) AS is_explained,
     l.product_id IN (SELECT product_id FROM products) AS is_product
 FROM (SELECT * FROM similar_lists WHERE {_SHARD_FILTER}) l LEFT JOIN counted USING (product_id) ORDER BY l.product_id
 """
@@ -53,7 +53,7 @@ FROM (SELECT * FROM similar_lists WHERE {_SHARD_FILTER}) l LEFT JOIN counted USI
 _SIMILAR_PRODUCTS_SQL = f"""
 WITH entries AS (SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
     people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
-SELECT s.*, s.w_shape + s.w_colour AS w_sum,
+SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     p.product_id IS NOT NULL AS is_product,
     a.product_id IS NOT NULL AS is_similar_product,
     s.similar_product_id <> s.product_id AS is_another,
@@ -65,7 +65,7 @@ SELECT s.*, s.w_shape + s.w_colour AS w_sum,
     CASE WHEN a.model IS NOT NULL THEN count(*) OVER (PARTITION BY s.product_id, a.model) END AS results_of_model,
     CASE WHEN a.brand IS NOT NULL AND NOT is_placed THEN count(*) OVER (PARTITION BY s.product_id, lower(a.brand), is_placed) END
         AS results_of_brand,
-    s.w_shape = p.w_shape AND s.w_colour = p.w_colour AS is_weighted_as_product,
+    s.shape_weight = p.shape_weight AND s.colour_weight = p.colour_weight AS is_weighted_as_product,
     (s.item_id = e.item_id AND s.similar_item_id = f.item_id) IS TRUE AS is_of_entries,
     bit_count(xor(e.shape, f.shape)) AS shape_bits,
     bit_count(xor(e.colour, f.colour)) AS colour_bits,
@@ -74,7 +74,7 @@ SELECT s.*, s.w_shape + s.w_colour AS w_sum,
         s.score - lag(s.score) OVER (PARTITION BY s.product_id, is_by_likeness ORDER BY s.rank, s.similar_product_id)
     END AS score_rise,
     CASE WHEN NOT is_placed THEN s.score END AS score_of_match,
-    abs(s.score - greatest(0, 1 - 2 * (s.w_shape * s.shape_distance + s.w_colour * s.colour_distance) / (128 * (s.w_shape + s.w_colour))))
+    abs(s.score - greatest(0, 1 - 2 * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance) / (128 * (s.shape_weight + s.colour_weight))))
         AS score_error,
     abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / 128)) AS shape_score_error,
     abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / 128)) AS colour_score_error
@@ -93,7 +93,7 @@ ORDER BY s.product_id, s.rank, s.similar_product_id
 _LOOK_PRODUCTS_SQL = f"""
 WITH worn AS (SELECT product_id, unnest(items, recursive := true) FROM looks),
     people AS (SELECT *, shop_id || ':' || lower(group_id) AS model FROM products)
-SELECT s.*, s.w_shape + s.w_colour AS w_sum,
+SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     p.product_id IS NOT NULL AS is_product,
     a.product_id IS NOT NULL AS is_look_product,
     a.super_category = s.super_category AS is_of_super_category,
@@ -109,7 +109,7 @@ SELECT s.*, s.w_shape + s.w_colour AS w_sum,
     bit_count(xor(w.colour::BIT, f.colour::BIT)) AS colour_bits,
     row_number() OVER ranked AS rank_expected,
     s.score - lag(s.score) OVER ranked AS score_rise,
-    abs(s.score - greatest(0, 1 - 2 * (s.w_shape * s.shape_distance + s.w_colour * s.colour_distance) / (128 * (s.w_shape + s.w_colour))))
+    abs(s.score - greatest(0, 1 - 2 * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance) / (128 * (s.shape_weight + s.colour_weight))))
         AS score_error
 FROM (SELECT * FROM look_products WHERE {_SHARD_FILTER}) s
 LEFT JOIN people p USING (product_id) LEFT JOIN people a ON a.product_id = s.look_product_id
@@ -125,7 +125,7 @@ class TableCheck:
     """A table, its rows as they are judged, and what is expected of them.
 
     expectations: takes the module great_expectations.expectations, imported only where the gate runs, and the rules that
-    made.json of matches names (k, min_score, max_per_brand).
+    _manifest.json of matches names (k, min_score, max_per_brand).
     """
 
     table: Table
@@ -205,8 +205,8 @@ def _product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
 
 
 _WEIGHT_RANGES = {
-    "w_shape": (0, 10, "a weight of shape is 0..10"),
-    "w_colour": (0, 10, "a weight of colour is 0..10"),
+    "shape_weight": (0, 10, "a weight of shape is 0..10"),
+    "colour_weight": (0, 10, "a weight of colour is 0..10"),
 }
 
 
@@ -266,7 +266,7 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             score_error=(
                 0,
                 tiny,
-                "score is max(0, 1 - 2 * (w_shape * shape_distance + w_colour * colour_distance) / (128 * (w_shape + w_colour)))",
+                "score is max(0, 1 - 2 * (shape_weight * shape_distance + colour_weight * colour_distance) / (128 * (shape_weight + colour_weight)))",
             ),
             shape_score_error=(0, tiny, "shape_score is max(0, 1 - 2 * shape_distance / 128)"),
             colour_score_error=(0, tiny, "colour_score is max(0, 1 - 2 * colour_distance / 128)"),

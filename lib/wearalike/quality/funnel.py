@@ -22,7 +22,7 @@ STEP_NAMES = (
 # A product's furthest step, as its place in STEPS.
 _REACHED_STEP_SQL = """
 CREATE OR REPLACE TEMP TABLE reached AS
-SELECT product_id, shop_id, short_reason, CASE
+SELECT product_id, shop_id, shortfall_reason, CASE
     WHEN product_id NOT IN (SELECT product_id FROM images) THEN 1
     WHEN product_id NOT IN (SELECT product_id FROM images JOIN items USING (image_id)) THEN 2
     WHEN product_id NOT IN (SELECT product_id FROM images JOIN items USING (image_id) JOIN codes USING (item_id)) THEN 3
@@ -44,7 +44,7 @@ WITH pictures AS (SELECT regexp_replace(key, '#[0-9]+$', '') AS product_id, reas
         SELECT 1 AS step, * FROM pictures UNION ALL SELECT 2, * FROM unseen
         UNION ALL SELECT 3, * FROM uncoded UNION ALL SELECT 4, * FROM unindexed),
     first AS (SELECT step, product_id, min(reason) AS reason FROM why GROUP BY ALL)
-SELECT step, shop_id, coalesce(first.reason, CASE WHEN step >= 5 THEN short_reason END, 'no_image_url') AS reason, count(*) AS n
+SELECT step, shop_id, coalesce(first.reason, CASE WHEN step >= 5 THEN shortfall_reason END, 'no_image_url') AS reason, count(*) AS n
 FROM reached LEFT JOIN first USING (step, product_id) WHERE step < 7 GROUP BY ALL
 UNION ALL
 SELECT 0, shop_id, reason, count(*) FROM refused WHERE stage IN ('offers', 'products') AND kind = 'offer' GROUP BY ALL

@@ -119,7 +119,7 @@ class Gate:
         rules: Mapping[str, Any],
         checks: Iterable[TableCheck] = TABLE_CHECKS,
     ) -> list[ExpectationOutcome]:
-        """What must hold of every row. rules: the parameters that made.json of matches names."""
+        """What must hold of every row. rules: the parameters that _manifest.json of matches names."""
         outcomes = []
         for check in checks:
             count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]

@@ -1,6 +1,6 @@
 """What is measured of looks, where they were looked for: queries over an opened night (measures.py)."""
 
-# worn_ratio: products shown on a figure with other things, by their own images.
+# on_model_ratio: products shown on a figure with other things, by their own images.
 # with_look_ratio: products with a recommendation to complete the look; with_look_of_worn_ratio: of those that are worn.
 LOOK_COVERAGE_SQL = """
 WITH facts AS (
@@ -8,7 +8,7 @@ WITH facts AS (
         product_id IN (SELECT product_id FROM looks)
             OR product_id IN (SELECT key FROM refused WHERE stage = 'looks' AND reason IN ('cut_off', 'no_code')) AS is_worn
     FROM products)
-SELECT scope(shop_id, super_category) AS scope, avg(is_worn::INT) AS worn_ratio, avg(has_look::INT) AS with_look_ratio,
+SELECT scope(shop_id, super_category) AS scope, avg(is_worn::INT) AS on_model_ratio, avg(has_look::INT) AS with_look_ratio,
     avg(has_look::INT) FILTER (is_worn) AS with_look_of_worn_ratio
 FROM facts GROUP BY GROUPING SETS ((), (shop_id), (super_category)) ORDER BY scope
 """

@@ -71,7 +71,7 @@ def run_metrics(
 ) -> list[Metric]:
     """Every measure of an opened night, in a fixed order, without verdicts.
 
-    made: what made.json says of each table of the run, by the table's name.
+    made: what _manifest.json says of each table of the run, by the table's name.
     """
     queries = [
         COVERAGE_SQL,
@@ -151,7 +151,7 @@ LEAF_CATEGORIES_SQL = "SELECT 'category=' || category AS scope, count(*) AS prod
 
 # What the pictures that stand for products show: many details or backs are a shop whose feed has no better ones.
 REPRESENTATIVE_VIEWS_SQL = """
-SELECT 'view=' || view || coalesce(',shop=' || shop_id, '') AS scope, count(*) AS stood_for_count
+SELECT 'view=' || view || coalesce(',shop=' || shop_id, '') AS scope, count(*) AS representative_count
 FROM indexes JOIN codes USING (item_id) JOIN products USING (product_id) WHERE view IS NOT NULL
 GROUP BY GROUPING SETS ((view), (view, shop_id)) ORDER BY scope
 """
@@ -185,8 +185,8 @@ FROM refused GROUP BY ALL ORDER BY scope
 """
 
 SHORT_LISTS_SQL = """
-SELECT 'reason=' || short_reason AS scope, count(*) AS short_lists_count
-FROM similar_lists WHERE short_reason IS NOT NULL GROUP BY ALL ORDER BY scope
+SELECT 'reason=' || shortfall_reason AS scope, count(*) AS short_lists_count
+FROM similar_lists WHERE shortfall_reason IS NOT NULL GROUP BY ALL ORDER BY scope
 """
 
 SCORE_QUANTILES_SQL = """

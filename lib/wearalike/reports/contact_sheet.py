@@ -158,12 +158,14 @@ def _sample_products(
     A hash of the id decides which of a category. but: products with lists that are short for this reason are left out.
     Ordered by super-category, category, product_id.
     """
-    lists = run_tables.read_table(root, SIMILAR_LISTS, run, ["product_id", "short_reason"])
+    lists = run_tables.read_table(root, SIMILAR_LISTS, run, ["product_id", "shortfall_reason"])
     left_out = (
         set()
         if excluded_reason is None
         else set(
-            lists.filter(pc.equal(lists["short_reason"], excluded_reason))["product_id"].to_pylist()
+            lists.filter(pc.equal(lists["shortfall_reason"], excluded_reason))[
+                "product_id"
+            ].to_pylist()
         )
     )
     by_category: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -197,7 +199,7 @@ def _shuffle_key(product_id: str) -> bytes:
 
 
 def _count_totals(root: Path, run: str) -> Row:
-    lists = run_tables.read_table(root, SIMILAR_LISTS, run, ["short_reason"])
+    lists = run_tables.read_table(root, SIMILAR_LISTS, run, ["shortfall_reason"])
     first = (
         run_tables.open_dataset(root, SIMILAR_PRODUCTS, run)
         .head(1, columns=["detector", "encoder"])
@@ -219,7 +221,7 @@ def _count_totals(root: Path, run: str) -> Row:
         ],
         "short": [
             (SHORTFALL_TEXTS[ShortfallReason(reason)], n)
-            for reason, n in _count_values(lists["short_reason"].drop_null().to_pylist())
+            for reason, n in _count_values(lists["shortfall_reason"].drop_null().to_pylist())
         ],
         "refused": [(*key, n) for key, n in reasons.items()],
         "refused_count": refused.num_rows,
@@ -267,7 +269,7 @@ class _SheetTables:
     def product_row(self, product_id: str) -> Row:
         """All that the page shows of a product and its recommendations."""
         about = self._lists[product_id]
-        reason = about["short_reason"]
+        reason = about["shortfall_reason"]
         return {
             **self.products[product_id],
             "picture": self._product_thumbnail(about["item_id"], product_id),

@@ -88,7 +88,7 @@ def run_record(root: Path, run: str) -> RunRecord:
     shops = sorted(
         {scope.removeprefix("shop=") for scope, _ in values if scope.startswith("shop=")}
     )
-    judged_at = (run_tables.table_dir(root, QUALITY, run) / "made.json").stat().st_mtime
+    judged_at = (run_tables.table_dir(root, QUALITY, run) / "_manifest.json").stat().st_mtime
     return {
         "run": run,
         "judged_at": _format_time(datetime.fromtimestamp(judged_at, UTC)),

@@ -73,7 +73,7 @@ MetricsByScope = dict[str, dict[str, Metric]]
 class JudgedRun:
     """What the gate found of a run.
 
-    last: the run it was held against, and last_measures what tables.QUALITY says of it. made: made.json of each table, by name.
+    last: the run it was held against, and last_measures what tables.QUALITY says of it. made: _manifest.json of each table, by name.
     sheets: what viewer.contact_sheet.recommended gives. workbook: where the workbook of all runs is, as a link of the page.
     """
 

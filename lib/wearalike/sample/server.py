@@ -61,7 +61,7 @@ def settings_text(
 ) -> str:
     """A wearalike.toml for shops served on loopback: feed address by shop. mappings: the folder, the default if None."""
     lines = [
-        f"root = {_toml_string(root)}",
+        f"data_dir = {_toml_string(root)}",
         *([f"mappings = {_toml_string(mappings)}"] if mappings else []),
     ]
     dialects = {shop.id: shop.dialect for shop in SHOPS}
@@ -71,7 +71,7 @@ def settings_text(
             "[[shops]]",
             f"id = {_toml_string(shop_id)}",
             f"feed = {_toml_string(address)}",
-            'allow_addresses = ["127.0.0.1/32"]',
+            'allowed_networks = ["127.0.0.1/32"]',
         ]
         # Admitad's XML looks like YML; the others say themselves what they are.
         lines += ['dialect = "admitad"'] if dialects.get(shop_id) == "admitad" else []

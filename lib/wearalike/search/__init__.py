@@ -1,7 +1,7 @@
 """Codes to matches: for every product the most alike ones of its super-category, exactly, after the rules.
 
-distance = w_shape * H(shape) + w_colour * H(colour), H the Hamming distance of 128 bits, weights of the product that asks
-score    = max(0, 1 - 2 * distance / (128 * (w_shape + w_colour))): the cosine of the weighted +-1 codes, cut at 0
+distance = shape_weight * H(shape) + colour_weight * H(colour), H the Hamming distance of 128 bits, weights of the product that asks
+score    = max(0, 1 - 2 * distance / (128 * (shape_weight + colour_weight))): the cosine of the weighted +-1 codes, cut at 0
 Order: smaller distance first, then smaller product_id.
 
 The merchandiser's rules (merchandising.MerchandisingRules) act before the cut to the best k: what is hidden leaves room for the next,

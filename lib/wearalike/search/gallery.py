@@ -25,7 +25,7 @@ class Gallery:
     """The products of one super-category that have a code; row i of every array is the same product, in product_id order.
     The arrays stay as they are: what is made of them is kept.
 
-    product_ids, item_ids: (n,). codes: uint64 (n, 4), two words of shape, two of colour. w_shape, w_colour: int32 (n,).
+    product_ids, item_ids: (n,). codes: uint64 (n, 4), two words of shape, two of colour. shape_weight, colour_weight: int32 (n,).
     gender, age_group: object (n,). is_in_stock: bool (n,). groups, brands: int64 (n,), equal for products of one group or
     brand, negative and unlike any other where a product has none. pages: what the merchandiser's rules look at.
     device: where it is searched, "cpu" or "cuda"; the answer is the same.
@@ -34,8 +34,8 @@ class Gallery:
     product_ids: Texts | NDArray[np.object_]
     item_ids: Texts | NDArray[np.object_]
     codes: NDArray[np.uint64]
-    w_shape: NDArray[np.int32]
-    w_colour: NDArray[np.int32]
+    shape_weight: NDArray[np.int32]
+    colour_weight: NDArray[np.int32]
     gender: NDArray[np.object_]
     age_group: NDArray[np.object_]
     is_in_stock: NDArray[np.bool_]
@@ -105,22 +105,22 @@ class Candidates:
     def find_nearest(
         self,
         codes: NDArray[np.uint64],
-        w_shape: NDArray[np.int32],
-        w_colour: NDArray[np.int32],
+        shape_weight: NDArray[np.int32],
+        colour_weight: NDArray[np.int32],
         limits: NDArray[np.int64],
         k: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """bitplane.nearest_flat of them, on the gallery's device: how many each code has, and their rows of the gallery."""
         if self.gallery.device == "cpu":
             counts, positions = bitplane.nearest_flat(
-                codes, self.tiles, w_shape, w_colour, limits, k
+                codes, self.tiles, shape_weight, colour_weight, limits, k
             )
         else:
             # torch takes seconds and a quarter of a GB to import.
             from wearalike.search.kernels import torch_gpu
 
             counts, positions = torch_gpu.nearest_flat(
-                codes, self._device_codes, w_shape, w_colour, limits, k
+                codes, self._device_codes, shape_weight, colour_weight, limits, k
             )
         return counts, self.rows[positions]
 
@@ -141,8 +141,8 @@ GALLERY_COLUMNS = [
     "availability",
     "gender",
     "age_group",
-    "w_shape",
-    "w_colour",
+    "shape_weight",
+    "colour_weight",
 ]
 
 
@@ -168,8 +168,8 @@ def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Tabl
         product_ids=product_ids,
         item_ids=Texts(entries["item_id"]),
         codes=np.ascontiguousarray(codes).view(np.uint64),
-        w_shape=column("w_shape").to_numpy().astype(np.int32),
-        w_colour=column("w_colour").to_numpy().astype(np.int32),
+        shape_weight=column("shape_weight").to_numpy().astype(np.int32),
+        colour_weight=column("colour_weight").to_numpy().astype(np.int32),
         gender=intern_texts(column("gender")),
         age_group=intern_texts(column("age_group")),
         is_in_stock=pc.equal(column("availability"), Availability.IN_STOCK.value).to_numpy(

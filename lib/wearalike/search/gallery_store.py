@@ -54,7 +54,7 @@ class GalleryWithProducts:
 
 
 def load_gallery(root: Path, run: str, super_category: str) -> search.Gallery:
-    """The gallery of a super-category of a run, its codes mapped from the Faiss index, whose hash made.json names.
+    """The gallery of a super-category of a run, its codes mapped from the Faiss index, whose hash _manifest.json names.
 
     Raises run_tables.TableNotFound, indexes.BadIndex.
     """
@@ -100,7 +100,7 @@ def _load_gallery(
     path = run_tables.table_dir(root, INDEXES, run) / name
     if run_tables.sha256(path) != run_tables.read_manifest(root, INDEXES, run)["files"][name]:
         raise index.BadIndex(
-            f"{path}: not the file that made.json names; build the indexes again with --redo"
+            f"{path}: not the file that _manifest.json names; build the indexes again with --force"
         )
     entry_ids, codes = read_index(path)
     is_ours = ds.field("super_category") == super_category

@@ -125,7 +125,7 @@ def weighted_distances(
     shape, colour = pair_distances(
         gallery.codes, query_rows, np.arange(len(query_rows) + 1), candidate_rows
     )
-    return gallery.w_shape[query_rows] * shape + gallery.w_colour[query_rows] * colour
+    return gallery.shape_weight[query_rows] * shape + gallery.colour_weight[query_rows] * colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,8 @@ def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
     is_same &= (previous.gender[was] == gallery.gender[stays]) & (
         previous.age_group[was] == gallery.age_group[stays]
     )
-    has_same_weights = (previous.w_shape[was] == gallery.w_shape[stays]) & (
-        previous.w_colour[was] == gallery.w_colour[stays]
+    has_same_weights = (previous.shape_weight[was] == gallery.shape_weight[stays]) & (
+        previous.colour_weight[was] == gallery.colour_weight[stays]
     )
     then = np.full(len(gallery), -1)
     then[stays[is_same & has_same_weights]] = was[is_same & has_same_weights]
@@ -209,7 +209,7 @@ def merge_candidates(
     return NearestCandidates(
         known.asking,
         *_merge_sorted(
-            gallery.codes, gallery.w_shape, gallery.w_colour, known.asking, limits, *parts
+            gallery.codes, gallery.shape_weight, gallery.colour_weight, known.asking, limits, *parts
         ),
     )
 
@@ -231,18 +231,20 @@ def _remap_surviving(places, starts, rows, now):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sort_key(codes, w_shape, w_colour, asking, row):  # type: ignore[no-untyped-def]
+def _sort_key(codes, shape_weight, colour_weight, asking, row):  # type: ignore[no-untyped-def]
     return np.int64(
-        bitplane.weighted_distance(codes[asking], codes[row], w_shape[asking], w_colour[asking])
+        bitplane.weighted_distance(
+            codes[asking], codes[row], shape_weight[asking], colour_weight[asking]
+        )
     ), np.int64(row)
 
 
 @njit(nogil=True, cache=True)
-def _bisect_key(codes, w_shape, w_colour, asking, rows, low, high, end):  # type: ignore[no-untyped-def]
+def _bisect_key(codes, shape_weight, colour_weight, asking, rows, low, high, end):  # type: ignore[no-untyped-def]
     """How many of the rows before `high` have a lesser key than `end`; those before `low` are known to."""
     while low < high:
         middle = (low + high) // 2
-        if _sort_key(codes, w_shape, w_colour, asking, rows[middle]) < end:
+        if _sort_key(codes, shape_weight, colour_weight, asking, rows[middle]) < end:
             low = middle + 1
         else:
             high = middle
@@ -250,7 +252,7 @@ def _bisect_key(codes, w_shape, w_colour, asking, rows, low, high, end):  # type
 
 
 @njit(nogil=True, cache=True)
-def _merge_sorted(codes, w_shape, w_colour, asking, limits, known, new):  # type: ignore[no-untyped-def]
+def _merge_sorted(codes, shape_weight, colour_weight, asking, limits, known, new):  # type: ignore[no-untyped-def]
     """Two sorts of candidates as one, up to where both are complete. New ones are few: each is put where it belongs."""
     (starts, rows, farthest, before), (new_starts, new_rows, new_farthest, new_before) = known, new
     merged_starts, merged_rows = (
@@ -268,14 +270,14 @@ def _merge_sorted(codes, w_shape, w_colour, asking, limits, known, new):  # type
         if limit_end < end:
             end = limit_end
         if end < known_end:
-            high = _bisect_key(codes, w_shape, w_colour, row, rows, low, high, end)
+            high = _bisect_key(codes, shape_weight, colour_weight, row, rows, low, high, end)
         else:
             end = known_end
         for fresh in new_rows[new_starts[i] : new_starts[i + 1]]:
-            key = _sort_key(codes, w_shape, w_colour, row, fresh)
+            key = _sort_key(codes, shape_weight, colour_weight, row, fresh)
             if key >= end:
                 break
-            place = _bisect_key(codes, w_shape, w_colour, row, rows, low, high, key)
+            place = _bisect_key(codes, shape_weight, colour_weight, row, rows, low, high, key)
             merged_rows[count : count + place - low] = rows[low:place]
             count += place - low
             merged_rows[count], low = fresh, place

@@ -1,7 +1,7 @@
 """Codes to indexes: which item stands for a product, and one binary Faiss index a super-category.
 
 An index holds 256-bit codes, 16 bytes of shape then 16 of colour, under entry ids: the products of the super-category
-in the order of their ids, from 0. The table `indexes` beside it says whose entry is whose, and made.json holds the
+in the order of their ids, from 0. The table `indexes` beside it says whose entry is whose, and _manifest.json holds the
 hashes of all of them, so an index of another run is never taken for this one's.
 """
 
@@ -42,7 +42,7 @@ def select_entries(
     """
     if len(encoders := sorted(pc.unique(codes["encoder"]).to_pylist())) > 1:
         raise BadIndex(
-            f"codes of {', '.join(encoders)}: those of one encoder alone can be compared; encode the items again with --redo"
+            f"codes of {', '.join(encoders)}: those of one encoder alone can be compared; encode the items again with --force"
         )
     seen = images.select(["product_id", "position", "image_id"]).join(
         items.select(["image_id", "item_id", "super_category"]).append_column(

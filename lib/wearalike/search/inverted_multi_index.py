@@ -35,8 +35,8 @@ class InvertedMultiIndex:
     def shortlist(
         self,
         code: NDArray[np.uint64],
-        w_shape: int,
-        w_colour: int,
+        shape_weight: int,
+        colour_weight: int,
         candidates: NDArray[np.int64],
         min_count: int,
     ) -> NDArray[np.int64]:
@@ -47,7 +47,9 @@ class InvertedMultiIndex:
         shape, colour = np.bitwise_count(self.centroids ^ code.reshape(2, 1, 2)).sum(
             axis=2, dtype=np.int32
         )
-        order = np.argsort((w_shape * shape[:, None] + w_colour * colour).ravel(), kind="stable")
+        order = np.argsort(
+            (shape_weight * shape[:, None] + colour_weight * colour).ravel(), kind="stable"
+        )
         is_candidate = np.zeros(len(self.rows), bool)
         is_candidate[candidates] = True
         before = np.concatenate([[0], np.cumsum(is_candidate[self.rows])])

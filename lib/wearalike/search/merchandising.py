@@ -65,7 +65,7 @@ class PageRules:
     ) -> tuple[NDArray[np.int64], list[str | None]]:
         """By how much weighted distance each of the rows goes before, int64 (m,), and the rule that says so.
 
-        weights: w_shape + w_colour of the page's product.
+        weights: shape_weight + colour_weight of the page's product.
         """
         boosts, said = np.zeros(len(rows), np.int64), np.full(len(rows), None, dtype=object)
         for boost, mask, text in reversed(self.preferences):

@@ -18,7 +18,7 @@ from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PROD
 
 def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.RecordBatch:
     """Rows of tables.MATCHES, sorted by product_id."""
-    names = ("results", "shape", "colour", "rules", "fallbacks", "short_reasons")
+    names = ("results", "shape", "colour", "rules", "fallbacks", "shortfall_reasons")
     told = {
         name: np.concatenate([getattr(lists, name) for lists in ranked_lists]) for name in names
     }
@@ -41,7 +41,7 @@ def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.R
         [columns[field.name] for field in type_of.value_type], fields=list(type_of.value_type)
     )
     lists_of = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), of_results, type_of)
-    reasons = pa.array(told["short_reasons"][order], pa.string())
+    reasons = pa.array(told["shortfall_reasons"][order], pa.string())
     return pa.RecordBatch.from_arrays(
         [ids.take(asking), items.take(asking), reasons, lists_of], schema=MATCHES.arrow_schema
     )
@@ -64,13 +64,15 @@ def build_similar_products(
 ) -> pa.Table:
     """Rows of tables.SIMILAR_PRODUCTS, one a result, in the order of `matches`, rank 1 first.
 
-    matches: tables.MATCHES. products: product_id, w_shape, w_colour of at least these. detector, encoder: versions.
+    matches: tables.MATCHES. products: product_id, shape_weight, colour_weight of at least these. detector, encoder: versions.
     """
     matches = matches.combine_chunks()
     results = pc.list_flatten(matches["results"]).combine_chunks()
     asking = pc.list_parent_indices(matches["results"]).combine_chunks()
     at = pc.index_in(matches["product_id"], products["product_id"].combine_chunks()).take(asking)
-    w_shape, w_colour = (products[name].take(at).to_numpy() for name in ("w_shape", "w_colour"))
+    shape_weight, colour_weight = (
+        products[name].take(at).to_numpy() for name in ("shape_weight", "colour_weight")
+    )
     shape, colour = (results.field(f"{name}_distance").to_numpy() for name in ("shape", "colour"))
     counts = pc.list_value_length(matches["results"]).to_numpy()
     ranks = np.arange(len(asking)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
@@ -78,13 +80,13 @@ def build_similar_products(
         "product_id": matches["product_id"].take(asking),
         "rank": ranks,
         "similar_product_id": results.field("product_id"),
-        "score": score(w_shape * shape + w_colour * colour, w_shape + w_colour),
+        "score": score(shape_weight * shape + colour_weight * colour, shape_weight + colour_weight),
         "shape_score": score(shape, 1),
         "colour_score": score(colour, 1),
         "shape_distance": shape,
         "colour_distance": colour,
-        "w_shape": w_shape,
-        "w_colour": w_colour,
+        "shape_weight": shape_weight,
+        "colour_weight": colour_weight,
         "item_id": matches["item_id"].take(asking),
         "similar_item_id": results.field("item_id"),
         "rule": results.field("rule"),
@@ -103,7 +105,7 @@ def build_similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
     columns = {
         "product_id": matches["product_id"],
         "similar_count": pc.list_value_length(matches["results"]),
-        "short_reason": matches["short_reason"],
+        "shortfall_reason": matches["shortfall_reason"],
         "image_id": entries["image_id"].take(at),
         "item_id": matches["item_id"],
     }
@@ -128,7 +130,7 @@ def build_look_products(
         items.take(pa.array(np.repeat(np.arange(len(ranked_lists)), counts))),
         np.repeat(weight_rows, counts),
     )
-    w_shape, w_colour = gallery.w_shape[weighted], gallery.w_colour[weighted]
+    shape_weight, colour_weight = gallery.shape_weight[weighted], gallery.colour_weight[weighted]
     rows, shape, colour = (
         np.concatenate([np.empty(0, np.int64), *(getattr(f, name) for f in ranked_lists)])
         for name in ("results", "shape", "colour")
@@ -137,13 +139,13 @@ def build_look_products(
         **{name: items[name] for name in LOOK_PRODUCTS.column_names if name in items.column_names},
         "rank": np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1,
         "look_product_id": pa.array(gallery.product_ids[rows], pa.string()),
-        "score": score(w_shape * shape + w_colour * colour, w_shape + w_colour),
+        "score": score(shape_weight * shape + colour_weight * colour, shape_weight + colour_weight),
         "shape_score": score(shape, 1),
         "colour_score": score(colour, 1),
         "shape_distance": shape,
         "colour_distance": colour,
-        "w_shape": w_shape,
-        "w_colour": w_colour,
+        "shape_weight": shape_weight,
+        "colour_weight": colour_weight,
         "look_item_id": pa.array(gallery.item_ids[rows], pa.string()),
         "detector": pa.repeat(pa.scalar(detector), len(rows)),
         "encoder": pa.repeat(pa.scalar(encoder), len(rows)),

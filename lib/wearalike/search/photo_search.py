@@ -117,8 +117,8 @@ class DetectedItem:
     confidence: float
     super_category: str
     category: str | None
-    w_shape: int
-    w_colour: int
+    shape_weight: int
+    colour_weight: int
     results: tuple[SimilarProduct, ...]
 
 
@@ -158,23 +158,23 @@ class PhotoSearch:
         detector: str | None = None,
         load_gallery: Callable[[str], gallery_store.GalleryWithProducts] | None = None,
         networks: PhotoNetworks | None = None,
-        exact_up_to: int | None = None,
+        exact_search_max_products: int | None = None,
     ) -> None:
         """detector: a trained one's name or version; None: the promoted one, else the packaged. shelf: the run's shelf of a
         super-category, where somebody holds it already. networks: another search's, taken where they are of the same versions.
-        exact_up_to: where more products of a super-category may be shown, a photo's item is compared with a shortlist of them;
+        exact_search_max_products: where more products of a super-category may be shown, a photo's item is compared with a shortlist of them;
         None: with all of them. Loads models and codes once.
 
         Raises run_tables.TableNotFound, models.BadModel, indexes.BadIndex; ValueError for a detector that does not name what it sees.
         """
         device = registry.resolve_device(settings.device)
-        self.run, self._root = run, settings.root
+        self.run, self._root = run, settings.data_dir
         encoder = registry.find_by_version(
-            settings.root,
+            settings.data_dir,
             ModelKind.ENCODER,
-            run_tables.read_manifest(settings.root, CODES, run)["encoder"],
+            run_tables.read_manifest(settings.data_dir, CODES, run)["encoder"],
         )
-        seer = detect.classifying_detector(settings.root, detector)
+        seer = detect.classifying_detector(settings.data_dir, detector)
         is_same = networks is not None and networks.encoder.version == encoder.version
         self._encoder = (
             networks.encoder
@@ -188,16 +188,17 @@ class PhotoSearch:
             else detect.NetworkDetector(seer.read(), device)
         )
         load_gallery = load_gallery or partial(
-            gallery_store.load_gallery_with_products, settings.root, run
+            gallery_store.load_gallery_with_products, settings.data_dir, run
         )
         self._galleries = {
-            s: load_gallery(s) for s in gallery_store.list_super_categories(settings.root, run)
+            s: load_gallery(s) for s in gallery_store.list_super_categories(settings.data_dir, run)
         }
-        self._exact_up_to = exact_up_to
+        self._exact_up_to = exact_search_max_products
         many = [
             s
             for s, held in self._galleries.items()
-            if exact_up_to is not None and len(held.gallery) > exact_up_to
+            if exact_search_max_products is not None
+            and len(held.gallery) > exact_search_max_products
         ]
         self._shortlists = {
             s: inverted_multi_index.build_inverted_multi_index(self._galleries[s].gallery.codes)
@@ -272,15 +273,22 @@ class PhotoSearch:
             shelf.gallery, self._shortlist_candidates(where[-1], candidates, code, 1, 0), code[None]
         )
         category = str(shelf.gallery.attributes.category[like])
-        w_shape, w_colour = photo_query.weights or (
-            int(shelf.gallery.w_shape[like]),
-            int(shelf.gallery.w_colour[like]),
+        shape_weight, colour_weight = photo_query.weights or (
+            int(shelf.gallery.shape_weight[like]),
+            int(shelf.gallery.colour_weight[like]),
         )
-        near = self._shortlist_candidates(where[-1], candidates, code, w_shape, w_colour)
+        near = self._shortlist_candidates(where[-1], candidates, code, shape_weight, colour_weight)
         found = search.search_code(
-            shelf.gallery, near, code, w_shape, w_colour, search.ListRules(k=photo_query.k)
+            shelf.gallery,
+            near,
+            code,
+            shape_weight,
+            colour_weight,
+            search.ListRules(k=photo_query.k),
         )
-        score = search.score(w_shape * found.shape + w_colour * found.colour, w_shape + w_colour)
+        score = search.score(
+            shape_weight * found.shape + colour_weight * found.colour, shape_weight + colour_weight
+        )
         why: dict[str, NDArray[np.number]] = {
             "score": score,
             "shape_score": search.score(found.shape, 1),
@@ -294,23 +302,23 @@ class PhotoSearch:
             SimilarProduct(**dict(zip(why, values, strict=True)), **fact)
             for values, fact in zip(told, facts, strict=True)
         )
-        return DetectedItem(*where, category, w_shape, w_colour, results)
+        return DetectedItem(*where, category, shape_weight, colour_weight, results)
 
     def _shortlist_candidates(
         self,
         super_category: str,
         candidates: NDArray[np.int64],
         code: NDArray[np.uint64],
-        w_shape: int,
-        w_colour: int,
+        shape_weight: int,
+        colour_weight: int,
     ) -> NDArray[np.int64]:
         """The candidates themselves, or those that could be near the code."""
         if self._exact_up_to is None or len(candidates) <= self._exact_up_to:
             return candidates
         return self._shortlists[super_category].shortlist(
             code,
-            w_shape,
-            w_colour,
+            shape_weight,
+            colour_weight,
             candidates,
             inverted_multi_index.min_shortlist_size(len(candidates)),
         )

@@ -62,7 +62,7 @@ class RankedList:
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
-    short_reason: ShortfallReason | None
+    shortfall_reason: ShortfallReason | None
     rules: list[str | None]
     fallbacks: list[Fallback | None]
 
@@ -71,7 +71,7 @@ class RankedList:
 class RankedLists:
     """The lists of m products, near.asking, as Found holds that of one: what is of a result has t entries, one list's after another's.
 
-    starts: int64 (m + 1,), where each list starts. short_reasons: object (m,); rules, fallbacks: object (t,). near: what they
+    starts: int64 (m + 1,), where each list starts. shortfall_reasons: object (m,); rules, fallbacks: object (t,). near: what they
     were chosen from, as far as the next run is to remember it.
     """
 
@@ -80,7 +80,7 @@ class RankedLists:
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
-    short_reasons: NDArray[np.object_]
+    shortfall_reasons: NDArray[np.object_]
     rules: NDArray[np.object_]
     fallbacks: NDArray[np.object_]
 
@@ -91,7 +91,7 @@ class RankedLists:
             yield RankedList(
                 row,
                 *listed,
-                self.short_reasons[i],
+                self.shortfall_reasons[i],
                 self.rules[its].tolist(),
                 self.fallbacks[its].tolist(),
             )
@@ -167,8 +167,8 @@ def search_code(
     gallery: Gallery,
     candidates: NDArray[np.int64],
     code: NDArray[np.uint64],
-    w_shape: int,
-    w_colour: int,
+    shape_weight: int,
+    colour_weight: int,
     rules: ListRules,
 ) -> RankedList:
     """The list for a code that no product of the gallery has, such as a photo's; its row is -1.
@@ -180,8 +180,8 @@ def search_code(
             gallery,
             candidates,
             code[None],
-            np.array([w_shape], np.int32),
-            np.array([w_colour], np.int32),
+            np.array([shape_weight], np.int32),
+            np.array([colour_weight], np.int32),
             rules,
         )
     )
@@ -191,11 +191,11 @@ def search_codes(
     gallery: Gallery,
     candidates: NDArray[np.int64],
     codes: NDArray[np.uint64],
-    w_shape: NDArray[np.int32],
-    w_colour: NDArray[np.int32],
+    shape_weight: NDArray[np.int32],
+    colour_weight: NDArray[np.int32],
     rules: ListRules,
 ) -> Iterator[RankedList]:
-    """The lists that `alike` gives for each of several codes in turn. codes: uint64 (n, 4). w_shape, w_colour: int32 (n,)."""
+    """The lists that `alike` gives for each of several codes in turn. codes: uint64 (n, 4). shape_weight, colour_weight: int32 (n,)."""
     hunt = Ranker(
         gallery,
         Candidates(gallery, candidates),
@@ -205,7 +205,10 @@ def search_codes(
     for start in range(0, len(codes), _BLOCK_QUERIES):
         block = slice(start, start + _BLOCK_QUERIES)
         yield from hunt.rank_codes(
-            codes[block], w_shape[block], w_colour[block], _CANDIDATES_PER_RESULT * rules.k
+            codes[block],
+            shape_weight[block],
+            colour_weight[block],
+            _CANDIDATES_PER_RESULT * rules.k,
         )
 
 
@@ -242,7 +245,7 @@ class Ranker:
     def distance_limits(self, query_rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The distance of min_score for each of the rows, int64 (m,)."""
         return distance_limits(
-            self.gallery.w_shape[query_rows] + self.gallery.w_colour[query_rows],
+            self.gallery.shape_weight[query_rows] + self.gallery.colour_weight[query_rows],
             self.list_rules.min_score,
         )
 
@@ -257,9 +260,12 @@ class Ranker:
             self.gallery,
             self.distance_limits(query_rows) if limits is None else limits,
         )
-        w_shape, w_colour = gallery.w_shape[query_rows], gallery.w_colour[query_rows]
+        shape_weight, colour_weight = (
+            gallery.shape_weight[query_rows],
+            gallery.colour_weight[query_rows],
+        )
         counts, nearest = self.eligible.find_nearest(
-            gallery.codes[query_rows], w_shape, w_colour, limits, candidate_count
+            gallery.codes[query_rows], shape_weight, colour_weight, limits, candidate_count
         )
         starts, rows = np.concatenate([[0], np.cumsum(counts)]), nearest.astype(np.int32)
         farthest, before, is_cut = (
@@ -366,16 +372,16 @@ class Ranker:
     def rank_codes(
         self,
         codes: NDArray[np.uint64],
-        w_shape: NDArray[np.int32],
-        w_colour: NDArray[np.int32],
+        shape_weight: NDArray[np.int32],
+        colour_weight: NDArray[np.int32],
         candidate_count: int,
     ) -> Iterator[RankedList]:
         """The lists of codes that are nobody's, as `lists`; see `alike`."""
         counts, nearest = self.eligible.find_nearest(
             codes,
-            w_shape,
-            w_colour,
-            distance_limits(w_shape + w_colour, self.list_rules.min_score),
+            shape_weight,
+            colour_weight,
+            distance_limits(shape_weight + colour_weight, self.list_rules.min_score),
             candidate_count,
         )
         for i, (code, rows) in enumerate(
@@ -384,7 +390,10 @@ class Ranker:
             chosen = self._select_allowed(-1, rows, self.list_rules.k, set())
             if len(rows) == candidate_count and len(chosen) < self.list_rules.k:
                 yield from self.rank_codes(
-                    codes[i : i + 1], w_shape[i : i + 1], w_colour[i : i + 1], 8 * candidate_count
+                    codes[i : i + 1],
+                    shape_weight[i : i + 1],
+                    colour_weight[i : i + 1],
+                    8 * candidate_count,
                 )
                 continue
             results = np.array(chosen, np.int64)
@@ -435,7 +444,7 @@ class Ranker:
     ) -> list[ListEntry] | None:
         """The list as the merchandiser's rules want it; None where candidates not looked at could stand in it."""
         ruling = self.merchandising_rules.rules_for_page(row)
-        weights = int(self.gallery.w_shape[row] + self.gallery.w_colour[row])
+        weights = int(self.gallery.shape_weight[row] + self.gallery.colour_weight[row])
         groups = {int(self.gallery.groups[row])}
         pins = self._select_pins(ruling, groups)
         wanted = self.list_rules.k - len(pins)

@@ -53,7 +53,7 @@ def distance_limits(weights: NDArray[np.int32], min_score: float) -> NDArray[np.
 
 @lru_cache
 def distance_limit(weights: int, min_score: float) -> int:
-    """The largest distance whose score is at least min_score, -1 where none is; weights: w_shape + w_colour."""
+    """The largest distance whose score is at least min_score, -1 where none is; weights: shape_weight + colour_weight."""
     return (
         int(np.count_nonzero(score(np.arange(CODE_BITS * weights + 1), weights) >= min_score)) - 1
     )

@@ -127,7 +127,7 @@ def products(
     shop: Annotated[str | None, Query(description="of this shop", max_length=64)] = None,
     category: Annotated[
         str | None,
-        Query(description="a leaf or branch of the rubricator, e.g. women.dresses", max_length=200),
+        Query(description="a leaf or branch of the taxonomy, e.g. women.dresses", max_length=200),
     ] = None,
     super_category: Annotated[
         SuperCategory | None, Query(description="of this super-category")
@@ -159,12 +159,12 @@ def product(
     """All that is known of a product, and how many recommendations it has."""
     with open_snapshot(request, response, source) as s:
         found = _require_product(s, product_id)
-        listed = s.similar_list(product_id) or {"similar_count": 0, "short_reason": None}
+        listed = s.similar_list(product_id) or {"similar_count": 0, "shortfall_reason": None}
         return _build_answer(
             s,
             product=found,
             similar_count=listed["similar_count"],
-            short_reason=listed["short_reason"],
+            shortfall_reason=listed["shortfall_reason"],
         )
 
 
@@ -192,7 +192,8 @@ def similar(
         if weights is None:
             rows, kind = (
                 LiveList(
-                    s.similar(product_id, k), (s.similar_list(product_id) or {}).get("short_reason")
+                    s.similar(product_id, k),
+                    (s.similar_list(product_id) or {}).get("shortfall_reason"),
                 ),
                 schemas.ListSource.PUBLISHED,
             )
@@ -203,7 +204,11 @@ def similar(
                 schemas.ListSource.LIVE,
             )
         return _build_answer(
-            s, product_id=product_id, source=kind, short_reason=rows.short_reason, results=rows.rows
+            s,
+            product_id=product_id,
+            source=kind,
+            shortfall_reason=rows.shortfall_reason,
+            results=rows.rows,
         )
 
 

@@ -53,10 +53,10 @@ def create_app(settings: Settings) -> FastAPI:
         middleware.RateLimitMiddleware,
         limit=middleware.ClientRateLimiter(settings.serve.requests_a_minute, "requests"),
     )
-    if settings.serve.allow_origins:
+    if settings.serve.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.serve.allow_origins,
+            allow_origins=settings.serve.allowed_origins,
             allow_methods=["GET", "HEAD", "POST"],
         )
     app.add_middleware(middleware.SecurityHeadersMiddleware)

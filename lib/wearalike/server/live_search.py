@@ -34,10 +34,10 @@ class RunNotSearchable(LookupError):
 @dataclass(frozen=True, slots=True)
 class LiveList:
     """rows: as of tables.SIMILAR_PRODUCTS, each with the recommended product as `product`, as in Snapshot.similar.
-    short_reason: matches.ShortReason, None for a full list."""
+    shortfall_reason: matches.ShortfallReason, None for a full list."""
 
     rows: list[dict[str, Any]]
-    short_reason: str | None
+    shortfall_reason: str | None
 
 
 class LiveSearch:
@@ -60,7 +60,7 @@ class LiveSearch:
         Raises RunNotSearchable, indexes.BadIndex; ValueError for other weights or k.
         """
         PhotoQuery(k=k, weights=weights)
-        w_shape, w_colour = weights or (product["w_shape"], product["w_colour"])
+        shape_weight, colour_weight = weights or (product["shape_weight"], product["colour_weight"])
         room = self._load_run(s)
         shelf = room.load_gallery(product["super_category"])
         row = _find_row(shelf.gallery, product["product_id"]) if shelf else None
@@ -68,8 +68,8 @@ class LiveSearch:
             return LiveList([], search_module.ShortfallReason.NO_CODE)
         gallery = replace(
             shelf.gallery,
-            w_shape=_replace_value(shelf.gallery.w_shape, row, w_shape),
-            w_colour=_replace_value(shelf.gallery.w_colour, row, w_colour),
+            shape_weight=_replace_value(shelf.gallery.shape_weight, row, shape_weight),
+            colour_weight=_replace_value(shelf.gallery.colour_weight, row, colour_weight),
         )
         found = search_module.build_matches(
             gallery,
@@ -80,14 +80,18 @@ class LiveSearch:
             ),
         )
         asking = pa.table(
-            {"product_id": [product["product_id"]], "w_shape": [w_shape], "w_colour": [w_colour]}
+            {
+                "product_id": [product["product_id"]],
+                "shape_weight": [shape_weight],
+                "colour_weight": [colour_weight],
+            }
         )
         table = search_module.build_similar_products(
             pa.Table.from_batches([found]), asking, room.detector, room.encoder
         )
         return LiveList(
             s.attach_products(table.to_pylist(), "similar_product_id"),
-            found["short_reason"][0].as_py(),
+            found["shortfall_reason"][0].as_py(),
         )
 
     def load_gallery(
@@ -125,8 +129,10 @@ class LoadedRun:
         self.run, self.signature, self._settings, self.networks = run, signature, settings, networks
         self._check_signature()
         try:
-            made = run_tables.read_manifest(settings.root, INDEXES, run)
-            parameters = dict(run_tables.read_manifest(settings.root, MATCHES, run)["parameters"])
+            made = run_tables.read_manifest(settings.data_dir, INDEXES, run)
+            parameters = dict(
+                run_tables.read_manifest(settings.data_dir, MATCHES, run)["parameters"]
+            )
         except run_tables.TableNotFound as error:
             raise RunNotSearchable(str(error)) from error
         self.detector, self.encoder = made["detector"], made["encoder"]
@@ -144,10 +150,10 @@ class LoadedRun:
             if (
                 super_category not in self._galleries
                 and super_category
-                in gallery_store.list_super_categories(self._settings.root, self.run)
+                in gallery_store.list_super_categories(self._settings.data_dir, self.run)
             ):
                 self._galleries[super_category] = gallery_store.load_gallery_with_products(
-                    self._settings.root, self.run, super_category
+                    self._settings.data_dir, self.run, super_category
                 )
                 self._check_signature()
             return self._galleries.get(super_category)
@@ -163,7 +169,7 @@ class LoadedRun:
                         self.run,
                         load_gallery=self._require_gallery,
                         networks=self.networks,
-                        exact_up_to=self._settings.serve.exact_up_to,
+                        exact_search_max_products=self._settings.serve.exact_search_max_products,
                     )
                 except (ImportError, registry.BadModel) as error:
                     raise RunNotSearchable(f"photos: {error}") from error
@@ -174,21 +180,21 @@ class LoadedRun:
         shelf = self.load_gallery(super_category)
         if shelf is None:
             raise RunNotSearchable(
-                f"{self._settings.root}: run {self.run} was made anew and not published"
+                f"{self._settings.data_dir}: run {self.run} was made anew and not published"
             )
         return shelf
 
     def _check_signature(self) -> None:
         """The root still holds what was published. Raises RunNotSearchable."""
         try:
-            found = publish.run_signature(self._settings.root, self.run)
+            found = publish.run_signature(self._settings.data_dir, self.run)
         except run_tables.TableNotFound as error:
             raise RunNotSearchable(
                 f"{error}; the server searches the root's tables of the published run"
             ) from error
         if found != self.signature:
             raise RunNotSearchable(
-                f"{self._settings.root}: other tables of run {self.run} than those that were published; publish it again"
+                f"{self._settings.data_dir}: other tables of run {self.run} than those that were published; publish it again"
             )
 
 

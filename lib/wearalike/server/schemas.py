@@ -112,8 +112,8 @@ class ProductAnswer(PublishedAnswer):
 
     product: ProductRecord  # type: ignore[valid-type]
     similar_count: int = Field(description="recommendations published for it")
-    short_reason: str | None = Field(
-        description="why they are fewer than asked for (matches.ShortReason); null for a full list"
+    shortfall_reason: str | None = Field(
+        description="why they are fewer than asked for (matches.ShortfallReason); null for a full list"
     )
 
 
@@ -129,8 +129,8 @@ class SimilarAnswer(PublishedAnswer):
     source: ListSource = Field(
         description="published: made by the night; live: searched now, at the weights asked for"
     )
-    short_reason: str | None = Field(
-        description="why there are fewer than asked for (matches.ShortReason); null for a full list"
+    shortfall_reason: str | None = Field(
+        description="why there are fewer than asked for (matches.ShortfallReason); null for a full list"
     )
     results: list[SimilarProductRow] = Field(description="by rank")  # type: ignore[valid-type]
 

@@ -1,10 +1,10 @@
 """Where a run's tables lie: read in batches, written whole or not at all, counted.
 
     <root>/<table>/run=<run>/part-*.parquet     the rows
-    <root>/<table>/run=<run>/refused.parquet    what was meant for the table and did not go on
-    <root>/<table>/run=<run>/made.json          written last: counts, parameters, hashes of the inputs
-    <root>/kept/<kind>/<version>/*.parquet      work kept by content, whatever the night
-    <root>/kept/images/<first two>/<sha256>     the pictures
+    <root>/<table>/run=<run>/_refused.parquet    what was meant for the table and did not go on
+    <root>/<table>/run=<run>/_manifest.json          written last: counts, parameters, hashes of the inputs
+    <root>/cache/<kind>/<version>/*.parquet      work kept by content, whatever the night
+    <root>/cache/images/<first two>/<sha256>     the pictures
 
 A table's folder is filled under a hidden name, synced, and renamed when whole: whoever sees it sees all of it.
 """
@@ -58,8 +58,8 @@ def table_dir(root: Path, table: Table, run: str) -> Path:
 
 
 def read_manifest(root: Path, table: Table, run: str) -> dict[str, Any]:
-    """What made.json of a finished table says. Raises TableNotFound."""
-    path = table_dir(root, table, run) / "made.json"
+    """What _manifest.json of a finished table says. Raises TableNotFound."""
+    path = table_dir(root, table, run) / "_manifest.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -80,12 +80,12 @@ def is_complete(root: Path, table: Table, run: str, signature: str | None = None
 def list_runs(root: Path, table: Table) -> list[str]:
     """Runs whose table is finished, in the order of their names."""
     return sorted(
-        p.parent.name.removeprefix("run=") for p in (root / table.name).glob("run=*/made.json")
+        p.parent.name.removeprefix("run=") for p in (root / table.name).glob("run=*/_manifest.json")
     )
 
 
 def open_dataset(root: Path, table: Table, run: str) -> ds.Dataset:
-    """The table as an Arrow dataset, read lazily: the parts that made.json names, and no file beside them. Raises TableNotFound."""
+    """The table as an Arrow dataset, read lazily: the parts that _manifest.json names, and no file beside them. Raises TableNotFound."""
     held = table_dir(root, table, run)
     parts = sorted(
         name
@@ -107,22 +107,22 @@ def read_refused(root: Path, run: str) -> pa.Table:
     parts = []
     for table in tables.TABLES:
         path = table_dir(root, table, run)
-        if (path / "made.json").exists() and (path / "refused.parquet").exists():
-            parts.append(pq.read_table(path / "refused.parquet", schema=REFUSED.arrow_schema))
+        if (path / "_manifest.json").exists() and (path / "_refused.parquet").exists():
+            parts.append(pq.read_table(path / "_refused.parquet", schema=REFUSED.arrow_schema))
     return pa.concat_tables(parts) if parts else REFUSED.arrow_schema.empty_table()
 
 
 def check_files(root: Path, table: Table, run: str) -> None:
-    """Raises CorruptTable where a file of a finished table is not the one that made.json names, TableNotFound."""
+    """Raises CorruptTable where a file of a finished table is not the one that _manifest.json names, TableNotFound."""
     for name, wanted in read_manifest(root, table, run)["files"].items():
         path = table_dir(root, table, run) / name
         if not path.is_file() or (found := sha256(path)) != wanted:
             said = (
-                f"sha256 {found}, made.json says {wanted}"
+                f"sha256 {found}, _manifest.json says {wanted}"
                 if path.is_file()
-                else "gone, and made.json names it"
+                else "gone, and _manifest.json names it"
             )
-            raise CorruptTable(f"{path}: {said}; run the table's job again with --redo")
+            raise CorruptTable(f"{path}: {said}; run the table's job again with --force")
 
 
 def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
@@ -175,7 +175,7 @@ class TableWriter:
         rows = rows.select(REFUSED.column_names).cast(REFUSED.arrow_schema)
         if self._refusals_writer is None:
             self._refusals_writer = pq.ParquetWriter(
-                self.path / "refused.parquet", REFUSED.arrow_schema, compression="zstd"
+                self.path / "_refused.parquet", REFUSED.arrow_schema, compression="zstd"
             )
         self._refusals_writer.write_table(rows)
         self.refusal_counts.update(rows["reason"].to_pylist())
@@ -213,7 +213,7 @@ def write_table(
     """Writes a table of a run whole or not at all.
 
     On leaving the block the counts are checked (`rows_taken`, if set, = written + refused), everything is
-    synced, made.json is written and the folder renamed into place, replacing a table made from other inputs.
+    synced, _manifest.json is written and the folder renamed into place, replacing a table made from other inputs.
     After an exception nothing is left. Two writers of the same signature: the first to finish wins. A table of another
     signature that came since `seen` (default: since the block began) stays, and placing.Superseded is raised.
     Raises RowCountMismatch, atomic.DiskFull.
@@ -250,7 +250,7 @@ def write_table(
             "files": files,
             **writer.manifest_extras,
         }
-        (hidden / "made.json").write_text(
+        (hidden / "_manifest.json").write_text(
             json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
         )
         atomic.fsync_tree(hidden)
@@ -273,7 +273,7 @@ def table_version(root: Path, table: Table, run: str) -> TableVersion:
 
 def _read_signature(target: Path) -> str | None:
     try:
-        return json.loads((target / "made.json").read_text(encoding="utf-8"))["signature"]
+        return json.loads((target / "_manifest.json").read_text(encoding="utf-8"))["signature"]
     except FileNotFoundError:
         return None
 
@@ -311,7 +311,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def image_path(root: Path, image_id: str) -> Path:
     """Where the picture of that sha256 lies, there or not."""
-    return root / "kept" / "images" / image_id[:2] / image_id
+    return root / "cache" / "images" / image_id[:2] / image_id
 
 
 def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
@@ -322,7 +322,7 @@ def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
     pq.write_table(rows, sink, compression="zstd")
     content = sink.getvalue().to_pybytes()
     write_atomic(
-        root / "kept" / kind / version / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet",
+        root / "cache" / kind / version / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet",
         content,
     )
 
@@ -331,7 +331,7 @@ def read_cached(
     root: Path, kind: str, version: str, schema: pa.Schema, keys: pa.Array | None = None
 ) -> pa.Table:
     """What is kept of a kind under a version, equal rows once; only rows whose first column is in `keys`, if given."""
-    paths = sorted(map(str, (root / "kept" / kind / version).glob("[!.]*.parquet")))
+    paths = sorted(map(str, (root / "cache" / kind / version).glob("[!.]*.parquet")))
     if not paths:
         return schema.empty_table()
     wanted = None if keys is None else pc.field(schema.names[0]).isin(keys)

@@ -51,7 +51,7 @@ DISPLAY_COLUMNS = (
     "image_url",
 )
 _SIMILAR_SQL = f"""
-SELECT l.product_id, l.short_reason, s.similar_product_id, s.score
+SELECT l.product_id, l.shortfall_reason, s.similar_product_id, s.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
 """
@@ -78,7 +78,7 @@ def write_jsonl(settings: Settings, path: Path) -> int:
     try:
         with hidden.open("w", encoding="utf-8", newline="\n") as file:
             count = 0
-            for key, value in iter_key_values(settings.root, publication.run):
+            for key, value in iter_key_values(settings.data_dir, publication.run):
                 _write_line(file, key, {"run": publication.run, **value})
                 count += key.startswith("similar:")
             published_at = publication.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -116,7 +116,7 @@ def _find_publication(settings: Settings) -> PublicationEvent:
     with contextlib.suppress(run_tables.TableNotFound):
         here = run_tables.signature(
             {
-                t.name: run_tables.input_hash(settings.root, t, publication.run)
+                t.name: run_tables.input_hash(settings.data_dir, t, publication.run)
                 for t in PUBLISHED_TABLES
             },
             {},
@@ -124,7 +124,7 @@ def _find_publication(settings: Settings) -> PublicationEvent:
     if load is None or here != load.signature:
         found = "other tables" if here else "no tables"
         raise NotExported(
-            f"{settings.root}: {found} of run {publication.run}, wanted those that were published; publish it again, or name its root"
+            f"{settings.data_dir}: {found} of run {publication.run}, wanted those that were published; publish it again, or name its root"
         )
     return publication
 
@@ -145,12 +145,12 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
 
     lists = groupby(
         _query_rows(root, run, SIMILAR_PRODUCTS, _SIMILAR_SQL),
-        key=itemgetter("product_id", "short_reason"),
+        key=itemgetter("product_id", "shortfall_reason"),
     )
-    for (product_id, short_reason), rows in lists:
+    for (product_id, shortfall_reason), rows in lists:
         value = {
             "category": categories[product_id],
-            "short_reason": short_reason,
+            "shortfall_reason": shortfall_reason,
             "results": results(rows, "similar_product_id"),
         }
         yield f"similar:{product_id}", value

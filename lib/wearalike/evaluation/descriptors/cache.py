@@ -1,6 +1,6 @@
 """Descriptors of items, kept by content: an item is described once by a version, whichever nights it is seen in.
 
-<root>/kept/descriptors/<version>/*.parquet     item_id, kind of number, the numbers
+<root>/cache/descriptors/<version>/*.parquet     item_id, kind of number, the numbers
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def cached_versions(root: Path) -> list[str]:
     """Versions that have described anything, by name."""
     return sorted(
         path.name
-        for path in (root / "kept" / CACHE_KIND).glob("*")
+        for path in (root / "cache" / CACHE_KIND).glob("*")
         if any(path.glob("[!.]*.parquet"))
     )
 

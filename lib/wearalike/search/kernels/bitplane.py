@@ -71,22 +71,24 @@ def transpose_codes(codes: NDArray[np.uint64]) -> BitPlaneTiles:
 def nearest_per_query(
     queries: NDArray[np.uint64],
     tiles: BitPlaneTiles,
-    w_shape: NDArray[np.int32],
-    w_colour: NDArray[np.int32],
+    shape_weight: NDArray[np.int32],
+    colour_weight: NDArray[np.int32],
     limits: NDArray[np.int64],
     k: int,
     threads: int = 1,
 ) -> list[NDArray[np.int64]]:
     """For every query the positions of the best k codes, int64; see `nearest_flat`."""
-    counts, positions = nearest_flat(queries, tiles, w_shape, w_colour, limits, k, threads)
+    counts, positions = nearest_flat(
+        queries, tiles, shape_weight, colour_weight, limits, k, threads
+    )
     return np.split(positions, np.cumsum(counts)[:-1]) if len(counts) else []
 
 
 def nearest_flat(
     queries: NDArray[np.uint64],
     tiles: BitPlaneTiles,
-    w_shape: NDArray[np.int32],
-    w_colour: NDArray[np.int32],
+    shape_weight: NDArray[np.int32],
+    colour_weight: NDArray[np.int32],
     limits: NDArray[np.int64],
     k: int,
     threads: int = 1,
@@ -95,19 +97,22 @@ def nearest_flat(
     the query's limit: how many each has, int64 (q,), and the positions of all, one query's after another's, int64 (sum,).
     The same whatever the number of threads.
 
-    queries: uint64 (q, 4) as the codes. w_shape, w_colour: int32 (q,), 0..255. limits: int64 (q,), the largest distance that
+    queries: uint64 (q, 4) as the codes. shape_weight, colour_weight: int32 (q,), 0..255. limits: int64 (q,), the largest distance that
     may be returned, -1 for none. It lets go of the GIL. Many queries in one call are faster than one by one.
     """
     if not (len(queries) and len(tiles)):
         return np.zeros(len(queries), np.int64), np.empty(0, np.int64)
-    if min(w_shape.min(), w_colour.min()) < 0 or max(w_shape.max(), w_colour.max()) > _MAX_WEIGHT:
+    if (
+        min(shape_weight.min(), colour_weight.min()) < 0
+        or max(shape_weight.max(), colour_weight.max()) > _MAX_WEIGHT
+    ):
         raise ValueError(
-            f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_MAX_WEIGHT}"
+            f"weights of {shape_weight.min()}..{shape_weight.max()} and {colour_weight.min()}..{colour_weight.max()}: wanted 0..{_MAX_WEIGHT}"
         )
     k = min(k, len(tiles))
     queries, limits = (
         np.ascontiguousarray(queries),
-        np.minimum(limits, _HALF_BITS * (w_shape.astype(np.int64) + w_colour)),
+        np.minimum(limits, _HALF_BITS * (shape_weight.astype(np.int64) + colour_weight)),
     )
     share = min(
         _BLOCK_QUERIES,
@@ -118,7 +123,13 @@ def nearest_flat(
     def block(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         here = slice(start, start + share)
         return _search_block(
-            queries[here], tiles.codes, tiles.planes, w_shape[here], w_colour[here], limits[here], k
+            queries[here],
+            tiles.codes,
+            tiles.planes,
+            shape_weight[here],
+            colour_weight[here],
+            limits[here],
+            k,
         )
 
     starts = range(0, len(queries), share)
@@ -348,20 +359,25 @@ def _build_lookups(queries):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _weight_terms(w_shape, w_colour):  # type: ignore[no-untyped-def]
+def _weight_terms(shape_weight, colour_weight):  # type: ignore[no-untyped-def]
     """For each query the rows of the numbers whose sum is the weighted distance, two at least; how many; its number of digits."""
-    rows, counts = np.full((len(w_shape), 16), _ZERO_ROW, np.uint64), np.full(len(w_shape), 2)
-    digits = np.ones(len(w_shape), np.uint64)
-    for query in range(len(w_shape)):
+    rows, counts = (
+        np.full((len(shape_weight), 16), _ZERO_ROW, np.uint64),
+        np.full(len(shape_weight), 2),
+    )
+    digits = np.ones(len(shape_weight), np.uint64)
+    for query in range(len(shape_weight)):
         count = 0
         for half in range(2):
-            weight = w_colour[query] if half else w_shape[query]
+            weight = colour_weight[query] if half else shape_weight[query]
             for b in range(8):
                 if weight >> b & 1:
                     rows[query, count] = _DISTANCE_ROWS[half] - b
                     count += 1
         counts[query] = max(2, count)
-        while (_HALF_BITS * (np.int64(w_shape[query]) + w_colour[query])) >> digits[query]:
+        while (_HALF_BITS * (np.int64(shape_weight[query]) + colour_weight[query])) >> digits[
+            query
+        ]:
             digits[query] += np.uint64(1)
     return rows, counts, digits
 
@@ -405,21 +421,24 @@ def shape_colour_distances(query, code):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def weighted_distance(query, code, w_shape, w_colour):  # type: ignore[no-untyped-def]
+def weighted_distance(query, code, shape_weight, colour_weight):  # type: ignore[no-untyped-def]
     """Their weighted distance. For compiled callers."""
     shape, colour = shape_colour_distances(query, code)
-    return np.uint64(w_shape) * shape + np.uint64(w_colour) * colour
+    return np.uint64(shape_weight) * shape + np.uint64(colour_weight) * colour
 
 
 @njit(nogil=True, cache=True)
-def _search_block(queries, codes, planes, w_shape, w_colour, limits, k):  # type: ignore[no-untyped-def]
+def _search_block(queries, codes, planes, shape_weight, colour_weight, limits, k):  # type: ignore[no-untyped-def]
     """How many codes are each query's best, int64 (q,), and their positions, one query's after another's."""
     distances, positions = (
         np.empty((len(queries), _buffer_size(k)), np.int32),
         np.empty((len(queries), _buffer_size(k)), np.int64),
     )
     counts, bounds = np.zeros(len(queries), np.int64), (limits + 1).astype(np.uint64)
-    lookups, (rows, terms, digits) = _build_lookups(queries), _weight_terms(w_shape, w_colour)
+    lookups, (rows, terms, digits) = (
+        _build_lookups(queries),
+        _weight_terms(shape_weight, colour_weight),
+    )
     table, parity = np.empty((_TABLE_ROWS, _LANES), np.uint64), np.empty(_LANES, np.uint64)
     numbers, histogram = (
         np.zeros((_ROW_COUNT, _LANES), np.uint64),
@@ -441,7 +460,7 @@ def _search_block(queries, codes, planes, w_shape, w_colour, limits, k):  # type
                     if code >= len(codes):
                         break
                     far = weighted_distance(
-                        queries[query], codes[code], w_shape[query], w_colour[query]
+                        queries[query], codes[code], shape_weight[query], colour_weight[query]
                     )
                     if far < bound:
                         distances[query, count], positions[query, count] = far, code

@@ -1,11 +1,11 @@
 """The search of `kernel` on a GPU, by matrix products: the same answer, bit for bit.
 
-With codes as signs, s = 1 - 2 * bit, the distance of a query q and a code x is (w_shape * (128 - A) + w_colour * (128 - B)) / 2,
+With codes as signs, s = 1 - 2 * bit, the distance of a query q and a code x is (shape_weight * (128 - A) + colour_weight * (128 - B)) / 2,
 where A and B are the sums of s_q * s_x over the bits of shape and of colour. One product of the queries' signs times their
-weights with the codes' signs is w_shape * A + w_colour * B for all pairs at once.
+weights with the codes' signs is shape_weight * A + colour_weight * B for all pairs at once.
 
 Why it is exact: every factor and every partial sum, in whatever order they are added, is a whole number of at most
-128 * (w_shape + w_colour). float16 holds all whole numbers up to 2,048, so the product is exact where w_shape + w_colour <= 16;
+128 * (shape_weight + colour_weight). float16 holds all whole numbers up to 2,048, so the product is exact where shape_weight + colour_weight <= 16;
 else A and B, of at most 128, are made by products of their own, and weighted as int32. int8 would hold no weight above 127,
 and torch has no public product of it.
 
@@ -56,8 +56,8 @@ def upload_codes(codes: NDArray[np.uint64], device: str = "cuda") -> DeviceCodes
 def nearest_flat(
     queries: NDArray[np.uint64],
     tiles: DeviceCodes,
-    w_shape: NDArray[np.int32],
-    w_colour: NDArray[np.int32],
+    shape_weight: NDArray[np.int32],
+    colour_weight: NDArray[np.int32],
     limits: NDArray[np.int64],
     k: int,
     block_bytes: int | None = None,
@@ -66,9 +66,12 @@ def nearest_flat(
     whatever it is."""
     if not (len(queries) and len(tiles)):
         return np.zeros(len(queries), np.int64), np.empty(0, np.int64)
-    if min(w_shape.min(), w_colour.min()) < 0 or max(w_shape.max(), w_colour.max()) > _MAX_WEIGHT:
+    if (
+        min(shape_weight.min(), colour_weight.min()) < 0
+        or max(shape_weight.max(), colour_weight.max()) > _MAX_WEIGHT
+    ):
         raise ValueError(
-            f"weights of {w_shape.min()}..{w_shape.max()} and {w_colour.min()}..{w_colour.max()}: wanted 0..{_MAX_WEIGHT}"
+            f"weights of {shape_weight.min()}..{shape_weight.max()} and {colour_weight.min()}..{colour_weight.max()}: wanted 0..{_MAX_WEIGHT}"
         )
     device = tiles.codes.device
     most = block_memory_bytes(device) if block_bytes is None else block_bytes
@@ -79,7 +82,7 @@ def nearest_flat(
         here = slice(start, start + rows)
         shape, colour, limit = (
             torch.from_numpy(np.asarray(column[here], np.int64)).to(device)
-            for column in (w_shape, w_colour, limits)
+            for column in (shape_weight, colour_weight, limits)
         )
         return _search_block(
             _to_byte_tensor(queries[here], device), tiles.codes, shape, colour, limit, k, most
@@ -113,19 +116,19 @@ def _to_signs(codes: torch.Tensor) -> torch.Tensor:
 def _search_block(
     queries: torch.Tensor,
     codes: torch.Tensor,
-    w_shape: torch.Tensor,
-    w_colour: torch.Tensor,
+    shape_weight: torch.Tensor,
+    colour_weight: torch.Tensor,
     limits: torch.Tensor,
     k: int,
     block_bytes: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many codes are each query's best, and their positions, one query's after another's.
 
-    queries: uint8 (q, 32). w_shape, w_colour, limits: int64 (q,). most: bytes of a block.
+    queries: uint8 (q, 32). shape_weight, colour_weight, limits: int64 (q,). most: bytes of a block.
     """
-    n, largest = len(codes), _HALF_BITS * (w_shape + w_colour)
+    n, largest = len(codes), _HALF_BITS * (shape_weight + colour_weight)
     bounds = torch.minimum(limits, largest) + 1  # what is at this distance is too far
-    agreement = _SignProduct(queries, w_shape, w_colour)
+    agreement = _SignProduct(queries, shape_weight, colour_weight)
     # A key is (query * reach + distance) * n + position, below 2^63 for 4,096 queries and 10^10 codes.
     reach = int(largest.max()) + 1
     kept = torch.empty(0, dtype=torch.int64, device=codes.device)
@@ -146,16 +149,18 @@ def _search_block(
 
 
 class _SignProduct:
-    """w_shape * A + w_colour * B of every query and every code of a block, (q, b): float16 where that is exact, else int32."""
+    """shape_weight * A + colour_weight * B of every query and every code of a block, (q, b): float16 where that is exact, else int32."""
 
     def __init__(
-        self, queries: torch.Tensor, w_shape: torch.Tensor, w_colour: torch.Tensor
+        self, queries: torch.Tensor, shape_weight: torch.Tensor, colour_weight: torch.Tensor
     ) -> None:
         self.signs, self.weights = (
             _to_signs(queries),
-            (w_shape.int()[:, None], w_colour.int()[:, None]),
+            (shape_weight.int()[:, None], colour_weight.int()[:, None]),
         )
-        self.is_one = int((w_shape + w_colour).max()) * _HALF_BITS <= _FLOAT16_MAX_EXACT_INT
+        self.is_one = (
+            int((shape_weight + colour_weight).max()) * _HALF_BITS <= _FLOAT16_MAX_EXACT_INT
+        )
         if self.is_one:
             self.signs *= torch.cat(
                 [weight.to(torch.float16).expand(-1, _HALF_BITS) for weight in self.weights], dim=1

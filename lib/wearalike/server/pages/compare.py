@@ -67,7 +67,7 @@ def compare_page(request: Request) -> HTMLResponse:
             )
         limit_searches(request)
         ways, count, command = _build_columns(
-            request.app.state.place.root, request.app.state.live, s, product
+            request.app.state.place.data_dir, request.app.state.live, s, product
         )
     ids = [
         product["product_id"],
@@ -97,7 +97,7 @@ def _build_columns(
     """The columns, how many products may answer, and the command that would make more columns."""
     listed = s.similar(product["product_id"], RESULTS_PER_COLUMN)
     shared = {row["similar_product_id"] for row in listed}
-    own = f"shape {product['w_shape']} : colour {product['w_colour']}"
+    own = f"shape {product['shape_weight']} : colour {product['colour_weight']}"
     ways = [
         RankingColumn(
             "Published",

@@ -39,7 +39,7 @@ class AnnotationQueue:
     """The pairs of the published run and what is judged already; may be used by several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._root, self._warehouse_address = settings.root, settings.warehouse
+        self._root, self._warehouse_address = settings.data_dir, settings.warehouse
         self._lock = threading.Lock()
         self._sample: tuple[str, list[JudgementPair]] | None = None
         self._judgements: dict[tuple[str, str, str], Judgement] = {}
@@ -92,12 +92,14 @@ class AnnotationQueue:
                 )
                 for table, columns in (
                     (INDEXES, ("shape", "colour")),
-                    (PRODUCTS, ("w_shape", "w_colour")),
+                    (PRODUCTS, ("shape_weight", "colour_weight")),
                 )
             )
         except run_tables.TableNotFound:
             return None, 0
-        weights = {r["product_id"]: (r["w_shape"], r["w_colour"]) for r in facts.to_pylist()}
+        weights = {
+            r["product_id"]: (r["shape_weight"], r["colour_weight"]) for r in facts.to_pylist()
+        }
         codes = {
             r["product_id"]: np.frombuffer(r["shape"] + r["colour"], np.uint64)
             for r in rows.to_pylist()
@@ -114,9 +116,9 @@ class AnnotationQueue:
             )
             for part in (0, 1)
         )
-        w_shape, w_colour = np.array([weights[one] for one, _ in held]).T
+        shape_weight, colour_weight = np.array([weights[one] for one, _ in held]).T
         # Not cut at 0 as scores are: below it there is more and less alike, too.
-        likeness = -(w_shape * shape + w_colour * colour) / (w_shape + w_colour)
+        likeness = -(shape_weight * shape + colour_weight * colour) / (shape_weight + colour_weight)
         return judgements.roc_auc(likeness, np.array([shares[pair] > 0.5 for pair in held])), len(
             held
         )

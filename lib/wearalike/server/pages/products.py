@@ -123,22 +123,26 @@ def _require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
 
 def _similar_context(request: Request, s: Snapshot, found: dict[str, Any]) -> dict[str, Any]:
     """What similar.html shows: the published list, or that of other weights where the slider asks for them."""
-    usual = round(WEIGHT_TOTAL * found["w_shape"] / (found["w_shape"] + found["w_colour"]))
+    usual = round(
+        WEIGHT_TOTAL * found["shape_weight"] / (found["shape_weight"] + found["colour_weight"])
+    )
     asked = request.query_params.get("shape")
     shape = clamped_int(asked, 0, WEIGHT_TOTAL, usual)
     if asked is None:
         listed = s.similar_list(found["product_id"])
-        rows, reason = s.similar(found["product_id"]), listed and listed["short_reason"]
+        rows, reason = s.similar(found["product_id"]), listed and listed["shortfall_reason"]
     else:
         limit_searches(request)
         live = request.app.state.live.similar(s, found, (shape, WEIGHT_TOTAL - shape))
-        rows, reason = live.rows, live.short_reason
+        rows, reason = live.rows, live.shortfall_reason
     return {
         "rows": rows,
         "shape": shape,
         "is_published": asked is None,
         "why": reason and SHORTFALL_TEXTS[ShortfallReason(reason)],
-        "refused": _refusal_reasons(request.app.state.place.root, s.run).get(found["product_id"])
+        "refused": _refusal_reasons(request.app.state.place.data_dir, s.run).get(
+            found["product_id"]
+        )
         if reason == ShortfallReason.NO_CODE
         else None,
     }

@@ -72,7 +72,7 @@ def quality_page(request: Request) -> HTMLResponse:
     for measure in measures:
         by_scope[measure["scope"]][measure["measure"]] = measure
     missed = [m for m in measures if m["verdict"] in ("warn", "fail")]
-    refused, unmapped = _refusal_groups(request.app.state.place.root, s.run)
+    refused, unmapped = _refusal_groups(request.app.state.place.data_dir, s.run)
     return render_page(
         request,
         "quality.html",

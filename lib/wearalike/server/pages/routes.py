@@ -24,7 +24,7 @@ _RUN_COMMAND = "wearalike run --run $(date +%F)"
 
 def add_pages(app: FastAPI) -> None:
     """Gives the app the pages. It has state.place and state.published, and its errors are handled already."""
-    app.state.pictures = ProductImageIndex(app.state.place.root)
+    app.state.pictures = ProductImageIndex(app.state.place.data_dir)
     app.state.desk = judging.AnnotationQueue(app.state.place)
     for part in (
         router,
@@ -64,7 +64,7 @@ def thumbnail_file(
     """A small copy of a kept image; its address says which bytes it was made of."""
     try:
         return base.immutable_response(
-            thumbnail(request.app.state.place.root, image_id, side_px), "image/jpeg"
+            thumbnail(request.app.state.place.data_dir, image_id, side_px), "image/jpeg"
         )
     except ThumbnailNotFound:
         raise HTTPException(404, "there is no such picture") from None
