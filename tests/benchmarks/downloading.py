@@ -25,7 +25,7 @@ from tests.benchmarks.measure import (
 )
 from tests.benchmarks.pictures import describe_pictures, load_pictures
 
-from wearalike.imaging import download
+from wearalike.imaging import download, ledger
 from wearalike.settings import ShopSettings
 
 IMAGES, IMAGES_FULL, CONNECTIONS = 1_000, 5_000, 32
@@ -102,8 +102,8 @@ def download_ours(root: Path, urls: list[str]) -> None:
         max_connections_per_host=CONNECTIONS,
         min_request_interval_s=0.0,
     )
-    rows = download.pending_downloads(
-        root, "run", pa.chunked_array([urls]), download.read_ledger(root, shop.id, "run")
+    rows = ledger.pending_downloads(
+        root, "run", pa.chunked_array([urls]), ledger.read_ledger(root, shop.id, "run")
     )
     counts = download.download_images(
         root, "run", {shop: rows}, download.DownloadPolicy(), lambda done: None

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from wearalike.imaging import download as imaging_download
+from wearalike.imaging import ledger
 from wearalike.pipeline import download_images
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, PRODUCTS, REFUSED
@@ -455,7 +455,7 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
     assert job.wait() == -signal.SIGKILL
     assert DAY_1 not in run_tables.list_runs(root, IMAGES)
     server.pause_s = 0.0
-    known = imaging_download.read_ledger(root, "a", DAY_1)
+    known = ledger.read_ledger(root, "a", DAY_1)
     assert 0 < known.num_rows < count
     for image_id in known["image_id"].to_pylist():
         assert (
@@ -477,7 +477,7 @@ def test_a_full_disk_is_said_and_nothing_is_written(server: Server, tmp_path: Pa
     assert download(tmp_path) == 1
     assert (
         DAY_1 not in run_tables.list_runs(tmp_path, IMAGES)
-        and imaging_download.read_ledger(tmp_path, "a").num_rows == 0
+        and ledger.read_ledger(tmp_path, "a").num_rows == 0
     )
     (tmp_path / "cache" / "images").unlink()
     assert download(tmp_path) == 0 and run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 6
@@ -486,21 +486,21 @@ def test_a_full_disk_is_said_and_nothing_is_written(server: Server, tmp_path: Pa
 def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> None:
     prepare(tmp_path, night(server, 3))
     assert download(tmp_path) == 0
-    known = imaging_download.read_ledger(tmp_path, "a")
+    known = ledger.read_ledger(tmp_path, "a")
     parts = tmp_path / "cache" / "downloads" / "a"
     for i in range(70):
         older = known.set_column(1, "run", pa.array([f"old-{i}"] * 6)).set_column(
             2,
             "checked_at",
-            pa.array([i] * 6, imaging_download.LEDGER_SCHEMA.field("checked_at").type),
+            pa.array([i] * 6, ledger.LEDGER_SCHEMA.field("checked_at").type),
         )
         run_tables.cache_rows(tmp_path, "downloads", "a", older)
     assert len(list(parts.glob("*.parquet"))) == 71
-    imaging_download.compact_ledger(tmp_path, "a")
+    ledger.compact_ledger(tmp_path, "a")
     assert len(list(parts.glob("*.parquet"))) == 1
-    assert imaging_download.read_ledger(tmp_path, "a").sort_by("url").equals(known.sort_by("url"))
-    imaging_download.compact_ledger(tmp_path, "a")
-    assert imaging_download.read_ledger(tmp_path, "a").num_rows == 6
+    assert ledger.read_ledger(tmp_path, "a").sort_by("url").equals(known.sort_by("url"))
+    ledger.compact_ledger(tmp_path, "a")
+    assert ledger.read_ledger(tmp_path, "a").num_rows == 6
 
 
 # The real shops

@@ -29,7 +29,7 @@ from tests.support.full_disk import SmallDisk, mount_disk
 from tests.warehouse.test_publish import _place, arguments, make
 from tests.warehouse.test_warehouse import assert_holds, night
 
-from wearalike.imaging import download as imaging_download
+from wearalike.imaging import ledger
 from wearalike.pipeline import detect_items, ingest_feeds, publish_tables
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, IMAGES, ITEMS, OFFERS, PRODUCTS
@@ -230,7 +230,7 @@ def test_a_stalled_task_that_wakes_after_its_successor_writes_nothing(
         run_tables.read_manifest(tmp_path, IMAGES, DAY_1) == made
         and hidden(tmp_path / "images") == []
     )
-    assert imaging_download.read_ledger(tmp_path, "a", DAY_1).num_rows >= 6, (
+    assert ledger.read_ledger(tmp_path, "a", DAY_1).num_rows >= 6, (
         "what it fetched is kept by content all the same"
     )
 

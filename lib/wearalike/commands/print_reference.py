@@ -19,7 +19,7 @@ from wearalike import catalog, feeds, search, settings, tables
 from wearalike.commands import app
 from wearalike.detection import detect
 from wearalike.encoding import encoders
-from wearalike.imaging import decode, download
+from wearalike.imaging import decode, image_tables
 from wearalike.net import http_client
 from wearalike.ops import doctor
 from wearalike.search import index
@@ -31,7 +31,7 @@ REASON_ENUMS: tuple[type[StrEnum], ...] = (
     feeds.OfferReason,
     catalog.CategoryReason,
     decode.PixelReason,
-    download.ImageReason,
+    image_tables.ImageReason,
     detect.ItemReason,
     encoders.CodeReason,
     index.IndexReason,

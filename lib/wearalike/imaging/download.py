@@ -1,8 +1,6 @@
-"""Products to images: every picture address asked once a run, politely, and kept by content.
+"""Download images: each address once a run, at the shop's pace, stored by content.
 
-The ledger, cache/downloads/<shop_id>, has a row for every time an address was asked: what the server said about it and
-which picture came. It lets a killed job go on where it was, and a later night ask only for what changed. A picture's
-file is on disk before the row that names it.
+`ledger` remembers every answer. `image_tables` turns the answers into the tables of a run.
 """
 
 from __future__ import annotations
@@ -15,141 +13,41 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.imaging import decode, sandbox
+from wearalike.imaging import decode, ledger, sandbox
 from wearalike.net import address_guard, http_client
 from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
-from wearalike.tables import IMAGES, REFUSED
 
-CACHE_KIND = "downloads"
-IMAGE_SOURCE_COLUMNS = ["product_id", "shop_id", "group_id", "image_urls"]
-LEDGER_SCHEMA = pa.schema(
-    [
-        ("url", pa.string()),
-        ("run", pa.string()),
-        ("checked_at", pa.timestamp("us", "UTC")),
-        ("etag", pa.string()),
-        ("last_modified", pa.string()),
-        ("image_id", pa.string()),
-        ("format", pa.string()),
-        ("width_px", pa.int32()),
-        ("height_px", pa.int32()),
-        ("bytes", pa.int64()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
-# What holds for a picture as long as the server says that it has not changed.
-_REUSABLE_COLUMNS = [f.name for f in LEDGER_SCHEMA if f.name not in ("url", "run", "checked_at")]
-_IMAGE_URLS_SCHEMA = pa.schema(
-    [
-        ("product_id", pa.string()),
-        ("position", pa.int32()),
-        ("image_url", pa.string()),
-        ("shop_id", pa.string()),
-        ("group", pa.string()),
-    ]
-)
-_FLUSH_ROWS, _FLUSH_INTERVAL_S, _MIN_PARTS_TO_COMPACT = 500, 10.0, 64
+# The ledger is written after so many answers or seconds: a killed job repeats at most these.
+_FLUSH_ROWS = 500
+_FLUSH_INTERVAL_S = 10.0
+# Most coroutines of a shop that each wait for one answer.
 _MAX_WORKERS = 64
-# Decoding so coarsely still reads every byte of a JPEG, at half the cost.
+# Rows of the ledger that are Python objects at once.
+_TODO_BATCH_ROWS = 1000
+# A JPEG decoded this small is still read to its last byte, at half the cost.
 _CHECK_SIDE_PX = 32
-
-
-class ImageReason(StrEnum):
-    """Why a picture that was fetched is refused; others come from http_client.FetchReason and pixels.PixelReason."""
-
-    PLACEHOLDER = "placeholder"
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """placeholder_groups: a picture that more groups of one shop than this share is no picture of a product.
+    """How patiently images are downloaded, and which of them are placeholders.
 
-    attempts, timeout_s: as in http_client.FetchPolicy.
+    Attributes:
+        max_groups_per_image: An image shared by more groups of a shop shows no product.
+        attempts: As max_attempts of http_client.FetchPolicy.
+        timeout_s: As timeout_s of http_client.FetchPolicy, in seconds.
     """
 
     max_groups_per_image: int = 20
     attempts: int = http_client.DEFAULT_FETCH_POLICY.max_attempts
     timeout_s: float = http_client.DEFAULT_FETCH_POLICY.timeout_s
-
-
-def explode_image_urls(products: pa.Table) -> pa.Table:
-    """One row a picture of a product: product_id, position (from 0), image_url, shop_id, group.
-
-    products: PRODUCT_COLUMNS of tables.PRODUCTS. group is what tells models apart inside a shop: the group_id, else the product_id.
-    """
-    return pa.Table.from_batches(
-        map(_explode_batch, products.select(IMAGE_SOURCE_COLUMNS).to_batches()), _IMAGE_URLS_SCHEMA
-    )
-
-
-def _explode_batch(products: pa.RecordBatch) -> pa.RecordBatch:
-    urls = products["image_urls"]
-    owner, counts = pc.list_parent_indices(urls), pc.list_value_length(urls).to_numpy()
-    position = np.arange(len(owner)) - np.repeat(counts.cumsum() - counts, counts)
-    group = pc.if_else(
-        pc.is_valid(products["group_id"]),
-        pc.binary_join_element_wise("group", products["group_id"], ":"),
-        pc.binary_join_element_wise("product", products["product_id"], ":"),
-    )
-    columns = [
-        products["product_id"].take(owner),
-        pa.array(position, pa.int32()),
-        pc.list_flatten(urls),
-    ]
-    return pa.record_batch(
-        [*columns, products["shop_id"].take(owner), group.take(owner)], schema=_IMAGE_URLS_SCHEMA
-    )
-
-
-def read_ledger(root: Path, shop_id: str, run: str | None = None) -> pa.Table:
-    """LEDGER, one row an address: what was last seen there, in `run` if it was asked in that one."""
-    return _newest_rows(run_tables.read_cached(root, CACHE_KIND, shop_id, LEDGER_SCHEMA), run)
-
-
-def _newest_rows(rows: pa.Table, run: str | None) -> pa.Table:
-    is_run = pc.equal(rows["run"], pa.scalar(run, pa.string()))
-    rows = rows.append_column("is_run", pc.fill_null(is_run, False)).sort_by(
-        [("is_run", "ascending"), ("checked_at", "ascending")]
-    )
-    last = (
-        rows.select(["url"])
-        .append_column("row", pa.array(np.arange(rows.num_rows)))
-        .group_by("url")
-        .aggregate([("row", "max")])
-    )
-    return rows.take(last["row_max"]).select(LEDGER_SCHEMA.names)
-
-
-def pending_downloads(
-    root: Path, run: str, urls: pa.ChunkedArray, ledger_rows: pa.Table, force: bool = False
-) -> pa.Table:
-    """LEDGER rows of the addresses that this run has still to ask, with what is known of them, null where nothing is.
-
-    An address is asked again in the same run only if the file it gave is lost, or with `redo`. Only a row with etag or
-    last_modified may be asked conditionally: its file is there.
-    """
-    rows = ledger_rows.take(pc.index_in(urls, ledger_rows["url"].combine_chunks()))
-    rows = rows.set_column(0, "url", urls)
-    ids = pc.unique(rows["image_id"]).drop_null().to_pylist()
-    there = pc.is_in(
-        rows["image_id"],
-        pa.array([i for i in ids if run_tables.image_path(root, i).exists()], pa.string()),
-    )
-    for column in ("etag", "last_modified"):
-        values = pc.if_else(pc.and_(there, not force), rows[column], pa.scalar(None, pa.string()))
-        rows = rows.set_column(LEDGER_SCHEMA.get_field_index(column), column, values)
-    is_done = pc.and_(pc.equal(rows["run"], run), pc.or_(there, pc.is_null(rows["image_id"])))
-    return rows if force else rows.filter(pc.invert(pc.fill_null(is_done, False)))
 
 
 def download_images(
@@ -159,22 +57,34 @@ def download_images(
     policy: DownloadPolicy,
     on_progress: Callable[[int], None],
 ) -> Counter[str]:
-    """Asks every address of `left_to_ask` of every shop, files and ledger filled as it goes, and counts what came:
-    fetched, unchanged, refused. `tell` hears how many are done. Memory holds one picture a request in flight."""
+    """Request every pending address of every shop, and fill image files and ledgers meanwhile.
 
-    async def all_shops() -> list[Counter[str]]:
+    Memory holds one image for each request in flight.
+
+    Args:
+        root: The data directory.
+        run: The run that requests.
+        pending_by_shop: For each shop its `ledger.pending_downloads`.
+        policy: Attempts and time-outs.
+        on_progress: Receives the number of addresses that were just answered.
+
+    Returns:
+        How many addresses were "fetched", "unchanged" and "refused".
+    """
+
+    async def download_all() -> list[Counter[str]]:
         with ThreadPoolExecutor() as pool, sandbox.DecoderPool() as decoders:
-            askings = [
+            downloads = [
                 _ShopDownloader(root, run, shop, pool, decoders, on_progress).download(rows, policy)
                 for shop, rows in pending_by_shop.items()
             ]
-            return await asyncio.gather(*askings)
+            return await asyncio.gather(*downloads)
 
-    return sum(asyncio.run(all_shops()), Counter())
+    return sum(asyncio.run(download_all()), Counter())
 
 
 class _ShopDownloader:
-    """One shop's pictures being asked for."""
+    """Downloads the pending images of one shop."""
 
     def __init__(
         self,
@@ -185,172 +95,123 @@ class _ShopDownloader:
         decoders: sandbox.DecoderPool,
         on_progress: Callable[[int], None],
     ) -> None:
-        self._root, self._run, self._shop, self._pool, self._on_progress = (
-            root,
-            run,
-            shop,
-            pool,
-            on_progress,
-        )
+        self._root = root
+        self._run = run
+        self._shop = shop
+        self._pool = pool
         self._decoders = decoders
+        self._on_progress = on_progress
         self._unsaved_rows: list[dict[str, Any]] = []
         self._flushed_at_s = time.monotonic()
         self._counts: Counter[str] = Counter()
 
     async def download(self, rows: pa.Table, policy: DownloadPolicy) -> Counter[str]:
-        shop, todo = (
-            self._shop,
-            (row for batch in rows.to_batches(max_chunksize=1000) for row in batch.to_pylist()),
-        )
-        manners = http_client.FetchPolicy(
+        """Request the addresses of `rows` and return the counts of `download_images`."""
+        shop = self._shop
+        batches = rows.to_batches(max_chunksize=_TODO_BATCH_ROWS)
+        pending_rows = (row for batch in batches for row in batch.to_pylist())
+        guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
+        fetch_policy = http_client.FetchPolicy(
             shop.max_connections_per_host,
             shop.min_request_interval_s,
             policy.attempts,
             policy.timeout_s,
             policy.timeout_s,
         )
-        async with http_client.Client(
-            address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports), manners
-        ) as client:
-            workers = min(
-                max(_MAX_WORKERS, shop.max_connections_per_host),
-                shop.max_connections_per_host * _count_hosts(rows["url"]),
-            )
-            await asyncio.gather(*(self._run_worker(client, todo) for _ in range(workers)))
+        workers = min(
+            max(_MAX_WORKERS, shop.max_connections_per_host),
+            shop.max_connections_per_host * _count_hosts(rows["url"]),
+        )
+        async with http_client.Client(guard, fetch_policy) as client:
+            await asyncio.gather(*(self._run_worker(client, pending_rows) for _ in range(workers)))
         await self._flush_ledger()
         return self._counts
 
     async def _run_worker(
         self, client: http_client.Client, pending_rows: Iterator[dict[str, Any]]
     ) -> None:
-        for last in pending_rows:
-            seen = await self._download_one(client, last)
+        """Take rows from the iterator all workers share until it is empty."""
+        for row in pending_rows:
+            answer = await self._download_one(client, row)
             self._unsaved_rows.append(
-                {"url": last["url"], "run": self._run, "checked_at": datetime.now(UTC), **seen}
+                {"url": row["url"], "run": self._run, "checked_at": datetime.now(UTC), **answer}
             )
             self._on_progress(1)
-            if (
-                len(self._unsaved_rows) >= _FLUSH_ROWS
-                or time.monotonic() - self._flushed_at_s > _FLUSH_INTERVAL_S
-            ):
+            is_late = time.monotonic() - self._flushed_at_s > _FLUSH_INTERVAL_S
+            if is_late or len(self._unsaved_rows) >= _FLUSH_ROWS:
                 await self._flush_ledger()
 
     async def _download_one(
         self, client: http_client.Client, ledger_row: dict[str, Any]
     ) -> dict[str, Any]:
-        """The lasting columns of one address."""
+        """Request one address; return its reusable ledger columns."""
         headers = {
             "If-None-Match": ledger_row["etag"],
             "If-Modified-Since": ledger_row["last_modified"],
         }
         try:
-            answer = await client.fetch(
+            response = await client.fetch(
                 ledger_row["url"],
                 self._shop.max_image_bytes,
-                headers={k: v for k, v in headers.items() if v},
+                headers={name: value for name, value in headers.items() if value},
             )
-            if answer.status == 304:
+            if response.status == 304:
                 self._counts["unchanged"] += 1
-                return {name: ledger_row[name] for name in _REUSABLE_COLUMNS}
-            kept = await asyncio.get_running_loop().run_in_executor(
-                self._pool, cache_image, self._root, answer.content, self._decoders
+                return {name: ledger_row[name] for name in ledger.REUSABLE_COLUMNS}
+            image = await asyncio.get_running_loop().run_in_executor(
+                self._pool, cache_image, self._root, response.content, self._decoders
             )
         except (http_client.FetchError, decode.BadPixels) as error:
             self._counts["refused"] += 1
             return {"reason": error.reason, "detail": error.detail}
         self._counts["fetched"] += 1
         return {
-            "etag": answer.headers.get("etag"),
-            "last_modified": answer.headers.get("last-modified"),
-            **kept,
+            "etag": response.headers.get("etag"),
+            "last_modified": response.headers.get("last-modified"),
+            **image,
         }
 
     async def _flush_ledger(self) -> None:
-        rows, self._unsaved_rows, self._flushed_at_s = self._unsaved_rows, [], time.monotonic()
-        table = pa.Table.from_pylist(rows, LEDGER_SCHEMA)
+        """Write the unsaved rows; the files of their images are already on disk."""
+        table = pa.Table.from_pylist(self._unsaved_rows, ledger.LEDGER_SCHEMA)
+        # Before the await, so that no other worker writes the same rows again.
+        self._unsaved_rows = []
+        self._flushed_at_s = time.monotonic()
         await asyncio.get_running_loop().run_in_executor(
-            self._pool, run_tables.cache_rows, self._root, CACHE_KIND, self._shop.id, table
+            self._pool, ledger.append_to_ledger, self._root, self._shop.id, table
         )
 
 
 def cache_image(root: Path, content: bytes, decoders: sandbox.DecoderPool) -> dict[str, Any]:
-    """Keeps the bytes of a picture that can be decoded to its end, and says what it is. Raises pixels.BadPixels."""
+    """Store the bytes of an image that decodes to its end.
+
+    Args:
+        root: The data directory.
+        content: The bytes a server sent.
+        decoders: Processes that try a new image; an image stored before is not tried again.
+
+    Returns:
+        The ledger columns image_id (sha256), format, width_px, height_px and bytes.
+
+    Raises:
+        BadPixels: The bytes are no image we accept.
+    """
     image_id = hashlib.sha256(content).hexdigest()
-    header, path = decode.read_header(content), run_tables.image_path(root, image_id)
+    header = decode.read_header(content)
+    path = run_tables.image_path(root, image_id)
     if not path.exists():
         decoders.check_image(content, _CHECK_SIDE_PX)
         run_tables.write_atomic(path, content)
-    size = {"width_px": header.width_px, "height_px": header.height_px, "bytes": len(content)}
-    return {"image_id": image_id, "format": header.format, **size}
+    return {
+        "image_id": image_id,
+        "format": header.format,
+        "width_px": header.width_px,
+        "height_px": header.height_px,
+        "bytes": len(content),
+    }
 
 
 def _count_hosts(urls: pa.ChunkedArray) -> int:
-    return pc.count_distinct(
-        pc.replace_substring_regex(urls, r"^(\w+://[^/?#]*).*$", r"\1")
-    ).as_py()
-
-
-def build_tables(
-    image_urls: pa.Table, ledger_by_shop: Mapping[str, pa.Table], policy: DownloadPolicy
-) -> tuple[pa.Table, pa.Table]:
-    """Rows of tables.IMAGES by (product_id, position), and of tables.REFUSED: each of `wanted` is in one of them.
-
-    known: by shop, the `ledger` of this run. Raises ValueError for an address that was not asked.
-    """
-    taken, refused = [IMAGES.arrow_schema.empty_table()], [REFUSED.arrow_schema.empty_table()]
-    for shop_id, rows in ledger_by_shop.items():
-        mine = image_urls.filter(pc.equal(image_urls["shop_id"], shop_id))
-        found = rows.take(pc.index_in(mine["image_url"], rows["url"].combine_chunks()))
-        if missing := found["url"].null_count:
-            raise ValueError(
-                f"shop {shop_id}: {missing} of {mine.num_rows} pictures were never asked for"
-            )
-        for column in ("image_id", "format", "width_px", "height_px", "bytes", "reason", "detail"):
-            mine = mine.append_column(column, found[column])
-        mine = _mark_placeholders(mine, policy.max_groups_per_image)
-        is_taken = pc.is_null(mine["reason"])
-        taken.append(mine.filter(is_taken).select(IMAGES.column_names).cast(IMAGES.arrow_schema))
-        refused.append(_refused_rows(mine.filter(pc.invert(is_taken))))
-    order = [("product_id", "ascending"), ("position", "ascending")]
-    return pa.concat_tables(taken).sort_by(order), pa.concat_tables(refused).sort_by("key")
-
-
-def _mark_placeholders(rows: pa.Table, max_groups: int) -> pa.Table:
-    """The rows, those whose picture more groups share given a reason."""
-    shared = rows.group_by("image_id").aggregate([("group", "count_distinct")])
-    shared = shared.filter(
-        pc.and_(
-            pc.is_valid(shared["image_id"]), pc.greater(shared["group_count_distinct"], max_groups)
-        )
-    )
-    is_shared = pc.is_in(rows["image_id"], shared["image_id"].combine_chunks())
-    detail = f"more than {max_groups} groups of the shop show this picture"
-    for column, value in (("reason", ImageReason.PLACEHOLDER), ("detail", detail)):
-        values = pc.if_else(is_shared, pa.scalar(str(value)), rows[column])
-        rows = rows.set_column(rows.schema.get_field_index(column), column, values)
-    return rows
-
-
-def _refused_rows(rows: pa.Table) -> pa.Table:
-    key = pc.binary_join_element_wise(rows["product_id"], rows["position"].cast(pa.string()), "#")
-    columns = {"stage": IMAGES.name, "kind": "image"}
-    made = {name: pa.array([value] * rows.num_rows, pa.string()) for name, value in columns.items()}
-    made |= {
-        "key": key,
-        "shop_id": rows["shop_id"],
-        "reason": rows["reason"],
-        "detail": rows["detail"],
-    }
-    return pa.table(made).select(REFUSED.column_names).cast(REFUSED.arrow_schema)
-
-
-def compact_ledger(root: Path, shop_id: str) -> None:
-    """Makes one part of a ledger that has become many, keeping the newest row of every address. Call with nobody else at it."""
-    folder = root / "cache" / CACHE_KIND / shop_id
-    parts = set(folder.glob("[!.]*.parquet"))
-    if len(parts) < _MIN_PARTS_TO_COMPACT:
-        return
-    run_tables.cache_rows(root, CACHE_KIND, shop_id, read_ledger(root, shop_id).sort_by("url"))
-    if set(folder.glob("[!.]*.parquet")) - parts:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    """Return the number of distinct scheme and host pairs."""
+    hosts = pc.replace_substring_regex(urls, r"^(\w+://[^/?#]*).*$", r"\1")
+    return pc.count_distinct(hosts).as_py()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.imaging import download
+from wearalike.imaging import download, image_tables, ledger
 from wearalike.pipeline import job
 from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
@@ -56,8 +56,8 @@ def work(args: argparse.Namespace) -> None:
         download.DownloadPolicy(args.placeholder_groups, args.attempts, args.timeout_s),
     )
     stood = run_tables.table_version(root, IMAGES, args.run)
-    wanted = download.explode_image_urls(
-        run_tables.read_table(root, PRODUCTS, args.run, download.IMAGE_SOURCE_COLUMNS)
+    wanted = image_tables.explode_image_urls(
+        run_tables.read_table(root, PRODUCTS, args.run, image_tables.IMAGE_SOURCE_COLUMNS)
     )
     shops = [settings.shop(shop_id) for shop_id in sorted(pc.unique(wanted["shop_id"]).to_pylist())]
     limits = {s.id: [s.allowed_networks, s.allowed_ports, s.max_image_bytes] for s in shops}
@@ -73,14 +73,16 @@ def work(args: argparse.Namespace) -> None:
     with run_tables.write_table(
         root, IMAGES, args.run, signature, parameters, version_before=stood
     ) as table:
-        taken, refused = download.build_tables(
-            wanted, {s.id: download.read_ledger(root, s.id, args.run) for s in shops}, rules
+        taken, refused = image_tables.build_tables(
+            wanted,
+            {s.id: ledger.read_ledger(root, s.id, args.run) for s in shops},
+            rules.max_groups_per_image,
         )
         table.write(taken)
         table.refuse(refused)
         table.rows_taken = wanted.num_rows
     for shop in shops:
-        download.compact_ledger(root, shop.id)
+        ledger.compact_ledger(root, shop.id)
     log.info(
         "%d of %d pictures taken, refused: %s",
         taken.num_rows,
@@ -115,8 +117,8 @@ def fetch_images(
                 max_connections_per_host=max(1, shop.max_connections_per_host // args.chunk[1]),
                 min_request_interval_s=shop.min_request_interval_s * args.chunk[1],
             )
-        asks[shop] = download.pending_downloads(
-            root, args.run, urls, download.read_ledger(root, shop.id, args.run), args.force
+        asks[shop] = ledger.pending_downloads(
+            root, args.run, urls, ledger.read_ledger(root, shop.id, args.run), args.force
         )
     total = sum(a.num_rows for a in asks.values())
     log.info("%d addresses to ask in %d shops", total, len(shops))
