@@ -88,11 +88,22 @@ def place(night, tmp_path_factory):
         table.refuse(refused)
         table.write(pa.Table.from_pylist(rows, schema=PRODUCTS.arrow_schema))
     with run_tables.write_table(made.data_dir, LOOK_PRODUCTS, RUN, "crafted") as table:
-        table.write(pa.Table.from_pylist(list(look(made.data_dir)), schema=LOOK_PRODUCTS.arrow_schema))
+        table.write(
+            pa.Table.from_pylist(list(look(made.data_dir)), schema=LOOK_PRODUCTS.arrow_schema)
+        )
     publish.publish_run(made.data_dir, RUN, open_warehouse(made.warehouse), redo=True)
     assert (
         describe_items.main(
-            ["--run", RUN, "--data-dir", str(made.data_dir), "--encoder", "hsv", "--encoder", "contour"]
+            [
+                "--run",
+                RUN,
+                "--data-dir",
+                str(made.data_dir),
+                "--encoder",
+                "hsv",
+                "--encoder",
+                "contour",
+            ]
         )
         == 0
     )
