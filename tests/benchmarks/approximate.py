@@ -12,6 +12,7 @@ from tests.benchmarks.measure import (
     median_seconds,
     seconds,
 )
+from tests.support.retrieval_metrics import distance_recall
 
 from wearalike.search import inverted_multi_index
 from wearalike.search.kernels import bitplane
@@ -80,9 +81,7 @@ def approximate(options: BenchOptions) -> BenchResult:
         )
 
     recalls = [
-        inverted_multi_index.distance_recall(
-            shortlisted(code), exact_distances(codes, everything, code)
-        )
+        distance_recall(shortlisted(code), exact_distances(codes, everything, code))
         for code in queries
     ]
     few = queries[:10]

@@ -277,7 +277,7 @@ def test_kappa(counts, wanted):
         for _ in range(n)
     ]
     alone = check_labels.LabelPair("p", LabelledObject(DRESS, *at), None, 0.0)
-    assert check_labels.cohen_kappa([*found, alone]) == pytest.approx(
+    assert check_labels.class_kappa([*found, alone]) == pytest.approx(
         wanted, abs=1e-12, nan_ok=True
     )
 

@@ -18,6 +18,7 @@ from wearalike.evaluation import compare_detectors, compare_encoders, extract, r
 from wearalike.evaluation.compare_encoders import EncoderUnderTest
 from wearalike.evaluation.descriptors.classic import ColourHistogram, HogDescriptor
 from wearalike.evaluation.extract import ExtractedFeatures
+from wearalike.models import promotion
 
 COLOURS = {"red": (200, 30, 40), "blue": (30, 60, 190), "green": (30, 150, 60)}
 SHAPES = ("bag", "trousers")
@@ -478,7 +479,7 @@ def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
         and gains["f1"]["reference"] == "whole-1"
     )
     assert (
-        seen.queries.schema == compare_encoders.QUERIES_SCHEMA
+        seen.queries.schema == promotion.QUERIES_SCHEMA
         and seen.queries["value"].to_pylist() == is_bag * 2
     )
 

@@ -29,8 +29,10 @@ from wearalike.evaluation.report import (
     write_html,
 )
 from wearalike.imaging import decode
-from wearalike.metrics import detection, retrieval
-from wearalike.metrics.detection import Boxes, compare_categories, compute_detection_metrics
+from wearalike.metrics import retrieval
+from wearalike.metrics.categories import compare_categories
+from wearalike.metrics.classification import compute_classifier_metrics
+from wearalike.metrics.detection import Boxes, compute_detection_metrics
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://127.0.0.1:9/x onerror=alert(1)>{{ 7 * 7 }} $\\frac{1}{0}$"
 FORMULA = '=HYPERLINK("http://127.0.0.1:9/"&A1,"click")'
@@ -222,7 +224,7 @@ def everything(hostile=HOSTILE):
     rows_of = compare_categories(found(bag=9, boot=5, **{hostile: 4}), found(bag=5, boot=8))
     names = ["front", hostile]
     now, before = (
-        detection.compute_classifier_metrics(["front", hostile, "front"], np.array(s, float), names)
+        compute_classifier_metrics(["front", hostile, "front"], np.array(s, float), names)
         for s in ([[1, 0], [0, 1], [0, 1]], [[0, 1]] * 3)
     )
     return EvaluationReport(
@@ -657,7 +659,7 @@ def test_the_same_as_parquet(tmp_path):
         "v",
         "d",
         "test",
-        detection.compute_classifier_metrics(["a"], np.array([[1.0, 0]]), ["a", "b"]).rows,
+        compute_classifier_metrics(["a"], np.array([[1.0, 0]]), ["a", "b"]).rows,
     )
     assert {f["measure"] for f in nothing} == {
         "truths",

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wearalike.metrics.categories import ALL, compare_categories
+from wearalike.metrics.classification import compute_classifier_metrics
 from wearalike.metrics.detection import (
-    ALL,
     Boxes,
     average_precision,
-    compare_categories,
-    compute_classifier_metrics,
     compute_detection_metrics,
     iou,
 )

@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from tests.support.postgres_server import create_database, start_server
 
 from wearalike import settings
+from wearalike.metrics.agreement import wilson_interval
 from wearalike.pipeline import report_quality
 from wearalike.quality import judgements
 from wearalike.quality.judgements import Judgement, RelevanceVerdict, SamplingPlan
@@ -170,26 +170,6 @@ def test_precision_counts_a_pair_once_and_the_least_precise_category_first():
     )
 
 
-def test_the_interval_is_wilson_s():
-    # Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17, 1998, table I, method 3.
-    for count, of, low, high in (
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ):
-        assert judgements.wilson_interval(count / of, of) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_kappa_is_cohen_s():
-    # The usual example of two readers of 50 proposals: 0.7 seen, 0.5 by chance.
-    verdicts = [(YES, YES)] * 20 + [(YES, NO)] * 5 + [(NO, YES)] * 10 + [(NO, NO)] * 15
-    assert judgements.cohen_kappa(verdicts) == pytest.approx(0.4)
-    assert judgements.cohen_kappa([(YES, YES), (NO, NO), (WRONG, WRONG)]) == 1
-    assert judgements.cohen_kappa([(YES, NO), (NO, YES)]) == -1
-    assert judgements.cohen_kappa([(YES, YES)] * 3) is None
-
-
 def test_agreement_is_of_pairs_that_both_judged():
     told = [said("anna", n, v) for n, v in enumerate((YES, YES, NO, UNSURE, NO))]
     told += [said("boris", n, v) for n, v in enumerate((YES, NO, NO, NO))] + [
@@ -201,17 +181,6 @@ def test_agreement_is_of_pairs_that_both_judged():
         pytest.approx(2 / 3),
         pytest.approx((2 / 3 - 4 / 9) / (5 / 9)),
     )
-
-
-def test_separation_is_the_chance_that_an_alike_pair_scores_higher():
-    rng = np.random.default_rng(3)
-    scores, is_alike = rng.integers(0, 8, 60).astype(np.float64), rng.random(60) < 0.4
-    alike, others = scores[is_alike], scores[~is_alike]
-    assert len(alike) > 10
-    wins = [1.0 if a > o else 0.5 if a == o else 0.0 for a in alike for o in others]
-    assert judgements.roc_auc(scores, is_alike) == pytest.approx(np.mean(wins))
-    assert judgements.roc_auc(np.arange(4.0), np.array([False, False, True, True])) == 1
-    assert judgements.roc_auc(np.arange(2.0), np.array([True, True])) is None
 
 
 def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendations(night, tmp_path):
@@ -237,7 +206,7 @@ def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendatio
     found = rows["judged_precision", "all"]
     assert (found["value"], (found["low"], found["high"])) == (
         pytest.approx(2.5 / 4),
-        pytest.approx(judgements.wilson_interval(2.5 / 4, 4)),
+        pytest.approx(wilson_interval(2.5 / 4, 4)),
     )
     assert rows["judged_pairs_count", "all"]["value"] == 4
     assert rows["judges_kappa", "judges=anna,boris"]["value"] == pytest.approx(

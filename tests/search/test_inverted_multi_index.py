@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.benchmarks.approximate import clustered_codes, weighted_distances
+from tests.support.retrieval_metrics import distance_recall
 
 from wearalike.search import inverted_multi_index
 
@@ -54,7 +55,7 @@ def test_a_tenth_of_the_codes_holds_nearly_all_of_the_nearest(codes, lists):
         rows = lists.shortlist(query, 2, 8, everything, len(codes) // 10)
         assert len(rows) < len(codes) / 4
         found.append(
-            inverted_multi_index.distance_recall(
+            distance_recall(
                 np.sort(weighted_distances(query, codes[rows]))[:20],
                 np.sort(weighted_distances(query, codes))[:20],
             )
@@ -64,20 +65,18 @@ def test_a_tenth_of_the_codes_holds_nearly_all_of_the_nearest(codes, lists):
         np.mean(found)
         > 0.9
         > 0.5
-        > inverted_multi_index.distance_recall(
-            at_random, np.sort(weighted_distances(query, codes))[:20]
-        )
+        > distance_recall(at_random, np.sort(weighted_distances(query, codes))[:20])
     )
 
 
 def test_recall_counts_ties_as_hits():
     exact = np.array([3, 5, 5])
-    assert inverted_multi_index.distance_recall(np.array([3, 5, 5]), exact) == 1
-    assert inverted_multi_index.distance_recall(np.array([5, 5, 5]), exact) == 1
-    assert inverted_multi_index.distance_recall(np.array([3, 5, 6]), exact) == pytest.approx(2 / 3)
-    assert inverted_multi_index.distance_recall(np.array([6, 7, 8]), exact) == 0
-    assert inverted_multi_index.distance_recall(np.array([], int), exact) == 0
-    assert inverted_multi_index.distance_recall(np.array([], int), np.array([], int)) == 1
+    assert distance_recall(np.array([3, 5, 5]), exact) == 1
+    assert distance_recall(np.array([5, 5, 5]), exact) == 1
+    assert distance_recall(np.array([3, 5, 6]), exact) == pytest.approx(2 / 3)
+    assert distance_recall(np.array([6, 7, 8]), exact) == 0
+    assert distance_recall(np.array([], int), exact) == 0
+    assert distance_recall(np.array([], int), np.array([], int)) == 1
 
 
 def test_few_codes_and_equal_codes_have_lists_too():

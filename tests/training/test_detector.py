@@ -120,8 +120,8 @@ def test_scenes_are_functions_of_their_seed_and_their_items_are_where_they_say(s
     laid = replace(
         source,
         pictures=[p for p in source.pictures if p.classes == (BAG,)],
-        chances=np.full(6, 1 / 6),
-        together=4,
+        probabilities=np.full(6, 1 / 6),
+        max_pasted_items=4,
     )
     scenes = [
         compose_scene(
@@ -221,7 +221,7 @@ def test_what_is_seen_depends_on_nothing_but_the_picture(trained, tmp_path):
 
 
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
-    name = next(iter(trained[0].weights()))
+    name = next(iter(trained[0].averaged_weights()))
     with pytest.raises(BadModel, match="its tensors do not fit"):
         base.load_detection_network(
             model_file(trained[0], tmp_path, **{name: np.zeros((2, 2), np.float16)})
@@ -302,7 +302,7 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
     # So little has it learned that it is sure of nothing: the biases of its classes are raised.
     louder = {
         n: a + np.float16(8)
-        for n, a in trained[0].weights().items()
+        for n, a in trained[0].averaged_weights().items()
         if re.fullmatch(r"head\.cv3\.\d\.2\.bias", n)
     }
     assert len(louder) == 3

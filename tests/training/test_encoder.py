@@ -112,9 +112,9 @@ def test_codes_are_binary_and_balanced(trained, lessons):
 
     network = hashnet.load_hashnet(trained[0].weights())
     square = (
-        np.stack([augment.pixels.fit(p.rgb, hashnet.INPUT_PX) for p in lessons.pictures]).astype(
-            np.float32
-        )
+        np.stack(
+            [augment.decode.letterbox(p.rgb, hashnet.INPUT_PX) for p in lessons.pictures]
+        ).astype(np.float32)
         / 127.5
         - 1
     )
@@ -240,7 +240,7 @@ def test_contrast_is_what_its_formula_says():
 
 def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():
     picture = augment.prepare_image(drawn("round", "red", 2))
-    wanted = augment.pixels.fit(picture.rgb, 96).astype(int)
+    wanted = augment.decode.letterbox(picture.rgb, 96).astype(int)
     mirrored = [
         augment.augment_image(picture, [], augment.NO_AUGMENTATION, 96, np.random.default_rng(i))
         for i in range(12)

@@ -28,6 +28,7 @@ from PIL import Image
 from wearalike.datasets.formats import reading
 from wearalike.datasets.formats.record import LabelledImage, LabelledObject
 from wearalike.imaging import decode
+from wearalike.metrics.agreement import cohen_kappa
 from wearalike.metrics.detection import iou
 from wearalike.pipeline import job
 
@@ -159,24 +160,6 @@ def _class_agreement(category: str, label_pairs: Sequence[LabelPair]) -> ClassAg
         other,
         float(np.mean(overlaps)) if overlaps else np.nan,
     )
-
-
-def cohen_kappa(label_pairs: Sequence[LabelPair]) -> float:
-    """Cohen's kappa of the classes of things that both drew: 1 always the same, 0 as by chance. NaN without such things, or where
-    chance alone agrees always. (Cohen, Educational and Psychological Measurement 20, 1960.)"""
-    both = [pair.categories for pair in label_pairs if all(pair.categories)]
-    first, second = (
-        (Counter(side) for side in zip(*both, strict=True))
-        if both
-        else (Counter[str](), Counter[str]())
-    )
-    n = len(both)
-    # In whole numbers, so that what is always the same is that exactly.
-    same, by_chance = (
-        n * sum(a == b for a, b in both),
-        sum(count * second[name] for name, count in first.items()),
-    )
-    return (same - by_chance) / (n * n - by_chance) if n * n > by_chance else np.nan
 
 
 def index_by_name(
@@ -325,7 +308,14 @@ def agreement_table(label_pairs: Sequence[LabelPair]) -> list[list[str]]:
 
 def kappa_line(label_pairs: Sequence[LabelPair]) -> str:
     n = sum(all(pair.categories) for pair in label_pairs)
-    return f"Cohen's kappa of the classes of {n} boxes that both drew: {format_figure(cohen_kappa(label_pairs))}"
+    kappa = format_figure(class_kappa(label_pairs))
+    return f"Cohen's kappa of the classes of {n} boxes that both drew: {kappa}"
+
+
+def class_kappa(label_pairs: Sequence[LabelPair]) -> float:
+    """Return Cohen's kappa of the classes of the boxes that both people drew; NaN if undefined."""
+    kappa = cohen_kappa([pair.categories for pair in label_pairs if all(pair.categories)])
+    return np.nan if kappa is None else kappa
 
 
 def format_figure(value: float) -> str:

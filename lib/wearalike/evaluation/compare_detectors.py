@@ -21,20 +21,15 @@ from wearalike.detection import classes as detection_classes
 from wearalike.detection import detect
 from wearalike.detection.networks import base
 from wearalike.detection.networks.base import Detections
-from wearalike.evaluation.compare_encoders import QUERIES_SCHEMA
 from wearalike.evaluation.rank import SPEED_MEASURE, ResultRow
 from wearalike.evaluation.report import VersionComparison
 from wearalike.imaging import decode
-from wearalike.metrics.detection import (
-    Boxes,
-    CategoryMetrics,
-    ClassifierMetrics,
-    compare_categories,
-    compute_classifier_metrics,
-    compute_detection_metrics,
-)
-from wearalike.metrics.retrieval import BootstrapEstimate, bootstrap_difference, bootstrap_mean
+from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
+from wearalike.metrics.categories import CategoryMetrics, compare_categories
+from wearalike.metrics.classification import ClassifierMetrics, compute_classifier_metrics
+from wearalike.metrics.detection import Boxes, compute_detection_metrics
 from wearalike.models.files import Model
+from wearalike.models.promotion import QUERIES_SCHEMA
 from wearalike.tables import SuperCategory
 from wearalike.training.detector import scenes as detector_scenes
 from wearalike.training.detector.dataset import CLASS_LOOKUP_BY_KIND

@@ -14,22 +14,11 @@ from wearalike.datasets.labelled_photos import COMPOUND_LABELS
 from wearalike.evaluation import rank
 from wearalike.evaluation.extract import ExtractedFeatures
 from wearalike.evaluation.rank import QueryGallerySplit, ResultRow
-from wearalike.metrics.retrieval import BootstrapEstimate, bootstrap_difference, bootstrap_mean
+from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
+from wearalike.models.promotion import QUERIES_SCHEMA
 
 # What strips show hits of: the label that asks most, of those a set has.
 _EXAMPLE_LABELS = ("both", "type+gender", "type")
-QUERIES_SCHEMA = pa.schema(
-    [
-        ("dataset", pa.string()),
-        ("split", pa.string()),
-        ("encoder", pa.string()),
-        ("distance", pa.string()),
-        ("measure", pa.string()),
-        ("k", pa.int32()),
-        ("query", pa.string()),
-        ("value", pa.float64()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)

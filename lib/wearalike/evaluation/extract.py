@@ -25,7 +25,7 @@ from wearalike.detection import detect
 from wearalike.detection.classes import GarmentClass
 from wearalike.evaluation.descriptors.base import Descriptor, FeatureRows, TrainableDescriptor
 from wearalike.imaging import decode
-from wearalike.metrics.retrieval import BootstrapEstimate
+from wearalike.metrics.bootstrap import BootstrapEstimate
 from wearalike.tables import SuperCategory
 
 BATCH_SIZE = 64

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wearalike.evaluation import plots
 from wearalike.evaluation.plots import PlotLine, PlotPoint
-from wearalike.metrics import retrieval
+from wearalike.metrics.bootstrap import bootstrap_difference
 
 SPEED_MEASURE, SIZE_MEASURE = "images a second", "bytes an image"
 _WEIGHTS_PATTERN = re.compile(r"(\d+):(\d+)$")
@@ -43,9 +43,7 @@ def leaders(
         if (
             others
             and first is not None
-            and all(
-                o is not None and retrieval.bootstrap_difference(first, o).low > 0 for o in others
-            )
+            and all(o is not None and bootstrap_difference(first, o).low > 0 for o in others)
         ):
             found[dataset, split, measure, k] = who[0]
     return found

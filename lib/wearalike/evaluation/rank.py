@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wearalike.datasets.labelled_photos import LabelledDataset
 from wearalike.metrics import retrieval
-from wearalike.metrics.retrieval import BootstrapEstimate
+from wearalike.metrics.bootstrap import BootstrapEstimate
 from wearalike.search.kernels import bitplane
 
 RESULT_KEYS = (

@@ -18,7 +18,8 @@ from wearalike.evaluation import plots
 from wearalike.evaluation.pivot import Pivot, PlotImage, QueryValues, ResultRow, leaders
 from wearalike.evaluation.plots import PlotLine
 from wearalike.imaging import decode
-from wearalike.metrics.detection import SMALLER_IS_BETTER, CategoryComparison, ClassifierMetrics
+from wearalike.metrics.categories import SMALLER_IS_BETTER, CategoryComparison
+from wearalike.metrics.classification import ClassifierMetrics
 
 if TYPE_CHECKING:
     from wearalike.evaluation.compare_encoders import EncoderResults

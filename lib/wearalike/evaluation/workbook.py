@@ -18,7 +18,7 @@ from openpyxl.formatting.rule import FormulaRule
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from wearalike.metrics.detection import ALL, SMALLER_IS_BETTER, CategoryMetrics
+from wearalike.metrics.categories import ALL, SMALLER_IS_BETTER, CategoryMetrics
 from wearalike.reports import spreadsheet
 
 FIGURES_SCHEMA = pa.schema(

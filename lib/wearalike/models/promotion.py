@@ -1,7 +1,7 @@
 """A candidate model to the promoted one, if it is better; the former is kept, and a rollback goes back to it.
 
 Better is decided on values of single queries, so that both models are compared on the very same ones: the mean difference
-and its 95 % bootstrap interval (quality.retrieval.difference). Files: models/<kind>/<version>.safetensors first, then
+and its 95 % bootstrap interval (metrics.bootstrap.bootstrap_difference). Files: models/<kind>/<version>.safetensors first, then
 models/<kind>.json; each is written under a hidden name, synced and renamed, so that a killed promotion leaves the pointer
 where it was or where it was to go, and may be repeated.
 """
@@ -21,16 +21,24 @@ from typing import cast
 import pandas as pd
 import pyarrow as pa
 
-from wearalike.metrics import retrieval
-from wearalike.metrics.retrieval import BootstrapEstimate
+from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference
 from wearalike.models import registry
 from wearalike.models.files import Model, ModelKind
 from wearalike.models.registry import PromotionEvent
 
-# What an evaluation says of every query, in queries.parquet. encoder: the version measured, of an encoder or a detector. distance:
-# empty for a detector. k: 0 where there is none. query: tells it from the others of dataset and split. value: 0..1, bigger is
-# better; NaN where the query has none.
-QUERY_COLUMNS = ("dataset", "split", "encoder", "distance", "measure", "k", "query", "value")
+# queries.parquet of an evaluation: one row a query, measure and k.
+QUERIES_SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("encoder", pa.string()),  # version of the encoder or detector
+        ("distance", pa.string()),  # empty for a detector
+        ("measure", pa.string()),
+        ("k", pa.int32()),  # 0 where the measure has no cut-off rank
+        ("query", pa.string()),  # unique in its dataset and split
+        ("value", pa.float64()),  # 0..1, bigger is better; NaN where the query has none
+    ]
+)
 _METRIC_KEY_COLUMNS = ["dataset", "split", "distance", "measure", "k"]
 MetricKey = tuple[str, str, str, str, int]
 
@@ -119,9 +127,11 @@ def decide_promotion(
     values: COLUMNS, of these two and maybe of others. measured: the sha256 of every file measured, by version. Raises BadEvaluation
     where another file was measured, the two were not asked the same queries, or nothing that the policy names was measured.
     """
-    if missing := [name for name in QUERY_COLUMNS if name not in values.column_names]:
-        raise BadEvaluation(f"values: no column {missing[0]!r}; wanted {', '.join(QUERY_COLUMNS)}")
-    frame = values.select(QUERY_COLUMNS).to_pandas()
+    if missing := [name for name in QUERIES_SCHEMA.names if name not in values.column_names]:
+        raise BadEvaluation(
+            f"values: no column {missing[0]!r}; wanted {', '.join(QUERIES_SCHEMA.names)}"
+        )
+    frame = values.select(QUERIES_SCHEMA.names).to_pandas()
     for one in (candidate, former):
         if one.version not in sha256_by_version or one.version not in set(frame["encoder"]):
             raise BadEvaluation(
@@ -169,7 +179,7 @@ def _metric_difference(
         raise BadEvaluation(
             f"{trial}: the two were not asked the same queries ({ours.count()} and {theirs.count()} with a value)"
         )
-    by = retrieval.bootstrap_difference(ours.to_numpy(), theirs.to_numpy())
+    by = bootstrap_difference(ours.to_numpy(), theirs.to_numpy())
     if by.queries < policy.min_queries:
         raise BadEvaluation(f"{trial}: {by.queries} queries, wanted at least {policy.min_queries}")
     return MetricDifference(trial, (trial[3], trial[2]) in policy.primary_metrics, by)

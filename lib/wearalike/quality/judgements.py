@@ -9,7 +9,6 @@ score nor rank.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
+from wearalike.metrics.agreement import agreed_ratio, cohen_kappa, wilson_interval
 from wearalike.tables import JUDGEMENTS
 from wearalike.warehouse.base import Warehouse
 
-# Of the standard normal distribution: 95 % lie within.
-_Z_95 = 1.959964
 MAX_JUDGE_NAME_LETTERS = 40
 
 
@@ -219,16 +215,6 @@ def alike_shares(judgements: Iterable[Judgement]) -> dict[tuple[str, str], float
     return {pair: sum(alike) / len(alike) for pair, alike in votes.items()}
 
 
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share of `count` (>= 1) independent trials. (Wilson, "Probable Inference, the Law of
-    Succession, and Statistical Inference", Journal of the American Statistical Association 22, 1927.)"""
-    z2 = _Z_95 * _Z_95
-    centre = share + z2 / (2 * count)
-    spread = _Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    scale = 1 + z2 / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
 @dataclass(frozen=True, slots=True)
 class JudgeAgreement:
     """How far two judges agree on the pairs that both judged. agreed_ratio: 0..1. kappa: -1..1, 1 is one mind, 0 no more than
@@ -255,22 +241,11 @@ def judge_agreements(judgements: Iterable[Judgement]) -> list[JudgeAgreement]:
                 JudgeAgreement(
                     (one, other),
                     len(both),
-                    sum(a == b for a, b in verdicts) / len(both),
+                    agreed_ratio(verdicts),
                     cohen_kappa(verdicts),
                 )
             )
     return found
-
-
-def cohen_kappa(verdicts: Sequence[tuple[RelevanceVerdict, RelevanceVerdict]]) -> float | None:
-    """(p_o - p_e) / (1 - p_e): agreement seen, p_o, beyond that of two who give their verdicts as often and at random, p_e.
-    None where p_e is 1. (Cohen, "A Coefficient of Agreement for Nominal Scales", Educational and Psychological Measurement 20, 1960.)"""
-    count = len(verdicts)
-    first, second = Counter(a for a, _ in verdicts), Counter(b for _, b in verdicts)
-    by_chance = sum(first[v] * second[v] for v in RelevanceVerdict) / count**2
-    if by_chance == 1:
-        return None
-    return (sum(a == b for a, b in verdicts) / count - by_chance) / (1 - by_chance)
 
 
 def filter_recommended(judgements: Sequence[Judgement], similar: ds.Dataset) -> list[Judgement]:
@@ -329,19 +304,3 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
                 {"measure": "judges_kappa", "scope": scope, "value": a.kappa, "unit": "score"}
             )
     return rows
-
-
-def roc_auc(scores: NDArray[np.float64], is_alike: NDArray[np.bool_]) -> float | None:
-    """How well scores tell alike pairs from others: the chance that an alike one has the higher score, ties by half.
-
-    0.5 is no better than a coin, 1 perfect; None without a pair of each kind. scores, is_alike: (n,), row i the same pair.
-    This is how a later model is held against the pairs judged before. (The area under the ROC curve: Hanley and McNeil, 1982.)
-    """
-    alike, others = scores[is_alike], np.sort(scores[~is_alike])
-    if not len(alike) or not len(others):
-        return None
-    below, not_above = (
-        np.searchsorted(others, alike, "left"),
-        np.searchsorted(others, alike, "right"),
-    )
-    return float((below + not_above).sum() / (2 * len(alike) * len(others)))

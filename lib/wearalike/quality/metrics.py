@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from wearalike.metrics import retrieval
+from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.quality import code_statistics, look_metrics
 from wearalike.tables import CODES, LOOKS, QUALITY
 
@@ -218,12 +218,12 @@ def churn_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     """
     frame = con.execute(CHURN_SQL, {"k": K}).df()
     return [
-        _estimate_metric(f"churn@{K}", scope, retrieval.bootstrap_mean(rows["churn"].to_numpy()))
+        _estimate_metric(f"churn@{K}", scope, bootstrap_mean(rows["churn"].to_numpy()))
         for scope, rows in _split_by_scope(frame, "shop_id", "super_category")
     ]
 
 
-def _estimate_metric(measure: str, scope: str, estimate: retrieval.BootstrapEstimate) -> Metric:
+def _estimate_metric(measure: str, scope: str, estimate: BootstrapEstimate) -> Metric:
     return Metric(measure, scope, estimate.value, "ratio", estimate.low, estimate.high)
 
 
@@ -350,11 +350,9 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
         for scope, rows in _split_by_scope(judged, "shop_id", "super_category", "category"):
             ours, chance = rows["precision"].to_numpy(), rows["chance"].to_numpy()
             measures += [
-                _estimate_metric(f"{kind}@{K}", scope, retrieval.bootstrap_mean(ours)),
-                _estimate_metric(f"{kind}@{K}_random", scope, retrieval.bootstrap_mean(chance)),
-                _estimate_metric(
-                    f"{kind}@{K}_gain", scope, retrieval.bootstrap_difference(ours, chance)
-                ),
+                _estimate_metric(f"{kind}@{K}", scope, bootstrap_mean(ours)),
+                _estimate_metric(f"{kind}@{K}_random", scope, bootstrap_mean(chance)),
+                _estimate_metric(f"{kind}@{K}_gain", scope, bootstrap_difference(ours, chance)),
                 Metric(f"{kind}@{K}_queries_count", scope, len(rows), "count"),
             ]
             if chance.any():

@@ -100,11 +100,3 @@ def _fit_centroids(
 def min_shortlist_size(candidate_count: int) -> int:
     """How many of so many candidates a shortlist is to hold at least."""
     return max(MIN_SHORTLIST_SIZE, int(MIN_SHORTLIST_RATIO * candidate_count))
-
-
-def distance_recall(approximate: NDArray[np.integer], exact: NDArray[np.integer]) -> float:
-    """Of what an exact search finds, the share that was found; 1 where it finds nothing. Ties are hits: which of the codes at
-    the last distance are listed says nothing. found, exact: distances, ascending."""
-    if not len(exact):
-        return 1.0
-    return min(len(exact), int(np.count_nonzero(approximate <= exact[-1]))) / len(exact)

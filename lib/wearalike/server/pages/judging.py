@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from wearalike import search
+from wearalike.metrics.agreement import roc_auc
 from wearalike.quality import judgements
 from wearalike.quality.judgements import Judgement, JudgementPair, RelevanceVerdict
 from wearalike.server.pages.base import (
@@ -119,9 +120,7 @@ class AnnotationQueue:
         shape_weight, colour_weight = np.array([weights[one] for one, _ in held]).T
         # Not cut at 0 as scores are: below it there is more and less alike, too.
         likeness = -(shape_weight * shape + colour_weight * colour) / (shape_weight + colour_weight)
-        return judgements.roc_auc(likeness, np.array([shares[pair] > 0.5 for pair in held])), len(
-            held
-        )
+        return roc_auc(likeness, np.array([shares[pair] > 0.5 for pair in held])), len(held)
 
 
 @router.get("/judge")

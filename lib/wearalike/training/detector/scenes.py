@@ -212,7 +212,7 @@ def compose_scene(
     )
     for number in numbers.tolist():
         made = _paste_item(
-            made, jitter_colours(source.pictures[number].unpack(), variation, rng), rng
+            made, jitter_colours(source.pictures[number].decompress(), variation, rng), rng
         )
     return made
 
