@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wearalike.metrics.boxes import box_iou
 from wearalike.metrics.categories import ALL, compare_categories
 from wearalike.metrics.classification import compute_classifier_metrics
 from wearalike.metrics.detection import (
     Boxes,
     average_precision,
     compute_detection_metrics,
-    iou,
 )
 
 WHOLE = (0, 0, 10, 10)
@@ -26,7 +26,7 @@ def by_category(rows):
 
 
 def test_iou_by_hand():
-    found = iou(
+    found = box_iou(
         np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]]),
         np.array([[5.0, 0, 15, 10], [0, 0, 10, 5], [0, 0, 10, 10]]),
     )

@@ -29,7 +29,7 @@ from wearalike.datasets.formats import reading
 from wearalike.datasets.formats.record import LabelledImage, LabelledObject
 from wearalike.imaging import decode
 from wearalike.metrics.agreement import cohen_kappa
-from wearalike.metrics.detection import iou
+from wearalike.metrics.boxes import box_iou
 from wearalike.pipeline import job
 
 MIN_IOU = 0.5
@@ -118,7 +118,7 @@ def match_boxes(
         np.array([(o.x0, o.y0, o.x1, o.y1) for o in side], np.float64).reshape(-1, 4)
         for side in (first, second)
     ]
-    overlaps = iou(*corners)
+    overlaps = box_iou(*corners)
     near = zip(*(rows.tolist() for rows in np.nonzero(overlaps >= MIN_IOU)), strict=True)
     found: list[LabelPair] = []
     left, right = dict(enumerate(first)), dict(enumerate(second))

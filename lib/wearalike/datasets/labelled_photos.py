@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from wearalike.datasets.formats import reading
 from wearalike.imaging import decode
+from wearalike.metrics.boxes import BOX_COLUMNS
 
 SPLITS = ("train", "val", "test")
-BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 # Labels under test that are made of others: two photos share one where they share all its parts.
 COMPOUND_LABELS = {"type+gender": ("type", "gender"), "both": ("type", "colour")}
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike.encoding import views
+from wearalike.metrics.boxes import BOX_COLUMNS, box_corners, box_iou, item_scores
 from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, ImageView, SuperCategory, Table
 
 ItemRow = Mapping[str, Any]
@@ -68,27 +69,11 @@ WORN_SCHEMA = pa.schema(
         ("super_category", pa.string()),
         ("image_id", pa.string()),
         ("item_id", pa.string()),
-        *((name, pa.int32()) for name in ("x0", "y0", "x1", "y1")),
+        *((name, pa.int32()) for name in BOX_COLUMNS),
         ("confidence", pa.float32()),
         ("worth", pa.float64()),
     ]
 )
-
-
-def confidence_size_score(item: ItemRow) -> float:
-    """Sure and large goes first, as where a product's own item is chosen (indexes)."""
-    return float(
-        item["confidence"] * ((item["x1"] - item["x0"]) * (item["y1"] - item["y0"])) ** 0.5
-    )
-
-
-def iou(one: ItemRow, other: ItemRow) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width = min(one["x1"], other["x1"]) - max(one["x0"], other["x0"])
-    height = min(one["y1"], other["y1"]) - max(one["y0"], other["y0"])
-    shared = max(0, width) * max(0, height)
-    areas = [(item["x1"] - item["x0"]) * (item["y1"] - item["y0"]) for item in (one, other)]
-    return shared / (sum(areas) - shared)
 
 
 def figure_candidates(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
@@ -149,10 +134,10 @@ def worn_items(
         found = worn_with_product(by_image[image["image_id"]], own[product_id], height)
         if found:
             figures.add(product_id)
-        whole = (item for item in found if _is_whole(item, width, height))
+        whole = [item for item in found if _is_whole(item, width, height)]
         rows += [
-            {**item, "product_id": product_id, "worth": confidence_size_score(item)}
-            for item in whole
+            {**item, "product_id": product_id, "worth": score}
+            for item, score in zip(whole, item_scores(whole).tolist(), strict=True)
         ]
     return pa.Table.from_pylist(rows, WORN_SCHEMA), figures
 
@@ -160,40 +145,39 @@ def worn_items(
 def worn_with_product(items: list[ItemRow], own_category: str, height: int) -> list[ItemRow]:
     """What else is worn in a picture of a product of super-category `own`, the surest and largest first; nothing where it is no
     full figure. items: all that was seen in it. height: of the picture, where nothing stands out of it as a whole."""
-    mine = max(
-        (item for item in items if item["super_category"] == own_category),
-        key=confidence_size_score,
-        default=None,
+    ordered = [items[i] for i in np.argsort(-item_scores(items), kind="stable")]
+    own_row = next(
+        (i for i, item in enumerate(ordered) if item["super_category"] == own_category), None
     )
-    if mine is None:
+    if own_row is None:
         return []
-    of_none = {
+    never_worn_with = {
         None,
         own_category,
         SuperCategory.UNDERWEAR,
         *_EXCLUSIVE_CATEGORIES.get(SuperCategory(own_category), ()),
     }
-    kept: list[ItemRow] = []
-    for item in sorted(
-        (i for i in items if i["super_category"] not in of_none),
-        key=confidence_size_score,
-        reverse=True,
-    ):
-        instead = _EXCLUSIVE_CATEGORIES.get(item["super_category"], ())
-        if not any(
-            iou(item, other) >= _SAME_ITEM_IOU or other["super_category"] in instead
-            for other in (mine, *kept)
-        ):
-            kept.append(item)
+    corners = box_corners(ordered)
+    overlaps = box_iou(corners, corners)
+    kept = [own_row]
+    for i, item in enumerate(ordered):
+        if item["super_category"] in never_worn_with:
+            continue
+        alternatives = _EXCLUSIVE_CATEGORIES.get(item["super_category"], ())
+        is_same_item = (overlaps[i, kept] >= _SAME_ITEM_IOU).any()
+        if not is_same_item and all(ordered[o]["super_category"] not in alternatives for o in kept):
+            kept.append(i)
     tall = next(
         (item["y1"] - item["y0"] for item in items if item["super_category"] is None), height
     )
     middles = [
-        (item["y0"] + item["y1"]) / 2
-        for item in (mine, *kept)
-        if item["super_category"] in _BODY_CATEGORIES
+        (ordered[i]["y0"] + ordered[i]["y1"]) / 2
+        for i in kept
+        if ordered[i]["super_category"] in _BODY_CATEGORIES
     ]
-    return kept if middles and max(middles) - min(middles) >= _MIN_HEIGHT_GAP_RATIO * tall else []
+    if not middles or max(middles) - min(middles) < _MIN_HEIGHT_GAP_RATIO * tall:
+        return []
+    return [ordered[i] for i in kept if i != own_row]
 
 
 def _is_whole(item: ItemRow, width: int, height: int) -> bool:

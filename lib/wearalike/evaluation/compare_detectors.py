@@ -25,6 +25,7 @@ from wearalike.evaluation.rank import SPEED_MEASURE, ResultRow
 from wearalike.evaluation.report import VersionComparison
 from wearalike.imaging import decode
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
+from wearalike.metrics.boxes import confidence_size_score
 from wearalike.metrics.categories import CategoryMetrics, compare_categories
 from wearalike.metrics.classification import ClassifierMetrics, compute_classifier_metrics
 from wearalike.metrics.detection import Boxes, compute_detection_metrics
@@ -246,8 +247,8 @@ def _classify_photos(
     # Where nothing is seen, that is the answer.
     scores[:, -1] = 1e-9
     for row, (corners, classes, confidences) in zip(scores, detections, strict=True):
-        worth = confidences * np.sqrt(np.prod(corners[:, 2:] - corners[:, :2], axis=1))
-        for name, value in zip(classes, worth.tolist(), strict=True):
+        scored = confidence_size_score(corners, confidences)
+        for name, value in zip(classes, scored.tolist(), strict=True):
             column = (
                 names.index(detection_classes.GARMENT_CLASS_BY_NAME[name].super_category)
                 if name != UNNAMED_CLASS

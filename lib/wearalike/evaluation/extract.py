@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from wearalike.detection.classes import GarmentClass
 from wearalike.evaluation.descriptors.base import Descriptor, FeatureRows, TrainableDescriptor
 from wearalike.imaging import decode
 from wearalike.metrics.bootstrap import BootstrapEstimate
+from wearalike.metrics.boxes import item_scores
 from wearalike.tables import SuperCategory
 
 BATCH_SIZE = 64
@@ -117,12 +117,10 @@ def representative_box(rows: Sequence[Mapping[str, Any]], wanted: SuperCategory 
     named = [row for row in rows if wanted and row["super_category"] == wanted]
     unnamed = [row for row in rows if row["super_category"] is None]
 
-    def order(row: Mapping[str, Any]) -> tuple[float, str]:
-        return -row["confidence"] * math.sqrt(
-            (row["x1"] - row["x0"]) * (row["y1"] - row["y0"])
-        ), row["item_id"]
-
-    best = min(named or unnamed or rows, key=order)
+    candidates = named or unnamed or rows
+    scores = item_scores(candidates)
+    best_first = np.lexsort(([row["item_id"] for row in candidates], -scores))
+    best = candidates[best_first[0]]
     return best["x0"], best["y0"], best["x1"], best["y1"]
 
 

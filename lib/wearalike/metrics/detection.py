@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.metrics.boxes import box_iou
 from wearalike.metrics.categories import ALL, CategoryMetrics
 
 # COCO's ten thresholds: 0.50, 0.55, ... 0.95.
@@ -177,27 +178,6 @@ def compute_detection_metrics(
     return [everything, *rows]
 
 
-def iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the intersection over union of each box with each other box.
-
-    Args:
-        boxes: float64 (n, 4). x0 y0 x1 y1 in px.
-        others: float64 (m, 4). x0 y0 x1 y1 in px.
-
-    Returns:
-        float64 (n, m), 0..1.
-
-    Example:
-        >>> iou(np.array([[0.0, 0, 10, 10]]), np.array([[0.0, 0, 10, 5], [20, 0, 30, 10]]))
-        array([[0.5, 0. ]])
-    """
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=2)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others))
-    return intersection / (areas[:, None] + other_areas[None, :] - intersection)
-
-
 def average_precision(is_match: NDArray[np.bool_], truths_count: int) -> float:
     """Return COCO's AP: the mean of interpolated precision at 101 points of recall.
 
@@ -243,7 +223,7 @@ def _match_boxes(truths: Boxes, detections: Boxes) -> NDArray[np.bool_]:
         if image_id not in truth_rows_by_image:
             continue
         truth_corners = truths.corners[truth_rows_by_image[image_id]]
-        overlaps = iou(detections.corners[detection_rows], truth_corners)
+        overlaps = box_iou(detections.corners[detection_rows], truth_corners)
         is_free = np.ones((len(IOU_THRESHOLDS), len(truth_corners)), dtype=bool)
         for i, row in zip(detection_rows, overlaps, strict=True):
             if row.max() < IOU_THRESHOLDS[0]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wearalike.encoding import views
+from wearalike.metrics import boxes
 from wearalike.tables import INDEXES, REFUSED, SuperCategory
 
 
@@ -46,7 +47,7 @@ def select_entries(
         )
     seen = images.select(["product_id", "position", "image_id"]).join(
         items.select(["image_id", "item_id", "super_category"]).append_column(
-            "worth", _confidence_size_score(items)
+            "worth", _item_scores(items)
         ),
         "image_id",
         join_type="inner",
@@ -86,10 +87,10 @@ def select_entries(
     )
 
 
-def _confidence_size_score(items: pa.Table) -> pa.ChunkedArray:
-    width, height = pc.subtract(items["x1"], items["x0"]), pc.subtract(items["y1"], items["y0"])
-    area = pc.multiply(width.cast(pa.float64()), height.cast(pa.float64()))
-    return pc.multiply(items["confidence"].cast(pa.float64()), pc.sqrt(area))
+def _item_scores(items: pa.Table) -> pa.Array:
+    """Return the confidence-and-size score of each row of tables.ITEMS, float64."""
+    corners = np.stack([items[name].to_numpy() for name in boxes.BOX_COLUMNS], axis=1)
+    return pa.array(boxes.confidence_size_score(corners, items["confidence"].to_numpy()))
 
 
 def _number_entries(super_categories: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wearalike import search
-from wearalike.detection import detect, looks
+from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.imaging import decode
+from wearalike.metrics.boxes import box_corners, box_iou, item_scores
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.search import gallery_store, inverted_multi_index
@@ -230,9 +231,8 @@ class PhotoSearch:
             rows = [
                 r for r in rows if crops[r["item_id"]][::4, ::4].mean(axis=2).std() >= _MIN_CONTRAST
             ]
-            rows = _suppress_duplicates(
-                sorted(rows, key=looks.confidence_size_score, reverse=True)
-            )[:MAX_PHOTO_ITEMS]
+            best_first = np.argsort(-item_scores(rows), kind="stable")
+            rows = _suppress_duplicates([rows[i] for i in best_first])[:MAX_PHOTO_ITEMS]
             seen = self._encoder.encode([crops[r["item_id"]] for r in rows]) if rows else None
         both = (
             np.concatenate([seen.shape, seen.colour], axis=1)
@@ -326,11 +326,13 @@ class PhotoSearch:
 
 def _suppress_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows without those that lie on one before them: a skirt and a dress in one place are one thing."""
-    kept: list[dict[str, Any]] = []
-    for row in rows:
-        if all(looks.iou(row, other) < DUPLICATE_IOU for other in kept):
-            kept.append(row)
-    return kept
+    corners = box_corners(rows)
+    overlaps = box_iou(corners, corners)
+    kept: list[int] = []
+    for i in range(len(rows)):
+        if (overlaps[i, kept] < DUPLICATE_IOU).all():
+            kept.append(i)
+    return [rows[i] for i in kept]
 
 
 def _box_corners(row: dict[str, Any]) -> tuple[int, int, int, int]:

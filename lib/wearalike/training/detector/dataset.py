@@ -26,6 +26,7 @@ from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME, Garm
 from wearalike.detection.networks import base
 from wearalike.detection.networks.base import DetectionNetwork, Detections
 from wearalike.imaging import decode
+from wearalike.metrics.boxes import box_iou, confidence_size_score
 from wearalike.training.detector import scenes
 from wearalike.training.detector.scenes import (
     CompressedScene,
@@ -253,28 +254,19 @@ def pseudo_label_scene(
             for c in detections.classes.tolist()
         ]
     )
-    x0, y0, x1, y1 = detections.boxes.T
-    worth = detections.confidences * np.sqrt((x1 - x0) * (y1 - y0))
-    chosen = int(np.argmax(np.where(same, worth, -1) if same.any() else worth))
+    scores = confidence_size_score(detections.boxes, detections.confidences)
+    chosen = int(np.argmax(np.where(same, scores, -1) if same.any() else scores))
     # What lies on the same place is the same thing, for which the network had another name.
     is_other = (
         ~same
         & (detections.confidences >= _MIN_OTHER_CONFIDENCE)
-        & (_iou_with(detections.boxes, detections.boxes[chosen]) < _SAME_IOU)
+        & (box_iou(detections.boxes, detections.boxes[[chosen]])[:, 0] < _SAME_IOU)
     )
     others = [i for i in np.flatnonzero(is_other).tolist() if i != chosen]
     classes = np.array(
         [CLASS_NAMES.index(garment.name), *detections.classes[others].tolist()], np.int64
     )
     return scene_from_boxes(rgb, detections.boxes[[chosen, *others]], classes)
-
-
-def _iou_with(corners: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes, (n, 4), with one of them, (4,)."""
-    sides = np.minimum(corners[:, 2:], one[2:]) - np.maximum(corners[:, :2], one[:2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
-    return shared / (areas + (one[2:] - one[:2]).prod() - shared)
 
 
 def _sampling_probabilities_by_class(pictures: Sequence[CompressedScene]) -> np.ndarray:
