@@ -100,7 +100,7 @@ def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
         ("[[shops]]\nid = 'a'\nfeed = 'x'\nis_delta = 1", "is_delta: wanted bool, got 1"),
         ("[[shops]]\nid = 'a'\nfeed = 'x'\ndialect = 'csv'", "dialect: wanted one of yml"),
         (
-            "[[shops]]\nid = 'a'\nfeed = 'x'\nallow_ports = ['80']",
+            "[[shops]]\nid = 'a'\nfeed = 'x'\nallowed_ports = ['80']",
             "allowed_ports: wanted a list of int",
         ),
         (
@@ -149,7 +149,7 @@ def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
 def test_what_the_server_lets_through(tmp_path):
     path = tmp_path / "wearalike.toml"
     path.write_text(
-        '[serve]\nrequests_a_minute = 7\nallow_origins = ["https://shop.example"]\n',
+        '[serve]\nrequests_a_minute = 7\nallowed_origins = ["https://shop.example"]\n',
         encoding="utf-8",
     )
     assert settings.read_settings(path, {}).serve == settings.ServerSettings(
@@ -161,9 +161,9 @@ def test_what_the_server_lets_through(tmp_path):
         ("serve = 1", "wanted a .serve. table"),
         ("[serve]\nport = 1", "unknown key 'port'"),
         ("[serve]\nrequests_a_minute = 0", "wanted 1 or more, got 0"),
-        ("[serve]\nexact_up_to = 0", "wanted 1 or more, got 0"),
+        ("[serve]\nexact_search_max_products = 0", "wanted 1 or more, got 0"),
         ("[serve]\nsearches_a_minute = true", "wanted int, got True"),
-        ('[serve]\nallow_origins = "*"', "wanted a list of str"),
+        ('[serve]\nallowed_origins = "*"', "wanted a list of str"),
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(settings.BadSettings, match=told):

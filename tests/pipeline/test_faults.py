@@ -65,7 +65,7 @@ def test_pictures_on_a_full_disk(small: SmallDisk, tmp_path: Path, server: Serve
     assert download(root) == 1
     assert (
         "No space left on device" in caplog.text
-        and "bytes free. Make room there, or move root, then run the same again" in caplog.text
+        and "bytes free. Make room there, or move data_dir, then run the same again" in caplog.text
     )
     assert str(root) in caplog.text
     assert not run_tables.is_complete(root, IMAGES, DAY_1) and hidden(root) == []

@@ -322,7 +322,7 @@ def test_a_workbook_that_cannot_be_written_leaves_the_last_one(
     monkeypatch.setattr(
         "os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "no space left"))
     )
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="No space left"):
         workbook.write_workbook(root, book)
     monkeypatch.undo()
     assert book.read_bytes() == before and not list(book.parent.glob(".quality.xlsx.*"))

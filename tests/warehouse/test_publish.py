@@ -273,7 +273,7 @@ def _is_loading(address: str, warehouse) -> bool:
     if address.startswith("duckdb:"):
         return (Path(address[7:]) / "runs" / ".r2.duckdb").exists()
     return bool(
-        warehouse.ask(
+        warehouse.query(
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %similar_products%'"
         )
     )

@@ -191,7 +191,7 @@ def test_what_people_do_is_recorded_beside_the_runs(warehouse):
     }
     pair |= {"rank": 1, "score": 0.5, "judged_at": "2026-11-21"}
     warehouse.record("r1", JUDGEMENTS, [])
-    assert warehouse.ask("SELECT * FROM judgements") == []
+    assert warehouse.query("SELECT * FROM judgements") == []
     warehouse.record(
         "r1",
         JUDGEMENTS,
@@ -203,13 +203,13 @@ def test_what_people_do_is_recorded_beside_the_runs(warehouse):
         warehouse.publish(run)
     warehouse.prune(1)
     warehouse.record("r2", JUDGEMENTS, [{**pair, "verdict": "alike"}])
-    found = warehouse.ask("SELECT * FROM judgements ORDER BY run, judge")
+    found = warehouse.query("SELECT * FROM judgements ORDER BY run, judge")
     assert found == [
         {"run": "r1", **pair, "verdict": "not_alike"},
         {"run": "r1", **pair, "judge": "boris", "verdict": "unsure"},
         {"run": "r2", **pair, "verdict": "alike"},
     ]
-    assert warehouse.ask("SELECT * FROM photo_queries") == []
+    assert warehouse.query("SELECT * FROM photo_queries") == []
 
 
 def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):
@@ -225,15 +225,15 @@ def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):
     }
     assert warehouse.state().loads == (made,)
     assert_holds(warehouse, "r1", parts)
-    assert warehouse.state().published is None
+    assert warehouse.state().published_run is None
     for table in PUBLISHED_TABLES:
-        assert warehouse.ask(f"SELECT * FROM current_{table.name}") == []
+        assert warehouse.query(f"SELECT * FROM current_{table.name}") == []
     assert str(warehouse.publish("r1")) == "r1, before it nothing"
     for table in PUBLISHED_TABLES:
         assert (
-            len(warehouse.ask(f"SELECT * FROM current_{table.name}")) == parts[table.name].num_rows
+            len(warehouse.query(f"SELECT * FROM current_{table.name}")) == parts[table.name].num_rows
         )
-    (entry,) = warehouse.ask("SELECT * FROM publications")
+    (entry,) = warehouse.query("SELECT * FROM publications")
     assert (entry["run"], entry["kind"], entry["note"]) == ("r1", "publish", None)
     assert entry["published_at"].utcoffset().total_seconds() == 0
     assert abs(time.time() - entry["published_at"].timestamp()) < 60
@@ -363,8 +363,8 @@ def test_loading_again_replaces(warehouse):
     load(warehouse, "r1", night("r1", 9), "two")
     assert [(made.run, made.signature) for made in warehouse.state().loads] == [("r1", "two")]
     assert_holds(warehouse, "r1", night("r1", 9))
-    assert len(warehouse.ask("SELECT * FROM current_products")) == 9
-    assert warehouse.state().published == "r1"
+    assert len(warehouse.query("SELECT * FROM current_products")) == 9
+    assert warehouse.state().published_run == "r1"
 
 
 @pytest.mark.parametrize("fault", ["duplicate key", "null", "count", "broken file"])
@@ -415,8 +415,8 @@ def test_rollback_goes_back_through_what_was_published(warehouse):
     warehouse.publish("r2", "anna: tried")
     warehouse.publish("r3")
     assert (move := warehouse.rollback()).from_run == "r3" and move.to_run == "r2"
-    assert warehouse.state().published == "r2"
-    assert {r["title"] for r in warehouse.ask("SELECT title FROM current_products")} == {
+    assert warehouse.state().published_run == "r2"
+    assert {r["title"] for r in warehouse.query("SELECT title FROM current_products")} == {
         "dress of r2"
     }
     assert warehouse.rollback().to_run == "r1"
@@ -434,7 +434,7 @@ def test_rollback_goes_back_through_what_was_published(warehouse):
         ("r3", PublicationKind.PUBLISH, None),
         ("r1", PublicationKind.ROLLBACK, None),
     ]
-    assert [(r["run"], r["kind"]) for r in warehouse.ask("SELECT * FROM publications")] == [
+    assert [(r["run"], r["kind"]) for r in warehouse.query("SELECT * FROM publications")] == [
         (run, str(kind)) for run, kind, _ in told
     ]
 
@@ -467,7 +467,7 @@ def test_prune_keeps_the_newest_the_published_and_the_one_before(warehouse):
     assert warehouse.prune(1) == []
     assert warehouse.rollback().to_run == "r1"
     # What was measured outlives the rows; a pruned run can come back.
-    assert [r["run"] for r in warehouse.ask("SELECT run FROM quality ORDER BY run")] == [
+    assert [r["run"] for r in warehouse.query("SELECT run FROM quality ORDER BY run")] == [
         "r1",
         "r2",
         "r3",
@@ -476,7 +476,7 @@ def test_prune_keeps_the_newest_the_published_and_the_one_before(warehouse):
     ]
     load(warehouse, "r3", night("r3", 7))
     assert_holds(warehouse, "r3", night("r3", 7))
-    assert len(warehouse.ask("SELECT * FROM quality")) == 5
+    assert len(warehouse.query("SELECT * FROM quality")) == 5
 
 
 def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
@@ -557,7 +557,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
 def test_a_statement_that_cannot_run_is_rejected(warehouse):
     load(warehouse, "r1", night("r1"))
     with pytest.raises(Rejected, match="nowhere"):
-        warehouse.ask("SELECT * FROM nowhere")
+        warehouse.query("SELECT * FROM nowhere")
 
 
 # What a site does: its own process, the query of sql/ on a connection that is kept for a while, every answer checked.
@@ -660,7 +660,7 @@ def test_an_open_reader_keeps_its_run_and_does_not_hold_up_a_publish(address, wa
         assert reader.execute("SELECT DISTINCT title FROM current_products").fetchall() == [
             ("dress of r1",)
         ]
-    assert warehouse.ask("SELECT DISTINCT title FROM current_products") == [
+    assert warehouse.query("SELECT DISTINCT title FROM current_products") == [
         {"title": "dress of r2"}
     ]
 

@@ -26,6 +26,7 @@ from wearalike.evaluation.descriptors.base import Descriptor, FeatureRows, Train
 from wearalike.imaging import decode
 from wearalike.metrics.bootstrap import BootstrapEstimate
 from wearalike.metrics.boxes import item_scores
+from wearalike.storage import atomic
 from wearalike.tables import SuperCategory
 
 BATCH_SIZE = 64
@@ -88,7 +89,9 @@ class DatasetCrops:
         self.signature = _hash_json([detector.version, given])
         path = cache_dir / f"boxes-{self.signature[:16]}.npy"
         if not path.exists():
-            _write_atomic(path, lambda part: np.save(part, self._detect_boxes(detector)))
+            boxes = self._detect_boxes(detector)
+            with atomic.replace_file(path) as hidden:
+                np.save(hidden, boxes)
         self._boxes: list[PixelBox] = list(map(tuple, np.load(path, allow_pickle=False).tolist()))
 
     def __len__(self) -> int:
@@ -147,7 +150,8 @@ def extract_features(
         if is_learning:
             descriptor.fit(crops[some])  # type: ignore[attr-defined]
         found = _compute_features(crops, descriptor, on_batch)
-        _write_atomic(path, lambda part: _save_features(part, found))
+        with atomic.replace_file(path) as hidden:
+            _save_features(hidden, found)
     return _load_features(path)
 
 
@@ -183,14 +187,6 @@ def _read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
 
 def _hash_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Writes beside and renames when whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    write(part)
-    part.replace(path)
 
 
 def _save_features(path: Path, features: ExtractedFeatures) -> None:

@@ -9,9 +9,7 @@ where it was or where it was to go, and may be repeated.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -25,6 +23,7 @@ from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference
 from wearalike.models import registry
 from wearalike.models.files import Model, ModelKind
 from wearalike.models.registry import PromotionEvent
+from wearalike.storage import atomic
 
 # queries.parquet of an evaluation: one row a query, measure and k.
 QUERIES_SCHEMA = pa.schema(
@@ -274,7 +273,7 @@ def rollback(root: Path, kind: ModelKind, why: str, at: datetime) -> PromotionEv
 def _write_model_file(path: Path, content: bytes) -> None:
     """Writes a model's file; one that stands is never overwritten. Raises PromotionError."""
     if not path.exists():
-        _write_atomic(path, content)
+        atomic.write_bytes(path, content)
     elif (found := registry.sha256_hex(path.read_bytes())) != (
         wanted := registry.sha256_hex(content)
     ):
@@ -285,37 +284,19 @@ def _write_model_file(path: Path, content: bytes) -> None:
 
 def _write_pointer(root: Path, kind: ModelKind, moves: list[PromotionEvent]) -> None:
     *history, last = map(asdict, moves)
-    _write_atomic(
+    atomic.write_bytes(
         registry.pointer_path(root, kind),
         (json.dumps({**last, "history": history}, indent=1) + "\n").encode(),
     )
 
 
-def _write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, and durably; one writer at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.part")
-    with hidden.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(hidden, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 @contextlib.contextmanager
 def _promotion_lock(root: Path, kind: ModelKind) -> Iterator[None]:
     """One promotion of a kind at a time; the lock goes with the process. Raises PromotionError where another holds it."""
-    path = root / "models" / f".{kind}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            stack.enter_context(atomic.lock_file(root / "models" / f".{kind}.lock", wait_s=0))
+        except atomic.LockTimeout as error:
             raise PromotionError(
                 f"{kind}: another promotion is at work on {root}; try again when it has ended"
             ) from error

@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import sys
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -31,7 +30,7 @@ import pyarrow.parquet as pq
 from wearalike import catalog, search
 from wearalike.pipeline import job
 from wearalike.search import gallery_store
-from wearalike.storage import run_tables
+from wearalike.storage import atomic, run_tables
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 if TYPE_CHECKING:
@@ -243,11 +242,9 @@ def match_task(
         search.concat_candidates([part.candidates for part in lists])
     ).replace_schema_metadata({SEARCHED_ANEW_KEY: str(anew)})
     path = Path(near) / super_category / f"{start:09}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Spark may run a task twice at once: whole or not at all.
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    pq.write_table(found, hidden, compression="zstd")
-    hidden.replace(path)
+    # Spark may run one task twice at the same time.
+    with atomic.replace_file(path) as hidden:
+        pq.write_table(found, hidden, compression="zstd")
     return search.build_matches(here, lists)
 
 

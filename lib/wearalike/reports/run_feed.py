@@ -10,10 +10,8 @@ tables were removed stays.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -25,7 +23,7 @@ from lxml import etree
 
 from wearalike.quality.metrics import K
 from wearalike.quality.thresholds import GateVerdict
-from wearalike.storage import run_tables
+from wearalike.storage import atomic, run_tables
 from wearalike.tables import QUALITY
 from wearalike.warehouse.base import WarehouseState
 
@@ -164,29 +162,16 @@ def read_run_log(path: Path) -> dict[str, RunRecord]:
 def _edit_run_log(root: Path) -> Iterator[dict[str, RunRecord]]:
     """The lines, to be changed in the block; then both files are written. Others wait."""
     folder = root / REPORTS_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with atomic.lock_file(folder / ".lock"):
         lines = read_run_log(folder / "runs.jsonl")
         yield lines
         ordered = [lines[run] for run in sorted(lines)]
         text = "".join(
             json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in ordered
         )
-        _write_atomic(folder / "runs.jsonl", text.encode("utf-8", "replace"))
-        _write_atomic(folder / "runs.atom", build_atom_feed(ordered, root.resolve().as_uri()))
-
-
-def _write_atomic(path: Path, content: bytes) -> None:
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with hidden.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)
+        atomic.write_bytes(folder / "runs.jsonl", text.encode("utf-8", "replace"))
+        feed = build_atom_feed(ordered, root.resolve().as_uri())
+        atomic.write_bytes(folder / "runs.atom", feed)
 
 
 def build_atom_feed(records: list[RunRecord], base_uri: str) -> bytes:

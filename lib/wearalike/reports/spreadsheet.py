@@ -6,9 +6,7 @@ marked as text too. Formulas and links are our own, and only lead to places in t
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,8 @@ from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
+
+from wearalike.storage import atomic
 
 BETTER_FILL, WORSE_FILL = (
     PatternFill("solid", bgColor="D1FADF"),
@@ -160,9 +160,5 @@ def save_workbook(book: Workbook, path: Path) -> None:
     book.calculation.fullCalcOnLoad = (
         True  # nothing is reckoned here: the spreadsheet does it when it opens the file
     )
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with atomic.replace_file(path) as hidden:
         book.save(hidden)
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)

@@ -1,8 +1,12 @@
-"""A folder is filled under a hidden name and put in place whole, or not at all, whoever else is at it.
+"""Replace files and folders whole or not at all, and take file locks.
 
-What a process fills it holds a lock on, of the kernel's: so what a killed one has left is told from what a living one fills,
-whatever the clock says. And whoever puts a folder in place must have seen what stood there when its work began: a stalled task
-that wakes after its successor has finished would else put old work over new.
+A file or folder is filled under a hidden name beside its target, synced, and renamed into place.
+A reader sees the old content or the new one, never a part.
+
+A process holds a kernel lock on the hidden folder that it fills. The kernel drops the lock with
+the process, so a folder left by a killed process is told from one still in use without a clock.
+`commit_dir` also takes the identity that the target had when the work began. A stalled task that
+wakes after its successor has finished would otherwise overwrite newer work.
 """
 
 from __future__ import annotations
@@ -12,25 +16,106 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Inode and modification time (ns) of a folder.
 DirIdentity = tuple[int, int]
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _TARGET_EXISTS_ERRNOS = (errno.ENOTEMPTY, errno.EEXIST)
+_LOCK_POLL_S = 0.05
 
 
 class Superseded(RuntimeError):
-    """Something else was put in place since the work began; it stands, and nothing of the work is kept."""
+    """Another process replaced the target since the work began; its result stands, ours is gone."""
 
 
 class DiskFull(OSError):
-    """A disk is too full for what goes to a path: says which, how much is free, and what to do."""
+    """A disk has no room for a path. The text names the path, the free bytes and what to do."""
+
+
+class LockTimeout(TimeoutError):
+    """Another process held a lock file for longer than the caller wanted to wait."""
+
+
+@contextlib.contextmanager
+def replace_file(path: Path, *, sync_folder: bool = True) -> Iterator[Path]:
+    """Yield a hidden path to write; when the block ends, rename it to `path`, synced.
+
+    The hidden name ends with the name of `path`, so writers that look at the suffix work.
+    After an exception the hidden file is removed and `path` is as before.
+
+    Args:
+        path: File to create or replace. Its folder is created.
+        sync_folder: Whether to sync the folder too. Without it the file is whole, but a power
+            failure may bring the former one back. One sync less for each of a million images.
+
+    Raises:
+        DiskFull: The disk has no room.
+    """
+    with wrap_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+        try:
+            yield hidden
+            commit_file(hidden, path, sync_folder=sync_folder)
+        finally:
+            hidden.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, *, sync_folder: bool = True) -> None:
+    """Write a file whole or not at all, over one that is there; see `replace_file`."""
+    with replace_file(path, sync_folder=sync_folder) as hidden:
+        hidden.write_bytes(content)
+
+
+def commit_file(staged: Path, target: Path, *, sync_folder: bool = True) -> None:
+    """Sync a finished file, rename it to `target` in the same folder, and sync the folder."""
+    _fsync(staged)
+    os.replace(staged, target)
+    if sync_folder:
+        fsync_dir(target.parent)
+
+
+@contextlib.contextmanager
+def lock_file(path: Path, wait_s: float | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on a file during the block; a killed process lets go of it.
+
+    Args:
+        path: The lock file. It is created, with its folder, and never removed.
+        wait_s: Longest wait for another process, seconds. 0 tries once, None waits for ever.
+
+    Raises:
+        LockTimeout: Another process still holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        if wait_s is None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        else:
+            _poll_lock(file.fileno(), path, wait_s)
+        yield
+
+
+def _poll_lock(handle: int, path: Path, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise LockTimeout(
+                    f"{path}: another process holds this lock for {wait_s:.0f} s"
+                ) from error
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
 
 
 def dir_identity(path: Path) -> DirIdentity | None:
-    """What tells the folder that stands there from any that takes its place; None where none stands."""
+    """Return what tells this folder from any that replaces it; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -40,17 +125,23 @@ def dir_identity(path: Path) -> DirIdentity | None:
 
 @contextlib.contextmanager
 def staging_dir(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` to be filled, gone with the block unless it was put in place.
+    """Yield an empty hidden folder beside `target`, removed after the block unless committed.
 
-    What killed processes have left there is removed first; what living ones fill is not touched. A full disk is said with
-    the place and what is free there (DiskFull).
+    Folders that killed processes have left there are removed first. Folders that living ones
+    fill are not touched.
+
+    Args:
+        target: Where `commit_dir` will move the folder: `<table>/run=<run>`.
+
+    Raises:
+        DiskFull: The disk has no room.
     """
     with wrap_disk_full(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         path = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         with _lock_dir(target.parent):
-            for left in target.parent.glob(".run=*"):
-                _remove_if_abandoned(left)
+            for leftover in target.parent.glob(".run=*"):
+                _remove_if_abandoned(leftover)
             path.mkdir()
             handle = os.open(path, os.O_RDONLY)
             _try_lock(handle)
@@ -64,10 +155,18 @@ def staging_dir(target: Path) -> Iterator[Path]:
 def commit_dir(
     staged: Path, target: Path, expected: DirIdentity | None, is_equal: Callable[[], bool]
 ) -> None:
-    """Renames the filled folder into place, over what stood there `before`, that is when its work began.
+    """Rename the filled folder to `target`, over the folder that stood there at the beginning.
 
-    Where something else stands by now it stays: quietly if it `is_equal` to ours, else Superseded is raised. A kill leaves
-    the old folder, the new one, or none.
+    A kill leaves the old folder, the new one, or none.
+
+    Args:
+        staged: The filled and synced folder.
+        target: Its final name, in the same parent.
+        expected: `dir_identity(target)` when the work began.
+        is_equal: Whether the folder that stands there by now equals ours. Then it stays.
+
+    Raises:
+        Superseded: Another folder stands there by now, and it differs from ours. It stays.
     """
     while True:
         try:
@@ -76,15 +175,16 @@ def commit_dir(
         except OSError as error:
             if error.errno not in _TARGET_EXISTS_ERRNOS:
                 raise
-        standing = dir_identity(target)
-        if standing is None:
-            continue  # another process is putting its own there
-        if standing != expected:
+        present = dir_identity(target)
+        if present is None:
+            continue  # another process is replacing it at this moment
+        if present != expected:
             if is_equal():
                 return
             raise Superseded(
-                f"{target}: another process has finished it from other inputs since this one began. What it wrote stands, nothing of"
-                " this one does; if these inputs are the right ones, run the job again"
+                f"{target}: another process has finished it from other inputs since this one"
+                " began. Its result stands and nothing of this one is kept. If these inputs are"
+                " the right ones, run the job again"
             )
         old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
@@ -96,7 +196,7 @@ def commit_dir(
 
 @contextlib.contextmanager
 def wrap_disk_full(path: Path) -> Iterator[None]:
-    """Lets an OSError of the block for want of room be a DiskFull."""
+    """Turn an OSError of the block that says the disk is full into a DiskFull of `path`."""
     try:
         yield
     except DiskFull:
@@ -108,25 +208,32 @@ def wrap_disk_full(path: Path) -> Iterator[None]:
 
 
 def disk_full_error(path: Path) -> DiskFull:
-    """The error of a disk too full for what goes to `path`."""
-    there = next(p for p in (path, *path.parents) if p.exists())
-    free = shutil.disk_usage(there).free
-    words = f"{os.strerror(errno.ENOSPC)}: {free:,} bytes free. Make room there, or move root, then run the same again"
-    return DiskFull(errno.ENOSPC, words, str(path))
+    """Return the error for a disk that has no room for `path`."""
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    free_bytes = shutil.disk_usage(existing).free
+    text = (
+        f"{os.strerror(errno.ENOSPC)}: {free_bytes:,} bytes free. Make room there, or move"
+        " data_dir, then run the same again"
+    )
+    return DiskFull(errno.ENOSPC, text, str(path))
 
 
 def fsync_tree(path: Path) -> None:
-    """Brings a folder and all in it onto the disk."""
+    """Bring a folder and everything in it onto the disk."""
     for child in path.iterdir():
         if child.is_dir():
             fsync_tree(child)
         else:
-            with child.open("rb") as handle:
-                os.fsync(handle.fileno())
-    fsync_dir(path)
+            _fsync(child)
+    _fsync(path)
 
 
 def fsync_dir(path: Path) -> None:
+    """Bring the names in a folder onto the disk."""
+    _fsync(path)
+
+
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -136,7 +243,10 @@ def fsync_dir(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock_dir(folder: Path) -> Iterator[None]:
-    """Keeps other processes from making or removing hidden folders there: none is seen between being made and being locked."""
+    """Keep other processes from creating or removing hidden folders there during the block.
+
+    A folder would otherwise be seen between its creation and its lock, and be removed.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         _try_lock(handle, wait=True)
@@ -146,7 +256,10 @@ def _lock_dir(folder: Path) -> Iterator[None]:
 
 
 def _try_lock(handle: int, wait: bool = False) -> bool:
-    """Whether the lock was got. A network's file system may know no locks on folders: then nothing is ever held to be left."""
+    """Return whether the lock was taken.
+
+    Some network file systems have no locks on folders. Nothing is taken for abandoned there.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
@@ -155,6 +268,7 @@ def _try_lock(handle: int, wait: bool = False) -> bool:
 
 
 def _remove_if_abandoned(path: Path) -> None:
+    """Remove a hidden folder that no living process holds."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:

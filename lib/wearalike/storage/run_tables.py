@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -294,19 +293,8 @@ def sha256(path: Path) -> str:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, synced; a file that stands is left as it is."""
-    if path.exists():
-        return
-    with atomic.wrap_disk_full(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with atomic.wrap_disk_full(path), hidden.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)
+    if not path.exists():
+        atomic.write_bytes(path, content, sync_folder=False)
 
 
 def image_path(root: Path, image_id: str) -> Path:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -22,7 +20,7 @@ from typing import Any, TextIO
 import duckdb
 
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
+from wearalike.storage import atomic, run_tables
 from wearalike.tables import (
     LOOK_PRODUCTS,
     PRODUCTS,
@@ -74,29 +72,25 @@ def write_jsonl(settings: Settings, path: Path) -> int:
     Raises NotExported, warehouse.Unreachable, OSError.
     """
     publication = _find_publication(settings)
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with hidden.open("w", encoding="utf-8", newline="\n") as file:
-            count = 0
-            for key, value in iter_key_values(settings.data_dir, publication.run):
-                _write_line(file, key, {"run": publication.run, **value})
-                count += key.startswith("similar:")
-            published_at = publication.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-            _write_line(
-                file,
-                "meta",
-                {
-                    "format": FORMAT_VERSION,
-                    "run": publication.run,
-                    "published_at": published_at,
-                    "products_count": count,
-                },
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)
+    with (
+        atomic.replace_file(path) as hidden,
+        hidden.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        count = 0
+        for key, value in iter_key_values(settings.data_dir, publication.run):
+            _write_line(file, key, {"run": publication.run, **value})
+            count += key.startswith("similar:")
+        published_at = publication.published_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        _write_line(
+            file,
+            "meta",
+            {
+                "format": FORMAT_VERSION,
+                "run": publication.run,
+                "published_at": published_at,
+                "products_count": count,
+            },
+        )
     return count
 
 

@@ -27,6 +27,7 @@ from wearalike.detection.networks import base
 from wearalike.detection.networks.base import DetectionNetwork, Detections
 from wearalike.imaging import decode
 from wearalike.metrics.boxes import box_iou, confidence_size_score
+from wearalike.storage import atomic
 from wearalike.training.detector import scenes
 from wearalike.training.detector.scenes import (
     CompressedScene,
@@ -173,13 +174,9 @@ def write_scenes(scenes: ScenesBySource, path: Path, fingerprint: str) -> None:
         for name, pictures in scenes.items()
         for p in pictures
     ]
-    beside = path.with_suffix(".part")
-    pq.write_table(
-        pa.Table.from_pylist(rows, _CACHE_SCHEMA.with_metadata({"of": fingerprint})),
-        beside,
-        compression="none",
-    )
-    beside.replace(path)
+    table = pa.Table.from_pylist(rows, _CACHE_SCHEMA.with_metadata({"of": fingerprint}))
+    with atomic.replace_file(path) as hidden:
+        pq.write_table(table, hidden, compression="none")
 
 
 def read_scenes(path: Path, fingerprint: str) -> ScenesBySource | None:

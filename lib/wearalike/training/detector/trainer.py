@@ -23,6 +23,7 @@ from wearalike.detection.networks import base
 from wearalike.detection.networks.backbone import normalize_for_backbone
 from wearalike.detection.networks.base import DetectionTargets
 from wearalike.models.files import Model, check_shapes
+from wearalike.storage import atomic
 from wearalike.training import amp
 from wearalike.training.detector.scenes import (
     CompressedScene,
@@ -110,9 +111,8 @@ class DetectorTrainer:
             "average": self._average,
             "optimizer": self._optimizer.state_dict(),
         }
-        beside = path.with_suffix(".part")
-        torch.save(state, beside)
-        beside.replace(path)
+        with atomic.replace_file(path) as hidden:
+            torch.save(state, hidden)
 
     def load_checkpoint(self, path: Path) -> None:
         """Goes on from a checkpoint. Raises ValueError where it is of another recipe or other pictures."""

@@ -35,6 +35,7 @@ from wearalike.encoding import hashnet
 from wearalike.encoding.hashnet import INPUT_PX
 from wearalike.models import registry
 from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
+from wearalike.storage import atomic
 from wearalike.training import amp
 from wearalike.training.encoder.augment import NO_AUGMENTATION, AugmentationConfig, augment_image
 from wearalike.training.encoder.dataset import EncoderDataset
@@ -199,9 +200,8 @@ class EncoderTrainer:
             "average": self._average,
             "optimizer": self._optimizer.state_dict(),
         }
-        beside = path.with_suffix(".part")
-        torch.save(state, beside)
-        beside.replace(path)
+        with atomic.replace_file(path) as hidden:
+            torch.save(state, hidden)
 
     def load_checkpoint(self, path: Path) -> None:
         """Goes on from a checkpoint. Raises ValueError where it is of another recipe or other lessons."""

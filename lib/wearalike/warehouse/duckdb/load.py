@@ -13,14 +13,10 @@ blocked by one. A move is noted before the link is replaced; where the two diffe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -80,10 +76,8 @@ class DuckDBWarehouse:
             hidden = self._runs_dir / f".{run}.duckdb"
             try:
                 made = self._build_run_file(hidden, run, rows, counts, signature)
-                _fsync(hidden)
                 with self._hold_lock("pointer"):
-                    os.replace(hidden, self.run_file(run))
-                _fsync(self._runs_dir)
+                    atomic.commit_file(hidden, self.run_file(run))
             finally:
                 for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
                     left.unlink(missing_ok=True)
@@ -114,16 +108,9 @@ class DuckDBWarehouse:
         for row in rows:
             key = json.dumps([run, *(row[name] for name in table.key)])
             path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
-            hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            try:
-                pq.write_table(
-                    pa.Table.from_pylist([{"run": run, **row}], _recorded_schema(table)), hidden
-                )
-                _fsync(hidden)
-                os.replace(hidden, path)
-            finally:
-                hidden.unlink(missing_ok=True)
-        _fsync(folder)
+            content = pa.Table.from_pylist([{"run": run, **row}], _recorded_schema(table))
+            with atomic.replace_file(path) as hidden:
+                pq.write_table(content, hidden)
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with self._open_runs() as (con, state, catalogs):
@@ -195,15 +182,9 @@ class DuckDBWarehouse:
                 json.dumps(asdict(m), default=datetime.isoformat, ensure_ascii=False) + "\n"
                 for m in moves
             )
-            hidden = self._publications_path.with_name(f".{self._publications_path.name}")
-            hidden.write_text(lines, encoding="utf-8")
-            _fsync(hidden)
-            os.replace(hidden, self._publications_path)
-            hidden = self.link.with_name(f".{self.link.name}")
-            hidden.unlink(missing_ok=True)
-            hidden.symlink_to(self.run_file(move.to_run).relative_to(self.folder))
-            os.replace(hidden, self.link)
-            _fsync(self.folder)
+            atomic.write_bytes(self._publications_path, lines.encode())
+            with atomic.replace_file(self.link) as hidden:
+                hidden.symlink_to(self.run_file(move.to_run).relative_to(self.folder))
         return move
 
     def read_publications(self) -> list[PublicationEvent]:
@@ -268,18 +249,15 @@ class DuckDBWarehouse:
     def _hold_lock(self, lock_name: str) -> Iterator[None]:
         """Keeps other processes from loading, or from moving the pointer, at the same time; a killed one lets go."""
         self._runs_dir.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{lock_name}.lock").open("w") as file:
-            deadline = time.monotonic() + LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise Unreachable(
-                            f"{self.folder}: another process holds the {lock_name} lock for {LOCK_WAIT_S:.0f} s"
-                        ) from error
-                    time.sleep(0.05)
+        lock = atomic.lock_file(self.folder / f".{lock_name}.lock", LOCK_WAIT_S)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock)
+            except atomic.LockTimeout as error:
+                raise Unreachable(
+                    f"{self.folder}: another process holds the {lock_name} lock for"
+                    f" {LOCK_WAIT_S:.0f} s"
+                ) from error
             yield
 
 
@@ -377,11 +355,3 @@ def translate_errors(prefix: str) -> Iterator[None]:
         raise (Unreachable if isinstance(error, duckdb.IOException) else Rejected)(
             f"{prefix}{error}"
         ) from error
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
