@@ -231,7 +231,8 @@ def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):
     assert str(warehouse.publish("r1")) == "r1, before it nothing"
     for table in PUBLISHED_TABLES:
         assert (
-            len(warehouse.query(f"SELECT * FROM current_{table.name}")) == parts[table.name].num_rows
+            len(warehouse.query(f"SELECT * FROM current_{table.name}"))
+            == parts[table.name].num_rows
         )
     (entry,) = warehouse.query("SELECT * FROM publications")
     assert (entry["run"], entry["kind"], entry["note"]) == ("r1", "publish", None)
