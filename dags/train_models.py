@@ -53,7 +53,7 @@ def job_command(name: str, *options: str) -> str:
         ),
         "data": Param(
             "folder",
-            enum=["folder", "catalogue", "own", "masks"],
+            enum=["folder", "fashion-product-images", "clothing-dataset", "ccp"],
             description="how that folder is laid out",
         ),
         "kind": Param("encoder", enum=["encoder", "detector"], description="what to train"),

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 
-from wearalike.datasets import labelled_photos
+from wearalike.datasets import layouts
 from wearalike.models import registry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def test_the_parameters_reach_the_job(dag):
                 "version": "shops-2",
                 "steps": 700,
                 "seed": 5,
-                "data": "catalogue",
+                "data": "fashion-product-images",
                 "begin": "fashion",
             },
         )["train"]
@@ -104,7 +104,7 @@ def test_the_parameters_reach_the_job(dag):
         "shops-2",
         700,
         5,
-        [("catalogue", Path("/data/photos"))],
+        [("fashion-product-images", Path("/data/photos"))],
     )
     assert train.begin == "fashion" and registry.load_by_name(
         registry.ModelKind.ENCODER, train.begin
@@ -123,9 +123,7 @@ def test_the_parameters_reach_the_job(dag):
 
 
 def test_the_layouts_offered_are_those_that_can_be_read(dag):
-    assert sorted(dag.params.get_param("data").schema["enum"]) == sorted(
-        labelled_photos.DATASET_LAYOUTS
-    )
+    assert sorted(dag.params.get_param("data").schema["enum"]) == sorted(layouts.DATASET_LAYOUTS)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
     out = tmp_path / "out"
     options = [
         "--data",
-        f"masks={masks}",
+        f"ccp={masks}",
         "--out",
         str(out),
         "--version",
@@ -73,7 +73,7 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
 def test_bad_masks_are_named(masks, tmp_path):
     wrong = np.full((160, 120), 7, np.uint8)
     Image.fromarray(wrong).save(masks / "masks" / "1.png")
-    assert train_detector.main(["--data", f"masks={masks}", "--out", str(tmp_path / "out")]) == 1
+    assert train_detector.main(["--data", f"ccp={masks}", "--out", str(tmp_path / "out")]) == 1
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
@@ -104,7 +104,7 @@ def test_boxes_of_label_tools_are_taken(tmp_path):
 
 def test_pictures_are_kept_for_the_same_photos_alone(masks, tmp_path):
     found = dataset.prepare_scenes(
-        [("masks", masks, dataset.read_photos("masks", masks))], None, lambda done, of: None
+        [("ccp", masks, dataset.read_photos("ccp", masks))], None, lambda done, of: None
     )
     dataset.write_scenes(found, tmp_path / "pictures.parquet", "these")
     assert dataset.read_scenes(tmp_path / "pictures.parquet", "these") == found

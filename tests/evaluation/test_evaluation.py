@@ -506,13 +506,13 @@ def test_masks_give_boxes_of_every_item(tmp_path):
     (tmp_path / "labels.txt").write_text("null\ndress\nboots\n")
     (tmp_path / "photos.csv").write_text("photo,split\na,test\n")
     (scene,) = compare_detectors.read_ground_truth(
-        "masks", labelled_photos.read_dataset("masks", tmp_path), tmp_path, "test"
+        "ccp", labelled_photos.read_dataset("ccp", tmp_path), tmp_path, "test"
     )
     assert scene.classes == ("dress", "boot", "boot")
     assert sorted(scene.corners.tolist()) == [[10, 70, 30, 90], [20, 10, 60, 60], [50, 70, 70, 90]]
     with pytest.raises(ValueError, match="no photo of split val says what garment is on it"):
         compare_detectors.read_ground_truth(
-            "masks", labelled_photos.read_dataset("masks", tmp_path), tmp_path, "val"
+            "ccp", labelled_photos.read_dataset("ccp", tmp_path), tmp_path, "val"
         )
 
 

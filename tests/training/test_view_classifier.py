@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from wearalike.commands import train_encoder
-from wearalike.datasets import labelled_photos
+from wearalike.datasets import labelled_photos, layouts
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
 from wearalike.tables import ImageView
@@ -88,7 +88,7 @@ def of(kind, folder, **more):
 
 
 def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
-    found = of("masks", street)
+    found = of("ccp", street)
     assert Counter(view for _, view in found) == {
         ImageView.FIGURE: 6,
         ImageView.FRONT: 6,
@@ -106,25 +106,25 @@ def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
     assert np.abs(detail.reshape(-1, 3).astype(int) - RED).max(axis=1).mean() < 60, (
         "a piece of the largest garment"
     )
-    assert [p.rgb.tobytes() for p, _ in of("masks", street)] == [
-        p.rgb.tobytes() for p, _ in found
-    ], "a function of the seed"
+    assert [p.rgb.tobytes() for p, _ in of("ccp", street)] == [p.rgb.tobytes() for p, _ in found], (
+        "a function of the seed"
+    )
 
 
 def test_skin_says_that_a_catalogues_garment_is_worn_but_never_of_a_shoe(catalogue):
-    found = of("catalogue", catalogue)
+    found = of("fashion-product-images", catalogue)
     # A worn shirt, one that nobody wears, a shoe; of spats nobody knows what they are.
     assert Counter(view for _, view in found) == {
         ImageView.FRONT: 1,
         ImageView.FLAT: 2,
         ImageView.DETAIL: 3,
     }
-    assert len(of("catalogue", catalogue, split="val")) == 0
+    assert len(of("fashion-product-images", catalogue, split="val")) == 0
 
 
 def test_so_many_of_a_kind_are_enough(street, monkeypatch):
     monkeypatch.setattr(view_classifier, "MAX_EXAMPLES_PER_VIEW", 2)
-    assert Counter(view for _, view in of("masks", street)) == {
+    assert Counter(view for _, view in of("ccp", street)) == {
         ImageView.FIGURE: 2,
         ImageView.FRONT: 2,
         ImageView.DETAIL: 2,
@@ -242,7 +242,7 @@ def test_a_word_that_is_no_view_is_refused_by_name(tmp_path):
         "folder", folder_of(tmp_path / "mine", ["figure", "sideways"])
     )
     with pytest.raises(
-        labelled_photos.BadDataset,
+        layouts.BadDataset,
         match=r"1\.png: view 'sideways', wanted figure, front, back, detail, flat",
     ):
         list(view_classifier.iterate_examples("folder", mine))

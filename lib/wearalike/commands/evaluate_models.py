@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wearalike.datasets import labelled_photos
+from wearalike.datasets import labelled_photos, layouts
 from wearalike.detection import detect
 from wearalike.detection.classes import GarmentClass, UnknownLabel
 from wearalike.evaluation import compare_detectors, extract, rank, report, workbook
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add(
         "--data",
-        type=labelled_photos.parse_kind_and_folder,
+        type=layouts.parse_kind_and_folder,
         action="append",
         required=True,
         metavar="KIND=FOLDER",

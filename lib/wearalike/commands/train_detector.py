@@ -1,10 +1,10 @@
 """labelled photos -> a detector's weights, as one safetensors file.
 
-    python -m wearalike.commands.train_detector --data masks=street --data catalogue=shop --version mine-1 --out build/mine-1
+    python -m wearalike.commands.train_detector --data ccp=street --data fashion-product-images=shop --version mine-1 --out build/mine-1
 
---data KIND=FOLDER may be given several times. Kinds: masks (photos with a mask of every item), coco and yolo (boxes of every item,
-named as in classes.CLASS_NAMES), catalogue, own and folder (one item a photo, its class in the column `type`, of a `folder` a name of
-classes.CLASS_NAMES); see README. Of the last three only what stands out of a plain ground can be used, unless a detector (--label-with)
+--data KIND=FOLDER may be given several times. Kinds: ccp (photos with a mask of every item), coco and yolo (boxes of
+every item, named as in classes.CLASS_NAMES), fashion-product-images, clothing-dataset and folder (one item a photo; in a folder, the
+column `type` has a name of classes.CLASS_NAMES); see README. Of the last three only what stands out of a plain ground can be used, unless a detector (--label-with)
 says where the rest is.
 
 At its end a network of the kind yolo learns to look twice: a head that reads each box again (--second-steps 0: none). With --from and
@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.datasets import layouts
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import base
 from wearalike.models import registry
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add(
         "--data",
-        type=parse_kind_and_folder,
+        type=layouts.parse_kind_and_folder,
         action="append",
         required=True,
         metavar="KIND=FOLDER",
@@ -202,15 +203,6 @@ def train_box_head(
     made = box_head.train_box_head(given, recipe, tell)
     plot_losses.plot_losses(table, args.out / "second.png")
     return made
-
-
-def parse_kind_and_folder(text: str) -> tuple[str, Path]:
-    kind, _, folder = text.partition("=")
-    if kind not in dataset.DATASET_KINDS or not folder:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(dataset.DATASET_KINDS)}"
-        )
-    return kind, Path(folder)
 
 
 def _training_photos(photos: dataset.DatasetPhotos) -> set[Path]:

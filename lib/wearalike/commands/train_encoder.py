@@ -3,7 +3,7 @@
     python -m wearalike.commands.train_encoder --data folder=my_photos --version mine-1 --out build/mine-1
 
 --data KIND=FOLDER may be given several times. Kinds: folder (labels.csv with the columns image, split and one for each label),
-catalogue, own, masks; see README. Labels named "colour" teach the colour code, "view" what a picture shows (the sets of the other kinds
+fashion-product-images, clothing-dataset, ccp; see README. Labels named "colour" teach the colour code, "view" what a picture shows (the sets of the other kinds
 tell it themselves), all others the shape code.
 
 A training goes on where it stopped: the same command again finds its checkpoint in the folder. Two CPU cores take a second and a half
@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.datasets import labelled_photos
+from wearalike.datasets import labelled_photos, layouts
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--data",
-        type=labelled_photos.parse_kind_and_folder,
+        type=layouts.parse_kind_and_folder,
         action="append",
         required=True,
         metavar="KIND=FOLDER",

@@ -1,37 +1,42 @@
-"""Labelled photos, whoever labelled them, as one small record: where the photo is, its split, what is known of it.
+"""Labelled photos of any set as one small record: where the photo is, its split, its labels.
 
-A set is a folder with a CSV (UTF-8, first line the names of the columns) and pictures. The published sets and a plain user's
-folder differ in the names of file and columns alone: `LAYOUTS`. Of label files of the kinds in `labels` every box is an item.
+A set is a folder with a CSV file and pictures; `layouts` says how each kind names them. In label
+files (COCO, YOLO) every box is an item.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.datasets.formats import reading
-from wearalike.imaging import decode
+from wearalike.datasets.layouts import DATASET_KINDS, DATASET_LAYOUTS, BadDataset, DatasetLayout
+from wearalike.datasets.mask_items import find_mask_items, read_mask_words
 from wearalike.metrics.boxes import BOX_COLUMNS
 
 SPLITS = ("train", "val", "test")
-# Labels under test that are made of others: two photos share one where they share all its parts.
+# Labels made of others: two photos share a compound label if they share all its parts.
 COMPOUND_LABELS = {"type+gender": ("type", "gender"), "both": ("type", "colour")}
-
-
-class BadDataset(ValueError):
-    """A set's CSV that cannot be used. The message names file and line, what was found and what was wanted."""
+# Coordinates in a CSV file have fewer digits than this.
+_MAX_COORDINATE_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPhoto:
-    """id: the picture's path inside its set, with slashes. path: where it lies. labels: what is known of it, by the label's name.
-    box: the item in it, x0 y0 x1 y1 in pixels, x1 and y1 outside; None where nobody drew one."""
+    """One photo, or one item in a photo, with its labels.
+
+    Attributes:
+        id: The picture's path inside its set, with slashes.
+        path: The picture's file.
+        split: One of SPLITS.
+        labels: Value of each known label by the label's name.
+        box: The item's box: x0, y0, x1, y1 in px, x1 and y1 outside; None if nobody drew one.
+    """
 
     id: str
     path: Path
@@ -41,94 +46,62 @@ class LabelledPhoto:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetLayout:
-    """How a set is written down. table: its CSV. image: the column that tells pictures apart, `file` the picture's path with {}
-    for that column. labels: column of each label; None takes every column that is not image, split or box. not_labels: words
-    that say that nothing is known. masks: where a picture's mask is, a PNG of one byte a pixel, the line number (from 0) of a
-    word in labels.txt; every word in it is then an item of its own, labelled `type`, in the box of its pixels."""
-
-    csv_file: str
-    image_column: str
-    path_template: str
-    label_columns: Mapping[str, str] | None = None
-    null_labels: frozenset[str] = field(default_factory=frozenset)
-    mask_template: str | None = None
-
-
-DATASET_LAYOUTS = {
-    "catalogue": DatasetLayout(
-        "products.csv",
-        "id",
-        "images/{}.jpg",
-        {"type": "article_type", "gender": "gender", "colour": "base_colour"},
-    ),
-    "own": DatasetLayout(
-        "images.csv",
-        "image",
-        "images/{}.jpg",
-        {"type": "label"},
-        frozenset({"Not sure", "Other", "Skip"}),
-    ),
-    "masks": DatasetLayout(
-        "photos.csv",
-        "photo",
-        "photos/{}.jpg",
-        {},
-        # Jewellery is a few pixels, and nobody's `accessories` look alike.
-        frozenset(
-            [
-                "null",
-                "skin",
-                "hair",
-                "accessories",
-                "bracelet",
-                "earrings",
-                "necklace",
-                "ring",
-                "intimate",
-            ]
-        ),
-        "masks/{}.png",
-    ),
-    "folder": DatasetLayout("labels.csv", "image", "{}"),
-}
-DATASET_KINDS = (*DATASET_LAYOUTS, *reading.LABEL_FORMATS)
-# Smaller things in a mask are rims of others, or too small to tell what they are.
-_MIN_SIDE_PX, _MIN_AREA_PX = 24, 400
-# An item's box in a mask is grown by this share, and two pixels: its rim is labelled with less care than its middle.
-_MARGIN_RATIO = 0.06
-
-
-@dataclass(frozen=True, slots=True)
 class LabelledDataset:
-    """name: the folder's. photos: by id; only those of which something is known. label_names: compounds among them."""
+    """The labelled photos of one set.
+
+    Attributes:
+        name: Name of the set's folder.
+        photos: Photos with at least one label, sorted by id.
+        label_names: Labels of the set, compound ones among them.
+    """
 
     name: str
     photos: tuple[LabelledPhoto, ...]
     label_names: tuple[str, ...]
 
     def class_ids(self, label: str) -> NDArray[np.int64]:
-        """Which class of a label each photo is in: int64 (n,), row i is photo i, -1 where it is not known."""
+        """Number the classes of a label.
+
+        Args:
+            label: A label's name, or a compound of COMPOUND_LABELS.
+
+        Returns:
+            int64 (n,). The class of photo i, -1 if it is not known.
+        """
         parts = COMPOUND_LABELS.get(label, (label,))
-        found = [tuple(photo.labels.get(part, "") for part in parts) for photo in self.photos]
-        numbers = {
-            words: number for number, words in enumerate(sorted({w for w in found if all(w)}))
-        }
-        return np.array([numbers.get(words, -1) for words in found], np.int64)
+        values = [tuple(photo.labels.get(part, "") for part in parts) for photo in self.photos]
+        classes = sorted({value for value in values if all(value)})
+        numbers = {value: number for number, value in enumerate(classes)}
+        return np.array([numbers.get(value, -1) for value in values], np.int64)
 
 
 def read_dataset(kind: str, folder: Path) -> LabelledDataset:
-    """The set in a folder. kind: one of KINDS. Raises BadDataset or labels.BadLabels, for a picture that is not there too; of LAYOUTS
-    none is opened."""
+    """Read the labelled photos of a set.
+
+    Pictures must exist. Those of a CSV layout are not opened; those of label files are.
+
+    Args:
+        kind: One of DATASET_KINDS.
+        folder: The set's folder; for `coco` also a single JSON file.
+
+    Raises:
+        BadDataset: The kind is unknown, or the CSV file or a mask cannot be used.
+        BadLabels: A label file cannot be used.
+
+    Example:
+        >>> read_dataset("folder", Path("photos")).label_names  # doctest: +SKIP
+        ('type', 'colour', 'both')
+    """
     if kind in reading.LABEL_FORMATS:
-        return _read_boxes(kind, folder)
+        return _read_label_files(kind, folder)
     if kind not in DATASET_LAYOUTS:
         raise BadDataset(f"kind {kind!r}: known are {', '.join(DATASET_KINDS)}")
-    layout, table = DATASET_LAYOUTS[kind], folder / DATASET_LAYOUTS[kind].csv_file
+    layout = DATASET_LAYOUTS[kind]
+    table = folder / layout.csv_file
     lines = _read_csv_lines(table)
     header = next(lines, (1, []))[1]
     columns = _label_columns(layout, header, table)
-    words = _read_mask_labels(folder / "labels.txt") if layout.mask_template is not None else []
+    words = read_mask_words(folder) if layout.mask_template is not None else []
     photos: dict[str, LabelledPhoto] = {}
     for number, values in lines:
         where = f"{table}:{number}"
@@ -142,15 +115,12 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
             raise BadDataset(f"{where}: {photo.id} stands in the file twice")
         photos[photo.id] = photo
         if layout.mask_template is not None:
-            photos |= {
-                p.id: p
-                for p in _mask_items(
-                    photo,
-                    folder / layout.mask_template.format(row[layout.image_column]),
-                    words,
-                    layout.null_labels,
+            mask_path = layout.mask_path(folder, row[layout.image_column])
+            for word, box in find_mask_items(mask_path, words, layout.null_labels):
+                item_id = f"{photo.id}#{word}"
+                photos[item_id] = LabelledPhoto(
+                    item_id, photo.path, photo.split, {"type": word}, box
                 )
-            }
     known = tuple(photos[i] for i in sorted(photos) if photos[i].labels)
     if not known:
         raise BadDataset(f"{table}: no photo with a label")
@@ -159,74 +129,27 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
     return LabelledDataset(folder.resolve().name, known, names)
 
 
-def _read_boxes(kind: str, location: Path) -> LabelledDataset:
-    """A set of label files: a photo for every box. place: as reading.read_labels takes it."""
+def _read_label_files(kind: str, location: Path) -> LabelledDataset:
+    """Read a set of label files; each box becomes a photo of its own."""
     root = reading.images_root(kind, location)
     photos = tuple(
         LabelledPhoto(
             f"{image.path.relative_to(root).as_posix()}#{number}",
             image.path,
             image.split,
-            {"type": found.category},
-            (found.x0, found.y0, found.x1, found.y1),
+            {"type": item.category},
+            (item.x0, item.y0, item.x1, item.y1),
         )
         for image in reading.read_valid_labels(kind, location)
-        for number, found in enumerate(image.objects)
+        for number, item in enumerate(image.objects)
     )
     if not photos:
         raise BadDataset(f"{location}: no photo with a label")
     return LabelledDataset(root.resolve().name, photos, ("type",))
 
 
-def _read_mask_labels(path: Path) -> list[str]:
-    if not path.is_file():
-        raise BadDataset(f"{path}: no such file, wanted a word a line, the first for 0")
-    return path.read_text(encoding="utf-8").split()
-
-
-def _mask_items(
-    photo: LabelledPhoto, path: Path, words: list[str], not_labels: frozenset[str]
-) -> Iterator[LabelledPhoto]:
-    """The items in a photo's mask; none where there is no mask."""
-    if not path.is_file():
-        return
-    mask = decode.decode_mask(path.read_bytes())
-    for number in np.unique(mask).tolist():
-        if number >= len(words):
-            raise BadDataset(f"{path}: {number}, and labels.txt has only {len(words)} words")
-        at = mask == number
-        rows, columns = np.flatnonzero(at.any(axis=1)), np.flatnonzero(at.any(axis=0))
-        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        if (
-            words[number] in not_labels
-            or min(y1 - y0, x1 - x0) < _MIN_SIDE_PX
-            or at.sum() < _MIN_AREA_PX
-        ):
-            continue
-        dy, dx = round((y1 - y0) * _MARGIN_RATIO) + 2, round((x1 - x0) * _MARGIN_RATIO) + 2
-        box = (
-            max(0, x0 - dx),
-            max(0, y0 - dy),
-            min(mask.shape[1], x1 + dx),
-            min(mask.shape[0], y1 + dy),
-        )
-        yield LabelledPhoto(
-            f"{photo.id}#{words[number]}", photo.path, photo.split, {"type": words[number]}, box
-        )
-
-
-def parse_kind_and_folder(text: str) -> tuple[str, Path]:
-    """("catalogue", Path("photos")) of "catalogue=photos", for an option of a job."""
-    kind, _, folder = text.partition("=")
-    if kind not in DATASET_KINDS or not folder:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(DATASET_KINDS)}"
-        )
-    return kind, Path(folder)
-
-
 def _read_csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and values of every line that is not empty."""
+    """Yield the number and values of each line that is not empty."""
     if not table.is_file():
         raise BadDataset(f"{table}: no such file")
     with table.open(encoding="utf-8-sig", newline="") as file:
@@ -240,31 +163,24 @@ def _read_csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _label_columns(layout: DatasetLayout, header: list[str], table: Path) -> dict[str, str]:
-    """The column of every label. Raises BadDataset where one is missing."""
+    """Return the column of each label. Raises BadDataset if one is missing."""
     if len(set(header)) < len(header) or not all(header):
         raise BadDataset(
             f"{table}:1: wanted columns with names, each once, got {', '.join(header)}"
         )
     others = [name for name in header if name not in (layout.image_column, "split", *BOX_COLUMNS)]
-    columns = (
-        dict(layout.label_columns)
-        if layout.label_columns is not None
-        else {name: name for name in others}
-    )
-    wanted = [
-        layout.image_column,
-        "split",
-        *columns.values(),
-        *(BOX_COLUMNS if set(BOX_COLUMNS) & set(header) else ()),
-    ]
+    columns = dict(zip(others, others, strict=True))
+    if layout.label_columns is not None:
+        columns = dict(layout.label_columns)
+    box_columns = BOX_COLUMNS if set(BOX_COLUMNS) & set(header) else ()
+    wanted = [layout.image_column, "split", *columns.values(), *box_columns]
     if missing := [name for name in wanted if name not in header]:
         raise BadDataset(f"{table}:1: no column {missing[0]!r}; wanted {', '.join(wanted)}")
     if not columns and layout.mask_template is None:
         raise BadDataset(f"{table}:1: no column with labels beside {', '.join(wanted)}")
     if layout.label_columns is None and (taken := sorted(set(columns) & set(COMPOUND_LABELS))):
-        raise BadDataset(
-            f"{table}:1: column {taken[0]!r}: the name is kept for {' with '.join(COMPOUND_LABELS[taken[0]])}"
-        )
+        parts = " with ".join(COMPOUND_LABELS[taken[0]])
+        raise BadDataset(f"{table}:1: column {taken[0]!r}: the name is kept for {parts}")
     return columns
 
 
@@ -275,15 +191,12 @@ def _parse_photo(
     folder: Path,
     where: str,
 ) -> LabelledPhoto:
+    """Return the photo of a CSV line. Raises BadDataset."""
     name = row[layout.image_column]
     photo_id = layout.path_template.format(name)
-    if (
-        not name
-        or "\\" in name
-        or "\0" in name
-        or PurePosixPath(photo_id).is_absolute()
-        or ".." in PurePosixPath(photo_id).parts
-    ):
+    path = PurePosixPath(photo_id)
+    leads_out = path.is_absolute() or ".." in path.parts
+    if not name or "\\" in name or "\0" in name or leads_out:
         raise BadDataset(
             f"{where}: {layout.image_column}: wanted a picture's path inside {folder}, got {name!r}"
         )
@@ -300,13 +213,13 @@ def _parse_photo(
 
 
 def _parse_box(row: Mapping[str, str], where: str) -> tuple[int, int, int, int] | None:
-    values = [row.get(side, "") for side in BOX_COLUMNS]
+    """Return the box of a CSV line, None if its columns are empty. Raises BadDataset."""
+    values = [row.get(column, "") for column in BOX_COLUMNS]
     if not any(values):
         return None
-    if not all(v.isascii() and v.isdecimal() and len(v) < 7 for v in values):
-        raise BadDataset(
-            f"{where}: box: wanted {', '.join(BOX_COLUMNS)} in whole pixels, got {', '.join(values)}"
-        )
+    if not all(v.isascii() and v.isdecimal() and len(v) < _MAX_COORDINATE_DIGITS for v in values):
+        columns = ", ".join(BOX_COLUMNS)
+        raise BadDataset(f"{where}: box: wanted {columns} in whole pixels, got {', '.join(values)}")
     x0, y0, x1, y1 = map(int, values)
     if x0 >= x1 or y0 >= y1:
         raise BadDataset(f"{where}: box: wanted x0 < x1 and y0 < y1, got {', '.join(values)}")

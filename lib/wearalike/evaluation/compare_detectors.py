@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike.datasets.labelled_photos import DATASET_LAYOUTS, LabelledDataset, LabelledPhoto
+from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
+from wearalike.datasets.layouts import DATASET_LAYOUTS
 from wearalike.detection import classes as detection_classes
 from wearalike.detection import detect
 from wearalike.detection.networks import base

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wearalike.datasets import labelled_photos
+from wearalike.datasets import labelled_photos, layouts
 from wearalike.datasets.formats import reading
 from wearalike.datasets.formats.record import LabelledImage
-from wearalike.datasets.labelled_photos import DATASET_LAYOUTS, LabelledDataset, LabelledPhoto
+from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.detection import classes as detection_classes
 from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME, GarmentClass
 from wearalike.detection.networks import base
@@ -42,13 +42,12 @@ from wearalike.training.detector.scenes import (
 
 # What a set calls things, by the kind of its layout.
 CLASS_LOOKUP_BY_KIND: dict[str, Callable[[str], GarmentClass | None]] = {
-    "masks": detection_classes.class_of_ccp_tag,
-    "catalogue": detection_classes.class_of_article_type,
-    "own": detection_classes.class_of_clothing_dataset_label,
-    "folder": detection_classes.class_by_name,
+    layouts.CCP: detection_classes.class_of_ccp_tag,
+    layouts.FASHION_PRODUCT_IMAGES: detection_classes.class_of_article_type,
+    layouts.CLOTHING_DATASET: detection_classes.class_of_clothing_dataset_label,
+    layouts.FOLDER: detection_classes.class_by_name,
     **dict.fromkeys(reading.LABEL_FORMATS, detection_classes.class_by_name),
 }
-DATASET_KINDS = tuple(CLASS_LOOKUP_BY_KIND)
 # How sure a former detector must be of the thing that the label names, and of what else it sees.
 _MIN_NAMED_CONFIDENCE, _MIN_OTHER_CONFIDENCE = 0.03, 0.4
 _SAME_IOU = 0.5
@@ -71,7 +70,7 @@ DatasetPhotos = LabelledDataset | list[LabelledImage]
 
 
 def read_photos(kind: str, folder: Path) -> DatasetPhotos:
-    """The labelled photos of a kind (KINDS) in a folder. Raises labelled_photos.BadDataset or labels.BadLabels."""
+    """The labelled photos of a kind (KINDS) in a folder. Raises layouts.BadDataset or labels.BadLabels."""
     return (
         reading.read_valid_labels(kind, folder)
         if kind in reading.LABEL_FORMATS
@@ -128,7 +127,7 @@ def _preparation_tasks(
     if isinstance(photos, list):
         return [partial(_prepare_boxed_photo, p) for p in photos if p.split == split]
     class_of, mine = CLASS_LOOKUP_BY_KIND[kind], [p for p in photos.photos if p.split == split]
-    if kind == "masks":
+    if kind == layouts.CCP:
         words = [
             class_of(word) for word in (folder / "labels.txt").read_text(encoding="utf-8").split()
         ]
@@ -195,7 +194,7 @@ def read_scenes(path: Path, fingerprint: str) -> ScenesBySource | None:
 def _prepare_masked_photo(
     path: Path, folder: Path, words: Sequence[GarmentClass | None]
 ) -> tuple[str, CompressedScene | None]:
-    mask_path = folder / str(DATASET_LAYOUTS["masks"].mask_template).format(path.stem)
+    mask_path = layouts.DATASET_LAYOUTS[layouts.CCP].mask_path(folder, path.stem)
     if not mask_path.is_file():
         return "masks", None
     rgb, mask = decode.decode_image(path.read_bytes()), decode.decode_mask(mask_path.read_bytes())

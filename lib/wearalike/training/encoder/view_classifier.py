@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearalike.datasets.labelled_photos import (
-    DATASET_LAYOUTS,
-    BadDataset,
-    LabelledDataset,
-    LabelledPhoto,
-)
+from wearalike.datasets import layouts
+from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
+from wearalike.datasets.layouts import BadDataset
 from wearalike.detection import classes
 from wearalike.detection.classes import GarmentClass, UnknownLabel
 from wearalike.encoding import encoders, hashnet
@@ -45,9 +42,9 @@ _AUGMENTATION = AugmentationConfig(zoom=0.15, turn_degrees=5.0, recolour_ratio=0
 _BATCH_SIZE = 64
 # What the published sets can say, so that no more photos are opened than are wanted.
 _VIEWS_BY_KIND = {
-    "masks": (ImageView.FIGURE, ImageView.FRONT, ImageView.DETAIL),
-    "catalogue": (ImageView.FRONT, ImageView.DETAIL, ImageView.FLAT),
-    "own": (ImageView.FLAT,),
+    layouts.CCP: (ImageView.FIGURE, ImageView.FRONT, ImageView.DETAIL),
+    layouts.FASHION_PRODUCT_IMAGES: (ImageView.FRONT, ImageView.DETAIL, ImageView.FLAT),
+    layouts.CLOTHING_DATASET: (ImageView.FLAT,),
 }
 # A detail is a square window of so much of a thing's longer side, so much of it filled by the thing.
 _DETAIL_SIDE_RATIOS, _DETAIL_FILL_RATIOS = (0.18, 0.38), (0.6, 1.0)
@@ -68,19 +65,19 @@ ViewExample = tuple[TrainingImage, ImageView]
 def iterate_examples(
     kind: str, labelled: LabelledDataset, seed: int = 0, split: str = "train"
 ) -> Iterator[ViewExample]:
-    """What a set of a kind (labelled_photos.DATASET_KINDS) says of views: pictures and what each shows, at most MAX_EXAMPLES_PER_VIEW of each view. Raises
+    """What a set of a kind (layouts.DATASET_KINDS) says of views: pictures and what each shows, at most MAX_EXAMPLES_PER_VIEW of each view. Raises
     BadDataset for a word of a column `view` that is none."""
     photos = [p for p in labelled.photos if p.split == split]
     rng = np.random.default_rng([seed, len(photos)])
     if VIEW_PREFIX in labelled.label_names:
         found = _labelled_examples(photos)
-    elif kind == "masks":
+    elif kind == layouts.CCP:
         found = (
             e for path in dict.fromkeys(p.path for p in photos) for e in _figure_examples(path, rng)
         )
-    elif kind == "catalogue":
+    elif kind == layouts.FASHION_PRODUCT_IMAGES:
         found = (e for i in rng.permutation(len(photos)) for e in _product_examples(photos[i], rng))
-    elif kind == "own":
+    elif kind == layouts.CLOTHING_DATASET:
         found = (
             (prepare_image(crop_item(photos[i])), ImageView.FLAT)
             for i in rng.permutation(len(photos))[:MAX_EXAMPLES_PER_VIEW]
@@ -107,7 +104,7 @@ def _labelled_examples(photos: Sequence[LabelledPhoto]) -> Iterator[ViewExample]
 def _figure_examples(path: Path, rng: np.random.Generator) -> Iterator[ViewExample]:
     """Of a photo with a mask of a whole figure: the photo, the figure cut out, parts of both, and a piece of the largest garment."""
     folder = path.parents[1]
-    mask_path = folder / str(DATASET_LAYOUTS["masks"].mask_template).format(path.stem)
+    mask_path = layouts.DATASET_LAYOUTS[layouts.CCP].mask_path(folder, path.stem)
     if not mask_path.is_file():
         return
     rgb, mask = decode.decode_image(path.read_bytes()), decode.decode_mask(mask_path.read_bytes())
