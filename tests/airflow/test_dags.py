@@ -27,7 +27,7 @@ from aiosmtpd.controller import Controller
 from wearalike import sample
 from wearalike.airflow import callbacks
 from wearalike.commands import app, query_photo
-from wearalike.search import photo_search
+from wearalike.search import photo_query
 from wearalike.storage import run_tables
 from wearalike.tables import (
     IMAGES,
@@ -105,7 +105,7 @@ def test_the_photo_form_offers_what_the_job_takes(bag):
     for good in ("0:1", "2:8", "10:10"):
         assert re.search(
             params.get_param("weights").schema["pattern"], good
-        ) and photo_search.parse_weights(good)
+        ) and photo_query.parse_weights(good)
     assert options["k"].default == params["k"]
 
 

@@ -16,6 +16,7 @@ from tests.support.retrieval_metrics import distance_recall
 
 from wearalike.search import inverted_multi_index
 from wearalike.search.kernels import bitplane
+from wearalike.search.kernels.query_batch import QueryBatch
 
 CODES, CODES_FULL, QUERIES, K = 1_000_000, 10_000_000, 100, 20
 W_SHAPE, W_COLOUR = 2, 8
@@ -53,13 +54,8 @@ def weighted_distances(code: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def exact_distances(codes: np.ndarray, rows: np.ndarray, code: np.ndarray) -> np.ndarray:
     """What a photo's item costs: the rows that may be shown laid out and searched; distances of the best K."""
-    weights, limits = (
-        [np.array([w], np.int32) for w in (W_SHAPE, W_COLOUR)],
-        np.array([128 * (W_SHAPE + W_COLOUR)]),
-    )
-    (found,) = bitplane.nearest_per_query(
-        code[None], bitplane.transpose_codes(codes[rows]), *weights, limits, K
-    )
+    query = QueryBatch.uniform(code[None], W_SHAPE, W_COLOUR)
+    (found,) = bitplane.nearest_per_query(query, bitplane.transpose_codes(codes[rows]), K)
     return weighted_distances(code, codes[rows[found]])
 
 

@@ -88,12 +88,13 @@ def _python_path_env() -> dict[str, str]:
 def measure_workers(master: str, folder: Path, codes: int) -> dict[str, object]:
     """Seconds of one worker and of two, and how the cost grows with the number of codes."""
     from wearalike.pipeline.match_products import run_tasks
+    from wearalike.pipeline.match_task import MatchTask
     from wearalike.pipeline.spark import spark_session
 
     sizes = [codes // 4, codes // 2, codes]
     rules = (*astuple(search.ListRules()), "[]")
 
-    def tasks(size: int) -> list[tuple[object, ...]]:
+    def tasks(size: int) -> list[MatchTask]:
         root = folder / str(size)
         if not root.exists():
             catalogue.write_run(root, size)
@@ -102,7 +103,9 @@ def measure_workers(master: str, folder: Path, codes: int) -> dict[str, object]:
             for start in range(0, TASKS * ROWS_A_TASK, ROWS_A_TASK)
         ]
         return [
-            (str(root), catalogue.RUN, None, str(root / "near"), "cpu", *share, *rules)
+            MatchTask(
+                str(root), catalogue.RUN, None, str(root / "candidates"), "cpu", *share, *rules
+            )
             for share in shares
         ]
 

@@ -16,6 +16,7 @@ from tests.benchmarks.measure import (
 )
 
 from wearalike.search.kernels import bitplane, torch_gpu
+from wearalike.search.kernels.query_batch import QueryBatch
 
 CODES, QUERIES, CHECKED, BLOCK = 10_000_000, 4096, 16, 1 << 17
 WEIGHTS = (2, 8)
@@ -30,13 +31,8 @@ def match_gpu(options: BenchOptions) -> BenchResult | SkippedBench:
     tiles = torch_gpu.upload_codes(codes)
 
     def ours(count: int = QUERIES, size: int = CODES) -> tuple[np.ndarray, np.ndarray]:
-        weights, limits = (
-            [np.full(count, w, np.int32) for w in WEIGHTS],
-            np.full(count, 128 * sum(WEIGHTS)),
-        )
-        return torch_gpu.nearest_flat(
-            queries[:count], torch_gpu.DeviceCodes(tiles.codes[:size]), *weights, limits, K
-        )
+        batch = QueryBatch.uniform(queries[:count], *WEIGHTS)
+        return torch_gpu.nearest_flat(batch, torch_gpu.DeviceCodes(tiles.codes[:size]), K)
 
     asked, block = (
         torch.ones((rows, 256), dtype=torch.float16, device="cuda") for rows in (QUERIES, BLOCK)
@@ -53,13 +49,8 @@ def match_gpu(options: BenchOptions) -> BenchResult | SkippedBench:
             room.copy_(room.flip(0))
         torch.cuda.synchronize()
 
-    weights, limits = (
-        [np.full(CHECKED, w, np.int32) for w in WEIGHTS],
-        np.full(CHECKED, 128 * sum(WEIGHTS)),
-    )
-    wanted = bitplane.nearest_flat(
-        queries[:CHECKED], bitplane.transpose_codes(codes), *weights, limits, K
-    )
+    checked = QueryBatch.uniform(queries[:CHECKED], *WEIGHTS)
+    wanted = bitplane.nearest_flat(checked, bitplane.transpose_codes(codes), K)
     is_same = all(np.array_equal(a, b) for a, b in zip(ours(CHECKED), wanted, strict=True))
     ours_s, bare_s = median_seconds([ours, products])
     sizes = [CODES // 4, CODES // 2, CODES]

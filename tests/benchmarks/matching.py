@@ -19,8 +19,9 @@ from tests.benchmarks.measure import (
 )
 
 from wearalike import search as search_module
-from wearalike.search import merchandising
 from wearalike.search.kernels import bitplane
+from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.search.product_attributes import ProductAttributes
 
 CODES, QUERIES, K, THREADS = 1_000_000, 2_000, 100, 2
 WEIGHTS = ((1, 1), (2, 8), (8, 2))
@@ -34,9 +35,8 @@ def random_codes(count: int, seed: int) -> np.ndarray:
 def make_search(
     queries: np.ndarray, tiles: bitplane.BitPlaneTiles, shape_weight: int, colour_weight: int
 ) -> Callable[[], list[np.ndarray]]:
-    weights = [np.full(len(queries), weight, np.int32) for weight in (shape_weight, colour_weight)]
-    limits = np.full(len(queries), 128 * (shape_weight + colour_weight))
-    return lambda: bitplane.nearest_per_query(queries, tiles, *weights, limits, K, THREADS)
+    batch = QueryBatch.uniform(queries, shape_weight, colour_weight)
+    return lambda: bitplane.nearest_per_query(batch, tiles, K, THREADS)
 
 
 def build_flat_index(codes: np.ndarray) -> faiss.IndexBinaryFlat:
@@ -135,7 +135,7 @@ def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
         np.full(n, text, dtype=object)
         for text in ("shop", "brand", "women.dresses.midi", "EUR", "female", "adult")
     ]
-    pages = merchandising.ProductAttributes(ids, *texts[:3], np.full(n, 1000), texts[3])
+    pages = ProductAttributes(ids, *texts[:3], np.full(n, 1000), texts[3])
     weights = np.full(n, 2, np.int32), np.full(n, 8, np.int32)
     return search_module.Gallery(
         ids, ids, codes, *weights, *texts[4:], np.ones(n, bool), -1 - rows, brands, pages

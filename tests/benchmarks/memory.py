@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.benchmarks import catalogue
@@ -51,24 +52,23 @@ def worker(options: BenchOptions) -> BenchResult:
 
 
 def measure_peak_bytes(folder: Path, size: int) -> int:
-    from wearalike.pipeline import match_products
-
-    rules = search.ListRules()
-    options = {"k": rules.k, "min_score": rules.min_score, "max_per_brand": rules.max_per_brand}
+    from wearalike.pipeline.match_task import MatchTask, run_match_task
 
     def task(count: int) -> None:
         root = folder / str(count)
-        match_products.match_task(
-            str(root),
-            catalogue.RUN,
-            None,
-            str(root / "near"),
-            "cpu",
-            catalogue.SUPER_CATEGORY,
-            0,
-            min(ROWS, count),
-            "[]",
-            **options,
+        run_match_task(
+            MatchTask(
+                str(root),
+                catalogue.RUN,
+                None,
+                str(root / "candidates"),
+                "cpu",
+                catalogue.SUPER_CATEGORY,
+                0,
+                min(ROWS, count),
+                **asdict(search.ListRules()),
+                merchandising_rules="[]",
+            )
         )
 
     for count in (1000, size):

@@ -46,7 +46,9 @@ def test_other_rules_for_the_same_codes_search_nothing_and_doubt_searches_everyt
     assert not longer.equals(first)
     whole, searched = matched(config, "--k", "25", "--max-per-brand", "3", "--force")
     assert searched == {"since": None, "anew": count, "remembered": 0} and whole.equals(longer)
-    damaged = sorted((run_tables.table_dir(root, MATCHES, "day-1") / "near").glob("*/*.parquet"))[0]
+    damaged = sorted(
+        (run_tables.table_dir(root, MATCHES, "day-1") / "candidates").glob("*/*.parquet")
+    )[0]
     damaged.write_bytes(damaged.read_bytes()[:-4] + b"PAR0")
     again, searched = matched(config)
     assert 0 < searched["anew"] < count and again.equals(first)

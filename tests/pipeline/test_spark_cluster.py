@@ -19,7 +19,7 @@ from wearalike.tables import FEEDS, INDEXES, MATCHES, OFFERS, SIMILAR_LISTS, SIM
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MADE = (MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS)
-TO_COMPILE = "near.choose-"
+TO_COMPILE = "ranking._select_allowed_in_block-"
 
 
 @pytest.fixture(scope="module")

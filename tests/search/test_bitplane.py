@@ -1,5 +1,7 @@
 """The kernel, plain numpy and Faiss find the same, over sizes, weights, ks and ties."""
 
+from dataclasses import replace
+
 import faiss
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import search
-from wearalike.search.kernels import bitplane
+from wearalike.search.kernels import bitplane, reference
+from wearalike.search.kernels.query_batch import QueryBatch
 
 
 def random_codes(rng, n: int, bits: int) -> np.ndarray:
@@ -18,14 +21,34 @@ def random_codes(rng, n: int, bits: int) -> np.ndarray:
     return np.packbits(varied, axis=1).view(np.uint64)
 
 
-def one_by_one(queries, codes, shape_weight, colour_weight, limits, k):
-    shape, colour = search.distance_matrices(queries, codes)
-    weighted = shape_weight[:, None] * shape + colour_weight[:, None] * colour
-    order = np.argsort(weighted, axis=1, kind="stable")
-    return [
-        [p for p in row if d[p] <= limit][:k]
-        for row, d, limit in zip(order, weighted, limits, strict=True)
-    ]
+def random_batch(rng, queries: np.ndarray, most: int) -> QueryBatch:
+    """Queries with weights of 0 to `most` and limits that cut some of their results."""
+    count = len(queries)
+    shape_weight, colour_weight = (
+        rng.integers(0, most + 1, count).astype(np.int32) for _ in range(2)
+    )
+    return QueryBatch(
+        queries, shape_weight, colour_weight, rng.integers(-1, 128 * 2 * most + 1, count)
+    )
+
+
+def test_the_reference_finds_what_is_counted_by_hand():
+    """Three codes, two bits of shape or one of colour away: weights and limits decide."""
+    codes = np.array([[0, 0, 0, 1], [3, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]], np.uint64)
+    query = np.zeros((1, 4), np.uint64)
+
+    def nearest(shape_weight, colour_weight, limit, k=4):
+        batch = replace(
+            QueryBatch.uniform(query, shape_weight, colour_weight), limits=np.array([limit])
+        )
+        return [p.tolist() for p in reference.nearest_per_query(batch, codes, k)]
+
+    assert nearest(1, 1, 256) == [[3, 0, 1, 2]]
+    assert nearest(1, 3, 256) == [[3, 1, 2, 0]]
+    assert nearest(1, 3, 2) == [[3, 1, 2]]
+    assert nearest(1, 3, 256, k=2) == [[3, 1]]
+    assert nearest(1, 2, 256) == [[3, 0, 1, 2]]
+    assert nearest(1, 1, -1) == [[]]
 
 
 @settings(max_examples=80, deadline=None)
@@ -41,14 +64,10 @@ def one_by_one(queries, codes, shape_weight, colour_weight, limits, k):
 def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most, threads):
     rng = np.random.default_rng(seed)
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
-    shape_weight, colour_weight = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
-    limits = rng.integers(-1, 128 * 2 * most + 1, q)
-    found = bitplane.nearest_per_query(
-        queries, bitplane.transpose_codes(codes), shape_weight, colour_weight, limits, k, threads
-    )
-    assert [f.tolist() for f in found] == one_by_one(
-        queries, codes, shape_weight, colour_weight, limits, k
-    )
+    batch = random_batch(rng, queries, most)
+    found = bitplane.nearest_per_query(batch, bitplane.transpose_codes(codes), k, threads)
+    wanted = reference.nearest_per_query(batch, codes, k)
+    assert [f.tolist() for f in found] == [w.tolist() for w in wanted]
 
 
 @pytest.mark.parametrize(("ws", "wc"), [(1, 1), (2, 8), (8, 2)])
@@ -66,10 +85,8 @@ def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
     index = faiss.IndexBinaryFlat(128 * (ws + wc))
     index.add(long(codes))
     wanted, _ = index.search(long(queries), 100)
-    weights = [np.full(20, w, np.int32) for w in (ws, wc)]
-    found = bitplane.nearest_per_query(
-        queries, bitplane.transpose_codes(codes), *weights, np.full(20, 128 * (ws + wc)), 100
-    )
+    batch = QueryBatch.uniform(queries, ws, wc)
+    found = bitplane.nearest_per_query(batch, bitplane.transpose_codes(codes), 100)
     assert {len(f) for f in found} == {100}
     for query, positions, distances in zip(queries, found, wanted, strict=True):
         shape, colour = search.distance_matrices(query[None], codes[positions])
@@ -77,8 +94,8 @@ def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
 
 
 def test_a_weight_beyond_what_it_adds_up_is_refused():
-    codes, one = bitplane.transpose_codes(np.zeros((3, 4), np.uint64)), np.ones(1, np.int32)
+    codes = bitplane.transpose_codes(np.zeros((3, 4), np.uint64))
     with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
         bitplane.nearest_per_query(
-            np.zeros((1, 4), np.uint64), codes, 256 * one, one, np.zeros(1, np.int64), 1
+            QueryBatch.uniform(np.zeros((1, 4), np.uint64), 256, 1), codes, 1
         )

@@ -22,7 +22,7 @@ def test_every_code_stands_in_the_cell_of_its_nearest_middles(codes, lists):
     assert lists.centroids.shape == (2, 32, 2) and sorted(lists.rows.tolist()) == list(
         range(len(codes))
     )
-    cells = np.repeat(np.arange(32 * 32), np.diff(lists.starts))
+    cells = np.repeat(np.arange(32 * 32), np.diff(lists.cell_starts))
     for half, number in enumerate((cells // 32, cells % 32)):
         far = np.bitwise_count(
             codes[lists.rows, None, 2 * half : 2 * half + 2] ^ lists.centroids[half]
@@ -31,7 +31,7 @@ def test_every_code_stands_in_the_cell_of_its_nearest_middles(codes, lists):
         assert len(set(number.tolist())) > 20
     assert all(
         (np.diff(lists.rows[a:b]) > 0).all()
-        for a, b in zip(lists.starts[:-1], lists.starts[1:], strict=True)
+        for a, b in zip(lists.cell_starts[:-1], lists.cell_starts[1:], strict=True)
     )
 
 

@@ -15,8 +15,15 @@ from wearalike.commands import app, query_photo
 from wearalike.detection import detect
 from wearalike.imaging import decode
 from wearalike.metrics.boxes import box_corners, box_iou
-from wearalike.search import gallery_store, inverted_multi_index, photo_search
-from wearalike.search.photo_search import PhotoQuery, PhotoResult, PhotoSearch
+from wearalike.search import (
+    gallery_store,
+    inverted_multi_index,
+    photo_annotation,
+    photo_query,
+    photo_search,
+)
+from wearalike.search.photo_query import PhotoQuery, PhotoResult
+from wearalike.search.photo_search import PhotoSearch
 from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, PRODUCTS
 from wearalike.warehouse.base import open_warehouse
@@ -95,7 +102,7 @@ def test_a_product_s_own_picture_finds_the_product(search, pictures, place):
 
 def test_the_answer_explains_itself(search, pictures):
     answer = next(
-        a for a in map(search.find, pictures.values()) if a.items and len(a.items[0].results) >= 5
+        a for a in map(search.search, pictures.values()) if a.items and len(a.items[0].results) >= 5
     )
     item = answer.items[0]
     assert 0 <= item.x0 < item.x1 <= answer.width_px and 0 <= item.y0 < item.y1 <= answer.height_px
@@ -108,7 +115,7 @@ def test_the_answer_explains_itself(search, pictures):
             max(0, 1 - 2 * distance / (128 * (item.shape_weight + item.colour_weight)))
         )
     assert [r.score for r in item.results] == sorted((r.score for r in item.results), reverse=True)
-    told = json.loads(answer.json())
+    told = json.loads(answer.to_json())
     assert told["items"][0]["results"][0] == asdict(item.results[0])
 
 
@@ -169,13 +176,13 @@ def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, pla
         for b in answer.items
         if a is not b
     )
-    drawn = np.asarray(Image.open(io.BytesIO(photo_search.annotate_photo(photo, answer))), int)
-    before = decode.decode_image(photo, photo_search.ANNOTATED_SIDE_PX).astype(int)
+    drawn = np.asarray(Image.open(io.BytesIO(photo_annotation.annotate_photo(photo, answer))), int)
+    before = decode.decode_image(photo, photo_annotation.ANNOTATED_SIDE_PX).astype(int)
     assert drawn.shape == before.shape
     scale = max(before.shape[:2]) / max(answer.width_px, answer.height_px)
     for number, item in enumerate(answer.items, 1):
         colour = np.array(
-            [int(photo_search.outline_colour(number)[i : i + 2], 16) for i in (1, 3, 5)]
+            [int(photo_annotation.outline_colour(number)[i : i + 2], 16) for i in (1, 3, 5)]
         )
         y, x = round(item.y1 * scale) - 1, round((item.x0 + item.x1) / 2 * scale)
         around = drawn[max(0, y - 3) : y + 3, x - 2 : x + 3].reshape(-1, 3)
@@ -209,7 +216,7 @@ def test_threads_get_the_answers_that_one_gets(search, pictures):
     alone = [search.search(c) for c in some]
     assert any(a.items for a in alone)
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(search.find, some)) == alone
+        assert list(threads.map(search.search, some)) == alone
 
 
 def test_the_search_of_another_run_takes_the_networks_that_are_loaded(search, pictures, place):
@@ -232,7 +239,7 @@ def test_a_wish_that_cannot_be_met_is_told(wish):
 )
 def test_weights_are_two_numbers(text):
     with pytest.raises(ValueError, match="weights"):
-        photo_search.parse_weights(text)
+        photo_query.parse_weights(text)
 
 
 def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monkeypatch):

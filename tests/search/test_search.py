@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import search
-from wearalike.search import ListRules, ShortfallReason, ranking
+from wearalike.search import ListRules, ShortfallReason, gallery_search
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
@@ -133,7 +133,7 @@ def test_a_list_widens_until_the_rules_are_met():
 def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):
     g = make_gallery(3, 200)
     whole = search.build_matches(g, list(search.search_gallery(g, 0, 200, ListRules())))
-    monkeypatch.setattr(ranking, "_BLOCK_QUERIES", 3)
+    monkeypatch.setattr(gallery_search, "_BLOCK_QUERIES", 3)
     parts = [
         search.build_matches(g, list(search.search_gallery(g, start, start + 33, ListRules())))
         for start in range(0, 200, 33)

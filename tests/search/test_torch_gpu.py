@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.search.test_bitplane import one_by_one, random_codes
+from tests.search.test_bitplane import random_batch, random_codes
 from tests.search.test_search import make_gallery
 
 from wearalike import search
-from wearalike.search.kernels import bitplane, torch_gpu
+from wearalike.search.kernels import bitplane, reference, torch_gpu
+from wearalike.search.kernels.query_batch import QueryBatch
 
 DEVICES = [
     "cpu",
@@ -47,18 +48,10 @@ def test_it_finds_what_numpy_finds_whatever_the_memory(
     # Blocks of a code or two take a while.
     n = min(n, 60) if block_bytes == 1 else n
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
-    shape_weight, colour_weight = (rng.integers(0, most + 1, q).astype(np.int32) for _ in range(2))
-    limits = rng.integers(-1, 128 * 2 * most + 1, q)
-    found = torch_gpu.nearest_flat(
-        queries,
-        torch_gpu.upload_codes(codes, device),
-        shape_weight,
-        colour_weight,
-        limits,
-        k,
-        block_bytes,
-    )
-    assert lists(*found) == one_by_one(queries, codes, shape_weight, colour_weight, limits, k)
+    batch = random_batch(rng, queries, most)
+    found = torch_gpu.nearest_flat(batch, torch_gpu.upload_codes(codes, device), k, block_bytes)
+    wanted = reference.nearest_per_query(batch, codes, k)
+    assert lists(*found) == [positions.tolist() for positions in wanted]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -69,11 +62,9 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
     queries, codes = random_codes(rng, 40, 128), random_codes(rng, 20_000, 128)
     far = np.bitwise_count(queries[:1] ^ codes).astype(int).sum(axis=1)
     codes = codes[np.argsort(-far)]
-    weights, limits = [np.full(40, w, np.int32) for w in (ws, wc)], np.full(40, 128 * (ws + wc))
-    wanted = bitplane.nearest_flat(queries, bitplane.transpose_codes(codes), *weights, limits, 100)
-    found = torch_gpu.nearest_flat(
-        queries, torch_gpu.upload_codes(codes, device), *weights, limits, 100
-    )
+    batch = QueryBatch.uniform(queries, ws, wc)
+    wanted = bitplane.nearest_flat(batch, bitplane.transpose_codes(codes), 100)
+    found = torch_gpu.nearest_flat(batch, torch_gpu.upload_codes(codes, device), 100)
     assert wanted[0].tolist() == [100] * 40
     assert [part.tolist() for part in found] == [part.tolist() for part in wanted]
 
@@ -91,11 +82,9 @@ def test_a_gallery_is_searched_where_it_says(device, monkeypatch):
 
 
 def test_a_weight_beyond_what_the_kernel_takes_is_refused():
-    codes, one = torch_gpu.upload_codes(np.zeros((3, 4), np.uint64), "cpu"), np.ones(1, np.int32)
+    codes = torch_gpu.upload_codes(np.zeros((3, 4), np.uint64), "cpu")
     with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
-        torch_gpu.nearest_flat(
-            np.zeros((1, 4), np.uint64), codes, 256 * one, one, np.zeros(1, np.int64), 1
-        )
+        torch_gpu.nearest_flat(QueryBatch.uniform(np.zeros((1, 4), np.uint64), 256, 1), codes, 1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

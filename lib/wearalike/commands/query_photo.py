@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wearalike.imaging import decode
 from wearalike.pipeline import job
-from wearalike.search import photo_search
+from wearalike.search import photo_annotation, photo_query, photo_search
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
 from wearalike.tables import PHOTO_QUERIES, AgeGroup, Gender
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_arguments(arg_parser: argparse.ArgumentParser) -> None:
-    usual = photo_search.PhotoQuery()
+    usual = photo_query.PhotoQuery()
     arg_parser.add_argument(
         "photos", nargs="+", type=Path, metavar="PHOTO", help="picture files, or folders of them"
     )
@@ -84,14 +84,14 @@ def add_arguments(arg_parser: argparse.ArgumentParser) -> None:
 
 def _parse_weights(text: str) -> tuple[int, int]:
     try:
-        return photo_search.parse_weights(text)
+        return photo_query.parse_weights(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def work(args: argparse.Namespace) -> None:
     place = job.load_settings(args)
-    wish = photo_search.PhotoQuery(args.k, args.weights, args.gender, args.age_group)
+    wish = photo_query.PhotoQuery(args.k, args.weights, args.gender, args.age_group)
     paths = photo_paths(args.photos)
     run = args.run or publish.published_run(place)
     if run is None:
@@ -141,9 +141,9 @@ def answer_photo(
     search: photo_search.PhotoSearch,
     warehouse: Warehouse,
     path: Path,
-    wish: photo_search.PhotoQuery,
+    wish: photo_query.PhotoQuery,
     out: Path | None,
-) -> photo_search.PhotoResult:
+) -> photo_query.PhotoResult:
     """The answer for one photo, once its files and its row are kept. Raises pixels.BadPixels."""
     if (size := path.stat().st_size) > MAX_PHOTO_BYTES:
         raise decode.BadPixels(
@@ -153,16 +153,18 @@ def answer_photo(
     content = path.read_bytes()
     answer = search.search(content, wish)
     folder = (out or settings.data_dir / PHOTO_QUERIES.name) / answer.query_id
-    run_tables.write_atomic(folder / "annotated.jpg", photo_search.annotate_photo(content, answer))
+    run_tables.write_atomic(
+        folder / "annotated.jpg", photo_annotation.annotate_photo(content, answer)
+    )
     run_tables.write_atomic(folder / "answer.json", answer.to_json().encode())
     warehouse.record(
-        answer.run, PHOTO_QUERIES, [photo_search.photo_query_row(answer, wish, datetime.now(UTC))]
+        answer.run, PHOTO_QUERIES, [photo_query.photo_query_row(answer, wish, datetime.now(UTC))]
     )
     log.info("%s: %d items, %s", path, len(answer.items), folder)
     return answer
 
 
-def format_answer(path: Path, answer: photo_search.PhotoResult, width: int = 120) -> str:
+def format_answer(path: Path, answer: photo_query.PhotoResult, width: int = 120) -> str:
     """The answer for a terminal."""
     if not answer.items:
         return f"{path}: no garment, shoe or bag seen in it"

@@ -17,6 +17,7 @@ from wearalike.datasets.labelled_photos import LabelledDataset
 from wearalike.metrics import retrieval
 from wearalike.metrics.bootstrap import BootstrapEstimate
 from wearalike.search.kernels import bitplane
+from wearalike.search.kernels.query_batch import QueryBatch
 
 RESULT_KEYS = (
     "dataset",
@@ -105,16 +106,9 @@ def _rank_by_hamming(
     shape_weight, colour_weight = (int(w or 1) for w in match.groups())  # type: ignore[union-attr]
     words = np.pad(codes, ((0, 0), (0, -codes.shape[1] % _CODE_BYTES))).view(np.uint64)
     count = len(query_gallery.queries)
-    shape, colour = np.full(count, shape_weight, np.int32), np.full(count, colour_weight, np.int32)
-    limits = np.full(count, 128 * (shape_weight + colour_weight), np.int64)
-    lists = bitplane.nearest_per_query(
-        words[query_gallery.queries],
-        bitplane.transpose_codes(words[query_gallery.gallery]),
-        shape,
-        colour,
-        limits,
-        k,
-    )
+    queries = QueryBatch.uniform(words[query_gallery.queries], shape_weight, colour_weight)
+    tiles = bitplane.transpose_codes(words[query_gallery.gallery])
+    lists = bitplane.nearest_per_query(queries, tiles, k)
     found = np.full((count, k), -1, np.int64)
     for query, places in enumerate(lists):
         found[query, : len(places)] = query_gallery.gallery[places]

@@ -1,4 +1,4 @@
-"""codes -> indexes: which item stands for which product, and one binary Faiss index a super-category."""
+"""codes -> indexes: which item represents each product, and a binary Faiss index a super-category."""
 
 from __future__ import annotations
 
@@ -17,38 +17,41 @@ log = logging.getLogger("wearalike.build_indexes")
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of the job's options."""
     return job.parser(__doc__)
 
 
 def work(args: argparse.Namespace) -> None:
+    """Write the table `indexes` and its index files, if they are out of date."""
     root = job.load_settings(args).data_dir
+    run = args.run
     inputs = (PRODUCTS, IMAGES, ITEMS, CODES)
-    signature = run_tables.signature(
-        {t.name: run_tables.input_hash(root, t, args.run) for t in inputs}, {}
-    )
+    hashes = {t.name: run_tables.input_hash(root, t, run) for t in inputs}
+    signature = run_tables.signature(hashes, {})
     if job.is_up_to_date(args, root, INDEXES, signature):
         return
-    products, images, items, codes = (run_tables.read_table(root, t, args.run) for t in inputs)
-    found, left_out = index.select_entries(products, images, items, codes)
-    with run_tables.write_table(root, INDEXES, args.run, signature) as table:
-        table.write(found)
-        table.refuse(left_out)
+    products, images, items, codes = (run_tables.read_table(root, t, run) for t in inputs)
+    entries, refused = index.select_entries(products, images, items, codes)
+    with run_tables.write_table(root, INDEXES, run, signature) as table:
+        table.write(entries)
+        table.refuse(refused)
         table.rows_taken = products.num_rows
         table.manifest_extras |= {
-            "detector": run_tables.read_manifest(root, ITEMS, args.run)["detector"],
-            "encoder": run_tables.read_manifest(root, CODES, args.run)["encoder"],
+            "detector": run_tables.read_manifest(root, ITEMS, run)["detector"],
+            "encoder": run_tables.read_manifest(root, CODES, run)["encoder"],
         }
-        for super_category in pc.unique(found["super_category"]).to_pylist():
-            rows = found.filter(pc.equal(found["super_category"], super_category))
+        for super_category in pc.unique(entries["super_category"]).to_pylist():
+            rows = entries.filter(pc.equal(entries["super_category"], super_category))
             index.write_index(
                 table.path / f"{super_category}.faiss",
                 rows["entry_id"].to_numpy(),
                 index.code_array(rows["shape"], rows["colour"]),
             )
-    log.info("%d of %d products have an entry", found.num_rows, products.num_rows)
+    log.info("%d of %d products have an entry", entries.num_rows, products.num_rows)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

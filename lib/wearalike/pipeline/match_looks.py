@@ -1,6 +1,7 @@
-"""looks, indexes -> look_products: for each item that a product is worn with, the products most alike it in stock.
+"""looks, indexes -> look_products: for each item worn with a product, the products most alike it.
 
-Exact, inside the item's super-category, for the same people, weighted as the category of most of its nearest in shape is.
+The search is exact, inside the item's super-category, among products in stock for the same
+audience. An item takes the weights of the category that most of its nearest in shape have.
 """
 
 from __future__ import annotations
@@ -15,72 +16,68 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from wearalike import search
 from wearalike.detection import looks
 from wearalike.pipeline import job
-from wearalike.search import gallery_store
+from wearalike.search import gallery_store, index
 from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
 
 log = logging.getLogger("wearalike.match_looks")
 
+# What the manifest of `looks` says that the manifest of `look_products` repeats.
+_INHERITED_FACTS = ("detector", "encoder", "why_empty")
+
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__)
-    made.add_argument(
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__)
+    arg_parser.add_argument(
         "--k",
         type=int,
         default=5,
         help="recommendations of each super-category (default: %(default)s)",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--min-score",
         type=float,
         default=search.ListRules().min_score,
-        help="0..1; less alike is left out (default: %(default)s)",
+        help="0..1; less alike products are left out (default: %(default)s)",
     )
-    return made
+    return arg_parser
 
 
 def work(args: argparse.Namespace) -> None:
+    """Write look_products of a run, where it is out of date."""
     root = job.load_settings(args).data_dir
+    run = args.run
     rules = search.ListRules(args.k, args.min_score, max_per_brand=args.k)
     parameters = asdict(rules)
-    signature = run_tables.signature(
-        {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, INDEXES, LOOKS)},
-        parameters,
-    )
+    inputs = {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES, LOOKS)}
+    signature = run_tables.signature(inputs, parameters)
     if job.is_up_to_date(args, root, LOOK_PRODUCTS, signature):
         return
-    worn, products = (
-        run_tables.read_table(root, LOOKS, args.run),
-        run_tables.read_table(
-            root, PRODUCTS, args.run, ["product_id", "shop_id", "gender", "age_group"]
-        ),
-    )
-    facts = {
-        name: fact
-        for name, fact in run_tables.read_manifest(root, LOOKS, args.run).items()
-        if name in ("detector", "encoder", "why_empty")
-    }
-    with run_tables.write_table(root, LOOK_PRODUCTS, args.run, signature, parameters) as table:
-        if worn.num_rows:
-            found = pa.concat_tables(
-                iter_look_products(
-                    root,
-                    args.run,
-                    looks.explode_looks(worn),
-                    products,
-                    rules,
-                    facts["detector"],
-                    facts["encoder"],
-                )
-            )
-            table.write(found.sort_by([(name, "ascending") for name in LOOK_PRODUCTS.key]))
-            table.refuse(looks.refuse_unmatched_looks(worn, products, found))
+    worn_looks = run_tables.read_table(root, LOOKS, run)
+    product_columns = ["product_id", "shop_id", "gender", "age_group"]
+    products = run_tables.read_table(root, PRODUCTS, run, product_columns)
+    manifest = run_tables.read_manifest(root, LOOKS, run)
+    facts = {name: manifest[name] for name in _INHERITED_FACTS if name in manifest}
+    with run_tables.write_table(root, LOOK_PRODUCTS, run, signature, parameters) as table:
+        if worn_looks.num_rows:
+            items = looks.explode_looks(worn_looks)
+            versions = (facts["detector"], facts["encoder"])
+            parts = iter_look_products(root, run, items, products, rules, versions)
+            rows = pa.concat_tables([LOOK_PRODUCTS.arrow_schema.empty_table(), *parts])
+            table.write(rows.sort_by([(name, "ascending") for name in LOOK_PRODUCTS.key]))
+            table.refuse(looks.refuse_unmatched_looks(worn_looks, products, rows))
         table.manifest_extras |= facts
-    log.info("%d recommendations for the looks of %d products", table.rows_written, worn.num_rows)
+    log.info(
+        "%d recommendations for the looks of %d products",
+        table.rows_written,
+        worn_looks.num_rows,
+    )
 
 
 def iter_look_products(
@@ -89,53 +86,52 @@ def iter_look_products(
     items: pa.Table,
     products: pa.Table,
     rules: search.ListRules,
-    detector: str,
-    encoder: str,
+    versions: tuple[str, str],
 ) -> Iterator[pa.Table]:
-    """Rows of look_products, a table for each super-category and the people that products are for."""
-    yield LOOK_PRODUCTS.arrow_schema.empty_table()
-    at = pc.index_in(items["product_id"], products["product_id"].combine_chunks())
-    people = np.array(
-        [
-            "\n".join(p)
-            for p in zip(
-                *(products[n].take(at).to_pylist() for n in ("age_group", "gender")), strict=True
-            )
-        ]
-    )
-    kinds = np.array(items["super_category"].to_pylist())
-    for super_category in sorted(set(kinds) & set(gallery_store.list_super_categories(root, run))):
+    """Yield rows of tables.LOOK_PRODUCTS, a table for each super-category and audience.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        items: The items of looks, a row each, with the product they are worn with.
+        products: product_id, gender and age_group, of at least these products.
+        rules: The rules of the lists.
+        versions: Of the detector and of the encoder.
+    """
+    audience = _audiences(items, products)
+    super_categories = np.array(items["super_category"].to_pylist())
+    searchable = gallery_store.list_super_categories(root, run)
+    for super_category in sorted(set(super_categories) & set(searchable)):
         gallery = gallery_store.load_gallery(root, run, super_category)
-        for audience in np.unique(people[kinds == super_category]):
-            candidates = np.flatnonzero(search.eligible_candidates(gallery, *audience.split("\n")))
-            if not len(candidates):
+        is_here = super_categories == super_category
+        for name in np.unique(audience[is_here]):
+            is_eligible = search.eligible_candidates(gallery, *name.split("\n"))
+            candidate_rows = np.flatnonzero(is_eligible)
+            if not len(candidate_rows):
                 continue
-            asking = items.filter(
-                pa.array((kinds == super_category) & (people == audience))
-            ).sort_by("product_id")
-            codes = np.frombuffer(
-                b"".join(
-                    s + c
-                    for s, c in zip(
-                        asking["shape"].to_pylist(), asking["colour"].to_pylist(), strict=True
-                    )
-                ),
-                np.uint64,
-            )
-            codes = codes.reshape(-1, 4)
-            voted = search.vote_category_weights(gallery, candidates, codes)
-            found = search.search_codes(
+            asking = items.filter(pa.array(is_here & (audience == name))).sort_by("product_id")
+            codes = index.code_array(asking["shape"], asking["colour"]).view(np.uint64)
+            weight_rows = search.vote_category_weights(gallery, candidate_rows, codes)
+            lists = search.search_codes(
                 gallery,
-                candidates,
+                candidate_rows,
                 codes,
-                gallery.shape_weight[voted],
-                gallery.colour_weight[voted],
+                gallery.shape_weight[weight_rows],
+                gallery.colour_weight[weight_rows],
                 rules,
             )
-            yield search.build_look_products(gallery, asking, list(found), voted, detector, encoder)
+            yield search.build_look_products(gallery, asking, list(lists), weight_rows, *versions)
+
+
+def _audiences(items: pa.Table, products: pa.Table) -> NDArray[np.str_]:
+    """Return the audience of each item's product as "age_group\\ngender"."""
+    product_rows = pc.index_in(items["product_id"], products["product_id"].combine_chunks())
+    columns = [products[name].take(product_rows) for name in ("age_group", "gender")]
+    return np.array(pc.binary_join_element_wise(*columns, "\n").to_pylist())
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

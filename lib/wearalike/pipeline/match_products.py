@@ -1,13 +1,16 @@
-"""indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly.
+"""indexes -> matches, similar_products, similar_lists: the most alike products of every product.
 
-Spark spreads the queries: a task is some thousand products of one super-category, however large that is, and every worker
-maps the index of that super-category once. On a cluster (--spark-master spark://..., yarn, k8s://...) root is a folder that all of it
-sees, and the library is shipped with the job; the rows are the same whatever the tasks and wherever they ran. The merchandiser's
-rules of the run's day act inside the search. With --device cuda every worker searches on its machine's GPU, and finds the same.
+The search is exact. Spark spreads the queries: a task is some thousand products of one
+super-category, and every worker maps the index of that super-category once. On a cluster
+(--spark-master spark://..., yarn, k8s://...) all machines see the data folder, and the library is
+shipped with the job. The rows do not depend on the tasks or on where they ran. The merchandiser's
+rules of the run's day act inside the search. With --device cuda every worker searches on its
+machine's GPU, with the same results.
 
-What is nearest to each product is kept beside the table, in candidates/<super-category>/. The next run searches only for what is new
-or has changed since, and comes to the same table; with --force, or where another run's tables are gone, everything is searched.
-_manifest.json says under `searched` since which run, how many products searched everything and how many went on from then.
+The nearest candidates of each product are kept beside the table, in candidates/<super-category>/.
+The next run searches only for what is new or changed since, and produces the same table. With
+--force, or where the other run's tables are gone, everything is searched. _manifest.json says under
+`searched` since which run, how many products searched everything, and how many went on from there.
 """
 
 from __future__ import annotations
@@ -17,323 +20,301 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wearalike import catalog, search
-from wearalike.pipeline import job
-from wearalike.search import gallery_store
-from wearalike.storage import atomic, run_tables
+from wearalike.pipeline import job, match_task
+from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
+from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger("wearalike.match_products")
+
+# Products that a task matches, at most: seconds to minutes of work for a worker.
 QUERIES_A_TASK = 16_384
-# How many products of a task searched everything, in its file of what was nearest.
-SEARCHED_ANEW_KEY = b"searched_anew"
-TASK_SCHEMA = (
-    "root string, run string, since string, near string, device string, super_category string, start long, stop long, k int,"
-    "min_score double,"
-    "max_per_brand int, merchandise string"
-)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__)
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__)
     rules = search.ListRules()
-    made.add_argument(
+    arg_parser.add_argument(
         "--k", type=int, default=rules.k, help="recommendations a product (default: %(default)s)"
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--min-score",
         type=float,
         default=rules.min_score,
-        help="0..1; less alike is left out (default: %(default)s)",
+        help="0..1; less alike products are left out (default: %(default)s)",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--max-per-brand",
         type=int,
         default=rules.max_per_brand,
-        help="of one brand in a list (default: %(default)s)",
+        help="results of one brand in a list, at most (default: %(default)s)",
     )
-    said = "auto is the CPU, which every worker has; default: the settings' device"
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), help=said)
-    made.add_argument("--spark-master", help="Spark's master; default: the settings'")
-    return made
+    arg_parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        help="auto means the CPU, which every worker has; default: the settings' device",
+    )
+    arg_parser.add_argument("--spark-master", help="Spark's master; default: the settings'")
+    return arg_parser
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPlan:
+    """How a run is matched: what all of its tasks share.
+
+    Attributes:
+        root: The data folder.
+        run: The run.
+        device: Where workers search, "cpu" or "cuda".
+        list_rules: The rules of the lists.
+        merchandising_rules: The fields of each `catalog.MerchandisingRule` of the run's day.
+    """
+
+    root: Path
+    run: str
+    device: str
+    list_rules: search.ListRules
+    merchandising_rules: list[dict[str, Any]]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that the table depends on, as _manifest.json names them."""
+        return {**asdict(self.list_rules), "merchandise": self.merchandising_rules}
+
+    def signature(self) -> str:
+        """Return the signature of the table `matches`."""
+        return run_tables.signature(input_hashes(self.root, self.run), self.parameters())
+
+    def tasks(
+        self, counts: Mapping[str, int], candidates_dir: Path, previous_run: str | None
+    ) -> list[MatchTask]:
+        """Return the tasks, in the order of the table; see `split_queries` for counts."""
+        return [
+            MatchTask(
+                str(self.root),
+                self.run,
+                previous_run,
+                str(candidates_dir),
+                self.device,
+                super_category,
+                start,
+                stop,
+                **asdict(self.list_rules),
+                merchandising_rules=json.dumps(self.merchandising_rules),
+            )
+            for super_category, start, stop in split_queries(counts)
+        ]
 
 
 def work(args: argparse.Namespace) -> None:
+    """Write matches, similar_products and similar_lists of a run, where they are out of date."""
     settings = job.load_settings(args)
-    root, rules = (
-        settings.data_dir.resolve(),
-        search.ListRules(args.k, args.min_score, args.max_per_brand),
-    )
-    inputs = input_hashes(root, args.run)
     taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
-    merchandise = catalog.active_rules(
-        catalog.read_rules(catalog.rules_path(settings), taxonomy), args.run
+    rules = catalog.read_rules(catalog.rules_path(settings), taxonomy)
+    plan = MatchPlan(
+        root=settings.data_dir.resolve(),
+        run=args.run,
+        device="cuda" if (args.device or settings.device) == "cuda" else "cpu",
+        list_rules=search.ListRules(args.k, args.min_score, args.max_per_brand),
+        merchandising_rules=[asdict(rule) for rule in catalog.active_rules(rules, args.run)],
     )
-    parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandise]}
-    signature = run_tables.signature(inputs, parameters)
-    if not job.is_up_to_date(args, root, MATCHES, signature):
-        since = None if args.force else find_previous_run(root, args.run)
-        device = "cuda" if (args.device or settings.device) == "cuda" else "cpu"
-        write_matches(
-            root,
-            args.run,
-            args.spark_master or settings.spark_master,
-            device,
-            parameters,
-            signature,
-            since,
-        )
-    write_similar_tables(
-        args,
-        root,
-        run_tables.signature({"matches": run_tables.input_hash(root, MATCHES, args.run)}, {}),
-    )
+    if not job.is_up_to_date(args, plan.root, MATCHES, plan.signature()):
+        previous_run = None if args.force else find_previous_run(plan.root, args.run)
+        write_matches(plan, args.spark_master or settings.spark_master, previous_run)
+    write_similar_tables(args, plan.root)
 
 
-def write_matches(
-    root: Path,
-    run: str,
-    master: str,
-    device: str,
-    parameters: dict[str, Any],
-    signature: str,
-    since: str | None,
-) -> None:
-    """device: where the workers search. since: the run to go on from; None to search everything."""
-    from wearalike.pipeline.spark import spark_session
+def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) -> None:
+    """Write the table `matches`, with the nearest candidates beside it.
 
-    entries, products = (
-        run_tables.read_table(root, t, run, ["product_id", *more])
-        for t, more in ((INDEXES, ["super_category"]), (PRODUCTS, []))
-    )
-    *rules, merchandise = parameters.values()
-    warn_of_lost_pins(merchandise, entries["product_id"])
-    with run_tables.write_table(root, MATCHES, run, signature, parameters) as table:
-        near = table.path / "near"
-        counts = {
-            count["values"]: count["counts"]
-            for count in pc.value_counts(entries["super_category"].combine_chunks()).to_pylist()
-        }
-        tasks = [
-            (str(root), run, since, str(near), device, *share, *rules, json.dumps(merchandise))
-            for share in split_queries(counts)
-        ]
-        if tasks:
-            with spark_session("match_products", master, table.path) as spark:
-                run_tasks(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
-            table.adopt_parts(table.path / "spark")
-        for left in near.glob("*/.*"):  # by workers that were lost
-            left.unlink()
-        rest = products.filter(
-            pc.invert(pc.is_in(products["product_id"], entries["product_id"].combine_chunks()))
-        )
-        table.write(search.build_matches_without_code(rest["product_id"].combine_chunks()))
+    Args:
+        plan: How the run is matched.
+        spark_master: Spark's master, e.g. local[*].
+        previous_run: The run whose search goes on; None to search everything.
+    """
+    root, run = plan.root, plan.run
+    entries = run_tables.read_table(root, INDEXES, run, ["product_id", "super_category"])
+    products = run_tables.read_table(root, PRODUCTS, run, ["product_id"])
+    _warn_of_missing_pins(plan.merchandising_rules, entries["product_id"])
+    with run_tables.write_table(root, MATCHES, run, plan.signature(), plan.parameters()) as table:
+        candidates_dir = table.path / CANDIDATES_DIR
+        tasks = plan.tasks(_count_values(entries["super_category"]), candidates_dir, previous_run)
+        _match_with_spark(tasks, spark_master, table)
+        table.write(search.build_matches_without_code(_without(products, entries)))
         table.rows_taken = products.num_rows
-        anew = sum(
-            int(pq.read_schema(path).metadata[SEARCHED_ANEW_KEY])
-            for path in near.glob("*/*.parquet")
-        )
+        searched_anew = _finish_candidates(candidates_dir)
+        remembered = entries.num_rows - searched_anew
         table.manifest_extras["searched"] = {
-            "since": since,
-            "anew": anew,
-            "remembered": entries.num_rows - anew,
+            "since": previous_run,
+            "anew": searched_anew,
+            "remembered": remembered,
         }
         table.manifest_extras["made_from"] = input_hashes(root, run)
     log.info(
         "%d products searched everything, %d what changed since %s",
-        anew,
-        entries.num_rows - anew,
-        since,
+        searched_anew,
+        remembered,
+        previous_run,
     )
 
 
-def split_queries(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """What each task searches, in the table's order: a super-category, its first row, and the row after its last.
+def _match_with_spark(
+    tasks: Sequence[MatchTask], spark_master: str, table: run_tables.TableWriter
+) -> None:
+    """Run the tasks on Spark, and put the files of their rows into the table."""
+    if not tasks:
+        return
+    from wearalike.pipeline.spark import spark_session
 
-    counts: of products in each super-category. None is more than QUERIES_A_TASK rows, so that one super-category which holds most of
-    a run keeps as many workers busy as all others would; those of one super-category differ by a row at most.
+    with spark_session("match_products", spark_master, table.path) as spark:
+        run_tasks(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
+    table.adopt_parts(table.path / "spark")
+
+
+def _finish_candidates(candidates_dir: Path) -> int:
+    """Remove what lost workers left, and return how many products searched everything."""
+    for staging in candidates_dir.glob("*/.*"):
+        staging.unlink()
+    paths = candidates_dir.glob("*/*.parquet")
+    return sum(int(pq.read_schema(path).metadata[match_task.SEARCHED_ANEW_KEY]) for path in paths)
+
+
+def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    """Return how often each value occurs."""
+    counts = pc.value_counts(column.combine_chunks()).to_pylist()
+    return {count["values"]: count["counts"] for count in counts}
+
+
+def _without(products: pa.Table, entries: pa.Table) -> pa.Array:
+    """Return the ids of the products that have no entry."""
+    has_entry = pc.is_in(products["product_id"], entries["product_id"].combine_chunks())
+    return products.filter(pc.invert(has_entry))["product_id"].combine_chunks()
+
+
+def split_queries(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Return the queries of each task: super-category, first row, and the row after the last.
+
+    A task has at most QUERIES_A_TASK rows, so one super-category that holds most of a run keeps as
+    many workers busy as all others would. The tasks of a super-category differ by a row at most.
+
+    Args:
+        counts: Number of products in each super-category.
+
+    Example:
+        >>> split_queries({"bags": 20_000, "accessories": 5})
+        [('accessories', 0, 5), ('bags', 0, 10000), ('bags', 10000, 20000)]
     """
-    found = []
+    queries = []
     for super_category, count in sorted(counts.items()):
         parts = -(-count // QUERIES_A_TASK)
         bounds = [count * part // parts for part in range(parts + 1)]
-        found += [(super_category, bounds[part], bounds[part + 1]) for part in range(parts)]
-    return found
+        queries += [(super_category, bounds[part], bounds[part + 1]) for part in range(parts)]
+    return queries
 
 
-def run_tasks(spark: SparkSession, tasks: Sequence[tuple[Any, ...]], parts: int) -> DataFrame:
-    """Rows of tables.MATCHES of the tasks, in their order; a worker does a part after the other. tasks: rows of TASK."""
+def run_tasks(spark: SparkSession, tasks: Sequence[MatchTask], parts: int) -> DataFrame:
+    """Return the rows of tables.MATCHES of the tasks, in their order.
+
+    Args:
+        spark: The session.
+        tasks: The tasks.
+        parts: Number of partitions; a worker does the tasks of one, one after another.
+    """
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    frame = spark.createDataFrame(spark.sparkContext.parallelize(tasks, parts), TASK_SCHEMA)
+    rows = spark.sparkContext.parallelize([astuple(task) for task in tasks], parts)
+    frame = spark.createDataFrame(rows, match_task.TASK_SCHEMA)
     return frame.mapInArrow(_match_batches, from_arrow_schema(MATCHES.arrow_schema))
 
 
+def _match_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Match the tasks of Spark's batches, a task after the other."""
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield match_task.run_match_task(MatchTask(**row))
+
+
 def input_hashes(root: Path, run: str) -> dict[str, str]:
+    """Return the hashes of the tables that the matches of a run are computed from."""
     return {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES)}
 
 
 def find_previous_run(root: Path, run: str) -> str | None:
-    """The run to go on from: the last one before whose matches stand with the tables they were made from, or the run itself."""
-    for since in [
-        run,
-        *(other for other in reversed(run_tables.list_runs(root, MATCHES)) if other < run),
-    ]:
+    """Return the run to go on from; None if there is none.
+
+    It is the run itself, or else the last one before it, whose matches stand beside the tables
+    that they were computed from.
+    """
+    earlier = [other for other in run_tables.list_runs(root, MATCHES) if other < run]
+    for previous_run in [run, *reversed(earlier)]:
         try:
-            if run_tables.read_manifest(root, MATCHES, since).get("made_from") == input_hashes(
-                root, since
-            ):
-                return since
+            manifest = run_tables.read_manifest(root, MATCHES, previous_run)
+            if manifest.get("made_from") == input_hashes(root, previous_run):
+                return previous_run
         except run_tables.TableNotFound:
             continue
     return None
 
 
-def _match_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    # By its importable name, not as __main__: the worker process then keeps its galleries from task to task.
-    from wearalike.pipeline.match_products import match_task
-
-    for batch in batches:
-        for task in batch.to_pylist():
-            yield match_task(**task)
-
-
-def match_task(
-    root: str,
-    run: str,
-    since: str | None,
-    near: str,
-    device: str,
-    super_category: str,
-    start: int,
-    stop: int,
-    merchandise: str,
-    **rules: Any,
-) -> pa.RecordBatch:
-    """The rows of one task; what was nearest goes to the folder `near`."""
-    here = load_gallery(root, run, super_category, device)
-    recall = (
-        read_previous_search(root, run, since, super_category, device, start, stop)
-        if since is not None
-        else None
-    )
-    merchandiser = [catalog.MerchandisingRule(**rule) for rule in json.loads(merchandise)]
-    lists = list(
-        search.search_gallery(here, start, stop, search.ListRules(**rules), merchandiser, recall)
-    )
-    count = sum(len(part.candidates) for part in lists)
-    anew = (
-        count if recall is None else int(np.count_nonzero(recall.diff.previous_row[start:stop] < 0))
-    )
-    found = search.candidates_to_table(
-        search.concat_candidates([part.candidates for part in lists])
-    ).replace_schema_metadata({SEARCHED_ANEW_KEY: str(anew)})
-    path = Path(near) / super_category / f"{start:09}.parquet"
-    # Spark may run one task twice at the same time.
-    with atomic.replace_file(path) as hidden:
-        pq.write_table(found, hidden, compression="zstd")
-    return search.build_matches(here, lists)
-
-
-def read_previous_search(
-    root: str, run: str, since: str, super_category: str, device: str, start: int, stop: int
-) -> search.PreviousSearch | None:
-    """What the other run remembers of the rows start..stop of this one; None where that would not save work, or is not as it was."""
-    folder = run_tables.table_dir(Path(root), MATCHES, since)
-    paths = sorted((folder / "near" / super_category).glob("*.parquet"))
-    if not paths:
-        return None
-    changes = diff_since(root, run, since, super_category, device)
-    known = changes.previous_row[start:stop]
-    known = known[known >= 0]
-    if not (changes.is_incremental_cheaper and len(known)):
-        return None
-    starts = np.array([int(path.stem) for path in paths])
-    first, last = np.searchsorted(starts, (known.min(), known.max()), side="right") - 1
-    files = run_tables.read_manifest(Path(root), MATCHES, since)["files"]
-    asked = paths[first : last + 1]
-    if any(
-        run_tables.sha256(path) != files.get(path.relative_to(folder).as_posix()) for path in asked
-    ):
-        log.warning(
-            "%s: not the files that _manifest.json names; everything is searched", asked[0].parent
-        )
-        return None
-    return search.PreviousSearch(
-        changes,
-        search.candidates_from_table(pa.concat_tables(pq.read_table(path) for path in asked)),
-    )
-
-
-@lru_cache(maxsize=1)
-def diff_since(
-    root: str, run: str, since: str, super_category: str, device: str
-) -> search.GalleryDiff:
-    return search.diff_galleries(
-        gallery_store.load_gallery(Path(root), since, super_category),
-        load_gallery(root, run, super_category, device),
-    )
-
-
-def warn_of_lost_pins(merchandise: list[dict[str, Any]], product_ids: pa.ChunkedArray) -> None:
+def _warn_of_missing_pins(
+    merchandising_rules: list[dict[str, Any]], product_ids: pa.ChunkedArray
+) -> None:
+    """Log the products that rules pin and the run lacks."""
     pinned = [
-        rule["product"] for rule in merchandise if rule["kind"] == catalog.MerchandisingRuleKind.PIN
+        rule["product"]
+        for rule in merchandising_rules
+        if rule["kind"] == catalog.MerchandisingRuleKind.PIN
     ]
-    lost = set(pinned) - set(
-        product_ids.filter(pc.is_in(product_ids, pa.array(pinned, pa.string()))).to_pylist()
-    )
-    if lost:
+    is_pinned = pc.is_in(product_ids, pa.array(pinned, pa.string()))
+    missing = set(pinned) - set(product_ids.filter(is_pinned).to_pylist())
+    if missing:
         log.warning(
-            "pinned in rules.xml, and not to be found in this run: %s", ", ".join(sorted(lost))
+            "pinned in rules.xml, but not found in this run: %s", ", ".join(sorted(missing))
         )
 
 
-@lru_cache(maxsize=1)
-def load_gallery(root: str, run: str, super_category: str, device: str) -> search.Gallery:
-    """A worker keeps the gallery that it searched last."""
-    return replace(gallery_store.load_gallery(Path(root), run, super_category), device=device)
-
-
-def write_similar_tables(args: argparse.Namespace, root: Path, signature: str) -> None:
-    """similar_products and similar_lists from matches, batch by batch."""
-    products = run_tables.read_table(
-        root, PRODUCTS, args.run, ["product_id", "shape_weight", "colour_weight"]
-    )
-    entries = run_tables.read_table(root, INDEXES, args.run, ["product_id", "image_id"])
-    models = run_tables.read_manifest(root, INDEXES, args.run)
+def write_similar_tables(args: argparse.Namespace, root: Path) -> None:
+    """Write similar_products and similar_lists from matches, batch by batch."""
+    run = args.run
+    matches_hash = run_tables.input_hash(root, MATCHES, run)
+    signature = run_tables.signature({"matches": matches_hash}, {})
     if not job.is_up_to_date(args, root, SIMILAR_PRODUCTS, signature):
-        with run_tables.write_table(root, SIMILAR_PRODUCTS, args.run, signature) as table:
-            for batch in run_tables.open_dataset(root, MATCHES, args.run).to_batches():
-                table.write(
-                    search.build_similar_products(
-                        pa.Table.from_batches([batch]),
-                        products,
-                        models["detector"],
-                        models["encoder"],
-                    )
-                )
+        columns = ["product_id", "shape_weight", "colour_weight"]
+        products = run_tables.read_table(root, PRODUCTS, run, columns)
+        models = run_tables.read_manifest(root, INDEXES, run)
+        versions = (models["detector"], models["encoder"])
+        with run_tables.write_table(root, SIMILAR_PRODUCTS, run, signature) as table:
+            for matches in _iter_matches(root, run):
+                table.write(search.build_similar_products(matches, products, *versions))
         log.info("%d recommendations", table.rows_written)
     if not job.is_up_to_date(args, root, SIMILAR_LISTS, signature):
-        with run_tables.write_table(root, SIMILAR_LISTS, args.run, signature) as table:
-            for batch in run_tables.open_dataset(root, MATCHES, args.run).to_batches():
-                table.write(search.build_similar_lists(pa.Table.from_batches([batch]), entries))
+        entries = run_tables.read_table(root, INDEXES, run, ["product_id", "image_id"])
+        with run_tables.write_table(root, SIMILAR_LISTS, run, signature) as table:
+            for matches in _iter_matches(root, run):
+                table.write(search.build_similar_lists(matches, entries))
         log.info("%d products", table.rows_written)
 
 
+def _iter_matches(root: Path, run: str) -> Iterator[pa.Table]:
+    """Yield the rows of the table `matches`, a batch at a time."""
+    for batch in run_tables.open_dataset(root, MATCHES, run).to_batches():
+        yield pa.Table.from_batches([batch])
+
+
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

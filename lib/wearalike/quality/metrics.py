@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from wearalike.catalog.eligibility import GENDERS_FIT_SQL
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.quality import code_statistics, look_metrics
 from wearalike.tables import CODES, LOOKS, QUALITY
@@ -60,9 +61,7 @@ def open_run_tables(run_tables: RunTables) -> Iterator[duckdb.DuckDBPyConnection
         con.execute(
             "CREATE MACRO scope(shop, super) AS coalesce('shop=' || shop, 'super_category=' || super, 'all')"
         )
-        con.execute(
-            "CREATE MACRO genders_fit(one, other) AS one = other OR 'unisex' IN (one, other)"
-        )
+        con.execute(GENDERS_FIT_SQL)
         yield con
 
 

@@ -1,29 +1,27 @@
-"""Codes to matches: for every product the most alike ones of its super-category, exactly, after the rules.
+"""Codes to matches: the most alike products of a super-category, exactly, under the rules.
 
-distance = shape_weight * H(shape) + colour_weight * H(colour), H the Hamming distance of 128 bits, weights of the product that asks
-score    = max(0, 1 - 2 * distance / (128 * (shape_weight + colour_weight))): the cosine of the weighted +-1 codes, cut at 0
-Order: smaller distance first, then smaller product_id.
-
-The merchandiser's rules (merchandising.MerchandisingRules) act before the cut to the best k: what is hidden leaves room for the next,
-what is preferred goes before by a bounded distance, what is pinned takes its rank. A list they fill says so in each row.
-
-galleries  the products of a super-category, side by side
-scores     distances and scores of codes
-near       the candidates nearest to a product, remembered from run to run
-hunt       the search, and what the rules do to it
-rows       what was found as rows of tables
+gallery         the products of a super-category, laid out for the search
+kernels         the k nearest codes: on the CPU, on a GPU, and by definition
+candidates      the nearest candidates of each product
+incremental     what changed since another run, and the merge with its candidates
+ranking         plain lists: one result a group, few of a brand
+merchandising   lists under the merchandiser's rules: pins, boosts, fills
+gallery_search  all of it: the lists of a gallery's products
+code_search     lists for codes that no product has
+photo_search    a shopper's photo to products
+output_rows     lists as rows of tables
 """
 
-from wearalike.search.gallery import GALLERY_COLUMNS, Gallery, build_gallery, eligible_candidates
-from wearalike.search.incremental import (
-    GalleryDiff,
+from wearalike.search.candidates import (
     NearestCandidates,
-    PreviousSearch,
     candidates_from_table,
     candidates_to_table,
     concat_candidates,
-    diff_galleries,
 )
+from wearalike.search.code_search import search_code, search_codes, vote_category_weights
+from wearalike.search.gallery import GALLERY_COLUMNS, Gallery, build_gallery, eligible_candidates
+from wearalike.search.gallery_search import search_gallery
+from wearalike.search.incremental import GalleryDiff, PreviousSearch, diff_galleries
 from wearalike.search.output_rows import (
     build_look_products,
     build_matches,
@@ -31,16 +29,12 @@ from wearalike.search.output_rows import (
     build_similar_lists,
     build_similar_products,
 )
-from wearalike.search.ranking import (
+from wearalike.search.ranked_lists import (
     Fallback,
     ListRules,
     RankedList,
     RankedLists,
     ShortfallReason,
-    search_code,
-    search_codes,
-    search_gallery,
-    vote_category_weights,
 )
 from wearalike.search.scores import distance_limit, distance_matrices, score
 

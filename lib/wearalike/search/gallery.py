@@ -1,7 +1,8 @@
-"""The products of one super-category, side by side for the search."""
+"""The products of one super-category, laid out for the search."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,24 +12,52 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wearalike.search import merchandising
+from wearalike.catalog.eligibility import is_for_audience
 from wearalike.search.kernels import bitplane
+from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.search.product_attributes import (
+    ATTRIBUTE_COLUMNS,
+    ProductAttributes,
+    build_attributes,
+)
 from wearalike.storage.string_arrays import Texts, intern_texts
-from wearalike.tables import Availability, Gender
+from wearalike.tables import Availability
 
 if TYPE_CHECKING:
     from wearalike.search.kernels import torch_gpu
 
+# The columns of tables.PRODUCTS that a gallery is built from.
+GALLERY_COLUMNS = [
+    *ATTRIBUTE_COLUMNS,
+    "group_id",
+    "availability",
+    "gender",
+    "age_group",
+    "shape_weight",
+    "colour_weight",
+]
+
 
 @dataclass(frozen=True)
 class Gallery:
-    """The products of one super-category that have a code; row i of every array is the same product, in product_id order.
-    The arrays stay as they are: what is made of them is kept.
+    """The products of one super-category that have a code, in product_id order.
 
-    product_ids, item_ids: (n,). codes: uint64 (n, 4), two words of shape, two of colour. shape_weight, colour_weight: int32 (n,).
-    gender, age_group: object (n,). is_in_stock: bool (n,). groups, brands: int64 (n,), equal for products of one group or
-    brand, negative and unlike any other where a product has none. pages: what the merchandiser's rules look at.
-    device: where it is searched, "cpu" or "cuda"; the answer is the same.
+    Row i of every array is the same product. The arrays must not change: what is derived from
+    them is cached.
+
+    Attributes:
+        product_ids: Text (n,).
+        item_ids: Text (n,).
+        codes: uint64 (n, 4). Two words of shape, two of colour.
+        shape_weight: int32 (n,), 0..255.
+        colour_weight: int32 (n,), 0..255.
+        gender: object (n,).
+        age_group: object (n,).
+        is_in_stock: bool (n,).
+        groups: int64 (n,). Equal for the products of one group; unique and negative without one.
+        brands: int64 (n,). Equal for the products of one brand; unique and negative without one.
+        attributes: The facts that merchandising rules compare.
+        device: Where it is searched, "cpu" or "cuda"; the results are the same.
     """
 
     product_ids: Texts | NDArray[np.object_]
@@ -41,54 +70,65 @@ class Gallery:
     is_in_stock: NDArray[np.bool_]
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
-    attributes: merchandising.ProductAttributes
+    attributes: ProductAttributes
     device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    # What every task of a worker asks of its gallery is made once.
-
     @cached_property
     def id_columns(self) -> tuple[pa.StringArray, pa.StringArray]:
-        """product_ids and item_ids as columns."""
+        """product_ids and item_ids as Arrow columns."""
         return pa.array(self.product_ids, pa.string()), pa.array(self.item_ids, pa.string())
 
     @cached_property
     def audiences(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
-        """The (age_group, gender) that there are, in order, and of each row which one, int64 (n,)."""
+        """The distinct (age_group, gender), and the number of each row's one, int64 (n,)."""
         texts = [pa.array(column, pa.string()) for column in (self.age_group, self.gender)]
-        found = pc.binary_join_element_wise(*texts, "\n").dictionary_encode()
-        return [
-            tuple(text.split("\n")) for text in found.dictionary.to_pylist()
-        ], found.indices.to_numpy().astype(np.int64)
+        encoded = pc.binary_join_element_wise(*texts, "\n").dictionary_encode()
+        audiences = [tuple(text.split("\n")) for text in encoded.dictionary.to_pylist()]
+        return audiences, encoded.indices.to_numpy().astype(np.int64)
 
     @cached_property
-    def _candidates_by_audience(self) -> dict[tuple[str, str], Candidates]:
+    def _candidates_by_audience(self) -> dict[tuple[str, str], CandidateSet]:
         return {}
 
-    def candidates_for_audience(self, age_group: str, gender: str) -> Candidates:
-        """What an audience may be shown."""
-        asked = (age_group, gender)
-        if asked not in self._candidates_by_audience:
-            self._candidates_by_audience[asked] = Candidates(
-                self, np.flatnonzero(eligible_candidates(self, age_group, gender))
-            )
-        return self._candidates_by_audience[asked]
+    def candidates_for_audience(self, age_group: str, gender: str) -> CandidateSet:
+        """Return the products that an audience may be shown; each audience's are cached."""
+        audience = (age_group, gender)
+        if audience not in self._candidates_by_audience:
+            rows = np.flatnonzero(eligible_candidates(self, age_group, gender))
+            self._candidates_by_audience[audience] = CandidateSet(self, rows)
+        return self._candidates_by_audience[audience]
+
+    def split_by_audience(
+        self, start: int, stop: int
+    ) -> Iterator[tuple[NDArray[np.int64], CandidateSet]]:
+        """Yield the rows start..stop by audience, in order, with what that audience may be shown."""
+        rows = np.arange(start, min(stop, len(self)))
+        audiences, audience = self.audiences
+        numbers = np.unique(audience[rows]).tolist()
+        for number in sorted(numbers, key=audiences.__getitem__):
+            yield rows[audience[rows] == number], self.candidates_for_audience(*audiences[number])
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """rows: int64 (n,), the products of the gallery that may be shown, in order."""
+class CandidateSet:
+    """The products of a gallery that may be shown in a list.
+
+    Attributes:
+        gallery: The gallery.
+        rows: int64 (n,). Their rows, ascending.
+    """
 
     gallery: Gallery
     rows: NDArray[np.int64]
 
-    # Laid out when asked, for many a search finds all that it needs remembered.
+    # Built on first use: an incremental search often needs neither.
 
     @cached_property
     def tiles(self) -> bitplane.BitPlaneTiles:
-        """Their codes; 64 bytes a candidate, half of it where all may be shown."""
+        """Their codes for the CPU kernel: 64 bytes a candidate, half of it if all are eligible."""
         return bitplane.transpose_codes(self._candidate_codes)
 
     @cached_property
@@ -102,68 +142,73 @@ class Candidates:
         codes = self.gallery.codes
         return codes if len(self.rows) == len(codes) else codes[self.rows]
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
     def find_nearest(
-        self,
-        codes: NDArray[np.uint64],
-        shape_weight: NDArray[np.int32],
-        colour_weight: NDArray[np.int32],
-        limits: NDArray[np.int64],
-        k: int,
+        self, queries: QueryBatch, k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """bitplane.nearest_flat of them, on the gallery's device: how many each code has, and their rows of the gallery."""
+        """Return the nearest candidates of every query, searched on the gallery's device.
+
+        Args:
+            queries: The batch.
+            k: Candidates a query, at most.
+
+        Returns:
+            How many each query has, int64 (q,), and their rows of the gallery, one query after
+            another, int64 (sum,): by weighted distance, then row.
+        """
         if self.gallery.device == "cpu":
-            counts, positions = bitplane.nearest_flat(
-                codes, self.tiles, shape_weight, colour_weight, limits, k
-            )
+            counts, positions = bitplane.nearest_flat(queries, self.tiles, k)
         else:
-            # torch takes seconds and a quarter of a GB to import.
+            # Imported late: torch takes seconds and a quarter of a GB to import.
             from wearalike.search.kernels import torch_gpu
 
-            counts, positions = torch_gpu.nearest_flat(
-                codes, self._device_codes, shape_weight, colour_weight, limits, k
-            )
+            counts, positions = torch_gpu.nearest_flat(queries, self._device_codes, k)
         return counts, self.rows[positions]
 
 
-def eligible_candidates(gallery: Gallery, age_group: str, gender: str) -> NDArray[np.bool_]:
-    """Whom an audience may be shown: in stock, the same age group, the same gender or either one unisex."""
-    kinds, kind = gallery.audiences
-    fits = np.array(
-        [a == age_group and (g == gender or Gender.UNISEX in (g, gender)) for a, g in kinds], bool
-    )
-    return gallery.is_in_stock & fits[kind]
+def eligible_candidates(
+    gallery: Gallery, age_group: str | None, gender: str | None
+) -> NDArray[np.bool_]:
+    """Tell which products an audience may be shown: in stock, and by `catalog.eligibility`.
 
+    Args:
+        gallery: The gallery.
+        age_group: The audience's age group; None for any.
+        gender: The audience's gender; None for any.
 
-# The columns of tables.PRODUCTS that a gallery is made of.
-GALLERY_COLUMNS = [
-    *merchandising.ATTRIBUTE_COLUMNS,
-    "group_id",
-    "availability",
-    "gender",
-    "age_group",
-    "shape_weight",
-    "colour_weight",
-]
+    Returns:
+        bool (n,).
+    """
+    audiences, audience = gallery.audiences
+    is_for = [is_for_audience(*of_products, age_group, gender) for of_products in audiences]
+    return gallery.is_in_stock & np.array(is_for, bool)[audience]
 
 
 def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> Gallery:
-    """A gallery of one super-category.
+    """Build the gallery of one super-category.
 
-    entries: tables.INDEXES in product_id order. codes: uint8 (n, 32), row i of entry i, shape then colour.
-    products: at least these, with PRODUCT_COLUMNS. Raises ValueError where an entry has no product.
+    Args:
+        entries: Rows of tables.INDEXES in product_id order.
+        codes: uint8 (n, 32), shape then colour; row i is that of entry i.
+        products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order.
+
+    Raises:
+        ValueError: An entry has no product.
     """
-    at = pc.index_in(entries["product_id"], products["product_id"].combine_chunks())
-    if at.null_count:
-        raise ValueError(
-            f"{at.null_count} entries have no product, e.g. {entries['product_id'].filter(pc.is_null(at))[0]}"
-        )
+    product_rows = pc.index_in(entries["product_id"], products["product_id"].combine_chunks())
+    if product_rows.null_count:
+        example = entries["product_id"].filter(pc.is_null(product_rows))[0]
+        raise ValueError(f"{product_rows.null_count} entries have no product, e.g. {example}")
     product_ids = Texts(entries["product_id"])
 
     def column(name: str) -> pa.ChunkedArray:
-        """A column of the products, row i that of entry i; made when asked for, so that there is one at a time."""
-        return products[name].take(at)
+        """Return a column of the products in the order of the entries; one is held at a time."""
+        return products[name].take(product_rows)
 
     groups = pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n")
+    is_in_stock = pc.equal(column("availability"), Availability.IN_STOCK.value)
     return Gallery(
         product_ids=product_ids,
         item_ids=Texts(entries["item_id"]),
@@ -172,20 +217,15 @@ def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Tabl
         colour_weight=column("colour_weight").to_numpy().astype(np.int32),
         gender=intern_texts(column("gender")),
         age_group=intern_texts(column("age_group")),
-        is_in_stock=pc.equal(column("availability"), Availability.IN_STOCK.value).to_numpy(
-            zero_copy_only=False
-        ),
-        groups=_encode_equal_values(groups),
-        brands=_encode_equal_values(pc.utf8_lower(column("brand"))),
-        attributes=merchandising.build_attributes(column, product_ids),
+        is_in_stock=is_in_stock.to_numpy(zero_copy_only=False),
+        groups=_number_equal_values(groups),
+        brands=_number_equal_values(pc.utf8_lower(column("brand"))),
+        attributes=build_attributes(column, product_ids),
     )
 
 
-def _encode_equal_values(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Equal numbers for equal texts; a number of its own, below 0, for every null."""
-    numbers = (
-        pc.fill_null(column.combine_chunks().dictionary_encode().indices, -1)
-        .to_numpy(zero_copy_only=False)
-        .astype(np.int64)
-    )
+def _number_equal_values(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return equal numbers for equal texts; every null has a number of its own, below 0."""
+    indices = pc.fill_null(column.combine_chunks().dictionary_encode().indices, -1)
+    numbers = indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return np.where(numbers < 0, -1 - np.arange(len(numbers)), numbers)

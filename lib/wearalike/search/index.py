@@ -1,8 +1,9 @@
-"""Codes to indexes: which item stands for a product, and one binary Faiss index a super-category.
+"""Codes to indexes: which item represents each product, and a binary Faiss index a super-category.
 
-An index holds 256-bit codes, 16 bytes of shape then 16 of colour, under entry ids: the products of the super-category
-in the order of their ids, from 0. The table `indexes` beside it says whose entry is whose, and _manifest.json holds the
-hashes of all of them, so an index of another run is never taken for this one's.
+An index holds 256-bit codes, 16 bytes of shape then 16 of colour. Its entry ids number the products
+of the super-category from 0, in the order of their ids. The table `indexes` beside it maps entries
+to products. _manifest.json holds the hashes of all files, so an index of another run is never taken
+for this one's.
 """
 
 from __future__ import annotations
@@ -18,73 +19,103 @@ from numpy.typing import NDArray
 
 from wearalike.encoding import views
 from wearalike.metrics import boxes
+from wearalike.models.registry import CODE_BITS
 from wearalike.tables import INDEXES, REFUSED, SuperCategory
+
+_ENTRY_BITS = 2 * CODE_BITS  # of shape and of colour
+_HALF_BYTES = CODE_BITS // 8
+_ENTRY_BYTES = _ENTRY_BITS // 8
 
 
 class IndexReason(StrEnum):
+    """Why a product has no entry."""
+
     NO_IMAGE = "no_image"
     NO_ITEM = "no_item"
     NO_CODE = "no_code"
 
 
 class BadIndex(ValueError):
-    """An index file and its table do not belong together, or codes that cannot be compared."""
+    """An index file and its table do not belong together, or its codes cannot be compared."""
 
 
 def select_entries(
     products: pa.Table, images: pa.Table, items: pa.Table, codes: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
-    """The entry of every product that has a code (tables.INDEXES), and the others with their reason (tables.REFUSED).
+    """Select the item that represents each product.
 
-    A product is stood for by the best item of its first image in which an item of its super-category was seen and has a
-    code; where none was in any image, by what the detector saw without naming it. An image that shows a detail or somebody's back
-    comes after all others. The best item is sure and large: confidence times the root of its area. Sorted by product_id. Raises
-    BadIndex for codes of several encoders.
+    An item must have a code and be of the product's super-category; an item that the detector did
+    not classify is second choice. Images come in their order, but one that shows a detail or a back
+    comes after all others. In an image the best item is sure and large: confidence times the square
+    root of the box's area.
+
+    Args:
+        products: Rows of tables.PRODUCTS.
+        images: Rows of tables.IMAGES.
+        items: Rows of tables.ITEMS.
+        codes: Rows of tables.CODES.
+
+    Returns:
+        The entries (tables.INDEXES), and the other products with their reason (tables.REFUSED),
+        both sorted by product_id.
+
+    Raises:
+        BadIndex: The codes are of several encoders.
     """
-    if len(encoders := sorted(pc.unique(codes["encoder"]).to_pylist())) > 1:
+    encoders = sorted(pc.unique(codes["encoder"]).to_pylist())
+    if len(encoders) > 1:
         raise BadIndex(
-            f"codes of {', '.join(encoders)}: those of one encoder alone can be compared; encode the items again with --force"
+            f"codes of {', '.join(encoders)}: only codes of one encoder can be compared; "
+            "encode the items again with --force"
         )
-    seen = images.select(["product_id", "position", "image_id"]).join(
-        items.select(["image_id", "item_id", "super_category"]).append_column(
-            "worth", _item_scores(items)
-        ),
-        "image_id",
-        join_type="inner",
-    )
     wanted = products.select(["product_id", "shop_id", "super_category"]).rename_columns(
         ["product_id", "shop_id", "wanted"]
     )
+    fitting = _fitting_items(wanted, images, items)
+    coded = fitting.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
+    coded = coded.append_column("is_unnamed", pc.is_null(coded["super_category"]))
+    partial_images = views.image_ids_with_views(items, codes, views.PARTIAL_VIEWS)
+    coded = coded.append_column("is_partly_shown", pc.is_in(coded["image_id"], partial_images))
+    best = _first_of_each_product(coded)
+    columns = {
+        name: best["wanted" if name == "super_category" else name]
+        for name in INDEXES.column_names
+        if name != "entry_id"
+    }
+    columns["entry_id"] = pa.array(_number_entries(columns["super_category"]), pa.int64())
+    entries = pa.table(columns).select(INDEXES.column_names).cast(INDEXES.arrow_schema)
+    return entries, _build_refused(wanted, images, fitting, entries)
+
+
+def _fitting_items(wanted: pa.Table, images: pa.Table, items: pa.Table) -> pa.Table:
+    """Return the items in each product's images that may represent it."""
+    scored = items.select(["image_id", "item_id", "super_category"]).append_column(
+        "worth", _item_scores(items)
+    )
+    placed = images.select(["product_id", "position", "image_id"])
+    seen = placed.join(scored, "image_id", join_type="inner")
     seen = seen.join(wanted, "product_id", join_type="inner")
     fits = pc.or_kleene(
         pc.is_null(seen["super_category"]), pc.equal(seen["super_category"], seen["wanted"])
     )
-    seen = seen.filter(fits)
-    coded = seen.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
-    coded = coded.append_column("is_unnamed", pc.is_null(coded["super_category"]))
-    is_partly = pc.is_in(
-        coded["image_id"], views.image_ids_with_views(items, codes, views.PARTIAL_VIEWS)
-    )
-    coded = coded.append_column("is_partly_shown", is_partly)
-    by = ("product_id", "is_unnamed", "is_partly_shown", "position", "worth", "item_id")
-    coded = coded.sort_by([(name, "descending" if name == "worth" else "ascending") for name in by])
-    ids = coded["product_id"].to_numpy(zero_copy_only=False)
-    first = np.ones(len(ids), bool)
-    first[1:] = ids[1:] != ids[:-1]
-    best = coded.filter(pa.array(first))
-    found = pa.table(
-        {
-            c: best["wanted" if c == "super_category" else c]
-            for c in INDEXES.column_names
-            if c != "entry_id"
-        }
-    )
-    found = found.append_column(
-        "entry_id", pa.array(_number_entries(found["super_category"]), pa.int64())
-    )
-    return found.select(INDEXES.column_names).cast(INDEXES.arrow_schema), _build_refused(
-        wanted, images, seen, found
-    )
+    return seen.filter(fits)
+
+
+def _first_of_each_product(coded: pa.Table) -> pa.Table:
+    """Return the best row of each product, sorted by product_id."""
+    order = [
+        ("product_id", "ascending"),
+        ("is_unnamed", "ascending"),
+        ("is_partly_shown", "ascending"),
+        ("position", "ascending"),
+        ("worth", "descending"),
+        ("item_id", "ascending"),
+    ]
+    coded = coded.sort_by(order)
+    product_ids = coded["product_id"].to_numpy(zero_copy_only=False)
+    is_first = np.ones(len(product_ids), bool)
+    is_first[1:] = product_ids[1:] != product_ids[:-1]
+    return coded.filter(pa.array(is_first))
 
 
 def _item_scores(items: pa.Table) -> pa.Array:
@@ -94,88 +125,114 @@ def _item_scores(items: pa.Table) -> pa.Array:
 
 
 def _number_entries(super_categories: pa.ChunkedArray) -> NDArray[np.int64]:
-    """For every row, how many earlier rows share its super-category."""
+    """Return for every row how many earlier rows share its super-category."""
     values = np.asarray(super_categories.to_pylist(), dtype=object)
     numbers = np.zeros(len(values), np.int64)
     for super_category in SuperCategory:
-        here = values == super_category.value
-        numbers[here] = np.arange(here.sum())
+        is_here = values == super_category.value
+        numbers[is_here] = np.arange(is_here.sum())
     return numbers
 
 
-def _build_refused(wanted: pa.Table, images: pa.Table, seen: pa.Table, found: pa.Table) -> pa.Table:
-    missing = wanted.filter(
-        pc.invert(pc.is_in(wanted["product_id"], found["product_id"].combine_chunks()))
-    ).sort_by("product_id")
+def _build_refused(
+    wanted: pa.Table, images: pa.Table, fitting: pa.Table, entries: pa.Table
+) -> pa.Table:
+    """Return the rows of tables.REFUSED for the products without an entry."""
+    has_entry = pc.is_in(wanted["product_id"], entries["product_id"].combine_chunks())
+    missing = wanted.filter(pc.invert(has_entry)).sort_by("product_id")
     has_image = pc.is_in(missing["product_id"], images["product_id"].combine_chunks())
-    has_item = pc.is_in(missing["product_id"], seen["product_id"].combine_chunks())
-    reason = pc.if_else(
-        has_item,
-        IndexReason.NO_CODE.value,
-        pc.if_else(has_image, IndexReason.NO_ITEM.value, IndexReason.NO_IMAGE.value),
-    )
-    return pa.table(
-        {
-            "stage": pa.array([INDEXES.name] * len(missing)),
-            "shop_id": missing["shop_id"],
-            "kind": pa.array(["product"] * len(missing)),
-            "key": missing["product_id"],
-            "reason": reason,
-            "detail": pa.nulls(len(missing), pa.string()),
-        },
-        schema=REFUSED.arrow_schema,
-    )
+    has_item = pc.is_in(missing["product_id"], fitting["product_id"].combine_chunks())
+    without_item = pc.if_else(has_image, IndexReason.NO_ITEM.value, IndexReason.NO_IMAGE.value)
+    columns = {
+        "stage": pa.array([INDEXES.name] * len(missing)),
+        "shop_id": missing["shop_id"],
+        "kind": pa.array(["product"] * len(missing)),
+        "key": missing["product_id"],
+        "reason": pc.if_else(has_item, IndexReason.NO_CODE.value, without_item),
+        "detail": pa.nulls(len(missing), pa.string()),
+    }
+    return pa.table(columns, schema=REFUSED.arrow_schema)
 
 
 def code_array(shape: pa.ChunkedArray, colour: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """Codes as Faiss and the matcher take them: uint8 (n, 32), shape in 0..15, colour in 16..31; row i is row i."""
+    """Return codes as Faiss and the search take them.
+
+    Args:
+        shape: n binary values of 16 bytes.
+        colour: n binary values of 16 bytes.
+
+    Returns:
+        uint8 (n, 32), shape in 0..15, colour in 16..31.
+    """
     halves = [
-        np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, 16)
+        np.frombuffer(b"".join(column.to_pylist()), np.uint8).reshape(-1, _HALF_BYTES)
         for column in (shape, colour)
     ]
     return np.concatenate(halves, axis=1)
 
 
 def write_index(path: Path, entry_ids: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
-    """Writes a binary Faiss index. entry_ids: int64 (n,); codes: uint8 (n, 32); row i of both is one entry."""
-    index = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(256))
-    index.add_with_ids(np.ascontiguousarray(codes), entry_ids)
-    faiss.write_index_binary(index, str(path))
+    """Write a binary Faiss index.
+
+    Args:
+        path: The file.
+        entry_ids: int64 (n,).
+        codes: uint8 (n, 32); row i is the code of entry i.
+    """
+    faiss_index = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(_ENTRY_BITS))
+    faiss_index.add_with_ids(np.ascontiguousarray(codes), entry_ids)
+    faiss.write_index_binary(faiss_index, str(path))
 
 
 def read_codes(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Entry ids, int64 (n,), and codes, uint8 (n, 32), of an index file. Check its hash first: Faiss trusts its input.
+    """Read an index file. Check its hash first: Faiss trusts its input.
 
-    Raises BadIndex where it is not one of ours.
+    Returns:
+        Entry ids, int64 (n,), and codes, uint8 (n, 32).
+
+    Raises:
+        BadIndex: It is not one of ours.
     """
-    index = _open_index(path)
-    flat = faiss.downcast_IndexBinary(index.index)
-    return faiss.vector_to_array(index.id_map), faiss.vector_to_array(flat.xb).reshape(-1, 32)  # type: ignore[attr-defined]
+    faiss_index = _open_index(path)
+    flat = faiss.downcast_IndexBinary(faiss_index.index)
+    codes = faiss.vector_to_array(flat.xb).reshape(-1, _ENTRY_BYTES)  # type: ignore[attr-defined]
+    return faiss.vector_to_array(faiss_index.id_map), codes
 
 
 def read_codes_mmap(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """What `read` returns, the codes where they lie in the file: its pages are those of every process that maps it, and what is
-    written into the array stays with the process. For as long as the file is left alone. Raises as `read`.
+    """Read an index file as `read_codes`, its codes mapped from the file.
+
+    All processes that map the file share its pages. Writing to the array changes only this
+    process's copy. The file must stay as it is while the array is used.
+
+    Returns:
+        Entry ids, int64 (n,), and codes, uint8 (n, 32).
+
+    Raises:
+        BadIndex: It is not one of ours, or Faiss has put the codes elsewhere.
     """
-    index = _open_index(path)  # its id_map lives no longer than itself
-    ids = faiss.vector_to_array(index.id_map)
-    # A length of 8 bytes and the codes, a length and the ids: so the file ends.
-    count, start = len(ids), path.stat().st_size - 8 * (len(ids) + 1) - 32 * len(ids)
+    faiss_index = _open_index(path)  # its id_map lives no longer than itself
+    ids = faiss.vector_to_array(faiss_index.id_map)
+    count = len(ids)
+    # The file ends with: length (8 bytes), codes, length (8 bytes), ids (8 bytes each).
+    start = path.stat().st_size - 8 * (count + 1) - _ENTRY_BYTES * count
     with path.open("rb") as file:
         file.seek(start - 8)
-        if int.from_bytes(file.read(8), "little") != 32 * count:
+        if int.from_bytes(file.read(8), "little") != _ENTRY_BYTES * count:
             raise BadIndex(
                 f"{path}: its codes are not where Faiss {faiss.__version__} is known to put them"
             )
-    return ids, np.memmap(path, np.uint8, "c", start, (count, 32)) if count else np.empty(
-        (0, 32), np.uint8
-    )
+    if not count:
+        return ids, np.empty((0, _ENTRY_BYTES), np.uint8)
+    return ids, np.memmap(path, np.uint8, "c", start, (count, _ENTRY_BYTES))
 
 
 def _open_index(path: Path) -> faiss.IndexBinaryIDMap:
-    index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)
-    if not isinstance(index, faiss.IndexBinaryIDMap) or index.d != 256:
+    """Open an index file, mapped where Faiss can."""
+    faiss_index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)
+    if not isinstance(faiss_index, faiss.IndexBinaryIDMap) or faiss_index.d != _ENTRY_BITS:
         raise BadIndex(
-            f"{path}: wanted a binary index of 256 bits with ids, got {type(index).__name__} of {index.d} bits"
+            f"{path}: wanted a binary index of 256 bits with ids, "
+            f"got {type(faiss_index).__name__} of {faiss_index.d} bits"
         )
-    return index
+    return faiss_index

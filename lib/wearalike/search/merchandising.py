@@ -1,166 +1,197 @@
-"""The merchandiser's rules on the pages of one super-category: which products a rule acts on, and for whom."""
+"""From nearest candidates to the lists of pages on which the merchandiser's rules act.
+
+Hidden products leave room for the next. Preferred products are ranked as if nearer, by a bounded
+distance. Pinned products take their rank. A list that a fill rule completes says so in each row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
-from wearalike.models.registry import CODE_BITS
-from wearalike.storage.string_arrays import Texts, intern_texts
-
-# The columns of tables.PRODUCTS that rules look at.
-ATTRIBUTE_COLUMNS = ["product_id", "shop_id", "brand", "category", "price_cents", "currency"]
-
-
-@dataclass(frozen=True, slots=True)
-class ProductAttributes:
-    """Rows of COLUMNS, row i of every array the same product. texts (n,); brand in lower case, "" where there is none."""
-
-    product_id: Texts | NDArray[np.object_]
-    shop: NDArray[np.object_]
-    brand: NDArray[np.object_]
-    category: NDArray[np.object_]
-    price_cents: NDArray[np.int64]
-    currency: NDArray[np.object_]
-
-
-def build_attributes(
-    column: Callable[[str], pa.ChunkedArray], product_ids: Texts
-) -> ProductAttributes:
-    """column: one of COLUMNS by its name, row i that of row i of the product_ids."""
-    shop, category, currency = (
-        intern_texts(column(name)) for name in ("shop_id", "category", "currency")
-    )
-    brand = intern_texts(pc.fill_null(pc.utf8_lower(column("brand")), ""))
-    return ProductAttributes(
-        product_ids,
-        shop,
-        brand,
-        category,
-        column("price_cents").to_numpy().astype(np.int64),
-        currency,
-    )
+from wearalike.search.candidates import NearestCandidates, weighted_distances
+from wearalike.search.gallery import CandidateSet
+from wearalike.search.page_rules import CompiledRules, PageRules
+from wearalike.search.ranked_lists import Fallback, ListRules, RankedLists
+from wearalike.search.ranking import build_lists, select_allowed
+from wearalike.search.scores import distance_limit
 
 
 @dataclass(frozen=True, slots=True)
-class PageRules:
-    """What the rules say of one page, each with the rows it is about (bool (n,)): what is kept out, what goes before, what is pinned.
+class ListEntry:
+    """One result of a list.
 
-    pins: (rank, row, what the published row says). preferences: (boost in score, rows, what the published row says), the strongest first.
+    Attributes:
+        row: Row of the gallery.
+        rule: The merchandising rule that moved it, or None.
+        fallback: The kind of fallback it is, or None.
     """
 
-    is_hidden: NDArray[np.bool_]
-    preferences: tuple[tuple[float, NDArray[np.bool_], str], ...]
-    pins: tuple[tuple[int, int, str], ...]
-    is_filled: bool
-
-    def distance_boosts(
-        self, rows: NDArray[np.int64], weights: int
-    ) -> tuple[NDArray[np.int64], list[str | None]]:
-        """By how much weighted distance each of the rows goes before, int64 (m,), and the rule that says so.
-
-        weights: shape_weight + colour_weight of the page's product.
-        """
-        boosts, said = np.zeros(len(rows), np.int64), np.full(len(rows), None, dtype=object)
-        for boost, mask, text in reversed(self.preferences):
-            boosts[mask[rows]], said[mask[rows]] = _score_to_distance(boost, weights), text
-        return boosts, said.tolist()
-
-    def largest_boost(self, weights: int) -> int:
-        return _score_to_distance(self.preferences[0][0], weights) if self.preferences else 0
+    row: int
+    rule: str | None = None
+    fallback: Fallback | None = None
 
 
-def _score_to_distance(boost: float, weights: int) -> int:
-    """A difference of scores as one of weighted distances: score = 1 - 2 * distance / (128 * weights)."""
-    return int(boost * CODE_BITS * weights / 2)
+def rank_merchandised(
+    candidates: CandidateSet,
+    rules: ListRules,
+    compiled_rules: CompiledRules,
+    nearest: NearestCandidates,
+    is_complete: NDArray[np.bool_],
+) -> tuple[RankedLists, NDArray[np.int64]]:
+    """Rank the lists of pages on which merchandising rules act.
+
+    Args:
+        candidates: The products that the audience may be shown.
+        rules: The list rules.
+        compiled_rules: The merchandiser's rules for the gallery.
+        nearest: The nearest candidates of m products.
+        is_complete: bool (m,). True if there are no more within min_score.
+
+    Returns:
+        The lists that are finished, and the rows of the products that need more candidates.
+    """
+    finished = []
+    entries_by_list: list[list[ListEntry]] = []
+    for i, row in enumerate(nearest.query_rows.tolist()):
+        page = _RuledPage(candidates, rules, compiled_rules.rules_for_page(row), row)
+        entries = page.rank(nearest.candidates_of(i), bool(is_complete[i]))
+        if entries is not None:
+            finished.append(i)
+            entries_by_list.append(entries)
+    is_finished = np.zeros(len(nearest), bool)
+    is_finished[finished] = True
+    ranked = nearest.take(np.flatnonzero(is_finished))
+    all_entries = [entry for entries in entries_by_list for entry in entries]
+    explanations = (
+        np.array([entry.rule for entry in all_entries], dtype=object),
+        np.array([entry.fallback for entry in all_entries], dtype=object),
+    )
+    lists = build_lists(
+        candidates,
+        rules,
+        ranked,
+        ranked.counts,
+        np.array([len(entries) for entries in entries_by_list], np.int64),
+        np.array([entry.row for entry in all_entries], np.int64),
+        explanations,
+    )
+    return lists, nearest.query_rows[~is_finished]
 
 
-class MerchandisingRules:
-    """The rules of a gallery, asked page by page. is_ruled: bool (n,), the rows for which any of them holds."""
+@dataclass(frozen=True, slots=True)
+class _RuledPage:
+    """The page of one product under its rules."""
 
-    def __init__(self, rules: Sequence[MerchandisingRule], attributes: ProductAttributes) -> None:
-        self._pages = attributes
-        self._asking = [(rule, _affected_pages(rule, attributes)) for rule in rules]
-        self.is_ruled = np.zeros(len(attributes.shop), bool)
-        for _, asking in self._asking:
-            self.is_ruled |= asking
-        self._about = {
-            rule.id: _affected_products(rule, attributes)
-            for rule in rules
-            if rule.kind
-            in (MerchandisingRuleKind.PIN, MerchandisingRuleKind.HIDE, MerchandisingRuleKind.PREFER)
-        }
+    candidates: CandidateSet
+    rules: ListRules
+    page_rules: PageRules
+    row: int
 
-    def rules_for_page(self, row: int) -> PageRules:
-        held = [rule for rule, asking in self._asking if asking[row]]
-        hidden = np.zeros(len(self._pages.shop), bool)
-        for rule in held:
-            if rule.kind == MerchandisingRuleKind.HIDE:
-                hidden |= self._about[rule.id]
-            elif rule.kind == MerchandisingRuleKind.REQUIRE:
-                hidden |= _has_same_attribute(rule, self._pages, row) != rule.is_same
-        preferences = [
-            (r.boost, self._about[r.id], f"{r.kind}:{r.id}")
-            for r in held
-            if r.kind == MerchandisingRuleKind.PREFER
-        ]
-        pins = [
-            (r.at, int(i), f"{r.kind}:{r.id}")
-            for r in held
-            if r.kind == MerchandisingRuleKind.PIN
-            for i in np.flatnonzero(self._about[r.id])
-        ]
-        return PageRules(
-            hidden,
-            tuple(sorted(preferences, key=lambda p: (-p[0], p[2]))),
-            tuple(sorted(pins)),
-            any(r.kind == MerchandisingRuleKind.FILL for r in held),
+    @property
+    def weight_sum(self) -> int:
+        gallery = self.candidates.gallery
+        return int(gallery.shape_weight[self.row] + gallery.colour_weight[self.row])
+
+    def rank(self, nearest_rows: NDArray[np.int64], is_complete: bool) -> list[ListEntry] | None:
+        """Return the list; None if candidates beyond the nearest could stand in it."""
+        gallery = self.candidates.gallery
+        excluded_groups = {int(gallery.groups[self.row])}
+        pins = self._select_pins(excluded_groups)
+        free = self.rules.k - len(pins)
+        distances = self._distances(nearest_rows)
+        boosts, texts = self.page_rules.distance_boosts(nearest_rows, self.weight_sum)
+        order = np.lexsort((nearest_rows, distances - boosts))
+        order = order[~self.page_rules.is_hidden[nearest_rows[order]]]
+        allowed = select_allowed(
+            self.row,
+            nearest_rows[order].astype(np.int32),
+            gallery.groups,
+            gallery.brands,
+            np.array(sorted(excluded_groups), np.int64),
+            free,
+            self.rules.max_per_brand,
         )
+        selected = order[allowed]
+        if not is_complete and not self._is_certain(distances, boosts, selected, free):
+            return None
+        entries = [ListEntry(int(nearest_rows[i]), texts[i]) for i in selected]
+        if self.page_rules.is_filled and len(entries) < free:
+            excluded_groups.update(gallery.groups[nearest_rows[selected]].tolist())
+            entries += self._select_fills(excluded_groups, free - len(entries))
+        for rank, row, text in pins:
+            entries.insert(rank - 1, ListEntry(row, text))
+        return entries
 
+    def _is_certain(
+        self,
+        distances: NDArray[np.int64],
+        boosts: NDArray[np.int64],
+        selected: NDArray[np.int64],
+        free: int,
+    ) -> bool:
+        """Tell if no candidate beyond the nearest could stand in the list.
 
-def _affected_pages(rule: MerchandisingRule, attributes: ProductAttributes) -> NDArray[np.bool_]:
-    """The rows on whose pages the rule holds."""
-    asking = np.ones(len(attributes.shop), bool)
-    if rule.on_category is not None:
-        inside = {
-            c
-            for c in set(attributes.category)
-            if c == rule.on_category or c.startswith(f"{rule.on_category}.")
-        }
-        asking &= np.isin(attributes.category, list(inside))
-    if rule.on_shop is not None:
-        asking &= attributes.shop == rule.on_shop
-    if rule.on_product is not None:
-        asking &= attributes.product_id == rule.on_product
-    return asking
+        Such a candidate is at least as far as the farthest of them, less the largest boost.
+        """
+        if len(selected) < free:
+            return False
+        if not (self.page_rules.preferences and free):
+            return True
+        farthest = int(distances[-1]) if len(distances) else 0
+        least = farthest - self.page_rules.largest_boost(self.weight_sum)
+        last = max((distances[selected] - boosts[selected]).tolist(), default=0)
+        return last < least
 
+    def _distances(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the weighted distances of the page's product to rows, int64 (m,)."""
+        query_rows = np.full(len(rows), self.row)
+        return weighted_distances(self.candidates.gallery, query_rows, rows).astype(np.int64)
 
-def _affected_products(rule: MerchandisingRule, attributes: ProductAttributes) -> NDArray[np.bool_]:
-    if rule.product is not None:
-        return np.asarray(attributes.product_id == rule.product)
-    return np.asarray(
-        attributes.brand == rule.brand.lower()
-        if rule.brand is not None
-        else attributes.shop == rule.shop
-    )
+    def _select_pins(self, excluded_groups: set[int]) -> list[tuple[int, int, str]]:
+        """Return the (rank, row, rule) that hold, by rank; add their groups to excluded_groups."""
+        pins: list[tuple[int, int, str]] = []
+        for rank, row, text in self.page_rules.pins:
+            group = int(self.candidates.gallery.groups[row])
+            if (
+                rank <= self.rules.k
+                and len(pins) < self.rules.k
+                and group not in excluded_groups
+                and self._is_candidate(row)
+            ):
+                excluded_groups.add(group)
+                pins.append((rank, row, text))
+        return pins
 
+    def _is_candidate(self, row: int) -> bool:
+        """Tell if the audience may be shown a row of the gallery."""
+        rows = self.candidates.rows
+        position = int(np.searchsorted(rows, row))
+        return position < len(rows) and bool(rows[position] == row)
 
-def _has_same_attribute(
-    rule: MerchandisingRule, attributes: ProductAttributes, row: int
-) -> NDArray[np.bool_]:
-    """Which products are like the row in what the rule compares. Without a brand there is no other of the same."""
-    if rule.attribute == "shop":
-        return np.asarray(attributes.shop == attributes.shop[row])
-    if rule.attribute == "brand":
-        return np.asarray((attributes.brand == attributes.brand[row]) & (attributes.brand != ""))
-    price, own = attributes.price_cents, attributes.price_cents[row]
-    return np.asarray(
-        (np.maximum(price, own) <= rule.factor * np.minimum(price, own))
-        & (attributes.currency == attributes.currency[row])
-    )
+    def _select_fills(self, excluded_groups: set[int], count: int) -> list[ListEntry]:
+        """Return what fills a short list: the most alike others, whatever their score or brand."""
+        rows = self.candidates.rows
+        distances = self._distances(rows)
+        order = np.argsort(distances, kind="stable")
+        order = order[~self.page_rules.is_hidden[rows[order]]]
+        allowed = select_allowed(
+            self.row,
+            rows[order].astype(np.int32),
+            self.candidates.gallery.groups,
+            self.candidates.gallery.brands,
+            np.array(sorted(excluded_groups), np.int64),
+            count,
+            count,  # of one brand: no limit
+        )
+        limit = distance_limit(self.weight_sum, self.rules.min_score)
+        return [
+            ListEntry(
+                int(rows[i]),
+                None,
+                Fallback.LESS_ALIKE if distances[i] > limit else Fallback.SAME_BRAND,
+            )
+            for i in order[allowed]
+        ]

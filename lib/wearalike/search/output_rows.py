@@ -1,54 +1,67 @@
-"""What was found as rows of tables."""
+"""Lists as rows of tables: matches, similar_products, similar_lists, look_products."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wearalike.search.candidates import ranges_to_indices
 from wearalike.search.gallery import Gallery
-from wearalike.search.incremental import ranges_to_indices
-from wearalike.search.ranking import RankedList, RankedLists, ShortfallReason
+from wearalike.search.ranked_lists import RankedList, RankedLists, ShortfallReason
 from wearalike.search.scores import score
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
 def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.RecordBatch:
-    """Rows of tables.MATCHES, sorted by product_id."""
-    names = ("results", "shape", "colour", "rules", "fallbacks", "shortfall_reasons")
-    told = {
-        name: np.concatenate([getattr(lists, name) for lists in ranked_lists]) for name in names
-    }
-    asking = np.concatenate([lists.candidates.asking for lists in ranked_lists])
+    """Return rows of tables.MATCHES, sorted by product_id.
+
+    Args:
+        gallery: The gallery that was searched.
+        ranked_lists: The lists of `search_gallery`, at least one.
+    """
+    query_rows = np.concatenate([lists.candidates.query_rows for lists in ranked_lists])
     counts = np.concatenate([np.diff(lists.starts) for lists in ranked_lists])
-    order = np.argsort(asking)
+    order = np.argsort(query_rows)
     starts, entries = ranges_to_indices((np.cumsum(counts) - counts)[order], counts[order])
-    ids, items = gallery.id_columns
-    results, asking = pa.array(told["results"][entries]), pa.array(asking[order])
-    columns = {
-        "product_id": ids.take(results),
-        "item_id": items.take(results),
-        "shape_distance": pa.array(told["shape"][entries]),
-        "colour_distance": pa.array(told["colour"][entries]),
-        "rule": pa.array(told["rules"][entries], pa.string()),
-        "fallback": pa.array(told["fallbacks"][entries], pa.string()),
+
+    def gather(name: str) -> NDArray[Any]:
+        """Return an array of all results, in the order of the rows."""
+        return np.concatenate([getattr(lists, name) for lists in ranked_lists])[entries]
+
+    product_ids, item_ids = gallery.id_columns
+    results = pa.array(gather("results"))
+    result_columns = {
+        "product_id": product_ids.take(results),
+        "item_id": item_ids.take(results),
+        "shape_distance": pa.array(gather("shape")),
+        "colour_distance": pa.array(gather("colour")),
+        "rule": pa.array(gather("rules"), pa.string()),
+        "fallback": pa.array(gather("fallbacks"), pa.string()),
     }
-    type_of = MATCHES.arrow_schema.field("results").type
-    of_results = pa.StructArray.from_arrays(
-        [columns[field.name] for field in type_of.value_type], fields=list(type_of.value_type)
+    list_type = MATCHES.arrow_schema.field("results").type
+    fields = list(list_type.value_type)
+    structs = pa.StructArray.from_arrays(
+        [result_columns[field.name] for field in fields], fields=fields
     )
-    lists_of = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), of_results, type_of)
-    reasons = pa.array(told["shortfall_reasons"][order], pa.string())
-    return pa.RecordBatch.from_arrays(
-        [ids.take(asking), items.take(asking), reasons, lists_of], schema=MATCHES.arrow_schema
-    )
+    lists_column = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), structs, list_type)
+    reasons = np.concatenate([lists.shortfall_reasons for lists in ranked_lists])[order]
+    rows = pa.array(query_rows[order])
+    columns = [
+        product_ids.take(rows),
+        item_ids.take(rows),
+        pa.array(reasons, pa.string()),
+        lists_column,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=MATCHES.arrow_schema)
 
 
 def build_matches_without_code(product_ids: pa.Array) -> pa.RecordBatch:
-    """Rows of tables.MATCHES for products that have no code: an empty list, and why."""
+    """Return rows of tables.MATCHES for products without a code: an empty list and its reason."""
     n = len(product_ids)
     columns = [
         product_ids,
@@ -62,51 +75,53 @@ def build_matches_without_code(product_ids: pa.Array) -> pa.RecordBatch:
 def build_similar_products(
     matches: pa.Table, products: pa.Table, detector: str, encoder: str
 ) -> pa.Table:
-    """Rows of tables.SIMILAR_PRODUCTS, one a result, in the order of `matches`, rank 1 first.
+    """Return rows of tables.SIMILAR_PRODUCTS, one a result, in the order of `matches`.
 
-    matches: tables.MATCHES. products: product_id, shape_weight, colour_weight of at least these. detector, encoder: versions.
+    Args:
+        matches: Rows of tables.MATCHES.
+        products: product_id, shape_weight and colour_weight, of at least these products.
+        detector: Version of the detector.
+        encoder: Version of the encoder.
     """
     matches = matches.combine_chunks()
     results = pc.list_flatten(matches["results"]).combine_chunks()
-    asking = pc.list_parent_indices(matches["results"]).combine_chunks()
-    at = pc.index_in(matches["product_id"], products["product_id"].combine_chunks()).take(asking)
-    shape_weight, colour_weight = (
-        products[name].take(at).to_numpy() for name in ("shape_weight", "colour_weight")
-    )
-    shape, colour = (results.field(f"{name}_distance").to_numpy() for name in ("shape", "colour"))
-    counts = pc.list_value_length(matches["results"]).to_numpy()
-    ranks = np.arange(len(asking)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    match_rows = pc.list_parent_indices(matches["results"]).combine_chunks()
+    product_rows = pc.index_in(matches["product_id"], products["product_id"].combine_chunks())
+    product_rows = product_rows.take(match_rows)
     columns = {
-        "product_id": matches["product_id"].take(asking),
-        "rank": ranks,
+        "product_id": matches["product_id"].take(match_rows),
+        "rank": _ranks(pc.list_value_length(matches["results"]).to_numpy()),
         "similar_product_id": results.field("product_id"),
-        "score": score(shape_weight * shape + colour_weight * colour, shape_weight + colour_weight),
-        "shape_score": score(shape, 1),
-        "colour_score": score(colour, 1),
-        "shape_distance": shape,
-        "colour_distance": colour,
-        "shape_weight": shape_weight,
-        "colour_weight": colour_weight,
-        "item_id": matches["item_id"].take(asking),
+        **_score_columns(
+            results.field("shape_distance").to_numpy(),
+            results.field("colour_distance").to_numpy(),
+            products["shape_weight"].take(product_rows).to_numpy(),
+            products["colour_weight"].take(product_rows).to_numpy(),
+        ),
+        "item_id": matches["item_id"].take(match_rows),
         "similar_item_id": results.field("item_id"),
         "rule": results.field("rule"),
         "fallback": results.field("fallback"),
-        "detector": pa.repeat(pa.scalar(detector), len(asking)),
-        "encoder": pa.repeat(pa.scalar(encoder), len(asking)),
+        "detector": pa.repeat(pa.scalar(detector), len(match_rows)),
+        "encoder": pa.repeat(pa.scalar(encoder), len(match_rows)),
     }
-    return pa.table({name: columns[name] for name in SIMILAR_PRODUCTS.column_names}).cast(
-        SIMILAR_PRODUCTS.arrow_schema
-    )
+    ordered = {name: columns[name] for name in SIMILAR_PRODUCTS.column_names}
+    return pa.table(ordered).cast(SIMILAR_PRODUCTS.arrow_schema)
 
 
 def build_similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
-    """Rows of tables.SIMILAR_LISTS, one a product, in the order of `matches`. entries: product_id and image_id of tables.INDEXES."""
-    at = pc.index_in(matches["product_id"], entries["product_id"].combine_chunks())
+    """Return rows of tables.SIMILAR_LISTS, one a product, in the order of `matches`.
+
+    Args:
+        matches: Rows of tables.MATCHES.
+        entries: product_id and image_id of tables.INDEXES.
+    """
+    entry_rows = pc.index_in(matches["product_id"], entries["product_id"].combine_chunks())
     columns = {
         "product_id": matches["product_id"],
         "similar_count": pc.list_value_length(matches["results"]),
         "shortfall_reason": matches["shortfall_reason"],
-        "image_id": entries["image_id"].take(at),
+        "image_id": entries["image_id"].take(entry_rows),
         "item_id": matches["item_id"],
     }
     return pa.table(columns).cast(SIMILAR_LISTS.arrow_schema)
@@ -115,41 +130,64 @@ def build_similar_lists(matches: pa.Table, entries: pa.Table) -> pa.Table:
 def build_look_products(
     gallery: Gallery,
     items: pa.Table,
-    ranked_lists: list[RankedList],
+    ranked_lists: Sequence[RankedList],
     weight_rows: NDArray[np.int64],
     detector: str,
     encoder: str,
 ) -> pa.Table:
-    """Rows of tables.LOOK_PRODUCTS, one a result, in the order of `items`, rank 1 first.
+    """Return rows of tables.LOOK_PRODUCTS, one a result, in the order of `items`.
 
-    gallery: of the items' super-category. items: product_id and what tables.LOOKS says of an item; found: the list of each;
-    voted: int64 (items,), the row of the gallery whose weights it was searched with. detector, encoder: versions.
+    Args:
+        gallery: The gallery of the items' super-category.
+        items: product_id and the columns of an item in tables.LOOKS.
+        ranked_lists: The list of each item.
+        weight_rows: int64 (items,). Row of the gallery whose weights each item was searched with.
+        detector: Version of the detector.
+        encoder: Version of the encoder.
     """
-    counts = np.array([len(f.results) for f in ranked_lists], np.int64)
-    items, weighted = (
-        items.take(pa.array(np.repeat(np.arange(len(ranked_lists)), counts))),
-        np.repeat(weight_rows, counts),
-    )
-    shape_weight, colour_weight = gallery.shape_weight[weighted], gallery.colour_weight[weighted]
-    rows, shape, colour = (
-        np.concatenate([np.empty(0, np.int64), *(getattr(f, name) for f in ranked_lists)])
-        for name in ("results", "shape", "colour")
-    )
+    counts = np.array([len(ranked.results) for ranked in ranked_lists], np.int64)
+    items = items.take(pa.array(np.repeat(np.arange(len(ranked_lists)), counts)))
+    weight_rows = np.repeat(weight_rows, counts)
+    nothing = np.empty(0, np.int64)
+    rows = np.concatenate([nothing, *(ranked.results for ranked in ranked_lists)])
     columns = {
         **{name: items[name] for name in LOOK_PRODUCTS.column_names if name in items.column_names},
-        "rank": np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + 1,
+        "rank": _ranks(counts),
         "look_product_id": pa.array(gallery.product_ids[rows], pa.string()),
-        "score": score(shape_weight * shape + colour_weight * colour, shape_weight + colour_weight),
+        **_score_columns(
+            np.concatenate([nothing, *(ranked.shape for ranked in ranked_lists)]),
+            np.concatenate([nothing, *(ranked.colour for ranked in ranked_lists)]),
+            gallery.shape_weight[weight_rows],
+            gallery.colour_weight[weight_rows],
+        ),
+        "look_item_id": pa.array(gallery.item_ids[rows], pa.string()),
+        "detector": pa.repeat(pa.scalar(detector), len(rows)),
+        "encoder": pa.repeat(pa.scalar(encoder), len(rows)),
+    }
+    ordered = {name: columns[name] for name in LOOK_PRODUCTS.column_names}
+    return pa.table(ordered).cast(LOOK_PRODUCTS.arrow_schema)
+
+
+def _ranks(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ranks of results, 1 first in each list; counts: results in each list."""
+    starts = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) - np.repeat(starts, counts) + 1
+
+
+def _score_columns(
+    shape: NDArray[np.integer],
+    colour: NDArray[np.integer],
+    shape_weight: NDArray[np.integer],
+    colour_weight: NDArray[np.integer],
+) -> dict[str, NDArray[Any]]:
+    """Return the scores of results, with the distances and weights they come from."""
+    distance = shape_weight * shape + colour_weight * colour
+    return {
+        "score": score(distance, shape_weight + colour_weight),
         "shape_score": score(shape, 1),
         "colour_score": score(colour, 1),
         "shape_distance": shape,
         "colour_distance": colour,
         "shape_weight": shape_weight,
         "colour_weight": colour_weight,
-        "look_item_id": pa.array(gallery.item_ids[rows], pa.string()),
-        "detector": pa.repeat(pa.scalar(detector), len(rows)),
-        "encoder": pa.repeat(pa.scalar(encoder), len(rows)),
     }
-    return pa.table({name: columns[name] for name in LOOK_PRODUCTS.column_names}).cast(
-        LOOK_PRODUCTS.arrow_schema
-    )

@@ -1,4 +1,13 @@
-"""Distances and scores of codes."""
+"""Distances and scores of codes.
+
+distance = shape_weight * H(shape) + colour_weight * H(colour)
+
+H is the Hamming distance of 128 bits; the weights are those of the product that asks.
+
+score = max(0, 1 - 2 * distance / (128 * (shape_weight + colour_weight)))
+
+The score is the cosine of the two codes as weighted signs, cut at 0.
+"""
 
 from __future__ import annotations
 
@@ -9,51 +18,79 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wearalike.models.registry import CODE_BITS
-from wearalike.search.kernels import bitplane
+from wearalike.search.kernels.distances import shape_colour_distances
 
 
 def distance_matrices(
     queries: NDArray[np.uint64], codes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Hamming distances of shape and of colour, int32 (q, n) each, 0..128. queries: uint64 (q, 4); codes: uint64 (n, 4)."""
-    shape, colour = (
-        sum(
-            np.bitwise_count(queries[:, None, word] ^ codes[None, :, word]) for word in words
-        ).astype(np.int32)
-        for words in ((0, 1), (2, 3))
-    )
-    return shape, colour
+    """Return the Hamming distances of all pairs.
+
+    Args:
+        queries: uint64 (q, 4).
+        codes: uint64 (n, 4).
+
+    Returns:
+        Distances of shape and of colour, int32 (q, n) each, 0..128.
+    """
+    # Word by word, so that one (q, n) array is held at a time; 128 fits into uint8.
+    words = [np.bitwise_count(queries[:, None, word] ^ codes[:, word]) for word in range(4)]
+    return (words[0] + words[1]).astype(np.int32), (words[2] + words[3]).astype(np.int32)
 
 
 @njit(nogil=True, cache=True)
-def pair_distances(codes, asking, starts, rows):  # type: ignore[no-untyped-def]
-    """Hamming distances of shape and of colour of row asking[i] of the codes to rows[starts[i] : starts[i + 1]], int32 (t,) each.
+def pair_distances(codes, query_rows, starts, rows):  # type: ignore[no-untyped-def]
+    """Return the Hamming distances of codes[query_rows[i]] to rows[starts[i] : starts[i + 1]].
 
-    codes: uint64 (n, 4). asking: int64 (m,). starts: int64 (m + 1,). rows: (t,).
+    Args:
+        codes: uint64 (n, 4).
+        query_rows: int64 (m,).
+        starts: int64 (m + 1,).
+        rows: int32 or int64 (t,).
+
+    Returns:
+        Distances of shape and of colour, int32 (t,) each.
     """
-    shape, colour = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
-    for i in range(len(asking)):
-        for place in range(starts[i], starts[i + 1]):
-            shape[place], colour[place] = bitplane.shape_colour_distances(
-                codes[asking[i]], codes[rows[place]]
+    shape = np.empty(len(rows), np.int32)
+    colour = np.empty(len(rows), np.int32)
+    for i in range(len(query_rows)):
+        for entry in range(starts[i], starts[i + 1]):
+            shape[entry], colour[entry] = shape_colour_distances(
+                codes[query_rows[i]], codes[rows[entry]]
             )
     return shape, colour
 
 
-def score(distance: NDArray[np.number], weights: NDArray[np.number] | int) -> NDArray[np.float64]:
-    """0..1, bigger is more alike, for weighted distances and the sums of their weights; see the module's text."""
-    return np.maximum(0.0, 1.0 - 2.0 * distance / (CODE_BITS * weights))
+def score(
+    distance: NDArray[np.number], weight_sum: NDArray[np.number] | int
+) -> NDArray[np.float64]:
+    """Return the scores of weighted distances, 0..1; a bigger score is more alike.
+
+    Args:
+        distance: Weighted distances.
+        weight_sum: shape_weight + colour_weight of each; 1 for the distance of one half alone.
+
+    Example:
+        >>> score(np.array([0, 320, 640]), 10)
+        array([1. , 0.5, 0. ])
+    """
+    return np.maximum(0.0, 1.0 - 2.0 * distance / (CODE_BITS * weight_sum))
 
 
-def distance_limits(weights: NDArray[np.int32], min_score: float) -> NDArray[np.int64]:
-    """The limit of each sum of weights, int64 (m,)."""
-    kinds, kind = np.unique(weights, return_inverse=True)
-    return np.array([distance_limit(int(weight), min_score) for weight in kinds], np.int64)[kind]
+def distance_limits(weight_sums: NDArray[np.int32], min_score: float) -> NDArray[np.int64]:
+    """Return `distance_limit` of each sum of weights, int64 (m,)."""
+    distinct, which = np.unique(weight_sums, return_inverse=True)
+    limits = [distance_limit(int(weight_sum), min_score) for weight_sum in distinct]
+    return np.array(limits, np.int64)[which]
 
 
 @lru_cache
-def distance_limit(weights: int, min_score: float) -> int:
-    """The largest distance whose score is at least min_score, -1 where none is; weights: shape_weight + colour_weight."""
-    return (
-        int(np.count_nonzero(score(np.arange(CODE_BITS * weights + 1), weights) >= min_score)) - 1
-    )
+def distance_limit(weight_sum: int, min_score: float) -> int:
+    """Return the largest weighted distance whose score is at least min_score; -1 if none is.
+
+    Args:
+        weight_sum: shape_weight + colour_weight.
+        min_score: 0..1.
+    """
+    scores = score(np.arange(CODE_BITS * weight_sum + 1), weight_sum)
+    return int(np.count_nonzero(scores >= min_score)) - 1

@@ -17,7 +17,7 @@ from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 
 import wearalike
-from wearalike.search import photo_search
+from wearalike.search import photo_query
 from wearalike.server import errors, middleware, schemas, uploads
 from wearalike.server.live_search import MAX_K, LiveList, LiveSearch, PhotoQuery
 from wearalike.server.snapshot import PublishedRepository, Snapshot
@@ -200,7 +200,7 @@ def similar(
         else:
             limit_searches(request)
             rows, kind = (
-                live.similar(s, asking, photo_search.parse_weights(weights), k),
+                live.similar(s, asking, photo_query.parse_weights(weights), k),
                 schemas.ListSource.LIVE,
             )
         return _build_answer(
@@ -304,9 +304,7 @@ async def photo(
     ] = None,
 ) -> dict[str, Any]:
     """The garments, shoes and bags seen in a photo, and the products in stock most alike each. The photo is not kept."""
-    wish = PhotoQuery(
-        k, photo_search.parse_weights(weights) if weights else None, gender, age_group
-    )
+    wish = PhotoQuery(k, photo_query.parse_weights(weights) if weights else None, gender, age_group)
     queue: uploads.PhotoQueue = request.app.state.queue
 
     def look_at(content: bytes) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from wearalike import catalog
 from wearalike import search as search_module
 from wearalike.models import registry
 from wearalike.search import gallery_store
-from wearalike.search.photo_search import MAX_K, MAX_WEIGHT, PhotoNetworks, PhotoQuery, PhotoSearch
+from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery
+from wearalike.search.photo_search import PhotoNetworks, PhotoSearch
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
 from wearalike.storage import run_tables

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, create_model
 
-from wearalike.search import photo_search
+from wearalike.search import photo_query
 from wearalike.server.snapshot import PRODUCT_SUMMARY_COLUMNS
 from wearalike.tables import (
     LOOK_PRODUCTS,
@@ -186,7 +186,7 @@ class PhotoAnswer(PublishedAnswer):
     note: str | None = Field(
         description="says so where no garment, shoe or bag was seen; else null"
     )
-    items: list[photo_search.DetectedItem] = Field(
+    items: list[photo_query.DetectedItem] = Field(
         description="the surest and largest first, at most 8"
     )
 

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from wearalike.imaging import decode
-from wearalike.search import photo_search
-from wearalike.search.photo_search import PhotoQuery
+from wearalike.search import photo_annotation, photo_query
+from wearalike.search.photo_query import PhotoQuery
 from wearalike.server import middleware, uploads
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import RunNotSearchable
@@ -76,11 +76,11 @@ def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) 
             gender = Gender(asked["gender"]) if asked["gender"] else None
             wish = PhotoQuery(
                 RESULTS_PER_ITEM,
-                photo_search.parse_weights(asked["weights"]) if asked["weights"] else None,
+                photo_query.parse_weights(asked["weights"]) if asked["weights"] else None,
                 gender,
             )
             found = request.app.state.live.photo_search(s).find(content, wish)
-            drawn = photo_search.annotate_photo(content, found)
+            drawn = photo_annotation.annotate_photo(content, found)
         except decode.BadPixels as error:
             return _render_photo_page(
                 request,
@@ -102,7 +102,7 @@ def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) 
             annotated=f"data:image/jpeg;base64,{base64.b64encode(drawn).decode()}",
             pictures=pictures.find_images(s.run, shown),
             colours=[
-                photo_search.outline_colour(number) for number in range(1, len(found.items) + 1)
+                photo_annotation.outline_colour(number) for number in range(1, len(found.items) + 1)
             ],
         )
 

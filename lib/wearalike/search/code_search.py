@@ -1,0 +1,144 @@
+"""The search for codes that no product has, such as a photo's or those of items worn in a look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wearalike.search.gallery import CandidateSet, Gallery
+from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.search.ranked_lists import ListRules, RankedList, shortfall_reasons
+from wearalike.search.ranking import CANDIDATES_PER_RESULT, select_allowed
+from wearalike.search.scores import distance_limits, distance_matrices
+
+# Codes that are searched together.
+_BLOCK_QUERIES = 1024
+# A list that needs more candidates gets this many times as many.
+_WIDENING_FACTOR = 8
+# Nearest products in shape that vote on the category of a code.
+_VOTERS = 10
+_NO_GROUPS = np.empty(0, np.int64)
+
+
+def search_code(
+    gallery: Gallery,
+    candidate_rows: NDArray[np.int64],
+    code: NDArray[np.uint64],
+    shape_weight: int,
+    colour_weight: int,
+    rules: ListRules,
+) -> RankedList:
+    """Return the list for one code; its query_row is -1.
+
+    Args:
+        gallery: The products of one super-category.
+        candidate_rows: int64 (m,), ascending. Rows that may be shown.
+        code: uint64 (4,).
+        shape_weight: 0..255.
+        colour_weight: 0..255.
+        rules: The rules of the list.
+    """
+    shape = np.array([shape_weight], np.int32)
+    colour = np.array([colour_weight], np.int32)
+    return next(search_codes(gallery, candidate_rows, code[None], shape, colour, rules))
+
+
+def search_codes(
+    gallery: Gallery,
+    candidate_rows: NDArray[np.int64],
+    codes: NDArray[np.uint64],
+    shape_weight: NDArray[np.int32],
+    colour_weight: NDArray[np.int32],
+    rules: ListRules,
+) -> Iterator[RankedList]:
+    """Yield the list for each of several codes, in their order; see `search_code`.
+
+    Args:
+        gallery: The products of one super-category.
+        candidate_rows: int64 (m,), ascending. Rows that may be shown.
+        codes: uint64 (n, 4).
+        shape_weight: int32 (n,), 0..255.
+        colour_weight: int32 (n,), 0..255.
+        rules: The rules of the lists.
+    """
+    candidates = CandidateSet(gallery, candidate_rows)
+    limits = distance_limits(shape_weight + colour_weight, rules.min_score)
+    queries = QueryBatch(codes, shape_weight, colour_weight, limits)
+    for block in queries.split(_BLOCK_QUERIES):
+        yield from _rank_codes(candidates, rules, block, CANDIDATES_PER_RESULT * rules.k)
+
+
+def vote_category_weights(
+    gallery: Gallery, candidate_rows: NDArray[np.int64], codes: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Return for each code a product whose category, and so whose weights, it takes.
+
+    The ten products nearest in shape vote. The nearest of the winning category is returned; a tie
+    goes to the category of the nearer product.
+
+    Args:
+        gallery: The products of one super-category.
+        candidate_rows: int64 (m,), ascending, m >= 1. Rows that may vote.
+        codes: uint64 (n, 4).
+
+    Returns:
+        int64 (n,). Rows of the gallery.
+    """
+    ones = np.ones(len(codes), np.int32)
+    rules = ListRules(_VOTERS, min_score=0, max_per_brand=_VOTERS)
+    voted_rows = np.empty(len(codes), np.int64)
+    lists = search_codes(gallery, candidate_rows, codes, ones, 0 * ones, rules)
+    for i, ranked in enumerate(lists):
+        categories = gallery.attributes.category[ranked.results].tolist()
+        # Counter keeps the order of first appearance, which breaks ties.
+        winner = Counter(categories).most_common(1)[0][0]
+        voted_rows[i] = ranked.results[categories.index(winner)]
+    return voted_rows
+
+
+def _rank_codes(
+    candidates: CandidateSet, rules: ListRules, queries: QueryBatch, count: int
+) -> Iterator[RankedList]:
+    """Yield the lists of a batch from `count` candidates each; fetch more where a list needs it."""
+    counts, nearest = candidates.find_nearest(queries, count)
+    gallery = candidates.gallery
+    for i, rows in enumerate(np.split(nearest, np.cumsum(counts)[:-1])):
+        allowed = select_allowed(
+            -1,
+            rows.astype(np.int32),
+            gallery.groups,
+            gallery.brands,
+            _NO_GROUPS,
+            rules.k,
+            rules.max_per_brand,
+        )
+        if len(rows) == count and len(allowed) < rules.k:
+            yield from _rank_codes(candidates, rules, queries[i : i + 1], _WIDENING_FACTOR * count)
+        else:
+            code = queries.codes[i : i + 1]
+            yield _build_list(candidates, rules, code, len(rows), rows[allowed])
+
+
+def _build_list(
+    candidates: CandidateSet,
+    rules: ListRules,
+    code: NDArray[np.uint64],
+    found_count: int,
+    results: NDArray[np.int64],
+) -> RankedList:
+    """Add distances and the reason of a short list to the results for a code, uint64 (1, 4)."""
+    shape, colour = distance_matrices(code, candidates.gallery.codes[results])
+    (reason,) = shortfall_reasons(
+        np.array([len(results)]),
+        np.array([found_count]),
+        np.array([len(candidates)]),
+        len(candidates),
+        rules.k,
+    )
+    count = len(results)
+    return RankedList(
+        -1, results, shape[0], colour[0], reason, rules=[None] * count, fallbacks=[None] * count
+    )
