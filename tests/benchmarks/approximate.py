@@ -23,8 +23,12 @@ W_SHAPE, W_COLOUR = 2, 8
 
 
 def clustered_codes(count: int, seed: int) -> np.ndarray:
-    """Codes as clothes have them, uint64 (n, 4): kinds of shape and kinds of colour, some of which are much worn, in any
-    combination; kinds themselves are alike in families. A product's bits differ from its kind's now and then."""
+    """Return codes distributed as those of clothes, uint64 (n, 4).
+
+    There are kinds of shape and kinds of colour, some much more common than others, in any
+    combination. Kinds come in families of similar ones. Some bits of a product differ from those
+    of its kind.
+    """
     rng, fixed = np.random.default_rng(seed), np.random.default_rng(0)
     return np.concatenate(
         [_clustered_half_codes(rng, fixed, count, kinds) for kinds in (3000, 600)], axis=1
@@ -53,7 +57,7 @@ def weighted_distances(code: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def exact_distances(codes: np.ndarray, rows: np.ndarray, code: np.ndarray) -> np.ndarray:
-    """What a photo's item costs: the rows that may be shown laid out and searched; distances of the best K."""
+    """Return the distances of the best K, as a photo's item finds them: transpose, then search."""
     query = QueryBatch.uniform(code[None], W_SHAPE, W_COLOUR)
     (found,) = bitplane.nearest_per_query(query, bitplane.transpose_codes(codes[rows]), K)
     return weighted_distances(code, codes[rows[found]])
@@ -88,8 +92,14 @@ def approximate(options: BenchOptions) -> BenchResult:
         ]
     )
     ratio, mean = exact_s / ours_s, float(np.mean(recalls))
-    settings = f"the exact search of {count} clustered codes, {len(lists.cell_starts) - 1} cells of Faiss {faiss.__version__}, {least} looked at"
-    note = f"recall@{K} {mean:.3f}, ties counted as hits, {min(recalls):.2f} the worst of {QUERIES} queries"
+    settings = (
+        f"the exact search of {count} clustered codes, {len(lists.cell_starts) - 1} cells "
+        f"of Faiss {faiss.__version__}, {least} looked at"
+    )
+    note = (
+        f"recall@{K} {mean:.3f}, ties counted as hits, "
+        f"{min(recalls):.2f} the worst of {QUERIES} queries"
+    )
     note += f"; cells of half the codes made in {built[1]:.0f} s"
     ours, peer = 1000 * ours_s / len(few), 1000 * exact_s / len(few)
     growth = exponent(sizes[:2], built)

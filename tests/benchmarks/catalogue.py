@@ -1,4 +1,4 @@
-"""A run's products and index, of any number of products, as the job that matches finds them."""
+"""The products and the index of a run, of any size, as the matching job reads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK_ROWS = 1 << 18
 
 
 def write_run(root: Path, count: int) -> None:
-    """Women's dresses of three thousand brands of ten shops, all in stock, with random codes: all in one super-category."""
+    """Write women's dresses of 3,000 brands of ten shops, all in stock, with random codes."""
     rng = np.random.default_rng(7)
     with (
         run_tables.write_table(root, PRODUCTS, RUN, "s") as products,

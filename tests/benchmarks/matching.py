@@ -46,7 +46,7 @@ def build_flat_index(codes: np.ndarray) -> faiss.IndexBinaryFlat:
 
 
 def faiss_codes(words: np.ndarray, colour_weight: int = 1) -> np.ndarray:
-    """Codes as Faiss takes them, colour so many times."""
+    """Return codes as Faiss takes them, colour repeated `colour_weight` times."""
     halves = words.view(np.uint8).reshape(-1, 2, 16)
     return np.ascontiguousarray(
         np.concatenate([halves[:, 0], *[halves[:, 1]] * colour_weight], axis=1)
@@ -73,7 +73,10 @@ def match(options: BenchOptions) -> BenchResult:
     )
     pairs, slowest_s = CODES * QUERIES / GIGA, max(ours_s)
     each = ", ".join(f"{w[0]}:{w[1]} {pairs / s:.2f}" for w, s in zip(WEIGHTS, ours_s, strict=True))
-    settings = f"faiss {faiss.__version__} IndexBinaryFlat(256), {faiss.get_compile_options().strip()}, {THREADS} threads, unweighted"
+    settings = (
+        f"faiss {faiss.__version__} IndexBinaryFlat(256), {faiss.get_compile_options().strip()}, "
+        f"{THREADS} threads, unweighted"
+    )
     ratio = peer_s / slowest_s
     return BenchResult(
         "match",
@@ -91,7 +94,10 @@ def match(options: BenchOptions) -> BenchResult:
 
 
 def same_answer(options: BenchOptions) -> BenchResult:
-    """2:8 is 1:4: Faiss adds that up where colour stands four times in its code. The distances are held against each other."""
+    """Compare the distances with Faiss's.
+
+    2:8 orders as 1:4 does, and Faiss computes 1:4 where its code holds colour four times.
+    """
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES // 4, 2)
     tiles, index, asked = (
@@ -128,7 +134,7 @@ def same_answer(options: BenchOptions) -> BenchResult:
 
 
 def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
-    """Women's dresses of some thousand brands, all in stock. rows: int64 (n,), what tells the products apart."""
+    """Return women's dresses of 3,000 brands, all in stock; rows: int64 (n,), distinct numbers."""
     ids = np.array([f"shop:{row:08}" for row in rows.tolist()], dtype=object)
     n, brands = len(rows), rows % 3000
     texts = [
@@ -143,7 +149,7 @@ def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
 
 
 def make_two_days(count: int) -> tuple[search_module.Gallery, search_module.Gallery]:
-    """1 % of the second day's products are new, 1 % of the first's are gone, 1 % have another code."""
+    """Return two days' galleries: on the second 1 % is new, 1 % gone, 1 % has another code."""
     draw, codes = np.random.default_rng(3).random(count), random_codes(count, 4)
     first, second = np.flatnonzero(draw >= 0.01), np.flatnonzero(draw < 0.99)
     changed = codes.copy()
@@ -153,13 +159,13 @@ def make_two_days(count: int) -> tuple[search_module.Gallery, search_module.Gall
 
 
 def day_two(options: BenchOptions) -> BenchResult:
-    """The rows of a share of the products, as one task of the night makes them, changes told apart included."""
+    """Measure the rows of a share of the products as one task computes them."""
     asked, rules = 16_384, search_module.ListRules()
 
     def both(
         count: int,
     ) -> tuple[Callable[[], pa.RecordBatch], Callable[[], pa.RecordBatch], float]:
-        """Day two, the search of everything, and the share of its pairs that day two looks at."""
+        """Return day two, the full search, and the share of its pairs that day two looks at."""
         past, here = make_two_days(count)
         changes = search_module.diff_galleries(past, here)
         known, arrived = changes.previous_row[:asked], np.count_nonzero(changes.is_new_candidate)
@@ -206,9 +212,14 @@ def day_two(options: BenchOptions) -> BenchResult:
 _PEAK_SCRIPT = """
 from tests.benchmarks import matching as m
 from tests.benchmarks.measure import peak_bytes
-m.make_search(m.random_codes(2000, 2)[:64], m.bitplane.transpose_codes(m.random_codes(2000, 1)), 2, 8)()
+
+def search(query_count, code_count):
+    tiles = m.bitplane.transpose_codes(m.random_codes(code_count, 1))
+    m.make_search(m.random_codes(query_count, 2), tiles, 2, 8)()
+
+search(64, 2000)
 before = peak_bytes()
-m.make_search(m.random_codes({queries}, 2), m.bitplane.transpose_codes(m.random_codes({codes}, 1)), 2, 8)()
+search({queries}, {codes})
 print(peak_bytes() - before)
 """
 
@@ -221,7 +232,10 @@ def memory(options: BenchOptions) -> BenchResult:
     sizes = [CODES, 2 * CODES, 4 * CODES]
     peaks = [peak(size) for size in sizes]
     ours, codes = peaks[0], 32 * CODES / 1e6
-    settings = f"the bytes of the codes; the peak of a process over the same process without them, {THREADS} threads"
+    settings = (
+        "the bytes of the codes; the peak of a process over the same process without them, "
+        f"{THREADS} threads"
+    )
     growth = exponent(sizes, peaks)
     return BenchResult(
         "match, memory",

@@ -1,4 +1,4 @@
-"""Memory of one who matches: a whole task of the job, as a worker does it, at three sizes, beside the bytes of the codes."""
+"""Peak memory of a worker for one task of matching, beside the bytes of the codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = 1024
 
 
 def worker(options: BenchOptions) -> BenchResult:
-    """The most that the process has, over what it has with all imported, code compiled and a small gallery searched."""
+    """Measure the peak over that of a process that has searched a small gallery."""
     sizes = CODES_FULL if options.full else CODES
     with tempfile.TemporaryDirectory() as folder:
         peaks = []
@@ -34,7 +34,10 @@ def worker(options: BenchOptions) -> BenchResult:
     note = ", ".join(
         f"{size / 1e6:g} M products {peak:,.0f} MB" for size, peak in zip(sizes, peaks, strict=True)
     )
-    settings = "the bytes of the codes of 1 M products; the job's own task, ids, rules and rows with it, one thread"
+    settings = (
+        "the bytes of the codes of 1 M products; "
+        "the job's own task, ids, rules and rows with it, one thread"
+    )
     reached = ours <= 4 * codes
     return BenchResult(
         "match, a worker",
@@ -73,7 +76,7 @@ def measure_peak_bytes(folder: Path, size: int) -> int:
 
     for count in (1000, size):
         if not (folder / str(count)).exists():
-            # What makes the tables is no part of what reads them.
+            # Another process writes the tables: their memory does not count.
             subprocess.run(
                 [
                     sys.executable,

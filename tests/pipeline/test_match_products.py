@@ -1,4 +1,4 @@
-"""The job goes on from another run's nearest candidates, and comes to the table that a search of everything gives."""
+"""The job goes on from another run's candidates, and writes the table of a full search."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The kernel, plain numpy and Faiss find the same, over sizes, weights, ks and ties."""
+"""The kernel, plain NumPy and Faiss find the same, over sizes, weights, ks and ties."""
 
 from dataclasses import replace
 
@@ -14,7 +14,10 @@ from wearalike.search.kernels.query_batch import QueryBatch
 
 
 def random_codes(rng, n: int, bits: int) -> np.ndarray:
-    """uint64 (n, 4); only the first `bits` of each half vary, so that few bits make many ties and duplicates."""
+    """Return codes, uint64 (n, 4), that vary in the first `bits` of each half alone.
+
+    Few bits make many ties and duplicates.
+    """
     varied = np.zeros((n, 256), bool)
     varied[:, :bits] = rng.random((n, bits)) < 0.5
     varied[:, 128 : 128 + bits] = rng.random((n, bits)) < 0.5
@@ -72,7 +75,7 @@ def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most, threads):
 
 @pytest.mark.parametrize(("ws", "wc"), [(1, 1), (2, 8), (8, 2)])
 def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
-    """Faiss weighs nothing, but shape twice and colour eight times in one long code is the same sum."""
+    """Faiss has no weights, but a code of shape twice and colour eight times is the same sum."""
     rng = np.random.default_rng(5)
     codes, queries = random_codes(rng, 20_000, 128), random_codes(rng, 20, 128)
 

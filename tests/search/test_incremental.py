@@ -1,4 +1,4 @@
-"""What is remembered from day to day gives the lists that a search of everything gives."""
+"""An incremental search gives the lists of a full search."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def only(g: Gallery, rows: np.ndarray) -> Gallery:
 
 
 def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
-    """Some of the products, as they are on a day: each fact of each product changes now and then, some come, go and come back."""
+    """Return the gallery of a day: facts of products change, products come, go and come back."""
     rng = np.random.default_rng(seed)
     n = len(everything)
     other = make_gallery(seed % 1000, n)
@@ -48,7 +48,7 @@ def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
             changed = rng.random(n) < ratio
             facts[name][changed] = np.roll(getattr(other, name), 1, axis=0)[changed]
             if name == "codes":
-                # A changed picture often looks nearly the same.
+                # A changed image often looks nearly the same.
                 slightly = rng.random(n) < ratio
                 facts[name][slightly, 0] ^= np.uint64(1)
             if name == "shape_weight":
@@ -100,7 +100,7 @@ def test_random_days_of_churn_give_the_tables_of_full_searches(seed, n, bits, ra
         )
         found = searched(g, rules, merchandise, recall)
         assert_same(g, found, searched(g, rules, merchandise))
-        # Kept and read back, as from one night to the next.
+        # Written and read back, as from one run to the next.
         before, near = (
             g,
             search.candidates_from_table(
@@ -114,7 +114,7 @@ def test_random_days_of_churn_give_the_tables_of_full_searches(seed, n, bits, ra
 
 
 def test_only_what_changed_is_searched(monkeypatch):
-    """2 of 100 products are new or changed: they ask everything, the rest asks them, and few lists need more."""
+    """2 of 100 products changed: they search everything, the others search them."""
     rng = np.random.default_rng(3)
     n = 4000
     g = make_gallery(1, n, out_of_stock=0, groups=0)

@@ -1,4 +1,4 @@
-"""Which item stands for a product, and index files that say whose codes they hold."""
+"""The item that represents a product, and index files that name their codes' owners."""
 
 from pathlib import Path
 
@@ -186,7 +186,7 @@ def test_a_picture_of_a_detail_or_a_back_comes_after_all_others():
             code("n") | {"view": "detail"},
             code("w") | {"view": "flat"},
             code("b") | {"view": "back"},
-            # Of an item of a picture the view says what the crop shows, not what the picture does.
+            # The view of an item describes its crop, not the whole image.
             code("bag-named") | {"view": "detail"},
             code("bag-all") | {"view": None},
         ),

@@ -1,4 +1,4 @@
-"""A shortlist of codes that could be near: what it holds, what it misses, and when a photo is answered from one."""
+"""The shortlist of codes that could be near: which it holds and which it misses."""
 
 import numpy as np
 import pytest

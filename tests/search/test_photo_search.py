@@ -1,4 +1,4 @@
-"""The photo query: from a photo to the products in stock that are most alike each item in it."""
+"""The photo query finds the products in stock that are most alike each item of a photo."""
 
 import hashlib
 import io
@@ -93,7 +93,7 @@ def test_a_product_s_own_picture_finds_the_product(search, pictures, place):
             if i.super_category == by_id[product_id]["super_category"]
         ]
         seen += bool(items)
-        # The box is the detector's, not the one that the night cut by, so the codes are near and not the same.
+        # The box is the detector's, not that of the run, so the codes are near, not equal.
         first += any(product_id in {r.product_id for r in item.results[:3]} for item in items)
     assert asked >= 20
     assert seen / asked > 0.5, f"items of its super-category seen in {seen} of {asked} pictures"
@@ -243,7 +243,7 @@ def test_weights_are_two_numbers(text):
 
 
 def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monkeypatch):
-    """The same answer where it holds all; where it holds few, some of those found, each at its distance."""
+    """The same result where it holds all; where it holds few, some of them at their distances."""
     content, wish = (
         next(c for c in pictures.values() if search.search(c).items),
         PhotoQuery(k=100, weights=(2, 8)),
@@ -306,7 +306,7 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
         (folder / f"{number}.jpg").write_bytes(content)
     (folder / "notes.txt").write_text("not asked about")
     (tmp_path / "broken.jpg").write_bytes(b"GIF89a")
-    # Of its own warehouse: the night's is not to be written to.
+    # A warehouse of its own: that of the sample run must not change.
     config = tmp_path / "wearalike.toml"
     config.write_text(
         f'data_dir = "{place.data_dir}"\nwarehouse = "duckdb:{tmp_path / "warehouse"}"\n'

@@ -1,4 +1,4 @@
-"""Matching is exact: held against a search that looks at every pair and applies the rules one by one."""
+"""Matching is exact: it equals a search that measures every pair and applies the rules in turn."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 def make_gallery(
     seed: int, n: int, *, bits: int = 128, w=(2, 8), out_of_stock=0.2, groups=6, brands=3
 ) -> search.Gallery:
-    """Codes of which only the first `bits` vary, so that small `bits` make many ties."""
+    """Return a gallery whose codes vary in the first `bits` alone; few bits make many ties."""
     rng = np.random.default_rng(seed)
     codes = np.zeros((n, 256), bool)
     codes[:, :bits] = rng.random((n, bits)) < 0.5
@@ -54,12 +54,12 @@ def make_gallery(
 
 
 def each(*asked) -> list[search.RankedList]:
-    """The lists that a search finds, one by one."""
+    """Return the lists that a search finds, one by one."""
     return [found for lists in search.search_gallery(*asked) for found in lists]
 
 
 def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
-    """(row, shape distance, colour distance) of the best k, by the definition and nothing clever."""
+    """Return (row, shape distance, colour distance) of the best k, by the definition."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
     colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
@@ -116,7 +116,7 @@ def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
 
 
 def test_a_list_widens_until_the_rules_are_met():
-    """All near products are one group: the second result stands far behind the first look."""
+    """All near products are one group: the second result is far beyond the first candidates."""
     g = make_gallery(1, 600, out_of_stock=0, groups=0, brands=0)
     near = np.arange(600) < 500
     g.groups[near] = 7
@@ -290,7 +290,7 @@ def test_an_entry_without_a_product_is_an_error():
     k=st.integers(1, 25),
 )
 def test_a_code_that_is_nobody_s_gets_what_a_product_with_it_would(seed, n, w, k):
-    """The photo's code is that of one product, which is taken out of the gallery's candidates."""
+    """The code is that of one product, which is taken out of the candidates."""
     g = make_gallery(seed, n, w=w)
     g.gender[:], g.age_group[:] = "unisex", "adult"
     rules = ListRules(k=k)

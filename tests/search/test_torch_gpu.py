@@ -1,4 +1,4 @@
-"""The search by matrix products finds what plain numpy finds and what the compiled kernel finds, on torch's CPU and on a GPU."""
+"""The search by matrix products equals plain NumPy and the compiled kernel, on CPU and GPU."""
 
 from dataclasses import replace
 
@@ -71,7 +71,7 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_gallery_is_searched_where_it_says(device, monkeypatch):
-    """On torch's CPU it goes by the name of the one there is: "cpu" alone is the compiled kernel's."""
+    """Torch's CPU is named "cpu:0"; "cpu" alone means the compiled kernel."""
     g = make_gallery(3, 300, bits=6)
     wanted = search.build_matches(g, list(search.search_gallery(g, 0, 300, search.ListRules())))
     monkeypatch.setattr(bitplane, "nearest_flat", None)

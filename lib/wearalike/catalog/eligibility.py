@@ -1,8 +1,8 @@
 """Who may be shown: the one rule, for Python and for SQL.
 
-A product may be shown on the page of another if it is in stock, is for the same age group, and is
-for the same gender or one of the two is unisex. A photo's shopper may leave age group and gender
-open; then any will do.
+A product may be shown on the page of another if it is in stock and for the same audience. That
+means the same age group, and the same gender or one of the two unisex. A photo's shopper may leave
+age group and gender open; then any fits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""codes -> indexes: which item represents each product, and a binary Faiss index a super-category."""
+"""codes -> indexes: the item that represents each product, and an index a super-category."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
 
 log = logging.getLogger("wearalike.match_looks")
 
-# What the manifest of `looks` says that the manifest of `look_products` repeats.
+# Entries of the manifest of `looks` that the manifest of `look_products` repeats.
 _INHERITED_FACTS = ("detector", "encoder", "why_empty")
 
 
@@ -96,7 +96,7 @@ def iter_look_products(
         items: The items of looks, a row each, with the product they are worn with.
         products: product_id, gender and age_group, of at least these products.
         rules: The rules of the lists.
-        versions: Of the detector and of the encoder.
+        versions: Versions of the detector and of the encoder.
     """
     audience = _audiences(items, products)
     super_categories = np.array(items["super_category"].to_pylist())

@@ -1,15 +1,15 @@
 """Codes to matches: the most alike products of a super-category, exactly, under the rules.
 
-gallery         the products of a super-category, laid out for the search
-kernels         the k nearest codes: on the CPU, on a GPU, and by definition
-candidates      the nearest candidates of each product
-incremental     what changed since another run, and the merge with its candidates
-ranking         plain lists: one result a group, few of a brand
-merchandising   lists under the merchandiser's rules: pins, boosts, fills
-gallery_search  all of it: the lists of a gallery's products
-code_search     lists for codes that no product has
-photo_search    a shopper's photo to products
-output_rows     lists as rows of tables
+gallery: the products of a super-category, laid out for the search.
+kernels: the k nearest codes, on the CPU, on a GPU, and by definition.
+candidates: the nearest candidates of each product.
+incremental: what changed since another run, and the merge with its candidates.
+ranking: plain lists, with one result a group and few of a brand.
+merchandising: lists under the merchandiser's rules: pins, boosts, fills.
+gallery_search: all of it, the lists of a gallery's products.
+code_search: lists for codes that no product has.
+photo_search: a shopper's photo to products.
+output_rows: lists as rows of tables.
 """
 
 from wearalike.search.candidates import (

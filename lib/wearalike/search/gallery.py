@@ -104,7 +104,7 @@ class Gallery:
     def split_by_audience(
         self, start: int, stop: int
     ) -> Iterator[tuple[NDArray[np.int64], CandidateSet]]:
-        """Yield the rows start..stop by audience, in order, with what that audience may be shown."""
+        """Yield the rows start..stop by audience, each with what that audience may be shown."""
         rows = np.arange(start, min(stop, len(self)))
         audiences, audience = self.audiences
         numbers = np.unique(audience[rows]).tolist()

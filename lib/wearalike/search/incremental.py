@@ -85,7 +85,7 @@ class PreviousSearch:
     """The results of another run's search.
 
     Attributes:
-        diff: What changed since.
+        diff: The changes since then.
         candidates: The nearest candidates of at least the unchanged queries, in the order of
             their rows in the previous gallery.
     """

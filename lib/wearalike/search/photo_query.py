@@ -103,7 +103,7 @@ class DetectedItem:
         y0: Top edge, pixels.
         x1: Right edge, pixels; the first column outside.
         y1: Bottom edge, pixels; the first row outside.
-        confidence: Of the detector, 0..1.
+        confidence: The detector's, 0..1.
         super_category: A `tables.SuperCategory` value.
         category: That of most of its nearest in shape; None if the run has nothing to compare.
         shape_weight: Weight that it was searched with.

@@ -256,7 +256,7 @@ def _has_contrast(crop: NDArray[np.uint8]) -> bool:
 
 
 def _suppress_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows whose box lies on none before it: a skirt and a dress in one place are one."""
+    """Return the rows whose box lies on none before it; a skirt and a dress there are one thing."""
     corners = box_corners(rows)
     overlaps = box_iou(corners, corners)
     distinct: list[int] = []

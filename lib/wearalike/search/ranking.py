@@ -147,7 +147,7 @@ def select_allowed(query_row, rows, groups, brands, excluded_groups, k, max_per_
 
 @njit(nogil=True, cache=True)
 def _select_allowed_in_block(query_rows, starts, rows, groups, brands, k, max_per_brand):  # type: ignore[no-untyped-def]
-    """Apply `select_allowed` to m lists: positions in `rows`, int64 (m, k); how many, int64 (m,)."""
+    """Return `select_allowed` of m lists: positions in `rows`, int64 (m, k), and how many."""
     selected = np.zeros((len(query_rows), k), np.int64)
     counts = np.zeros(len(query_rows), np.int64)
     own_group = np.empty(1, np.int64)

@@ -61,8 +61,8 @@ def transpose_bits(codes):  # type: ignore[no-untyped-def]
 def fill_carry_table(planes, table, parity):  # type: ignore[no-untyped-def]
     """Fill the table of one tile; `parity` is a plane to work in.
 
-    Row 8 * (64 * half + step) + flips holds the carry of the step, where bit 0 of `flips` flips
-    the parity and bits 1 and 2 flip the step's two bits.
+    Row 8 * (64 * half + step) + flips holds the carry of the step. Bit 0 of `flips` flips the
+    parity, bits 1 and 2 flip the step's two bits.
     """
     nothing = np.zeros(LANES, np.uint64)
     for half in range(2):
