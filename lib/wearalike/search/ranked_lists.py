@@ -15,23 +15,17 @@ from wearalike.search.candidates import NearestCandidates
 class ShortfallReason(StrEnum):
     """Why a list has fewer than k results."""
 
-    # The product has no code; table `refused` says why.
-    NO_CODE = "no_code"
-    # The super-category has too few products in stock for this audience.
-    FEW_CANDIDATES = "few_candidates"
-    # One result a group, max_per_brand and the merchandising rules left no more.
-    RULES = "rules"
-    # The rest is not alike enough.
-    MIN_SCORE = "min_score"
+    NO_CODE = "no_code"  # the product has no code; `refused` says why
+    FEW_CANDIDATES = "few_candidates"  # too few products in stock for this audience
+    RULES = "rules"  # one result a group, max_per_brand and merchandising rules left no more
+    MIN_SCORE = "min_score"  # the rest is not alike enough
 
 
 class Fallback(StrEnum):
     """Why a result stands in a list although the list rules exclude it."""
 
-    # Its score is below min_score.
-    LESS_ALIKE = "less_alike"
-    # Its brand already has max_per_brand results.
-    SAME_BRAND = "same_brand"
+    LESS_ALIKE = "less_alike"  # its score is below min_score
+    SAME_BRAND = "same_brand"  # its brand already has max_per_brand results
 
 
 @dataclass(frozen=True, slots=True)
