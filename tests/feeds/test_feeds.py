@@ -24,7 +24,7 @@ from wearalike.feeds import (
     RefusedOffer,
     WithdrawnOffer,
     normalize,
-    sanitize,
+    xml_repair,
 )
 from wearalike.settings import ShopSettings
 from wearalike.tables import OFFERS
@@ -392,7 +392,7 @@ def test_addresses_are_encoded_and_only_the_webs():
     ],
 )
 def test_words_for_people(words, gender, age):
-    assert (normalize.gender_of(*words), normalize.age_group_of(*words)) == (gender, age)
+    assert (normalize.parse_gender(*words), normalize.parse_age_group(*words)) == (gender, age)
 
 
 # Bytes
@@ -458,7 +458,7 @@ def test_what_would_stop_a_parser_is_mended_and_no_text_is_lost(tmp_path):
     ),
     st.integers(1, 40),
 )
-def test_the_mender_keeps_every_text_however_the_bytes_are_cut(parts, size):
+def test_the_sanitizer_keeps_every_text_however_the_bytes_are_cut(parts, size):
     wrap = {
         "text": lambda t: escape(t).replace("]]>", "]]&gt;"),
         "cdata": lambda t: f"<![CDATA[{t}]]>",
@@ -466,16 +466,16 @@ def test_the_mender_keeps_every_text_however_the_bytes_are_cut(parts, size):
     }
     parts = [(kind, text.replace("]]>", "")) for kind, text in parts]
     document = "<a>" + "".join(f"<b>{wrap[kind](text)}</b>" for kind, text in parts) + "</a>"
-    mender = sanitize.XmlSanitizer(Counter())
+    sanitizer = xml_repair.XmlSanitizer(Counter())
     held, out = b"", b""
     content = document.encode()
     for at in range(0, len(content), size):
         held += content[at : at + size]
         cut = held.rfind(b"<")
         if cut > 0:
-            out += mender.sanitize(held[:cut])
+            out += sanitizer.sanitize(held[:cut])
             held = held[cut:]
-    out += mender.sanitize(held)
+    out += sanitizer.sanitize(held)
     root = etree.fromstring(out, etree.XMLParser(remove_comments=True))
     wanted = ["" if kind == "comment" else text.replace("\x0b", "") for kind, text in parts]
     assert [b.text or "" for b in root] == wanted
@@ -487,7 +487,7 @@ def test_the_mender_keeps_every_text_however_the_bytes_are_cut(parts, size):
     )
 )
 def test_a_bare_ampersand_and_forbidden_characters_cost_nothing_else(text):
-    mended = sanitize.XmlSanitizer(Counter()).sanitize(f"<a>{text}& {text}</a>".encode())
+    mended = xml_repair.XmlSanitizer(Counter()).sanitize(f"<a>{text}& {text}</a>".encode())
     allowed = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", text)
     assert ("]]>" in allowed) or etree.fromstring(mended).text == f"{allowed}& {allowed}"
 

@@ -1,18 +1,29 @@
 """Feed bytes to offers.
 
-reading   a file's bytes to blocks of well-formed UTF-8: unpacked, decoded, mended
-values    a shop's words to ours: text, money, addresses, people
-offers    the records every dialect ends in, and what makes an offer unusable
-yml       Yandex YML and Admitad's XML      google   Google Merchant, RSS 2.0 and Atom 1.0
-parsing   a feed to its offers, one by one, memory flat
-intake    one shop's feed to its rows of a run: fresh, stale or missing
+- `errors`: why a feed is refused, and the repairs that are counted
+- `unpack`: a file to chunks of bytes, gzip removed
+- `encoding`: chunks in any encoding to UTF-8
+- `xml_repair`: text that would stop an XML parser, repaired
+- `sanitize`: a feed file to blocks of well-formed UTF-8, by the three above
+- `dialect`: the interface of a dialect, and the raw offers it returns
+- `yml`: Yandex YML and Admitad's XML
+- `google`: Google Merchant, RSS 2.0 and Atom 1.0
+- `normalize`: a shop's words to ours (text, prices, addresses, genders, ages, availability)
+- `offers`: a raw offer to a usable one
+- `parser`: a feed to its offers, one by one, with flat memory
+- `staging`: the offers of a feed on disk, deduplicated
+- `volume_checks`: limits on how much a feed may shrink, grow or fail to map
+- `ingest`: one shop's feed to its rows of a run, fresh, stale or missing
 """
 
-from wearalike.feeds.ingest import ADVICE, IngestResult, LastGoodFeed, OfferMapper, ingest_shop
+from wearalike.feeds.dialect import WithdrawnOffer
+from wearalike.feeds.errors import ADVICE, BadFeed, FeedReason, FeedWarning
+from wearalike.feeds.ingest import IngestResult, ingest_shop
 from wearalike.feeds.normalize import OfferReason
-from wearalike.feeds.offers import Offer, RefusedOffer, WithdrawnOffer
+from wearalike.feeds.offers import Offer, RefusedOffer
 from wearalike.feeds.parser import FeedReader, read_offers
-from wearalike.feeds.sanitize import BadFeed, FeedReason, FeedWarning
+from wearalike.feeds.staging import LastGoodFeed
+from wearalike.feeds.volume_checks import OfferMapper
 
 __all__ = [
     "ADVICE",

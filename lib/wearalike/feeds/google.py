@@ -1,4 +1,7 @@
-"""Google Merchant feeds: RSS 2.0 and Atom 1.0. Elements go by their namespace, never by its prefix."""
+"""Google Merchant feeds: RSS 2.0 and Atom 1.0.
+
+Elements are recognised by their namespace, whatever its prefix is.
+"""
 
 from __future__ import annotations
 
@@ -8,83 +11,92 @@ from typing import Any
 
 from lxml.etree import _Element as Element
 
-from wearalike.feeds.normalize import availability_of
-from wearalike.feeds.offers import RawOffer
-from wearalike.feeds.sanitize import FeedWarning
-from wearalike.tables import Availability
+from wearalike.feeds.dialect import RawOffer, parse_known_availability
+from wearalike.feeds.errors import FeedWarning
 
 GOOGLE_NAMESPACE = "{http://base.google.com/ns/1.0}"
 ATOM_NAMESPACE = "{http://www.w3.org/2005/Atom}"
 
 
 class GoogleDialect:
-    """Reads the items of an RSS 2.0 feed, or the entries of an Atom feed, in their order."""
+    """Reads the items of an RSS 2.0 feed or the entries of an Atom feed."""
 
     tags = ("item", f"{ATOM_NAMESPACE}entry")
 
     def __init__(self, warning_counts: Counter[FeedWarning]) -> None:
+        """Prepare to read one feed.
+
+        Args:
+            warning_counts: Counts the repairs; this class adds to it.
+        """
         self._warning_counts = warning_counts
 
     def parse_element(self, element: Element) -> RawOffer:
-        """The offer in the shop's words. Google's elements win over RSS's and Atom's own of the same name."""
-        own: dict[str, list[str]] = defaultdict(list)
-        other: dict[str, list[str]] = defaultdict(list)
+        """Return the offer in the shop's words.
+
+        An element of Google's namespace wins over one of RSS or Atom with the same name.
+
+        Args:
+            element: An item or entry.
+        """
+        google_texts: dict[str, list[str]] = defaultdict(list)
+        other_texts: dict[str, list[str]] = defaultdict(list)
         for child in element:
             tag: Any = child.tag
             text = " ".join(child.itertext()) if len(child) else child.text
             if tag.startswith(GOOGLE_NAMESPACE):
                 if text:
-                    own[tag[len(GOOGLE_NAMESPACE) :]].append(text)
+                    google_texts[tag[len(GOOGLE_NAMESPACE) :]].append(text)
             elif tag == f"{ATOM_NAMESPACE}link" and child.get("href"):
                 if child.get("rel", "alternate") == "alternate":
-                    other["link"].append(child.get("href", ""))
+                    other_texts["link"].append(child.get("href", ""))
             elif text:
-                other[tag.removeprefix(ATOM_NAMESPACE)].append(text)
-        return self._build_raw_offer(other | own)
+                other_texts[tag.removeprefix(ATOM_NAMESPACE)].append(text)
+        return self._build_raw_offer(other_texts | google_texts)
 
     def _build_raw_offer(self, texts: dict[str, list[str]]) -> RawOffer:
-        def one(*names: str) -> str:
+        """Return the offer of an item's texts by element name."""
+
+        def first(*names: str) -> str:
             return next((texts[name][0] for name in names if name in texts), "")
 
-        def many(*names: str) -> list[str]:
+        def all_of(*names: str) -> list[str]:
             return [text for name in names for text in texts.get(name, ())]
 
-        price, sale_price, system = one("price"), one("sale_price"), one("size_system")
+        price = first("price")
+        sale_price = first("sale_price")
+        size_system = first("size_system")
+        sizes = all_of("size")
         return RawOffer(
-            offer_id=one("id").strip(),
-            group_id=one("item_group_id").lower(),  # Google compares it without case
-            title=one("title"),
-            url=one("link").strip(),
-            brand=one("brand"),
-            vendor_code=one("mpn"),
+            offer_id=first("id").strip(),
+            group_id=first("item_group_id").lower(),  # Google ignores its case
+            title=first("title"),
+            url=first("link").strip(),
+            brand=first("brand"),
+            vendor_code=first("mpn"),
             category_ids=[],
-            category_paths=[
-                " > ".join(" ".join(part.split()) for part in path.split(">"))
-                for path in many("product_type")
-            ],
-            google_category=one("google_product_category"),
+            category_paths=[_clean_path(path) for path in all_of("product_type")],
+            google_category=first("google_product_category"),
             price=sale_price or price,
             old_price=price if sale_price else "",
             currency="",
-            availability=self._parse_availability(one("availability")),
-            genders=many("gender"),
-            age_groups=many("age_group"),
-            colours=_split_values(many("color")),
-            sizes=[f"{size} {system}" for size in many("size")] if system else many("size"),
-            materials=_split_values(many("material")),
-            image_urls=many("image_link", "additional_image_link"),
-            description=one("description", "summary", "content"),
-            related_offer_ids=(),  # its feeds have no word for it
+            availability=parse_known_availability(first("availability"), self._warning_counts),
+            genders=all_of("gender"),
+            age_groups=all_of("age_group"),
+            colours=_split_values(all_of("color")),
+            sizes=[f"{size} {size_system}" for size in sizes] if size_system else sizes,
+            materials=_split_values(all_of("material")),
+            image_urls=all_of("image_link", "additional_image_link"),
+            description=first("description", "summary", "content"),
+            related_offer_ids=(),  # the format has no element for them
         )
 
-    def _parse_availability(self, text: str) -> Availability:
-        told = availability_of(text)
-        if told is None:
-            self._warning_counts[FeedWarning.UNKNOWN_AVAILABILITY] += 1
-            return Availability.UNKNOWN
-        return told
+
+def _clean_path(path: str) -> str:
+    """Return a category path with " > " between its parts and single spaces within them."""
+    return " > ".join(" ".join(part.split()) for part in path.split(">"))
 
 
 def _split_values(texts: Iterable[str]) -> list[str]:
-    """The parts of "red/green": Google's way of several values in one element."""
+    """Return the parts of texts such as "red/green": Google's way to give several values."""
     return [part for text in texts for part in text.split("/")]

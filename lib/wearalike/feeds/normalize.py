@@ -1,4 +1,4 @@
-"""A shop's words to ours: text, money, addresses, people. What cannot be used raises Unusable with its reason."""
+"""Turn a shop's words into ours: text, prices, addresses, genders, ages and availability."""
 
 from __future__ import annotations
 
@@ -26,18 +26,26 @@ class OfferReason(StrEnum):
 
 
 class InvalidOffer(ValueError):
-    """A value that its offer cannot do without, or a whole offer, is of no use."""
+    """An offer, or a value it needs, that cannot be used.
+
+    Attributes:
+        reason: Why.
+        detail: The value found and the value wanted.
+    """
 
     def __init__(self, reason: OfferReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        self.detail = detail
 
 
-MAX_URL_CHARS, MAX_WORD_CHARS = 4096, 500
+MAX_URL_CHARS = 4096
+MAX_WORD_CHARS = 500
 MAX_PRICE_CENTS = 10**14
 # ISO 4217 for "no currency": the feed names none.
 NO_CURRENCY = "XXX"
 
+# Control, format and surrogate characters.
 _HIDDEN_UNICODE_CATEGORIES = ("Cc", "Cf", "Cs")
 _TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 _INVISIBLE_MARKUP = re.compile(
@@ -46,7 +54,17 @@ _INVISIBLE_MARKUP = re.compile(
 
 
 def plain_text(text: str) -> str:
-    """Text for people: entities resolved, NFKC, without control and format characters and tags, single spaces."""
+    """Return text as people read it.
+
+    Entities are resolved, characters normalised (NFKC), tags and hidden characters removed, and
+    spaces reduced to single ones.
+
+        >>> plain_text("<b>H&amp;M</b>  ﬁt")
+        'H&M fit'
+
+    Args:
+        text: Text with or without markup.
+    """
     if "&" in text:
         text = html.unescape(text)
     if not text.isascii():
@@ -72,10 +90,12 @@ _DECIMAL_NUMBER = re.compile(
     r"(?P<whole>\d{1,12})(?:\.(?P<part>\d+)|,(?P<comma>\d{1,2}))?", re.ASCII
 )
 _GROUPED_NUMBER = re.compile(
-    r"(?P<whole>[1-9]\d{0,2}(?P<sep>[ '’.,])\d{3}(?:(?P=sep)\d{3}){0,3})(?:(?!(?P=sep))[.,](?P<part>\d+))?",
+    r"(?P<whole>[1-9]\d{0,2}(?P<sep>[ '’.,])\d{3}(?:(?P=sep)\d{3}){0,3})"
+    r"(?:(?!(?P=sep))[.,](?P<part>\d+))?",
     re.ASCII,
 )
 _CURRENCY_WORD = re.compile(r"[^\W\d_]+|[€$£₽₴₸]")
+_CURRENCY_CODE = re.compile("[A-Z]{3}")
 _CURRENCIES = {
     **dict.fromkeys(("RUR", "РУБ", "РУБЛЬ", "РУБЛЯ", "РУБЛЕЙ", "Р", "₽"), "RUB"),
     **dict.fromkeys(("ГРН", "₴"), "UAH"),
@@ -89,15 +109,29 @@ _CURRENCIES = {
 
 @lru_cache(maxsize=16384)
 def parse_price(text: str) -> tuple[int, str]:
-    """(cents, currency) of a price as shops write it: "15.00 USD", "1 234,50 руб.", "1,234.5"; "" where no currency is told.
+    """Read a price as shops write it.
 
-    Exact; what is finer than a cent is rounded half up. A point before three digits is decimal, a comma there groups.
-    Raises Unusable (BAD_PRICE) for what is not one number above 0.
+    The result is exact; parts finer than a cent are rounded half up. Before three digits a point is
+    decimal, and a comma groups thousands.
+
+        >>> parse_price("1 234,50 руб.")
+        (123450, 'RUB')
+
+    Args:
+        text: Such as "15.00 USD", "1 234,50 руб." or "1,234.5".
+
+    Returns:
+        (cents, currency): hundredths of the currency, and its ISO 4217 code, or "" if the text
+        names none.
+
+    Raises:
+        InvalidOffer: BAD_PRICE for anything but one number above 0.
     """
-    found = _PLAIN_AMOUNT.fullmatch(text)
-    if found:
-        whole, part, word = found.groups("")
-        cents, currency = int(whole) * 100 + int(part.ljust(2, "0")), word and currency_of(word)
+    plain = _PLAIN_AMOUNT.fullmatch(text)
+    if plain:
+        whole, part, word = plain.groups("")
+        cents = int(whole) * 100 + int(part.ljust(2, "0"))
+        currency = parse_currency(word) if word else ""
     else:
         cents, currency = _parse_written_price(unicodedata.normalize("NFKC", text))
     if not 0 < cents <= MAX_PRICE_CENTS:
@@ -106,33 +140,39 @@ def parse_price(text: str) -> tuple[int, str]:
 
 
 def _parse_written_price(text: str) -> tuple[int, str]:
-    """money of a text in NFKC that is more than plain digits; 0 cents where it is not one number."""
+    """Return (cents, currency) of text in NFKC; 0 cents if it is not one number."""
     numbers = _NUMBER_RUN.findall(text)
     number = " ".join(numbers[0].split()) if len(numbers) == 1 else ""
-    found = _DECIMAL_NUMBER.fullmatch(number) or _GROUPED_NUMBER.fullmatch(number)
-    if found is None or re.search(r"[-−–]\s*\d", text):
+    match = _DECIMAL_NUMBER.fullmatch(number) or _GROUPED_NUMBER.fullmatch(number)
+    is_negative = re.search(r"[-−–]\s*\d", text)
+    if match is None or is_negative:
         return 0, ""
-    named = found.groupdict()
-    part = named["part"] or named.get("comma") or "0"
-    exact = Decimal(f"{re.sub(r'[^0-9]', '', named['whole'])}.{part[:20]}") * 100
+    groups = match.groupdict()
+    whole = re.sub(r"[^0-9]", "", groups["whole"])
+    part = groups["part"] or groups.get("comma") or "0"
+    exact_cents = Decimal(f"{whole}.{part[:20]}") * 100
     words = (word.upper() for word in _CURRENCY_WORD.findall(text))
-    currency = next(
-        (
-            _CURRENCIES.get(word, word)
-            for word in words
-            if word in _CURRENCIES or re.fullmatch("[A-Z]{3}", word)
-        ),
-        "",
-    )
-    return int(exact.quantize(Decimal(1), ROUND_HALF_UP)), currency
+    currency_words = (w for w in words if w in _CURRENCIES or _CURRENCY_CODE.fullmatch(w))
+    word = next(currency_words, "")
+    return int(exact_cents.quantize(Decimal(1), ROUND_HALF_UP)), _CURRENCIES.get(word, word)
 
 
 @lru_cache(maxsize=1024)
-def currency_of(text: str) -> str:
-    """The ISO 4217 code of a currency as written. Raises Unusable (BAD_CURRENCY)."""
+def parse_currency(text: str) -> str:
+    """Return the ISO 4217 code of a currency as shops write it.
+
+        >>> parse_currency("руб.")
+        'RUB'
+
+    Args:
+        text: A code, a symbol, or a word such as "руб.".
+
+    Raises:
+        InvalidOffer: BAD_CURRENCY for anything else.
+    """
     word = text.strip(" .\t\r\n\xa0").upper()
     word = _CURRENCIES.get(word, word)
-    if not re.fullmatch("[A-Z]{3}", word):
+    if not _CURRENCY_CODE.fullmatch(word):
         raise InvalidOffer(
             OfferReason.BAD_CURRENCY, f"{text[:80]!r}; wanted three letters of ISO 4217, e.g. RUB"
         )
@@ -140,34 +180,38 @@ def currency_of(text: str) -> str:
 
 
 _PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#$&-;=?-Z_a-z~]*)?")
+_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _URL_SAFE_CHARS = "%/:?#@!$&'()*+,;=~-._"
 
 
 def normalize_url(text: str) -> str:
-    """The address with what is not ASCII percent-encoded and its host in IDNA. Raises Unusable (BAD_URL)
-    for what is not an absolute http or https address of at most 4,096 characters, or carries a password."""
+    """Return a web address with other characters than ASCII percent-encoded and its host in IDNA.
+
+    Args:
+        text: The address as the shop writes it.
+
+    Raises:
+        InvalidOffer: BAD_URL unless it is an absolute http or https address of at most 4,096
+            characters that carries no password.
+    """
     if _PLAIN_URL.fullmatch(text) and len(text) <= MAX_URL_CHARS:
         return text
     address = "".join(c for c in text.strip() if c.isprintable() or c == "\xa0")
     try:
         parts = urlsplit(address)
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        host = (parts.hostname or "").encode("idna").decode()
+        port = parts.port
     except ValueError as error:
         raise InvalidOffer(OfferReason.BAD_URL, f"{address[:200]!r}: {error}") from error
-    if (
-        parts.scheme not in ("http", "https")
-        or not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", host)
-        or "@" in parts.netloc
-    ):
+    is_web = parts.scheme in ("http", "https")
+    if not is_web or not _HOST.fullmatch(host) or "@" in parts.netloc:
         raise InvalidOffer(
             OfferReason.BAD_URL, f"{address[:200]!r}; wanted an absolute http or https address"
         )
-    host = f"[{host}]" if ":" in host else host
+    if ":" in host:
+        host = f"[{host}]"
     netloc = host if port is None else f"{host}:{port}"
-    rest = (
-        re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(part, _URL_SAFE_CHARS)) for part in parts[2:]
-    )
-    encoded = urlunsplit((parts.scheme, netloc, *rest))
+    encoded = urlunsplit((parts.scheme, netloc, *map(_percent_encode, parts[2:])))
     if len(encoded) > MAX_URL_CHARS:
         raise InvalidOffer(
             OfferReason.BAD_URL, f"{len(encoded)} characters; wanted at most {MAX_URL_CHARS}"
@@ -175,11 +219,17 @@ def normalize_url(text: str) -> str:
     return encoded
 
 
+def _percent_encode(part: str) -> str:
+    """Return a part of an address percent-encoded; existing escapes stay as they are."""
+    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(part, _URL_SAFE_CHARS))
+
+
 _MALE = re.compile(r"\b(?:муж|мальч|male|m[ae]n|boy|gentlem|[mм]\b)", re.IGNORECASE)
 _FEMALE = re.compile(
     r"\b(?:жен|девоч|девуш|female|wom[ae]n|girl|lad(?:y|ies)|[fwж]\b)", re.IGNORECASE
 )
 _UNISEX = re.compile(r"\b(?:унисекс|unisex)", re.IGNORECASE)
+# From the youngest to the oldest: the first that matches counts.
 _AGES = (
     (AgeGroup.NEWBORN, re.compile(r"\b(?:новорожд|newborn)", re.IGNORECASE)),
     (AgeGroup.INFANT, re.compile(r"\b(?:младен|infant|bab(?:y|ies))", re.IGNORECASE)),
@@ -196,20 +246,45 @@ _AGES = (
 
 
 @lru_cache(maxsize=4096)
-def gender_of(*words: str | None) -> Gender | None:
-    """Whom words such as "Мужской", "girls", "м/ж" name; both is unisex; None where they name nobody."""
-    text = " / ".join(word[:MAX_WORD_CHARS] for word in words if word)
-    is_male, is_female = bool(_MALE.search(text)), bool(_FEMALE.search(text))
+def parse_gender(*words: str | None) -> Gender | None:
+    """Return the gender that words name; both genders together are unisex.
+
+        >>> parse_gender("м/ж")
+        <Gender.UNISEX: 'unisex'>
+
+    Args:
+        words: Such as "Мужской", "girls" or "м/ж".
+
+    Returns:
+        The gender, or None if the words name none.
+    """
+    text = _join_words(words)
+    is_male = bool(_MALE.search(text))
+    is_female = bool(_FEMALE.search(text))
     if _UNISEX.search(text) or (is_male and is_female):
         return Gender.UNISEX
-    return Gender.MALE if is_male else Gender.FEMALE if is_female else None
+    if is_male:
+        return Gender.MALE
+    return Gender.FEMALE if is_female else None
 
 
 @lru_cache(maxsize=4096)
-def age_group_of(*words: str | None) -> AgeGroup | None:
-    """The youngest age group that words such as "Детский", "newborn", "для мальчиков" name; None where they name none."""
-    text = " / ".join(word[:MAX_WORD_CHARS] for word in words if word)
+def parse_age_group(*words: str | None) -> AgeGroup | None:
+    """Return the youngest age group that words name.
+
+    Args:
+        words: Such as "Детский", "newborn" or "для мальчиков".
+
+    Returns:
+        The age group, or None if the words name none.
+    """
+    text = _join_words(words)
     return next((group for group, pattern in _AGES if pattern.search(text)), None)
+
+
+def _join_words(words: tuple[str | None, ...]) -> str:
+    """Return the words as one text, each cut to MAX_WORD_CHARS."""
+    return " / ".join(word[:MAX_WORD_CHARS] for word in words if word)
 
 
 _AVAILABILITY = {
@@ -229,6 +304,13 @@ _AVAILABILITY = {
 }
 
 
-def availability_of(text: str) -> Availability | None:
-    """What words such as "In Stock", "out_of_stock", "под заказ" say; None where we do not know them."""
+def parse_availability(text: str) -> Availability | None:
+    """Return the availability that words name.
+
+    Args:
+        text: Such as "In Stock", "out_of_stock" or "под заказ".
+
+    Returns:
+        The availability, or None for unknown words.
+    """
     return _AVAILABILITY.get(" ".join(re.split(r"[\s_-]+", text.strip().lower())))

@@ -1,7 +1,4 @@
-"""The records every dialect ends in, and what makes an offer unusable.
-
-A dialect only says which element means what (`Raw`, words as the shop wrote them); `offer` says what the words mean.
-"""
+"""The records of a feed, and the step from a shop's words to a usable offer."""
 
 from __future__ import annotations
 
@@ -10,25 +7,32 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from wearalike.feeds.dialect import RawOffer
+from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.normalize import (
     MAX_WORD_CHARS,
     NO_CURRENCY,
     InvalidOffer,
     OfferReason,
-    age_group_of,
-    currency_of,
-    gender_of,
     normalize_url,
+    parse_age_group,
+    parse_currency,
+    parse_gender,
     parse_price,
     plain_text,
 )
-from wearalike.feeds.sanitize import FeedWarning
 from wearalike.settings import ShopSettings
-from wearalike.tables import Availability
 
-MAX_ID_CHARS, MAX_TITLE_CHARS, MAX_DESCRIPTION_CHARS = 200, 1_000, 5_000
-MAX_IMAGES, MAX_LIST_VALUES = 50, 200
-MAX_CATEGORIES, MAX_PATH_CHARS = 50, 1_000
+# Longer texts are cut and longer lists lose their end; each is counted as a warning.
+MAX_ID_CHARS = 200
+MAX_TITLE_CHARS = 1_000
+MAX_DESCRIPTION_CHARS = 5_000
+MAX_PATH_CHARS = 1_000
+MAX_IMAGES = 50
+MAX_LIST_VALUES = 200
+MAX_CATEGORIES = 50
+# Markup may take so many times the characters of its plain text; a sane page takes far fewer.
+_MAX_MARKUP_RATIO = 20
 
 
 class Offer(NamedTuple):
@@ -60,53 +64,40 @@ class Offer(NamedTuple):
 
 
 class RefusedOffer(NamedTuple):
-    """An offer that cannot be used; offer_id is None where it has none."""
+    """An offer that cannot be used.
+
+    Attributes:
+        offer_id: The shop's id; None if the offer has none.
+        reason: Why.
+        detail: The value found and the value wanted.
+    """
 
     offer_id: str | None
     reason: OfferReason
     detail: str
 
 
-class WithdrawnOffer(NamedTuple):
-    """An offer that its shop marks deleted."""
-
-    offer_id: str
-
-
-class RawOffer(NamedTuple):
-    """One offer in the shop's own words: texts may hold markup, lists keep the feed's order, what it does not say is None or empty."""
-
-    offer_id: str
-    group_id: str | None
-    title: str | None
-    url: str | None
-    brand: str | None
-    vendor_code: str | None
-    category_ids: list[str]
-    category_paths: list[str]
-    google_category: str | None
-    price: str | None
-    old_price: str | None
-    currency: str | None
-    availability: Availability
-    genders: Sequence[str | None]
-    age_groups: Sequence[str | None]
-    colours: Sequence[str | None]
-    sizes: Sequence[str | None]
-    materials: Sequence[str | None]
-    image_urls: Sequence[str | None]
-    description: str | None
-    related_offer_ids: Sequence[str | None]
-
-
 def normalize_offer(
     raw: RawOffer, shop: ShopSettings, warning_counts: Counter[FeedWarning]
 ) -> Offer:
-    """The offer that the shop's words describe; what is mended is counted. Raises Unusable."""
-    ident, currency, genders = raw.offer_id, raw.currency, raw.genders
-    if not ident or len(ident) > MAX_ID_CHARS:
+    """Return the offer that the shop's words describe.
+
+    Args:
+        raw: The offer in the shop's words.
+        shop: The shop.
+        warning_counts: Counts the repairs; this function adds to it.
+
+    Returns:
+        The offer.
+
+    Raises:
+        InvalidOffer: The id, title, price, currency, address or images cannot be used.
+    """
+    offer_id = raw.offer_id
+    genders = raw.genders
+    if not offer_id or len(offer_id) > MAX_ID_CHARS:
         raise InvalidOffer(
-            OfferReason.MISSING_ID, f"id {ident[:40]!r}; wanted 1 to {MAX_ID_CHARS} characters"
+            OfferReason.MISSING_ID, f"id {offer_id[:40]!r}; wanted 1 to {MAX_ID_CHARS} characters"
         )
     title = _clean_text(raw.title, MAX_TITLE_CHARS, warning_counts)
     if not title:
@@ -114,14 +105,14 @@ def normalize_offer(
             OfferReason.MISSING_TITLE,
             f"{(raw.title or '')[:80]!r}; wanted a name, or a type, vendor and model",
         )
-    price_cents, told = parse_price(raw.price or "")
+    price_cents, price_currency = parse_price(raw.price or "")
     old_price_cents = _old_price_cents(raw.old_price, warning_counts) if raw.old_price else 0
-    if not (currency or told):
+    if not (raw.currency or price_currency):
         warning_counts[FeedWarning.NO_CURRENCY] += 1
     return Offer(  # by position: by name it takes three times as long
-        f"{shop.id}:{ident}",
+        f"{shop.id}:{offer_id}",
         shop.id,
-        ident,
+        offer_id,
         _clean_word(raw.group_id),
         title,
         normalize_url(raw.url) if raw.url else None,
@@ -132,34 +123,35 @@ def normalize_offer(
         _clean_word(raw.google_category),
         price_cents,
         old_price_cents if old_price_cents > price_cents else None,
-        currency_of(currency) if currency else told or NO_CURRENCY,
+        parse_currency(raw.currency) if raw.currency else price_currency or NO_CURRENCY,
         raw.availability,
-        gender_of(*genders) if genders else None,
-        age_group_of(*raw.age_groups, *genders) if raw.age_groups or genders else None,
+        parse_gender(*genders) if genders else None,
+        parse_age_group(*raw.age_groups, *genders) if raw.age_groups or genders else None,
         _clean_words(raw.colours, warning_counts),
         _clean_words(raw.sizes, warning_counts),
         _clean_words(raw.materials, warning_counts),
         _usable_image_urls(raw.image_urls, warning_counts),
         _clean_text(raw.description, MAX_DESCRIPTION_CHARS, warning_counts) or None,
-        _related_offer_ids(raw.related_offer_ids, ident, warning_counts)
+        _related_offer_ids(raw.related_offer_ids, offer_id, warning_counts)
         if raw.related_offer_ids
         else [],
     )
 
 
 def _clean_text(text: str | None, max_chars: int, warning_counts: Counter[FeedWarning]) -> str:
-    """At most `most` characters of plain text; of markup so many times more that any sane page fits."""
+    """Return plain text of at most `max_chars` characters."""
     if not text:
         return ""
-    made = plain_text(text[: 20 * max_chars])
-    if len(made) > max_chars or len(text) > 20 * max_chars:
+    max_markup_chars = _MAX_MARKUP_RATIO * max_chars
+    plain = plain_text(text[:max_markup_chars])
+    if len(plain) > max_chars or len(text) > max_markup_chars:
         warning_counts[FeedWarning.LONG_TEXT] += 1
-        return made[:max_chars].rstrip()
-    return made
+        return plain[:max_chars].rstrip()
+    return plain
 
 
 def _clean_word(text: str | None) -> str | None:
-    """A short text cleaned; None where nothing is left of it."""
+    """Return a short text as plain text; None if nothing is left of it."""
     if text and len(text) <= MAX_WORD_CHARS and text.isalnum() and text.isascii():
         return text
     return _clean_word_cached(text) if text else None
@@ -167,13 +159,17 @@ def _clean_word(text: str | None) -> str | None:
 
 @lru_cache(maxsize=16384)
 def _clean_word_cached(text: str) -> str | None:
+    """Return a short text as plain text; feeds repeat the same words."""
     return plain_text(text[: 2 * MAX_WORD_CHARS])[:MAX_WORD_CHARS].rstrip() or None
 
 
 def _limit_categories(
     texts: list[str], max_chars: int, warning_counts: Counter[FeedWarning]
 ) -> list[str]:
-    """At most MAX_CATEGORIES ids or paths, each of at most `most` characters; ids and paths stay side by side."""
+    """Return at most MAX_CATEGORIES ids or paths, each cut to `max_chars`.
+
+    No entry is dropped in between, so that ids and paths stay aligned.
+    """
     if len(texts) > MAX_CATEGORIES:
         warning_counts[FeedWarning.MANY_VALUES] += 1
         texts = texts[:MAX_CATEGORIES]
@@ -184,28 +180,23 @@ def _limit_categories(
 
 
 def _clean_words(texts: Sequence[str | None], warning_counts: Counter[FeedWarning]) -> list[str]:
+    """Return the distinct words as plain text, of at most MAX_LIST_VALUES texts."""
+    if not texts:
+        return []
     if len(texts) > MAX_LIST_VALUES:
         warning_counts[FeedWarning.MANY_VALUES] += 1
-    return (
-        list(
-            dict.fromkeys([word for text in texts[:MAX_LIST_VALUES] if (word := _clean_word(text))])
-        )
-        if texts
-        else []
-    )
+    words = [word for text in texts[:MAX_LIST_VALUES] if (word := _clean_word(text))]
+    return list(dict.fromkeys(words))
 
 
 def _related_offer_ids(
     texts: Sequence[str | None], own_offer_id: str, warning_counts: Counter[FeedWarning]
 ) -> list[str]:
-    """The ids of other offers, each once, at most MAX_VALUES. That the feed has these offers is not asked."""
+    """Return the distinct ids of other offers, whether or not the feed contains these offers."""
     if len(texts) > MAX_LIST_VALUES:
         warning_counts[FeedWarning.MANY_VALUES] += 1
-    ids = dict.fromkeys(
-        ident
-        for text in texts[:MAX_LIST_VALUES]
-        if (ident := (text or "").strip()) and ident != own_offer_id
-    )
+    stripped = ((text or "").strip() for text in texts[:MAX_LIST_VALUES])
+    ids = dict.fromkeys(ident for ident in stripped if ident and ident != own_offer_id)
     usable = [ident for ident in ids if len(ident) <= MAX_ID_CHARS]
     if len(usable) < len(ids):
         warning_counts[FeedWarning.BAD_RELATED_ID] += 1
@@ -213,6 +204,7 @@ def _related_offer_ids(
 
 
 def _old_price_cents(text: str, warning_counts: Counter[FeedWarning]) -> int:
+    """Return the old price, or 0 for one that cannot be read."""
     try:
         return parse_price(text)[0]
     except InvalidOffer:
@@ -223,17 +215,20 @@ def _old_price_cents(text: str, warning_counts: Counter[FeedWarning]) -> int:
 def _usable_image_urls(
     texts: Sequence[str | None], warning_counts: Counter[FeedWarning]
 ) -> list[str]:
-    """The usable addresses, each once, at most MAX_IMAGES. Raises Unusable (NO_PICTURE) where none is left."""
+    """Return the distinct usable addresses of at most MAX_IMAGES texts.
+
+    Raise InvalidOffer (NO_PICTURE) if there is none.
+    """
     if len(texts) > MAX_IMAGES:
         warning_counts[FeedWarning.MANY_VALUES] += 1
     urls: dict[str, None] = {}
-    bad = "no picture; wanted at least one http or https address"
+    last_fault = "no picture; wanted at least one http or https address"
     for text in texts[:MAX_IMAGES]:
         try:
             urls[normalize_url(text or "")] = None
         except InvalidOffer as error:
             warning_counts[FeedWarning.BAD_IMAGE_URL] += 1
-            bad = error.detail
+            last_fault = error.detail
     if not urls:
-        raise InvalidOffer(OfferReason.NO_PICTURE, bad)
+        raise InvalidOffer(OfferReason.NO_PICTURE, last_fault)
     return list(urls)

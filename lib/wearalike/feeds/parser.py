@@ -1,4 +1,4 @@
-"""A feed to its offers, one by one: memory stays flat whatever the feed's size."""
+"""Read the offers of a feed one by one; memory stays flat whatever the size of the feed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any
 from lxml import etree
 from lxml.etree import _Element as Element
 
+from wearalike.feeds.dialect import Dialect, WithdrawnOffer
+from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.google import ATOM_NAMESPACE, GoogleDialect
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
-from wearalike.feeds.offers import Offer, RefusedOffer, WithdrawnOffer, normalize_offer
-from wearalike.feeds.sanitize import BadFeed, FeedReason, FeedWarning, SanitizedFeed
+from wearalike.feeds.offers import Offer, RefusedOffer, normalize_offer
+from wearalike.feeds.sanitize import SanitizedFeed
 from wearalike.feeds.yml import YmlDialect
 from wearalike.settings import ShopSettings
 
-# Of one offer, its markup included; a feed with a bigger one is refused before it fills the memory.
+# The most bytes without a whole offer; a feed with a larger one is refused before it fills memory.
 MAX_OFFER_BYTES = 64 << 20
-# What the parser is fed at once: a tree so small stays in the processor's cache until it is read.
+# Bytes the parser receives at once: their tree stays in the processor's cache until it is read.
 PARSER_BLOCK_BYTES = 1 << 15
 
 _SAFE_PARSER_OPTIONS: dict[str, Any] = {
@@ -29,6 +31,7 @@ _SAFE_PARSER_OPTIONS: dict[str, Any] = {
     "no_network": True,
     "load_dtd": False,
 }
+# The dialects of each root element; without a setting the first one is meant.
 _DIALECTS_BY_ROOT = {
     "yml_catalog": ("yml", "admitad"),
     "rss": ("google_rss",),
@@ -37,67 +40,88 @@ _DIALECTS_BY_ROOT = {
 
 
 def read_offers(path: Path, shop: ShopSettings, charset: str | None = None) -> FeedReader:
-    """The offers of a feed file, to be iterated once, with what is known of the feed when that is done.
+    """Return a reader of the offers of a feed file. The same bytes always give the same offers.
 
-    charset: HTTP's, used where the file itself declares none. The same bytes give the same offers.
-    Iterating raises BadFeed, at the end for a feed that was cut off: offers read before must not be used then.
+        reader = read_offers(Path("feed.xml"), shop)
+        records = list(reader)
+        print(reader.dialect, reader.offers_count, reader.warning_counts)
+
+    Args:
+        path: The file, gzip or not.
+        shop: The shop; its dialect may be None to detect it.
+        charset: HTTP's charset, used if the file declares none.
+
+    Returns:
+        The reader, to be iterated once.
     """
     return FeedReader(path, shop, charset)
 
 
 class FeedReader:
-    """Yields an Offer, Refused or Withdrawn for each offer of a feed, in the feed's order.
+    """Yields a record for each offer of a feed, in the order of the feed.
 
-    dialect: "yml", "admitad", "google_rss" or "google_atom", and encoding: known once iterating began.
-    repairs: what was mended, by kind. offers_count: offers seen.
+    Attributes:
+        dialect: "yml", "admitad", "google_rss" or "google_atom". Known once the iteration began.
+        encoding: The encoding of the feed. Known once the iteration began.
+        warning_counts: The repairs so far, by kind.
+        offers_count: The offers so far.
     """
 
     def __init__(self, path: Path, shop: ShopSettings, charset: str | None) -> None:
+        """Prepare to read; the arguments are those of `read_offers`."""
         self.dialect: str | None = None
         self.encoding = "utf-8"
         self.warning_counts: Counter[FeedWarning] = Counter()
         self.offers_count = 0
-        self._path, self._shop, self._charset = path, shop, charset
+        self._path = path
+        self._shop = shop
+        self._charset = charset
 
     def __iter__(self) -> Iterator[Offer | RefusedOffer | WithdrawnOffer]:
-        source = SanitizedFeed(
-            self._path, self._shop.max_feed_bytes, self._charset, self.warning_counts
-        )
+        """Yield the records.
+
+        Raises:
+            BadFeed: The feed cannot be used. A feed that was cut off raises it at the end, so
+                do not use the offers before the iteration has ended.
+        """
+        source = self._open_feed(self.warning_counts)
         blocks = iter(source)
         first = next(blocks)
         self.encoding = source.encoding
         root = _root_tag(first)
         self.dialect = _detect_dialect(root, self._shop.dialect)
-        reader = (
-            YmlDialect(self._shop, self.warning_counts, self._iter_categories)
-            if root == "yml_catalog"
-            else GoogleDialect(self.warning_counts)
-        )
-        for element in _iter_elements(chain([first], blocks), reader.tags):
-            raw = reader.parse_element(element)
+        dialect: Dialect
+        if root == "yml_catalog":
+            dialect = YmlDialect(self._shop, self.warning_counts, self._iter_categories)
+        else:
+            dialect = GoogleDialect(self.warning_counts)
+        for element in _iter_elements(chain([first], blocks), dialect.tags):
+            raw = dialect.parse_element(element)
             if raw is None:
                 continue
             self.offers_count += 1
             if isinstance(raw, WithdrawnOffer):
-                yield (
-                    raw
-                    if raw.offer_id
-                    else RefusedOffer(None, OfferReason.MISSING_ID, "deleted, but without an id")
-                )
+                yield raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
                 continue
             try:
                 yield normalize_offer(raw, self._shop, self.warning_counts)
             except InvalidOffer as error:
                 yield RefusedOffer(raw.offer_id or None, error.reason, error.detail)
 
+    def _open_feed(self, warning_counts: Counter[FeedWarning]) -> SanitizedFeed:
+        """Open the feed from its beginning."""
+        return SanitizedFeed(self._path, self._shop.max_feed_bytes, self._charset, warning_counts)
+
     def _iter_categories(self) -> Iterator[Element]:
-        """Every category of the feed, read anew; its repairs are not counted twice."""
-        source = SanitizedFeed(self._path, self._shop.max_feed_bytes, self._charset, Counter())
-        return _iter_elements(iter(source), ("category",))
+        """Yield every category of the feed, read anew; its repairs are not counted twice."""
+        return _iter_elements(iter(self._open_feed(Counter())), ("category",))
+
+
+_WITHDRAWN_WITHOUT_ID = RefusedOffer(None, OfferReason.MISSING_ID, "deleted, but without an id")
 
 
 def _root_tag(block: bytes) -> str:
-    """The root's name, "{namespace}name" where it has one. Raises BadFeed."""
+    """Return the tag of the root element, "{namespace}name" if it has one. Raise BadFeed."""
     parser = etree.XMLPullParser(events=("start",), **_SAFE_PARSER_OPTIONS)
     _feed_parser(parser, block)
     for _, element in parser.read_events():
@@ -109,47 +133,42 @@ def _root_tag(block: bytes) -> str:
 
 
 def _detect_dialect(root: str, wanted: str | None) -> str:
+    """Return the dialect of a root element. Raise BadFeed if it is not the wanted one."""
     dialects = _DIALECTS_BY_ROOT.get(root, ())
-    if not dialects or (wanted and wanted not in dialects):
-        expected = ", ".join(
-            f"<{name}>"
-            for name, spoken in _DIALECTS_BY_ROOT.items()
-            if not wanted or wanted in spoken
-        )
-        raise BadFeed(
-            FeedReason.WRONG_ROOT,
-            f"root is <{root[:80]}>; wanted {expected}"
-            + (f" for dialect {wanted}" if wanted else ""),
-        )
-    return wanted or dialects[0]
+    if dialects and wanted in (None, "", *dialects):
+        return wanted or dialects[0]
+    expected = ", ".join(
+        f"<{name}>"
+        for name, names_of_dialects in _DIALECTS_BY_ROOT.items()
+        if not wanted or wanted in names_of_dialects
+    )
+    suffix = f" for dialect {wanted}" if wanted else ""
+    raise BadFeed(FeedReason.WRONG_ROOT, f"root is <{root[:80]}>; wanted {expected}{suffix}")
 
 
 def _iter_elements(blocks: Iterator[bytes], tags: tuple[str, ...]) -> Iterator[Element]:
-    """The elements of these names in their order, each whole when it comes and dropped after. Raises BadFeed.
+    """Yield the elements with these tags in their order, whole, and drop each after use.
 
-    No event is asked for but the one of a mark before the root, by which the root is found: events of elements would
-    slow the parser by a fifth.
+    The parser is asked for one event only: that of a processing instruction placed before the root,
+    by which the root is found. Events of elements would slow the parser by a fifth.
     """
     parser = etree.XMLPullParser(
         events=("pi",), remove_comments=True, collect_ids=False, **_SAFE_PARSER_OPTIONS
     )
     _feed_parser(parser, b"<?mark?>")
     _, mark = next(parser.read_events())
-    root, waiting_bytes = None, 0
-    for piece in (
-        block[at : at + PARSER_BLOCK_BYTES]
-        for block in blocks
-        for at in range(0, len(block), PARSER_BLOCK_BYTES)
-    ):
+    root = None
+    waiting_bytes = 0
+    for piece in _split_blocks(blocks):
         _feed_parser(parser, piece)
         deque(parser.read_events(), maxlen=0)  # other processing instructions
         waiting_bytes += len(piece)
-        root = mark.getnext() if root is None else root
-        for element in (
-            _iter_complete_elements(root, tags) if root is not None and len(root) else ()
-        ):
-            yield element
-            waiting_bytes = 0
+        if root is None:
+            root = mark.getnext()
+        if root is not None and len(root):
+            for element in _iter_complete_elements(root, tags):
+                yield element
+                waiting_bytes = 0
         if waiting_bytes > MAX_OFFER_BYTES:
             raise BadFeed(
                 FeedReason.TOO_LARGE, f"{waiting_bytes:,} bytes and no whole offer in them"
@@ -163,8 +182,18 @@ def _iter_elements(blocks: Iterator[bytes], tags: tuple[str, ...]) -> Iterator[E
     yield from rest.iter(*tags)
 
 
+def _split_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of the blocks in pieces of at most PARSER_BLOCK_BYTES."""
+    for block in blocks:
+        for start in range(0, len(block), PARSER_BLOCK_BYTES):
+            yield block[start : start + PARSER_BLOCK_BYTES]
+
+
 def _iter_complete_elements(node: Element, tags: tuple[str, ...]) -> Iterator[Element]:
-    """What is whole below a node that is not, dropped when read: all but the last child, and the same of that one."""
+    """Yield and drop the whole elements below a node that is not yet whole.
+
+    All children but the last are whole; below the last one the same holds.
+    """
     *whole, last = node
     for child in whole:
         if child.tag in tags:
@@ -177,6 +206,7 @@ def _iter_complete_elements(node: Element, tags: tuple[str, ...]) -> Iterator[El
 
 
 def _feed_parser(parser: etree.XMLPullParser, block: bytes) -> None:
+    """Parse more bytes. Raise BadFeed (BROKEN) if they are not well-formed."""
     try:
         parser.feed(block)
     except etree.XMLSyntaxError as error:

@@ -1,6 +1,7 @@
-"""Yandex YML and Admitad's XML, which is YML with deletions and elements of each shop's own.
+"""Yandex YML, and Admitad's XML: YML with deletions and with elements of each shop's own.
 
-An offer may mix the simplified form (`name`) and vendor.model (`typePrefix`, `vendor`, `model`).
+One feed may mix the simplified form of an offer (`name`) and the form vendor.model (`typePrefix`,
+`vendor`, `model`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from typing import Any
 
 from lxml.etree import _Element as Element
 
-from wearalike.feeds.normalize import MAX_WORD_CHARS, availability_of, plain_text
-from wearalike.feeds.offers import RawOffer, WithdrawnOffer
-from wearalike.feeds.sanitize import FeedWarning
+from wearalike.feeds.dialect import RawOffer, WithdrawnOffer, parse_known_availability
+from wearalike.feeds.errors import FeedWarning
+from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
 from wearalike.settings import ShopSettings
 from wearalike.tables import Availability
 
-# Of a category in its tree.
+# A deeper category tree counts as a cycle; no shop's tree comes near this.
 MAX_CATEGORY_DEPTH = 64
-# What may hold tags that were not escaped.
+# Shops write unescaped tags inside these.
 _MARKUP_ELEMENTS = frozenset(("name", "model", "typePrefix", "description"))
+# The list of an offer that an element, or a param of that name, adds a value to.
 _LIST_BY_ELEMENT = {
     "picture": "picture",
     "categoryId": "categoryId",
@@ -44,15 +46,12 @@ _FALSE_WORDS = ("false", "0", "no")
 
 @lru_cache(maxsize=4096)
 def _list_of_param(name: str | None) -> str | None:
-    """Which list of Raw a param of that name belongs to; None for the many that we do not use."""
+    """Return the list that a param adds to, or None for the many params that are not used."""
     return _LIST_BY_PARAM.get(" ".join((name or "").split()).lower())
 
 
 class YmlDialect:
-    """Reads the elements of one YML feed in their order: currencies and categories, then offers.
-
-    again: reads the feed anew and yields its categories; asked only where offers come before any category.
-    """
+    """Reads the elements of one YML feed: currencies and categories, then offers."""
 
     tags = ("offer", "category", "currency")
 
@@ -62,14 +61,28 @@ class YmlDialect:
         warning_counts: Counter[FeedWarning],
         reread_categories: Callable[[], Iterable[Element]],
     ) -> None:
-        self._warning_counts, self._reread_categories = warning_counts, reread_categories
+        """Prepare to read one feed.
+
+        Args:
+            shop: The shop; its available_false tells what available="false" means.
+            warning_counts: Counts the repairs; this class adds to it.
+            reread_categories: Reads the feed anew and yields its category elements. It is called
+                only if an offer comes before every category.
+        """
+        self._warning_counts = warning_counts
+        self._reread_categories = reread_categories
+        # id -> (name, id of the parent)
         self._categories: dict[str, tuple[str, str]] = {}
         self._path_by_category_id: dict[str, str] = {}
         self._currency = ""
         self._unavailable = Availability(shop.available_false)
 
     def parse_element(self, element: Element) -> RawOffer | WithdrawnOffer | None:
-        """What the element says of an offer; None where it is none."""
+        """Return the offer of an offer element; remember a category or currency.
+
+        Args:
+            element: An element with one of the tags.
+        """
         if element.tag == "offer":
             if element.get("deleted", "").strip().lower() in _TRUE_WORDS:
                 return WithdrawnOffer(element.get("id", "").strip())
@@ -81,6 +94,7 @@ class YmlDialect:
         return None
 
     def _build_raw_offer(self, element: Element) -> RawOffer:
+        """Return the offer of an offer element in the shop's words."""
         texts: dict[str, str | None] = {}
         lists: dict[str, list[str | None]] = defaultdict(list)
         for child in element:
@@ -98,7 +112,8 @@ class YmlDialect:
                 texts[tag] = " ".join(child.itertext())
             else:
                 texts[tag] = text
-        one, many = texts.get, lists.get
+        one = texts.get
+        many = lists.get
         title = one("name") or " ".join(
             filter(None, (one("typePrefix"), one("vendor"), one("model")))
         )
@@ -128,32 +143,33 @@ class YmlDialect:
         )
 
     def _parse_availability(self, attribute: str | None, text: str | None) -> Availability:
-        """Both the attribute and the element must say so for an offer to be in stock; an offer that says nothing is."""
+        """Return IN_STOCK unless the attribute or the element `available` contradicts."""
         if attribute and attribute != "true" and attribute.strip().lower() in _FALSE_WORDS:
             return self._unavailable
         if not text:
             return Availability.IN_STOCK
-        told = availability_of(text)
-        if told is None:
-            self._warning_counts[FeedWarning.UNKNOWN_AVAILABILITY] += 1
-            return Availability.UNKNOWN
-        return self._unavailable if text.strip().lower() == "false" else told
+        if text.strip().lower() == "false":
+            return self._unavailable
+        return parse_known_availability(text, self._warning_counts)
 
     def _add_category(self, element: Element) -> None:
+        """Remember a category of the tree; a category element elsewhere has another meaning."""
         parent = element.getparent()
-        if parent is not None and parent.tag == "categories":
-            name = plain_text("".join(element.itertext())[:MAX_WORD_CHARS])
-            self._categories[(element.get("id") or "").strip()] = (
-                name,
-                (element.get("parentId") or "").strip(),
-            )
+        if parent is None or parent.tag != "categories":
+            return
+        name = plain_text("".join(element.itertext())[:MAX_WORD_CHARS])
+        ident = (element.get("id") or "").strip()
+        self._categories[ident] = (name, (element.get("parentId") or "").strip())
 
     def _category_path(self, ident: str) -> str:
-        """The names from the root to the category, joined by " > "; "" for one that is not declared."""
+        """Return the names from the root to a category, joined by " > ".
+
+        An undeclared category has the path "".
+        """
         if not self._categories:
             for element in self._reread_categories():
                 self._add_category(element)
-            self._categories[""] = ("", "")
+            self._categories[""] = ("", "")  # so that the feed is read again only once
         if ident not in self._path_by_category_id:
             self._path_by_category_id[ident] = self._build_category_path(ident)
         path = self._path_by_category_id[ident]
@@ -162,7 +178,7 @@ class YmlDialect:
         return path
 
     def _build_category_path(self, ident: str) -> str:
-        """The path of a declared category. A tree deeper than MAX_DEPTH counts as a circle: none of a shop's is."""
+        """Return the path of a category, as far up as its parents are declared."""
         names: list[str] = []
         seen: set[str] = set()
         while ident and ident not in seen and len(names) < MAX_CATEGORY_DEPTH:
