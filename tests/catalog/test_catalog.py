@@ -222,7 +222,7 @@ MISTAKES = [
         2,
         '<ignore>: found path, wanted either path="…" or id="…", and reason=',
     ),
-    ('<ignore path="A" reason=""/>', 2, "<ignore>: reason='': wanted why it is not for us"),
+    ('<ignore path="A" reason=""/>', 2, "<ignore>: reason='': wanted why we do not sell it"),
     ('<ignore path="A" reason="no" to="bags"/>', 2, "<ignore>: found path, reason, to, wanted"),
     (
         '<map path="A > B" to="bags"/>\n<map path="a  >b" to="bags"/>',
@@ -242,7 +242,7 @@ MISTAKES = [
     (
         '<map path="A" gender="female" to="bags"/>\n<map path="A" age_group="kids" to="newborn"/>',
         3,
-        "no less closely, line 2",
+        "equally closely, line 2",
     ),
 ]
 
@@ -270,7 +270,7 @@ def test_all_mistakes_come_in_one_go_by_line(place: Settings) -> None:
     said = "\n".join(caught.value.mistakes)
     lines = [int(re.search(r"\.xml:(\d+): ", mistake)[1]) for mistake in caught.value.mistakes]
     assert lines == sorted(lines) and lines[0] == 1
-    assert "shop='bazaar': wanted 'moda', as the file is named" in said
+    assert "shop='bazaar': wanted 'moda', as the file name" in said
     wanted = [what for _, line, what in MISTAKES if line == 2]
     assert len(wanted) > 10
     for what in wanted:
@@ -376,9 +376,9 @@ def test_a_file_that_is_no_mapping_is_refused_whole(
         ),
         (
             'colour_weight="2"',
-            'w_color="2"',
+            'color_weight="2"',
             9,
-            "<category>: no attribute 'w_color'; did you mean 'colour_weight'?",
+            "<category>: no attribute 'color_weight'; did you mean 'colour_weight'?",
         ),
         (
             'gender="female"',

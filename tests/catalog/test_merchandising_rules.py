@@ -77,7 +77,10 @@ def test_without_a_file_there_are_no_rules(tmp_path):
         ('<pin id="a" product="101" at="1"/>', "product='101': wanted shop:offer"),
         ('<hide id="a" product="moda:1" brand="x"/>', "one of product"),
         ('<hide id="A b" product="moda:1"/>', "id='A b': wanted the rule's name"),
-        ('<hide id="a" product="moda:1"/><hide id="a" product="moda:2"/>', "another rule has it"),
+        (
+            '<hide id="a" product="moda:1"/><hide id="a" product="moda:2"/>',
+            "another rule has this id",
+        ),
         ('<require id="a" same="colour"/>', "same='colour': wanted brand, shop or price_band"),
         ('<require id="a" same="shop" factor="2"/>', "with price_band only"),
         ('<prefer id="a" shop="moda" boost="0.5"/>', "boost='0.5': wanted 0.01 to 0.2"),

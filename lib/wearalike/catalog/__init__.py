@@ -1,23 +1,23 @@
-"""A shop's words to our leaves: the taxonomy, the shops' mappings, and what is done with them.
+"""A shop's category words to the leaves of our taxonomy.
 
-schema      an operator's XML file against its schema: every mistake by file and line
-taxonomy  our tree of categories
-mapping     what one shop's category ids and paths mean to us
-offers      offers to products, by a mapping
-rules       what a merchandiser pins, hides, requires, prefers
-suggest     a draft of the lines a mapping lacks
+- `xml_validation`: an operator's XML file against its schema, every mistake by file and line
+- `taxonomy`: our tree of categories
+- `mapping`: the meaning of one shop's category ids and paths
+- `map_offers`: offers to products, by a mapping
+- `merchandising_rules`: the rules by which a merchandiser pins, hides, requires, prefers and fills
+- `suggest_mapping`: a draft of the lines that a mapping lacks
+- `configuration`: the files of a deployment, read and checked together
 """
 
-from wearalike.catalog.map_offers import CategoryReason, category_word, map_offers, unmapped_words
-from wearalike.catalog.mapping import (
-    ShopMapping,
+from wearalike.catalog.configuration import (
     find_mistakes,
     mapping_path,
     missing_mapping_hint,
-    read_mapping,
     read_taxonomy_and_mappings,
     rules_path,
 )
+from wearalike.catalog.map_offers import CategoryReason, category_word, map_offers, unmapped_words
+from wearalike.catalog.mapping import ShopMapping, read_mapping
 from wearalike.catalog.merchandising_rules import (
     MerchandisingRule,
     MerchandisingRuleKind,

@@ -1,4 +1,8 @@
-"""Offers to products: decided once for each distinct category and person, then gathered by Arrow."""
+"""Map offers to products.
+
+Offers share few distinct categories and audiences. Each distinct combination is decided once, and
+Arrow gathers the decisions for all offers.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +19,31 @@ from wearalike.tables import PRODUCTS, REFUSED, AgeGroup, Gender
 
 
 class CategoryReason(StrEnum):
-    """Why an offer is no product."""
+    """Why an offer does not become a product."""
 
     UNMAPPED_CATEGORY = "unmapped_category"
     IGNORED_CATEGORY = "ignored_category"
     NO_CATEGORY = "no_category"
 
 
-_MAPPING_INPUTS = ["category_ids", "category_paths", "gender", "age_group"]
-_MAPPING_RESULT_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("reason", "detail")]
-    + [
-        PRODUCTS.arrow_schema.field(name)
-        for name in (
-            "category",
-            "super_category",
-            "shape_weight",
-            "colour_weight",
-            "gender",
-            "age_group",
-        )
+# The columns of an offer that decide its leaf.
+_LIST_INPUTS = ["category_ids", "category_paths"]
+_WORD_INPUTS = ["gender", "age_group"]
+_MAPPING_INPUTS = [*_LIST_INPUTS, *_WORD_INPUTS]
+# The columns of a product that the leaf decides.
+_DECIDED_COLUMNS = (
+    "category",
+    "super_category",
+    "shape_weight",
+    "colour_weight",
+    "gender",
+    "age_group",
+)
+_DECISION_SCHEMA = pa.schema(
+    [
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        *(PRODUCTS.arrow_schema.field(name) for name in _DECIDED_COLUMNS),
     ]
 )
 
@@ -42,49 +51,70 @@ _MAPPING_RESULT_SCHEMA = pa.schema(
 def map_offers(
     offers: pa.Table, mapping: ShopMapping, taxonomy: Taxonomy
 ) -> tuple[pa.Table, pa.Table]:
-    """(products, refused) of one shop's offers, each offer in just one of the two, in their order.
+    """Split the offers of a shop into products and refused rows.
 
-    offers: tables.OFFERS. products: tables.PRODUCTS, gender and age_group the feed's, else the leaf's, else unisex and adult.
-    refused: tables.REFUSED; key the product_id, reason a CategoryReason, detail the shop's word (`word_of`), for an ignored
-    category followed by ": " and the mapping's reason.
+    Args:
+        offers: tables.OFFERS of one shop.
+        mapping: The shop's mapping.
+        taxonomy: The taxonomy with the leaves that the mapping names.
+
+    Returns:
+        (products, refused), in the order of the offers, each offer in exactly one of them.
+
+        products: tables.PRODUCTS. Gender and age group are the feed's, else the leaf's, else unisex
+        and adult.
+
+        refused: tables.REFUSED. The key is the product_id and the reason a CategoryReason. The
+        detail is the shop's `category_word`; for an ignored category ": " and the mapping's reason
+        follow it.
     """
-    which, first = _distinct_inputs(offers)
-    asked = offers.select(_MAPPING_INPUTS).take(first).to_pylist()
-    decided = pa.Table.from_pylist(
-        [_map_one(row, mapping, taxonomy) for row in asked], _MAPPING_RESULT_SCHEMA
-    ).take(which)
+    decision_of_offer, first_offer = _distinct_inputs(offers)
+    inputs = offers.select(_MAPPING_INPUTS).take(first_offer).to_pylist()
+    decisions = [_map_one(row, mapping, taxonomy) for row in inputs]
+    decided = pa.Table.from_pylist(decisions, _DECISION_SCHEMA).take(decision_of_offer)
     is_product = pc.is_null(decided["reason"])
-    products = offers.drop_columns(["gender", "age_group"]).filter(is_product)
-    related = products["related_offer_ids"]
-    products = products.drop_columns("related_offer_ids").append_column(
+    products = _product_rows(offers.filter(is_product), decided.filter(is_product))
+    is_refused = pc.invert(is_product)
+    refused = _refused_rows(offers.filter(is_refused), decided.filter(is_refused))
+    return products, refused
+
+
+def _product_rows(offers: pa.Table, decided: pa.Table) -> pa.Table:
+    """Return tables.PRODUCTS of offers and the decisions about them."""
+    related = offers["related_offer_ids"]
+    products = offers.drop_columns(["gender", "age_group", "related_offer_ids"])
+    products = products.append_column(
         "related_offer_ids", related.fill_null(pa.scalar([], related.type))
     )
-    for name in _MAPPING_RESULT_SCHEMA.names[2:]:
-        products = products.append_column(name, decided[name].filter(is_product))
-    is_refused = pc.invert(is_product)
-    told, shops, keys = (
-        decided.filter(is_refused),
-        offers["shop_id"].filter(is_refused),
-        offers["product_id"].filter(is_refused),
-    )
-    stage, kind = pa.repeat(PRODUCTS.name, len(keys)), pa.repeat("offer", len(keys))
-    refused = pa.table(
-        [stage, shops, kind, keys, told["reason"], told["detail"]], REFUSED.column_names
-    )
-    return products.select(PRODUCTS.column_names).cast(PRODUCTS.arrow_schema), refused.cast(
-        REFUSED.arrow_schema
-    )
+    for name in _DECIDED_COLUMNS:
+        products = products.append_column(name, decided[name])
+    return products.select(PRODUCTS.column_names).cast(PRODUCTS.arrow_schema)
+
+
+def _refused_rows(offers: pa.Table, decided: pa.Table) -> pa.Table:
+    """Return tables.REFUSED of offers and the decisions about them."""
+    columns = [
+        pa.repeat(PRODUCTS.name, offers.num_rows),
+        offers["shop_id"],
+        pa.repeat("offer", offers.num_rows),
+        offers["product_id"],
+        decided["reason"],
+        decided["detail"],
+    ]
+    return pa.table(columns, REFUSED.column_names).cast(REFUSED.arrow_schema)
 
 
 def _distinct_inputs(offers: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """(which, first): for each offer the number of its distinct _DECIDING values; for each such number the first offer that has it."""
+    """Number the distinct values of the mapping inputs.
+
+    Return for each offer the number of its values, and for each number the first offer with them.
+    """
     lists = [
-        pc.binary_join(offers[name].cast(pa.list_(pa.string())), "\x1f")
-        for name in _MAPPING_INPUTS[:2]
+        pc.binary_join(offers[name].cast(pa.list_(pa.string())), "\x1f") for name in _LIST_INPUTS
     ]
-    columns = [*lists, *(offers[name] for name in _MAPPING_INPUTS[2:])]
+    words = [offers[name] for name in _WORD_INPUTS]
     keys = pc.binary_join_element_wise(
-        *columns, "\x1e", null_handling="replace", null_replacement="\x1d"
+        *lists, *words, "\x1e", null_handling="replace", null_replacement="\x1d"
     )
     codes = keys.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     _, first, which = np.unique(codes, return_index=True, return_inverse=True)
@@ -92,7 +122,7 @@ def _distinct_inputs(offers: pa.Table) -> tuple[pa.Array, pa.Array]:
 
 
 def _map_one(offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy) -> dict[str, Any]:
-    """A row of _DECISION for one offer's _DECIDING values."""
+    """Return a row of _DECISION_SCHEMA for the mapping inputs of one offer."""
     word = category_word(offer["category_ids"], offer["category_paths"])
     if word is None:
         return {"reason": CategoryReason.NO_CATEGORY, "detail": "neither a category id nor a path"}
@@ -115,16 +145,29 @@ def _map_one(offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy) ->
 
 
 def category_word(ids: list[str], paths: list[str]) -> str | None:
-    """The shop's word for an offer's category: its main path, else "#" and its main id, else None."""
-    return next((path for path in paths if path.strip()), None) or next(
-        (f"#{ident}" for ident in ids if ident.strip()), None
-    )
+    """Return the shop's word for the category of an offer.
+
+    Args:
+        ids: Category ids of the offer, the main one first.
+        paths: Category paths of the offer, the main one first.
+
+    Returns:
+        The first path, else "#" and the first id, else None.
+    """
+    path = next((path for path in paths if path.strip()), None)
+    return path or next((f"#{ident}" for ident in ids if ident.strip()), None)
 
 
 def unmapped_words(refused: pa.Table) -> list[tuple[str, int]]:
-    """(word, offers) of what was refused as unmapped, most offers first, then by word. refused: tables.REFUSED."""
-    details = refused.filter(pc.equal(refused["reason"], CategoryReason.UNMAPPED_CATEGORY.value))[
-        "detail"
-    ]
-    counted = ((entry["values"], entry["counts"]) for entry in details.value_counts().to_pylist())
-    return sorted(counted, key=lambda pair: (-pair[1], pair[0]))
+    """Count the offers of each category word that the mapping does not know.
+
+    Args:
+        refused: tables.REFUSED, as `map_offers` returns it.
+
+    Returns:
+        (word, offers), most offers first, then by word.
+    """
+    is_unmapped = pc.equal(refused["reason"], CategoryReason.UNMAPPED_CATEGORY.value)
+    counts = refused.filter(is_unmapped)["detail"].value_counts().to_pylist()
+    pairs = [(count["values"], count["counts"]) for count in counts]
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))

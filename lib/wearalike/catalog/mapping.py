@@ -1,4 +1,4 @@
-"""What one shop's category ids and paths mean to us, from shops/<shop>.xml."""
+"""The meaning of one shop's category ids and paths, from shops/<shop>.xml."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from pathlib import Path
 
 from lxml import etree
 
-from wearalike.catalog.merchandising_rules import read_rules
-from wearalike.catalog.taxonomy import Taxonomy, read_taxonomy
-from wearalike.catalog.xml_validation import BadMapping, did_you_mean, read_validated_xml
-from wearalike.settings import Settings
+from wearalike.catalog.taxonomy import Taxonomy
+from wearalike.catalog.xml_validation import did_you_mean, read_validated_xml
 
 
 @dataclass(frozen=True, slots=True)
 class MappingLine:
-    """One map or ignore line. kind: "id", "path" or "wildcard"; key: the id, or the path as `path_key` makes it.
-    gender, age_group: only offers of which the feed says so. to: a leaf, None where ignored, with the reason."""
+    """One map or ignore line.
+
+    Attributes:
+        line_number: Its line in the file.
+        kind: "id", "path" or "wildcard".
+        key: The id, or the path as `path_key` writes it.
+        gender: The line applies only to offers whose feed names this gender.
+        age_group: The line applies only to offers whose feed names this age group.
+        leaf_id: The leaf; None for a line that ignores.
+        reason: Why the line ignores.
+    """
 
     line_number: int
     kind: str
@@ -32,35 +39,43 @@ class MappingLine:
 
     @property
     def conditions_count(self) -> int:
+        """The number of conditions, 0 to 2."""
         return (self.gender is not None) + (self.age_group is not None)
 
     @property
     def literal_length(self) -> int:
-        """Characters of the key that are not '*'."""
+        """The number of characters of the key other than '*'."""
         return len(self.key.replace("*", ""))
 
     def applies_to(self, gender: str | None, age_group: str | None) -> bool:
+        """Return True if the conditions hold for an offer.
+
+        Args:
+            gender: The gender that the feed names, if any.
+            age_group: The age group that the feed names, if any.
+        """
         return self.gender in (None, gender) and self.age_group in (None, age_group)
 
     def overlaps(self, other: MappingLine) -> bool:
-        """Whether some offer's gender and age group hold for both."""
-        return all(
-            None in pair or pair[0] == pair[1]
-            for pair in ((self.gender, other.gender), (self.age_group, other.age_group))
-        )
+        """Return True if the conditions of both lines can hold for one offer."""
+        pairs = ((self.gender, other.gender), (self.age_group, other.age_group))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 class ShopMapping:
-    """One shop's lines. sha256: of the file."""
+    """The mapping of one shop.
+
+    Attributes:
+        shop_id: The shop.
+        sha256: The hash of the file.
+        lines: The lines, those with longer keys first, then those with more conditions.
+    """
 
     def __init__(self, shop_id: str, lines: Iterable[MappingLine] = (), sha256: str = "") -> None:
-        self.shop_id, self.sha256 = shop_id, sha256
-        self.lines = tuple(
-            sorted(
-                lines,
-                key=lambda line: (-line.literal_length, -line.conditions_count, line.line_number),
-            )
-        )
+        """Make a mapping of lines in any order."""
+        self.shop_id = shop_id
+        self.sha256 = sha256
+        self.lines = tuple(sorted(lines, key=_line_order))
         self._lines_by_key: dict[tuple[str, str], list[MappingLine]] = {}
         for line in self.lines:
             self._lines_by_key.setdefault((line.kind, line.key), []).append(line)
@@ -71,10 +86,20 @@ class ShopMapping:
     def find_line(
         self, ids: Sequence[str], paths: Sequence[str], gender: str | None, age_group: str | None
     ) -> MappingLine | None:
-        """The line for an offer of these categories, main one first; None where no line fits.
+        """Return the line for an offer.
 
-        The first category that a line fits decides. For one category: its id, its exact path, then wildcards, longest first;
-        of lines alike in this the one with more conditions, then the earlier.
+        The first category that some line fits decides. For one category its id counts first, then
+        its exact path, then wildcards, the longest first. Among equal lines the one with
+        more conditions counts, then the earlier one.
+
+        Args:
+            ids: Category ids of the offer, the main one first.
+            paths: Category paths of the offer, in the order of the ids.
+            gender: The gender that the feed names, if any.
+            age_group: The age group that the feed names, if any.
+
+        Returns:
+            The line, or None if none fits.
         """
         for ident, path in zip_longest(ids, paths):
             for line in self._matching_lines((ident or "").strip(), path_key(path or "")):
@@ -83,67 +108,91 @@ class ShopMapping:
         return None
 
     def _matching_lines(self, ident: str, key: str) -> Iterator[MappingLine]:
+        """Yield the lines for a category, whatever their conditions, the closest first."""
         yield from self._lines_by_key.get(("id", ident), ())
         yield from self._lines_by_key.get(("path", key), ())
         if key:
             yield from (line for pattern, line in self._wildcards if pattern.fullmatch(key))
 
 
+def _line_order(line: MappingLine) -> tuple[int, int, int]:
+    """Return the sort key of a line."""
+    return (-line.literal_length, -line.conditions_count, line.line_number)
+
+
 def path_key(path: str) -> str:
-    """The path as it is compared: case, width of spaces and composed letters make no difference."""
+    """Return a category path as it is compared: letter case, spaces and accents normalised.
+
+        >>> path_key("Women >  DRESSES")
+        'women > dresses'
+
+    Args:
+        path: The path, its parts separated by ">".
+    """
     parts = unicodedata.normalize("NFKC", path).casefold().split(">")
     return " > ".join(" ".join(part.split()) for part in parts)
 
 
 def _wildcard_regex(key: str) -> re.Pattern[str]:
+    """Return the pattern of a key in which "*" stands for any text."""
     return re.compile(".*".join(map(re.escape, key.split("*"))))
 
 
-def mapping_path(settings: Settings, shop_id: str) -> Path:
-    """Where the shop's mapping lies, there or not."""
-    return settings.mappings / "shops" / f"{shop_id}.xml"
-
-
 def read_mapping(path: Path, taxonomy: Taxonomy) -> ShopMapping:
-    """A shop's mapping, held against mapping.rng beside the taxonomy. Raises BadMapping with every mistake."""
+    """Read a shop's mapping and check it against mapping.rng beside the taxonomy.
+
+    Args:
+        path: The file, named after the shop.
+        taxonomy: The taxonomy with the leaves that the mapping names.
+
+    Returns:
+        The mapping.
+
+    Raises:
+        BadMapping: With every mistake of the file.
+    """
     document = read_validated_xml(path, taxonomy.path.with_name("mapping.rng"))
     shop_id = document.root.get("shop")
     if shop_id is not None and shop_id != path.stem:
         document.add_mistake(
-            document.root.sourceline,
-            f"shop={shop_id!r}: wanted {path.stem!r}, as the file is named",
+            document.root.sourceline, f"shop={shop_id!r}: wanted {path.stem!r}, as the file name"
         )
     lines = [_parse_line(e) for e in document.valid_elements if e is not document.root]
     for line in lines:
         if line.leaf_id is not None and line.leaf_id not in taxonomy.leaves:
-            document.add_mistake(
-                line.line_number,
-                f"to={line.leaf_id!r}: {_describe_unknown_leaf(line.leaf_id, taxonomy)}",
-            )
-    for line, earlier, text in _find_conflicts(lines):
+            fault = _describe_unknown_leaf(line.leaf_id, taxonomy)
+            document.add_mistake(line.line_number, f"to={line.leaf_id!r}: {fault}")
+    for line, earlier, fault in _find_conflicts(lines):
         document.add_mistake(
-            line.line_number, f"{line.kind} {line.key!r}: {text} line {earlier.line_number}"
+            line.line_number, f"{line.kind} {line.key!r}: {fault} line {earlier.line_number}"
         )
     document.raise_mistakes()
     return ShopMapping(path.stem, lines, document.sha256)
 
 
 def _parse_line(element: etree._Element) -> MappingLine:
-    ident, path, to = element.get("id"), element.get("path"), element.get("to")
-    kind = "id" if path is None else "wildcard" if "*" in path else "path"
-    key = path_key(path) if path is not None else str(ident).strip()
+    """Return the line of a map or ignore element."""
+    path = element.get("path")
+    leaf_id = element.get("to")
+    if path is None:
+        kind = "id"
+        key = str(element.get("id")).strip()
+    else:
+        kind = "wildcard" if "*" in path else "path"
+        key = path_key(path)
     return MappingLine(
-        element.sourceline or 0,
-        kind,
-        key,
-        element.get("gender"),
-        element.get("age_group"),
-        to and to.strip(),
-        element.get("reason"),
+        line_number=element.sourceline or 0,
+        kind=kind,
+        key=key,
+        gender=element.get("gender"),
+        age_group=element.get("age_group"),
+        leaf_id=leaf_id and leaf_id.strip(),
+        reason=element.get("reason"),
     )
 
 
 def _describe_unknown_leaf(name: str, taxonomy: Taxonomy) -> str:
+    """Return why a name is no leaf."""
     if name in taxonomy.group_ids:
         inside = [leaf for leaf in taxonomy.leaves if leaf.startswith(f"{name}.")]
         return f"holds other categories, wanted one leaf: {', '.join(inside)}"
@@ -151,7 +200,7 @@ def _describe_unknown_leaf(name: str, taxonomy: Taxonomy) -> str:
 
 
 def _find_conflicts(lines: Sequence[MappingLine]) -> Iterator[tuple[MappingLine, MappingLine, str]]:
-    """(line, an earlier line, what is wrong between them) where both have one id or path and neither is narrower."""
+    """Yield (line, earlier line, fault) for lines with one key of which neither is narrower."""
     by_rank: dict[tuple[str, str, int], list[MappingLine]] = {}
     for line in lines:
         rivals = by_rank.setdefault((line.kind, line.key, line.conditions_count), [])
@@ -159,54 +208,5 @@ def _find_conflicts(lines: Sequence[MappingLine]) -> Iterator[tuple[MappingLine,
             if (line.gender, line.age_group) == (earlier.gender, earlier.age_group):
                 yield line, earlier, "the same as in"
             elif line.leaf_id != earlier.leaf_id and line.overlaps(earlier):
-                yield line, earlier, "an offer can fit this and, no less closely,"
+                yield line, earlier, "an offer can match this line and, equally closely,"
         rivals.append(line)
-
-
-def read_taxonomy_and_mappings(
-    settings: Settings, shop_ids: Iterable[str]
-) -> tuple[Taxonomy, dict[str, ShopMapping]]:
-    """The taxonomy and the mappings of those of the shops that have a file, by shop. Raises BadMapping with the mistakes of all files."""
-    taxonomy = read_taxonomy(settings.mappings / "taxonomy.xml")
-    mappings: dict[str, ShopMapping] = {}
-    mistakes: list[str] = []
-    for shop_id in sorted(shop_ids):
-        if (path := mapping_path(settings, shop_id)).is_file():
-            try:
-                mappings[shop_id] = read_mapping(path, taxonomy)
-            except BadMapping as error:
-                mistakes += error.mistakes
-    if mistakes:
-        raise BadMapping(mistakes)
-    return taxonomy, mappings
-
-
-def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
-    """Every mistake in the taxonomy, these shops' mappings and the rules, a missing mapping among them; empty where all is well."""
-    shop_ids = list(shop_ids)
-    missing = [
-        f"{shop}: no mapping, wanted {missing_mapping_hint(settings, shop)}"
-        for shop in shop_ids
-        if not mapping_path(settings, shop).is_file()
-    ]
-    try:
-        taxonomy, _ = read_taxonomy_and_mappings(settings, shop_ids)
-    except BadMapping as error:
-        return [*error.mistakes, *missing]
-    try:
-        read_rules(rules_path(settings), taxonomy)
-    except BadMapping as error:
-        return [*error.mistakes, *missing]
-    return missing
-
-
-def rules_path(settings: Settings) -> Path:
-    """Where the merchandiser's rules lie, there or not."""
-    return settings.mappings / "rules.xml"
-
-
-def missing_mapping_hint(settings: Settings, shop_id: str) -> str:
-    """The file a shop without a mapping wants, and how to begin it."""
-    return (
-        f"{mapping_path(settings, shop_id)}; `wearalike suggest-mapping {shop_id}` prints a draft"
-    )

@@ -1,4 +1,4 @@
-"""The merchandiser's rules, from rules.xml: what may stand in a list beyond likeness."""
+"""The merchandiser's rules, from rules.xml: they change a list beyond similarity."""
 
 from __future__ import annotations
 
@@ -13,10 +13,21 @@ from lxml import etree
 from wearalike.catalog.taxonomy import Taxonomy
 from wearalike.catalog.xml_validation import XmlDocument, did_you_mean, read_validated_xml
 
+# Products within this factor of a price are in one price band.
 DEFAULT_PRICE_FACTOR = 1.5
+# Attributes of rules.xml whose names differ from those of MerchandisingRule, or hold numbers.
+_FIELD_BY_ATTRIBUTE = {
+    "from": "starts",
+    "until": "ends",
+    "same": "attribute",
+    "different": "attribute",
+}
+_NUMBER_TYPES = {"at": int, "boost": float, "factor": float}
 
 
 class MerchandisingRuleKind(StrEnum):
+    """The effect of a rule."""
+
     PIN = "pin"
     HIDE = "hide"
     REQUIRE = "require"
@@ -26,12 +37,24 @@ class MerchandisingRuleKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MerchandisingRule:
-    """One rule; plain values only, so that asdict() of it travels as JSON. None: not said.
+    """One rule. Its values are plain, so that its asdict() can travel as JSON.
 
-    on_category, on_shop, on_product: the pages it holds for. starts, ends: its first and last day, YYYY-MM-DD.
-    product, brand, shop: what a pin, hide or prefer is about. at: a pin's rank, from 1. boost: of a prefer, in score, 0..0.2.
-    attribute: what a require compares (brand, shop, price_band); is_same: whether it is to be equal; factor: how many times
-    dearer is still one price_band.
+    Attributes:
+        id: Its name, unique in the file.
+        kind: A MerchandisingRuleKind.
+        on_category: The rule holds on pages of this category; None for any.
+        on_shop: The rule holds on pages of this shop; None for any.
+        on_product: The rule holds on the page of this product; None for any.
+        starts: The first day, YYYY-MM-DD; None for no first day.
+        ends: The last day, YYYY-MM-DD; None for no last day.
+        product: The product that is pinned, hidden or preferred.
+        brand: The brand that is hidden or preferred.
+        shop: The shop that is hidden or preferred.
+        at: The rank of a pinned product, from 1.
+        boost: Added to the score of a preferred product, 0..0.2.
+        attribute: The attribute that a require compares: brand, shop or price_band.
+        is_same: True if that attribute must be equal, False if it must differ.
+        factor: The most times dearer that is still one price_band.
     """
 
     id: str
@@ -51,30 +74,46 @@ class MerchandisingRule:
     factor: float = DEFAULT_PRICE_FACTOR
 
     def is_active_on(self, day: date) -> bool:
+        """Return True if the rule holds on a day."""
         return (self.starts or "") <= day.isoformat() <= (self.ends or "9999-12-31")
 
 
 def read_rules(path: Path, taxonomy: Taxonomy) -> tuple[MerchandisingRule, ...]:
-    """The rules of the file in its order, held against the schema beside it (rules.rng); none where there is no file.
+    """Read the rules and check them against rules.rng beside the file.
 
-    Raises BadMapping with every mistake.
+    Args:
+        path: The file; it need not exist.
+        taxonomy: The taxonomy with the categories that rules name.
+
+    Returns:
+        The rules in the order of the file; none without a file.
+
+    Raises:
+        BadMapping: With every mistake of the file.
     """
     if not path.is_file():
         return ()
     document = read_validated_xml(path, path.with_suffix(".rng"))
     rules: dict[str, MerchandisingRule] = {}
-    for element in (e for e in document.valid_elements if e is not document.root):
+    for element in document.valid_elements:
+        if element is document.root:
+            continue
         rule = _parse_rule(element)
         _check_rule(document, element, rule, taxonomy)
         if rule.id in rules:
-            document.add_mistake(element.sourceline, f"id={rule.id!r}: another rule has it")
+            document.add_mistake(element.sourceline, f"id={rule.id!r}: another rule has this id")
         rules[rule.id] = rule
     document.raise_mistakes()
     return tuple(rules.values())
 
 
 def active_rules(rules: Iterable[MerchandisingRule], run: str) -> tuple[MerchandisingRule, ...]:
-    """The rules that hold on the day of a run. It is the date its name begins with, YYYY-MM-DD; else today, UTC."""
+    """Return the rules that hold on the day of a run.
+
+    Args:
+        rules: The rules.
+        run: The run. Its day is the date YYYY-MM-DD at the start of its name, else today in UTC.
+    """
     try:
         day = date.fromisoformat(run[:10])
     except ValueError:
@@ -83,31 +122,31 @@ def active_rules(rules: Iterable[MerchandisingRule], run: str) -> tuple[Merchand
 
 
 def _parse_rule(element: etree._Element) -> MerchandisingRule:
-    said = {str(name): " ".join(str(value).split()) for name, value in element.items()}
-    renamed = {"from": "starts", "until": "ends", "same": "attribute", "different": "attribute"}
-    numbers = {"at": int, "boost": float, "factor": float}
+    """Return the rule of an element."""
+    attributes = {str(name): " ".join(str(value).split()) for name, value in element.items()}
     values = {
-        renamed.get(name, name): numbers.get(name, str)(value) for name, value in said.items()
+        _FIELD_BY_ATTRIBUTE.get(name, name): _NUMBER_TYPES.get(name, str)(value)
+        for name, value in attributes.items()
     }
-    return MerchandisingRule(kind=str(element.tag), is_same="different" not in said, **values)
+    return MerchandisingRule(kind=str(element.tag), is_same="different" not in attributes, **values)
 
 
 def _check_rule(
     document: XmlDocument, element: etree._Element, rule: MerchandisingRule, taxonomy: Taxonomy
 ) -> None:
-    known = {*taxonomy.leaves, *taxonomy.group_ids}
-    if rule.on_category is not None and rule.on_category not in known:
-        document.add_mistake(
-            element.sourceline,
-            f"on_category={rule.on_category!r}: no such category{did_you_mean(rule.on_category, known)}",
-        )
+    """Note the mistakes of a rule that the schema cannot find."""
+    line = element.sourceline
+    categories = {*taxonomy.leaves, *taxonomy.group_ids}
+    if rule.on_category is not None and rule.on_category not in categories:
+        hint = did_you_mean(rule.on_category, categories)
+        document.add_mistake(line, f"on_category={rule.on_category!r}: no such category{hint}")
     for name in ("product", "on_product"):
         value = getattr(rule, name)
         if value is not None and ":" not in value:
-            document.add_mistake(element.sourceline, f"{name}={value!r}: wanted shop:offer")
+            document.add_mistake(line, f"{name}={value!r}: wanted shop:offer")
     if rule.starts and rule.ends and rule.starts > rule.ends:
-        document.add_mistake(element.sourceline, f"from={rule.starts!r}: after until={rule.ends!r}")
+        document.add_mistake(line, f"from={rule.starts!r}: after until={rule.ends!r}")
     if "factor" in element.attrib and rule.attribute != "price_band":
         document.add_mistake(
-            element.sourceline, f"factor: wanted with price_band only, found with {rule.attribute}"
+            line, f"factor: wanted with price_band only, found with {rule.attribute}"
         )

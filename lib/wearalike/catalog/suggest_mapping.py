@@ -1,4 +1,7 @@
-"""A draft of the lines a mapping lacks: for each word of the shop our likeliest leaves. Never applied by itself."""
+"""Draft the lines that a mapping lacks: for each word of the shop its likeliest leaves.
+
+A draft is never applied by itself: an operator reads it and uncomments the right lines.
+"""
 
 from __future__ import annotations
 
@@ -12,129 +15,168 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rapidfuzz import fuzz, process, utils
 
+from wearalike.catalog.configuration import read_taxonomy_and_mappings
 from wearalike.catalog.map_offers import map_offers, unmapped_words
-from wearalike.catalog.mapping import ShopMapping, read_taxonomy_and_mappings
+from wearalike.catalog.mapping import ShopMapping
 from wearalike.catalog.taxonomy import Leaf, Taxonomy
 from wearalike.settings import Settings
 from wearalike.tables import AgeGroup
 
 _NAME_SEPARATORS = re.compile(r" and | и |,")
-# How much a path's last part counts against the parts before it.
+# The weight of the last part of a path; the parts before it have the rest of 1.
 _LAST_PART_WEIGHT = 0.75
-# What is left of a leaf for others than the path says, and of a leaf for children where it says nothing.
-_OTHER_AUDIENCE_FACTOR, _UNNAMED_CHILD_FACTOR = 0.7, 0.9
-# So alike to "women", "men", "kids" or "newborn" a part has to be to say for whom.
+# A leaf for other people than the path names keeps this share of its score.
+_OTHER_AUDIENCE_FACTOR = 0.7
+# A leaf for children keeps this share where the path names nobody.
+_UNNAMED_CHILD_FACTOR = 0.9
+# A part this similar to "women", "men", "kids" or "newborn" names an audience.
 _MIN_AUDIENCE_SIMILARITY = 0.8
-# A guess less sure is told, but not written into the line.
+# A guess with less confidence stands in the comment, but not in the line.
 _MIN_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class LeafGuess:
-    """A leaf's id and how sure we are, 0..1, bigger is surer."""
+    """A leaf that a word may mean.
+
+    Attributes:
+        leaf_id: The leaf.
+        confidence: 0..1, higher is surer.
+    """
 
     leaf_id: str
     confidence: float
 
 
 def guess_leaves(words: Iterable[str], taxonomy: Taxonomy, count: int = 3) -> list[list[LeafGuess]]:
-    """For each word the `count` likeliest leaves, surest first, ties in the taxonomy's order.
+    """Return the likeliest leaves for each category word of a shop.
 
-    The last part of a path is held against the leaves' names in both languages, the parts before it ("Women", "Мужчинам > Обувь")
-    against the names of the categories a leaf is in.
+    The last part of a path is compared with the names of the leaves in both languages. The parts
+    before it ("Women", "Мужчинам > Обувь") are compared with the names of the categories around
+    each leaf.
+
+    Args:
+        words: The words, as `category_word` returns them.
+        taxonomy: The taxonomy.
+        count: The number of guesses for each word.
+
+    Returns:
+        For each word `count` guesses, the surest first, equal ones in the order of the taxonomy.
     """
     leaves = list(taxonomy.leaves.values())
-    best = []
+    guesses = []
     for word in words:
-        scores = _score_leaves([part for part in word.split(">") if part.strip()] or [word], leaves)
-        best.append(
-            [
-                LeafGuess(leaves[i].id, float(scores[i]))
-                for i in np.argsort(-scores, kind="stable")[:count]
-            ]
-        )
-    return best
+        parts = [part for part in word.split(">") if part.strip()] or [word]
+        scores = _score_leaves(parts, leaves)
+        best = np.argsort(-scores, kind="stable")[:count]
+        guesses.append([LeafGuess(leaves[i].id, float(scores[i])) for i in best])
+    return guesses
 
 
 def _score_leaves(parts: list[str], leaves: list[Leaf]) -> np.ndarray:
-    """float64 (len(leaves),), 0..1: how well the parts of a path, root first, fit each leaf."""
+    """Return how well a path, root first, fits each leaf: float64 (leaves,), 0..1."""
     *before, last = parts
     scores = _name_similarity([last], [leaf.names for leaf in leaves])[0]
-    is_said = np.zeros(len(leaves), bool)
+    is_named = np.zeros(len(leaves), bool)
     if before:
-        around = _name_similarity(
-            before,
-            [tuple(name for names in leaf.ancestor_names for name in names) for leaf in leaves],
-        ).mean(axis=0)
-        scores = _LAST_PART_WEIGHT * scores + (1 - _LAST_PART_WEIGHT) * around
-        is_said = (
-            _name_similarity(
-                before, [leaf.ancestor_names[0] if leaf.ancestor_names else () for leaf in leaves]
-            ).max(axis=0)
-            > _MIN_AUDIENCE_SIMILARITY
-        )
+        ancestor_names = [sum(leaf.ancestor_names, ()) for leaf in leaves]
+        ancestor_scores = _name_similarity(before, ancestor_names).mean(axis=0)
+        scores = _LAST_PART_WEIGHT * scores + (1 - _LAST_PART_WEIGHT) * ancestor_scores
+        # The root categories are audiences.
+        root_names = [leaf.ancestor_names[0] if leaf.ancestor_names else () for leaf in leaves]
+        audience_scores = _name_similarity(before, root_names).max(axis=0)
+        is_named = audience_scores > _MIN_AUDIENCE_SIMILARITY
     is_personal = np.array([bool(leaf.gender or leaf.age_group) for leaf in leaves])
     is_child = np.array([leaf.age_group not in (None, AgeGroup.ADULT) for leaf in leaves])
-    if (is_personal & is_said).any():
-        return np.where(is_personal & ~is_said, _OTHER_AUDIENCE_FACTOR, 1) * scores
+    if (is_personal & is_named).any():
+        return np.where(is_personal & ~is_named, _OTHER_AUDIENCE_FACTOR, 1) * scores
     return np.where(is_child, _UNNAMED_CHILD_FACTOR, 1) * scores
 
 
 def _name_similarity(parts: list[str], names: list[tuple[str, ...]]) -> np.ndarray:
-    """float64 (len(parts), len(names)), 0..1: how alike a part is to the nearest of each leaf's names, 0 for a leaf without.
+    """Return how similar each part is to the nearest name of each leaf.
 
-    The square of the letters' likeness, so that one name met outweighs two half met. A name of two things is also two names.
+    The similarity of the letters is squared, so that one match outweighs two half matches. A name
+    of two things ("hats and caps") counts as two names, too.
+
+    Args:
+        parts: Parts of a path.
+        names: The names of each leaf; the similarity to none is 0.
+
+    Returns:
+        float64 (parts, leaves), 0..1.
     """
     groups = [
         [piece for name in group for piece in (name, *_NAME_SEPARATORS.split(name))] or [""]
         for group in names
     ]
-    flat = [piece for group in groups for piece in group]
-    scores = (
-        process.cdist(
-            parts, flat, scorer=fuzz.ratio, processor=utils.default_process, dtype=np.float64
-        )
-        / 100
+    pieces = [piece for group in groups for piece in group]
+    percents = process.cdist(
+        parts, pieces, scorer=fuzz.ratio, processor=utils.default_process, dtype=np.float64
     )
     starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
-    return np.maximum.reduceat(scores, starts, axis=1) ** 2
+    return np.maximum.reduceat(percents / 100, starts, axis=1) ** 2
 
 
 def draft_mapping(shop_id: str, words: Iterable[tuple[str, int]], taxonomy: Taxonomy) -> str:
-    """A mapping file for these (word, offers), as `unmapped_words` gives them: every line commented out, with the likeliest leaves."""
+    """Return a mapping file for category words, all of its lines commented out.
+
+    Args:
+        shop_id: The shop.
+        words: (word, offers), as `unmapped_words` returns them.
+        taxonomy: The taxonomy.
+
+    Returns:
+        XML, with a comment of the likeliest leaves before each line.
+    """
     words = list(words)
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<mapping shop={quoteattr(shop_id)}>"]
-    for (word, count), guesses in zip(
-        words, guess_leaves([word for word, _ in words], taxonomy), strict=True
-    ):
-        told = (
-            ", ".join(
-                f"{guess.leaf_id} {guess.confidence:.0%}"
-                for guess in guesses
-                if guess.confidence > 0
-            )
-            or "no guess"
-        )
-        to = guesses[0].leaf_id if guesses[0].confidence >= _MIN_CONFIDENCE else ""
-        lines += [f"  <!-- {count:,} offers: {told} -->", f"  <!-- {format_map_line(word, to)} -->"]
+    guesses_by_word = guess_leaves([word for word, _ in words], taxonomy)
+    for (word, count), guesses in zip(words, guesses_by_word, strict=True):
+        shown = [f"{g.leaf_id} {g.confidence:.0%}" for g in guesses if g.confidence > 0]
+        best = guesses[0]
+        leaf_id = best.leaf_id if best.confidence >= _MIN_CONFIDENCE else ""
+        lines.append(f"  <!-- {count:,} offers: {', '.join(shown) or 'no guess'} -->")
+        lines.append(f"  <!-- {format_map_line(word, leaf_id)} -->")
     return "\n".join([*lines, "</mapping>", ""])
 
 
 def draft_shop_mapping(settings: Settings, shop_id: str, offers: pa.Table) -> str:
-    """A draft for those words of the shop that its mapping, if it has one, does not know. offers: tables.OFFERS, of this shop or of more.
+    """Return a draft for the category words that a shop's mapping does not know.
 
-    Raises ValueError where none of the offers is the shop's, BadMapping where an operator's file has mistakes.
+    Args:
+        settings: The settings; the shop may have a mapping or none.
+        shop_id: The shop.
+        offers: tables.OFFERS, of this shop or of several.
+
+    Returns:
+        XML, as `draft_mapping` returns it.
+
+    Raises:
+        ValueError: None of the offers is of this shop.
+        BadMapping: The taxonomy or the shop's mapping has mistakes.
     """
     taxonomy, mappings = read_taxonomy_and_mappings(settings, [shop_id])
     offers = offers.filter(pc.field("shop_id") == shop_id)
     if not offers.num_rows:
         raise ValueError(f"shop {shop_id!r}: no offers in this run, so no words to suggest for")
-    _, refused = map_offers(offers, mappings.get(shop_id, ShopMapping(shop_id)), taxonomy)
+    mapping = mappings.get(shop_id, ShopMapping(shop_id))
+    _, refused = map_offers(offers, mapping, taxonomy)
     return draft_mapping(shop_id, unmapped_words(refused), taxonomy)
 
 
-def format_map_line(word: str, to: str = "") -> str:
-    """The line that maps a word, as `unmapped_words` gives it, to a leaf. It may stand in a comment, where "--" may not."""
+def format_map_line(word: str, leaf_id: str = "") -> str:
+    """Return the line that maps a category word to a leaf.
+
+    The line may stand in a comment, where "--" may not: it writes the second dash as a reference.
+
+        >>> format_map_line("Women > Dresses", "women.dresses")
+        '<map path="Women > Dresses" to="women.dresses"/>'
+
+    Args:
+        word: The word, as `unmapped_words` returns it.
+        leaf_id: The leaf; "" to leave it open.
+    """
     name, value = ("id", word[1:]) if word.startswith("#") else ("path", word)
     quoted = quoteattr(value).replace("&gt;", ">").replace("--", "-&#45;")
-    return f"<map {name}={quoted} to={quoteattr(to)}/>"
+    return f"<map {name}={quoted} to={quoteattr(leaf_id)}/>"

@@ -1,0 +1,82 @@
+"""The taxonomy, the shops' mappings and the rules of a deployment, read and checked together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wearalike.catalog.mapping import ShopMapping, read_mapping
+from wearalike.catalog.merchandising_rules import read_rules
+from wearalike.catalog.taxonomy import Taxonomy, read_taxonomy
+from wearalike.catalog.xml_validation import BadMapping
+from wearalike.settings import Settings
+
+
+def mapping_path(settings: Settings, shop_id: str) -> Path:
+    """Return the path of a shop's mapping file, which need not exist."""
+    return settings.mappings / "shops" / f"{shop_id}.xml"
+
+
+def rules_path(settings: Settings) -> Path:
+    """Return the path of the merchandiser's rules, which need not exist."""
+    return settings.mappings / "rules.xml"
+
+
+def missing_mapping_hint(settings: Settings, shop_id: str) -> str:
+    """Return the file that a shop without a mapping needs, and how to begin it."""
+    path = mapping_path(settings, shop_id)
+    return f"{path}; `wearalike suggest-mapping {shop_id}` prints a draft"
+
+
+def read_taxonomy_and_mappings(
+    settings: Settings, shop_ids: Iterable[str]
+) -> tuple[Taxonomy, dict[str, ShopMapping]]:
+    """Read the taxonomy and the mappings of several shops.
+
+    Args:
+        settings: The settings; their `mappings` is the folder of the files.
+        shop_ids: The shops.
+
+    Returns:
+        The taxonomy, and the mapping of each shop that has a file.
+
+    Raises:
+        BadMapping: With the mistakes of all files.
+    """
+    taxonomy = read_taxonomy(settings.mappings / "taxonomy.xml")
+    mappings: dict[str, ShopMapping] = {}
+    mistakes: list[str] = []
+    for shop_id in sorted(shop_ids):
+        path = mapping_path(settings, shop_id)
+        if not path.is_file():
+            continue
+        try:
+            mappings[shop_id] = read_mapping(path, taxonomy)
+        except BadMapping as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise BadMapping(mistakes)
+    return taxonomy, mappings
+
+
+def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
+    """Return every mistake in the taxonomy, the mappings of some shops and the rules.
+
+    A missing mapping is a mistake.
+
+    Args:
+        settings: The settings; their `mappings` is the folder of the files.
+        shop_ids: The shops.
+    """
+    shop_ids = list(shop_ids)
+    missing = [
+        f"{shop}: no mapping, wanted {missing_mapping_hint(settings, shop)}"
+        for shop in shop_ids
+        if not mapping_path(settings, shop).is_file()
+    ]
+    try:
+        taxonomy, _ = read_taxonomy_and_mappings(settings, shop_ids)
+        read_rules(rules_path(settings), taxonomy)
+    except BadMapping as error:
+        return [*error.mistakes, *missing]
+    return missing
