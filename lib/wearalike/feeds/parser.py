@@ -90,11 +90,7 @@ class FeedReader:
         self.encoding = source.encoding
         root = _root_tag(first)
         self.dialect = _detect_dialect(root, self._shop.dialect)
-        dialect: Dialect
-        if root == "yml_catalog":
-            dialect = YmlDialect(self._shop, self.warning_counts, self._iter_categories)
-        else:
-            dialect = GoogleDialect(self.warning_counts)
+        dialect = self._make_dialect(root)
         for element in _iter_elements(chain([first], blocks), dialect.tags):
             raw = dialect.parse_element(element)
             if raw is None:
@@ -107,6 +103,12 @@ class FeedReader:
                 yield normalize_offer(raw, self._shop, self.warning_counts)
             except InvalidOffer as error:
                 yield RefusedOffer(raw.offer_id or None, error.reason, error.detail)
+
+    def _make_dialect(self, root: str) -> Dialect:
+        """Return the reader of a feed's elements."""
+        if root == "yml_catalog":
+            return YmlDialect(self._shop, self.warning_counts, self._iter_categories)
+        return GoogleDialect(self.warning_counts)
 
     def _open_feed(self, warning_counts: Counter[FeedWarning]) -> SanitizedFeed:
         """Open the feed from its beginning."""

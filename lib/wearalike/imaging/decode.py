@@ -1,7 +1,7 @@
-"""Bytes to pixels: formats we allow, sizes we can hold. Bytes that are not a picture are refused here.
+"""Decode bytes to pixels: allowed formats only, of sizes we can hold.
 
-The header is judged before anything is decoded, so a bomb of a few bytes costs nothing. Colour profiles and every other
-piece of metadata but the orientation are ignored.
+The header is checked before anything is decoded, so a bomb of a few bytes costs nothing. All
+metadata but the orientation is ignored, colour profiles included.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MIN_SIDE_PX = 16
 MAX_PIXELS = 40_000_000
 MAX_ASPECT_RATIO = 20
-# Antialiased, and without the overshoot of bicubic that would make colours nobody wears.
+# Antialiased, and without the overshoot of bicubic, which would invent colours.
 _RESAMPLING = Image.Resampling.BILINEAR
+# A JPEG can be decoded at 1/2, 1/4 and 1/8 of its size (libjpeg).
+_DECODE_DIVISORS = (1, 2, 4, 8)
 _ORIENTATION_TAG = 0x0112
+# The transposition that turns each EXIF orientation upright.
 _UPRIGHT_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,7 +37,9 @@ _UPRIGHT_TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders raise on hostile bytes, OSError being the polite way.
+# From this EXIF orientation on, width and height are exchanged.
+_FIRST_TURNED_ORIENTATION = 5
+# Pillow's decoders raise all of these on hostile bytes, not only OSError.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -47,8 +52,12 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
+Box = tuple[int, int, int, int]
+
 
 class PixelReason(StrEnum):
+    """Why bytes are not accepted as an image."""
+
     NOT_A_PICTURE = "not_a_picture"
     TRUNCATED = "truncated"
     UNDECODABLE = "undecodable"
@@ -59,16 +68,28 @@ class PixelReason(StrEnum):
 
 
 class BadPixels(ValueError):
-    """Bytes that are not a picture we take. `reason` is from the short list, `detail` says what was found and wanted."""
+    """Bytes that are not accepted as an image.
+
+    Attributes:
+        reason: Why.
+        detail: The value found and the value wanted.
+    """
 
     def __init__(self, reason: PixelReason, detail: str) -> None:
-        self.reason, self.detail = reason, detail
         super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """format: one of FORMATS. width_px, height_px: after EXIF orientation, as `decode` gives them."""
+    """The header of an image.
+
+    Attributes:
+        format: One of ALLOWED_FORMATS.
+        width_px: The width of the upright image.
+        height_px: The height of the upright image.
+    """
 
     format: str
     width_px: int
@@ -76,84 +97,99 @@ class ImageHeader:
 
 
 def read_header(content: bytes) -> ImageHeader:
-    """What a picture's header says, nothing decoded. Raises BadPixels for what `decode` would not begin with."""
+    """Return the header of an image; decode nothing.
+
+    Args:
+        content: The bytes of a file.
+
+    Raises:
+        BadPixels: `decode_image` would refuse the bytes before decoding them.
+    """
     return _open_checked(content)[1]
 
 
 def decode_image(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
-    """The picture as uint8 (height, width, 3), RGB, upright.
+    """Decode an image.
 
-    max_side_px: the longer side is scaled down to at most this, never up; JPEG is then decoded at a coarser scale, which
-    is faster. Transparent parts show white; of an animation the first frame is taken; 16 bits are cut to the upper 8.
-    Raises BadPixels.
+    Transparent parts become white. An animation gives its first frame. Channels of 16 bits keep the
+    upper 8.
+
+    Args:
+        content: The bytes of a file.
+        max_side_px: Scale the longer side down to at most this, never up. A JPEG is then decoded
+            at a coarser scale, which is faster.
+
+    Returns:
+        uint8 (height, width, 3): RGB, upright.
+
+    Raises:
+        BadPixels: The bytes are no image we accept.
     """
     image, header = _open_checked(content)
-    rgb = _decode_upright(
-        image, header, _decode_divisor(max(image.size), max_side_px) if max_side_px else 1
-    )
+    divisor = _decode_divisor(max(image.size), max_side_px) if max_side_px else 1
+    rgb = _decode_upright(image, header, divisor)
     if max_side_px and max(rgb.size) > max_side_px:
         rgb = _scale_image(rgb, max_side_px / max(rgb.size))
     return np.asarray(rgb)
 
 
 def crop_boxes(
-    content: bytes, boxes: Sequence[tuple[int, int, int, int]], side_px: int | None = None
+    content: bytes, boxes: Sequence[Box], side_px: int | None = None
 ) -> list[NDArray[np.uint8]]:
-    """The parts of a picture inside boxes (x0, y0, x1, y1) of the picture as `decode` gives it, uint8 (height, width, 3) each.
+    """Return the parts of an image inside boxes.
 
-    side_px: the longer side at which they are looked at; a crop four times as large or more then comes from a JPEG decoded at a
-    coarser scale, which is faster, its box grown to whole pixels of that. What a crop is depends on its own box alone.
-    Raises BadPixels, and ValueError as `crop`.
+    A crop depends on its own box alone, not on the other boxes.
+
+    Args:
+        content: The bytes of a file.
+        boxes: (x0, y0, x1, y1) in pixels of the image as `decode_image` returns it.
+        side_px: The longer side at which the crops will be used. A crop at least four times as
+            large then comes from a JPEG decoded at a coarser scale, which is faster; its box grows
+            to whole pixels of that scale.
+
+    Returns:
+        For each box uint8 (height, width, 3).
+
+    Raises:
+        BadPixels: The bytes are no image we accept.
+        ValueError: A box is outside the image.
     """
+    header = read_header(content)
+    is_scalable = side_px is not None and header.format == "JPEG"
     decoded: dict[int, NDArray[np.uint8]] = {}
-    cut, header = [], read_header(content)
+    crops = []
     for box in boxes:
-        scale = (
-            _decode_divisor(max(box[2] - box[0], box[3] - box[1]), side_px)
-            if side_px and header.format == "JPEG"
-            else 1
+        x0, y0, x1, y1 = box
+        divisor = 1
+        if side_px and is_scalable:
+            divisor = _decode_divisor(max(x1 - x0, y1 - y0), side_px)
+        if divisor not in decoded:
+            decoded[divisor] = np.asarray(_decode_upright(*_open_checked(content), divisor))
+        rgb = decoded[divisor]
+        x_scale = header.width_px / rgb.shape[1]
+        y_scale = header.height_px / rgb.shape[0]
+        scaled_box = (
+            math.floor(x0 / x_scale),
+            math.floor(y0 / y_scale),
+            math.ceil(x1 / x_scale),
+            math.ceil(y1 / y_scale),
         )
-        if scale not in decoded:
-            decoded[scale] = np.asarray(_decode_upright(*_open_checked(content), scale))
-        high, wide = (
-            header.height_px / decoded[scale].shape[0],
-            header.width_px / decoded[scale].shape[1],
-        )
-        x0, y0, x1, y1 = box[0] / wide, box[1] / high, box[2] / wide, box[3] / high
-        cut.append(
-            crop(decoded[scale], (math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)))
-        )
-    return cut
-
-
-def _decode_divisor(side_px: int, wanted_px: int) -> int:
-    """By what a side may be divided while decoding: the decoder's own scaling is coarse, so it stops at twice the size wanted,
-    and the rest is done well. A power of two up to 8, as the decoder knows them."""
-    return max(scale for scale in (1, 2, 4, 8) if scale <= max(1, side_px // (2 * wanted_px)))
-
-
-def _decode_upright(image: Image.Image, header: ImageHeader, divisor: int) -> Image.Image:
-    """An opened picture decoded, RGB and upright; a JPEG at that part of its size. Raises BadPixels."""
-    if divisor > 1 and header.format == "JPEG":
-        image.draft(None, (image.width // divisor or 1, image.height // divisor or 1))
-    orientation = _exif_orientation(image)
-    try:
-        image.load()
-        rgb = _to_rgb(image)
-    except _DECODER_ERRORS as error:
-        reason = (
-            PixelReason.TRUNCATED if "truncated" in str(error).lower() else PixelReason.UNDECODABLE
-        )
-        raise BadPixels(
-            reason, f"{header.format} of {header.width_px} x {header.height_px} px: {error}"
-        ) from error
-    return (
-        rgb.transpose(_UPRIGHT_TRANSPOSE[orientation]) if orientation in _UPRIGHT_TRANSPOSE else rgb
-    )
+        crops.append(crop(rgb, scaled_box))
+    return crops
 
 
 def decode_mask(content: bytes) -> NDArray[np.uint8]:
-    """The numbers of a picture of one byte a pixel (grey, or indexes of a palette), uint8 (height, width). Raises BadPixels."""
+    """Return the numbers of an image with one byte a pixel: grey, or indexes of a palette.
+
+    Args:
+        content: The bytes of a file.
+
+    Returns:
+        uint8 (height, width).
+
+    Raises:
+        BadPixels: The bytes are no such image.
+    """
     image, header = _open_checked(content)
     if image.mode not in ("L", "P"):
         raise BadPixels(
@@ -166,36 +202,65 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
         raise BadPixels(PixelReason.UNDECODABLE, str(error)) from error
 
 
-def crop(rgb: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """The part of a picture, uint8 (height, width, 3), inside a box (x0, y0, x1, y1), cut at the picture's rim; a view.
+def crop(rgb: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """Return a view of the part of an image inside a box.
 
-    Raises ValueError where nothing of the box is inside.
+    Args:
+        rgb: uint8 (height, width, 3).
+        box: (x0, y0, x1, y1) in pixels; parts outside the image are cut off.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: The box is outside the image.
     """
     height, width = rgb.shape[:2]
-    x0, y0, x1, y1 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
+    x0 = max(0, box[0])
+    y0 = max(0, box[1])
+    x1 = min(width, box[2])
+    y1 = min(height, box[3])
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"box {box}: nothing of it is inside a picture of {width} x {height} px")
     return rgb[y0:y1, x0:x1]
 
 
 def resize(rgb: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
-    """The picture, uint8 (height, width, 3), at exactly this size, antialiased."""
+    """Return an image at exactly this size, antialiased.
+
+    Args:
+        rgb: uint8 (height, width, 3).
+        width_px: The new width.
+        height_px: The new height.
+
+    Returns:
+        uint8 (height_px, width_px, 3).
+    """
     return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), _RESAMPLING))
 
 
 def letterbox(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """The whole picture, uint8 (height, width, 3), centred on a white square, uint8 (side, side, 3); scaled up or down."""
+    """Return the whole image, scaled up or down, centred on a white square.
+
+    Args:
+        rgb: uint8 (height, width, 3).
+        side_px: The side of the square.
+
+    Returns:
+        uint8 (side_px, side_px, 3).
+    """
     height, width = rgb.shape[:2]
     scale = side_px / max(height, width)
     inner = resize(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
     square = np.full((side_px, side_px, 3), 255, np.uint8)
-    top, left = (side_px - inner.shape[0]) // 2, (side_px - inner.shape[1]) // 2
+    top = (side_px - inner.shape[0]) // 2
+    left = (side_px - inner.shape[1]) // 2
     square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return square
 
 
 def _open_checked(content: bytes) -> tuple[Image.Image, ImageHeader]:
-    """The picture, not yet decoded, and its header, judged."""
+    """Return the image, not yet decoded, and its header. Raise BadPixels."""
     try:
         image = Image.open(io.BytesIO(content), formats=ALLOWED_FORMATS)
     except UnidentifiedImageError as error:
@@ -207,55 +272,86 @@ def _open_checked(content: bytes) -> tuple[Image.Image, ImageHeader]:
         raise BadPixels(PixelReason.TOO_MANY_PIXELS, str(error)) from error
     except _DECODER_ERRORS as error:
         raise BadPixels(PixelReason.UNDECODABLE, str(error)) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadPixels(
-            PixelReason.TOO_MANY_PIXELS,
-            f"{width} x {height} px, wanted at most {MAX_PIXELS:,} in all",
-        )
-    if min(width, height) < MIN_SIDE_PX:
-        raise BadPixels(
-            PixelReason.TOO_SMALL, f"{width} x {height} px, wanted at least {MIN_SIDE_PX} a side"
-        )
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise BadPixels(
-            PixelReason.TOO_NARROW, f"{width} x {height} px, wanted at most {MAX_ASPECT_RATIO}:1"
-        )
+    _check_size(image)
     if image.mode in ("I", "F"):
         raise BadPixels(
             PixelReason.UNSUPPORTED, f"{image.format} of 32 bits a pixel, wanted 8 or 16 a channel"
         )
-    # A JPEG with a preview for 3D screens calls itself MPO.
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    return image, ImageHeader(kind, height, width) if _exif_orientation(
-        image
-    ) >= 5 else ImageHeader(kind, width, height)
+    width, height = image.size
+    if _exif_orientation(image) >= _FIRST_TURNED_ORIENTATION:
+        width, height = height, width
+    # Pillow calls a JPEG with a preview for 3D screens MPO.
+    image_format = "JPEG" if image.format == "MPO" else str(image.format)
+    return image, ImageHeader(image_format, width, height)
+
+
+def _check_size(image: Image.Image) -> None:
+    """Raise BadPixels for an image that is too large, too small or too narrow."""
+    width, height = image.size
+    size = f"{width} x {height} px"
+    if width * height > MAX_PIXELS:
+        raise BadPixels(
+            PixelReason.TOO_MANY_PIXELS, f"{size}, wanted at most {MAX_PIXELS:,} in all"
+        )
+    if min(width, height) < MIN_SIDE_PX:
+        raise BadPixels(PixelReason.TOO_SMALL, f"{size}, wanted at least {MIN_SIDE_PX} a side")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise BadPixels(PixelReason.TOO_NARROW, f"{size}, wanted at most {MAX_ASPECT_RATIO}:1")
+
+
+def _decode_divisor(side_px: int, wanted_px: int) -> int:
+    """Return by how much a side may be divided while decoding.
+
+    The decoder scales coarsely. So it stops at twice the wanted size, and `_scale_image` does the
+    rest.
+    """
+    max_divisor = max(1, side_px // (2 * wanted_px))
+    return max(divisor for divisor in _DECODE_DIVISORS if divisor <= max_divisor)
+
+
+def _decode_upright(image: Image.Image, header: ImageHeader, divisor: int) -> Image.Image:
+    """Decode an opened image to upright RGB; a JPEG at a part of its size. Raise BadPixels."""
+    if divisor > 1 and header.format == "JPEG":
+        image.draft(None, (image.width // divisor or 1, image.height // divisor or 1))
+    orientation = _exif_orientation(image)
+    try:
+        image.load()
+        rgb = _to_rgb(image)
+    except _DECODER_ERRORS as error:
+        is_truncated = "truncated" in str(error).lower()
+        raise BadPixels(
+            PixelReason.TRUNCATED if is_truncated else PixelReason.UNDECODABLE,
+            f"{header.format} of {header.width_px} x {header.height_px} px: {error}",
+        ) from error
+    if orientation not in _UPRIGHT_TRANSPOSE:
+        return rgb
+    return rgb.transpose(_UPRIGHT_TRANSPOSE[orientation])
 
 
 def _exif_orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) .. 8; 1 where there is none or it cannot be read. Decodes nothing."""
-    # Pillow turns a TIFF itself, and would decode a whole PNG to look for EXIF behind the pixels.
+    """Return the EXIF orientation, 1 (upright) to 8; 1 if it is missing. Decode nothing."""
+    # Pillow turns a TIFF itself. In a PNG it would decode everything to find EXIF after the pixels.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:
-        found = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DECODER_ERRORS:
         return 1
-    return found if found in _UPRIGHT_TRANSPOSE else 1
+    return orientation if orientation in _UPRIGHT_TRANSPOSE else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded picture of any mode as RGB, transparent parts on white."""
+    """Return a loaded image of any mode as RGB, transparent parts on white."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert(
-            "RGB"
-        )
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("RGB")
     return image.convert("RGB")
 
 
 def _scale_image(image: Image.Image, ratio: float) -> Image.Image:
-    size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
+    """Return an image scaled down by a ratio, antialiased."""
+    size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
     return image.resize(size, _RESAMPLING, reducing_gap=2.0)

@@ -1,8 +1,8 @@
 """The download ledger: one row for each time an image address was requested.
 
-The ledger of a shop lies in cache/downloads/<shop_id>. A row holds the server's answer and the image
-that came. It lets a killed job resume, and lets a later run request only what changed. The file of
-an image is on disk before the row that names it.
+The ledger of a shop lies in cache/downloads/<shop_id>. A row holds the server's answer and the
+image that came. It lets a killed job resume, and lets a later run request only what changed. The
+file of an image is on disk before the row that names it.
 """
 
 from __future__ import annotations

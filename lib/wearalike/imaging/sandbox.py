@@ -1,7 +1,8 @@
-"""Pictures of strangers are first decoded by processes that may crash: each under a limit of memory and of time.
+"""Try unknown images in worker processes that may crash, with limits of memory and time.
 
-Decoders are large programs in C that read hostile bytes. One that crashes, hangs or grows here costs one picture and one
-process, not the night; what has passed here once is decoded in the jobs' own processes afterwards.
+Decoders are large C programs that read hostile bytes. One that crashes, hangs or grows here costs
+one image and one process, not the run. An image that has passed here once is decoded in the jobs'
+own processes afterwards.
 """
 
 from __future__ import annotations
@@ -21,20 +22,29 @@ from typing import BinaryIO
 
 from wearalike.imaging import decode
 
-# Of addresses, not of memory in use: 40 million pixels in four channels thrice over, and the libraries.
+# Address space, not memory in use: 40 million pixels in four channels three times, and libraries.
 MAX_MEMORY_BYTES = 2 << 30
-# Of processor time, so that a picture is not refused for the other work of a machine.
+# Processor time, so that other work on the machine refuses no image.
 MAX_CPU_S = 30
-# Without an answer: of a worker that works at all, on any machine, the limit of processor time comes first.
+# Wall-clock limit. Only a hung worker reaches it; a busy one reaches the CPU limit first.
 TIMEOUT_S = 600.0
+# A request begins with two little-endian numbers: the length of the image and its largest side.
+_NUMBER_BYTES = 8
 
 
 class DecoderDied(decode.BadPixels):
-    """The worker ended or stood still without an answer: by the picture, or by whoever else ends and stops processes."""
+    """The worker ended or hung without an answer.
+
+    Either the image caused it, or somebody else killed or stopped the process.
+    """
 
 
 class DecoderPool:
-    """A few processes that try pictures; started when they are needed, one for each core. Use as `with Decoders() as decoders`."""
+    """A few worker processes, at most one for each core, started when they are needed.
+
+    with DecoderPool() as decoders:
+        decoders.check_image(content, max_side_px=32)
+    """
 
     def __init__(
         self,
@@ -42,12 +52,23 @@ class DecoderPool:
         cpu_s: int = MAX_CPU_S,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._memory_bytes, self._cpu_s, self._timeout_s = memory_bytes, cpu_s, timeout_s
+        """Make a pool without workers.
+
+        Args:
+            memory_bytes: The address space of a worker.
+            cpu_s: Processor time for one image, whole seconds.
+            timeout_s: Wall-clock time for one image.
+        """
+        self._memory_bytes = memory_bytes
+        self._cpu_s = cpu_s
+        self._timeout_s = timeout_s
+        # None stands for a worker that is not started. The last one used comes first.
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in os.sched_getaffinity(0):
             self._idle.put(None)
 
     def __enter__(self) -> DecoderPool:
+        """Return the pool."""
         return self
 
     def __exit__(
@@ -56,79 +77,81 @@ class DecoderPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Kill the workers."""
         while not self._idle.empty():
             if worker := self._idle.get():
                 _kill_worker(worker)
 
     def check_image(self, content: bytes, max_side_px: int) -> None:
-        """Decodes a picture to its end, at that size, and keeps nothing. May be called from any thread. Raises BadPixels.
+        """Decode an image to its end and discard the pixels. Any thread may call this.
 
-        Where the worker ended or stood still, another one tries once more: a picture ends both, whoever killed the first does not.
+        If the worker dies, a second one tries the image. An image that kills decoders kills both;
+        whoever else killed the first one does not.
+
+        Args:
+            content: The bytes.
+            max_side_px: The size to decode to, as in `decode.decode_image`.
+
+        Raises:
+            BadPixels: The bytes are no image we accept.
         """
         try:
-            told = self._decode_in_worker(content, max_side_px)
+            answer = self._decode_in_worker(content, max_side_px)
         except DecoderDied:
-            told = self._decode_in_worker(content, max_side_px)
-        if told:
-            raise decode.BadPixels(decode.PixelReason(told[0]), told[1])
+            answer = self._decode_in_worker(content, max_side_px)
+        if answer:
+            reason, detail = answer
+            raise decode.BadPixels(decode.PixelReason(reason), detail)
 
     def _decode_in_worker(self, content: bytes, max_side_px: int) -> list[str]:
-        """What a worker answers. Raises as _ask."""
+        """Return the answer of an idle worker, as `_send_image` does."""
         worker = self._idle.get() or self._start_worker()
         try:
-            told = self._send_image(worker, content, max_side_px)
+            answer = self._send_image(worker, content, max_side_px)
         except BaseException:
             _kill_worker(worker)
             self._idle.put(None)
             raise
         self._idle.put(worker)
-        return told
+        return answer
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
-        # Threads of a linear algebra that nothing here uses would each reserve addresses.
-        env = {
-            **os.environ,
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-        }
-        command = [
-            sys.executable,
-            "-m",
-            "wearalike.imaging.sandbox",
-            str(self._memory_bytes),
-            str(self._cpu_s),
-        ]
+        """Start a worker process."""
+        # No linear algebra is used here, but each of its threads would reserve addresses.
+        one_thread = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        command = [sys.executable, "-m", "wearalike.imaging.sandbox"]
         return subprocess.Popen(
-            command,
+            [*command, str(self._memory_bytes), str(self._cpu_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=env,
+            env={**os.environ, **dict.fromkeys(one_thread, "1")},
         )
 
     def _send_image(
         self, worker: subprocess.Popen[bytes], content: bytes, max_side_px: int
     ) -> list[str]:
-        """[] for a picture, [reason, detail] for none. Raises BadPixels where the worker did not answer."""
+        """Return [] for an accepted image, else [reason, detail].
+
+        Raise DecoderDied if the worker dies, and BadPixels if it exceeds its processor time.
+        """
         if worker.stdin is None or worker.stdout is None:
             raise ValueError("a worker without pipes")
-        over, is_late = f"{len(content):,} bytes", threading.Event()
+        is_late = threading.Event()
 
-        def end() -> None:
+        def stop_worker() -> None:
             is_late.set()
             worker.kill()
 
-        # Around the giving too: a worker that stands still does not empty its pipe, and a large picture fills it.
-        limit = threading.Timer(self._timeout_s, end)
+        # The limit covers the writing: a hung worker does not empty its pipe, and a large image
+        # fills it.
+        limit = threading.Timer(self._timeout_s, stop_worker)
         limit.start()
         try:
-            with contextlib.suppress(
-                BrokenPipeError
-            ):  # it has ended already, and says nothing below
-                worker.stdin.write(
-                    len(content).to_bytes(8, "little") + max_side_px.to_bytes(8, "little")
-                )
+            # A worker that has ended breaks the pipe; its empty answer tells so below.
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.write(len(content).to_bytes(_NUMBER_BYTES, "little"))
+                worker.stdin.write(max_side_px.to_bytes(_NUMBER_BYTES, "little"))
                 worker.stdin.write(content)
                 worker.stdin.flush()
             line = worker.stdout.readline()
@@ -136,20 +159,25 @@ class DecoderPool:
             limit.cancel()
         if line:
             return json.loads(line)
+        size = f"{len(content):,} bytes"
         if is_late.is_set():
             raise DecoderDied(
                 decode.PixelReason.UNDECODABLE,
-                f"the decoder did not answer within {self._timeout_s:g} s over {over}",
+                f"the decoder did not answer within {self._timeout_s:g} s over {size}",
             )
-        if (code := worker.wait()) == -signal.SIGXCPU:
-            told = f"the decoder took more than {self._cpu_s} s of processor time over {over}"
-            raise decode.BadPixels(decode.PixelReason.UNDECODABLE, told)
+        code = worker.wait()
+        if code == -signal.SIGXCPU:
+            raise decode.BadPixels(
+                decode.PixelReason.UNDECODABLE,
+                f"the decoder took more than {self._cpu_s} s of processor time over {size}",
+            )
         raise DecoderDied(
-            decode.PixelReason.UNDECODABLE, f"the decoder ended over {over}: exit code {code}"
+            decode.PixelReason.UNDECODABLE, f"the decoder ended over {size}: exit code {code}"
         )
 
 
 def _kill_worker(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker and close its pipes."""
     worker.kill()
     worker.wait()
     for pipe in (worker.stdin, worker.stdout):
@@ -159,19 +187,28 @@ def _kill_worker(worker: subprocess.Popen[bytes]) -> None:
 
 
 def run_worker(memory_bytes: int, cpu_s: int, requests: BinaryIO, replies: BinaryIO) -> None:
-    """A worker: tries pictures from `asked` until it ends. No file may be written, no core dumped. The kernel ends it (SIGXCPU) over a
-    picture that takes more than `cpu_s` whole seconds and what is left of one."""
+    """Try images from a pipe until it ends.
+
+    The process can write no file and dump no core. The kernel ends it (SIGXCPU) if an image takes
+    more than `cpu_s` seconds, rounded up to the end of the current second.
+
+    Args:
+        memory_bytes: The address space of this process.
+        cpu_s: Processor time for one image, whole seconds.
+        requests: For each image its length and largest side (8 bytes each), then its bytes.
+        replies: For each image a line of JSON: [] or [reason, detail].
+    """
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    while len(head := requests.read(16)) == 16:
-        content = requests.read(int.from_bytes(head[:8], "little"))
+    while len(head := requests.read(2 * _NUMBER_BYTES)) == 2 * _NUMBER_BYTES:
+        content = requests.read(int.from_bytes(head[:_NUMBER_BYTES], "little"))
+        max_side_px = int.from_bytes(head[_NUMBER_BYTES:], "little")
+        cpu_limit_s = int(time.process_time()) + 1 + cpu_s
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit_s, resource.RLIM_INFINITY))
         answer: list[str] = []
-        resource.setrlimit(
-            resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_s, resource.RLIM_INFINITY)
-        )
         try:
-            decode.decode_image(content, int.from_bytes(head[8:], "little"))
+            decode.decode_image(content, max_side_px)
         except decode.BadPixels as error:
             answer = [str(error.reason), error.detail]
         except MemoryError:
