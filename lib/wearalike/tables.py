@@ -159,6 +159,17 @@ OFFERS = Table(
     "offers", "One row a usable offer, as its feed says.", ("product_id",), _offer_columns
 )
 
+# Columns of `products` that every list shows, beside the id and the first of the image URLs.
+DISPLAY_COLUMNS = (
+    "shop_id",
+    "title",
+    "brand",
+    "url",
+    "price_cents",
+    "old_price_cents",
+    "currency",
+)
+
 PRODUCTS = Table(
     "products",
     "One row an offer whose category is mapped to a leaf of ours.",

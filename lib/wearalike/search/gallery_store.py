@@ -16,21 +16,10 @@ from numpy.typing import NDArray
 from wearalike import search
 from wearalike.search import index
 from wearalike.storage import run_tables
-from wearalike.tables import INDEXES, PRODUCTS
+from wearalike.tables import DISPLAY_COLUMNS, INDEXES, PRODUCTS
 
-# The columns of tables.PRODUCTS that a list shows of a product, beside its id.
-DISPLAY_COLUMNS = (
-    "shop_id",
-    "title",
-    "brand",
-    "url",
-    "price_cents",
-    "old_price_cents",
-    "currency",
-    "category",
-    "availability",
-    "image_urls",
-)
+# The columns of tables.PRODUCTS that a photo's results show, beside the id.
+_PRODUCT_COLUMNS = [*DISPLAY_COLUMNS, "category", "availability", "image_urls"]
 
 # By default Arrow reads ahead 16 batches of 131,072 rows.
 _DATASET_READ_OPTIONS = {"batch_readahead": 1, "fragment_readahead": 1}
@@ -42,14 +31,14 @@ class GalleryWithProducts:
 
     Attributes:
         gallery: Its gallery.
-        products: DISPLAY_COLUMNS of every product; row i is that of row i of the gallery.
+        products: The columns that results show; row i is that of row i of the gallery.
     """
 
     gallery: search.Gallery
     products: pa.Table
 
     def display_rows(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Return DISPLAY_COLUMNS and product_id of rows, the first image URL as image_url."""
+        """Return what results show of rows, with product_id, and the first image URL as image_url."""
         products: list[dict[str, Any]] = self.products.take(pa.array(rows)).to_pylist()
         for row, product in zip(rows.tolist(), products, strict=True):
             product["product_id"] = self.gallery.product_ids[row]
@@ -89,10 +78,10 @@ def load_gallery_with_products(root: Path, run: str, super_category: str) -> Gal
         TableNotFound: The run has no such table.
         BadIndex: The index is not the file that _manifest.json names, or not one of ours.
     """
-    columns = list(dict.fromkeys([*search.GALLERY_COLUMNS, *DISPLAY_COLUMNS]))
+    columns = list(dict.fromkeys([*search.GALLERY_COLUMNS, *_PRODUCT_COLUMNS]))
     gallery, products = _load_gallery(root, run, super_category, index.read_codes, columns)
     rows = pc.index_in(pa.array(gallery.product_ids), products["product_id"].combine_chunks())
-    shown = products.select(list(DISPLAY_COLUMNS)).take(rows).combine_chunks()
+    shown = products.select(_PRODUCT_COLUMNS).take(rows).combine_chunks()
     return GalleryWithProducts(gallery, shown)
 
 

@@ -73,7 +73,7 @@ class SimilarProduct:
     """A product that is alike, and how much.
 
     The scores are 0..1, bigger is more alike. They come from the distances, 0..128 bits. The other
-    attributes are those of `gallery_store.DISPLAY_COLUMNS`.
+    attributes are columns of tables.PRODUCTS; image_url is the first of image_urls.
     """
 
     product_id: str

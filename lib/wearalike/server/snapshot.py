@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from wearalike.settings import Settings
-from wearalike.tables import LOOK_PRODUCTS, PRODUCTS
+from wearalike.tables import DISPLAY_COLUMNS, LOOK_PRODUCTS, PRODUCTS
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot, open_reader
 
 __all__ = [
@@ -31,13 +31,7 @@ __all__ = [
 # What a list shows of a product; image_url is the first of image_urls.
 PRODUCT_SUMMARY_COLUMNS = (
     "product_id",
-    "shop_id",
-    "title",
-    "brand",
-    "url",
-    "price_cents",
-    "old_price_cents",
-    "currency",
+    *DISPLAY_COLUMNS,
     "availability",
     "gender",
     "age_group",

@@ -22,6 +22,7 @@ import duckdb
 from wearalike.settings import Settings
 from wearalike.storage import atomic, run_tables
 from wearalike.tables import (
+    DISPLAY_COLUMNS,
     LOOK_PRODUCTS,
     PRODUCTS,
     PUBLISHED_TABLES,
@@ -38,16 +39,7 @@ BATCH_ROWS = 8192
 MEMORY_LIMIT = "512MB"
 
 # What a site shows of a recommended product, beside its id and the score; its place in the list is its rank.
-DISPLAY_COLUMNS = (
-    "shop_id",
-    "title",
-    "brand",
-    "url",
-    "price_cents",
-    "old_price_cents",
-    "currency",
-    "image_url",
-)
+EXPORTED_COLUMNS = (*DISPLAY_COLUMNS, "image_url")
 _SIMILAR_SQL = f"""
 SELECT l.product_id, l.shortfall_reason, s.similar_product_id, s.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
@@ -171,7 +163,7 @@ def _read_products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict
         "category",
         "availability",
         "image_urls",
-        *(name for name in DISPLAY_COLUMNS if name != "image_url"),
+        *DISPLAY_COLUMNS,
     ]
     for batch in run_tables.open_dataset(root, PRODUCTS, run).to_batches(
         columns=wanted, batch_size=BATCH_ROWS
@@ -180,7 +172,7 @@ def _read_products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict
             categories[row["product_id"]] = sys.intern(row["category"])
             if row["availability"] == Availability.IN_STOCK:
                 row["image_url"] = next(iter(row["image_urls"]), None)
-                shown[row["product_id"]] = {name: row[name] for name in DISPLAY_COLUMNS}
+                shown[row["product_id"]] = {name: row[name] for name in EXPORTED_COLUMNS}
     return categories, shown
 
 
