@@ -411,21 +411,21 @@ LOOK_PRODUCTS = Table(
 
 QUALITY = Table(
     "quality",
-    "One row a measure of a run.",
-    ("measure", "scope"),
+    "One row for each metric of a run.",
+    ("metric", "scope"),
     (
-        Column("measure", _text, "e.g. precision@10, products_count, refused_count"),
+        Column("metric", _text, "e.g. precision@10, products_count, refused_count"),
         Column(
             "scope",
             _text,
             "what it is of: all, shop=moda, super_category=bags, category=..., reason=...",
         ),
-        Column("value", pa.float64(), "in the measure's unit"),
+        Column("value", pa.float64(), "in the metric's unit"),
         Column("low", pa.float64(), "lower end of the 95 % interval", True),
         Column("high", pa.float64(), "upper end of the 95 % interval", True),
         Column("unit", _text, "count, ratio, s, score, psi"),
-        Column("verdict", _text, "ok, warn or fail; null where no bound is set", True),
-        Column("bound", _text, "the floor or ceiling it is held against", True),
+        Column("verdict", _text, "ok, warn or fail; null where no threshold is set", True),
+        Column("threshold", _text, "the floor or ceiling it is held against", True),
     ),
 )
 
@@ -504,6 +504,16 @@ TABLES = (
 )
 # What a warehouse holds; every row there carries its run.
 PUBLISHED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOK_PRODUCTS, QUALITY)
+# Columns that earlier versions named otherwise, by table: former name to present name. Warehouses
+# that hold runs of such a version are upgraded by it.
+_RENAMED_WEIGHTS = {"w_shape": "shape_weight", "w_colour": "colour_weight"}
+RENAMED_COLUMNS: dict[str, dict[str, str]] = {
+    PRODUCTS.name: _RENAMED_WEIGHTS,
+    SIMILAR_PRODUCTS.name: _RENAMED_WEIGHTS,
+    SIMILAR_LISTS.name: {"short_reason": "shortfall_reason"},
+    LOOK_PRODUCTS.name: _RENAMED_WEIGHTS,
+    QUALITY.name: {"measure": "metric", "bound": "threshold"},
+}
 # What people do with what is published; a warehouse holds it row by row, beside the runs.
 RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS)
 TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}

@@ -446,7 +446,7 @@ def test_a_look_is_held_against_the_shop_s_own_links(night):
         for i, others in linked.items()
         if found[i]
     ]
-    measured = {(m["measure"], m["scope"]): m["value"] for m in read(night, tables.QUALITY)}
+    measured = {(m["metric"], m["scope"]): m["value"] for m in read(night, tables.QUALITY)}
     assert measured["look_links_count", "all"] == len(agrees) >= 5
     assert (
         measured["look_agreement_ratio", "all"] == pytest.approx(sum(agrees) / len(agrees))

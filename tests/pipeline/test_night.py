@@ -196,8 +196,8 @@ def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
     assert max(kept.values()) == 1
     searched = run_tables.read_manifest(root, tables.MATCHES, "day-2")["searched"]
     assert searched["since"] == "day-1" and 0 < searched["anew"] < searched["remembered"]
-    churn = {m["measure"] for m in read(root, tables.QUALITY, "day-2")} - {
-        m["measure"] for m in run_tables.read_table(fresh, tables.QUALITY, "day-2").to_pylist()
+    churn = {m["metric"] for m in read(root, tables.QUALITY, "day-2")} - {
+        m["metric"] for m in run_tables.read_table(fresh, tables.QUALITY, "day-2").to_pylist()
     }
     assert churn, "only the root that knows day 1 can say what changed"
 

@@ -604,7 +604,7 @@ def job(root: Path, run: str, *more: str) -> int:
 
 def rows_by_measure(root: Path, run: str) -> dict[tuple[str, str], dict]:
     return {
-        (r["measure"], r["scope"]): r
+        (r["metric"], r["scope"]): r
         for r in run_tables.read_table(root, tables.QUALITY, run).to_pylist()
     }
 
@@ -628,7 +628,7 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
 
     rows = rows_by_measure(root, RUN)
     products = rows["products_count", "all"]
-    assert (products["value"], products["unit"], products["verdict"], products["bound"]) == (
+    assert (products["value"], products["unit"], products["verdict"], products["threshold"]) == (
         60,
         "count",
         "ok",

@@ -200,7 +200,7 @@ def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendatio
     judgements.record_judgement(warehouse, "day-0", "anna", gone, NO, datetime.now(UTC))
     assert report_quality.main(report) == 0
     rows = {
-        (m["measure"], m["scope"]): m
+        (m["metric"], m["scope"]): m
         for m in run_tables.read_table(tmp_path / "root", QUALITY, RUN).to_pylist()
     }
     found = rows["judged_precision", "all"]

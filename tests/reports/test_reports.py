@@ -105,7 +105,7 @@ def test_scores_that_moved_warn_and_categories_that_grew_are_named(root: Path) -
     [psi] = [
         m
         for m in judge_metrics(moved, Thresholds().as_list())
-        if (m.measure, m.scope) == ("score_psi", "all")
+        if (m.metric, m.scope) == ("score_psi", "all")
     ]
     assert psi.value > 0.25 and psi.verdict == GateVerdict.WARN and psi.unit == "psi"
 
@@ -202,11 +202,11 @@ def book(root: Path) -> Path:
     odd = [
         {
             **rows[0],
-            "measure": text,
+            "metric": text,
             "scope": text,
             "unit": text[:9],
             "verdict": "fail",
-            "bound": text,
+            "threshold": text,
         }
         for text in HOSTILE
     ]
@@ -260,7 +260,7 @@ def test_the_compared_figures_are_those_of_the_runs_chosen(book: Path, root: Pat
     assert [c.value for c in every[1]][3:] == runs
     values = {
         run: {
-            (r["measure"], r["scope"]): r["value"]
+            (r["metric"], r["scope"]): r["value"]
             for r in run_tables.read_table(root, QUALITY, run).to_pylist()
         }
         for run in runs
@@ -295,7 +295,7 @@ def test_the_formulas_reckon_what_the_tables_say(book: Path, root: Path, tmp_pat
     this, last = run_tables.list_runs(root, QUALITY)[:-3:-1]
     values = [
         {
-            (r["measure"], r["scope"]): r["value"]
+            (r["metric"], r["scope"]): r["value"]
             for r in run_tables.read_table(root, QUALITY, run).to_pylist()
         }
         for run in (this, last)
@@ -344,7 +344,7 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
     path = root / "reports" / "runs.jsonl"
     [line] = run_feed.read_run_log(path).values()
     rows = {
-        (r["scope"], r["measure"]): r["value"]
+        (r["scope"], r["metric"]): r["value"]
         for r in run_tables.read_table(root, QUALITY, "day-1").to_pylist()
     }
     assert (line["run"], line["verdict"], line["is_published"], line["not_published"]) == (

@@ -242,14 +242,14 @@ def test_runs_and_quality(api, place):
         run_tables.read_manifest(place.data_dir, PRODUCTS, RUN)["rows"]["written"],
     )
     measures = api.get("/quality", params={"scope": "all"}).json()["measures"]
-    (count,) = [m for m in measures if m["measure"] == "products_count"]
+    (count,) = [m for m in measures if m["metric"] == "products_count"]
     assert count["value"] == run["counts"]["products"] and {m["scope"] for m in measures} == {"all"}
     assert len(api.get("/quality").json()["measures"]) > len(measures)
     told = api.get("/quality/products_count").json()
     assert told["history"] == [{**count, "run": RUN}]
     assert api.get(
         "/quality/precision@10"
-        if any(m["measure"] == "precision@10" for m in measures)
+        if any(m["metric"] == "precision@10" for m in measures)
         else "/quality/products_count"
     ).is_success
 

@@ -562,7 +562,7 @@ def post(address: str, form: dict[str, str], headers: dict[str, str]) -> int:
 
 def test_quality_says_what_the_tables_say(browser, base, place):
     measures = {
-        (m["measure"], m["scope"]): m["value"]
+        (m["metric"], m["scope"]): m["value"]
         for m in run_tables.read_table(place.data_dir, QUALITY, RUN).to_pylist()
     }
     refused = run_tables.read_refused(place.data_dir, RUN).to_pylist()

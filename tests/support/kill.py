@@ -181,7 +181,7 @@ def assert_equal_runs(one: Path, other: Path, run: str) -> None:
     """Their tables are the same, every file is the one its manifest names, and their sites read the same."""
     assert_equal_tables(one, other, run)
     quality = [
-        run_tables.read_table(root, tables.QUALITY, run, ["measure", "scope", "value", "verdict"])
+        run_tables.read_table(root, tables.QUALITY, run, ["metric", "scope", "value", "verdict"])
         for root in (one, other)
     ]
     assert quality[0].equals(quality[1])

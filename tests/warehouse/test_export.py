@@ -26,7 +26,7 @@ def place(tmp_path) -> settings.Settings:
 def run_published(
     place: settings.Settings, run: str, parts: dict[str, pa.Table], sign: str = "s"
 ) -> None:
-    measure = {"measure": "m", "scope": "all", "value": 1.0, "unit": "count", "verdict": "ok"}
+    measure = {"metric": "m", "scope": "all", "value": 1.0, "unit": "count", "verdict": "ok"}
     quality = pa.Table.from_pylist([measure], QUALITY.arrow_schema)
     for table in PUBLISHED_TABLES:
         with run_tables.write_table(place.data_dir, table, run, sign) as out:

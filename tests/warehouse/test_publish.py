@@ -64,12 +64,12 @@ def judged(parts: dict[str, pa.Table], *verdicts: str | None) -> dict[str, pa.Ta
     """The parts with a measure of each verdict."""
     rows = [
         {
-            "measure": f"measure_{n}",
+            "metric": f"measure_{n}",
             "scope": "shop=moda",
             "value": 0.25,
             "unit": "ratio",
             "verdict": v,
-            "bound": ">= 0.5",
+            "threshold": ">= 0.5",
         }
         for n, v in enumerate(verdicts)
     ]

@@ -27,10 +27,13 @@ from wearalike.warehouse.base import (
     Rejected,
     Unreachable,
     Warehouse,
+    current_view_ddl,
     open_warehouse,
     read_warehouse_table,
 )
 from wearalike.warehouse.duckdb import load as duckdb_room
+from wearalike.warehouse.postgres import migrations
+from wearalike.warehouse.reader import open_reader
 
 SQL = Path(__file__).parents[2] / "sql"
 SITE = (SQL / "site_similar_products.sql").read_text(encoding="utf-8")
@@ -145,7 +148,7 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
         ],
         "quality": [
             {
-                "measure": "products_count",
+                "metric": "products_count",
                 "scope": "all",
                 "value": float(products),
                 "unit": "count",
@@ -715,6 +718,31 @@ def test_a_file_of_a_version_that_had_fewer_tables_is_read(tmp_path):
     assert [r["run"] for r in warehouse.query("SELECT run FROM look_products")] == ["r2"] * 3
 
 
+def test_a_file_of_a_version_that_named_columns_otherwise_is_read(tmp_path):
+    address = f"duckdb:{tmp_path / 'w'}"
+    warehouse = open_warehouse(address)
+    load(warehouse, "r1", night("r1"))
+    warehouse.publish("r1")
+    with duckdb.connect(tmp_path / "w" / "runs" / "r1.duckdb") as con:
+        for table, names in tables.RENAMED_COLUMNS.items():
+            con.execute(f"DROP VIEW current_{table}")
+            for old, new in names.items():
+                con.execute(f"ALTER TABLE {table} RENAME COLUMN {new} TO {old}")
+            con.execute(current_view_ddl(tables.TABLES_BY_NAME[table]))
+    assert_holds(warehouse, "r1", night("r1"))
+    assert warehouse.query("SELECT metric, value FROM current_quality") == [
+        {"metric": "products_count", "value": 6.0}
+    ]
+    with open_reader(address).snapshot() as snapshot:
+        rows = snapshot.query("SELECT shape_weight FROM current_similar_products LIMIT 1", [])
+        assert rows == [{"shape_weight": 2}]
+        assert snapshot.query("SELECT metric FROM quality", []) == [{"metric": "products_count"}]
+    load(warehouse, "r2", night("r2"))
+    warehouse.publish("r2")
+    runs = warehouse.query("SELECT run, metric FROM quality ORDER BY run")
+    assert runs == [{"run": run, "metric": "products_count"} for run in ("r1", "r2")]
+
+
 def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):
     warehouse = duckdb_room.DuckDBWarehouse(tmp_path / "w")
     load(warehouse, "r1", night("r1"))
@@ -728,6 +756,33 @@ def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):
 
 
 # PostgreSQL alone
+
+
+def test_a_warehouse_of_a_version_that_named_columns_otherwise_is_upgraded(postgres):
+    import psycopg
+
+    address = create_database(postgres, "renamed")
+    warehouse = open_warehouse(address)
+    load(warehouse, "r1", night("r1"))
+    warehouse.publish("r1")
+
+    def existing() -> set[tuple[str, str]]:
+        rows = warehouse.query(migrations.COLUMNS_SQL)
+        return {(row["table_name"], row["column_name"]) for row in rows}
+
+    with psycopg.connect(address, autocommit=True) as con:
+        for table, names in tables.RENAMED_COLUMNS.items():
+            for old, new in names.items():
+                con.execute(f"ALTER TABLE wearalike.{table} RENAME COLUMN {new} TO {old}")
+        differences = migrations.schema_differences(existing())
+        assert "quality.measure is now named metric" in differences
+        assert all("is now named" in difference for difference in differences)
+        con.execute(" ".join(migrations.migration_statements(existing())))
+    assert migrations.schema_differences(existing()) == []
+    assert_holds(warehouse, "r1", night("r1"))
+    load(warehouse, "r2", night("r2"))
+    warehouse.publish("r2")
+    assert len(warehouse.query("SELECT metric FROM current_quality WHERE run = 'r2'")) == 1
 
 
 def test_the_site_reads_by_index(postgres):

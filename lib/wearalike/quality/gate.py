@@ -140,7 +140,7 @@ class Gate:
         """Whether the measures keep their bounds. One of which there is no measure, as on a first night, is not judged."""
         held = {(b, m): m.value for b in thresholds for m in metrics if b.applies_to(m)}
         frame = pd.DataFrame(
-            [{"scope": m.scope, m.measure: value} for (_, m), value in held.items()]
+            [{"scope": m.scope, m.metric: value} for (_, m), value in held.items()]
         )
         if frame.empty:
             return []
@@ -306,7 +306,7 @@ def violation_metrics(outcomes: list[ExpectationOutcome]) -> list[Metric]:
             o.violations_count,
             "count",
             verdict=str(o.verdict),
-            bound="= 0",
+            threshold="= 0",
         )
         for o in outcomes
     ]

@@ -265,7 +265,7 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
         scope = f"category={p.category}" if p.category else "all"
         rows.append(
             {
-                "measure": "judged_precision",
+                "metric": "judged_precision",
                 "scope": scope,
                 "value": p.value,
                 "unit": "ratio",
@@ -275,7 +275,7 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
         )
         rows.append(
             {
-                "measure": "judged_pairs_count",
+                "metric": "judged_pairs_count",
                 "scope": scope,
                 "value": float(p.pairs),
                 "unit": "count",
@@ -285,7 +285,7 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
         scope = f"judges={','.join(a.judges)}"
         rows.append(
             {
-                "measure": "judges_pairs_count",
+                "metric": "judges_pairs_count",
                 "scope": scope,
                 "value": float(a.pairs),
                 "unit": "count",
@@ -293,7 +293,7 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
         )
         rows.append(
             {
-                "measure": "judges_agreed_ratio",
+                "metric": "judges_agreed_ratio",
                 "scope": scope,
                 "value": a.agreed_ratio,
                 "unit": "ratio",
@@ -301,6 +301,6 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
         )
         if a.kappa is not None:
             rows.append(
-                {"measure": "judges_kappa", "scope": scope, "value": a.kappa, "unit": "score"}
+                {"metric": "judges_kappa", "scope": scope, "value": a.kappa, "unit": "score"}
             )
     return rows

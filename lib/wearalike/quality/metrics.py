@@ -33,14 +33,14 @@ K = 10
 class Metric:
     """One row of tables.QUALITY."""
 
-    measure: str
+    metric: str
     scope: str
     value: float
     unit: str
     low: float | None = None
     high: float | None = None
     verdict: str | None = None
-    bound: str | None = None
+    threshold: str | None = None
 
 
 def metrics_table(metrics: list[Metric]) -> pa.Table:

@@ -25,7 +25,7 @@ class Threshold:
     is_critical: bool = True
 
     def applies_to(self, measure: Metric) -> bool:
-        return measure.measure == self.metric and self.scope in (None, measure.scope)
+        return measure.metric == self.metric and self.scope in (None, measure.scope)
 
     def verdict(self, value: float) -> GateVerdict:
         if (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
@@ -104,6 +104,6 @@ def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Me
     """The measures, those with a bound with their verdict and it."""
     held = {m: b for b in thresholds for m in metrics if b.applies_to(m)}
     return [
-        replace(m, verdict=str(held[m].verdict(m.value)), bound=str(held[m])) if m in held else m
+        replace(m, verdict=str(held[m].verdict(m.value)), threshold=str(held[m])) if m in held else m
         for m in metrics
     ]

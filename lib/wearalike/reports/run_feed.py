@@ -77,10 +77,10 @@ def run_record(root: Path, run: str) -> RunRecord:
     """The line of a judged run that is not published yet. Raises run_tables.TableNotFound."""
     made = run_tables.read_manifest(root, QUALITY, run)
     rows = run_tables.read_table(root, QUALITY, run).to_pylist()
-    values = {(row["scope"], row["measure"]): _metric_value(row) for row in rows}
+    values = {(row["scope"], row["metric"]): _metric_value(row) for row in rows}
     refused: dict[str, int] = {}
     for row in rows:
-        if row["measure"] == "refused_count":
+        if row["metric"] == "refused_count":
             stage, reason = (part.partition("=")[2] for part in row["scope"].split(",")[:2])
             refused[f"{stage}/{reason}"] = refused.get(f"{stage}/{reason}", 0) + int(row["value"])
     shops = sorted(
@@ -92,7 +92,7 @@ def run_record(root: Path, run: str) -> RunRecord:
         "judged_at": _format_time(datetime.fromtimestamp(judged_at, UTC)),
         "verdict": made["verdict"],
         "failed": made["failed"],
-        "warned": sorted({row["measure"] for row in rows if row["verdict"] == GateVerdict.WARN}),
+        "warned": sorted({row["metric"] for row in rows if row["verdict"] == GateVerdict.WARN}),
         "last_run": made["parameters"]["last_run"],
         "is_published": False,
         "published_at": None,

@@ -169,7 +169,7 @@ def _table_facts(
 def _group_by_scope(measures: Sequence[Metric]) -> MetricsByScope:
     found: MetricsByScope = {}
     for measure in measures:
-        found.setdefault(measure.scope, {})[measure.measure] = measure
+        found.setdefault(measure.scope, {})[measure.metric] = measure
     return found
 
 

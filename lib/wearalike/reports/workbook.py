@@ -23,15 +23,15 @@ _COLUMN_WIDTHS = {
     "verdict": 10,
     "held against": 26,
     "sheet": 26,
-    "measure": 30,
+    "metric": 30,
     "scope": 50,
     "unit": 9,
-    "bound": 10,
+    "threshold": 10,
     "not ok": 60,
 }
 _FIRST_ROW = 7
 # Those before the runs, in the sheet of all measures.
-_KEY_COLUMNS = ("measure", "scope", "unit")
+_KEY_COLUMNS = ("metric", "scope", "unit")
 
 
 def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) -> list[str]:

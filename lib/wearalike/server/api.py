@@ -260,7 +260,7 @@ def quality(
 
 
 @router.get(
-    "/quality/{measure}",
+    "/quality/{metric}",
     response_model=schemas.QualityHistoryAnswer,
     responses=problem_responses(404, 422),
     summary="A measure through the runs",
@@ -269,18 +269,18 @@ def quality_history(
     request: Request,
     response: Response,
     source: PublishedDep,
-    measure: Annotated[str, Path(description="e.g. precision@10", max_length=100), DecodedSegment],
+    metric: Annotated[str, Path(description="e.g. precision@10", max_length=100), DecodedSegment],
     scope: Annotated[str, Query(description="e.g. all, shop=moda", max_length=300)] = "all",
 ) -> dict[str, Any]:
     """One measure in every run that was ever loaded."""
-    found = source.quality_history(measure, scope)
+    found = source.quality_history(metric, scope)
     if not found:
         raise HTTPException(
             404,
-            f"no measure {measure!r} of scope {scope!r} in any run; /quality lists those of the published one",
+            f"no metric {metric!r} of scope {scope!r} in any run; /quality lists those of the published one",
         )
     set_etag(request, response, repr(found))
-    return {"measure": measure, "scope": scope, "history": found}
+    return {"metric": metric, "scope": scope, "history": found}
 
 
 @router.post(

@@ -169,7 +169,7 @@ class QualityAnswer(PublishedAnswer):
 class QualityHistoryAnswer(BaseModel):
     """One measure through the runs."""
 
-    measure: str
+    metric: str
     scope: str
     history: list[RunMetricRow] = Field(description="by run, those that were dropped since too")  # type: ignore[valid-type]
 

@@ -155,7 +155,7 @@ class Snapshot:
         """Rows of tables.QUALITY, of one scope or of all, by measure and scope."""
         where, values = (" AND scope = $2", [scope]) if scope is not None else ("", [])
         return self._query_rows(
-            f"SELECT * FROM quality WHERE run = $1{where} ORDER BY measure, scope", *values
+            f"SELECT * FROM quality WHERE run = $1{where} ORDER BY metric, scope", *values
         )
 
     def attach_products(self, rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
@@ -205,12 +205,12 @@ class PublishedRepository:
             for load in state.loads
         ]
 
-    def quality_history(self, measure: str, scope: str = "all") -> list[dict[str, Any]]:
+    def quality_history(self, metric: str, scope: str = "all") -> list[dict[str, Any]]:
         """The measure in every run that was ever loaded, by run: run and the columns of tables.QUALITY."""
-        if "\0" in measure + scope:
+        if "\0" in metric + scope:
             return []
         return self._reader.query_quality(
-            "SELECT * FROM quality WHERE measure = $1 AND scope = $2 ORDER BY run", [measure, scope]
+            "SELECT * FROM quality WHERE metric = $1 AND scope = $2 ORDER BY run", [metric, scope]
         )
 
     def close(self) -> None:

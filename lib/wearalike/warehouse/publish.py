@@ -55,7 +55,7 @@ def failed_metrics(quality: pa.Table) -> list[str]:
     """The measures of a run (tables.QUALITY) whose verdict is fail, one text each, in the table's order."""
     failed = quality.filter(pc.equal(quality["verdict"], "fail")).to_pylist()
     return [
-        f"{m['measure']} of {m['scope']} is {m['value']:g} {m['unit']}, wanted {m['bound']}"
+        f"{m['metric']} of {m['scope']} is {m['value']:g} {m['unit']}, wanted {m['threshold']}"
         for m in failed
     ]
 

@@ -70,7 +70,7 @@ def quality_page(request: Request) -> HTMLResponse:
     history = _metric_history(published, s.run, s.signature)
     by_scope: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for measure in measures:
-        by_scope[measure["scope"]][measure["measure"]] = measure
+        by_scope[measure["scope"]][measure["metric"]] = measure
     missed = [m for m in measures if m["verdict"] in ("warn", "fail")]
     refused, unmapped = _refusal_groups(request.app.state.place.data_dir, s.run)
     return render_page(

@@ -30,7 +30,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike.storage import atomic
-from wearalike.tables import PUBLISHED_TABLES, QUALITY, RECORDED_TABLES, Table, ddl_columns
+from wearalike.tables import (
+    PUBLISHED_TABLES,
+    QUALITY,
+    RECORDED_TABLES,
+    RENAMED_COLUMNS,
+    Table,
+    ddl_columns,
+)
 from wearalike.warehouse.base import (
     PointerMove,
     PublicationEvent,
@@ -157,10 +164,8 @@ class DuckDBWarehouse:
             )
             if newest:
                 con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self.run_file(newest.run))])
-                con.execute(
-                    "INSERT INTO quality BY NAME SELECT * FROM newest.quality WHERE run <> $1",
-                    [run],
-                )
+                former = select_renamed(con, "newest", QUALITY)
+                con.execute(f"INSERT INTO quality BY NAME {former} WHERE run <> $1", [run])
                 con.execute("DETACH newest")
             con.execute("FORCE CHECKPOINT")
         return made
@@ -292,6 +297,26 @@ def _copy_rows(
     return count
 
 
+def renamed_columns(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> dict[str, str]:
+    """Return the columns of a run's table that an earlier version named otherwise: old to new."""
+    names = RENAMED_COLUMNS.get(table.name, {})
+    present = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = $1 AND table_name = $2",
+        [catalog, table.name],
+    ).fetchall()
+    return {old: new for old, new in names.items() if (old,) in present}
+
+
+def select_renamed(
+    con: duckdb.DuckDBPyConnection, catalog: str, table: Table, view: str | None = None
+) -> str:
+    """Return a SELECT of a run's table, or of a view on it, with the present column names."""
+    renames = renamed_columns(con, catalog, table)
+    listed = ", ".join(f"{old} AS {new}" for old, new in renames.items())
+    columns = f"* RENAME ({listed})" if renames else "*"
+    return f"SELECT {columns} FROM {catalog}.{view or table.name}"
+
+
 def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
     """Which load of the folder the file is, whatever the clock said when; 0 where an earlier version wrote it."""
     held = "SELECT 1 FROM duckdb_columns() WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
@@ -319,12 +344,14 @@ def _create_views(
         ]
         parts = [
             f"SELECT * FROM no_{table.name}",
-            *(f"SELECT * FROM {catalog}.{table.name}" for catalog in held),
+            *(select_renamed(con, catalog, table) for catalog in held),
         ]
         con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
         published = catalogs.get(state.published_run or "")
-        shown = f"{published}.current_{table.name}" if published in held else f"no_{table.name}"
-        con.execute(f"CREATE VIEW current_{table.name} AS SELECT * FROM {shown}")
+        shown = f"SELECT * FROM no_{table.name}"
+        if published in held:
+            shown = select_renamed(con, published, table, f"current_{table.name}")
+        con.execute(f"CREATE VIEW current_{table.name} AS {shown}")
     for table in RECORDED_TABLES:
         paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
         con.register(

@@ -12,8 +12,15 @@ from typing import Any
 
 import duckdb
 
+from wearalike.tables import PUBLISHED_TABLES
 from wearalike.warehouse.base import WarehouseState
-from wearalike.warehouse.duckdb.load import CONNECTION_CONFIG, DuckDBWarehouse, translate_errors
+from wearalike.warehouse.duckdb.load import (
+    CONNECTION_CONFIG,
+    DuckDBWarehouse,
+    renamed_columns,
+    select_renamed,
+    translate_errors,
+)
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
 # Of a server that also searches and sees photos; a page's questions take a few MB.
@@ -26,6 +33,7 @@ class _OpenRun:
 
     file_identity: tuple[Any, ...]
     connection: duckdb.DuckDBPyConnection
+    catalog: str
     run: str
     published_at: datetime
     signature: str
@@ -44,7 +52,7 @@ class DuckDBReader:
                 opened = self._reopen_if_moved()
                 cursor = opened.connection.cursor()
             with cursor:
-                cursor.execute("USE shown")
+                cursor.execute(f"USE {opened.catalog}")
                 yield PublicationSnapshot(
                     opened.run,
                     opened.published_at,
@@ -79,10 +87,11 @@ class DuckDBReader:
             connection.execute(
                 "ATTACH $1 AS shown (READ_ONLY)", [str(self._warehouse.run_file(publication.run))]
             )
+            catalog = _choose_catalog(connection)
             (signature,) = connection.execute("SELECT signature FROM shown.load").fetchall()[0]
             if seen == self._published_file_identity():
                 return _OpenRun(
-                    seen, connection, publication.run, publication.published_at, signature
+                    seen, connection, catalog, publication.run, publication.published_at, signature
                 )
             connection.close()
 
@@ -92,6 +101,21 @@ class DuckDBReader:
         except FileNotFoundError:
             raise NotPublished(f"{self._warehouse.folder}: nothing is published yet") from None
         return link.st_ino, link.st_mtime_ns, file.st_ino, file.st_mtime_ns, file.st_size
+
+
+def _choose_catalog(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the catalog to read: the file itself, or views on it with the present column names.
+
+    A file of an earlier version, which named columns otherwise, is read until the next run.
+    """
+    if not any(renamed_columns(connection, "shown", table) for table in PUBLISHED_TABLES):
+        return "shown"
+    connection.execute("CREATE VIEW load AS SELECT * FROM shown.load")
+    for table in PUBLISHED_TABLES:
+        for name in (table.name, f"current_{table.name}"):
+            select = select_renamed(connection, "shown", table, name)
+            connection.execute(f"CREATE VIEW {name} AS {select}")
+    return "memory"
 
 
 def _fetch_rows(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

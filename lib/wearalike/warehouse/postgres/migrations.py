@@ -1,74 +1,120 @@
-"""What an upgrade asks of a PostgreSQL warehouse, which keeps its tables for ever; DuckDB makes a new file each run."""
+"""Bring the tables of a PostgreSQL warehouse to those of this version.
+
+PostgreSQL keeps its tables for ever, so an upgrade must change them. DuckDB writes a new file for
+each run and needs no migration.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wearalike.tables import PUBLISHED_TABLES, Table, ddl_columns
+from wearalike.tables import PUBLISHED_TABLES, RENAMED_COLUMNS, Table, ddl_columns
 from wearalike.warehouse.base import current_view_ddl
 
-# (table, column) of what is there.
+# (table, column) of every column that the warehouse has.
 TableColumns = set[tuple[str, str]]
-COLUMNS_SQL = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'wearalike'"
-# What the runs before get in a new column that refuses nulls; 0 in one of numbers.
+COLUMNS_SQL = """
+SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'wearalike'
+"""
+# The value of a new NOT NULL column in the runs loaded before, by type; 0 for numbers.
 _EMPTY_VALUES = {"text": "''", "text[]": "'{}'"}
 
 
 def schema_differences(existing: TableColumns) -> list[str]:
-    """What is missing and what is unknown in the published tables, for people; empty where they are those of this version."""
-    missing, extra = _missing_columns(existing), _unknown_columns(existing)
-    return [f"no {table}.{name}" for table, name in sorted(missing)] + [
-        f"{table}.{name} is unknown" for table, name in sorted(extra)
-    ]
+    """Return how the published tables differ from those of this version, one text for each.
+
+    Args:
+        existing: The rows of `COLUMNS_SQL`.
+
+    Returns:
+        Missing columns, then unknown and renamed ones; empty where nothing differs.
+    """
+    renamed = _renamed_columns(existing)
+    return (
+        [f"no {table}.{name}" for table, name in sorted(_missing_columns(existing))]
+        + [f"{table}.{name} is unknown" for table, name in sorted(_unknown_columns(existing))]
+        + [f"{table}.{old} is now named {new}" for (table, old), new in sorted(renamed.items())]
+    )
 
 
 def migration_statements(existing: TableColumns) -> Iterator[str]:
-    """What brings the tables to those of this version, in one transaction, the published run with them.
+    """Yield the SQL statements that bring the tables to this version, in one transaction.
 
-    A view of a changed table is made anew, and what others built upon it is dropped. A changed type is not seen.
+    Rows of loaded runs stay; a renamed column keeps its values. The view of a changed table is
+    created again, and views that others built upon it are dropped. A column whose type changed is
+    not noticed.
+
+    Args:
+        existing: The rows of `COLUMNS_SQL`.
     """
-    missing, extra = _missing_columns(existing), _unknown_columns(existing)
+    missing = _missing_columns(existing)
+    unknown = _unknown_columns(existing)
+    renamed = _renamed_columns(existing)
+    changed = {table for table, _ in (*missing, *unknown, *renamed)}
     yield "BEGIN; SET search_path TO wearalike;"
-    for table in (t for t in PUBLISHED_TABLES if t.name in {name for name, _ in missing | extra}):
+    for table in (t for t in PUBLISHED_TABLES if t.name in changed):
         if (table.name, "run") not in existing:
-            yield f"CREATE TABLE {table.name} ({', '.join(_column_definitions(table).values())}) PARTITION BY LIST (run); {current_view_ddl(table)};"
+            columns = ", ".join(_column_definitions(table).values())
+            yield f"CREATE TABLE {table.name} ({columns}) PARTITION BY LIST (run);"
+            yield f"{current_view_ddl(table)};"
             continue
         yield f"DROP VIEW IF EXISTS current_{table.name} CASCADE;"
-        yield from (
-            f"ALTER TABLE {table.name} DROP COLUMN {name};"
-            for t, name in sorted(extra)
-            if t == table.name
-        )
-        for name in (name for name in table.column_names if (table.name, name) in missing):
-            yield from _add_column_statements(table, name)
+        for (owner, old), new in sorted(renamed.items()):
+            if owner == table.name:
+                yield f"ALTER TABLE {table.name} RENAME COLUMN {old} TO {new};"
+        for owner, name in sorted(unknown):
+            if owner == table.name:
+                yield f"ALTER TABLE {table.name} DROP COLUMN {name};"
+        for name in table.column_names:
+            if (table.name, name) in missing:
+                yield from _add_column_statements(table, name)
         yield f"{current_view_ddl(table)};"
     yield "COMMIT;"
 
 
 def _add_column_statements(table: Table, name: str) -> Iterator[str]:
-    line = _column_definitions(table)[name]
-    if not line.endswith(" NOT NULL"):
-        yield f"ALTER TABLE {table.name} ADD COLUMN {line};"
+    """Yield the statements that add a column, with an empty value in the rows that are there."""
+    definition = _column_definitions(table)[name]
+    if not definition.endswith(" NOT NULL"):
+        yield f"ALTER TABLE {table.name} ADD COLUMN {definition};"
         return
-    nothing = _EMPTY_VALUES.get(line.removeprefix(f"{name} ").removesuffix(" NOT NULL"), "0")
-    yield f"ALTER TABLE {table.name} ADD COLUMN {line} DEFAULT {nothing};"
+    sql_type = definition.removeprefix(f"{name} ").removesuffix(" NOT NULL")
+    empty = _EMPTY_VALUES.get(sql_type, "0")
+    yield f"ALTER TABLE {table.name} ADD COLUMN {definition} DEFAULT {empty};"
     yield f"ALTER TABLE {table.name} ALTER COLUMN {name} DROP DEFAULT;"
 
 
 def _column_definitions(table: Table) -> dict[str, str]:
-    """The DDL of each column, the run's first, by name."""
+    """Return the DDL of each column by name, the run's first."""
     lines = [line.strip() for line in ddl_columns(table, "postgresql").split(",\n")]
     return {line.split(" ")[0]: line for line in lines}
 
 
-def _missing_columns(existing: TableColumns) -> TableColumns:
+def _renamed_columns(existing: TableColumns) -> dict[tuple[str, str], str]:
+    """Return the present name of every column that still has the name of an earlier version."""
     return {
+        (table, old): new
+        for table, names in RENAMED_COLUMNS.items()
+        for old, new in names.items()
+        if (table, old) in existing and (table, new) not in existing
+    }
+
+
+def _missing_columns(existing: TableColumns) -> TableColumns:
+    """Return the columns of this version that are not there under any name."""
+    wanted = {
         (table.name, name) for table in PUBLISHED_TABLES for name in ("run", *table.column_names)
-    } - existing
+    }
+    renamed = {(table, new) for (table, _), new in _renamed_columns(existing).items()}
+    return wanted - existing - renamed
 
 
 def _unknown_columns(existing: TableColumns) -> TableColumns:
+    """Return the columns of published tables that this version does not know."""
     known = {table.name: {"run", *table.column_names} for table in PUBLISHED_TABLES}
+    renamed = _renamed_columns(existing)
     return {
-        (table, name) for table, name in existing if table in known and name not in known[table]
+        (table, name)
+        for table, name in existing
+        if table in known and name not in known[table] and (table, name) not in renamed
     }
