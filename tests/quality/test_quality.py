@@ -260,9 +260,7 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
 
 
 def test_one_code_for_all_is_seen() -> None:
-    rows = {
-        m.metric: m.value for m in metrics.code_health_metrics(codes(np.ones((50, 128), bool)))
-    }
+    rows = {m.metric: m.value for m in metrics.code_health_metrics(codes(np.ones((50, 128), bool)))}
     assert (rows["distinct_codes_ratio"], rows["most_shared_code_ratio"]) == (1 / 50, 1)
 
 

@@ -104,6 +104,8 @@ def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Me
     """The measures, those with a bound with their verdict and it."""
     held = {m: b for b in thresholds for m in metrics if b.applies_to(m)}
     return [
-        replace(m, verdict=str(held[m].verdict(m.value)), threshold=str(held[m])) if m in held else m
+        replace(m, verdict=str(held[m].verdict(m.value)), threshold=str(held[m]))
+        if m in held
+        else m
         for m in metrics
     ]
