@@ -29,7 +29,7 @@ from wearalike.evaluation.report import (
     write_html,
 )
 from wearalike.imaging import decode
-from wearalike.metrics import retrieval
+from wearalike.metrics.bootstrap import bootstrap_mean
 from wearalike.metrics.categories import compare_categories
 from wearalike.metrics.classification import compute_classifier_metrics
 from wearalike.metrics.detection import Boxes, compute_detection_metrics
@@ -64,7 +64,7 @@ def measured():
     rows = []
     for (encoder, distance), each in values.items():
         for name, v in each.items():
-            e = retrieval.bootstrap_mean(v)
+            e = bootstrap_mean(v)
             rows.append(row(encoder, distance, name, e.value, e.low, e.high))
         rows += [
             row(encoder, distance, "images a second", 1234.0, k=None),

@@ -1,5 +1,8 @@
-"""Mixed precision: convolutions and products in bfloat16 where the chip multiplies that faster; weights, losses and what is kept
-of them in float32 (Micikevicius et al., Mixed Precision Training, ICLR 2018)."""
+"""Mixed precision: convolutions and matrix products in bfloat16 where the chip computes that faster.
+
+Weights, losses and results stay in float32 (Micikevicius et al., Mixed Precision Training,
+ICLR 2018).
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,42 @@ from torch import Tensor, nn
 
 
 def supports_bfloat16(device: str) -> bool:
-    """Whether bfloat16 pays on a device: on every GPU, and on CPUs with instructions for it."""
+    """Tell if bfloat16 is faster: on every GPU, and on CPUs with instructions for it.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Returns:
+        True if a training should use bfloat16.
+    """
     if device == "cuda":
         return True
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def autocast(device: str) -> torch.autocast:
-    """What a step's forward pass is taken under, on "cpu" or "cuda"."""
+    """Return the context for a step's forward pass.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Returns:
+        bfloat16 autocast, disabled where bfloat16 is no faster.
+    """
     return torch.autocast(device, torch.bfloat16, enabled=supports_bfloat16(device))
 
 
 def keep_depthwise_in_float32(network: nn.Module, device: str) -> None:
-    """Lets the depthwise convolutions of a network stay in float32 on a CPU, where their way back in bfloat16 is a slow one: of a
-    step of the encoder they are less than a tenth of the sums and, in bfloat16, two thirds of the time."""
+    """Keep a network's depthwise convolutions in float32 on a CPU.
+
+    Their bfloat16 backward pass is slow there: less than a tenth of the encoder's operations, but
+    two thirds of a step's time.
+
+    Args:
+        network: Network to change in place.
+        device: "cpu" or "cuda"; nothing changes on a GPU.
+    """
     if device != "cpu" or not supports_bfloat16(device):
         return
     for module in network.modules():
@@ -33,8 +57,10 @@ def keep_depthwise_in_float32(network: nn.Module, device: str) -> None:
 
 
 def _run_in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def widened(maps: Tensor) -> Tensor:
+    """Return a forward pass that computes in float32 and gives its input's type."""
+
+    def float32_forward(maps: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             return forward(maps.float()).to(maps.dtype)
 
-    return widened
+    return float32_forward

@@ -1,8 +1,9 @@
-"""Labelled photos -> what the detector's trainer draws its scenes from.
+"""Labelled photos -> the images that the detector's trainer draws its scenes from.
 
-A photo with a mask is taken as it is, one with boxes by what stands out in them. Of one that only says what is on it, the item
-is what stands out of a plain ground. Where somebody wears it, or the ground is not plain, a former detector can say where it is:
-the label says what it is, which is the harder half (self-training, as in Xie et al., CVPR 2020).
+A photo with a mask is taken as it is; one with boxes by the foreground in them. If a photo only
+says what is on it, the item is the foreground of a plain ground. If somebody wears the item, or the
+ground is not plain, an earlier detector can locate it. The label says what it is, which is the
+harder half (self-training, as in Xie et al., CVPR 2020).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from wearalike.datasets import labelled_photos, layouts
 from wearalike.datasets.formats import reading
@@ -29,18 +31,17 @@ from wearalike.imaging import decode
 from wearalike.metrics.boxes import box_iou, confidence_size_score
 from wearalike.storage import atomic
 from wearalike.training.detector import scenes
+from wearalike.training.detector.compose import SceneSource, sampling_probabilities
 from wearalike.training.detector.scenes import (
     CompressedScene,
     LabelledScene,
-    SceneSource,
     compress_scene,
-    sampling_probabilities,
     scene_from_boxes,
     scene_from_mask,
     scene_from_plain_photo,
 )
 
-# What a set calls things, by the kind of its layout.
+# The class of a dataset's word, by the kind of its layout. None: a word to ignore.
 CLASS_LOOKUP_BY_KIND: dict[str, Callable[[str], GarmentClass | None]] = {
     layouts.CCP: detection_classes.class_of_ccp_tag,
     layouts.FASHION_PRODUCT_IMAGES: detection_classes.class_of_article_type,
@@ -48,34 +49,48 @@ CLASS_LOOKUP_BY_KIND: dict[str, Callable[[str], GarmentClass | None]] = {
     layouts.FOLDER: detection_classes.class_by_name,
     **dict.fromkeys(reading.LABEL_FORMATS, detection_classes.class_by_name),
 }
-# How sure a former detector must be of the thing that the label names, and of what else it sees.
-_MIN_NAMED_CONFIDENCE, _MIN_OTHER_CONFIDENCE = 0.03, 0.4
+# Confidence that an earlier detector needs for the thing that the label names.
+_MIN_NAMED_CONFIDENCE = 0.03
+# Confidence that it needs for anything else.
+_MIN_OTHER_CONFIDENCE = 0.4
+# Boxes that overlap at least this much show the same thing.
 _SAME_IOU = 0.5
-# Of the scenes: photos with masks, with boxes, single things as they are, single things laid on other grounds, things labelled by
-# a detector.
+# How often scenes are drawn from each source: photos with masks, with boxes, single things as they
+# are, single things pasted on other grounds, and things that a detector labelled.
 _SOURCE_SHARES = {"masks": 0.45, "boxes": 0.45, "plain": 0.15, "laid": 0.15, "seen": 0.25}
 _MAX_PASTED_ITEMS = 4
 _CACHE_SCHEMA = pa.schema(
     [
-        ("found", pa.string()),
-        ("rgb", pa.binary()),
-        ("items", pa.binary()),
+        ("found", pa.string()),  # source of the scene
+        ("rgb", pa.binary()),  # JPEG file
+        ("items", pa.binary()),  # PNG file of the instance map
         ("classes", pa.list_(pa.int64())),
     ]
 )
 
-
+# Scenes by source: "masks", "boxes", "plain" or "seen".
 ScenesBySource = dict[str, list[CompressedScene]]
 DatasetPhotos = LabelledDataset | list[LabelledImage]
+PreparationTask = Callable[[], tuple[str, CompressedScene | None]]
 
 
 def read_photos(kind: str, folder: Path) -> DatasetPhotos:
-    """The labelled photos of a kind (KINDS) in a folder. Raises layouts.BadDataset or labels.BadLabels."""
-    return (
-        reading.read_valid_labels(kind, folder)
-        if kind in reading.LABEL_FORMATS
-        else labelled_photos.read_dataset(kind, folder)
-    )
+    """Read the labelled photos of a folder.
+
+    Args:
+        kind: Layout of the folder, one of layouts.DATASET_KINDS.
+        folder: Folder with photos and labels.
+
+    Returns:
+        The labelled photos.
+
+    Raises:
+        layouts.BadDataset: The folder does not have that layout.
+        reading.BadLabels: A label file of boxes has a bad label.
+    """
+    if kind in reading.LABEL_FORMATS:
+        return reading.read_valid_labels(kind, folder)
+    return labelled_photos.read_dataset(kind, folder)
 
 
 def prepare_scenes(
@@ -84,36 +99,163 @@ def prepare_scenes(
     on_progress: Callable[[int, int], None],
     split: str = "train",
 ) -> ScenesBySource:
-    """The pictures in one split of labelled sets, by how their items were found: "masks", "boxes", "plain" (what stands out) or
-    "seen" (by the former detector).
+    """Prepare the images of one split of labelled sets.
 
-    sets: kind, folder and photos of each. former: says where a thing is that does not stand out; None: photos
-    of such things are left out. told: called with how many photos are ready, and how many there are. Raises ValueError where
-    there is nothing to learn.
+    Args:
+        sets: Kind, folder and photos of each set.
+        pseudo_labeller: Detector that locates things which are not a plain photo's foreground. None
+            leaves these photos out.
+        on_progress: Called with the number of photos that are ready, and of all.
+        split: Name of the split.
+
+    Returns:
+        Scenes by how their items were found: "masks", "boxes", "plain" (the foreground) or "seen"
+        (by the pseudo-labeller).
+
+    Raises:
+        ValueError: There is nothing to learn, or a mask does not fit its photo.
     """
-    found = _empty_scenes()
+    prepared = _empty_scenes()
     tasks = [
         task
         for kind, folder, photos in sets
         for task in _preparation_tasks(kind, folder, photos, pseudo_labeller, split)
     ]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
-        for done, (name, picture) in enumerate(cores.map(lambda task: task(), tasks), 1):
+        for done, (source, scene) in enumerate(cores.map(lambda task: task(), tasks), 1):
             on_progress(done, len(tasks))
-            if picture is not None:
-                found[name].append(picture)
-    if not any(found.values()):
-        raise ValueError(
-            f"nothing to learn in split {split!r} of {', '.join(str(folder) for _, folder, _ in sets) or 'no set'}"
-        )
-    return found
+            if scene is not None:
+                prepared[source].append(scene)
+    if not any(prepared.values()):
+        folders = ", ".join(str(folder) for _, folder, _ in sets) or "no set"
+        raise ValueError(f"nothing to learn in split {split!r} of {folders}")
+    return prepared
+
+
+def scene_sources(prepared: ScenesBySource) -> tuple[list[SceneSource], list[CompressedScene]]:
+    """Return what scenes are drawn from.
+
+    Args:
+        prepared: Scenes by source.
+
+    Returns:
+        The sources that have any scene, and the backgrounds to paste items on.
+    """
+    sources = [
+        _scene_source("masks", prepared["masks"], _uniform_probabilities),
+        _scene_source("boxes", prepared["boxes"], _uniform_probabilities),
+        _scene_source("plain", prepared["plain"], _class_probabilities),
+        _scene_source("laid", prepared["plain"], _class_probabilities, _MAX_PASTED_ITEMS),
+        _scene_source("seen", prepared["seen"], _class_probabilities),
+    ]
+    backgrounds = prepared["masks"] or prepared["boxes"] or prepared["seen"]
+    return [source for source in sources if source.pictures], backgrounds
+
+
+def write_scenes(prepared: ScenesBySource, path: Path, fingerprint: str) -> None:
+    """Write prepared scenes to a Parquet file, so that a resumed training can read them.
+
+    Args:
+        prepared: Scenes by source.
+        path: File to write; it is replaced as a whole.
+        fingerprint: Hash of everything that they were prepared from.
+    """
+    rows = [
+        {
+            "found": source,
+            "rgb": scene.rgb_jpeg,
+            "items": scene.instance_map_png,
+            "classes": scene.classes,
+        }
+        for source, source_scenes in prepared.items()
+        for scene in source_scenes
+    ]
+    table = pa.Table.from_pylist(rows, _CACHE_SCHEMA.with_metadata({"of": fingerprint}))
+    with atomic.replace_file(path) as hidden:
+        # JPEG and PNG do not compress any further.
+        pq.write_table(table, hidden, compression="none")
+
+
+def read_scenes(path: Path, fingerprint: str) -> ScenesBySource | None:
+    """Read what `write_scenes` wrote.
+
+    Args:
+        path: The file.
+        fingerprint: Hash of everything that the scenes must have been prepared from.
+
+    Returns:
+        Scenes by source; None if there is no file, or it was prepared from something else.
+    """
+    if not path.is_file():
+        return None
+    metadata = pq.read_schema(path).metadata or {}
+    if metadata.get(b"of") != fingerprint.encode():
+        return None
+    prepared = _empty_scenes()
+    for row in pq.read_table(path).to_pylist():
+        scene = CompressedScene(row["rgb"], row["items"], tuple(row["classes"]))
+        prepared[row["found"]].append(scene)
+    return prepared
+
+
+def pseudo_label_scene(
+    detections: Detections, rgb: NDArray[np.uint8], garment: GarmentClass
+) -> LabelledScene | None:
+    """Build a scene from what an earlier detector found in a photo with a label.
+
+    The best box of the label's super-category is the labelled garment, or the best box of any, for
+    the label says that the garment is there.
+
+    Args:
+        detections: Detections in the photo.
+        rgb: uint8 (h, w, 3). The photo.
+        garment: Class that the label names.
+
+    Returns:
+        The scene, the garment first; None if nothing was detected.
+    """
+    if not len(detections.classes):
+        return None
+    is_same = np.array(
+        [
+            GARMENT_CLASS_BY_NAME[CLASS_NAMES[c]].super_category == garment.super_category
+            for c in detections.classes.tolist()
+        ]
+    )
+    scores = confidence_size_score(detections.boxes, detections.confidences)
+    best = int(np.argmax(np.where(is_same, scores, -1) if is_same.any() else scores))
+    # A box on the same place shows the same thing, which the network called by another name.
+    is_elsewhere = box_iou(detections.boxes, detections.boxes[[best]])[:, 0] < _SAME_IOU
+    is_other = ~is_same & (detections.confidences >= _MIN_OTHER_CONFIDENCE) & is_elsewhere
+    others = [i for i in np.flatnonzero(is_other).tolist() if i != best]
+    classes = [CLASS_NAMES.index(garment.name), *detections.classes[others].tolist()]
+    return scene_from_boxes(rgb, detections.boxes[[best, *others]], np.array(classes, np.int64))
 
 
 def _empty_scenes() -> ScenesBySource:
     return {name: [] for name in _SOURCE_SHARES if name != "laid"}
 
 
-PreparationTask = Callable[[], tuple[str, CompressedScene | None]]
+def _scene_source(
+    name: str,
+    source_scenes: Sequence[CompressedScene],
+    probabilities: Callable[[Sequence[CompressedScene]], NDArray[np.float64]],
+    max_pasted_items: int = 0,
+) -> SceneSource:
+    share = _SOURCE_SHARES[name]
+    return SceneSource(name, source_scenes, probabilities(source_scenes), share, max_pasted_items)
+
+
+def _uniform_probabilities(source_scenes: Sequence[CompressedScene]) -> NDArray[np.float64]:
+    count = len(source_scenes)
+    return np.full(count, 1 / max(1, count))
+
+
+def _class_probabilities(source_scenes: Sequence[CompressedScene]) -> NDArray[np.float64]:
+    """Return probabilities by the class of the first item."""
+    if not source_scenes:
+        return np.zeros(0)
+    return sampling_probabilities([scene.classes[0] for scene in source_scenes])
 
 
 def _preparation_tasks(
@@ -123,89 +265,41 @@ def _preparation_tasks(
     pseudo_labeller: DetectionNetwork | None,
     split: str,
 ) -> list[PreparationTask]:
-    """What is to be done, a picture each."""
+    """Return a task for each photo."""
     if isinstance(photos, list):
         return [partial(_prepare_boxed_photo, p) for p in photos if p.split == split]
-    class_of, mine = CLASS_LOOKUP_BY_KIND[kind], [p for p in photos.photos if p.split == split]
+    class_of = CLASS_LOOKUP_BY_KIND[kind]
+    of_split = [p for p in photos.photos if p.split == split]
     if kind == layouts.CCP:
-        words = [
-            class_of(word) for word in (folder / "labels.txt").read_text(encoding="utf-8").split()
-        ]
-        # Every item of a photo is a row of the set; the photo is taken once.
-        return [
-            partial(_prepare_masked_photo, path, folder, words)
-            for path in dict.fromkeys(p.path for p in mine)
-        ]
+        words = (folder / "labels.txt").read_text(encoding="utf-8").split()
+        garments = [class_of(word) for word in words]
+        # The set has a row an item; each photo is taken once.
+        paths = dict.fromkeys(p.path for p in of_split)
+        return [partial(_prepare_masked_photo, path, folder, garments) for path in paths]
     return [
-        partial(_prepare_single_item_photo, p, g, pseudo_labeller)
-        for p in mine
-        if "type" in p.labels and (g := class_of(p.labels["type"]))
+        partial(_prepare_single_item_photo, p, garment, pseudo_labeller)
+        for p in of_split
+        if "type" in p.labels and (garment := class_of(p.labels["type"]))
     ]
-
-
-def scene_sources(scenes: ScenesBySource) -> tuple[list[SceneSource], list[CompressedScene]]:
-    """The sources of prepared pictures, and the grounds to lay things on."""
-    singles = _sampling_probabilities_by_class(scenes["plain"])
-    made = [
-        *(
-            SceneSource(
-                n, scenes[n], np.full(len(scenes[n]), 1 / max(1, len(scenes[n]))), _SOURCE_SHARES[n]
-            )
-            for n in ("masks", "boxes")
-        ),
-        SceneSource("plain", scenes["plain"], singles, _SOURCE_SHARES["plain"]),
-        SceneSource("laid", scenes["plain"], singles, _SOURCE_SHARES["laid"], _MAX_PASTED_ITEMS),
-        SceneSource(
-            "seen",
-            scenes["seen"],
-            _sampling_probabilities_by_class(scenes["seen"]),
-            _SOURCE_SHARES["seen"],
-        ),
-    ]
-    return [s for s in made if s.pictures], scenes["masks"] or scenes["boxes"] or scenes["seen"]
-
-
-def write_scenes(scenes: ScenesBySource, path: Path, fingerprint: str) -> None:
-    """Writes prepared pictures to a Parquet file, so that a training that goes on need not prepare them again. of: what they were
-    prepared from."""
-    rows = [
-        {"found": name, "rgb": p.rgb_jpeg, "items": p.instance_map_png, "classes": p.classes}
-        for name, pictures in scenes.items()
-        for p in pictures
-    ]
-    table = pa.Table.from_pylist(rows, _CACHE_SCHEMA.with_metadata({"of": fingerprint}))
-    with atomic.replace_file(path) as hidden:
-        pq.write_table(table, hidden, compression="none")
-
-
-def read_scenes(path: Path, fingerprint: str) -> ScenesBySource | None:
-    """What `keep` has written; None where there is none, or it was prepared from something else."""
-    if (
-        not path.is_file()
-        or (pq.read_schema(path).metadata or {}).get(b"of") != fingerprint.encode()
-    ):
-        return None
-    found = _empty_scenes()
-    for row in pq.read_table(path).to_pylist():
-        found[row["found"]].append(CompressedScene(row["rgb"], row["items"], tuple(row["classes"])))
-    return found
 
 
 def _prepare_masked_photo(
-    path: Path, folder: Path, words: Sequence[GarmentClass | None]
+    path: Path, folder: Path, garments: Sequence[GarmentClass | None]
 ) -> tuple[str, CompressedScene | None]:
     mask_path = layouts.DATASET_LAYOUTS[layouts.CCP].mask_path(folder, path.stem)
     if not mask_path.is_file():
         return "masks", None
-    rgb, mask = decode.decode_image(path.read_bytes()), decode.decode_mask(mask_path.read_bytes())
+    rgb = decode.decode_image(path.read_bytes())
+    mask = decode.decode_mask(mask_path.read_bytes())
     if mask.shape != rgb.shape[:2]:
         raise ValueError(
-            f"{mask_path}: {mask.shape[1]} x {mask.shape[0]} px, its photo has {rgb.shape[1]} x {rgb.shape[0]}"
+            f"{mask_path}: {mask.shape[1]} x {mask.shape[0]} px, "
+            f"its photo has {rgb.shape[1]} x {rgb.shape[0]}"
         )
-    if int(mask.max()) >= len(words):
-        raise ValueError(f"{mask_path}: {mask.max()}, and labels.txt has only {len(words)} words")
-    made = scene_from_mask(rgb, mask, [g.name if g else None for g in words])
-    return "masks", compress_scene(made) if len(made.classes) else None
+    if int(mask.max()) >= len(garments):
+        raise ValueError(f"{mask_path}: {mask.max()}, and labels.txt has only {len(garments)} words")
+    scene = scene_from_mask(rgb, mask, [g.name if g else None for g in garments])
+    return "masks", compress_scene(scene) if len(scene.classes) else None
 
 
 def _prepare_boxed_photo(photo: LabelledImage) -> tuple[str, CompressedScene | None]:
@@ -213,12 +307,9 @@ def _prepare_boxed_photo(photo: LabelledImage) -> tuple[str, CompressedScene | N
     if not known:
         return "boxes", None
     corners = np.array([(o.x0, o.y0, o.x1, o.y1) for o, _ in known], np.float64)
+    classes = np.array([CLASS_NAMES.index(g.name) for _, g in known], np.int64)
     rgb = decode.decode_image(photo.path.read_bytes())
-    return "boxes", compress_scene(
-        scene_from_boxes(
-            rgb, corners, np.array([CLASS_NAMES.index(g.name) for _, g in known], np.int64)
-        )
-    )
+    return "boxes", compress_scene(scene_from_boxes(rgb, corners, classes))
 
 
 def _prepare_single_item_photo(
@@ -230,40 +321,8 @@ def _prepare_single_item_photo(
         return "plain", compress_scene(plain)
     if pseudo_labeller is None:
         return "seen", None
-    (found,) = base.detect_garments(
+    (detections,) = base.detect_garments(
         pseudo_labeller, [rgb], _MIN_NAMED_CONFIDENCE, detection_classes.CLASS_GROUPS
     )
-    made = pseudo_label_scene(found, rgb, garment)
-    return "seen", compress_scene(made) if made else None
-
-
-def pseudo_label_scene(
-    detections: Detections, rgb: np.ndarray, garment: GarmentClass
-) -> LabelledScene | None:
-    """A picture with what a detector found in it, the best item being the garment, first of all: the best of its super-category,
-    else of any, for the label says that it is there. None where nothing was found."""
-    if not len(detections.classes):
-        return None
-    same = np.array(
-        [
-            GARMENT_CLASS_BY_NAME[CLASS_NAMES[c]].super_category == garment.super_category
-            for c in detections.classes.tolist()
-        ]
-    )
-    scores = confidence_size_score(detections.boxes, detections.confidences)
-    chosen = int(np.argmax(np.where(same, scores, -1) if same.any() else scores))
-    # What lies on the same place is the same thing, for which the network had another name.
-    is_other = (
-        ~same
-        & (detections.confidences >= _MIN_OTHER_CONFIDENCE)
-        & (box_iou(detections.boxes, detections.boxes[[chosen]])[:, 0] < _SAME_IOU)
-    )
-    others = [i for i in np.flatnonzero(is_other).tolist() if i != chosen]
-    classes = np.array(
-        [CLASS_NAMES.index(garment.name), *detections.classes[others].tolist()], np.int64
-    )
-    return scene_from_boxes(rgb, detections.boxes[[chosen, *others]], classes)
-
-
-def _sampling_probabilities_by_class(pictures: Sequence[CompressedScene]) -> np.ndarray:
-    return sampling_probabilities([p.classes[0] for p in pictures]) if pictures else np.zeros(0)
+    scene = pseudo_label_scene(detections, rgb, garment)
+    return "seen", compress_scene(scene) if scene is not None else None

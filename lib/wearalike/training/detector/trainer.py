@@ -1,12 +1,10 @@
-"""Labelled pictures -> the weights of a detector, of any architecture in wearalike.detection.networks.base.
+"""Labelled images -> the weights of a detector, of any architecture in detection.networks.base.
 
-First the heads learn on a trunk that stands still, which is quick, then both. A step is a function of seed and number, so a
-training that was stopped goes on as if it had not been.
+First the heads learn on a frozen backbone, which is quick. Then both learn.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,48 +14,78 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import base
 from wearalike.detection.networks.backbone import normalize_for_backbone
 from wearalike.detection.networks.base import DetectionTargets
 from wearalike.models.files import Model, check_shapes
-from wearalike.storage import atomic
 from wearalike.training import amp
-from wearalike.training.detector.scenes import (
-    CompressedScene,
+from wearalike.training.detector.compose import (
     SceneAugmentationConfig,
     SceneSource,
     compose_scene,
-    instance_boxes,
 )
-from wearalike.training.loop import prefetch
+from wearalike.training.detector.scenes import CompressedScene, instance_boxes
+from wearalike.training.loop import TrainingLoop, prefetch
+
+_MAX_GRADIENT_NORM = 10.0
+# Learning rate of the last step, as a share of the highest.
+_FINAL_LEARNING_RATE_FACTOR = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorTrainingConfig:
-    """steps, batch: how long, and how many scenes a step. still_steps: of them the first, in which the trunk learns nothing.
-    side_px: of a scene. trunk_rate, heads_rate: highest learning rates (AdamW, risen to in `warm_steps`, then a half cosine down
-    to a fiftieth). mask_every: masks are learned in every step of that number, boxes in all. average_decay: of the weights'
-    running mean, which is what is kept."""
+    """Settings of a detector's training.
+
+    The optimizer is AdamW: the learning rate rises linearly, then falls to a fiftieth in a half
+    cosine.
+
+    Attributes:
+        architecture: One of base.ARCHITECTURES.
+        steps: All steps.
+        batch: Scenes a step.
+        freeze_backbone_steps: First steps, in which the backbone is frozen.
+        mask_interval: Masks are learned in every step of this number, boxes in all steps.
+        backbone_learning_rate: Highest learning rate of the backbone.
+        head_learning_rate: Highest learning rate of the heads.
+        warmup_steps: Steps in which the learning rate rises.
+        weight_decay: AdamW's weight decay.
+        ema_decay: Decay of the weight average, which is the result.
+        seed: Seed of the training.
+        augmentation: Strength of the augmentation.
+    """
 
     architecture: str = base.YOLO
     steps: int = 2000
     batch: int = 8
-    still_steps: int = 1200
-    mask_every: int = 4
-    trunk_rate: float = 3e-4
-    heads_rate: float = 2e-3
-    warm_steps: int = 60
+    freeze_backbone_steps: int = 1200
+    mask_interval: int = 4
+    backbone_learning_rate: float = 3e-4
+    head_learning_rate: float = 2e-3
+    warmup_steps: int = 60
     weight_decay: float = 0.02
-    average_decay: float = 0.995
+    ema_decay: float = 0.995
     seed: int = 0
-    variation: SceneAugmentationConfig = field(default_factory=SceneAugmentationConfig)
+    augmentation: SceneAugmentationConfig = field(default_factory=SceneAugmentationConfig)
 
 
 class DetectorTrainer:
-    """Trains a network. `run` goes on from `step`; `save` and `load` keep all that a later run needs."""
+    """Trains a detector. `run` goes on from `step`.
+
+    Attributes:
+        sources: What scenes are drawn from.
+        backgrounds: Photos to paste items on.
+        config: Settings of the training.
+        device: "cpu" or "cuda".
+        network: The network as it is now; `averaged_weights` returns the result.
+
+    Example:
+        >>> trainer = DetectorTrainer(sources, backgrounds, DetectorTrainingConfig(steps=500))
+        >>> trainer.run(500, lambda step, losses: print(step, losses))
+        >>> arrays = trainer.averaged_weights()
+    """
 
     def __init__(
         self,
@@ -66,139 +94,154 @@ class DetectorTrainer:
         config: DetectorTrainingConfig,
         device: str = "cpu",
     ) -> None:
-        """device: "cpu" or "cuda"."""
+        """Build the network and its training loop, at step 0.
+
+        Args:
+            sources: What scenes are drawn from.
+            backgrounds: Photos to paste items on.
+            config: Settings of the training.
+            device: "cpu" or "cuda".
+        """
         torch.manual_seed(config.seed)
-        self.sources, self.grounds, self.recipe, self.device, self.step = (
-            sources,
-            backgrounds,
-            config,
-            device,
-            0,
-        )
-        self._learner = base.new_trainable_detector(config.architecture, len(CLASS_NAMES), device)
-        self.network = self._learner.network
+        self.sources = sources
+        self.backgrounds = backgrounds
+        self.config = config
+        self.device = device
+        self._detector = base.new_trainable_detector(config.architecture, len(CLASS_NAMES), device)
+        self.network = self._detector.network
         amp.keep_depthwise_in_float32(self.network, device)
-        self._average = base.copy_state(self.network)
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": self._learner.backbone_parameters, "top_rate": config.trunk_rate},
-                {"params": self._learner.head_parameters, "top_rate": config.heads_rate},
-            ],
-            lr=config.heads_rate,
-            weight_decay=config.weight_decay,
-        )
+        self._loop = self._build_loop()
+
+    @property
+    def step(self) -> int:
+        """Number of steps taken."""
+        return self._loop.step
 
     def run(self, until_step: int, on_step: Callable[[int, dict[str, float]], None]) -> None:
-        """Steps up to `until` (or the recipe's last). tell: called after each with its number and its losses."""
-        last = min(until_step, self.recipe.steps)
-        for seen, targets in prefetch(self._build_batch, range(self.step, last)):
-            losses = self._take_step(seen, targets)
-            self.step += 1
+        """Take steps until a step is reached, or the last of the config.
+
+        Args:
+            until_step: Number of the last step to take.
+            on_step: Called after each step with its number and its losses.
+        """
+        last = min(until_step, self.config.steps)
+        for features, targets in prefetch(self._build_batch, range(self.step, last)):
+            losses = self._take_step(features, targets)
             on_step(self.step, losses)
 
     def averaged_weights(self) -> dict[str, NDArray[np.float16]]:
-        """The averaged network as it is kept in a file: float16 arrays by name."""
+        """Return the averaged network as a model file keeps it.
+
+        Returns:
+            float16 arrays by name.
+        """
         return {
-            name: t.cpu().contiguous().numpy().astype(np.float16)
-            for name, t in self._average.items()
+            name: tensor.cpu().contiguous().numpy().astype(np.float16)
+            for name, tensor in self._loop.average.items()
         }
 
     def save_checkpoint(self, path: Path) -> None:
-        state = {
-            "step": self.step,
-            "training": self._checkpoint_identity(),
-            "network": self.network.state_dict(),
-            "average": self._average,
-            "optimizer": self._optimizer.state_dict(),
-        }
-        with atomic.replace_file(path) as hidden:
-            torch.save(state, hidden)
+        """Write all that a later run needs to resume.
+
+        Args:
+            path: File to write.
+        """
+        self._loop.save_checkpoint(path)
 
     def load_checkpoint(self, path: Path) -> None:
-        """Goes on from a checkpoint. Raises ValueError where it is of another recipe or other pictures."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["training"] != self._checkpoint_identity():
-            raise ValueError(
-                f"{path}: a checkpoint of another training: {state['training'][:500]}, wanted {self._checkpoint_identity()[:500]}"
-            )
-        self.network.load_state_dict(state["network"])
-        self._average = state["average"]
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        """Resume from a checkpoint.
+
+        Args:
+            path: File that `save_checkpoint` wrote.
+
+        Raises:
+            ValueError: The checkpoint has another config or other images.
+        """
+        self._loop.load_checkpoint(path)
 
     def init_from(self, model: Model) -> None:
-        """Begins with the tensors of a model instead of ImageNet's, but for its second look, which would be at another network's
-        sights. Raises BadModel where they are of another network."""
-        first = replace(
-            model,
-            arrays={
-                name: a
-                for name, a in model.arrays.items()
-                if not name.startswith(base.BOX_HEAD_PREFIX)
-            },
-        )
-        check_shapes(first, {name: tuple(t.shape) for name, t in self._average.items()})
-        base.load_arrays(self.network, first.arrays)
-        self._average = base.copy_state(self.network)
+        """Start from a model's arrays instead of ImageNet's.
 
-    def _checkpoint_identity(self) -> str:
-        """What a checkpoint must share with the training that goes on from it."""
-        kinds = {s.name: [len(s.pictures), s.share] for s in self.sources}
-        return json.dumps(
-            {
-                "recipe": asdict(self.recipe),
-                "sources": kinds,
-                "grounds": len(self.grounds),
+        The model's box head is left out: it was trained on another network's boxes.
+
+        Args:
+            model: A detector of the same architecture.
+
+        Raises:
+            BadModel: The arrays belong to another network.
+        """
+        arrays = {
+            name: array
+            for name, array in model.arrays.items()
+            if not name.startswith(base.BOX_HEAD_PREFIX)
+        }
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._loop.average.items()}
+        check_shapes(replace(model, arrays=arrays), shapes)
+        base.load_arrays(self.network, arrays)
+        self._loop.reset_average()
+
+    def _build_loop(self) -> TrainingLoop:
+        config = self.config
+        sources = {s.name: [len(s.pictures), s.share] for s in self.sources}
+        return TrainingLoop(
+            {"network": self.network},
+            parameter_groups=[
+                (self._detector.backbone_parameters, config.backbone_learning_rate),
+                (self._detector.head_parameters, config.head_learning_rate),
+            ],
+            averaged_state=self._averaged_state,
+            learning_rate_factor=lambda step: _learning_rate_factor(step, config),
+            identity={
+                "config": asdict(config),
+                "sources": sources,
+                "backgrounds": len(self.backgrounds),
                 "classes": CLASS_NAMES,
-            }
+            },
+            seed=config.seed,
+            weight_decay=config.weight_decay,
+            ema_decay=config.ema_decay,
+            max_gradient_norm=_MAX_GRADIENT_NORM,
+            device=self.device,
         )
+
+    def _averaged_state(self) -> dict[str, Tensor]:
+        """Return what a model file keeps: parameters and running statistics, but no counters."""
+        return {n: t for n, t in self.network.state_dict().items() if t.is_floating_point()}
 
     def _build_batch(self, step: int) -> tuple[Any, DetectionTargets]:
-        """What step number `step` (from 0) is shown."""
-        recipe = self.recipe
+        """Return the frozen layers' features and the targets of a step, from 0."""
+        config = self.config
         scenes = [
             compose_scene(
                 self.sources,
-                self.grounds,
-                recipe.variation,
-                self._learner.side_px,
-                np.random.default_rng([recipe.seed, step, place]),
+                self.backgrounds,
+                config.augmentation,
+                self._detector.side_px,
+                np.random.default_rng([config.seed, step, number]),
             )
-            for place in range(recipe.batch)
+            for number in range(config.batch)
         ]
+        counts = [len(scene.classes) for scene in scenes]
         targets = DetectionTargets(
-            np.repeat(np.arange(len(scenes)), [len(s.classes) for s in scenes]),
-            np.concatenate([s.classes for s in scenes]),
+            np.repeat(np.arange(len(scenes)), counts),
+            np.concatenate([scene.classes for scene in scenes]),
             np.concatenate([instance_boxes(s.instance_map, len(s.classes)) for s in scenes]),
-            np.stack([s.instance_map for s in scenes]),
+            np.stack([scene.instance_map for scene in scenes]),
         )
-        return self._learner.frozen_features(
-            normalize_for_backbone(np.stack([s.rgb for s in scenes])), step < recipe.still_steps
-        ), targets
+        pixels = normalize_for_backbone(np.stack([scene.rgb for scene in scenes]))
+        is_backbone_frozen = step < config.freeze_backbone_steps
+        return self._detector.frozen_features(pixels, is_backbone_frozen), targets
 
     def _take_step(self, features: Any, targets: DetectionTargets) -> dict[str, float]:
-        recipe = self.recipe
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["top_rate"] * _learning_rate_factor(self.step, recipe)
+        self._loop.seed_step()
+        with_masks = self.step % self.config.mask_interval == 0
         with amp.autocast(self.device):
-            losses = self._learner.losses(features, targets, self.step % recipe.mask_every == 0)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        nn.utils.clip_grad_norm_(
-            [*self._learner.backbone_parameters, *self._learner.head_parameters], 10.0
-        )
-        self._optimizer.step()
-        # Early on the mean is short, so that it does not drag the beginning along.
-        decay = min(recipe.average_decay, (1 + self.step) / (10 + self.step))
-        state = self.network.state_dict()
-        torch._foreach_lerp_(
-            list(self._average.values()), [state[n] for n in self._average], 1 - decay
-        )
-        return {name: float(value.detach()) for name, value in losses.items()}
+            losses = self._detector.losses(features, targets, with_masks)
+        return self._loop.take_step(losses)
 
 
 def _learning_rate_factor(step: int, config: DetectorTrainingConfig) -> float:
-    """The learning rate of a step as a share of the highest: up in a line, down in a half cosine."""
-    warm = min(1.0, (step + 1) / max(1, config.warm_steps))
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+    """Return the learning rate of a step as a share of the highest."""
+    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    fall = 0.5 * (1 + math.cos(math.pi * step / max(1, config.steps)))
+    return rise * (_FINAL_LEARNING_RATE_FACTOR + (1 - _FINAL_LEARNING_RATE_FACTOR) * fall)

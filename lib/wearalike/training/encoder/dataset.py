@@ -1,4 +1,4 @@
-"""Labelled photos -> lessons for the encoder's trainer: what to look at, what to tell apart, what is alike."""
+"""Labelled photos -> the encoder's training data: images, classification tasks, and two teachers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,26 @@ from wearalike.models import registry
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.training.encoder.augment import TrainingImage, prepare_image
 
-# A class of fewer pictures teaches nothing.
+# A class with fewer images teaches nothing.
 MIN_IMAGES_PER_CLASS = 3
-# The label that tells colours; every other one tells shapes, but for what a picture shows. "both" mixes two and is no task.
-COLOUR_LABEL, MIXED_LABEL = "colour", "both"
+# The label of the colour code. Every other label is one of shape, except what an image shows.
+COLOUR_LABEL = "colour"
+# This label mixes type and colour, and is no task.
+MIXED_LABEL = "both"
+# Images in one forward pass of the shape teacher.
+_TEACHER_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTask:
-    """One thing to tell apart. labels: int64 (n,), row i is picture i, -1 where it has no label. of_colour: on which code."""
+    """One classification task.
+
+    Attributes:
+        name: "dataset:label".
+        classes: Names of the classes.
+        labels: int64 (n,). Class of each image of the dataset; -1 where it has no label.
+        is_colour: True if the colour code learns the task, else the shape code does.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -38,8 +49,15 @@ class LabelTask:
 
 @dataclass(frozen=True, slots=True)
 class EncoderDataset:
-    """pictures: n of them. tasks: what is known of them. shape_teacher: float32 (n, d), unit rows, their cosines tell alike
-    shapes. colour_teacher: the same of colour, a row of zeros where nothing is known. grounds: what to lay behind items."""
+    """All that an encoder learns from.
+
+    Attributes:
+        images: The n images.
+        tasks: Classification tasks over them.
+        shape_teacher: float32 (n, d). Unit rows whose cosines are the similarity of shapes.
+        colour_teacher: float32 (n, d). The same of colours; zeros where nothing is known.
+        backgrounds: uint8 (height, width, 3) each. Images to lay behind items.
+    """
 
     images: Sequence[TrainingImage]
     tasks: tuple[LabelTask, ...]
@@ -54,44 +72,62 @@ def build_dataset(
     on_progress: Callable[[int, int], None],
     split: str = "train",
 ) -> EncoderDataset:
-    """The lessons in one split of labelled sets. told: called with how many pictures are ready, and how many there are.
+    """Build the training data of one split of labelled sets.
 
-    Every label of every set is a task of its own, for what two shops call alike need not be. Raises ValueError where there is
-    nothing to learn.
+    Every label of every set is a task of its own: two shops may mean different things by a word.
+
+    Args:
+        sets: Labelled photos.
+        device: "cpu" or "cuda", for the shape teacher.
+        on_progress: Called with the number of images that are ready, and of all.
+        split: Name of the split.
+
+    Returns:
+        The training data.
+
+    Raises:
+        ValueError: The split has fewer than two photos, or no label with two classes of enough
+            images.
     """
     photos = [(s, photo) for s in sets for photo in s.photos if photo.split == split]
     if len(photos) < 2:
-        raise ValueError(
-            f"nothing to learn: {len(photos)} pictures in split {split!r} of {', '.join(s.name for s in sets) or 'no set'}"
-        )
-    pictures: list[TrainingImage] = []
+        names = ", ".join(s.name for s in sets) or "no set"
+        raise ValueError(f"nothing to learn: {len(photos)} pictures in split {split!r} of {names}")
+    images: list[TrainingImage] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
-        for picture in cores.map(
-            lambda photo: prepare_image(crop_item(photo)), (p for _, p in photos)
-        ):
-            pictures.append(picture)
-            on_progress(len(pictures), len(photos))
-        shape_teacher = centre_and_normalize(_imagenet_features(pictures, device))
+        for image in cores.map(lambda p: prepare_image(crop_item(p)), (p for _, p in photos)):
+            images.append(image)
+            on_progress(len(images), len(photos))
+        shape_teacher = centre_and_normalize(_imagenet_features(images, device))
         palette = registry.read_encoder_arrays(registry.ENCODERS["imagenet-itq"])["palette"]
-        histograms = np.stack(
-            list(cores.map(lambda picture: item_colour_histogram(picture, palette), pictures))
-        )
+        histograms = np.stack(list(cores.map(lambda i: item_colour_histogram(i, palette), images)))
     tasks = tuple(_build_tasks(sets, photos))
     if not tasks:
         raise ValueError(
-            f"nothing to learn: no label of which two classes have {MIN_IMAGES_PER_CLASS} pictures each"
+            "nothing to learn: no label of which two classes have "
+            f"{MIN_IMAGES_PER_CLASS} pictures each"
         )
-    has_colours = {id(s): COLOUR_LABEL in s.label_names for s in sets}
-    grounds = [
-        p.rgb
-        for p, (s, _) in zip(pictures, photos, strict=True)
-        if p.alpha is None and not has_colours[id(s)]
-    ]
-    return EncoderDataset(pictures, tasks, shape_teacher, colour_embeddings(histograms), grounds)
+    return EncoderDataset(
+        images,
+        tasks,
+        shape_teacher,
+        colour_embeddings(histograms),
+        _select_backgrounds(sets, photos, images),
+    )
 
 
 def crop_item(photo: LabelledPhoto) -> NDArray[np.uint8]:
-    """The labelled item's pixels, uint8 (height, width, 3): its box, or what stands out, as the night would crop it."""
+    """Crop the labelled item: its box, or the foreground as the nightly run crops it.
+
+    Args:
+        photo: A labelled photo.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: The photo cannot be read.
+    """
     content = photo.path.read_bytes()
     box = photo.box
     if box is None:
@@ -103,58 +139,98 @@ def crop_item(photo: LabelledPhoto) -> NDArray[np.uint8]:
 
 
 def item_colour_histogram(
-    picture: TrainingImage, palette: NDArray[np.float32]
+    image: TrainingImage, palette: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The colours of a picture's item (codes.colour_histogram); zeros where the ground is not plain, for it would count too."""
-    if colour.foreground_mask(colour.rgb_to_lab(picture.rgb)) is None:
+    """Return the colour histogram of an image's item.
+
+    Args:
+        image: The item.
+        palette: float32 (c, 3). Colours in CIELAB.
+
+    Returns:
+        float32 (c,), which sums to 1. All zeros if the background is not plain, because it would
+        count too.
+    """
+    if colour.foreground_mask(colour.rgb_to_lab(image.rgb)) is None:
         return np.zeros(len(palette), np.float32)
-    return encoders.colour_histogram(picture.rgb, palette)
+    return encoders.colour_histogram(image.rgb, palette)
 
 
 def colour_embeddings(histograms: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit rows whose cosines say how alike histograms are (their square roots, centred); zeros stay zeros."""
+    """Return unit rows whose cosines tell how similar histograms are.
+
+    They are the square roots of the histograms, centred and normalized.
+
+    Args:
+        histograms: float32 (n, c). A row sums to 1, or is all zeros.
+
+    Returns:
+        float32 (n, c). Rows of zeros stay zeros.
+    """
     is_known = histograms.sum(axis=1) > 0.5
-    made = np.zeros_like(histograms)
+    embeddings = np.zeros_like(histograms)
     if is_known.any():
-        made[is_known] = centre_and_normalize(np.sqrt(histograms[is_known]))
-    return made
+        embeddings[is_known] = centre_and_normalize(np.sqrt(histograms[is_known]))
+    return embeddings
 
 
 def centre_and_normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows minus their mean, each of length 1."""
+    """Subtract the mean row and scale every row to length 1.
+
+    Args:
+        rows: float32 (n, d).
+
+    Returns:
+        float32 (n, d).
+    """
     centred = rows - rows.mean(axis=0)
-    return (centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)).astype(
-        np.float32
-    )
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    return (centred / np.maximum(lengths, 1e-9)).astype(np.float32)
 
 
-def _imagenet_features(pictures: Sequence[TrainingImage], device: str) -> NDArray[np.float32]:
+def _imagenet_features(images: Sequence[TrainingImage], device: str) -> NDArray[np.float32]:
+    """Return ImageNet's pooled features, float32 (n, d)."""
     forward = encoders.feature_extractor(EFFICIENTNET_LITE0, device)
-    return np.concatenate(
-        [forward([p.rgb for p in pictures[i : i + 256]]) for i in range(0, len(pictures), 256)]
-    )
+    starts = range(0, len(images), _TEACHER_BATCH_SIZE)
+    batches = [[image.rgb for image in images[i : i + _TEACHER_BATCH_SIZE]] for i in starts]
+    return np.concatenate([forward(batch) for batch in batches])
+
+
+def _select_backgrounds(
+    sets: Sequence[LabelledDataset],
+    photos: Sequence[tuple[LabelledDataset, LabelledPhoto]],
+    images: Sequence[TrainingImage],
+) -> list[NDArray[np.uint8]]:
+    """Return the images whose own ground is not plain, of the sets without colour labels."""
+    has_colours = {id(s): COLOUR_LABEL in s.label_names for s in sets}
+    return [
+        image.rgb
+        for image, (labelled, _) in zip(images, photos, strict=True)
+        if image.alpha is None and not has_colours[id(labelled)]
+    ]
 
 
 def _build_tasks(
     sets: Iterable[LabelledDataset], photos: Sequence[tuple[LabelledDataset, LabelledPhoto]]
 ) -> Iterable[LabelTask]:
+    """Yield a task for every label that has two classes with enough images."""
     for labelled in sets:
         for label in labelled.label_names:
-            of_set = labelled.class_ids(label)
-            number = {id(p): int(n) for p, n in zip(labelled.photos, of_set, strict=True)}
-            found = np.array([number[id(p)] if s is labelled else -1 for s, p in photos], np.int64)
-            often = sorted(
-                c
-                for c, count in Counter(found[found >= 0].tolist()).items()
-                if count >= MIN_IMAGES_PER_CLASS
-            )
-            if label in (MIXED_LABEL, VIEW_PREFIX) or len(often) < 2:
+            if label in (MIXED_LABEL, VIEW_PREFIX):
                 continue
-            position = {c: i for i, c in enumerate(often)}
-            labels = np.array([position.get(c, -1) for c in found.tolist()], np.int64)
+            class_ids = labelled.class_ids(label)
+            class_by_photo = {
+                id(p): int(c) for p, c in zip(labelled.photos, class_ids, strict=True)
+            }
+            found = [class_by_photo[id(p)] if s is labelled else -1 for s, p in photos]
+            counts = Counter(c for c in found if c >= 0)
+            classes = sorted(c for c, n in counts.items() if n >= MIN_IMAGES_PER_CLASS)
+            if len(classes) < 2:
+                continue
+            position = {c: i for i, c in enumerate(classes)}
             yield LabelTask(
-                f"{labelled.name}:{label}",
-                tuple(str(c) for c in often),
-                labels,
-                label == COLOUR_LABEL,
+                name=f"{labelled.name}:{label}",
+                classes=tuple(str(c) for c in classes),
+                labels=np.array([position.get(c, -1) for c in found], np.int64),
+                is_colour=label == COLOUR_LABEL,
             )
