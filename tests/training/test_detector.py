@@ -15,13 +15,14 @@ from wearalike.detection.networks import base
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.files import BadModel, ModelKind
-from wearalike.training.detector import box_head
-from wearalike.training.detector import scenes as detector_scenes
-from wearalike.training.detector.scenes import (
-    LabelledScene,
+from wearalike.training.detector import box_head, compose
+from wearalike.training.detector.compose import (
     SceneAugmentationConfig,
     SceneSource,
     compose_scene,
+)
+from wearalike.training.detector.scenes import (
+    LabelledScene,
     compress_scene,
     instance_boxes,
     scene_from_boxes,
@@ -152,11 +153,11 @@ def recipe(request) -> DetectorTrainingConfig:
         architecture=request.param,
         steps=14,
         batch=2,
-        still_steps=10,
-        mask_every=2,
-        warm_steps=2,
-        heads_rate=4e-3,
-        average_decay=0.7,
+        freeze_backbone_steps=10,
+        mask_interval=2,
+        warmup_steps=2,
+        head_learning_rate=4e-3,
+        ema_decay=0.7,
     )
 
 
@@ -170,7 +171,7 @@ def trained(source, recipe) -> tuple[DetectorTrainer, list[dict[str, float]]]:
 def model_file(trainer: DetectorTrainer, folder, **changed):
     arrays = trainer.averaged_weights() | changed
     content = registry.model_bytes(
-        ModelKind.DETECTOR, trainer.recipe.architecture, "drawn-1", {}, arrays, CLASS_NAMES
+        ModelKind.DETECTOR, trainer.config.architecture, "drawn-1", {}, arrays, CLASS_NAMES
     )
     (folder / "drawn-1.safetensors").write_bytes(content)
     return registry.read_model(folder / "drawn-1.safetensors")
@@ -186,7 +187,7 @@ def test_the_losses_fall(trained, recipe):
 
 
 def test_stopped_and_gone_on_is_as_if_never_stopped(source, grounds, recipe, tmp_path):
-    short = replace(recipe, steps=3, still_steps=1)
+    short = replace(recipe, steps=3, freeze_backbone_steps=1)
     whole, first, second = (DetectorTrainer([source], grounds, short) for _ in range(3))
     seen: dict[str, list] = {"whole": [], "parts": []}
     whole.run(3, lambda *found: seen["whole"].append(found))
@@ -344,7 +345,7 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
         np.testing.assert_array_equal(alone.confidences, sight.confidences)
         np.testing.assert_array_equal(alone.boxes, sight.boxes)
     # The network goes on learning without it, and a second look that does not fit is refused.
-    other = DetectorTrainer([source], [], trained[0].recipe)
+    other = DetectorTrainer([source], [], trained[0].config)
     other.init_from(model_file(trained[0], tmp_path, **louder, **second))
     assert not any(name.startswith(base.BOX_HEAD_PREFIX) for name in other.averaged_weights())
     name = f"{base.BOX_HEAD_PREFIX}outer.bias"
@@ -394,6 +395,6 @@ def test_ultralytics_comes_quietly(tmp_path):
 
 
 def test_pixels_of_a_scene_keep_their_grounds(grounds):
-    made = detector_scenes.crop_background(grounds[0].unpack(), 64, np.random.default_rng(0))
+    made = compose.crop_background(grounds[0].decompress(), 64, np.random.default_rng(0))
     assert made.rgb.shape == (64, 64, 3) and not made.instance_map.any() and len(made.classes) == 0
     assert decode.letterbox(made.rgb, 32).shape == (32, 32, 3)

@@ -13,9 +13,9 @@ from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
 from wearalike.models.registry import CODE_BITS
 from wearalike.training.encoder import augment, losses
-from wearalike.training.encoder import trainer as encoder_trainer
+from wearalike.training.encoder.config import EncoderTrainingConfig, learning_rate_factor
 from wearalike.training.encoder.dataset import EncoderDataset, LabelTask
-from wearalike.training.encoder.trainer import EncoderTrainer, EncoderTrainingConfig
+from wearalike.training.encoder.trainer import EncoderTrainer
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 150, 60), "blue": (30, 60, 190)}
 SHAPES = ("round", "square", "tall")
@@ -74,11 +74,11 @@ RECIPE = EncoderTrainingConfig(
     batch=9,
     head_steps=60,
     head_batch=27,
-    warm_steps=3,
-    average_decay=0.8,
-    binary=0.3,
-    balance=1.0,
-    contrast_classes=3,
+    warmup_steps=3,
+    ema_decay=0.8,
+    quantization_weight=0.3,
+    balance_weight=1.0,
+    min_contrastive_classes=3,
 )
 
 
@@ -97,7 +97,7 @@ def test_it_learns_shape_and_colour(trained, things):
             np.mean([found[task] for found in part]) for part in (losses[:3], losses[-6:])
         )
         assert last < 0.5 * first, task
-    shape, colour, _ = encoders.HashNetEncoder("drawn-1", trainer.weights()).encode(
+    shape, colour, _ = encoders.HashNetEncoder("drawn-1", trainer.averaged_weights()).encode(
         [drawn(s, c, 5) for s, c, _ in things[::3]]
     )
     # A ninth picture of each, shifted as none was: its nearest by shape is of its shape, by colour of its colour.
@@ -110,10 +110,10 @@ def test_it_learns_shape_and_colour(trained, things):
 def test_codes_are_binary_and_balanced(trained, lessons):
     import torch
 
-    network = hashnet.load_hashnet(trained[0].weights())
+    network = hashnet.load_hashnet(trained[0].averaged_weights())
     square = (
         np.stack(
-            [augment.decode.letterbox(p.rgb, hashnet.INPUT_PX) for p in lessons.pictures]
+            [augment.decode.letterbox(p.rgb, hashnet.INPUT_PX) for p in lessons.images]
         ).astype(np.float32)
         / 127.5
         - 1
@@ -148,7 +148,7 @@ def test_stopped_and_gone_on_is_as_if_never_stopped(lessons, tmp_path):
 
 
 def test_a_code_depends_on_nothing_but_its_crop(trained, things):
-    made = encoders.HashNetEncoder("drawn-1", trained[0].weights())
+    made = encoders.HashNetEncoder("drawn-1", trained[0].averaged_weights())
     crops = [p for _, _, p in things[:8]]
     together = made.encode(crops)
     for i, crop in enumerate(crops):
@@ -172,7 +172,7 @@ def test_the_folded_trunk_gives_imagenets_features():
 
 
 def test_weights_that_do_not_fit_are_refused(trained):
-    weights = trained[0].weights()
+    weights = trained[0].averaged_weights()
     for wrong in (
         {},
         {n: a for n, a in weights.items() if n != "attention.bias"},
@@ -255,9 +255,7 @@ def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():
 
 def test_the_rate_rises_then_falls_to_nothing_twice():
     rates = [
-        encoder_trainer.learning_rate_factor(
-            step, EncoderTrainingConfig(steps=100, head_steps=50, warm_steps=10)
-        )
+        learning_rate_factor(step, EncoderTrainingConfig(steps=100, head_steps=50, warmup_steps=10))
         for step in range(150)
     ]
     for part in (rates[:100], rates[100:]):

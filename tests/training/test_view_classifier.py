@@ -13,7 +13,7 @@ from wearalike.datasets import labelled_photos, layouts
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
 from wearalike.tables import ImageView
-from wearalike.training.encoder import view_classifier
+from wearalike.training.encoder import view_classifier, view_examples
 
 SKIN, RED, BLUE = (224, 172, 140), (190, 30, 40), (40, 60, 170)
 # The last is none that the published photos have.
@@ -83,7 +83,7 @@ def catalogue(tmp_path_factory):
 
 def of(kind, folder, **more):
     return list(
-        view_classifier.iterate_examples(kind, labelled_photos.read_dataset(kind, folder), **more)
+        view_examples.iterate_examples(kind, labelled_photos.read_dataset(kind, folder), **more)
     )
 
 
@@ -123,7 +123,7 @@ def test_skin_says_that_a_catalogues_garment_is_worn_but_never_of_a_shoe(catalog
 
 
 def test_so_many_of_a_kind_are_enough(street, monkeypatch):
-    monkeypatch.setattr(view_classifier, "MAX_EXAMPLES_PER_VIEW", 2)
+    monkeypatch.setattr(view_examples, "MAX_EXAMPLES_PER_VIEW", 2)
     assert Counter(view for _, view in of("ccp", street)) == {
         ImageView.FIGURE: 2,
         ImageView.FRONT: 2,
@@ -245,4 +245,4 @@ def test_a_word_that_is_no_view_is_refused_by_name(tmp_path):
         layouts.BadDataset,
         match=r"1\.png: view 'sideways', wanted figure, front, back, detail, flat",
     ):
-        list(view_classifier.iterate_examples("folder", mine))
+        list(view_examples.iterate_examples("folder", mine))

@@ -128,7 +128,7 @@ def work(args: argparse.Namespace) -> None:
     recipe = DetectorTrainingConfig(
         architecture=args.architecture,
         steps=args.steps,
-        still_steps=still,
+        freeze_backbone_steps=still,
         batch=args.batch,
         seed=args.seed,
     )
@@ -239,7 +239,7 @@ def run_training(trainer: DetectorTrainer, out: Path, until_s: float) -> bool:
     if checkpoint.exists():
         trainer.load_checkpoint(checkpoint)
         log.info("goes on from step %d", trainer.step)
-    last = trainer.recipe.steps
+    last = trainer.config.steps
     progress = job.Progress("steps", last - trainer.step)
     rows: list[dict[str, float]] = []
 

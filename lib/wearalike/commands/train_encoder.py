@@ -37,8 +37,9 @@ from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
 from wearalike.tables import ImageView
 from wearalike.training import loop, plot_losses
-from wearalike.training.encoder import dataset, itq, view_classifier
-from wearalike.training.encoder.trainer import EncoderTrainer, EncoderTrainingConfig
+from wearalike.training.encoder import dataset, itq, view_classifier, view_examples
+from wearalike.training.encoder.config import EncoderTrainingConfig
+from wearalike.training.encoder.trainer import EncoderTrainer
 
 log = logging.getLogger("wearalike.train_encoder")
 STEPS_PER_CHECKPOINT = 50
@@ -196,7 +197,7 @@ def fit_view_classifier(
     they are right in the sets' test split goes into views.csv."""
     of = [(kind, s) for (kind, _), s in zip(args.data, sets, strict=True)]
     looked = job.Progress(
-        "pictures for views", view_classifier.MAX_EXAMPLES_PER_VIEW * len(ImageView) * len(sets)
+        "pictures for views", view_examples.MAX_EXAMPLES_PER_VIEW * len(ImageView) * len(sets)
     )
     made = view_classifier.train_view_classifier(of, arrays, args.seed, device, looked.update)
     if made and (counts := view_classifier.confusion_counts(of, arrays | made, args.seed, device)):

@@ -1,4 +1,4 @@
-"""Agreement of labels and scores: Cohen's kappa, Wilson's interval and the area under the ROC curve."""
+"""Agreement of labels and scores: Cohen's kappa, Wilson's interval and ROC AUC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals for means over queries, and for paired differences of two models."""
+"""Bootstrap confidence intervals of means over queries, and of paired differences."""
 
 from __future__ import annotations
 

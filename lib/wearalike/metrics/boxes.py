@@ -1,6 +1,7 @@
 """Boxes as arrays: how far two overlap, and which of several stands for a product.
 
-A box is x0, y0, x1, y1 in pixels; x1 and y1 lie outside it. The module imports nothing of ours, so every floor may use it.
+A box is x0, y0, x1, y1 in pixels; x1 and y1 lie outside it. The module imports nothing of ours, so
+every floor may use it.
 """
 
 from __future__ import annotations

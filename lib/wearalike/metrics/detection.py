@@ -1,9 +1,9 @@
 """Quality of a detector, per category and overall. It needs boxes and confidences only.
 
-A detection matches a ground-truth box of its category and image at IoU >= 0.5. Each truth is matched
-once: the most confident detection chooses first and takes the truth that it overlaps most. AP is
-COCO's: precision at 101 points of recall, interpolated from the right (Lin et al., Microsoft COCO,
-ECCV 2014). mAP50-95 is its mean over IoU 0.50, 0.55, ... 0.95.
+A detection matches a ground-truth box of its category and image at IoU >= 0.5. Each truth is
+matched once: the most confident detection chooses first and takes the truth that it overlaps most.
+AP is COCO's: precision at 101 points of recall, interpolated from the right (Lin et al., Microsoft
+COCO, ECCV 2014). mAP50-95 is its mean over IoU 0.50, 0.55, ... 0.95.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def _check_image_ids(truths: Boxes, detections: Boxes, image_ids: Sequence[str])
 
 
 def _confidence_order(boxes: Boxes) -> NDArray[np.intp]:
-    """Return their order by confidence; ties by image and box, so that input order is irrelevant."""
+    """Return their order by confidence; ties by image and box, so input order does not count."""
     return np.lexsort((*boxes.corners.T[::-1], boxes.image_ids, -boxes.confidences))
 
 

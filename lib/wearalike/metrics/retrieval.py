@@ -1,8 +1,8 @@
 """Quality of ranked lists. Every measure is one value a query, 0..1, and bigger is better.
 
-`relevant` is always bool (n, m): row i is query i, column j tells if the result of rank j + 1 shares
-the labels under test. Nothing is relevant beyond the end of a list or beyond column m, so a list
-shorter than k is still divided by k. The query itself is never among its results.
+`relevant` is always bool (n, m): row i is query i. Column j tells if the result of rank j + 1
+shares the labels under test. Nothing is relevant beyond the end of a list or beyond column m, so a
+list shorter than k is still divided by k. The query itself is never among its results.
 """
 
 from __future__ import annotations

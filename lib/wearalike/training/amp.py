@@ -1,4 +1,4 @@
-"""Mixed precision: convolutions and matrix products in bfloat16 where the chip computes that faster.
+"""Mixed precision: convolutions and matrix products in bfloat16 where that is faster.
 
 Weights, losses and results stay in float32 (Micikevicius et al., Mixed Precision Training,
 ICLR 2018).

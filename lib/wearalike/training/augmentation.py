@@ -51,7 +51,9 @@ def random_mirror(rng: np.random.Generator) -> float:
     return -1.0 if rng.random() < 0.5 else 1.0
 
 
-def random_channel_gains(light: float, tint: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def random_channel_gains(
+    light: float, tint: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Draw a gain for each colour channel.
 
     Args:

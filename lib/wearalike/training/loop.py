@@ -1,6 +1,6 @@
 """The training loop that both trainers share: schedule, weight average, checkpoint and losses.
 
-A step depends on the seed and its own number only, so a training that stops and resumes ends with
+A step depends on the seed and its own number only. So a training that stops and resumes ends with
 the same weights as one that never stops.
 """
 
@@ -33,9 +33,9 @@ class TrainingLoop:
     """Optimizer, schedule, weight average and checkpoint of one training.
 
     The optimizer is AdamW. The average is an exponential moving average of the weights, and it is
-    the result of the training. It is no `torch.optim.swa_utils.AveragedModel`: that one starts as a
-    copy after the first step, copies the frozen layers too, and its copy would keep calling the
-    original's depthwise convolutions (amp.keep_depthwise_in_float32). The update is torch's.
+    the result of the training. Its update is torch's, but it is no `AveragedModel`. That one starts
+    as a copy after the first step, and copies the frozen layers too. Its copy would also keep
+    calling the original's depthwise convolutions (amp.keep_depthwise_in_float32).
 
     Attributes:
         step: Number of steps taken.

@@ -1,7 +1,9 @@
-"""Labelled pictures, and a detector that has learned -> the head of its second look (detectors.second_look).
+"""A trained detector and labelled images -> its box head (detection.networks.box_head).
 
-What it learns from is what the network will show it: the boxes that the network sees in training pictures, each with the class of
-the item it lies on, or "nothing"; the items' own boxes, a little displaced; and what the network sees where nobody stands.
+The head reads each box of the network again and corrects its class. It learns from the boxes that
+the network sees in training images, each with the class of the item it lies on, or "background".
+It also learns from the items' own boxes, slightly displaced, and from what the network sees where
+nobody stands.
 """
 
 from __future__ import annotations
@@ -15,37 +17,58 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from torchvision.ops import box_iou
 
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import yolo
 from wearalike.detection.networks.base import BOX_HEAD_PREFIX
+from wearalike.detection.networks.box_head import BoxHead
+from wearalike.metrics.boxes import box_iou
 from wearalike.models.files import Model
-from wearalike.training.detector import scenes
+from wearalike.training.detector import compose, scenes
+from wearalike.training.detector.compose import SceneAugmentationConfig
 from wearalike.training.detector.dataset import ScenesBySource
-from wearalike.training.detector.scenes import (
-    CompressedScene,
-    LabelledScene,
-    SceneAugmentationConfig,
-)
+from wearalike.training.detector.scenes import CompressedScene, LabelledScene
 
 BACKGROUND_CLASS = len(CLASS_NAMES)
-# A box that overlaps an item as much is of its class, one that overlaps none as much shows nothing; what lies between says nothing.
-_POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
-# Pictures in which every item is labelled: what the network sees beside them is nothing. Of the others only the first is known.
-_FULLY_LABELLED_KINDS = ("masks", "boxes", "plain")
-_SCENE_KINDS = ("masks", "boxes")
+# A box with at least this IoU with an item has the item's class.
+_POSITIVE_IOU = 0.5
+# A box with less than this IoU with every item is background. Boxes in between are ignored.
+_NEGATIVE_IOU = 0.35
+# In these sources every item is labelled, so that a box beside them is background. In the others
+# only the first item is known.
+_FULLY_LABELLED_SOURCES = ("masks", "boxes", "plain")
+_STREET_SOURCES = ("masks", "boxes")
 _SLIGHT_AUGMENTATION = SceneAugmentationConfig(
     zoom_in=0.1, zoom_out=0.1, turn_degrees=2.0, shift_ratio=0.02, light=0.1, tint=0.03
 )
+# The number of the view that shows only ground where nobody stands.
+_BACKGROUND_VIEW = -1
+# Added to standard deviations, so that features that hardly vary are not blown up.
+_MIN_SPREAD = 1e-2
+
+# Source, scene and number of a view.
+ViewOfScene = tuple[str, CompressedScene, int]
 
 
 @dataclass(frozen=True, slots=True)
 class BoxHeadTrainingConfig:
-    """steps, batch: how long, and how many boxes a step. rate: the highest learning rate (AdamW, up in a tenth of the steps, then a
-    half cosine down to 0). views: of each picture with all its items labelled, the first as it is. displaced: boxes made of each
-    labelled item, and how far they stray, a standard deviation in shares of its sides. scene_share: of the boxes learned from,
-    those of pictures with all items labelled. smoothing: how much of a label is spread over all classes."""
+    """Settings of a box head's training.
+
+    The optimizer is AdamW: the learning rate rises in a tenth of the steps, then falls to 0 in a
+    half cosine.
+
+    Attributes:
+        steps: All steps.
+        batch: Boxes a step.
+        learning_rate: Highest learning rate.
+        weight_decay: AdamW's weight decay.
+        views_per_image: Views of each street photo; the first is hardly changed.
+        jittered_boxes_per_item: Displaced boxes made of each labelled item.
+        jitter_ratio: Standard deviation of the displacement, in shares of the box's sides.
+        scene_share: Share of the boxes that come from street photos.
+        label_smoothing: Share of a label that is spread over all classes.
+        seed: Seed of the training.
+    """
 
     steps: int = 1500
     batch: int = 256
@@ -61,77 +84,74 @@ class BoxHeadTrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class BoxHeadExamples:
-    """features: float16 (n, d), what box_head.roi_features gives of a box. labels: int64 (n,), positions in CLASSES, NOTHING behind them.
-    is_scene: bool (n,), from a picture of which every item is known."""
+    """Boxes to learn from.
+
+    Attributes:
+        features: float16 (n, d). ROI features of each box.
+        labels: int64 (n,). Positions in CLASS_NAMES, or BACKGROUND_CLASS.
+        is_scene: bool (n,). True for boxes of street photos.
+    """
 
     features: NDArray[np.float16]
     labels: NDArray[np.int64]
     is_scene: NDArray[np.bool_]
 
 
-def count_views(scenes: ScenesBySource, config: BoxHeadTrainingConfig) -> int:
-    """At how many views of pictures `examples` looks."""
-    return sum(1 for _ in _iterate_views(scenes, config))
+def count_views(prepared: ScenesBySource, config: BoxHeadTrainingConfig) -> int:
+    """Return the number of views that `extract_examples` looks at.
+
+    Args:
+        prepared: Scenes by source.
+        config: Settings of the training.
+
+    Returns:
+        The number of views.
+    """
+    return sum(1 for _ in _iterate_views(prepared, config))
 
 
 def extract_examples(
     model: Model,
-    scenes: ScenesBySource,
+    prepared: ScenesBySource,
     config: BoxHeadTrainingConfig,
     on_view: Callable[[], None],
     device: str = "cpu",
 ) -> BoxHeadExamples:
-    """What a detector's network shows of prepared pictures (dataset.prepare_scenes). told: called after each view. Raises ValueError where
-    it shows nothing."""
-    network, cores = yolo.YoloInference(model, device), len(os.sched_getaffinity(0))
-    found: list[tuple[NDArray[np.float16], NDArray[np.int64], bool]] = []
+    """Run a detector's network over prepared scenes and label its boxes.
+
+    Args:
+        model: The trained detector.
+        prepared: Scenes by source (dataset.prepare_scenes).
+        config: Settings of the training.
+        on_view: Called after each view.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The boxes.
+
+    Raises:
+        ValueError: No scene has an item.
+        BadModel: The model is no such detector.
+    """
+    network = yolo.YoloInference(model, device)
+    features: list[NDArray[np.float16]] = []
+    labels: list[NDArray[np.int64]] = []
+    is_scene: list[NDArray[np.bool_]] = []
     # The network on a GPU takes one caller at a time.
-    with ThreadPoolExecutor(cores if device == "cpu" else 1) as pool:
-        for shown in pool.map(
-            lambda view: _view_examples(network, view[0], view[1], config),
-            enumerate(_iterate_views(scenes, config)),
+    threads_count = len(os.sched_getaffinity(0)) if device == "cpu" else 1
+    with ThreadPoolExecutor(threads_count) as pool:
+        for view_features, view_labels, is_street in pool.map(
+            lambda numbered: _view_examples(network, numbered[0], numbered[1], config),
+            enumerate(_iterate_views(prepared, config)),
         ):
-            found.append(shown)
+            features.append(view_features)
+            labels.append(view_labels)
+            is_scene.append(np.full(len(view_labels), is_street))
             on_view()
-    if not found or not sum(len(labels) for _, labels, _ in found):
-        raise ValueError("nothing to learn a second look from: no picture has an item")
-    is_scene = np.repeat([often for _, _, often in found], [len(labels) for _, labels, _ in found])
+    if not sum(map(len, labels)):
+        raise ValueError("nothing to train the box head on: no picture has an item")
     return BoxHeadExamples(
-        np.concatenate([f for f, _, _ in found]),
-        np.concatenate([labels for _, labels, _ in found]),
-        is_scene,
-    )
-
-
-def _view_examples(
-    network: yolo.YoloInference,
-    number: int,
-    spec: tuple[str, CompressedScene, int],
-    config: BoxHeadTrainingConfig,
-) -> tuple[NDArray[np.float16], NDArray[np.int64], bool]:
-    """What the network shows of one view: rows of Examples."""
-    name, packed, view = spec
-    rng = np.random.default_rng([config.seed, number])
-    made, is_complete = _render_view(packed, view, rng), name in _FULLY_LABELLED_KINDS
-    classes = made.classes
-    if not is_complete:
-        # Their first item is the one that their label names, unless the view has lost it.
-        classes = classes[:1] if classes[:1].tolist() == [*packed.classes[:1]] else classes[:0]
-    wanted = scenes.instance_boxes(made.instance_map, len(made.classes))[: len(classes)]
-    (glance,) = network.network_outputs(made.rgb[None])
-    _, seen = yolo.proposals(glance)
-    labels = _assign_labels(seen, wanted, classes, is_complete)
-    near = np.repeat(wanted, config.jittered_boxes_per_item, axis=0)
-    near = near + rng.normal(0, config.jitter_ratio, near.shape) * np.tile(
-        near[:, 2:] - near[:, :2], 2
-    )
-    corners = np.concatenate([seen[labels >= 0], near])
-    with torch.inference_mode():
-        features = glance.roi_features(corners).half().numpy()
-    return (
-        features,
-        np.concatenate([labels[labels >= 0], np.repeat(classes, config.jittered_boxes_per_item)]),
-        name in _SCENE_KINDS,
+        np.concatenate(features), np.concatenate(labels), np.concatenate(is_scene)
     )
 
 
@@ -140,58 +160,101 @@ def train_box_head(
     config: BoxHeadTrainingConfig,
     on_step: Callable[[int, dict[str, float]], None],
 ) -> dict[str, NDArray[np.float16]]:
-    """The tensors of a second look, float16 by name, as a model file keeps them. told: called after each step with its number and
-    its loss."""
+    """Train a box head.
+
+    Args:
+        examples: Boxes to learn from.
+        config: Settings of the training.
+        on_step: Called after each step with its number and its loss.
+
+    Returns:
+        float16 arrays by name, as a model file keeps them.
+    """
     torch.manual_seed(config.seed)
     head = yolo.new_box_head(len(CLASS_NAMES))
-    features, labels = torch.from_numpy(examples.features), torch.from_numpy(examples.labels)
-    head.mean.copy_(torch.from_numpy(examples.features.mean(axis=0, dtype=np.float64)))
-    # Added, so that what hardly ever varies is not blown up.
-    head.spread.copy_(
-        torch.from_numpy(examples.features.astype(np.float32).std(axis=0, dtype=np.float64) + 1e-2)
-    )
-    learning = [p for p in head.parameters() if p.requires_grad]
+    _set_normalization(head, examples.features)
+    features = torch.from_numpy(examples.features)
+    labels = torch.from_numpy(examples.labels)
     optimizer = torch.optim.AdamW(
-        learning, lr=config.learning_rate, weight_decay=config.weight_decay
+        [p for p in head.parameters() if p.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
     )
-    rates = torch.optim.lr_scheduler.OneCycleLR(
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, config.steps, pct_start=0.1
     )
-    chances = torch.from_numpy(_sampling_probabilities(examples, config))
+    probabilities = torch.from_numpy(_sampling_probabilities(examples, config))
     for step in range(config.steps):
-        rows = torch.multinomial(chances, config.batch, replacement=True)
+        rows = torch.multinomial(probabilities, config.batch, replacement=True)
         loss = functional.cross_entropy(
             head(features[rows].float()), labels[rows], label_smoothing=config.label_smoothing
         )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        rates.step()
+        schedule.step()
         on_step(step + 1, {"second look": loss.item()})
     return {
-        f"{BOX_HEAD_PREFIX}{name}": t.detach().numpy().astype(np.float16)
-        for name, t in head.state_dict().items()
+        f"{BOX_HEAD_PREFIX}{name}": tensor.detach().numpy().astype(np.float16)
+        for name, tensor in head.state_dict().items()
     }
 
 
+def _set_normalization(head: BoxHead, features: NDArray[np.float16]) -> None:
+    """Give the head the mean and the standard deviation of its inputs."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    spread = features.astype(np.float32).std(axis=0, dtype=np.float64) + _MIN_SPREAD
+    head.mean.copy_(torch.from_numpy(mean))
+    head.spread.copy_(torch.from_numpy(spread))
+
+
 def _iterate_views(
-    scenes: ScenesBySource, config: BoxHeadTrainingConfig
-) -> Iterator[tuple[str, CompressedScene, int]]:
-    for name, found in scenes.items():
-        for view in range(-1, config.views_per_image) if name in _SCENE_KINDS else (0,):
-            yield from ((name, packed, view) for packed in found)
+    prepared: ScenesBySource, config: BoxHeadTrainingConfig
+) -> Iterator[ViewOfScene]:
+    """Yield every view: several and the background of street photos, one of any other image."""
+    for source, source_scenes in prepared.items():
+        is_street = source in _STREET_SOURCES
+        for view in range(_BACKGROUND_VIEW, config.views_per_image) if is_street else (0,):
+            for scene in source_scenes:
+                yield source, scene, view
 
 
-def _render_view(packed: CompressedScene, view: int, rng: np.random.Generator) -> LabelledScene:
-    """A picture on the network's square: nearly as the night lays it, farther from that, or (-1) only ground where nobody stands."""
-    if view < 0:
-        return scenes.crop_background(packed.decompress(), yolo.SIDE_PX, rng)
-    return scenes.augment_scene(
-        packed.decompress(),
-        _SLIGHT_AUGMENTATION if view == 0 else SceneAugmentationConfig(),
-        yolo.SIDE_PX,
-        rng,
-    )
+def _view_examples(
+    network: yolo.YoloInference, number: int, view: ViewOfScene, config: BoxHeadTrainingConfig
+) -> tuple[NDArray[np.float16], NDArray[np.int64], bool]:
+    """Return features and labels of the boxes of one view, and True for a street photo."""
+    source, compressed, view_number = view
+    rng = np.random.default_rng([config.seed, number])
+    scene = _render_view(compressed, view_number, rng)
+    is_complete = source in _FULLY_LABELLED_SOURCES
+    classes = scene.classes
+    if not is_complete:
+        # The first item is the labelled one, unless the view has lost it.
+        has_first_item = classes[:1].tolist() == [*compressed.classes[:1]]
+        classes = classes[:1] if has_first_item else classes[:0]
+    truth_boxes = scenes.instance_boxes(scene.instance_map, len(scene.classes))[: len(classes)]
+    (output,) = network.network_outputs(scene.rgb[None])
+    _, proposals = yolo.proposals(output)
+    labels = _assign_labels(proposals, truth_boxes, classes, is_complete)
+    is_labelled = labels >= 0
+    jittered = np.repeat(truth_boxes, config.jittered_boxes_per_item, axis=0)
+    sides = np.tile(jittered[:, 2:] - jittered[:, :2], 2)
+    jittered = jittered + rng.normal(0, config.jitter_ratio, jittered.shape) * sides
+    corners = np.concatenate([proposals[is_labelled], jittered])
+    jittered_labels = np.repeat(classes, config.jittered_boxes_per_item)
+    with torch.inference_mode():
+        features = output.roi_features(corners).half().numpy()
+    all_labels = np.concatenate([labels[is_labelled], jittered_labels])
+    return features, all_labels, source in _STREET_SOURCES
+
+
+def _render_view(compressed: CompressedScene, view: int, rng: np.random.Generator) -> LabelledScene:
+    """Lay a scene on the network's square: view 0 nearly as the nightly run lays it."""
+    scene = compressed.decompress()
+    if view == _BACKGROUND_VIEW:
+        return compose.crop_background(scene, yolo.SIDE_PX, rng)
+    augmentation = _SLIGHT_AUGMENTATION if view == 0 else SceneAugmentationConfig()
+    return compose.augment_scene(scene, augmentation, yolo.SIDE_PX, rng)
 
 
 def _assign_labels(
@@ -200,23 +263,34 @@ def _assign_labels(
     classes: NDArray[np.int64],
     is_complete: bool,
 ) -> NDArray[np.int64]:
-    """The class of each box seen, int64 (n,), NOTHING where none is, -1 where nobody knows. wanted: boxes, float64 (m, 4), of items
-    of `classes`, int64 (m,)."""
+    """Label boxes by the items they lie on.
+
+    Args:
+        boxes: float64 (n, 4). Boxes of the network.
+        truth_boxes: float64 (m, 4). Boxes of the labelled items.
+        classes: int64 (m,). Classes of the items.
+        is_complete: True if every item is labelled.
+
+    Returns:
+        int64 (n,). A class, BACKGROUND_CLASS, or -1 to ignore the box.
+    """
     if not len(truth_boxes):
         return np.full(len(boxes), BACKGROUND_CLASS if is_complete else -1)
-    overlaps = box_iou(torch.from_numpy(boxes), torch.from_numpy(truth_boxes)).numpy()
-    most, nearest = overlaps.max(axis=1), overlaps.argmax(axis=1)
-    is_off = (most < _NEGATIVE_IOU) & is_complete
-    return np.where(most >= _POSITIVE_IOU, classes[nearest], np.where(is_off, BACKGROUND_CLASS, -1))
+    overlaps = box_iou(boxes, truth_boxes)
+    largest = overlaps.max(axis=1)
+    nearest = overlaps.argmax(axis=1)
+    is_background = (largest < _NEGATIVE_IOU) & is_complete
+    other = np.where(is_background, BACKGROUND_CLASS, -1)
+    return np.where(largest >= _POSITIVE_IOU, classes[nearest], other)
 
 
 def _sampling_probabilities(
     examples: BoxHeadExamples, config: BoxHeadTrainingConfig
 ) -> NDArray[np.float64]:
-    """How often each example is taken: a class as often as the square root of its number, scenes as often as the recipe says."""
-    chances = scenes.sampling_probabilities(examples.labels.tolist())
+    """Draw a class as often as the square root of its count, street photos by scene_share."""
+    probabilities = compose.sampling_probabilities(examples.labels.tolist())
     for is_scene, share in ((True, config.scene_share), (False, 1 - config.scene_share)):
-        of = examples.is_scene == is_scene
-        if of.any():
-            chances[of] *= share / chances[of].sum()
-    return chances / chances.sum()
+        rows = examples.is_scene == is_scene
+        if rows.any():
+            probabilities[rows] *= share / probabilities[rows].sum()
+    return probabilities / probabilities.sum()

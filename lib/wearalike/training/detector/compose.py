@@ -228,9 +228,9 @@ def _paste_item(
     mask = (source.instance_map[window] > 0).astype(np.uint8) * 255
     rgb, alpha = (
         np.asarray(
-            Image.fromarray(
-                np.ascontiguousarray(array[:, ::-1] if is_mirrored else array)
-            ).resize((width, height), Image.Resampling.BILINEAR)
+            Image.fromarray(np.ascontiguousarray(array[:, ::-1] if is_mirrored else array)).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
         )
         for array in (source.rgb[window], mask)
     )

@@ -203,8 +203,8 @@ def pseudo_label_scene(
 ) -> LabelledScene | None:
     """Build a scene from what an earlier detector found in a photo with a label.
 
-    The best box of the label's super-category is the labelled garment, or the best box of any, for
-    the label says that the garment is there.
+    The labelled garment is the best box of the label's super-category. Without one it is the best
+    box of all, because the label says that the garment is there.
 
     Args:
         detections: Detections in the photo.
@@ -297,7 +297,9 @@ def _prepare_masked_photo(
             f"its photo has {rgb.shape[1]} x {rgb.shape[0]}"
         )
     if int(mask.max()) >= len(garments):
-        raise ValueError(f"{mask_path}: {mask.max()}, and labels.txt has only {len(garments)} words")
+        raise ValueError(
+            f"{mask_path}: {mask.max()}, and labels.txt has only {len(garments)} words"
+        )
     scene = scene_from_mask(rgb, mask, [g.name if g else None for g in garments])
     return "masks", compress_scene(scene) if len(scene.classes) else None
 

@@ -19,7 +19,7 @@ from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME
 from wearalike.imaging import colour, decode
 from wearalike.tables import SuperCategory
 
-# Longer side of a scene in memory, in px: more than any network here takes, to allow for zooming in.
+# Longer side of a scene in memory, in px: more than any network here takes, to allow for zooms.
 MAX_SIDE_PX = 640
 # An instance map is uint8, and 0 means no item.
 MAX_ITEMS = 255

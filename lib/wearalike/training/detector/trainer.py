@@ -75,7 +75,7 @@ class DetectorTrainer:
     """Trains a detector. `run` goes on from `step`.
 
     Attributes:
-        sources: What scenes are drawn from.
+        sources: Images that scenes are drawn from.
         backgrounds: Photos to paste items on.
         config: Settings of the training.
         device: "cpu" or "cuda".
@@ -97,7 +97,7 @@ class DetectorTrainer:
         """Build the network and its training loop, at step 0.
 
         Args:
-            sources: What scenes are drawn from.
+            sources: Images that scenes are drawn from.
             backgrounds: Photos to paste items on.
             config: Settings of the training.
             device: "cpu" or "cuda".

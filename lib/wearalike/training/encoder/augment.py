@@ -94,10 +94,8 @@ def prepare_image(rgb: NDArray[np.uint8]) -> TrainingImage:
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, MAX_SIDE_PX / max(height, width))
-    if scale < 1:
-        small = decode.resize(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
-    else:
-        small = rgb.copy()
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = decode.resize(rgb, *size) if scale < 1 else rgb.copy()
     mask = colour.foreground_mask(colour.rgb_to_lab(small))
     if mask is None:
         return TrainingImage(small, None)

@@ -1,4 +1,4 @@
-"""Labelled photos -> the encoder's training data: images, classification tasks, and two teachers."""
+"""Labelled photos -> the encoder's training data: images, classification tasks, two teachers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the encoder imagenet-itq learns: a palette, and two rotations from features to 128 bits."""
+"""The encoder imagenet-itq: fit its palette, and its rotations from features to 128 bits."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def quantization_loss(code: Tensor) -> Tensor:
 
 
 def decorrelation_loss(code: Tensor) -> Tensor:
-    """Return the mean squared off-diagonal covariance of the code bits: it penalises redundant bits.
+    """Return the mean squared off-diagonal covariance of the bits, which penalises redundant bits.
 
     Args:
         code: float32 (n, bits), -1..1.

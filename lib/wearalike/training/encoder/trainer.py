@@ -91,10 +91,11 @@ class EncoderTrainer:
         self.dataset = dataset
         self.config = config
         self.device = device
-        if initial_weights:
-            network = hashnet.load_hashnet(hashnet.drop_view_arrays(initial_weights))
-        else:
-            network = hashnet.init_from_imagenet()
+        network = (
+            hashnet.load_hashnet(hashnet.drop_view_arrays(initial_weights))
+            if initial_weights
+            else hashnet.init_from_imagenet()
+        )
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.network.stem.requires_grad_(False).eval()
         amp.keep_depthwise_in_float32(self.network, device)
