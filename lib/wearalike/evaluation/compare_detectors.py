@@ -1,7 +1,8 @@
-"""Detectors over labelled photos: what each sees, its measures, and every photo's values.
+"""Compare detectors on labelled photos: metrics of boxes or of classes, and every photo's values.
 
-Where boxes are known, by masks or drawn, these are what is to be found. Of a photo that only says what is on it, the kind of item
-that is looked at for it is: the best box's super-category, best by confidence and size as the night chooses.
+Where boxes are known, from masks or drawn, the detector has to find them. If a photo only says what
+is on it, the detector has to name its super-category. The best box decides, best by confidence and
+size as in the nightly run.
 """
 
 from __future__ import annotations
@@ -9,159 +10,144 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
-from wearalike.datasets.layouts import DATASET_LAYOUTS
-from wearalike.detection import classes as detection_classes
 from wearalike.detection import detect
+from wearalike.detection.classes import CLASS_GROUPS, CLASS_NAMES, GARMENT_CLASS_BY_NAME
 from wearalike.detection.networks import base
-from wearalike.detection.networks.base import Detections
-from wearalike.evaluation.rank import SPEED_MEASURE, ResultRow
+from wearalike.evaluation.extract import read_pixels
+from wearalike.evaluation.ground_truth import GroundTruthPhoto
 from wearalike.evaluation.report import VersionComparison
-from wearalike.imaging import decode
+from wearalike.evaluation.results import SPEED_MEASURE, ResultRow, result_row
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.metrics.boxes import confidence_size_score
-from wearalike.metrics.categories import CategoryMetrics, compare_categories
+from wearalike.metrics.categories import CategoryMetrics, compare_categories, ratio_or_nan
 from wearalike.metrics.classification import ClassifierMetrics, compute_classifier_metrics
 from wearalike.metrics.detection import Boxes, compute_detection_metrics
 from wearalike.models.files import Model
 from wearalike.models.promotion import QUERIES_SCHEMA
 from wearalike.tables import SuperCategory
-from wearalike.training.detector import scenes as detector_scenes
-from wearalike.training.detector.dataset import CLASS_LOOKUP_BY_KIND
 
-# Boxes are asked for down to this confidence: average precision looks at all of them.
+# Boxes are requested down to this confidence: average precision counts all of them.
 MIN_CONFIDENCE = 0.01
-# Categories of fewer examples have an AP of their own, but no part in that of all.
+# Categories with fewer examples have an AP of their own, but do not count in that of all.
 MIN_TRUTHS = 20
-# Of a detector that does not say what it sees, so that it is right about nothing.
+# Class of a detector that names none, so that it is never right.
 UNNAMED_CLASS = "unnamed"
-PhotoDetections = tuple[NDArray[np.float64], list[str], NDArray[np.float64]]
+# Score of UNNAMED_CLASS where nothing is detected: below that of any box.
+_NOTHING_DETECTED_SCORE = 1e-9
+# Measure of photos without boxes: 1 if the best box has the right super-category, else 0.
+_SUPER_CATEGORY_MEASURE = "super-category"
+_CLASSIFIER_COLUMNS = ("tpr", "fpr", "precision")
+_DETECTOR_COLUMNS = ("ap50", "map50_95", *_CLASSIFIER_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
-class GroundTruthPhoto:
-    """A photo and what is in it: classes, names in classes.CLASS_NAMES, and of each its box, float64 (n, 4), x0 y0 x1 y1 in px; None
-    where nobody knows the boxes, and there is one class."""
+class PhotoDetections:
+    """What a detector sees in one photo.
 
-    photo: LabelledPhoto
-    classes: tuple[str, ...]
-    corners: NDArray[np.float64] | None
+    Attributes:
+        corners: float64 (n, 4). x0 y0 x1 y1 in px.
+        classes: Class of each box, or UNNAMED_CLASS.
+        confidences: float64 (n,), 0..1.
+    """
 
-
-def read_ground_truth(
-    kind: str, labelled: LabelledDataset, folder: Path, split: str
-) -> list[GroundTruthPhoto]:
-    """The photos of one split, or of "all", each once. kind, folder: of the set. Raises classes.UnknownLabel for a class nobody has
-    thought of, ValueError where there is no photo."""
-    found: dict[Path, list[LabelledPhoto]] = {}
-    for photo in labelled.photos:
-        if split in ("all", photo.split):
-            found.setdefault(photo.path, []).append(photo)
-    masks, class_of = (
-        DATASET_LAYOUTS[kind].mask_template if kind in DATASET_LAYOUTS else None,
-        CLASS_LOOKUP_BY_KIND[kind],
-    )
-    if masks is not None:
-        words = (folder / "labels.txt").read_text(encoding="utf-8").split()
-        names = [garment.name if garment else None for garment in map(class_of, words)]
-        paths = {path: folder / masks.format(path.stem) for path in found}
-        made = [
-            _ground_truth_from_mask(photos[0], paths[path], names)
-            for path, photos in found.items()
-            if paths[path].is_file()
-        ]
-    else:
-        made = list(
-            filter(None, (_ground_truth_from_labels(photos, class_of) for photos in found.values()))
-        )
-    if not made:
-        raise ValueError(f"{labelled.name}: no photo of split {split} says what garment is on it")
-    return made
-
-
-def _ground_truth_from_mask(
-    photo: LabelledPhoto, path: Path, names: Sequence[str | None]
-) -> GroundTruthPhoto:
-    seen = detector_scenes.scene_from_mask(
-        read_pixels(photo), decode.decode_mask(path.read_bytes()), names
-    )
-    corners = detector_scenes.instance_boxes(seen.instance_map, len(seen.classes))
-    return GroundTruthPhoto(
-        photo, tuple(detection_classes.CLASS_NAMES[c] for c in seen.classes.tolist()), corners
-    )
-
-
-def _ground_truth_from_labels(
-    photos: Sequence[LabelledPhoto],
-    class_of: Callable[[str], detection_classes.GarmentClass | None],
-) -> GroundTruthPhoto | None:
-    """None where the label is one to ignore, or there is none."""
-    known = [
-        (photo, garment)
-        for photo in photos
-        if "type" in photo.labels and (garment := class_of(photo.labels["type"]))
-    ]
-    if not known:
-        return None
-    boxes = [photo.box for photo, _ in known if photo.box]
-    corners = np.array(boxes, np.float64) if len(boxes) == len(known) else None
-    return GroundTruthPhoto(photos[0], tuple(garment.name for _, garment in known), corners)
+    corners: NDArray[np.float64]
+    classes: list[str]
+    confidences: NDArray[np.float64]
 
 
 class DetectorUnderTest(Protocol):
+    """A detector to compare.
+
+    Attributes:
+        version: Its version.
+        sha256: Hash of its model file; None if it has none.
+    """
+
     version: str
     sha256: str | None
 
-    def detect(self, picture: NDArray[np.uint8]) -> PhotoDetections:
-        """Corners, float64 (n, 4) in px, classes and confidences, float64 (n,), of what is in a picture, uint8 (h, w, 3)."""
+    def detect(self, image: NDArray[np.uint8]) -> PhotoDetections:
+        """Detect garments.
+
+        Args:
+            image: uint8 (h, w, 3).
+
+        Returns:
+            Boxes, classes and confidences.
+        """
         ...
 
 
 class GarmentDetectorAdapter:
-    """A trained detector, which says what garment each box is."""
+    """A trained detector, which names the garment in each box."""
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
-        """device: "cpu" or "cuda". Raises BadModel."""
-        self.version, self._classes = model.version, model.classes
+        """Load the network.
+
+        Args:
+            model: The detector's model file.
+            device: "cpu" or "cuda".
+
+        Raises:
+            BadModel: The model is no such detector.
+        """
+        self.version = model.version
         self.sha256: str | None = model.sha256
+        self._classes = model.classes
         self._network = base.load_detection_network(model, device)
         self._groups = np.array(
-            [
-                int(detection_classes.CLASS_GROUPS[detection_classes.CLASS_NAMES.index(name)])
-                for name in model.classes
-            ]
+            [int(CLASS_GROUPS[CLASS_NAMES.index(name)]) for name in model.classes]
         )
 
-    def detect(self, picture: NDArray[np.uint8]) -> PhotoDetections:
-        found: Detections
-        (found,) = base.detect_garments(self._network, [picture], MIN_CONFIDENCE, self._groups)
-        return found.boxes, [self._classes[c] for c in found.classes.tolist()], found.confidences
+    def detect(self, image: NDArray[np.uint8]) -> PhotoDetections:
+        """Detect garments; see DetectorUnderTest."""
+        (found,) = base.detect_garments(self._network, [image], MIN_CONFIDENCE, self._groups)
+        classes = [self._classes[c] for c in found.classes.tolist()]
+        return PhotoDetections(found.boxes, classes, found.confidences)
 
 
 class ClassAgnosticDetectorAdapter:
-    """A detector of the night that needs no weights and says only where something is."""
+    """A detector of the nightly run that needs no weights and names nothing."""
 
     def __init__(self, detector: detect.Detector) -> None:
-        self.version, self._detector = detector.version, detector
-        self.sha256: str | None = None
+        """Wrap a detector.
 
-    def detect(self, picture: NDArray[np.uint8]) -> PhotoDetections:
-        (boxes,) = self._detector.detect([picture])
+        Args:
+            detector: The detector.
+        """
+        self.version = detector.version
+        self.sha256: str | None = None
+        self._detector = detector
+
+    def detect(self, image: NDArray[np.uint8]) -> PhotoDetections:
+        """Detect things; see DetectorUnderTest."""
+        (boxes,) = self._detector.detect([image])
         corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float64).reshape(-1, 4)
-        return corners, [UNNAMED_CLASS] * len(boxes), np.array([b.confidence for b in boxes])
+        confidences = np.array([box.confidence for box in boxes])
+        return PhotoDetections(corners, [UNNAMED_CLASS] * len(boxes), confidences)
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorEvaluation:
-    """What a detector makes of scenes. kind: detector, or classifier where no boxes were known. rows: of evaluation.json. measures:
-    ALL first, then each category. values: of every scene, by measure. queries: the same as a table of compare_encoders.QUERIES_SCHEMA."""
+    """Results of one detector on one dataset.
+
+    Attributes:
+        kind: "detector", or "classifier" where no boxes are known.
+        dataset: Name of the labelled set.
+        split: Its split.
+        version: Version of the detector.
+        metrics: ALL first, then each category.
+        classifier: Metrics as a classifier; None for kind "detector".
+        rows: Rows of evaluation.json.
+        values: float64 (photos,) by measure.
+        queries: The same as a table of QUERIES_SCHEMA.
+    """
 
     kind: str
     dataset: str
@@ -182,188 +168,222 @@ def evaluate_detector(
     confidence: float,
     on_photo: Callable[[int], None] = lambda n: None,
 ) -> DetectorEvaluation:
-    """Looks at every scene and measures. confidence: boxes less sure are not used by the night, but count in the APs. tell: called
-    after each with 1."""
-    found, seconds = [], []
-    for scene in photos:
-        picture = read_pixels(scene.photo)
-        start = time.perf_counter()
-        found.append(detector.detect(picture))
-        seconds.append(time.perf_counter() - start)
+    """Run a detector over all photos and measure it.
+
+    Args:
+        dataset: Name of the labelled set.
+        split: Its split.
+        photos: The photos and the garments on them.
+        detector: The detector.
+        confidence: Boxes below it are not used by the nightly run and count in the APs only.
+        on_photo: Called after each photo with 1.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: A photo cannot be read.
+    """
+    detections: list[PhotoDetections] = []
+    seconds: list[float] = []
+    for truth in photos:
+        image = read_pixels(truth.photo)
+        started = time.perf_counter()
+        detections.append(detector.detect(image))
+        seconds.append(time.perf_counter() - started)
         on_photo(1)
-    ids = [scene.photo.path.name for scene in photos]
+    ids = [truth.photo.path.name for truth in photos]
     classifier = None
-    if all(scene.corners is not None for scene in photos):
-        truths = Boxes.from_rows(
-            _box_rows(ids, [(s.corners, s.classes, np.ones(len(s.classes))) for s in photos])
+    if all(truth.corners is not None for truth in photos):
+        truth_boxes = _boxes_of_truths(ids, photos)
+        boxes = Boxes.from_rows(_box_rows(ids, detections))
+        metrics = compute_detection_metrics(
+            truth_boxes, boxes, ids, confidence, min_truths_count=MIN_TRUTHS
         )
-        boxes = Boxes.from_rows(_box_rows(ids, found))
-        measures = compute_detection_metrics(
-            truths, boxes, ids, confidence, min_truths_count=MIN_TRUTHS
-        )
-        values = _values_by_photo(truths, boxes, ids, confidence)
+        values = _values_by_photo(truth_boxes, boxes, ids, confidence)
     else:
-        classifier, right = _classify_photos(photos, found)
-        measures, values = list(classifier.rows), {"super-category": right}
-    place = {"dataset": dataset, "split": split, "encoder": detector.version, "distance": ""}
-    estimates = {name: bootstrap_mean(value) for name, value in values.items()} | {
-        SPEED_MEASURE: _images_per_second(np.array(seconds))
-    }
-    rows = [_result_row(place, name, estimate) for name, estimate in estimates.items()]
-    kind = "classifier" if classifier else "detector"
+        classifier, is_right = _classify_photos(photos, detections)
+        metrics = list(classifier.rows)
+        values = {_SUPER_CATEGORY_MEASURE: is_right}
+    estimates = {name: bootstrap_mean(value) for name, value in values.items()}
+    estimates[SPEED_MEASURE] = _images_per_second(np.array(seconds))
     return DetectorEvaluation(
-        kind,
-        dataset,
-        split,
-        detector.version,
-        measures,
-        classifier,
-        rows,
-        values,
-        _queries_table(place, ids, values),
-    )
-
-
-def _box_rows(
-    ids: Sequence[str], detections: Sequence[Any]
-) -> Iterator[tuple[str, str, Sequence[float], float]]:
-    """One row a box, as Boxes.from_rows takes them."""
-    for image_id, (corners, classes, confidences) in zip(ids, detections, strict=True):
-        for name, corner, confidence in zip(
-            classes, corners.tolist(), confidences.tolist(), strict=True
-        ):
-            yield image_id, name, corner, confidence
-
-
-def _classify_photos(
-    photos: Sequence[GroundTruthPhoto], detections: Sequence[PhotoDetections]
-) -> tuple[ClassifierMetrics, NDArray[np.float64]]:
-    """Which super-category the best box is of, and whether that is right, float64 (n,)."""
-    names = [*SuperCategory, UNNAMED_CLASS]
-    truths = [
-        str(detection_classes.GARMENT_CLASS_BY_NAME[scene.classes[0]].super_category)
-        for scene in photos
-    ]
-    scores = np.zeros((len(photos), len(names)))
-    # Where nothing is seen, that is the answer.
-    scores[:, -1] = 1e-9
-    for row, (corners, classes, confidences) in zip(scores, detections, strict=True):
-        scored = confidence_size_score(corners, confidences)
-        for name, value in zip(classes, scored.tolist(), strict=True):
-            column = (
-                names.index(detection_classes.GARMENT_CLASS_BY_NAME[name].super_category)
-                if name != UNNAMED_CLASS
-                else len(names) - 1
-            )
-            row[column] = max(row[column], value)
-    right = np.array(
-        [
-            names[best] == truth
-            for best, truth in zip(scores.argmax(axis=1).tolist(), truths, strict=True)
+        kind="classifier" if classifier else "detector",
+        dataset=dataset,
+        split=split,
+        version=detector.version,
+        metrics=metrics,
+        classifier=classifier,
+        rows=[
+            result_row(dataset, split, detector.version, "", name, None, estimate)
+            for name, estimate in estimates.items()
         ],
-        np.float64,
+        values=values,
+        queries=_queries_table(dataset, split, detector.version, ids, values),
     )
-    return compute_classifier_metrics(truths, scores, [str(name) for name in names]), right
-
-
-def read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
-    """A photo's pixels, uint8 (h, w, 3). Raises ValueError, naming it, where it has none."""
-    try:
-        return decode.decode_image(photo.path.read_bytes())
-    except decode.BadPixels as error:
-        raise ValueError(f"{photo.path}: {error}") from error
 
 
 def paired_differences(
     evaluation: DetectorEvaluation, reference: DetectorEvaluation
 ) -> list[ResultRow]:
-    """By how much the first exceeds the second, paired by scene; keys as of compare_encoders.EncoderResults.differences."""
-    same = {row["measure"]: row for row in evaluation.rows}
-    found = []
+    """Return by how much a detector exceeds another on the same photos.
+
+    Args:
+        evaluation: Results of the detector.
+        reference: Results of the other one.
+
+    Returns:
+        Rows as of compare_encoders.EncoderResults.differences.
+    """
+    against = {"reference": reference.version, "reference_distance": ""}
+    rows = []
     for name, values in evaluation.values.items():
-        row = _result_row(same[name], name, bootstrap_difference(values, reference.values[name]))
-        found.append(row | {"reference": reference.version, "reference_distance": ""})
-    return found
+        gain = bootstrap_difference(values, reference.values[name])
+        row = result_row(
+            evaluation.dataset, evaluation.split, evaluation.version, "", name, None, gain
+        )
+        rows.append(row | against)
+    return rows
 
 
 def pair_with_reference(
     evaluations: Sequence[DetectorEvaluation],
 ) -> list[tuple[DetectorEvaluation, DetectorEvaluation | None]]:
-    """What each detector made of a set beside what the first one made of it; None for that one itself."""
-    first: dict[str, DetectorEvaluation] = {}
-    return [
-        (one, former if (former := first.setdefault(one.dataset, one)) is not one else None)
-        for one in evaluations
-    ]
+    """Pair each result with that of the first detector on the same dataset.
+
+    Args:
+        evaluations: Results of all detectors on all datasets.
+
+    Returns:
+        (result, reference) each; None as the reference of the first detector itself.
+    """
+    first_by_dataset: dict[str, DetectorEvaluation] = {}
+    pairs: list[tuple[DetectorEvaluation, DetectorEvaluation | None]] = []
+    for evaluation in evaluations:
+        first = first_by_dataset.setdefault(evaluation.dataset, evaluation)
+        pairs.append((evaluation, None if first is evaluation else first))
+    return pairs
 
 
 def version_comparison(
     evaluation: DetectorEvaluation, reference: DetectorEvaluation | None
 ) -> VersionComparison:
-    """A detector or classifier for the report's page, beside the one it is held against."""
-    shown = (
-        ("tpr", "fpr", "precision")
-        if evaluation.classifier
-        else ("ap50", "map50_95", "tpr", "fpr", "precision")
-    )
-    rows = compare_categories(evaluation.metrics, reference.metrics if reference else (), shown[0])
-    last = reference.version if reference else None
-    place = (evaluation.kind, evaluation.dataset, evaluation.split, evaluation.version, last)
+    """Return a detector's results for the report, beside those of the reference.
+
+    Args:
+        evaluation: Results of the detector.
+        reference: Results of the reference, if there is one.
+
+    Returns:
+        The comparison.
+    """
+    columns = _CLASSIFIER_COLUMNS if evaluation.classifier else _DETECTOR_COLUMNS
+    reference_metrics = reference.metrics if reference else ()
     return VersionComparison(
-        *place,
-        rows,
-        measures=shown,
+        kind=evaluation.kind,
+        dataset=evaluation.dataset,
+        split=evaluation.split,
+        this=evaluation.version,
+        last=reference.version if reference else None,
+        rows=compare_categories(evaluation.metrics, reference_metrics, columns[0]),
+        measures=columns,
         classifier=evaluation.classifier,
         former=reference.classifier if reference else None,
     )
 
 
-def _result_row(
-    place: Mapping[str, object], measure: str, estimate: BootstrapEstimate
-) -> ResultRow:
-    numbers = {name: _none_if_nan(getattr(estimate, name)) for name in ("value", "low", "high")}
-    return {**place, "measure": measure, "k": None, **numbers, "queries": estimate.queries}
+def _boxes_of_truths(ids: Sequence[str], photos: Sequence[GroundTruthPhoto]) -> Boxes:
+    """Return the ground-truth boxes of photos whose boxes are known."""
+    sure = [
+        PhotoDetections(truth.corners, list(truth.classes), np.ones(len(truth.classes)))
+        for truth in photos
+        if truth.corners is not None
+    ]
+    return Boxes.from_rows(_box_rows(ids, sure))
+
+
+def _box_rows(
+    ids: Sequence[str], detections: Sequence[PhotoDetections]
+) -> Iterator[tuple[str, str, Sequence[float], float]]:
+    """Yield a row a box, as Boxes.from_rows takes them."""
+    for image_id, of_photo in zip(ids, detections, strict=True):
+        for name, corners, confidence in zip(
+            of_photo.classes,
+            of_photo.corners.tolist(),
+            of_photo.confidences.tolist(),
+            strict=True,
+        ):
+            yield image_id, name, corners, confidence
+
+
+def _classify_photos(
+    photos: Sequence[GroundTruthPhoto], detections: Sequence[PhotoDetections]
+) -> tuple[ClassifierMetrics, NDArray[np.float64]]:
+    """Return the metrics of the best boxes' super-categories, and 1 or 0 a photo if it is right."""
+    names = [str(name) for name in (*SuperCategory, UNNAMED_CLASS)]
+    truths = [_super_category(truth.classes[0]) for truth in photos]
+    scores = np.zeros((len(photos), len(names)))
+    scores[:, names.index(UNNAMED_CLASS)] = _NOTHING_DETECTED_SCORE
+    for row, of_photo in zip(scores, detections, strict=True):
+        box_scores = confidence_size_score(of_photo.corners, of_photo.confidences)
+        for name, score in zip(of_photo.classes, box_scores.tolist(), strict=True):
+            column = names.index(_super_category(name))
+            row[column] = max(row[column], score)
+    guesses = [names[best] for best in scores.argmax(axis=1).tolist()]
+    is_right = np.array([g == t for g, t in zip(guesses, truths, strict=True)], np.float64)
+    return compute_classifier_metrics(truths, scores, names), is_right
+
+
+def _super_category(class_name: str) -> str:
+    """Return the super-category of a class; UNNAMED_CLASS is its own."""
+    if class_name == UNNAMED_CLASS:
+        return UNNAMED_CLASS
+    return str(GARMENT_CLASS_BY_NAME[class_name].super_category)
 
 
 def _values_by_photo(
     truths: Boxes, detections: Boxes, ids: Sequence[str], confidence: float
 ) -> dict[str, NDArray[np.float64]]:
-    """Of every scene, at the confidence used: f1 = 2 TP / (2 TP + FP + FN) 1 where nothing is there and nothing was found; and
-    tpr = TP / (TP + FN), NaN without truths: which photos have a value does not depend on the detector."""
-    values = np.full((2, len(ids)), np.nan)
-    for place, image_id in enumerate(ids):
-        one = compute_detection_metrics(
+    """Return f1 and tpr of every photo, at the confidence used.
+
+    f1 = 2 TP / (2 TP + FP + FN), and 1 where nothing is there and nothing was found.
+    tpr = TP / (TP + FN), and NaN without truths, so that the photos with a value do not depend on
+    the detector.
+    """
+    f1 = np.full(len(ids), np.nan)
+    tpr = np.full(len(ids), np.nan)
+    for i, image_id in enumerate(ids):
+        counts = compute_detection_metrics(
             truths.take(truths.image_ids == image_id),
             detections.take(detections.image_ids == image_id),
             [image_id],
             confidence,
         )[0]
-        either = 2 * one.tp + one.fp + one.fn
-        values[:, place] = [2 * one.tp / either if either else 1.0, _ratio(one.tp, one.tp + one.fn)]
-    return {"f1": values[0], "tpr": values[1]}
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else np.nan
+        boxes_count = 2 * counts.tp + counts.fp + counts.fn
+        f1[i] = 2 * counts.tp / boxes_count if boxes_count else 1.0
+        tpr[i] = ratio_or_nan(counts.tp, counts.tp + counts.fn)
+    return {"f1": f1, "tpr": tpr}
 
 
 def _images_per_second(seconds: NDArray[np.float64]) -> BootstrapEstimate:
-    each = bootstrap_mean(seconds)
-    return BootstrapEstimate(1 / each.value, 1 / each.high, 1 / each.low, each.queries)
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    mean = bootstrap_mean(seconds)
+    return BootstrapEstimate(1 / mean.value, 1 / mean.high, 1 / mean.low, mean.queries)
 
 
 def _queries_table(
-    place: Mapping[str, str], ids: Sequence[str], values: Mapping[str, NDArray[np.float64]]
+    dataset: str,
+    split: str,
+    version: str,
+    ids: Sequence[str],
+    values: Mapping[str, NDArray[np.float64]],
 ) -> pa.Table:
+    """Return the values of every photo as a table of QUERIES_SCHEMA."""
     count = len(ids) * len(values)
-    columns = [pa.repeat(word, count) for word in place.values()]
-    columns += [
-        pa.array([name for name in values for _ in ids]),
+    columns = [
+        *(pa.repeat(constant, count) for constant in (dataset, split, version, "")),
+        pa.array([measure for measure in values for _ in ids]),
         pa.repeat(pa.scalar(0, pa.int32()), count),
         pa.array([*ids] * len(values)),
+        pa.array(np.concatenate(list(values.values()))),
     ]
-    return pa.table([*columns, pa.array(np.concatenate(list(values.values())))], QUERIES_SCHEMA)
+    return pa.table(columns, QUERIES_SCHEMA)

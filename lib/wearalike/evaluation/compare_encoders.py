@@ -1,4 +1,4 @@
-"""Many descriptors over one trial: one table of measures, differences from a reference, every query's values, strips to look at."""
+"""Compare descriptors on one labelled set: metrics, paired differences, queries and examples."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from numpy.typing import NDArray
 from wearalike.datasets.labelled_photos import COMPOUND_LABELS
 from wearalike.evaluation import rank
 from wearalike.evaluation.extract import ExtractedFeatures
-from wearalike.evaluation.rank import QueryGallerySplit, ResultRow
+from wearalike.evaluation.rank import QueryGallerySplit
+from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow, result_row
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.models.promotion import QUERIES_SCHEMA
 
-# What strips show hits of: the label that asks most, of those a set has.
+# Labels that examples are judged by, the hardest first; a set's first one of these is used.
 _EXAMPLE_LABELS = ("both", "type+gender", "type")
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderUnderTest:
-    """version: of the descriptor. distances: to rank by, its own first."""
+    """A descriptor to compare.
+
+    Attributes:
+        version: Its version.
+        features: Its rows of the labelled set.
+        distances: Distances to rank by, its own first.
+    """
 
     version: str
     features: ExtractedFeatures
@@ -32,8 +39,19 @@ class EncoderUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class QueryExample:
-    """A query and its results, best first: photos' paths and what is known of them. label: what is_relevant, one for each result,
-    is about. value: relevance. is_best: whether it is one of the best queries, or of the worst."""
+    """A query and its results, best first.
+
+    Attributes:
+        dataset: Name of the labelled set.
+        encoder: Version of the descriptor.
+        distance: Distance that it ranks by.
+        label: Label that tells if a result is relevant.
+        value: Relevance of the results, 0..1.
+        query: Path of the photo, and its label.
+        results: The same of each result.
+        is_relevant: True for each result that shares the label.
+        is_best: True for one of the best queries, False for one of the worst.
+    """
 
     dataset: str
     encoder: str
@@ -48,8 +66,15 @@ class QueryExample:
 
 @dataclass(frozen=True, slots=True)
 class EncoderResults:
-    """rows: with the keys of rank.RESULT_KEYS. differences: the same, with `reference` and `reference_distance`. queries: every query's
-    values, a table of QUERIES for each encoder, distance and k; NaN where a query has none."""
+    """Results of comparisons.
+
+    Attributes:
+        rows: Rows with the keys of results.RESULT_KEYS.
+        differences: The same, with `reference` and `reference_distance`.
+        queries: Values of every query, a table of QUERIES_SCHEMA for each encoder, distance and k;
+            NaN where a query has none.
+        examples: Best and worst queries.
+    """
 
     rows: list[ResultRow] = field(default_factory=list)
     differences: list[ResultRow] = field(default_factory=list)
@@ -57,6 +82,11 @@ class EncoderResults:
     examples: list[QueryExample] = field(default_factory=list)
 
     def extend(self, other: EncoderResults) -> None:
+        """Append the results of another comparison.
+
+        Args:
+            other: Its results.
+        """
         self.rows.extend(other.rows)
         self.differences.extend(other.differences)
         self.queries.extend(other.queries)
@@ -69,81 +99,56 @@ def compare_encoders(
     ks: Sequence[int],
     examples_count: int = 4,
 ) -> EncoderResults:
-    """Measures each contestant by each of its distances; the first one is the reference, at the same distance where it has that,
-    else at its first. strips_count: how many of its best and of its worst queries are shown of each."""
-    results, reference = EncoderResults(), encoders[0]
-    known: dict[tuple[str, int], dict[str, NDArray[np.float64]]] = {}
-    for contestant in encoders:
-        name = contestant.version
-        for distance in contestant.distances:
-            found = rank.rank_gallery(contestant.features.rows, query_gallery, distance, max(ks))
+    """Measure each descriptor by each of its distances.
+
+    The first descriptor is the reference of the differences: at the same distance if it has that,
+    else at its own.
+
+    Args:
+        query_gallery: Queries and gallery.
+        encoders: Descriptors, the reference first.
+        ks: Cut-off ranks. The first one is that of the examples.
+        examples_count: Number of best queries, and of worst, that are shown of each descriptor.
+
+    Returns:
+        All results.
+    """
+    results = EncoderResults()
+    reference = encoders[0]
+    reference_values: dict[tuple[str, int], dict[str, NDArray[np.float64]]] = {}
+    dataset, split = query_gallery.labelled.name, query_gallery.split
+    for encoder in encoders:
+        version = encoder.version
+        for distance in encoder.distances:
+            ranking = rank.rank_gallery(encoder.features.rows, query_gallery, distance, max(ks))
             for k in ks:
-                values = rank.compute_retrieval_metrics(query_gallery, found, k)
+                values = rank.compute_retrieval_metrics(query_gallery, ranking, k)
                 results.rows.extend(
-                    rank.result_row(query_gallery, name, distance, m, k, bootstrap_mean(v))
-                    for m, v in values.items()
+                    result_row(dataset, split, version, distance, name, k, bootstrap_mean(each))
+                    for name, each in values.items()
                 )
-                results.queries.append(_queries_table(query_gallery, name, distance, k, values))
-                if contestant is reference:
-                    known[distance, k] = values
+                results.queries.append(_queries_table(query_gallery, version, distance, k, values))
+                if encoder is reference:
+                    reference_values[distance, k] = values
                     continue
-                other = distance if distance in reference.distances else reference.distances[0]
-                against = {"reference": reference.version, "reference_distance": other}
-                gains = {m: bootstrap_difference(v, known[other, k][m]) for m, v in values.items()}
-                results.differences.extend(
-                    rank.result_row(query_gallery, name, distance, m, k, gain) | against
-                    for m, gain in gains.items()
-                )
-            results.rows.extend(_cost_rows(query_gallery, contestant, distance))
-            if distance == contestant.distances[0]:
+                is_shared = distance in reference.distances
+                reference_distance = distance if is_shared else reference.distances[0]
+                against = {
+                    "reference": reference.version,
+                    "reference_distance": reference_distance,
+                }
+                baseline = reference_values[reference_distance, k]
+                for name, each in values.items():
+                    gain = bootstrap_difference(each, baseline[name])
+                    row = result_row(dataset, split, version, distance, name, k, gain)
+                    results.differences.append(row | against)
+            results.rows.extend(_cost_rows(query_gallery, encoder, distance))
+            if distance == encoder.distances[0]:
+                first_results = ranking[:, : ks[0]]
                 results.examples.extend(
-                    query_examples(query_gallery, name, distance, found[:, : ks[0]], examples_count)
+                    query_examples(query_gallery, version, distance, first_results, examples_count)
                 )
     return results
-
-
-def _queries_table(
-    query_gallery: QueryGallerySplit,
-    encoder: str,
-    distance: str,
-    k: int,
-    values: Mapping[str, NDArray[np.float64]],
-) -> pa.Table:
-    ids = [query_gallery.labelled.photos[row].id for row in query_gallery.queries.tolist()]
-    count = len(ids) * len(values)
-    same = [
-        pa.repeat(word, count)
-        for word in (query_gallery.labelled.name, query_gallery.split, encoder, distance)
-    ]
-    measures, ks = (
-        pa.array([name for name in values for _ in ids]),
-        pa.repeat(pa.scalar(k, pa.int32()), count),
-    )
-    return pa.table(
-        [
-            *same,
-            measures,
-            ks,
-            pa.array(ids * len(values)),
-            pa.array(np.concatenate(list(values.values()))),
-        ],
-        QUERIES_SCHEMA,
-    )
-
-
-def _cost_rows(
-    query_gallery: QueryGallerySplit, candidate: EncoderUnderTest, distance: str
-) -> list[ResultRow]:
-    described = candidate.features
-    size, count = float(described.bytes_per_image), len(described.rows)
-    costs = {
-        rank.SPEED_MEASURE: described.images_per_second,
-        rank.SIZE_MEASURE: BootstrapEstimate(size, size, size, count),
-    }
-    return [
-        rank.result_row(query_gallery, candidate.version, distance, name, None, cost)
-        for name, cost in costs.items()
-    ]
 
 
 def query_examples(
@@ -153,77 +158,125 @@ def query_examples(
     ranking: NDArray[np.int64],
     count: int,
 ) -> list[QueryExample]:
-    """The `count` best queries by relevance, best first, and the `count` worst, worst first; of equal ones, which are many, some
-    drawn by a seed. found: int64 (q, k) as rank.rank_gallery gives it."""
+    """Choose the best and the worst queries by relevance; a seed decides among equals.
+
+    Args:
+        query_gallery: Queries and gallery.
+        encoder: Version of the descriptor.
+        distance: Distance that it ranks by.
+        ranking: int64 (q, k), as rank.rank_gallery returns it.
+        count: Number of queries of either kind.
+
+    Returns:
+        The best, best first, then the worst, worst first.
+    """
     labelled = query_gallery.labelled
-    label = next(
-        (name for name in _EXAMPLE_LABELS if name in labelled.label_names), labelled.label_names[0]
-    )
-    values = rank.compute_retrieval_metrics(query_gallery, ranking, ranking.shape[1])[
-        f"relevance {label}"
-    ]
+    known_labels = [name for name in _EXAMPLE_LABELS if name in labelled.label_names]
+    label = known_labels[0] if known_labels else labelled.label_names[0]
+    metrics = rank.compute_retrieval_metrics(query_gallery, ranking, ranking.shape[1])
+    values = metrics[f"relevance {label}"]
     order = np.lexsort([np.random.default_rng(0).permutation(len(values)), -values])
     order = order[~np.isnan(values[order])]
     classes = labelled.class_ids(label)
 
-    def shown(row: int) -> tuple[Path, str]:
+    def captioned(row: int) -> tuple[Path, str]:
         photo = labelled.photos[row]
-        return photo.path, ", ".join(
-            photo.labels.get(part, "?") for part in COMPOUND_LABELS.get(label, (label,))
-        )
+        parts = COMPOUND_LABELS.get(label, (label,))
+        return photo.path, ", ".join(photo.labels.get(part, "?") for part in parts)
 
-    def strip(query: int, is_best: bool) -> QueryExample:
-        row, results = (
-            int(query_gallery.queries[query]),
-            [r for r in ranking[query].tolist() if r >= 0],
-        )
-        hits = tuple(bool(classes[r] == classes[row]) for r in results)
-        value = float(values[query])
+    def example(query: int, is_best: bool) -> QueryExample:
+        row = int(query_gallery.queries[query])
+        results = [result for result in ranking[query].tolist() if result >= 0]
         return QueryExample(
-            labelled.name,
-            encoder,
-            distance,
-            label,
-            value,
-            shown(row),
-            tuple(map(shown, results)),
-            hits,
-            is_best,
+            dataset=labelled.name,
+            encoder=encoder,
+            distance=distance,
+            label=label,
+            value=float(values[query]),
+            query=captioned(row),
+            results=tuple(map(captioned, results)),
+            is_relevant=tuple(bool(classes[result] == classes[row]) for result in results),
+            is_best=is_best,
         )
 
-    return [strip(q, True) for q in order[:count].tolist()] + [
-        strip(q, False) for q in order[::-1][:count].tolist()
-    ]
+    best = [example(query, True) for query in order[:count].tolist()]
+    worst = [example(query, False) for query in order[::-1][:count].tolist()]
+    return best + worst
 
 
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """The table for a terminal: a block a set, measure and k, a line an encoder and distance, a column a label."""
+    """Format results for a terminal.
+
+    Args:
+        rows: Rows with the keys of results.RESULT_KEYS.
+
+    Returns:
+        A block a set, measure and k; a line an encoder and distance; a column a label.
+    """
     blocks: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in rows:
-        kind, _, label = str(row["measure"]).rpartition(" ")
-        name, column = (
-            ("all photos", str(row["measure"]))
-            if row["k"] is None
-            else (f"{kind or 'precision'}@{row['k']}", label)
-        )
-        block = blocks.setdefault((f"{row['dataset']}, {row['split']} asks", name), {})
-        block.setdefault(f"{row['encoder']}  {row['distance']}", {})[column] = _format_number(row)
-    lines = []
-    for (where, name), block in blocks.items():
-        columns, first = (
-            list(dict.fromkeys(name for cells in block.values() for name in cells)),
-            max(map(len, block)),
-        )
-        lines += [
-            "",
-            f"{where}: {name}",
-            " " * first + "".join(f"  {column:>16}" for column in columns),
-        ]
-        lines += [
-            f"{who:{first}}" + "".join(f"  {cells.get(c, ''):>16}" for c in columns)
-            for who, cells in block.items()
-        ]
+        title, column = _block_and_column(row)
+        block = blocks.setdefault((f"{row['dataset']}, {row['split']} asks", title), {})
+        cells = block.setdefault(f"{row['encoder']}  {row['distance']}", {})
+        cells[column] = _format_number(row)
+    lines: list[str] = []
+    for (dataset, title), block in blocks.items():
+        columns = list(dict.fromkeys(column for cells in block.values() for column in cells))
+        width = max(map(len, block))
+        header = " " * width + "".join(f"  {column:>16}" for column in columns)
+        lines += ["", f"{dataset}: {title}", header]
+        for contestant, cells in block.items():
+            numbers = "".join(f"  {cells.get(column, ''):>16}" for column in columns)
+            lines.append(f"{contestant:{width}}{numbers}")
     return "\n".join(lines)
+
+
+def _queries_table(
+    query_gallery: QueryGallerySplit,
+    encoder: str,
+    distance: str,
+    k: int,
+    values: Mapping[str, NDArray[np.float64]],
+) -> pa.Table:
+    """Return the values of every query as a table of QUERIES_SCHEMA."""
+    labelled = query_gallery.labelled
+    ids = [labelled.photos[row].id for row in query_gallery.queries.tolist()]
+    count = len(ids) * len(values)
+    constants = (labelled.name, query_gallery.split, encoder, distance)
+    columns = [
+        *(pa.repeat(constant, count) for constant in constants),
+        pa.array([measure for measure in values for _ in ids]),
+        pa.repeat(pa.scalar(k, pa.int32()), count),
+        pa.array(ids * len(values)),
+        pa.array(np.concatenate(list(values.values()))),
+    ]
+    return pa.table(columns, QUERIES_SCHEMA)
+
+
+def _cost_rows(
+    query_gallery: QueryGallerySplit, encoder: EncoderUnderTest, distance: str
+) -> list[ResultRow]:
+    """Return the rows of speed and size."""
+    features = encoder.features
+    size = float(features.bytes_per_image)
+    costs = {
+        SPEED_MEASURE: features.images_per_second,
+        SIZE_MEASURE: BootstrapEstimate(size, size, size, len(features.rows)),
+    }
+    dataset, split = query_gallery.labelled.name, query_gallery.split
+    return [
+        result_row(dataset, split, encoder.version, distance, name, None, cost)
+        for name, cost in costs.items()
+    ]
+
+
+def _block_and_column(row: Mapping[str, object]) -> tuple[str, str]:
+    """Return the title of the block that a row belongs to, and its column."""
+    measure = str(row["measure"])
+    if row["k"] is None:
+        return "all photos", measure
+    kind, _, label = measure.rpartition(" ")
+    return f"{kind or 'precision'}@{row['k']}", label
 
 
 def _format_number(row: Mapping[str, object]) -> str:
@@ -231,4 +284,5 @@ def _format_number(row: Mapping[str, object]) -> str:
     if not (isinstance(value, float) and isinstance(low, float) and isinstance(high, float)):
         return "-"
     digits = 3 if value <= 1 else 0
-    return f"{value:,.{digits}f}" + (f" ±{(high - low) / 2:,.{digits}f}" if high > low else "")
+    half_width = f" ±{(high - low) / 2:,.{digits}f}" if high > low else ""
+    return f"{value:,.{digits}f}{half_width}"

@@ -1,7 +1,7 @@
-"""A set's photos to the crops the night would look at, and those to rows of a descriptor, kept by content.
+"""Photos of a labelled set -> crops as the nightly run makes them -> feature rows, cached.
 
-What was described is kept under a hash of everything it depends on: the pictures' bytes, their boxes, the descriptor's version
-and what it was fitted on. A second evaluation describes only what is new.
+The cache's key is a hash of everything the rows depend on: the images' bytes, their boxes, the
+descriptor's version and what it was fitted on. A second evaluation describes only what is new.
 """
 
 from __future__ import annotations
@@ -30,41 +30,61 @@ from wearalike.storage import atomic
 from wearalike.tables import SuperCategory
 
 BATCH_SIZE = 64
-# What a descriptor that has to be fitted sees at most, drawn from the photos that answer.
+# Photos that a descriptor is fitted on at most, drawn from the gallery.
 MAX_FIT_PHOTOS = 2000
+_SPEED_RESAMPLES = 1000
+# Characters of a hash in a file's name.
+_NAME_HASH_CHARS = 16
+
 PixelBox = tuple[int, int, int, int]
 ClassLookup = Callable[[str], GarmentClass | None]
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractedFeatures:
-    """rows: row i is photo i of the set. seconds: what each batch of at most BATCH photos took, float64, the last may be smaller;
-    reading and cropping are not in it."""
+    """Feature rows of a labelled set, and how long they took.
+
+    Attributes:
+        rows: Row i describes photo i: uint8 (n, b) packed bits, or float32 (n, d).
+        batch_seconds: float64 (batches,). Seconds a batch of BATCH_SIZE photos; the last may be
+            smaller. Reading and cropping are not included.
+    """
 
     rows: FeatureRows
     batch_seconds: NDArray[np.float64]
 
     @property
     def bytes_per_image(self) -> int:
+        """Bytes of one row."""
         return self.rows.itemsize * self.rows.shape[1]
 
     @property
     def images_per_second(self) -> BootstrapEstimate:
-        """Images a second over all, with the 95 % bootstrap interval over its batches."""
-        sizes = np.minimum(
-            BATCH_SIZE, len(self.rows) - BATCH_SIZE * np.arange(len(self.batch_seconds))
-        )
-        drawn = np.random.default_rng(0).integers(0, len(sizes), (1000, len(sizes)))
-        low, high = np.percentile(
-            sizes[drawn].sum(axis=1) / self.batch_seconds[drawn].sum(axis=1), [2.5, 97.5]
-        )
-        return BootstrapEstimate(
-            float(sizes.sum() / self.batch_seconds.sum()), float(low), float(high), len(self.rows)
-        )
+        """Images a second over all, with the 95 % bootstrap interval over the batches."""
+        count = len(self.rows)
+        starts = BATCH_SIZE * np.arange(len(self.batch_seconds))
+        sizes = np.minimum(BATCH_SIZE, count - starts)
+        rng = np.random.default_rng(0)
+        resamples = rng.integers(0, len(sizes), (_SPEED_RESAMPLES, len(sizes)))
+        speeds = sizes[resamples].sum(axis=1) / self.batch_seconds[resamples].sum(axis=1)
+        low, high = np.percentile(speeds, [2.5, 97.5])
+        mean = float(sizes.sum() / self.batch_seconds.sum())
+        return BootstrapEstimate(mean, float(low), float(high), count)
 
 
 class DatasetCrops:
-    """The crops of a set, read when asked for: row i is photo i, seen by a detector or, where somebody drew it, by its box."""
+    """The crops of a labelled set, read on demand: crop i shows photo i.
+
+    A labelled box is used where there is one, else the detector's.
+
+    Attributes:
+        photos: The labelled photos.
+        signature: Hash of everything that the crops depend on.
+
+    Example:
+        >>> crops = DatasetCrops(labelled, detect.ForegroundDetector(), Path("build/features"))
+        >>> first, second = crops[[0, 1]]
+    """
 
     def __init__(
         self,
@@ -73,56 +93,79 @@ class DatasetCrops:
         cache_dir: Path,
         class_of: ClassLookup = lambda word: None,
     ) -> None:
-        """kept: folder for the boxes found. class_of: what garment a photo's label `type` says it is of, as its category would.
-        Raises ValueError, naming it, for a picture that cannot be read."""
+        """Detect the boxes, or read them from the cache.
+
+        Args:
+            labelled: The labelled set.
+            detector: Finds the box of a photo without one.
+            cache_dir: Folder for the boxes found.
+            class_of: The garment class of a photo's label `type`, as the category of a product
+                would tell it.
+
+        Raises:
+            ValueError: A photo cannot be read.
+        """
         self.photos = labelled.photos
-        self._wanted = [
+        self._super_categories = [
             garment and garment.super_category
-            for p in self.photos
-            for garment in [class_of(p.labels.get("type", ""))]
+            for garment in (class_of(photo.labels.get("type", "")) for photo in self.photos)
         ]
         hashes = [hashlib.sha256(photo.path.read_bytes()).hexdigest() for photo in self.photos]
-        given = [
-            [p.id, content, p.box, want]
-            for p, content, want in zip(self.photos, hashes, self._wanted, strict=True)
+        facts = [
+            [photo.id, content_hash, photo.box, super_category]
+            for photo, content_hash, super_category in zip(
+                self.photos, hashes, self._super_categories, strict=True
+            )
         ]
-        self.signature = _hash_json([detector.version, given])
-        path = cache_dir / f"boxes-{self.signature[:16]}.npy"
+        self.signature = _hash_json([detector.version, facts])
+        path = cache_dir / f"boxes-{self.signature[:_NAME_HASH_CHARS]}.npy"
         if not path.exists():
-            boxes = self._detect_boxes(detector)
             with atomic.replace_file(path) as hidden:
-                np.save(hidden, boxes)
+                np.save(hidden, self._detect_boxes(detector))
         self._boxes: list[PixelBox] = list(map(tuple, np.load(path, allow_pickle=False).tolist()))
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
-        return [decode.crop(_read_pixels(self.photos[row]), self._boxes[row]) for row in rows]
+        return [decode.crop(read_pixels(self.photos[row]), self._boxes[row]) for row in rows]
 
     def _detect_boxes(self, detector: detect.Detector) -> NDArray[np.int64]:
-        def box(photo: LabelledPhoto, wanted: SuperCategory | None) -> PixelBox:
+        def box(photo: LabelledPhoto, super_category: SuperCategory | None) -> PixelBox:
             if photo.box:
                 return photo.box
             rows = detect.detect_items(detector, "", photo.path.read_bytes())
             if not rows[0].get("reason"):
-                return representative_box(rows, wanted)
-            height, width = _read_pixels(photo).shape[:2]
+                return representative_box(rows, super_category)
+            height, width = read_pixels(photo).shape[:2]
             return 0, 0, width, height
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
-            return np.array(list(cores.map(box, self.photos, self._wanted)), np.int64)
+            return np.array(list(cores.map(box, self.photos, self._super_categories)), np.int64)
 
 
-def representative_box(rows: Sequence[Mapping[str, Any]], wanted: SuperCategory | None) -> PixelBox:
-    """The box that stands for a product, as index.select_entries chooses it: the best of the wanted super-category, else the best that
-    the detector does not name; best by confidence and size."""
-    named = [row for row in rows if wanted and row["super_category"] == wanted]
-    unnamed = [row for row in rows if row["super_category"] is None]
+def representative_box(
+    rows: Sequence[Mapping[str, Any]], super_category: SuperCategory | None
+) -> PixelBox:
+    """Choose the box that stands for a product, as search.index.select_entries does.
 
-    candidates = named or unnamed or rows
-    scores = item_scores(candidates)
-    best_first = np.lexsort(([row["item_id"] for row in candidates], -scores))
+    It is the best box of the super-category, else the best without a class, else the best of all.
+    The best has the highest confidence-and-size score.
+
+    Args:
+        rows: Rows of tables.ITEMS of one image.
+        super_category: Super-category of the product; None if unknown.
+
+    Returns:
+        x0, y0, x1, y1 in px.
+    """
+    of_category = [
+        row for row in rows if super_category and row["super_category"] == super_category
+    ]
+    without_class = [row for row in rows if row["super_category"] is None]
+    candidates = of_category or without_class or rows
+    item_ids = [row["item_id"] for row in candidates]
+    best_first = np.lexsort((item_ids, -item_scores(candidates)))
     best = candidates[best_first[0]]
     return best["x0"], best["y0"], best["x1"], best["y1"]
 
@@ -134,55 +177,73 @@ def extract_features(
     cache_dir: Path,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> ExtractedFeatures:
-    """Every photo's row, from `kept` where it was described before. fit_rows: the photos a descriptor may be fitted on, int64.
-    tell: called after each batch with its size."""
-    is_learning = isinstance(descriptor, TrainableDescriptor) and not descriptor.is_fitted
-    some = (
-        np.sort(np.random.default_rng(0).permutation(fit_rows)[:MAX_FIT_PHOTOS]).tolist()
-        if is_learning
-        else []
-    )
-    path = (
-        cache_dir
-        / f"{descriptor.version}-{_hash_json([descriptor.version, descriptor.sha256, crops.signature, some])[:16]}.safetensors"
-    )
+    """Describe every photo of a set, or read the rows from the cache.
+
+    Args:
+        crops: The crops of the set.
+        descriptor: Describes the crops; it is fitted first if it has to be.
+        fit_rows: int64 (m,). Photos that a descriptor may be fitted on.
+        cache_dir: Folder of the cache.
+        on_batch: Called after each batch with its size.
+
+    Returns:
+        The rows, row i of photo i.
+    """
+    sample: list[int] = []
+    needs_fit = isinstance(descriptor, TrainableDescriptor) and not descriptor.is_fitted
+    if needs_fit:
+        shuffled = np.random.default_rng(0).permutation(fit_rows)
+        sample = np.sort(shuffled[:MAX_FIT_PHOTOS]).tolist()
+    key = _hash_json([descriptor.version, descriptor.sha256, crops.signature, sample])
+    path = cache_dir / f"{descriptor.version}-{key[:_NAME_HASH_CHARS]}.safetensors"
     if not path.exists():
-        if is_learning:
-            descriptor.fit(crops[some])  # type: ignore[attr-defined]
-        found = _compute_features(crops, descriptor, on_batch)
+        if needs_fit:
+            descriptor.fit(crops[sample])  # type: ignore[attr-defined]
+        features = _compute_features(crops, descriptor, on_batch)
         with atomic.replace_file(path) as hidden:
-            _save_features(hidden, found)
+            _save_features(hidden, features)
     return _load_features(path)
+
+
+def read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
+    """Decode a labelled photo.
+
+    Args:
+        photo: The photo.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: The file is no image; the message names it.
+    """
+    try:
+        return decode.decode_image(photo.path.read_bytes())
+    except decode.BadPixels as error:
+        raise ValueError(f"{photo.path}: {error}") from error
 
 
 def _compute_features(
     crops: DatasetCrops, descriptor: Descriptor, on_batch: Callable[[int], None]
 ) -> ExtractedFeatures:
-    descriptor.describe(crops[[0]])  # the first call prepares what later ones need
-    batches = [
-        list(range(start, min(start + BATCH_SIZE, len(crops))))
-        for start in range(0, len(crops), BATCH_SIZE)
-    ]
-    found: list[FeatureRows] = []
+    """Describe all crops; the next batch is read while one is described."""
+    # The first call prepares what later ones need, and is not timed.
+    descriptor.describe(crops[[0]])
+    starts = range(0, len(crops), BATCH_SIZE)
+    batches = [list(range(start, min(start + BATCH_SIZE, len(crops)))) for start in starts]
+    rows: list[FeatureRows] = []
     seconds: list[float] = []
-    with ThreadPoolExecutor(1) as ahead:
-        loading = ahead.submit(crops.__getitem__, batches[0])
-        for place, batch in enumerate(batches):
-            pictures = loading.result()
-            if place + 1 < len(batches):
-                loading = ahead.submit(crops.__getitem__, batches[place + 1])
-            start = time.perf_counter()
-            found.append(descriptor.describe(pictures))
-            seconds.append(time.perf_counter() - start)
+    with ThreadPoolExecutor(1) as reader:
+        next_images = reader.submit(crops.__getitem__, batches[0])
+        for number, batch in enumerate(batches):
+            images = next_images.result()
+            if number + 1 < len(batches):
+                next_images = reader.submit(crops.__getitem__, batches[number + 1])
+            started = time.perf_counter()
+            rows.append(descriptor.describe(images))
+            seconds.append(time.perf_counter() - started)
             on_batch(len(batch))
-    return ExtractedFeatures(np.concatenate(found), np.array(seconds))  # type: ignore[arg-type]
-
-
-def _read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
-    try:
-        return decode.decode_image(photo.path.read_bytes())
-    except decode.BadPixels as error:
-        raise ValueError(f"{photo.path}: {error}") from error
+    return ExtractedFeatures(np.concatenate(rows), np.array(seconds))  # type: ignore[arg-type]
 
 
 def _hash_json(value: object) -> str:
@@ -192,9 +253,8 @@ def _hash_json(value: object) -> str:
 def _save_features(path: Path, features: ExtractedFeatures) -> None:
     from safetensors.numpy import save_file
 
-    save_file(
-        {"rows": np.ascontiguousarray(features.rows), "seconds": features.batch_seconds}, path
-    )
+    rows = np.ascontiguousarray(features.rows)
+    save_file({"rows": rows, "seconds": features.batch_seconds}, path)
 
 
 def _load_features(path: Path) -> ExtractedFeatures:

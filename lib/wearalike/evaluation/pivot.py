@@ -1,4 +1,4 @@
-"""Rows of encoders' measures as the tables and plots of a page, and which of them lead."""
+"""Rows of encoders' results as the tables and plots of a page, and the leader of each column."""
 
 from __future__ import annotations
 
@@ -6,52 +6,69 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from numpy import float64
 from numpy.typing import NDArray
 
 from wearalike.evaluation import plots
 from wearalike.evaluation.plots import PlotLine, PlotPoint
+from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow
 from wearalike.metrics.bootstrap import bootstrap_difference
 
-SPEED_MEASURE, SIZE_MEASURE = "images a second", "bytes an image"
 _WEIGHTS_PATTERN = re.compile(r"(\d+):(\d+)$")
+# A line over weights needs this many of them.
+_MIN_WEIGHTS = 3
 
-# A row of evaluation.json: dataset, split, encoder, distance, measure, k, value, low, high, queries.
-ResultRow = Mapping[str, Any]
-# Of each contestant (dataset, split, encoder, distance): each measure's value for every query, float64 (q,), by (measure, k).
+# Encoder and distance.
+Contestant = tuple[str, str]
+# Dataset, split, measure and k.
+ColumnKey = tuple[str, str, str, int]
+# Values of every query, float64 (q,), by (dataset, split, encoder, distance), then by (measure, k).
 QueryValues = Mapping[tuple[str, str, str, str], Mapping[tuple[str, int], NDArray[float64]]]
 
 
-def leaders(
-    rows: Iterable[ResultRow], values: QueryValues
-) -> dict[tuple[str, str, str, int], tuple[str, str]]:
-    """The best encoder and distance of each (dataset, split, measure, k), where there is one: where its paired difference from each
-    other has a 95 % interval above 0. Without the values of any of them nobody is called best."""
-    columns: dict[tuple[str, str, str, int], list[ResultRow]] = {}
+def leaders(rows: Iterable[ResultRow], values: QueryValues) -> dict[ColumnKey, Contestant]:
+    """Find the encoder and distance that lead each column.
+
+    A contestant leads if its paired difference from each other one has a 95 % interval above 0.
+    Without the values of any contestant, a column has no leader.
+
+    Args:
+        rows: Rows of evaluation.json.
+        values: Values of every query.
+
+    Returns:
+        The leader of each column that has one.
+    """
+    columns: dict[ColumnKey, list[ResultRow]] = {}
     for row in rows:
         if row["value"] is not None and row["k"]:
-            columns.setdefault((row["dataset"], row["split"], row["measure"], row["k"]), []).append(
-                row
-            )
+            key = (row["dataset"], row["split"], row["measure"], row["k"])
+            columns.setdefault(key, []).append(row)
     found = {}
     for (dataset, split, measure, k), column in columns.items():
-        who = [(r["encoder"], r["distance"]) for r in sorted(column, key=lambda r: -r["value"])]
-        each = [values.get((dataset, split, *w), {}).get((measure, k)) for w in who]
-        first, *others = each
-        if (
-            others
-            and first is not None
-            and all(o is not None and bootstrap_difference(first, o).low > 0 for o in others)
-        ):
-            found[dataset, split, measure, k] = who[0]
+        best_first = sorted(column, key=lambda row: -row["value"])
+        contestants = [(row["encoder"], row["distance"]) for row in best_first]
+        first, *others = (
+            values.get((dataset, split, *contestant), {}).get((measure, k))
+            for contestant in contestants
+        )
+        if first is None or not others:
+            continue
+        if all(o is not None and bootstrap_difference(first, o).low > 0 for o in others):
+            found[dataset, split, measure, k] = contestants[0]
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class PlotImage:
-    """names: what its numbered points are called."""
+    """A plot of the page.
+
+    Attributes:
+        title: Title above it.
+        uri: SVG image as a data address.
+        names: Names of its numbered points.
+    """
 
     title: str
     uri: str
@@ -59,134 +76,195 @@ class PlotImage:
 
 
 class Pivot:
-    """The rows of one dataset and split as tables: encoders and distances down, labels across, one table a measure."""
+    """The rows of one dataset and split as tables: contestants down, labels across.
 
-    def __init__(
-        self, rows: Sequence[ResultRow], best: Mapping[tuple[str, str, str, int], tuple[str, str]]
-    ) -> None:
+    Attributes:
+        cells: Rows by (encoder, distance, measure, k); k is 0 for a measure without one.
+        contestants: Encoders with their distances, in the rows' order.
+        tables: Measures by label, by (kind of measure, k).
+        extras: Names of the speed and size measures that the rows have.
+    """
+
+    def __init__(self, rows: Sequence[ResultRow], best: Mapping[ColumnKey, Contestant]) -> None:
+        """Arrange the rows.
+
+        Args:
+            rows: Rows of one dataset and split.
+            best: The leader of each column.
+        """
         self.cells = {(r["encoder"], r["distance"], r["measure"], r["k"] or 0): r for r in rows}
         self._best = best
-        measured = [r for r in rows if r["k"]]
-        self.contestants = list(dict.fromkeys((r["encoder"], r["distance"]) for r in measured))
-        # "mAP type" is the measure mAP of the label type; a label alone is precision.
-        self.tables: dict[tuple[str, int], dict[str, str]] = {}
-        for row in measured:
-            kind, _, label = row["measure"].rpartition(" ")
-            self.tables.setdefault((kind or "precision", row["k"]), {})[label] = row["measure"]
-        self.extras = [
-            name
-            for name in (SPEED_MEASURE, SIZE_MEASURE)
-            if any(r["measure"] == name for r in rows)
-        ]
-
-    def cell(self, contestant: tuple[str, str], measure: str, k: int = 0) -> ResultRow | None:
-        """The row, if there is one with a value. What an encoder has whatever its distance stands beside each of them."""
-        encoder, distance = contestant
-        row = self.cells.get((encoder, distance, measure, k)) or self.cells.get(
-            (encoder, "", measure, k)
+        ranked = [row for row in rows if row["k"]]
+        self.contestants: list[Contestant] = list(
+            dict.fromkeys((row["encoder"], row["distance"]) for row in ranked)
         )
+        self.tables: dict[tuple[str, int], dict[str, str]] = {}
+        for row in ranked:
+            # "mAP type" is the measure mAP of the label type; a label alone is precision.
+            kind, _, label = row["measure"].rpartition(" ")
+            table = self.tables.setdefault((kind or "precision", row["k"]), {})
+            table[label] = row["measure"]
+        measures = {row["measure"] for row in rows}
+        self.extras = [name for name in (SPEED_MEASURE, SIZE_MEASURE) if name in measures]
+
+    def cell(self, contestant: Contestant, measure: str, k: int = 0) -> ResultRow | None:
+        """Return one row of a contestant.
+
+        A row without a distance, such as an encoder's speed, belongs to all its distances.
+
+        Args:
+            contestant: Encoder and distance.
+            measure: Name of the measure.
+            k: Cut-off rank; 0 for a measure without one.
+
+        Returns:
+            The row; None if there is none with a value.
+        """
+        encoder, distance = contestant
+        row = self.cells.get((encoder, distance, measure, k))
+        row = row or self.cells.get((encoder, "", measure, k))
         return row if row and row["value"] is not None else None
 
     def query_count(self, measure: str, k: int) -> int:
-        """How many queries a column is of: the most that any of its rows has."""
+        """Return the largest number of queries of a column's rows.
+
+        Args:
+            measure: Name of the measure.
+            k: Cut-off rank.
+
+        Returns:
+            The number of queries.
+        """
         return max(
-            r["queries"] for (_, _, *column), r in self.cells.items() if column == [measure, k]
+            row["queries"]
+            for (_, _, *column), row in self.cells.items()
+            if column == [measure, k]
         )
 
     def is_best(self, row: ResultRow) -> bool:
-        """Whether the row is the one that leads its column."""
-        return self._best.get((row["dataset"], row["split"], row["measure"], row["k"])) == (
-            row["encoder"],
-            row["distance"],
-        )
+        """Tell if a row leads its column.
+
+        Args:
+            row: A row of this table.
+
+        Returns:
+            True for the leader.
+        """
+        leader = self._best.get((row["dataset"], row["split"], row["measure"], row["k"]))
+        return leader == (row["encoder"], row["distance"])
 
     def bars(self, measure: str, k: int) -> list[ResultRow]:
-        """Each encoder by the distance that suits it best, highest first."""
-        rows = sorted(
-            (c for who in self.contestants if (c := self.cell(who, measure, k))),
-            key=lambda r: -r["value"],
-        )
-        found: dict[str, ResultRow] = {}
-        for row in rows:
-            found.setdefault(row["encoder"], row)
-        return list(found.values())
+        """Return each encoder with its best distance, highest value first.
+
+        Args:
+            measure: Name of the measure.
+            k: Cut-off rank.
+
+        Returns:
+            A row an encoder.
+        """
+        rows = [row for c in self.contestants if (row := self.cell(c, measure, k))]
+        best_by_encoder: dict[str, ResultRow] = {}
+        for row in sorted(rows, key=lambda row: -row["value"]):
+            best_by_encoder.setdefault(row["encoder"], row)
+        return list(best_by_encoder.values())
 
     @cached_property
     def highest(self) -> list[tuple[str, int, ResultRow]]:
-        """The highest precision of each label, with its k."""
+        """The highest precision of each label: label, k and row."""
         tables = {k: labels for (kind, k), labels in self.tables.items() if kind == "precision"}
         return [
-            (label, k, self.bars(m, k)[0])
+            (label, k, bars[0])
             for k, labels in tables.items()
-            for label, m in labels.items()
-            if self.bars(m, k)
+            for label, measure in labels.items()
+            if (bars := self.bars(measure, k))
         ]
 
     @cached_property
     def plots(self) -> list[PlotImage]:
-        """Each plot there is something for: precision by weight, and speed against quality."""
-        tables = [(k, labels) for (kind, k), labels in self.tables.items() if kind == "precision"]
-        return [
-            plot
-            for k, labels in tables
-            for plot in (*self._plots_by_weight(labels, k), *self._plots_by_speed(labels, k))
-        ]
+        """The plots that have data: precision by weight, and speed against quality."""
+        images: list[PlotImage] = []
+        for (kind, k), labels in self.tables.items():
+            if kind == "precision":
+                images += self._plots_by_weight(labels, k)
+                images += self._plots_by_speed(labels, k)
+        return images
 
     def _plots_by_weight(self, labels: Mapping[str, str], k: int) -> Iterator[PlotImage]:
-        for encoder in dict.fromkeys(e for e, _ in self.contestants):
-            weighed = sorted(
-                (_shape_share(d), d)
-                for e, d in self.contestants
-                if e == encoder and _WEIGHTS_PATTERN.search(d)
+        """Yield a plot for each encoder that was measured with enough weights."""
+        for encoder in dict.fromkeys(encoder for encoder, _ in self.contestants):
+            weighted = sorted(
+                (_shape_share(distance), distance)
+                for e, distance in self.contestants
+                if e == encoder and _WEIGHTS_PATTERN.search(distance)
             )
-            if len({x for x, _ in weighed}) < 3:
+            if len({share for share, _ in weighted}) < _MIN_WEIGHTS:
                 continue
-            drawn = []
-            for label, measure in labels.items():
-                cells = [(x, c) for x, d in weighed if (c := self.cell((encoder, d), measure, k))]
-                low, high = ([_interval(c)[end] for _, c in cells] for end in (0, 1))
-                drawn.append(
-                    PlotLine(
-                        label, [x for x, _ in cells], [c["value"] for _, c in cells], low, high
-                    )
-                )
             title = f"{encoder}: precision@{k} by weight"
-            ticks = [(x, d.rpartition(" ")[2]) for x, d in weighed]
-            yield PlotImage(
-                title,
-                plots.plot_lines(title, "weight of shape : weight of colour", "", drawn, ticks),
-            )
+            lines = [
+                self._line_by_weight(label, encoder, weighted, measure, k)
+                for label, measure in labels.items()
+            ]
+            ticks = [(share, distance.rpartition(" ")[2]) for share, distance in weighted]
+            x_name = "weight of shape : weight of colour"
+            yield PlotImage(title, plots.plot_lines(title, x_name, "", lines, ticks))
+
+    def _line_by_weight(
+        self,
+        label: str,
+        encoder: str,
+        weighted: Sequence[tuple[float, str]],
+        measure: str,
+        k: int,
+    ) -> PlotLine:
+        points = [
+            (share, row)
+            for share, distance in weighted
+            if (row := self.cell((encoder, distance), measure, k))
+        ]
+        intervals = [_interval(row) for _, row in points]
+        return PlotLine(
+            name=label,
+            x=[share for share, _ in points],
+            y=[row["value"] for _, row in points],
+            low=[low for low, _ in intervals],
+            high=[high for _, high in intervals],
+        )
 
     def _plots_by_speed(self, labels: Mapping[str, str], k: int) -> Iterator[PlotImage]:
-        # The label that asks most, such as type and colour both, is the last.
+        """Yield a plot of speed and quality if two encoders have both."""
+        # The last label is the hardest, such as type and colour both.
         label, measure = list(labels.items())[-1]
-        drawn, names = [], []
+        points: list[PlotPoint] = []
+        names: list[str] = []
         for row in self.bars(measure, k):
-            speed, size = (
-                self.cell((row["encoder"], row["distance"]), name)
-                for name in (SPEED_MEASURE, SIZE_MEASURE)
-            )
-            if speed and speed["value"] > 0:
-                drawn.append(
-                    PlotPoint(speed["value"], row["value"], *_interval(row), self.is_best(row))
-                )
-                names.append(
-                    f"{row['encoder']}, {size['value']:,.0f} bytes" if size else row["encoder"]
-                )
-        if len(drawn) > 1:
+            contestant = (row["encoder"], row["distance"])
+            speed = self.cell(contestant, SPEED_MEASURE)
+            size = self.cell(contestant, SIZE_MEASURE)
+            if speed is None or speed["value"] <= 0:
+                continue
+            low, high = _interval(row)
+            points.append(PlotPoint(speed["value"], row["value"], low, high, self.is_best(row)))
+            size_note = f", {size['value']:,.0f} bytes" if size else ""
+            names.append(f"{row['encoder']}{size_note}")
+        if len(points) > 1:
             title = f"Speed and {label}@{k}"
-            yield PlotImage(
-                title, plots.plot_points(title, SPEED_MEASURE, f"{label}@{k}", drawn), names
-            )
+            uri = plots.plot_points(title, SPEED_MEASURE, f"{label}@{k}", points)
+            yield PlotImage(title, uri, names)
 
 
 def _interval(row: ResultRow) -> tuple[float, float]:
-    """Its interval, or where it has none the value itself."""
-    return row["value"] if row["low"] is None else row["low"], row["value"] if row[
-        "high"
-    ] is None else row["high"]
+    """Return a row's interval, or its value twice if it has none."""
+    value = row["value"]
+    low = value if row["low"] is None else row["low"]
+    high = value if row["high"] is None else row["high"]
+    return low, high
 
 
 def _shape_share(distance: str) -> float:
-    shape, colour = map(int, _WEIGHTS_PATTERN.search(distance).groups())  # type: ignore[union-attr]
-    return shape / (shape + colour) if shape + colour else 0.0
+    """Return the share of the shape weight in a distance such as "hamming 8:2"."""
+    match = _WEIGHTS_PATTERN.search(distance)
+    assert match is not None
+    shape_weight, colour_weight = map(int, match.groups())
+    total = shape_weight + colour_weight
+    return shape_weight / total if total else 0.0
