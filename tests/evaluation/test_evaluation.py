@@ -14,10 +14,18 @@ from PIL import Image, ImageDraw
 from wearalike.commands import evaluate_models
 from wearalike.datasets import labelled_photos
 from wearalike.detection import detect
-from wearalike.evaluation import compare_detectors, compare_encoders, extract, rank
+from wearalike.evaluation import (
+    compare_detectors,
+    compare_encoders,
+    extract,
+    ground_truth,
+    rank,
+)
+from wearalike.evaluation.compare_detectors import PhotoDetections
 from wearalike.evaluation.compare_encoders import EncoderUnderTest
 from wearalike.evaluation.descriptors.classic import ColourHistogram, HogDescriptor
 from wearalike.evaluation.extract import ExtractedFeatures
+from wearalike.evaluation.results import RESULT_KEYS, SPEED_MEASURE
 from wearalike.models import promotion
 
 COLOURS = {"red": (200, 30, 40), "blue": (30, 60, 190), "green": (30, 150, 60)}
@@ -228,9 +236,9 @@ def test_differences_are_paired_and_the_reference_has_none():
     found = compare_encoders.compare_encoders(
         rank.split_query_gallery(few, "test"), contestants, [3, 5]
     )
-    assert all(tuple(row) == rank.RESULT_KEYS for row in found.rows) and len(
-        found.rows
-    ) == 2 * 2 * (2 * 9 + 2)
+    assert all(tuple(row) == RESULT_KEYS for row in found.rows) and len(found.rows) == 2 * 2 * (
+        2 * 9 + 2
+    )
     gains = {
         (
             r["encoder"],
@@ -338,7 +346,7 @@ def test_one_command_writes_the_whole_table(folder, tmp_path, capsys, caplog):
     with caplog.at_level(logging.ERROR):
         assert evaluate_models.main(arguments) == 0, caplog.text
     rows = json.loads((tmp_path / "evaluation.json").read_text())
-    assert {tuple(row) for row in rows} == {rank.RESULT_KEYS}
+    assert {tuple(row) for row in rows} == {RESULT_KEYS}
     values = {(r["encoder"], r["distance"], r["measure"]): r for r in rows}
     assert (
         values["hsv-1", "hellinger", "colour"]["value"] > 0.8
@@ -439,15 +447,12 @@ class SeesBags:
 
     def detect(self, picture):
         rows, columns = np.nonzero((picture < 250).all(axis=2))
-        return (
-            np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], float),
-            ["bag"],
-            np.array([0.9]),
-        )
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        return PhotoDetections(np.array([box], float), ["bag"], np.array([0.9]))
 
 
 def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
-    scenes = compare_detectors.read_ground_truth(
+    scenes = ground_truth.read_ground_truth(
         "folder", labelled_photos.read_dataset("folder", boxed), boxed, "test"
     )
     assert len(scenes) == 12 and {s.classes for s in scenes} == {("bag",), ("trousers",)}
@@ -467,11 +472,11 @@ def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
     ) and measures["trousers"].tpr == 0
     is_bag = [float(s.classes == ("bag",)) for s in scenes]
     assert seen.values["f1"].tolist() == seen.values["tpr"].tolist() == is_bag
-    assert {r["measure"]: r["value"] for r in seen.rows if r["measure"] != rank.SPEED_MEASURE} == {
+    assert {r["measure"]: r["value"] for r in seen.rows if r["measure"] != SPEED_MEASURE} == {
         "f1": 0.5,
         "tpr": 0.5,
     }
-    assert {tuple(r) for r in seen.rows} == {rank.RESULT_KEYS}
+    assert {tuple(r) for r in seen.rows} == {RESULT_KEYS}
     gains = {r["measure"]: r for r in compare_detectors.paired_differences(seen, blind)}
     assert (
         gains["f1"]["value"] == 0.5
@@ -485,7 +490,7 @@ def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
 
 
 def test_detectors_are_measured_by_super_category_where_no_box_is_known(folder):
-    scenes = compare_detectors.read_ground_truth(
+    scenes = ground_truth.read_ground_truth(
         "folder", labelled_photos.read_dataset("folder", folder), folder, "test"
     )
     seen = compare_detectors.evaluate_detector(
@@ -505,13 +510,13 @@ def test_masks_give_boxes_of_every_item(tmp_path):
     Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
     (tmp_path / "labels.txt").write_text("null\ndress\nboots\n")
     (tmp_path / "photos.csv").write_text("photo,split\na,test\n")
-    (scene,) = compare_detectors.read_ground_truth(
+    (scene,) = ground_truth.read_ground_truth(
         "ccp", labelled_photos.read_dataset("ccp", tmp_path), tmp_path, "test"
     )
     assert scene.classes == ("dress", "boot", "boot")
     assert sorted(scene.corners.tolist()) == [[10, 70, 30, 90], [20, 10, 60, 60], [50, 70, 70, 90]]
     with pytest.raises(ValueError, match="no photo of split val says what garment is on it"):
-        compare_detectors.read_ground_truth(
+        ground_truth.read_ground_truth(
             "ccp", labelled_photos.read_dataset("ccp", tmp_path), tmp_path, "val"
         )
 

@@ -16,6 +16,8 @@ from lxml import etree, html
 from PIL import Image
 
 from wearalike.evaluation import compare_encoders, report, workbook
+from wearalike.evaluation import figures as evaluation_figures
+from wearalike.evaluation.pivot import leaders
 from wearalike.evaluation.plots import PlotLine
 from wearalike.evaluation.report import (
     EvaluationReport,
@@ -24,7 +26,6 @@ from wearalike.evaluation.report import (
     ReportImage,
     TrainingCurves,
     VersionComparison,
-    leaders,
     render_html,
     write_html,
 )
@@ -468,10 +469,10 @@ def figures():
         row("a*", "cosine", "type", None),
     ]
     detectors = [("garments-1", found(bag=5, boot=8)), ("garments-2", found(bag=9, hat=3))]
-    return workbook.retrieval_figures(rows) + [
+    return evaluation_figures.retrieval_figures(rows) + [
         f
         for v, r in detectors
-        for f in workbook.category_figures("detector", v, "street", "test", r)
+        for f in evaluation_figures.category_figures("detector", v, "street", "test", r)
     ]
 
 
@@ -525,7 +526,9 @@ def test_sheet_names_are_legal_and_unique(book):
 def test_each_version_has_its_sheet(book):
     sheets = openpyxl.load_workbook(book)
     header, *rows = sheets["ab"].iter_rows(values_only=True)
-    assert header == tuple(n for n in workbook.FIGURES_SCHEMA.names if n not in ("kind", "version"))
+    assert header == tuple(
+        n for n in evaluation_figures.FIGURES_SCHEMA.names if n not in ("kind", "version")
+    )
     assert [(r[0], r[4], r[6]) for r in rows] == [
         ("hamming 1:1", "type", 0.03),
         ("hamming 1:1", FORMULA, 1.03),
@@ -626,7 +629,7 @@ def test_the_lookups_lead_to_the_figures_they_name(book):
 
 
 def test_a_figure_given_twice_is_refused(tmp_path):
-    rows = workbook.retrieval_figures(
+    rows = evaluation_figures.retrieval_figures(
         [row("a", "cosine", "type", 0.1), row("a", "cosine", "type", 0.2)]
     )
     with pytest.raises(ValueError, match="encoder a cosine has shop, test, all, type, 10 twice"):
@@ -638,9 +641,9 @@ def test_a_figure_given_twice_is_refused(tmp_path):
 
 def test_the_same_as_parquet(tmp_path):
     rows = figures()
-    workbook.write_parquet(tmp_path / "evaluation.parquet", rows)
+    evaluation_figures.write_parquet(tmp_path / "evaluation.parquet", rows)
     table = pq.read_table(tmp_path / "evaluation.parquet")
-    assert table.schema.equals(workbook.FIGURES_SCHEMA) and table.num_rows == len(rows)
+    assert table.schema.equals(evaluation_figures.FIGURES_SCHEMA) and table.num_rows == len(rows)
     first = table.to_pylist()[0]
     assert (first["version"], first["measure"], first["value"], first["count"]) == (
         FORMULA,
@@ -654,7 +657,7 @@ def test_the_same_as_parquet(tmp_path):
         if (r["category"], r["version"]) == ("hat", "garments-2")
     }
     assert (hats["tp"], hats["tpr"], hats["fpr"]) == (3, 0.3, 0.7)
-    nothing = workbook.category_figures(
+    nothing = evaluation_figures.category_figures(
         "classifier",
         "v",
         "d",
@@ -670,7 +673,7 @@ def test_the_same_as_parquet(tmp_path):
         "fpr",
         "precision",
     }
-    workbook.write_parquet(tmp_path / "classifier.parquet", nothing)
+    evaluation_figures.write_parquet(tmp_path / "classifier.parquet", nothing)
     values = {
         (r["category"], r["measure"]): r["value"]
         for r in pq.read_table(tmp_path / "classifier.parquet").to_pylist()

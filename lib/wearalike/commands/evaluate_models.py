@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 from wearalike.datasets import labelled_photos, layouts
 from wearalike.detection import detect
 from wearalike.detection.classes import GarmentClass, UnknownLabel
-from wearalike.evaluation import compare_detectors, extract, rank, report, workbook
+from wearalike.evaluation import compare_detectors, extract, ground_truth, rank, report, workbook
+from wearalike.evaluation import figures as evaluation_figures
 from wearalike.evaluation.compare_encoders import (
     EncoderResults,
     EncoderUnderTest,
@@ -170,7 +171,7 @@ def work(args: argparse.Namespace) -> None:
             seen += evaluate_detectors(
                 args,
                 of.name,
-                compare_detectors.read_ground_truth(kind, of, folder, args.split),
+                ground_truth.read_ground_truth(kind, of, folder, args.split),
                 seers,
             )
     facts = {
@@ -290,7 +291,7 @@ def prepare_encoders(
 def evaluate_detectors(
     args: argparse.Namespace,
     dataset: str,
-    scenes: list[compare_detectors.GroundTruthPhoto],
+    scenes: list[ground_truth.GroundTruthPhoto],
     detectors: list[compare_detectors.DetectorUnderTest],
 ) -> list[compare_detectors.DetectorEvaluation]:
     """What every detector makes of a set's photos."""
@@ -321,9 +322,9 @@ def write_evaluation(
     page = dataclasses.replace(
         report.build_report("How good the models are", results, facts), versions=versions
     )
-    figures = workbook.retrieval_figures(results.rows)
+    figures = evaluation_figures.retrieval_figures(results.rows)
     for one in detector_results:
-        figures += workbook.category_figures(
+        figures += evaluation_figures.category_figures(
             one.kind, one.version, one.dataset, one.split, one.metrics
         )
     rows = [*results.rows, *(row for one in detector_results for row in one.rows)]
@@ -342,7 +343,7 @@ def write_evaluation(
         pa.concat_tables([*results.queries, *(one.queries for one in detector_results)]),
         out / "queries.parquet",
     )
-    workbook.write_parquet(out / "evaluation.parquet", figures)
+    evaluation_figures.write_parquet(out / "evaluation.parquet", figures)
     workbook.write_workbook(out / "evaluation.xlsx", figures)
     report.write_html(out, page)
     print(format_table(rows))

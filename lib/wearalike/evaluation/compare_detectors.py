@@ -48,7 +48,7 @@ _DETECTOR_COLUMNS = ("ap50", "map50_95", *_CLASSIFIER_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class PhotoDetections:
-    """What a detector sees in one photo.
+    """Detections in one photo.
 
     Attributes:
         corners: float64 (n, 4). x0 y0 x1 y1 in px.

@@ -136,9 +136,7 @@ class Pivot:
             The number of queries.
         """
         return max(
-            row["queries"]
-            for (_, _, *column), row in self.cells.items()
-            if column == [measure, k]
+            row["queries"] for (_, _, *column), row in self.cells.items() if column == [measure, k]
         )
 
     def is_best(self, row: ResultRow) -> bool:

@@ -150,9 +150,7 @@ def compute_retrieval_metrics(
         is_same_class = classes[ranking] == query_classes[:, None]
         relevant = is_same_class & (ranking >= 0) & is_known[:, None]
         # Class -1, unknown, is counted at 0.
-        class_counts = np.bincount(
-            classes[query_gallery.gallery] + 1, minlength=classes.max() + 2
-        )
+        class_counts = np.bincount(classes[query_gallery.gallery] + 1, minlength=classes.max() + 2)
         is_in_gallery = np.isin(query_gallery.queries, query_gallery.gallery)
         relevant_count = class_counts[query_classes + 1] - is_in_gallery
         of_label = {

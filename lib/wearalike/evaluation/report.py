@@ -1,4 +1,7 @@
-"""What was measured on one page that opens from disk: nothing in it is fetched from anywhere, everything in it is escaped."""
+"""All results of an evaluation on one HTML page that opens from disk.
+
+Nothing on it is fetched from anywhere, and every text of the data is escaped.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,30 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
 from wearalike.evaluation import plots
-from wearalike.evaluation.pivot import Pivot, PlotImage, QueryValues, ResultRow, leaders
+from wearalike.evaluation.pivot import Pivot, PlotImage, QueryValues, leaders
 from wearalike.evaluation.plots import PlotLine
+from wearalike.evaluation.results import ResultRow
 from wearalike.imaging import decode
 from wearalike.metrics.categories import SMALLER_IS_BETTER, CategoryComparison
 from wearalike.metrics.classification import ClassifierMetrics
 
 if TYPE_CHECKING:
-    from wearalike.evaluation.compare_encoders import EncoderResults
+    from wearalike.evaluation.compare_encoders import EncoderResults, QueryExample
 
+# Longer side of a thumbnail, in px.
 THUMBNAIL_PX = 144
+_THUMBNAIL_QUALITY = 72
 MAX_MISTAKES = 12
-# A confusion table of more categories than this is no longer read: its most frequent mistakes are.
+# Nobody reads a confusion matrix of more categories; the most frequent mistakes are listed.
 MAX_CONFUSION_CATEGORIES = 40
 METRIC_NAMES = {
     "ap50": "AP50",
@@ -41,7 +48,13 @@ METRIC_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ReportImage:
-    """content: the picture file's bytes, of a format that decode.decode_image takes. is_right: whether it is what was asked for."""
+    """An image of the page.
+
+    Attributes:
+        content: Bytes of an image file that decode.decode_image takes.
+        caption: Text below it.
+        is_right: True or False if it is a relevant result or not; None for a query.
+    """
 
     content: bytes
     caption: str = ""
@@ -50,7 +63,13 @@ class ReportImage:
 
 @dataclass(frozen=True, slots=True)
 class ReportExample:
-    """A query and its results, best first."""
+    """A query and its results.
+
+    Attributes:
+        query: The query.
+        results: Its results, best first.
+        note: Text beside it.
+    """
 
     query: ReportImage
     results: Sequence[ReportImage]
@@ -59,7 +78,13 @@ class ReportExample:
 
 @dataclass(frozen=True, slots=True)
 class ReportExampleGroup:
-    """Strips under one title, such as one encoder's worst queries."""
+    """Examples under one title, such as one encoder's worst queries.
+
+    Attributes:
+        title: The title.
+        strips: The examples.
+        note: Text below the title.
+    """
 
     title: str
     strips: Sequence[ReportExample]
@@ -68,8 +93,20 @@ class ReportExampleGroup:
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """A detector or classifier beside its last version. rows: as detection.compare_categories gives them, worst first. measures: columns, the
-    first one drawn. classifier, former: what detection.compute_classifier_metrics found of this version and of the last one, where it is one."""
+    """A detector or classifier beside its last version.
+
+    Attributes:
+        kind: "detector" or "classifier".
+        dataset: Name of the labelled set.
+        split: Its split.
+        this: The version.
+        last: The version that it is compared with, if any.
+        rows: Rows of categories.compare_categories.
+        note: Text below the title.
+        measures: Fields of CategoryMetrics to show; the first one is drawn.
+        classifier: Metrics of this version as a classifier, if it is one.
+        former: The same of the last version.
+    """
 
     kind: str
     dataset: str
@@ -85,7 +122,14 @@ class VersionComparison:
 
 @dataclass(frozen=True, slots=True)
 class TrainingCurves:
-    """Training curves on one pair of axes."""
+    """Training curves on one pair of axes.
+
+    Attributes:
+        title: The title.
+        x_name: Name of the x axis.
+        y_name: Name of the y axis.
+        lines: The curves.
+    """
 
     title: str
     x_name: str
@@ -95,8 +139,19 @@ class TrainingCurves:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """All that a page shows; what is empty is left out. facts: short words about how it was made, by name. differences: rows whose
-    values are by how much they exceed those of `reference`. values: where given, they tell which encoder is best."""
+    """All that the page shows; empty parts are left out.
+
+    Attributes:
+        title: Title of the page.
+        rows: Rows of evaluation.json.
+        facts: Short texts about how the evaluation was made, by name.
+        values: Values of every query; with them the page tells which encoder leads.
+        reference: Version that `differences` are from.
+        differences: Rows whose values exceed those of the reference by so much.
+        strips: Example queries.
+        versions: Detectors and classifiers.
+        curves: Training curves.
+    """
 
     title: str
     rows: Sequence[ResultRow] = ()
@@ -110,77 +165,72 @@ class EvaluationReport:
 
 
 def build_report(title: str, results: EncoderResults, facts: Mapping[str, str]) -> EvaluationReport:
-    """What encoders' results are on a page; `dataclasses.replace` adds detectors, classifiers and curves to it. Reads the strips'
-    pictures."""
-    values: dict[tuple[str, str, str, str], dict[tuple[str, int], NDArray[np.float64]]] = {}
-    for table in results.queries:
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        for measure in dict.fromkeys(columns["measure"]):
-            here = columns["measure"] == measure
-            dataset, split, encoder, distance, k = (
-                columns[n][here][0] for n in ("dataset", "split", "encoder", "distance", "k")
-            )
-            values.setdefault((dataset, split, encoder, distance), {})[measure, int(k)] = columns[
-                "value"
-            ][here]
-    groups: dict[str, list[ReportExample]] = {}
-    for strip in results.examples:
-        name = f"{strip.dataset}: {strip.encoder}, {strip.distance}: {'best' if strip.is_best else 'worst'} by {strip.label}"
-        marked = zip(strip.results, strip.is_relevant, strict=True)
-        shown = [
-            ReportImage(path.read_bytes(), caption, is_right)
-            for (path, caption), is_right in marked
-        ]
-        path, caption = strip.query
-        groups.setdefault(name, []).append(
-            ReportExample(
-                ReportImage(path.read_bytes(), caption), shown, f"relevance {strip.value:.2f}"
-            )
-        )
+    """Build the report of encoders; `dataclasses.replace` adds detectors and curves to it.
+
+    Args:
+        title: Title of the page.
+        results: Results of the encoders.
+        facts: Short texts about how the evaluation was made, by name.
+
+    Returns:
+        The report, with the images of the example queries.
+    """
+    differences = results.differences
     return EvaluationReport(
-        title,
-        results.rows,
-        facts,
-        values,
-        str(results.differences[0]["reference"]) if results.differences else "",
-        results.differences,
-        [ReportExampleGroup(name, strips) for name, strips in groups.items()],
+        title=title,
+        rows=results.rows,
+        facts=facts,
+        values=_values_by_contestant(results.queries),
+        reference=str(differences[0]["reference"]) if differences else "",
+        differences=differences,
+        strips=_example_groups(results.examples),
     )
 
 
 def write_html(folder: Path, evaluation: EvaluationReport) -> Path:
-    """Writes evaluation.html into a folder and returns its path. Raises pixels.BadPixels for a picture that is none."""
+    """Write evaluation.html.
+
+    Args:
+        folder: Folder to write into.
+        evaluation: The report.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        decode.BadPixels: An image cannot be decoded.
+    """
     path = folder / "evaluation.html"
     path.write_text(render_html(evaluation), encoding="utf-8")
     return path
 
 
 def render_html(evaluation: EvaluationReport) -> str:
-    """The page, HTML."""
+    """Render the page.
+
+    Args:
+        evaluation: The report.
+
+    Returns:
+        HTML.
+
+    Raises:
+        decode.BadPixels: An image cannot be decoded.
+    """
     source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters: dict[str, Any] = {
-        "figure": _format_figure,
-        "signed": _format_signed,
-        "picture": _thumbnail_data_url,
-        "mistakes": _frequent_mistakes,
-    }
-    environment.filters |= filters
-    environment.tests |= {"number": lambda v: v is not None and np.isfinite(v)}
-    found = leaders(evaluation.rows, evaluation.values)
-    gains = {
-        (r["dataset"], r["split"]): Pivot(_rows_of_dataset(evaluation.differences, r), {})
-        for r in evaluation.differences
-    }
+    environment.filters["figure"] = _format_figure
+    environment.filters["signed"] = _format_signed
+    environment.filters["picture"] = _thumbnail_data_url
+    environment.filters["mistakes"] = _frequent_mistakes
+    environment.tests["number"] = lambda value: value is not None and np.isfinite(value)
+    best = leaders(evaluation.rows, evaluation.values)
     return environment.from_string(source).render(
         e=evaluation,
-        retrieval={
-            (r["dataset"], r["split"]): Pivot(_rows_of_dataset(evaluation.rows, r), found)
-            for r in evaluation.rows
-        },
-        gains=gains,
+        retrieval=_pivots(evaluation.rows, best),
+        gains=_pivots(evaluation.differences, {}),
         curves=[
             PlotImage(c.title, plots.plot_lines(c.title, c.x_name, c.y_name, c.lines))
             for c in evaluation.curves
@@ -191,25 +241,72 @@ def render_html(evaluation: EvaluationReport) -> str:
     )
 
 
-def _rows_of_dataset(rows: Iterable[ResultRow], place: ResultRow) -> list[ResultRow]:
-    return [r for r in rows if (r["dataset"], r["split"]) == (place["dataset"], place["split"])]
+def _values_by_contestant(
+    queries: Iterable[pa.Table],
+) -> dict[tuple[str, str, str, str], dict[tuple[str, int], NDArray[np.float64]]]:
+    """Return the values of tables of QUERIES_SCHEMA as QueryValues."""
+    values: dict[tuple[str, str, str, str], dict[tuple[str, int], NDArray[np.float64]]] = {}
+    for table in queries:
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        for measure in dict.fromkeys(columns["measure"]):
+            is_measure = columns["measure"] == measure
+            dataset, split, encoder, distance, k = (
+                columns[name][is_measure][0]
+                for name in ("dataset", "split", "encoder", "distance", "k")
+            )
+            of_contestant = values.setdefault((dataset, split, encoder, distance), {})
+            of_contestant[measure, int(k)] = columns["value"][is_measure]
+    return values
+
+
+def _example_groups(examples: Iterable[QueryExample]) -> list[ReportExampleGroup]:
+    """Read the images of examples and group them by encoder, and by best or worst."""
+    groups: dict[str, list[ReportExample]] = {}
+    for example in examples:
+        rank = "best" if example.is_best else "worst"
+        contestant = f"{example.dataset}: {example.encoder}, {example.distance}"
+        marked = zip(example.results, example.is_relevant, strict=True)
+        results = [
+            ReportImage(path.read_bytes(), caption, is_relevant)
+            for (path, caption), is_relevant in marked
+        ]
+        path, caption = example.query
+        query = ReportImage(path.read_bytes(), caption)
+        group = groups.setdefault(f"{contestant}: {rank} by {example.label}", [])
+        group.append(ReportExample(query, results, f"relevance {example.value:.2f}"))
+    return [ReportExampleGroup(title, group) for title, group in groups.items()]
+
+
+def _pivots(
+    rows: Sequence[ResultRow], best: Mapping[tuple[str, str, str, int], tuple[str, str]]
+) -> dict[tuple[str, str], Pivot]:
+    """Return a pivot for each dataset and split."""
+    rows_by_dataset: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in rows:
+        rows_by_dataset.setdefault((row["dataset"], row["split"]), []).append(row)
+    return {key: Pivot(of_dataset, best) for key, of_dataset in rows_by_dataset.items()}
 
 
 def _frequent_mistakes(classifier: ClassifierMetrics) -> list[tuple[str, str, int, float]]:
-    """What is most often taken for what: truth, guess, how often, and the share of the truth's images."""
+    """Return the most frequent mistakes: truth, guess, count, and share of the truth's images."""
     wrong = classifier.confusion - np.diag(classifier.confusion.diagonal())
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_MISTAKES]
-    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
-    of = classifier.confusion.sum(axis=1)
+    truths_count = classifier.confusion.sum(axis=1)
+    most_first = np.argsort(-wrong, axis=None, kind="stable")[:MAX_MISTAKES]
+    rows, columns = (axis.tolist() for axis in np.unravel_index(most_first, wrong.shape))
     return [
-        (classifier.categories[i], classifier.categories[j], int(wrong[i, j]), wrong[i, j] / of[i])
-        for i, j in pairs
+        (
+            classifier.categories[i],
+            classifier.categories[j],
+            int(wrong[i, j]),
+            wrong[i, j] / truths_count[i],
+        )
+        for i, j in zip(rows, columns, strict=True)
         if wrong[i, j]
     ]
 
 
 def _format_figure(value: float | int | None) -> str:
-    """A number as it is read: counts whole, shares with three places, what is no number empty."""
+    """Format a number: counts whole, shares with three decimals, NaN and None empty."""
     if value is None or not np.isfinite(value):
         return ""
     if isinstance(value, int) or abs(value) >= 100 or (abs(value) > 1 and value == round(value)):
@@ -218,15 +315,15 @@ def _format_figure(value: float | int | None) -> str:
 
 
 def _format_signed(value: float | int | None) -> str:
+    """Format a difference with its sign."""
     if value is None or not np.isfinite(value):
         return ""
     return f"{value:+,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:+.3f}"
 
 
-def _thumbnail_data_url(picture: ReportImage) -> str:
-    """A small JPEG as a data address."""
-    out = io.BytesIO()
-    Image.fromarray(decode.decode_image(picture.content, THUMBNAIL_PX)).save(
-        out, "JPEG", quality=72
-    )
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+def _thumbnail_data_url(image: ReportImage) -> str:
+    """Return a small JPEG as a data address."""
+    pixels = decode.decode_image(image.content, THUMBNAIL_PX)
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

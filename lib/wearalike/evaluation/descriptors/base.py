@@ -1,10 +1,10 @@
-"""What learning is compared with, and what it made, behind one interface: crops in, one row of numbers a crop out.
+"""Descriptors behind one interface: crops in, one feature row a crop out.
 
-classic      colour histogram, contour, bag of local features, perceptual hash: nobody trained them
+classic      colour histogram, contour, bag of local features, perceptual hash: no training
 networks     pooled features of networks trained on ImageNet
 autoencoder  a network trained here to draw its own input again
 
-The codes of our encoders are descriptors too: `Codes`.
+The codes of our own encoders are descriptors too: HashCodeDescriptor.
 """
 
 from __future__ import annotations
@@ -28,30 +28,52 @@ from wearalike.evaluation.descriptors.networks import NETWORKS, PooledNetworkFea
 from wearalike.models import registry
 from wearalike.models.files import BadModel
 
+# float32 (n, d), or bits packed as uint8 (n, b).
 FeatureRows = NDArray[np.float32] | NDArray[np.uint8]
 
 
 class Descriptor(Protocol):
-    """Tells what crops look like. version: name and version. sha256: of the file with its weights; None where it has none.
-    distances: those it is meant for, the best first."""
+    """Describes crops by feature rows.
+
+    Attributes:
+        version: Name and version.
+        sha256: Hash of the file with its weights; None if it has none.
+        distances: Distances that it is meant for, the best first.
+    """
 
     version: str
     sha256: str | None
     distances: tuple[str, ...]
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> FeatureRows:
-        """float32 (n, d), or bits packed as uint8 (n, b); row i is crop i, uint8 (height, width, 3), whatever stands beside it.
-        What a row takes is what is stored: its bytes are the bytes an image."""
+        """Describe crops. A row does not depend on the other crops.
+
+        Args:
+            crops: uint8 (height, width, 3) each.
+
+        Returns:
+            Row i describes crop i. The bytes of a row are the bytes stored for an image.
+        """
         ...
 
 
 @runtime_checkable
 class TrainableDescriptor(Descriptor, Protocol):
-    """A descriptor that has to see some pictures before it can describe any."""
+    """A descriptor that has to see some crops before it can describe any.
+
+    Attributes:
+        is_fitted: True if it is ready to describe.
+    """
 
     is_fitted: bool
 
-    def fit(self, crops: Sequence[NDArray[np.uint8]]) -> None: ...
+    def fit(self, crops: Sequence[NDArray[np.uint8]]) -> None:
+        """Learn from crops.
+
+        Args:
+            crops: uint8 (height, width, 3) each.
+        """
+        ...
 
 
 class HashCodeDescriptor:
@@ -66,12 +88,20 @@ class HashCodeDescriptor:
     )
 
     def __init__(self, encoder: encoders.Encoder, sha256: str) -> None:
-        self.version, self._encoder = encoder.version, encoder
+        """Wrap an encoder.
+
+        Args:
+            encoder: The encoder.
+            sha256: Hash of its model file.
+        """
+        self.version = encoder.version
         self.sha256: str | None = sha256
+        self._encoder = encoder
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        seen = self._encoder.encode(crops)
-        return np.concatenate([seen.shape, seen.colour], axis=1)
+        """Describe crops; see Descriptor."""
+        codes = self._encoder.encode(crops)
+        return np.concatenate([codes.shape, codes.colour], axis=1)
 
 
 _CLASSIC_DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
@@ -83,32 +113,45 @@ _CLASSIC_DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
 
 
 def descriptor_names() -> list[str]:
-    """The names `load` takes."""
+    """Return the names that `load_descriptor` takes, besides model files.
+
+    Returns:
+        Packaged encoders first.
+    """
     return [*registry.ENCODERS, *_CLASSIC_DESCRIPTORS, *NETWORKS, "autoencoder"]
 
 
 def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None) -> Descriptor:
-    """The descriptor of that name, or the encoder in a model file (*.safetensors), on "cpu" or "cuda".
+    """Load a descriptor.
 
-    weights: a file of weights for a network; without it torchvision's are looked for where torch keeps its downloads, and an
-    autoencoder has yet to be fitted.
+    Args:
+        name: One of `descriptor_names`, or the path of an encoder's model file (*.safetensors).
+        device: "cpu" or "cuda".
+        weights: File of a network's weights. Without it torchvision's are looked for in torch's
+            cache, and an autoencoder has yet to be fitted.
 
-    Raises BadModel for a name nobody knows, and for weights that are not there or do not fit.
+    Returns:
+        The descriptor.
+
+    Raises:
+        BadModel: The name is unknown, or the weights are missing or do not fit.
+
+    Example:
+        >>> load_descriptor("hsv").describe([np.zeros((40, 30, 3), np.uint8)]).shape
+        (1, 192)
     """
     if name in NETWORKS:
         return PooledNetworkFeatures(name, weights, device)
     if name == "autoencoder":
         return Autoencoder(device, weights)
     if weights:
-        raise BadModel(
-            f"encoder {name}: takes no weights, got {weights}; those that do: {', '.join([*NETWORKS, 'autoencoder'])}"
-        )
+        takers = ", ".join([*NETWORKS, "autoencoder"])
+        raise BadModel(f"encoder {name}: takes no weights, got {weights}; those that do: {takers}")
     if name in _CLASSIC_DESCRIPTORS:
         return _CLASSIC_DESCRIPTORS[name]()
     if name in registry.ENCODERS:
-        return HashCodeDescriptor(
-            encoders.load_packaged_encoder(name, device), registry.ENCODERS[name].sha256
-        )
+        encoder = encoders.load_packaged_encoder(name, device)
+        return HashCodeDescriptor(encoder, registry.ENCODERS[name].sha256)
     if name.endswith(".safetensors"):
         model = registry.read_model(Path(name))
         return HashCodeDescriptor(encoders.build_encoder(model, device), model.sha256)

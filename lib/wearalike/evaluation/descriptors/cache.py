@@ -1,6 +1,6 @@
-"""Descriptors of items, kept by content: an item is described once by a version, whichever nights it is seen in.
+"""Descriptors of items, cached by content: a version describes an item once for all runs.
 
-<root>/cache/descriptors/<version>/*.parquet     item_id, kind of number, the numbers
+<data_dir>/cache/descriptors/<version>/*.parquet     item_id, kind of number, the numbers
 """
 
 from __future__ import annotations
@@ -14,26 +14,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.models.files import BadModel
 from wearalike.storage import run_tables
 
 CACHE_KIND = "descriptors"
-# numbers: of little-endian float32, or bits packed into bytes.
+# numbers: little-endian float32, or bits packed into bytes.
 CACHE_SCHEMA = pa.schema(
     [("item_id", pa.string()), ("kind", pa.string()), ("numbers", pa.binary())]
 )
-FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan")
-# Rows at a time, so that float64 copies stay small.
+CACHED_FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan")
+# Rows whose distances are computed at once, so that float64 copies stay small.
 _BLOCK_ROWS = 4096
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "uint8": np.dtype(np.uint8)}
 
 
-FeatureRows = NDArray[np.float32] | NDArray[np.uint8]
-
-
 @dataclass(frozen=True, slots=True)
 class CachedDescriptors:
-    """What a version says of items. item_ids (n,); rows: float32 (n, d), or bits packed as uint8 (n, b), row i of item_ids[i]."""
+    """Descriptors of items by one version.
+
+    Attributes:
+        version: Version of the descriptor.
+        item_ids: The items.
+        rows: Row i describes item i: float32 (n, d), or bits packed as uint8 (n, b).
+    """
 
     version: str
     item_ids: list[str]
@@ -41,59 +45,87 @@ class CachedDescriptors:
 
     @property
     def distances(self) -> tuple[str, ...]:
-        return ("hamming",) if self.rows.dtype == np.uint8 else FLOAT_DISTANCES
+        """Distances that apply to the rows."""
+        return ("hamming",) if self.rows.dtype == np.uint8 else CACHED_FLOAT_DISTANCES
 
 
 def cached_versions(root: Path) -> list[str]:
-    """Versions that have described anything, by name."""
-    return sorted(
-        path.name
-        for path in (root / "cache" / CACHE_KIND).glob("*")
-        if any(path.glob("[!.]*.parquet"))
-    )
+    """Return the versions that have described anything.
+
+    Args:
+        root: The data directory.
+
+    Returns:
+        Versions by name.
+    """
+    folders = (root / "cache" / CACHE_KIND).glob("*")
+    return sorted(folder.name for folder in folders if any(folder.glob("[!.]*.parquet")))
 
 
 def cache_descriptors(root: Path, version: str, item_ids: Sequence[str], rows: FeatureRows) -> None:
-    """Adds descriptors to those that are kept; row i is of item_ids[i]."""
+    """Add descriptors to the cache.
+
+    Args:
+        root: The data directory.
+        version: Version of the descriptor.
+        item_ids: The items.
+        rows: Row i describes item i.
+    """
     kind = str(rows.dtype)
     numbers = [row.astype(_DTYPES[kind]).tobytes() for row in rows]
-    run_tables.cache_rows(
-        root,
-        CACHE_KIND,
-        version,
-        pa.table([list(item_ids), [kind] * len(item_ids), numbers], schema=CACHE_SCHEMA),
-    )
+    columns = [list(item_ids), [kind] * len(item_ids), numbers]
+    run_tables.cache_rows(root, CACHE_KIND, version, pa.table(columns, schema=CACHE_SCHEMA))
 
 
 def read_cached_descriptors(root: Path, version: str, item_ids: Sequence[str]) -> CachedDescriptors:
-    """What is kept of these items, by item_id; those never described are left out. Raises BadModel for rows that do not fit together."""
-    rows = (
-        run_tables.read_cached(
-            root, CACHE_KIND, version, CACHE_SCHEMA, pa.array(sorted(item_ids), pa.string())
-        )
-        .sort_by("item_id")
-        .combine_chunks()
-    )
-    kinds, widths = set(rows["kind"].to_pylist()), {len(n) for n in rows["numbers"].to_pylist()}
+    """Read the cached descriptors of items; items never described are left out.
+
+    Args:
+        root: The data directory.
+        version: Version of the descriptor.
+        item_ids: The items.
+
+    Returns:
+        The descriptors, by item_id.
+
+    Raises:
+        BadModel: The rows have more than one kind or width.
+    """
+    wanted = pa.array(sorted(item_ids), pa.string())
+    table = run_tables.read_cached(root, CACHE_KIND, version, CACHE_SCHEMA, wanted)
+    table = table.sort_by("item_id").combine_chunks()
+    numbers = table["numbers"].to_pylist()
+    kinds = set(table["kind"].to_pylist())
+    widths = {len(row) for row in numbers}
     if len(kinds) > 1 or len(widths) > 1:
         raise BadModel(
-            f"{root}: descriptors of {version} are of {len(kinds)} kinds and {len(widths)} widths, wanted one of each"
+            f"{root}: descriptors of {version} are of {len(kinds)} kinds and "
+            f"{len(widths)} widths, wanted one of each"
         )
     dtype = _DTYPES[kinds.pop() if kinds else "float32"]
     width = widths.pop() // dtype.itemsize if widths else 0
-    numbers = np.frombuffer(b"".join(rows["numbers"].to_pylist()), dtype).reshape(len(rows), width)
-    return CachedDescriptors(version, rows["item_id"].to_pylist(), numbers)
+    rows = np.frombuffer(b"".join(numbers), dtype).reshape(len(table), width)
+    return CachedDescriptors(version, table["item_id"].to_pylist(), rows)
 
 
 def compute_distances(one: FeatureRows, rows: FeatureRows, distance: str) -> NDArray[np.float64]:
-    """How far each row is from one, float64 (n,), smaller is more alike.
+    """Compute the distance of each row from one; smaller is more alike.
 
-    one: (d,), rows: (n, d), of one type. distance: "hamming" counts differing bits of uint8; of float32 "cosine" is 1 - cosine,
-    0..2 (a row of zeros is 1 from all), "euclidean" and "manhattan" are sums over differences. Raises ValueError for another.
+    Args:
+        one: (d,). One row, of the same type.
+        rows: (n, d).
+        distance: "hamming" counts the differing bits of uint8. For float32, "cosine" is 1 - cosine,
+            0..2, and a row of zeros is at 1 from all; "euclidean" and "manhattan".
+
+    Returns:
+        float64 (n,).
+
+    Raises:
+        ValueError: The distance is unknown, or does not apply to such rows.
     """
     if distance == "hamming" and rows.dtype == np.uint8:
         return np.bitwise_count(np.bitwise_xor(rows, one)).sum(axis=1).astype(np.float64)
-    if rows.dtype == np.uint8 or distance not in FLOAT_DISTANCES:
+    if rows.dtype == np.uint8 or distance not in CACHED_FLOAT_DISTANCES:
         raise ValueError(f"distance {distance!r} is not for {rows.dtype} rows")
     query = one.astype(np.float64)
     blocks = [

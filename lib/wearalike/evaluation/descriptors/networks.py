@@ -1,7 +1,8 @@
-"""Pooled features of networks that others trained on ImageNet, as floats.
+"""Pooled features of public networks trained on ImageNet, as floats.
 
-EfficientNet-Lite0 comes in an installed package. Weights of the others are torchvision's: a file the user names, or one that
-torch has put into its cache before. Nothing is fetched, and files are read with torch's weights-only loader.
+EfficientNet-Lite0 comes in an installed package. The other weights are torchvision's: a file that
+the user names, or one in torch's cache. Nothing is downloaded, and files are read with torch's
+weights-only loader.
 """
 
 from __future__ import annotations
@@ -30,8 +31,17 @@ _HALF_PER_CHANNEL = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class TorchvisionNetwork:
-    """A torchvision architecture. last: the classifying layer, whose input is the feature. files: what torchvision calls its
-    weights, the better first; eight hex digits in a name begin the file's sha256. mean, std: a channel's, of inputs of 0..1."""
+    """A torchvision architecture.
+
+    Attributes:
+        architecture: Torchvision's name of it.
+        last_layer: The classifying layer; its input is the feature.
+        weight_files: Torchvision's names of its weights, the best first. The eight hex digits in a
+            name begin the file's sha256.
+        input_px: Side of the input in px.
+        mean: Mean of each channel of the inputs, 0..1.
+        std: Standard deviation of each channel of the inputs, 0..1.
+    """
 
     architecture: str
     last_layer: str
@@ -71,31 +81,43 @@ NETWORKS: dict[str, TorchvisionNetwork | None] = {
 
 
 class PooledNetworkFeatures:
-    """What a network makes of a crop just before it names it: float32 (n, d)."""
+    """A network's features of a crop, just before it classifies it: float32 (n, d)."""
 
     distances: tuple[str, ...] = ("cosine", "euclidean", "manhattan")
 
     def __init__(self, name: str, weights: Path | None = None, device: str = "cpu") -> None:
-        """name: of NETWORKS. weights: a state dict as torchvision names it, .safetensors or torch's own; None looks into torch's
-        cache. Raises BadModel for weights that are not there, do not fit, or hold what is no number."""
+        """Load a network.
+
+        Args:
+            name: Key of NETWORKS.
+            weights: State dict with torchvision's names, .safetensors or torch's own format. None
+                looks into torch's cache.
+            device: "cpu" or "cuda".
+
+        Raises:
+            BadModel: The weights are missing, do not fit, or hold a value that is no number.
+        """
         network = NETWORKS[name]
         self.sha256: str | None
         if network is None:
             if weights:
                 raise BadModel(
-                    f"encoder {name}: takes no weights, its own are in an installed package; got {weights}"
+                    f"encoder {name}: takes no weights, its own are in an installed package; "
+                    f"got {weights}"
                 )
-            self.version, self.sha256 = EFFICIENTNET_LITE0.name, EFFICIENTNET_LITE0.sha256
+            self.version = EFFICIENTNET_LITE0.name
+            self.sha256 = EFFICIENTNET_LITE0.sha256
             self._forward = encoders.feature_extractor(EFFICIENTNET_LITE0, device)
             return
         path = weights or _cached_weights_path(name, network)
         content = _read_weights(path)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        if not weights and not self.sha256.startswith(_promised_sha256_prefix(path.name)):
+        promised = "" if weights else _promised_sha256_prefix(path.name)
+        if not self.sha256.startswith(promised):
             raise BadModel(
-                f"{path}: sha256 {self.sha256}, wanted one that begins with {_promised_sha256_prefix(path.name)}, as its name does"
+                f"{path}: sha256 {self.sha256}, wanted one that begins with {promised}, "
+                "as its name does"
             )
-        module = _build_network(network, content, path)
         self.version = f"{name}-{self.sha256[:8]}"
         inputs = BackboneSpec(
             self.version,
@@ -109,13 +131,16 @@ class PooledNetworkFeatures:
             0.5,
             0,
         )
+        module = _build_network(network, content, path)
         self._forward = encoders.InferenceRunner(self.version, module, inputs, device)
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Describe crops; see Descriptor."""
         return self._forward(crops)
 
 
 def _cached_weights_path(name: str, network: TorchvisionNetwork) -> Path:
+    """Return the network's best file in torch's cache."""
     import torch
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -129,6 +154,7 @@ def _cached_weights_path(name: str, network: TorchvisionNetwork) -> Path:
 
 
 def _promised_sha256_prefix(file: str) -> str:
+    """Return the hex digits in one of torchvision's file names."""
     return file.removesuffix(".pth").rsplit("-", 1)[1]
 
 
@@ -139,19 +165,16 @@ def _read_weights(path: Path) -> bytes:
 
 
 def _build_network(network: TorchvisionNetwork, content: bytes, path: Path) -> torch.nn.Module:
-    """The network in evaluation mode without its last layer, -1..1 -> features."""
+    """Return the network in evaluation mode without its last layer, -1..1 -> features."""
     import torch
     import torchvision
     from torch import nn
 
-    more = (
-        {"transform_input": False, "init_weights": False}
-        if network.architecture == "inception_v3"
-        else {}
-    )
+    is_inception = network.architecture == "inception_v3"
+    options = {"transform_input": False, "init_weights": False} if is_inception else {}
     # Built without memory: the file's tensors become the network's.
     with torch.device("meta"):
-        module = torchvision.models.get_model(network.architecture, weights=None, **more)
+        module = torchvision.models.get_model(network.architecture, weights=None, **options)
     state = _read_state_dict(content, path)
     try:
         module.load_state_dict(state, assign=True)
@@ -159,18 +182,16 @@ def _build_network(network: TorchvisionNetwork, content: bytes, path: Path) -> t
         raise BadModel(
             f"{path}: its tensors do not fit {network.architecture}: {_short_message(error)}"
         ) from error
-    bad = [
-        n for n, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())
-    ]
-    if bad:
-        raise BadModel(f"{path}: {bad[0]} holds what is no number")
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BadModel(f"{path}: {name} holds what is no number")
     parent, _, child = network.last_layer.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
     return nn.Sequential(_build_input_scaling(network), module.float()).eval().requires_grad_(False)
 
 
 def _build_input_scaling(network: TorchvisionNetwork) -> torch.nn.Module:
-    """From -1..1, which every network here is given, to what this one was trained on."""
+    """Return a layer that maps -1..1, every network's input here, to what this one expects."""
     import torch
     from torch import nn
 
@@ -183,6 +204,7 @@ def _build_input_scaling(network: TorchvisionNetwork) -> torch.nn.Module:
 
 
 def _read_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file by torchvision's current names; code in it is never run."""
     import io
     import pickle
 
@@ -191,7 +213,7 @@ def _read_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        found = (
+        state = (
             load(content)
             if path.suffix == ".safetensors"
             else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -207,11 +229,11 @@ def _read_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         raise BadModel(
             f"{path}: not a state dict that can be read safely: {_short_message(error)}"
         ) from error
-    if not isinstance(found, dict) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items()
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
         raise BadModel(f"{path}: wanted a state dict, tensors by name")
-    return {_OLD_DENSENET_KEY.sub(r"\1\2", name): tensor for name, tensor in found.items()}
+    return {_OLD_DENSENET_KEY.sub(r"\1\2", name): tensor for name, tensor in state.items()}
 
 
 def _short_message(error: Exception) -> str:
