@@ -1,4 +1,4 @@
-"""Detecting: bytes to items by the night's own job, beside the network alone on ready tensors."""
+"""Detecting: bytes to items by the nightly job, beside the network alone on ready tensors."""
 
 from __future__ import annotations
 
@@ -48,11 +48,13 @@ def gpu(options: BenchOptions) -> BenchResult | SkippedBench:
 
 
 def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult | SkippedBench:
-    """Street photos, where the folder of photos has some in `street`."""
-    name, is_gpu = ("detect, GPU", True) if device == "cuda" else ("detect, CPU", False)
+    """Measure on one device, with street photos if the folder of photos has some in `street`."""
+    is_gpu = device == "cuda"
+    name = "detect, GPU" if is_gpu else "detect, CPU"
     street = options.photos and options.photos / "street"
     mine = BenchOptions(options.full, street if street and street.is_dir() else options.photos)
-    contents, cores_count = load_pictures(mine, count), len(os.sched_getaffinity(0))
+    contents = load_pictures(mine, count)
+    cores_count = len(os.sched_getaffinity(0))
     try:
         detector = detect.NetworkDetector(
             registry.packaged_model(ModelKind.DETECTOR, detect.CLASSIFYING_DETECTOR).read(), device
@@ -87,25 +89,29 @@ def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult
         of_picture = {} if is_gpu else detection_stages(contents[:20], detector)
     if of_picture:
         stages.plot_stages("detect", of_picture)
-    openvino_engine = f"openvino {openvino.__version__.split('-')[0]}, float32, {cores_count} streams of one thread"
+    openvino_engine = (
+        f"openvino {openvino.__version__.split('-')[0]}, float32, "
+        f"{cores_count} streams of one thread"
+    )
     engine = (
         f"torch {torch.__version__} on one {torch.cuda.get_device_name()}, {batch} at a time"
         if is_gpu
         else openvino_engine
     )
-    settings = f"forward passes of {detector.version} alone, {engine}, ready tensors; {describe_pictures(mine, contents)}"
-    ratio, rates, note = (
-        limit_s / ours_s,
-        [len(ids) / s for s in (ours_s, limit_s)],
-        stages.format_stages(of_picture) if of_picture else "",
+    settings = (
+        f"forward passes of {detector.version} alone, {engine}, ready tensors; "
+        f"{describe_pictures(mine, contents)}"
     )
+    ratio = limit_s / ours_s
+    rates = [len(ids) / s for s in (ours_s, limit_s)]
+    note = stages.format_stages(of_picture) if of_picture else ""
     return BenchResult(
         name, *rates, "images/s", ratio, TARGET, ratio >= 0.8, RUNS, settings, growth, note
     )
 
 
 def detector_input(content: bytes, network: base.DetectionNetwork) -> np.ndarray:
-    """A picture as the network takes it."""
+    """Return a picture as the network takes it, float32 (1, 3, side, side)."""
     from wearalike.detection.networks import backbone
 
     return backbone.normalize_for_backbone(
@@ -116,7 +122,7 @@ def detector_input(content: bytes, network: base.DetectionNetwork) -> np.ndarray
 
 
 def detection_stages(contents: list[bytes], detector: detect.NetworkDetector) -> dict[str, float]:
-    """Milliseconds of a picture by stage."""
+    """Return the mean milliseconds of a picture in each stage."""
     from wearalike.detection.networks import backbone
 
     network = detector._network

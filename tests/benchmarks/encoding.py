@@ -1,4 +1,4 @@
-"""Encoding: bytes to codes by the night's own job, beside what a notebook does, and beside the network alone."""
+"""Encoding: bytes to codes by the nightly job, beside a notebook and beside the network alone."""
 
 from __future__ import annotations
 
@@ -39,11 +39,14 @@ from wearalike.tables import ITEMS
 
 PICTURES, PICTURES_FULL = 120, 2_000
 GPU_PICTURES, GPU_PICTURES_FULL = 5_000, 50_000
+# Targets: speed-up over the notebook, and shares of the limits on CPU and GPU.
 BYTES_TO_CODES, LIMIT, GPU_LIMIT = "≥ 8", "≥ 0.85", "≥ 0.7"
+# Share of the bits that must equal the notebook's: the rest is rounding.
+MIN_EQUAL_BITS = 0.98
 
 
 class EncodingWork:
-    """The same items for everybody: pictures in a root of their own, their items as the night's detector sees them."""
+    """The same items for every contender: pictures and the items that the detector finds."""
 
     def __init__(self, root: Path, contents: list[bytes], device: str = "cpu") -> None:
         self.root, self.contents = root, contents
@@ -71,7 +74,7 @@ class EncodingWork:
         self.tensors = [stages.encoder_input(crop) for crop in crops]
 
     def encode_ours(self, count: int | None = None) -> pa.Table:
-        """The night's job, nothing known: reads, decodes, crops, encodes and keeps."""
+        """Run the nightly job with an empty cache: read, decode, crop, encode and cache."""
         shutil.rmtree(self.root / "cache" / "codes", ignore_errors=True)
         encode_items.encode_and_cache(self.root, self.encoder, self.items.slice(0, count))
         return run_tables.read_cached(
@@ -79,8 +82,8 @@ class EncodingWork:
         )
 
     def encode_like_notebook(self) -> np.ndarray:
-        """One picture after the other, through PIL and eager PyTorch: codes, uint8 (n, 32)."""
-        found = []
+        """Encode picture by picture through PIL and eager PyTorch: codes, uint8 (n, 32)."""
+        codes = []
         for content, box in zip(self.contents, self.boxes, strict=True):
             image = Image.open(io.BytesIO(content)).convert("RGB").crop(box)
             square = ImageOps.pad(image, (224, 224), Image.Resampling.BILINEAR, "white")
@@ -93,18 +96,18 @@ class EncodingWork:
                 .div(0.5)
             )
             with torch.no_grad():
-                found.append(
+                codes.append(
                     np.packbits(self.network(tensor[None])[0, : 2 * registry.CODE_BITS].numpy() > 0)
                 )
-        return np.stack(found)
+        return np.stack(codes)
 
     def run_forward_passes(self) -> None:
-        """The network alone, on tensors that are ready, one core a tensor."""
+        """Run the network alone on ready tensors, one core a tensor."""
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             list(cores.map(self.forward, self.tensors))
 
     def decode_crops(self) -> None:
-        """All that comes before the network, one core a picture."""
+        """Do all that comes before the network, one core a picture."""
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             list(
                 cores.map(
@@ -117,13 +120,13 @@ class EncodingWork:
             )
 
     def run_batches(self) -> None:
-        """The network alone on the encoder's own device, in batches as the encoder makes them."""
+        """Run the network alone on the encoder's device, in batches as the encoder makes them."""
         forward = self.encoder._forward  # type: ignore[attr-defined]
         for start in range(0, len(self.tensors), forward._batch):
             forward._network(np.concatenate(self.tensors[start : start + forward._batch]))
 
     def equal_bits_ratio(self) -> float:
-        """The share of bits that the notebook's codes have as ours do: it is the same work."""
+        """Return the share of bits that equal the notebook's, to show that it is the same work."""
         found = {
             row["item_id"]: row["shape"] + row["colour"] for row in self.encode_ours().to_pylist()
         }
@@ -154,12 +157,19 @@ def cpu(options: BenchOptions) -> list[BenchResult]:
     rates = [count / s for s in (ours_s, peer_s, limit_s)]
     bits = (
         f"{alike:.4f} of the bits are the same"
-        if alike > 0.98
+        if alike > MIN_EQUAL_BITS
         else f"OTHER CODES: only {alike:.4f} of the bits are the same"
     )
-    is_same, threads = alike > 0.98, len(os.sched_getaffinity(0))
-    eager = f"torch {torch.__version__} eager, float32, {torch.get_num_threads()} threads, Pillow, one picture at a time"
-    alone = f"the forward passes alone, openvino {openvino.__version__.split('-')[0]}, float32, {threads} streams of one thread, ready tensors"
+    is_same = alike > MIN_EQUAL_BITS
+    threads = len(os.sched_getaffinity(0))
+    eager = (
+        f"torch {torch.__version__} eager, float32, {torch.get_num_threads()} threads, Pillow, "
+        "one picture at a time"
+    )
+    alone = (
+        f"the forward passes alone, openvino {openvino.__version__.split('-')[0]}, float32, "
+        f"{threads} streams of one thread, ready tensors"
+    )
     settings = f"{eager}; {describe_pictures(options, contents)}"
     ratio, part = peer_s / ours_s, limit_s / ours_s
     unit = "images/s"
@@ -194,7 +204,7 @@ def cpu(options: BenchOptions) -> list[BenchResult]:
 
 
 def gpu(options: BenchOptions) -> BenchResult | SkippedBench:
-    """Held against what that machine lets through at best: its cores' decoding or its card's forward passes, whichever is slower."""
+    """Compare with the machine's limit: decoding or forward passes, whichever is slower."""
     if not torch.cuda.is_available():
         return SkippedBench("encode, GPU", GPU_LIMIT, "no GPU here")
     contents = load_pictures(options, GPU_PICTURES_FULL if options.full else GPU_PICTURES)
@@ -215,8 +225,11 @@ def compare_with_limits(contents: list[bytes], device: str, name: str, what: str
             [*(seconds(lambda n=n: work.encode_ours(n)) for n in (count // 4, count // 2)), ours_s],
         )
     limit_s = max(decodes_s, batches_s)
-    each = f"decoding alone, {count / decodes_s:,.0f}, and forward passes alone, {count / batches_s:,.0f} images/s"
-    settings = f"the slower of {each}; {name}; {what}"
+    limits = (
+        f"decoding alone, {count / decodes_s:,.0f}, "
+        f"and forward passes alone, {count / batches_s:,.0f} images/s"
+    )
+    settings = f"the slower of {limits}; {name}; {what}"
     ratio = limit_s / ours_s
     return BenchResult(
         "encode, GPU",

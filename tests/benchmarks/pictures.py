@@ -1,4 +1,4 @@
-"""Pictures to work on: real photos of a folder, or the sample shops' drawn ones."""
+"""Pictures for benchmarks: real photos of a folder, or the sample shops' drawn ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from wearalike.sample import catalogue
 
 
 def load_pictures(options: BenchOptions, count: int) -> list[bytes]:
-    """So many JPEG files, all different, the same ones each time; where there are fewer, some again under other bytes."""
+    """Return JPEG files, all different and the same ones each time.
+
+    Where there are too few, some occur again with other bytes.
+
+    Args:
+        options: Options of the benchmark; `photos` is a folder of real photos.
+        count: Number of files.
+
+    Returns:
+        The files' bytes.
+    """
     known = _read_photos(options.photos, count) if options.photos else _draw_pictures(count)
     rounds = itertools.chain.from_iterable(
         (content + b"%d" % n if n else content for content in known) for n in itertools.count()
@@ -24,16 +34,25 @@ def load_pictures(options: BenchOptions, count: int) -> list[bytes]:
 
 
 def describe_pictures(options: BenchOptions, contents: list[bytes]) -> str:
-    """What was worked on, for a person."""
+    """Return a text on the pictures used.
+
+    Args:
+        options: Options of the benchmark.
+        contents: The files' bytes.
+
+    Returns:
+        Number, kind and mean size.
+    """
     kind = "real photos" if options.photos else "drawn pictures"
     return f"{len(contents)} {kind} of {np.mean([len(c) for c in contents]) / 1e3:.0f} KB"
 
 
 @cache
 def _read_photos(folder: Path, count: int) -> list[bytes]:
-    paths = sorted(
-        folder.rglob("*.jpg"), key=lambda path: hashlib.sha256(path.name.encode()).digest()
-    )[:count]
+    def shuffled(path: Path) -> bytes:
+        return hashlib.sha256(path.name.encode()).digest()
+
+    paths = sorted(folder.rglob("*.jpg"), key=shuffled)[:count]
     if not paths:
         raise SystemExit(f"{folder}: no *.jpg in it or below")
     return [path.read_bytes() for path in paths]
@@ -41,16 +60,16 @@ def _read_photos(folder: Path, count: int) -> list[bytes]:
 
 @cache
 def _draw_pictures(count: int) -> list[bytes]:
-    """The first pictures of every product, as a shop would send them: larger than a network takes them."""
-    found = [
+    """Return each product's first picture as a shop sends it: larger than a network takes it."""
+    pictures = [
         product.pictures[0]
         for shop in catalogue.SHOPS
         for product in catalogue.list_products(shop, 1)
         if product.pictures
     ][:count]
-    made = []
-    for picture in found:
-        file, drawing = io.BytesIO(), catalogue.draw_picture(picture)
-        drawing.save(file, "JPEG", quality=90)
-        made.append(file.getvalue())
-    return made
+    contents = []
+    for picture in pictures:
+        file = io.BytesIO()
+        catalogue.draw_picture(picture).save(file, "JPEG", quality=90)
+        contents.append(file.getvalue())
+    return contents

@@ -1,4 +1,4 @@
-"""What learning is compared with: each descriptor tells apart what it is for, and weights are read only when they are right."""
+"""Descriptors: each tells apart what it is for, and only weights that are right are read."""
 
 import hashlib
 import os
@@ -198,7 +198,8 @@ def test_absent_weights_are_one_clear_sentence(tmp_path, monkeypatch):
     ):
         with pytest.raises(
             BadModel,
-            match=rf"encoder {name}: no weights: nothing is fetched here, so give --weights {name}=FILE, or put",
+            match=rf"encoder {name}: no weights: nothing is fetched here, "
+            rf"so give --weights {name}=FILE, or put",
         ):
             base.load_descriptor(name)
     assert list(tmp_path.iterdir()) == []

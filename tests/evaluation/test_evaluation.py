@@ -1,4 +1,4 @@
-"""Evaluating encoders: rankings are exact, measures are those of the definitions, and one command writes the whole table."""
+"""Evaluation: exact rankings, metrics as defined, and one command that writes the whole table."""
 
 import json
 import logging
@@ -170,7 +170,7 @@ def test_a_distance_that_does_not_suit_is_refused():
 
 
 def test_measures_are_those_of_the_definition():
-    # The gallery's rows 1..5; what the query shares with them: type with 1, 3, 5, colour with 3 and 4.
+    # The gallery is rows 1..5. The query shares its type with 1, 3 and 5, its colour with 3 and 4.
     types, colours = ["a", "a", "b", "a", "b", "a"], ["r", "g", "g", "r", "r", ""]
     trial = rank.split_query_gallery(
         photos(
@@ -558,7 +558,7 @@ def test_detectors_and_encoders_go_into_one_report(boxed, tmp_path, caplog):
     assert "foreground-1" in (tmp_path / "evaluation.html").read_text()
 
 
-def test_an_item_is_chosen_as_the_night_chooses_it():
+def test_an_item_is_chosen_as_the_nightly_run_chooses_it():
     rows = [
         {
             "item_id": str(i),

@@ -1,4 +1,4 @@
-"""The page and the workbook of an evaluation: what they show is what was measured, and no text of the data does anything."""
+"""Page and workbook of an evaluation: they show what was measured, and no text of the data acts."""
 
 import base64
 import io
@@ -35,7 +35,10 @@ from wearalike.metrics.categories import compare_categories
 from wearalike.metrics.classification import compute_classifier_metrics
 from wearalike.metrics.detection import Boxes, compute_detection_metrics
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=http://127.0.0.1:9/x onerror=alert(1)>{{ 7 * 7 }} $\\frac{1}{0}$"
+HOSTILE = (
+    "<script>alert(1)</script>\"'><img src=http://127.0.0.1:9/x onerror=alert(1)>"
+    "{{ 7 * 7 }} $\\frac{1}{0}$"
+)
 FORMULA = '=HYPERLINK("http://127.0.0.1:9/"&A1,"click")'
 QUERIES = 200
 
@@ -48,7 +51,11 @@ def row(encoder, distance, name, value, low=None, high=None, k=10):
 
 
 def measured():
-    """Three encoders: by type the first is far better than both, by colour the first and the second cannot be told apart."""
+    """Return rows and values of three encoders.
+
+    By type the first is far better than both others; by colour nothing separates it from the
+    second.
+    """
     rng = np.random.default_rng(0)
     hard = rng.random(QUERIES) / 2
     values = {
@@ -94,7 +101,7 @@ def table_of(section):
 
 
 def words(address):
-    """What is written in a plot: its letters are outlines, and each text stands beside them as a comment."""
+    """Return the texts of a plot: letters are outlines, with each text beside them as a comment."""
     svg = etree.fromstring(base64.b64decode(address.partition(",")[2]))
     return {comment.text.strip() for comment in svg.iter(etree.Comment)}
 
@@ -106,7 +113,10 @@ def jpeg(colour, size=(300, 200)):
 
 
 def found(**right):
-    """Measures of a detector that finds, of ten of each category, so many, and strays as often as it misses."""
+    """Return metrics of a detector that finds so many of ten a category.
+
+    It has a stray box for each one that it misses.
+    """
     box = (0, 0, 10, 10)
     truths = Boxes.from_rows([(str(i), c, box, 1) for c in right for i in range(10)])
     boxes = Boxes.from_rows(
@@ -441,7 +451,10 @@ def test_results_of_the_comparison_become_a_page(tmp_path):
 
 
 def figures():
-    """Encoders whose names are formulas, wildcards, of other case, too long for a sheet; and two detectors."""
+    """Return figures of two detectors, and of encoders with hostile names.
+
+    The names are formulas, wildcards, differ in case only, or are too long for a sheet.
+    """
     names = [
         FORMULA,
         "a*",
@@ -543,7 +556,7 @@ def test_each_version_has_its_sheet(book):
 
 
 def value_of(rows, contestant, key):
-    """What the long table says: contestant (version, distance), key (category, measure)."""
+    """Return the long table's value: contestant (version, distance), key (category, measure)."""
     mine = [
         f
         for f in rows
@@ -601,7 +614,10 @@ def test_the_formulas_compare_any_two(book, tmp_path):
 
 
 def test_the_lookups_lead_to_the_figures_they_name(book):
-    """The same without a spreadsheet: each number that a formula looks up stands once, beside its contestant's figure."""
+    """The same without a spreadsheet: each number that a formula looks up occurs once.
+
+    It stands beside its contestant's figure.
+    """
     opened = openpyxl.load_workbook(book)
     contestants = {
         number: r

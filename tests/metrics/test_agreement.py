@@ -1,4 +1,4 @@
-"""Agreement: published examples of Wilson's interval and of kappa, and the definition of ROC AUC."""
+"""Agreement: published examples of Wilson's interval and kappa, and the definition of ROC AUC."""
 
 from __future__ import annotations
 

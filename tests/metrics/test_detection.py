@@ -1,4 +1,4 @@
-"""Measures of detectors and classifiers, against figures worked out by hand and a second, slow way of reckoning."""
+"""Metrics of detectors and classifiers: worked out by hand, and computed a slow second way."""
 
 import math
 from dataclasses import asdict, astuple
@@ -34,8 +34,12 @@ def test_iou_by_hand():
 
 
 def test_measures_by_hand():
-    """Three bags and a boot in four images. Best first the bags found are: right; a second one of the same bag; half a bag (IoU
-    exactly 0.5); one on an image that has none; below the confidence used, the third bag, a little off (IoU 0.8)."""
+    """Three bags and a boot in four images.
+
+    The bags found are, best first: a right one; a second one of the same bag; half a bag (IoU
+    exactly 0.5); one on an image without a bag. The third bag, a little off (IoU 0.8), is below the
+    confidence used.
+    """
     truths = Boxes.from_rows(
         [
             ("a", "bag", WHOLE, 1),
@@ -59,7 +63,8 @@ def test_measures_by_hand():
     bag, boot, hat = rows[1:]
     assert astuple(bag)[1:5] == (3, 2, 2, 1)
     assert (bag.tpr, bag.fpr, bag.precision) == (2 / 3, 1 / 1, 2 / 4)
-    # At IoU 0.5 the list reads 1 0 1 0 1: precision 1 up to recall 1/3 (34 points), 2/3 up to 2/3 (33), 3/5 up to 1 (34).
+    # At IoU 0.5 the list reads 1 0 1 0 1: precision 1 up to recall 1/3 (34 points), 2/3 up to 2/3
+    # (33 points), 3/5 up to 1 (34 points).
     ap50 = (34 * 1 + 33 * 2 / 3 + 34 * 3 / 5) / 101
     # 0.55 to 0.80: 1 0 0 0 1, the last recall being 2/3. 0.85 to 0.95: 1 0 0 0 0.
     middle, high = (34 + 33 * 2 / 5) / 101, 34 / 101
@@ -78,7 +83,8 @@ def test_measures_by_hand():
     )
     everything = rows[0]
     assert astuple(everything)[1:5] == (4, 2, 3, 2)
-    # False positives on images without their category: the bag on d, the hat on a; such pairs: d for bags, b c d for boots, all for hats.
+    # False positives on images without their category: the bag on d, the hat on a. Such pairs of
+    # image and category: d for bags, b c d for boots, all for hats.
     assert (everything.tpr, everything.fpr, everything.precision) == (2 / 4, 2 / 8, 2 / 5)
     assert everything.ap50 == pytest.approx(ap50 / 2)
     assert compute_detection_metrics(truths, found, ["a", "b", "c", "d"], 0.5, min_truths_count=2)[
@@ -90,7 +96,8 @@ def test_the_surest_box_chooses_first_and_takes_what_it_overlaps_most():
     truths = Boxes.from_rows([("a", "bag", (0, 0, 10, 10), 1), ("a", "bag", (2, 0, 12, 10), 1)])
     found = Boxes.from_rows([("a", "bag", (2, 0, 12, 10), 0.9), ("a", "bag", (3, 0, 13, 10), 0.8)])
     bag = compute_detection_metrics(truths, found, ["a"], 0)[1]
-    # The second overlaps the taken truth by 9/11; what is left to it, by 7/13, is enough at 0.5 alone.
+    # The second box overlaps the taken truth by 9/11. The truth left to it, which it overlaps by
+    # 7/13, is enough at 0.5 alone.
     assert (bag.tp, bag.fp, bag.ap50) == (2, 0, 1.0)
     assert bag.map50_95 == pytest.approx((1 + 9 * 51 / 101) / 10)
 
@@ -140,7 +147,10 @@ boxes = st.lists(
 
 
 def slow_ap(truths, found, threshold):
-    """AP of one category by the definition, in fractions: at each recall the best precision of any cut that reaches it."""
+    """Return the AP of one category by its definition, in fractions.
+
+    At each recall it takes the best precision of any cut that reaches it.
+    """
 
     def overlap(a, b):
         width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
@@ -328,7 +338,10 @@ def test_bad_scores_are_refused():
 
 
 def version(**right):
-    """Measures of a detector that finds, of ten of each category, so many; and strays as often as it misses."""
+    """Return metrics of a detector that finds so many of ten a category.
+
+    It has a stray box for each one that it misses.
+    """
     truths = Boxes.from_rows([(str(i), c, WHOLE, 1) for c in right for i in range(10)])
     found = Boxes.from_rows(
         [(str(i if i < n else 10 + i), c, WHOLE, 0.9) for c, n in right.items() for i in range(10)]

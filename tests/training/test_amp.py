@@ -1,4 +1,4 @@
-"""Mixed precision: the numbers stay near float32's, and the depthwise convolutions are in float32 on a CPU."""
+"""Mixed precision: numbers stay near float32's, and depthwise convolutions are float32 on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training detectors on drawn things: scenes are what they say, both networks learn, a training can be stopped and go on."""
+"""Training detectors on drawn things: scenes are right, both networks learn, a training resumes."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
     told: list[int] = []
     given = box_head.extract_examples(once, pictures, how, lambda: told.append(1))
     assert len(told) == box_head.count_views(pictures, how) == 13 * 3 + 2 + 2
-    # Of every labelled item three boxes at least, and no more is known of what only a detector has labelled.
+    # Every labelled item gives three boxes at least; a detector's label gives no more than these.
     assert np.isfinite(given.features).all() and given.features.shape[0] == len(
         given.labels
     ) == len(given.is_scene)
@@ -380,7 +380,8 @@ def test_ultralytics_comes_quietly(tmp_path):
         "socket.getaddrinfo = socket.create_connection = refuse\n"
         "from wearalike.detection.networks.base import yolo\n"
         "yolo.TrainableYolo(3, 'cpu')\n"
-        "import os, PIL.Image, torch; print(PIL.Image.open.__module__, torch.save.__module__, 'YOLO_OFFLINE' in os.environ)"
+        "import os, PIL.Image, torch\n"
+        "print(PIL.Image.open.__module__, torch.save.__module__, 'YOLO_OFFLINE' in os.environ)"
     )
     env = {k: v for k, v in os.environ.items() if not k.startswith("YOLO")} | {
         "HOME": str(tmp_path)

@@ -1,4 +1,4 @@
-"""Training our own encoder on a handful of drawn things: it learns, it can be stopped and go on, its bits are bits."""
+"""Training our own encoder on a few drawn things: it learns, it resumes, its bits are bits."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def test_it_learns_shape_and_colour(trained, things):
     shape, colour, _ = encoders.HashNetEncoder("drawn-1", trainer.averaged_weights()).encode(
         [drawn(s, c, 5) for s, c, _ in things[::3]]
     )
-    # A ninth picture of each, shifted as none was: its nearest by shape is of its shape, by colour of its colour.
+    # A further picture of each, shifted as none was: its nearest by shape have its shape, those
+    # nearest by colour its colour.
     for code, label in ((shape, 0), (colour, 1)):
         apart = np.bitwise_count(code[:, None] ^ code).sum(axis=2).astype(int)
         is_same = np.array([[a[label] == b[label] for b in things[::3]] for a in things[::3]])
@@ -238,7 +239,7 @@ def test_contrast_is_what_its_formula_says():
     )
 
 
-def test_the_first_view_of_the_heads_is_the_nights_but_for_a_mirror():
+def test_the_first_view_of_the_heads_is_the_nightly_runs_but_for_a_mirror():
     picture = augment.prepare_image(drawn("round", "red", 2))
     wanted = augment.decode.letterbox(picture.rgb, 96).astype(int)
     mirrored = [

@@ -1,4 +1,4 @@
-"""What an encoder tells of a picture's view: what the published sets say of views, and a layer that learns them."""
+"""View classifier: what the public datasets imply of views, and the layer that learns them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def figure(number: int, to_feet: bool = True) -> tuple[Image.Image, Image.Image]
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
-    """Photos with masks, as the published ones: three whole figures, one without feet, one without a mask."""
+    """Photos with masks like the public ones: three whole figures, one footless, one unmasked."""
     folder = tmp_path_factory.mktemp("street")
     for name in ("photos", "masks"):
         (folder / name).mkdir()
@@ -95,7 +95,7 @@ def test_a_mask_of_a_whole_figure_shows_it_its_parts_and_a_piece(street):
         ImageView.DETAIL: 3,
     }
     whole, cut_out, upper, lower, detail = (picture.rgb for picture, _ in found[:5])
-    assert whole.shape[:2] == (256, 128), "the photo, as the night sees it"
+    assert whole.shape[:2] == (256, 128), "the photo, as the nightly run sees it"
     assert (cut_out[0, 0] > 250).all() and cut_out.shape[0] / cut_out.shape[1] > 4, (
         "the figure alone, on white"
     )
