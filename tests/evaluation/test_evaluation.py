@@ -21,9 +21,9 @@ from wearalike.evaluation import (
     ground_truth,
     rank,
 )
-from wearalike.evaluation.compare_detectors import PhotoDetections
 from wearalike.evaluation.compare_encoders import EncoderUnderTest
 from wearalike.evaluation.descriptors.classic import ColourHistogram, HogDescriptor
+from wearalike.evaluation.detectors import ClassAgnosticDetectorAdapter, PhotoDetections
 from wearalike.evaluation.extract import ExtractedFeatures
 from wearalike.evaluation.results import RESULT_KEYS, SPEED_MEASURE
 from wearalike.models import promotion
@@ -460,7 +460,7 @@ def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
         compare_detectors.evaluate_detector("boxed", "test", scenes, d, 0.5, lambda n: None)
         for d in (
             SeesBags(),
-            compare_detectors.ClassAgnosticDetectorAdapter(detect.WholeImageDetector()),
+            ClassAgnosticDetectorAdapter(detect.WholeImageDetector()),
         )
     )
     assert seen.kind == "detector" and seen.classifier is None

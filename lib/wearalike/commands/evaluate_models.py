@@ -39,6 +39,11 @@ from wearalike.evaluation.compare_encoders import (
 from wearalike.evaluation.descriptors import base
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.base import Descriptor
+from wearalike.evaluation.detectors import (
+    ClassAgnosticDetectorAdapter,
+    DetectorUnderTest,
+    GarmentDetectorAdapter,
+)
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
@@ -206,14 +211,14 @@ def load_encoders(args: argparse.Namespace) -> list[Descriptor]:
     )
 
 
-def load_detectors(args: argparse.Namespace) -> list[compare_detectors.DetectorUnderTest]:
+def load_detectors(args: argparse.Namespace) -> list[DetectorUnderTest]:
     return unique_models([load_detector(args, name) for name in dict.fromkeys(args.detectors)])
 
 
-def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.DetectorUnderTest:
+def load_detector(args: argparse.Namespace, name: str) -> DetectorUnderTest:
     night = load_pipeline_detector(args, name)
     if not isinstance(night, detect.NetworkDetector):
-        return compare_detectors.ClassAgnosticDetectorAdapter(night)
+        return ClassAgnosticDetectorAdapter(night)
     file = (
         Path(name)
         if name.endswith(".safetensors")
@@ -221,7 +226,7 @@ def load_detector(args: argparse.Namespace, name: str) -> compare_detectors.Dete
             job.load_settings(args).data_dir, ModelKind.DETECTOR, explicit_name(name)
         ).path
     )
-    return compare_detectors.GarmentDetectorAdapter(registry.read_model(file), args.device)
+    return GarmentDetectorAdapter(registry.read_model(file), args.device)
 
 
 def load_pipeline_detector(args: argparse.Namespace, name: str) -> detect.Detector:
@@ -292,7 +297,7 @@ def evaluate_detectors(
     args: argparse.Namespace,
     dataset: str,
     scenes: list[ground_truth.GroundTruthPhoto],
-    detectors: list[compare_detectors.DetectorUnderTest],
+    detectors: list[DetectorUnderTest],
 ) -> list[compare_detectors.DetectorEvaluation]:
     """What every detector makes of a set's photos."""
     made = []

@@ -58,7 +58,7 @@ class AugmentationConfig:
         shift_ratio: Half width of the shift, in shares of the square's side.
         light: Standard deviation of the logarithm of the gain of all channels.
         tint: Standard deviation of the logarithm of the gain of each channel.
-        ground_ratio: Share of the images on plain ground that get another background.
+        background_ratio: Share of the images on plain ground that get another background.
         recolour_ratio: Share of the views with random colours, from which only shape is learned.
     """
 
@@ -67,7 +67,7 @@ class AugmentationConfig:
     shift_ratio: float = 0.06
     light: float = 0.12
     tint: float = 0.03
-    ground_ratio: float = 0.5
+    background_ratio: float = 0.5
     recolour_ratio: float = 0.35
 
 
@@ -78,7 +78,7 @@ NO_AUGMENTATION = AugmentationConfig(
     shift_ratio=0.0,
     light=0.0,
     tint=0.0,
-    ground_ratio=0.0,
+    background_ratio=0.0,
     recolour_ratio=0.0,
 )
 
@@ -139,7 +139,7 @@ def augment_image(
         The view, uint8 (side_px, side_px, 3), and True if its colours are the item's own.
     """
     rgb = image.rgb
-    if image.alpha is not None and backgrounds and rng.random() < config.ground_ratio:
+    if image.alpha is not None and backgrounds and rng.random() < config.background_ratio:
         background = backgrounds[int(rng.integers(len(backgrounds)))]
         rgb = _replace_background(image.rgb, image.alpha, background, rng)
     has_true_colours = bool(rng.random() >= config.recolour_ratio)
