@@ -392,7 +392,7 @@ def test_gains_are_coloured_only_where_the_interval_leaves_out_0():
         ]
     ]
     tree = parsed(EvaluationReport("t", rows, reference="old", differences=gains))
-    values = tree.xpath("//details[contains(., 'exceeds old')]//td/b[contains(., '0.')]")
+    values = tree.xpath("//details[contains(., 'differences from old')]//td/b[contains(., '0.')]")
     assert [(b.text, b.get("class")) for b in values] == [
         ("+0.100", "up"),
         ("+0.100", ""),
@@ -442,7 +442,7 @@ def test_results_of_the_comparison_become_a_page(tmp_path):
         "a wrong",
     ]
     assert (
-        "exceeds old" in tree.text_content()
+        "differences from old" in tree.text_content()
         and "shop: new, hamming 1:1: best by type" in tree.text_content()
     )
 

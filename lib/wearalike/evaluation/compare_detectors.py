@@ -272,6 +272,7 @@ def _values_by_photo(
 
 
 def _images_per_second(seconds: NDArray[np.float64]) -> BootstrapEstimate:
+    """Return the speed of seconds a photo, with its interval."""
     mean = bootstrap_mean(seconds)
     return BootstrapEstimate(1 / mean.value, 1 / mean.high, 1 / mean.low, mean.queries)
 

@@ -280,6 +280,7 @@ def _block_and_column(row: Mapping[str, object]) -> tuple[str, str]:
 
 
 def _format_number(row: Mapping[str, object]) -> str:
+    """Format a value with half the width of its interval."""
     value, low, high = row["value"], row["low"], row["high"]
     if not (isinstance(value, float) and isinstance(low, float) and isinstance(high, float)):
         return "-"

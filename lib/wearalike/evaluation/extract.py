@@ -131,6 +131,8 @@ class DatasetCrops:
         return [decode.crop(read_pixels(self.photos[row]), self._boxes[row]) for row in rows]
 
     def _detect_boxes(self, detector: detect.Detector) -> NDArray[np.int64]:
+        """Return the box of each photo, int64 (n, 4)."""
+
         def box(photo: LabelledPhoto, super_category: SuperCategory | None) -> PixelBox:
             if photo.box:
                 return photo.box
@@ -247,10 +249,12 @@ def _compute_features(
 
 
 def _hash_json(value: object) -> str:
+    """Return the SHA-256 of a value's JSON, in hex."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _save_features(path: Path, features: ExtractedFeatures) -> None:
+    """Write features as safetensors."""
     from safetensors.numpy import save_file
 
     rows = np.ascontiguousarray(features.rows)
@@ -258,6 +262,7 @@ def _save_features(path: Path, features: ExtractedFeatures) -> None:
 
 
 def _load_features(path: Path) -> ExtractedFeatures:
+    """Read what `_save_features` wrote."""
     from safetensors.numpy import load_file
 
     arrays = load_file(path)

@@ -124,4 +124,5 @@ def write_parquet(path: Path, figures: Iterable[Figure]) -> None:
 
 
 def _null_if_nan(value: Any) -> Any:
+    """Return None for NaN, and anything else as it is."""
     return spreadsheet.finite_or_none(value) if isinstance(value, float) else value

@@ -215,6 +215,7 @@ class Pivot:
         measure: str,
         k: int,
     ) -> PlotLine:
+        """Return the line of one label over the share of the shape weight."""
         points = [
             (share, row)
             for share, distance in weighted

@@ -166,6 +166,7 @@ def plot_points(title: str, x_name: str, y_name: str, points: Sequence[PlotPoint
 
 
 def _draw_line(axes: Axes, line: PlotLine, number: int) -> None:
+    """Draw line `number`, with its interval as a band."""
     marker = _MARKERS[number // len(COLOURS) % len(_MARKERS)]
     colour = COLOURS[number % len(COLOURS)]
     axes.plot(
@@ -182,6 +183,7 @@ def _draw_line(axes: Axes, line: PlotLine, number: int) -> None:
 
 
 def _draw_point(axes: Axes, point: PlotPoint, text: str, zorder: int) -> None:
+    """Draw a point with its interval and a text on it."""
     colour = COLOURS[2] if point.is_marked else COLOURS[0]
     axes.vlines(
         point.x, point.low, point.high, color=colour, linewidth=2.5, alpha=0.5, zorder=zorder
@@ -207,6 +209,7 @@ def _draw_point(axes: Axes, point: PlotPoint, text: str, zorder: int) -> None:
 
 
 def _render_svg(title: str, x_name: str, y_name: str, draw: Callable[[Axes], None]) -> str:
+    """Return an SVG image as a data address; `draw` fills its axes."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=_FIGURE_SIZE_INCHES)
         FigureCanvasSVG(figure)

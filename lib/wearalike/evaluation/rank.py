@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from wearalike.datasets.labelled_photos import LabelledDataset
 from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.metrics import retrieval
+from wearalike.models.registry import CODE_BITS
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 
 FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan", "hellinger")
 _HAMMING_PATTERN = re.compile(r"hamming(?: (\d{1,4}):(\d{1,4}))?")
-# A code of the search: 128 bits of shape, then 128 bits of colour.
-_CODE_BYTES = 32
+# A code of the search: bits of shape, then as many of colour.
+_CODE_BYTES = 2 * CODE_BITS // 8
 # Queries whose distances to the gallery are computed at once.
 _BLOCK_ROWS = 256
 # Decimals of a distance. Sums of equal rows may differ in the last digits; rounded, they tie.

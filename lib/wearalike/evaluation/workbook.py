@@ -123,6 +123,7 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
 
 
 def _figure_key(row: Figure) -> tuple[Any, ...]:
+    """Return what tells a figure from the others of its model."""
     return tuple(row[name] for name in FIGURE_KEY)
 
 
@@ -176,6 +177,7 @@ def _number_models(rows: Sequence[dict[str, Any]]) -> list[_ComparedModel]:
 
 
 def _write_figures_sheet(sheet: Worksheet, table: _NumberedFigures) -> None:
+    """Write the long table, the lookup of each row first."""
     columns = ["lookup", *FIGURES_SCHEMA.names]
     lines = [[lookup, *row.values()] for lookup, row in zip(table.lookups, table.rows, strict=True)]
     spreadsheet.write_sheet(sheet, columns, lines, _COLUMN_WIDTHS)
@@ -184,6 +186,7 @@ def _write_figures_sheet(sheet: Worksheet, table: _NumberedFigures) -> None:
 def _write_versions_sheet(
     sheet: Worksheet, models: Sequence[_ComparedModel], sheet_names: Mapping[tuple[str, str], str]
 ) -> None:
+    """Write the models with links to their versions' sheets."""
     columns = ["contestant", "kind", "version", "distance", "sheet"]
     lines = [[m.label, m.kind, m.version, m.distance, ""] for m in models]
     spreadsheet.write_sheet(sheet, columns, lines, _COLUMN_WIDTHS)

@@ -39,7 +39,14 @@ def box_iou(boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
 
 
 def box_area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the area of each box (n, 4) in px², float64 (n,)."""
+    """Return the area of each box.
+
+    Args:
+        boxes: float64 (n, 4).
+
+    Returns:
+        float64 (n,), in px².
+    """
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
@@ -61,10 +68,24 @@ def confidence_size_score(boxes: ArrayLike, confidences: ArrayLike) -> NDArray[n
 
 
 def box_corners(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return the boxes of rows that have the columns x0, y0, x1 and y1, float64 (n, 4)."""
+    """Return the boxes of rows.
+
+    Args:
+        rows: Rows with the columns x0, y0, x1 and y1.
+
+    Returns:
+        float64 (n, 4).
+    """
     return np.array([[row[c] for c in BOX_COLUMNS] for row in rows], np.float64).reshape(-1, 4)
 
 
 def item_scores(rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Return the confidence-and-size score of rows with a box and `confidence`, float64 (n,)."""
+    """Return the confidence-and-size score of rows.
+
+    Args:
+        rows: Rows with the columns x0, y0, x1, y1 and confidence.
+
+    Returns:
+        float64 (n,), in px.
+    """
     return confidence_size_score(box_corners(rows), [row["confidence"] for row in rows])

@@ -74,6 +74,7 @@ def _check_arguments(
     categories: Sequence[str],
     position: dict[str, int],
 ) -> None:
+    """Raise ValueError for arguments that do not fit together."""
     if len(position) != len(categories) or ALL in position:
         raise ValueError(
             f"categories: wanted distinct ones, none named {ALL!r}, got {list(categories)}"

@@ -199,6 +199,7 @@ def average_precision(is_match: NDArray[np.bool_], truths_count: int) -> float:
 
 
 def _check_image_ids(truths: Boxes, detections: Boxes, image_ids: Sequence[str]) -> None:
+    """Raise ValueError for repeated ids, and for boxes of other images."""
     looked_at = set(image_ids)
     if len(looked_at) != len(image_ids):
         raise ValueError(f"image_ids: {len(image_ids)} given, only {len(looked_at)} are distinct")

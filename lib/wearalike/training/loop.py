@@ -113,6 +113,7 @@ class TrainingLoop:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _update_average(self) -> None:
+        """Move the average towards the current weights."""
         # Early on the average is short, so that it forgets the initial weights quickly.
         decay = min(self._ema_decay, (1 + self.step) / (10 + self.step))
         current = self._averaged_state()
@@ -207,6 +208,7 @@ def append_losses_csv(csv_path: Path, step: int, losses: Sequence[Mapping[str, f
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none if it does not exist."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:

@@ -159,6 +159,7 @@ class Autoencoder:
         save_file(state, path, metadata=metadata)
 
     def _fitted_halves(self) -> Halves:
+        """Return encoder and decoder. Raises BadModel before `fit`."""
         if self._halves is None:
             raise BadModel("autoencoder: not trained yet, call fit first or give its weights")
         return self._halves

@@ -138,6 +138,7 @@ def compute_distances(one: FeatureRows, rows: FeatureRows, distance: str) -> NDA
 def _float_distances(
     query: NDArray[np.float64], rows: NDArray[np.float64], distance: str
 ) -> NDArray[np.float64]:
+    """Return the distances of float64 rows from a query."""
     if distance == "manhattan":
         return np.abs(rows - query).sum(axis=1)
     if distance == "euclidean":

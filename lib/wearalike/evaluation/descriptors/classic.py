@@ -217,4 +217,5 @@ def _to_grey(rgb: Crop) -> NDArray[np.float32]:
 def _describe_each(
     describe_one: Callable[[Crop], NDArray[np.float32]], crops: Sequence[Crop], width: int
 ) -> NDArray[np.float32]:
+    """Return the rows of crops described one by one; (0, width) without crops."""
     return np.array([describe_one(crop) for crop in crops], np.float32).reshape(-1, width)

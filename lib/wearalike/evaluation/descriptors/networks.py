@@ -159,6 +159,7 @@ def _promised_sha256_prefix(file: str) -> str:
 
 
 def _read_weights(path: Path) -> bytes:
+    """Return the bytes of a file of weights."""
     if not path.is_file():
         raise BadModel(f"{path}: no such weights")
     return path.read_bytes()
@@ -237,4 +238,5 @@ def _read_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
 
 
 def _short_message(error: Exception) -> str:
+    """Return an error's text on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -233,6 +233,7 @@ def pseudo_label_scene(
 
 
 def _empty_scenes() -> ScenesBySource:
+    """Return no scenes for every source that scenes are prepared for."""
     return {name: [] for name in _SOURCE_SHARES if name != "laid"}
 
 
@@ -242,11 +243,13 @@ def _scene_source(
     probabilities: Callable[[Sequence[CompressedScene]], NDArray[np.float64]],
     max_pasted_items: int = 0,
 ) -> SceneSource:
+    """Return a source with its share."""
     share = _SOURCE_SHARES[name]
     return SceneSource(name, source_scenes, probabilities(source_scenes), share, max_pasted_items)
 
 
 def _uniform_probabilities(source_scenes: Sequence[CompressedScene]) -> NDArray[np.float64]:
+    """Return equal probabilities."""
     count = len(source_scenes)
     return np.full(count, 1 / max(1, count))
 
@@ -286,6 +289,7 @@ def _preparation_tasks(
 def _prepare_masked_photo(
     path: Path, folder: Path, garments: Sequence[GarmentClass | None]
 ) -> tuple[str, CompressedScene | None]:
+    """Return source and scene of a photo with a mask; None without items."""
     mask_path = layouts.DATASET_LAYOUTS[layouts.CCP].mask_path(folder, path.stem)
     if not mask_path.is_file():
         return "masks", None
@@ -305,6 +309,7 @@ def _prepare_masked_photo(
 
 
 def _prepare_boxed_photo(photo: LabelledImage) -> tuple[str, CompressedScene | None]:
+    """Return source and scene of a photo with boxes; None without items."""
     known = [(o, g) for o in photo.objects if (g := detection_classes.class_by_name(o.category))]
     if not known:
         return "boxes", None
@@ -317,6 +322,7 @@ def _prepare_boxed_photo(photo: LabelledImage) -> tuple[str, CompressedScene | N
 def _prepare_single_item_photo(
     photo: LabelledPhoto, garment: GarmentClass, pseudo_labeller: DetectionNetwork | None
 ) -> tuple[str, CompressedScene | None]:
+    """Return source and scene of a photo with one label; None if not found."""
     rgb = decode.decode_image(photo.path.read_bytes(), max_side_px=scenes.MAX_SIDE_PX)
     plain = scene_from_plain_photo(rgb, garment.name)
     if plain is not None:

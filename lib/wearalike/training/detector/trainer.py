@@ -181,6 +181,7 @@ class DetectorTrainer:
         self._loop.reset_average()
 
     def _build_loop(self) -> TrainingLoop:
+        """Return the loop of this training."""
         config = self.config
         sources = {s.name: [len(s.pictures), s.share] for s in self.sources}
         return TrainingLoop(
@@ -233,6 +234,7 @@ class DetectorTrainer:
         return self._detector.frozen_features(pixels, is_backbone_frozen), targets
 
     def _take_step(self, features: Any, targets: DetectionTargets) -> dict[str, float]:
+        """Take a step and return its losses."""
         self._loop.seed_step()
         with_masks = self.step % self.config.mask_interval == 0
         with amp.autocast(self.device):

@@ -175,6 +175,7 @@ class EncoderTrainer:
         self._loop.load_checkpoint(path)
 
     def _build_loop(self) -> TrainingLoop:
+        """Return the loop of this training."""
         config = self.config
         backbone = [*self.network.middle.parameters(), *self.network.top.parameters()]
         heads = [
@@ -205,6 +206,7 @@ class EncoderTrainer:
         )
 
     def _trainable_parameters(self) -> dict[str, Tensor]:
+        """Return the network's parameters that learn, by name."""
         return {n: p for n, p in self.network.named_parameters() if p.requires_grad}
 
     def _build_batch(self, step: int) -> AugmentedBatch:
@@ -230,6 +232,7 @@ class EncoderTrainer:
         )
 
     def _take_step(self, batch: AugmentedBatch | BackboneFeatures) -> dict[str, float]:
+        """Take a step and return its losses."""
         self._loop.seed_step()
         self.network.train()
         with amp.autocast(self.device):
@@ -237,6 +240,7 @@ class EncoderTrainer:
         return self._loop.take_step(self._compute_losses(logits.float(), batch))
 
     def _forward(self, batch: AugmentedBatch | BackboneFeatures) -> Tensor:
+        """Return the outputs of the heads, float (n, 2 * CODE_BITS)."""
         if isinstance(batch, BackboneFeatures):
             inputs = (batch.middle, batch.features, batch.pixels)
             tensors = (torch.from_numpy(array).to(self.device).float() for array in inputs)

@@ -198,6 +198,7 @@ def _mask_bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _paste_on_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> TrainingImage:
+    """Return a thing cut out and laid on white."""
     return prepare_image(alpha_blend(rgb, _WHITE, alpha))
 
 
