@@ -56,13 +56,13 @@ def faiss_codes(words: np.ndarray, colour_weight: int = 1) -> np.ndarray:
 def match(options: BenchOptions) -> BenchResult:
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES, 2)
-    tiles, index, asked = (
+    tiles, index, faiss_queries = (
         bitplane.transpose_codes(codes),
         build_flat_index(faiss_codes(codes)),
         faiss_codes(queries),
     )
     ours = [make_search(queries, tiles, *weights) for weights in WEIGHTS]
-    peer_s, *ours_s = median_seconds([lambda: index.search(asked, K), *ours])
+    peer_s, *ours_s = median_seconds([lambda: index.search(faiss_queries, K), *ours])
     sizes = [CODES // 4, CODES // 2, CODES]
     growth = exponent(
         sizes,
@@ -100,19 +100,19 @@ def same_answer(options: BenchOptions) -> BenchResult:
     """
     faiss.omp_set_num_threads(THREADS)
     codes, queries = random_codes(CODES, 1), random_codes(QUERIES // 4, 2)
-    tiles, index, asked = (
+    tiles, index, faiss_queries = (
         bitplane.transpose_codes(codes),
         build_flat_index(faiss_codes(codes, 4)),
         faiss_codes(queries, 4),
     )
     ours = make_search(queries, tiles, 2, 8)
-    wanted, _ = index.search(asked, K)
+    wanted, _ = index.search(faiss_queries, K)
     found = np.array(ours())
     bits = np.bitwise_count(queries[:, None] ^ codes[found]).astype(int)
     is_same = bool(
         (2 * (bits[..., 0] + bits[..., 1]) + 8 * (bits[..., 2] + bits[..., 3]) == 2 * wanted).all()
     )
-    ours_s, peer_s = median_seconds([ours, lambda: index.search(asked, K)])
+    ours_s, peer_s = median_seconds([ours, lambda: index.search(faiss_queries, K)])
     pairs, ratio = CODES * len(queries) / GIGA, peer_s / ours_s
     settings = (
         f"faiss {faiss.__version__} IndexBinaryFlat(640), shape + 4 x colour, {THREADS} threads"
@@ -160,7 +160,7 @@ def make_two_days(count: int) -> tuple[search_module.Gallery, search_module.Gall
 
 def day_two(options: BenchOptions) -> BenchResult:
     """Measure the rows of a share of the products as one task computes them."""
-    asked, rules = 16_384, search_module.ListRules()
+    row_count, rules = 16_384, search_module.ListRules()
 
     def both(
         count: int,
@@ -168,19 +168,23 @@ def day_two(options: BenchOptions) -> BenchResult:
         """Return day two, the full search, and the share of its pairs that day two looks at."""
         past, here = make_two_days(count)
         changes = search_module.diff_galleries(past, here)
-        known, arrived = changes.previous_row[:asked], np.count_nonzero(changes.is_new_candidate)
-        pairs = np.where(known < 0, len(here), arrived).sum() / (asked * len(here))
+        known, arrived = (
+            changes.previous_row[:row_count],
+            np.count_nonzero(changes.is_new_candidate),
+        )
+        pairs = np.where(known < 0, len(here), arrived).sum() / (row_count * len(here))
         last = int(known.max()) + 1
-        near = search_module.concat_candidates(
+        candidates = search_module.concat_candidates(
             [lists.candidates for lists in search_module.search_gallery(past, 0, last, rules)]
         )
-        recall = search_module.PreviousSearch(changes, near)
+        previous_search = search_module.PreviousSearch(changes, candidates)
         return (
             lambda: search_module.build_matches(
-                here, list(search_module.search_gallery(here, 0, asked, rules, (), recall))
+                here,
+                list(search_module.search_gallery(here, 0, row_count, rules, (), previous_search)),
             ),
             lambda: search_module.build_matches(
-                here, list(search_module.search_gallery(here, 0, asked, rules))
+                here, list(search_module.search_gallery(here, 0, row_count, rules))
             ),
             pairs,
         )
@@ -192,7 +196,9 @@ def day_two(options: BenchOptions) -> BenchResult:
     costs = [*(seconds(both(size)[0]) for size in sizes[:2]), ours_s]
     ratio, note = ours_s / full_s, "the identical table" if is_same else "ANOTHER TABLE"
     note += f", {pairs:.4f} of the pairs looked at"
-    settings = f"its own search of everything, {asked} rows of {CODES}, one thread, k = {rules.k}"
+    settings = (
+        f"its own search of everything, {row_count} rows of {CODES}, one thread, k = {rules.k}"
+    )
     reached = is_same and ratio <= 0.04
     return BenchResult(
         "match, day two",
@@ -226,8 +232,10 @@ print(peak_bytes() - before)
 
 def memory(options: BenchOptions) -> BenchResult:
     def peak(codes: int) -> float:
-        asked = [sys.executable, "-c", _PEAK_SCRIPT.format(codes=codes, queries=QUERIES)]
-        return float(subprocess.run(asked, check=True, capture_output=True, text=True).stdout) / 1e6
+        command = [sys.executable, "-c", _PEAK_SCRIPT.format(codes=codes, queries=QUERIES)]
+        return (
+            float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e6
+        )
 
     sizes = [CODES, 2 * CODES, 4 * CODES]
     peaks = [peak(size) for size in sizes]

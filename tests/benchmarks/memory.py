@@ -24,9 +24,9 @@ def worker(options: BenchOptions) -> BenchResult:
     with tempfile.TemporaryDirectory() as folder:
         peaks = []
         for size in sizes:
-            asked = [sys.executable, "-m", "tests.benchmarks.memory", folder, str(size)]
+            command = [sys.executable, "-m", "tests.benchmarks.memory", folder, str(size)]
             peaks.append(
-                float(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout)
+                float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
                 / 1e6
             )
     at = sizes.index(1_000_000)

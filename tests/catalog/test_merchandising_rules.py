@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.search.test_search import each, make_gallery
+from tests.search.test_search import make_gallery, search_each
 
 from wearalike import catalog
 from wearalike.catalog import BadMapping, MerchandisingRule
@@ -150,7 +150,7 @@ RULE = st.one_of(
 
 
 def one_by_one(g, row, rules, merchandise):
-    """(row, rule, fallback) of each place, by the definition and nothing clever."""
+    """Return (row, rule, fallback) of each result, by the definition."""
     pages, n = g.attributes, len(g)
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     w = np.repeat([int(g.shape_weight[row]), int(g.colour_weight[row])], 128)
@@ -277,7 +277,7 @@ def test_the_lists_are_those_of_rules_applied_one_by_one(seed, n, bits, rules, k
         for i, ((kind, about), scope) in enumerate(kinds)
     ]
     g = make_gallery(seed, n, bits=bits)
-    found = {f.query_row: f for f in each(g, 0, n, rules, merchandise)}
+    found = {f.query_row: f for f in search_each(g, 0, n, rules, merchandise)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
         expected = one_by_one(g, row, rules, merchandise)
@@ -292,7 +292,7 @@ def test_what_is_preferred_is_found_far_behind_the_first_look():
     g.codes[:] = 0
     g.codes[300, 0] = 0b111
     loved = MerchandisingRule("loved", "prefer", product="s:0300", boost=0.2)
-    (f,) = each(g, 0, 1, ListRules(k=5), [loved])
+    (f,) = search_each(g, 0, 1, ListRules(k=5), [loved])
     assert (f.results[0], f.rules) == (300, ["prefer:loved", None, None, None, None])
-    (f,) = each(g, 0, 1, ListRules(k=5), [replace(loved, boost=0.01)])
+    (f,) = search_each(g, 0, 1, ListRules(k=5), [replace(loved, boost=0.01)])
     assert 300 not in f.results.tolist()

@@ -35,7 +35,7 @@ def random_batch(rng, queries: np.ndarray, most: int) -> QueryBatch:
     )
 
 
-def test_the_reference_finds_what_is_counted_by_hand():
+def test_the_reference_agrees_with_counting_by_hand():
     """Three codes, two bits of shape or one of colour away: weights and limits decide."""
     codes = np.array([[0, 0, 0, 1], [3, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]], np.uint64)
     query = np.zeros((1, 4), np.uint64)
@@ -74,7 +74,7 @@ def test_the_kernel_finds_what_numpy_finds(seed, n, q, k, bits, most, threads):
 
 
 @pytest.mark.parametrize(("ws", "wc"), [(1, 1), (2, 8), (8, 2)])
-def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
+def test_faiss_finds_the_same_distances(ws, wc):
     """Faiss has no weights, but a code of shape twice and colour eight times is the same sum."""
     rng = np.random.default_rng(5)
     codes, queries = random_codes(rng, 20_000, 128), random_codes(rng, 20, 128)
@@ -96,7 +96,7 @@ def test_faiss_finds_the_same_distances_where_it_can_be_asked(ws, wc):
         assert (ws * shape[0] + wc * colour[0]).tolist() == sorted(distances.tolist())
 
 
-def test_a_weight_beyond_what_it_adds_up_is_refused():
+def test_a_weight_beyond_8_bits_is_refused():
     codes = bitplane.transpose_codes(np.zeros((3, 4), np.uint64))
     with pytest.raises(ValueError, match=r"weights of 256\.\.256 and 1\.\.1: wanted 0\.\.255"):
         bitplane.nearest_per_query(

@@ -28,14 +28,14 @@ _PER_PRODUCT = (
 )
 
 
-def only(g: Gallery, rows: np.ndarray) -> Gallery:
+def take_rows(g: Gallery, rows: np.ndarray) -> Gallery:
     pages = replace(
         g.attributes, **{name: getattr(g.attributes, name)[rows] for name in g.attributes.__slots__}
     )
     return Gallery(**{name: getattr(g, name)[rows] for name in _PER_PRODUCT}, attributes=pages)
 
 
-def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
+def churn_gallery(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
     """Return the gallery of a day: facts of products change, products come, go and come back."""
     rng = np.random.default_rng(seed)
     n = len(everything)
@@ -53,11 +53,17 @@ def churned(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
                 facts[name][slightly, 0] ^= np.uint64(1)
             if name == "shape_weight":
                 facts[name][changed] = rng.integers(0, 5, changed.sum())
-    return only(Gallery(**facts, attributes=everything.attributes), np.flatnonzero(is_there))
+    return take_rows(Gallery(**facts, attributes=everything.attributes), np.flatnonzero(is_there))
 
 
-def searched(g: Gallery, rules: ListRules, merchandise=(), recall=None) -> list[search.RankedLists]:
-    return list(search.search_gallery(g, 0, len(g), rules, merchandise, recall)) if len(g) else []
+def search_all(
+    g: Gallery, rules: ListRules, merchandise=(), previous_search=None
+) -> list[search.RankedLists]:
+    return (
+        list(search.search_gallery(g, 0, len(g), rules, merchandise, previous_search))
+        if len(g)
+        else []
+    )
 
 
 def assert_same(g: Gallery, one: list[search.RankedLists], other: list[search.RankedLists]) -> None:
@@ -90,18 +96,18 @@ MERCHANDISE = st.lists(st.tuples(RULE, SCOPES), max_size=2).map(
 )
 def test_random_days_of_churn_give_the_tables_of_full_searches(seed, n, bits, ratio, days):
     everything = make_gallery(seed % 10_000, n, bits=bits)
-    before, near = None, None
+    before, candidates = None, None
     for day, (rules, merchandise) in enumerate(days):
-        g = churned(everything, day, seed, ratio)
-        recall = (
-            search.PreviousSearch(search.diff_galleries(before, g), near)
-            if near is not None
+        g = churn_gallery(everything, day, seed, ratio)
+        previous_search = (
+            search.PreviousSearch(search.diff_galleries(before, g), candidates)
+            if candidates is not None
             else None
         )
-        found = searched(g, rules, merchandise, recall)
-        assert_same(g, found, searched(g, rules, merchandise))
+        found = search_all(g, rules, merchandise, previous_search)
+        assert_same(g, found, search_all(g, rules, merchandise))
         # Written and read back, as from one run to the next.
-        before, near = (
+        before, candidates = (
             g,
             search.candidates_from_table(
                 search.candidates_to_table(
@@ -119,10 +125,10 @@ def test_only_what_changed_is_searched(monkeypatch):
     n = 4000
     g = make_gallery(1, n, out_of_stock=0, groups=0)
     g.gender[:], g.age_group[:] = "female", "adult"
-    was = only(g, np.flatnonzero(rng.random(n) > 0.01))
+    was = take_rows(g, np.flatnonzero(rng.random(n) > 0.01))
     was.codes[rng.random(len(was)) < 0.01] ^= np.uint64(3)
     rules = ListRules()
-    near = search.concat_candidates([lists.candidates for lists in searched(was, rules)])
+    candidates = search.concat_candidates([lists.candidates for lists in search_all(was, rules)])
     pairs = []
     nearest = bitplane.nearest_flat
 
@@ -131,8 +137,10 @@ def test_only_what_changed_is_searched(monkeypatch):
         return nearest(queries, tiles, *more)
 
     monkeypatch.setattr(bitplane, "nearest_flat", counted)
-    found = searched(g, rules, (), search.PreviousSearch(search.diff_galleries(was, g), near))
+    found = search_all(
+        g, rules, (), search.PreviousSearch(search.diff_galleries(was, g), candidates)
+    )
     monkeypatch.undo()
     assert 0 < sum(pairs) < 0.06 * n * n
-    assert_same(g, found, searched(g, rules))
+    assert_same(g, found, search_all(g, rules))
     assert pa.Table.from_batches([search.build_matches(g, found)]).num_rows == n

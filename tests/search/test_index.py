@@ -65,7 +65,7 @@ def test_codes_of_two_encoders_are_never_compared():
         index.select_entries(*tables, of_two)
 
 
-def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product():
+def test_the_best_fitting_item_of_the_first_usable_image_represents_a_product():
     found, left_out = index.select_entries(
         rows(
             PRODUCTS,
@@ -115,7 +115,7 @@ def test_the_surest_fitting_item_of_the_first_usable_image_stands_for_a_product(
     ]
 
 
-def test_sure_and_large_items_stand_for_a_product_and_the_named_before_the_unnamed():
+def test_sure_and_large_items_come_first_and_classified_before_unclassified():
     found, _ = index.select_entries(
         rows(PRODUCTS, product(1), product(2), product(3)),
         rows(
@@ -161,7 +161,7 @@ def test_sure_and_large_items_stand_for_a_product_and_the_named_before_the_unnam
     ]
 
 
-def test_a_picture_of_a_detail_or_a_back_comes_after_all_others():
+def test_an_image_of_a_detail_or_a_back_comes_after_all_others():
     found, _ = index.select_entries(
         rows(PRODUCTS, product(1), product(2), product(3)),
         rows(
@@ -213,7 +213,7 @@ def test_an_index_reads_back_and_faiss_finds_in_it(tmp_path):
     assert (found[0, 0], distance[0, 0]) == (ids[7], 0)
 
 
-def test_codes_are_mapped_where_they_lie_and_stay_as_they_are(tmp_path):
+def test_codes_are_mapped_from_the_file_and_the_file_stays(tmp_path):
     path = tmp_path / "bags.faiss"
     for count in (1, 50, 5000):
         codes = np.random.default_rng(count).integers(0, 256, (count, 32), dtype=np.uint8)

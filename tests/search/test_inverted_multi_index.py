@@ -18,7 +18,7 @@ def lists(codes):
     return inverted_multi_index.build_inverted_multi_index(codes)
 
 
-def test_every_code_stands_in_the_cell_of_its_nearest_middles(codes, lists):
+def test_every_code_is_in_the_cell_of_its_nearest_centroids(codes, lists):
     assert lists.centroids.shape == (2, 32, 2) and sorted(lists.rows.tolist()) == list(
         range(len(codes))
     )
@@ -35,7 +35,7 @@ def test_every_code_stands_in_the_cell_of_its_nearest_middles(codes, lists):
     )
 
 
-def test_a_shortlist_is_of_the_candidates_alone_and_long_enough(codes, lists):
+def test_a_shortlist_has_candidates_alone_and_enough_of_them(codes, lists):
     candidates = np.arange(0, len(codes), 7)
     for weights in ((1, 0), (2, 8), (0, 1)):
         for least in (1, 500, len(candidates), len(codes)):
@@ -88,7 +88,7 @@ def test_few_codes_and_equal_codes_have_lists_too():
     )
 
 
-def test_a_fiftieth_is_looked_at_and_never_few():
+def test_a_shortlist_is_a_fiftieth_and_never_small():
     assert [
         inverted_multi_index.min_shortlist_size(count) for count in (10, 100_000, 10_000_000)
     ] == [

@@ -32,30 +32,30 @@ RUN = "day-1"
 
 
 @pytest.fixture(scope="module")
-def place(night):
+def photo_settings(night):
     return settings.read_settings(night / "wearalike.toml")
 
 
 @pytest.fixture(scope="module")
-def search(place):
-    return PhotoSearch(place, RUN)
+def search(photo_settings):
+    return PhotoSearch(photo_settings, RUN)
 
 
 @pytest.fixture(scope="module")
-def pictures(place):
+def pictures(photo_settings):
     """{product_id: the bytes of the picture it was compared by}, of products in stock."""
     entries = {
         e["product_id"]: e["image_id"]
         for e in run_tables.read_table(
-            place.data_dir, INDEXES, RUN, ["product_id", "image_id"]
+            photo_settings.data_dir, INDEXES, RUN, ["product_id", "image_id"]
         ).to_pylist()
     }
     products = run_tables.read_table(
-        place.data_dir, PRODUCTS, RUN, ["product_id", "availability"]
+        photo_settings.data_dir, PRODUCTS, RUN, ["product_id", "availability"]
     ).to_pylist()
     in_stock = sorted(p["product_id"] for p in products if p["availability"] == "in_stock")
     return {
-        i: run_tables.image_path(place.data_dir, entries[i]).read_bytes()
+        i: run_tables.image_path(photo_settings.data_dir, entries[i]).read_bytes()
         for i in in_stock
         if i in entries
     }
@@ -80,13 +80,14 @@ def plain() -> bytes:
     return out.getvalue()
 
 
-def test_a_product_s_own_picture_finds_the_product(search, pictures, place):
+def test_a_product_s_own_picture_finds_the_product(search, pictures, photo_settings):
     by_id = {
-        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p
+        for p in run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
     }
-    asked, first, seen = 0, 0, 0
+    searched, first, seen = 0, 0, 0
     for product_id, content in list(pictures.items())[::9]:
-        asked += 1
+        searched += 1
         items = [
             i
             for i in search.search(content).items
@@ -95,12 +96,14 @@ def test_a_product_s_own_picture_finds_the_product(search, pictures, place):
         seen += bool(items)
         # The box is the detector's, not that of the run, so the codes are near, not equal.
         first += any(product_id in {r.product_id for r in item.results[:3]} for item in items)
-    assert asked >= 20
-    assert seen / asked > 0.5, f"items of its super-category seen in {seen} of {asked} pictures"
+    assert searched >= 20
+    assert seen / searched > 0.5, (
+        f"items of its super-category seen in {seen} of {searched} pictures"
+    )
     assert first / seen > 0.7, f"the product is among the first three for {first} of {seen}"
 
 
-def test_the_answer_explains_itself(search, pictures):
+def test_the_result_explains_itself(search, pictures):
     answer = next(
         a for a in map(search.search, pictures.values()) if a.items and len(a.items[0].results) >= 5
     )
@@ -115,14 +118,14 @@ def test_the_answer_explains_itself(search, pictures):
             max(0, 1 - 2 * distance / (128 * (item.shape_weight + item.colour_weight)))
         )
     assert [r.score for r in item.results] == sorted((r.score for r in item.results), reverse=True)
-    told = json.loads(answer.to_json())
-    assert told["items"][0]["results"][0] == asdict(item.results[0])
+    parsed = json.loads(answer.to_json())
+    assert parsed["items"][0]["results"][0] == asdict(item.results[0])
 
 
-def test_the_category_gives_the_weights_unless_others_are_asked_for(search, pictures, place):
+def test_the_category_gives_the_weights_unless_the_query_does(search, pictures, photo_settings):
     weights = {
         p["category"]: (p["shape_weight"], p["colour_weight"])
-        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
     }
     content = next(c for c in pictures.values() if search.search(c).items)
     item = search.search(content).items[0]
@@ -136,10 +139,10 @@ def test_the_category_gives_the_weights_unless_others_are_asked_for(search, pict
     ]
 
 
-def test_for_whom_it_is_asked(search, pictures, place):
+def test_results_are_for_the_audience_of_the_query(search, pictures, photo_settings):
     gender = {
         p["product_id"]: p["gender"]
-        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
     }
     found = [
         r.product_id
@@ -155,19 +158,21 @@ def test_for_whom_it_is_asked(search, pictures, place):
     )
 
 
-def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, place):
+def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, photo_settings):
     by_id = {
         p["product_id"]: p["super_category"]
-        for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
+        for p in run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
     }
     of = {s: [c for i, c in pictures.items() if by_id[i] == s][:4] for s in ("upper_wear", "bags")}
-    asked = [
+    answers = [
         (photo, search.search(photo))
         for photo in (photo_of(one, two) for one in of["upper_wear"] for two in of["bags"])
     ]
-    both = [(p, a) for p, a in asked if {i.x1 > a.width_px // 2 for i in a.items} == {True, False}]
-    assert len(asked) == 16 and len(both) >= 4, (
-        f"an item on either side in {len(both)} of {len(asked)}"
+    both = [
+        (p, a) for p, a in answers if {i.x1 > a.width_px // 2 for i in a.items} == {True, False}
+    ]
+    assert len(answers) == 16 and len(both) >= 4, (
+        f"an item on either side in {len(both)} of {len(answers)}"
     )
     photo, answer = both[0]
     assert all(
@@ -206,12 +211,12 @@ def test_a_photo_without_clothes_says_so(search):
         (plain()[:300], "undecodable|truncated"),
     ],
 )
-def test_what_is_no_picture_is_refused(search, content, reason):
+def test_a_file_that_is_no_picture_is_refused(search, content, reason):
     with pytest.raises(decode.BadPixels, match=reason):
         search.search(content)
 
 
-def test_threads_get_the_answers_that_one_gets(search, pictures):
+def test_threads_get_the_results_that_one_gets(search, pictures):
     some = list(pictures.values())[:12]
     alone = [search.search(c) for c in some]
     assert any(a.items for a in alone)
@@ -219,19 +224,22 @@ def test_threads_get_the_answers_that_one_gets(search, pictures):
         assert list(threads.map(search.search, some)) == alone
 
 
-def test_the_search_of_another_run_takes_the_networks_that_are_loaded(search, pictures, place):
-    other = PhotoSearch(place, RUN, networks=search.networks)
+def test_the_search_of_another_run_takes_the_networks_that_are_loaded(
+    search, pictures, photo_settings
+):
+    other = PhotoSearch(photo_settings, RUN, networks=search.networks)
     assert other.networks == search.networks
     content = next(c for c in pictures.values() if search.search(c).items)
     assert other.search(content) == search.search(content)
 
 
 @pytest.mark.parametrize(
-    "wish", [{"k": 0}, {"k": 101}, {"weights": (0, 0)}, {"weights": (11, 1)}, {"weights": (-1, 2)}]
+    "wishes",
+    [{"k": 0}, {"k": 101}, {"weights": (0, 0)}, {"weights": (11, 1)}, {"weights": (-1, 2)}],
 )
-def test_a_wish_that_cannot_be_met_is_told(wish):
-    with pytest.raises(ValueError, match=f"{next(iter(wish))}: wanted"):
-        PhotoQuery(**wish)
+def test_a_query_out_of_range_is_an_error(wishes):
+    with pytest.raises(ValueError, match=f"{next(iter(wishes))}: wanted"):
+        PhotoQuery(**wishes)
 
 
 @pytest.mark.parametrize(
@@ -242,26 +250,34 @@ def test_weights_are_two_numbers(text):
         photo_query.parse_weights(text)
 
 
-def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monkeypatch):
+def test_many_products_are_searched_by_shortlist(search, photo_settings, pictures, monkeypatch):
     """The same result where it holds all; where it holds few, some of them at their distances."""
-    content, wish = (
+    content, wishes = (
         next(c for c in pictures.values() if search.search(c).items),
         PhotoQuery(k=100, weights=(2, 8)),
     )
-    exact = search.search(content, wish)
-    shelf = search._galleries.__getitem__
+    exact = search.search(content, wishes)
+    held = search._galleries.__getitem__
     of_few = PhotoSearch(
-        place, RUN, load_gallery=shelf, networks=search.networks, exact_search_max_products=1000
+        photo_settings,
+        RUN,
+        load_gallery=held,
+        networks=search.networks,
+        exact_search_max_products=1000,
     )
-    assert not of_few._shortlists and of_few.search(content, wish) == exact
+    assert not of_few._shortlists and of_few.search(content, wishes) == exact
     of_many = PhotoSearch(
-        place, RUN, load_gallery=shelf, networks=search.networks, exact_search_max_products=5
+        photo_settings,
+        RUN,
+        load_gallery=held,
+        networks=search.networks,
+        exact_search_max_products=5,
     )
-    assert of_many._shortlists and of_many.search(content, wish) == exact
+    assert of_many._shortlists and of_many.search(content, wishes) == exact
     monkeypatch.setattr(inverted_multi_index, "MIN_SHORTLIST_SIZE", 8)
     found, wanted = (
         {r.product_id: r for r in answer.items[0].results}
-        for answer in (of_many.search(content, wish), exact)
+        for answer in (of_many.search(content, wishes), exact)
     )
     assert 0 < len(found) < len(wanted)
     assert next(iter(found)) == next(iter(wanted)) and list(found) == [
@@ -270,9 +286,9 @@ def test_of_many_products_a_shortlist_is_looked_at(search, place, pictures, monk
     assert all(r == wanted[i] for i, r in found.items())
 
 
-def test_a_detector_that_names_nothing_is_refused(place):
+def test_a_detector_that_names_nothing_is_refused(photo_settings):
     with pytest.raises(ValueError, match="foreground: it does not say what it sees"):
-        PhotoSearch(place, RUN, "foreground")
+        PhotoSearch(photo_settings, RUN, "foreground")
 
 
 def test_a_super_category_without_products_gives_an_item_without_results(search, pictures):
@@ -286,32 +302,35 @@ def test_a_super_category_without_products_gives_an_item_without_results(search,
     assert (item.category, item.results) == (None, ())
 
 
-def test_a_shelf_s_facts_are_its_gallery_s_products(place):
+def test_display_rows_are_those_of_the_gallery_s_products(photo_settings):
     by_id = {
-        p["product_id"]: p for p in run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
+        p["product_id"]: p
+        for p in run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
     }
-    shelf = gallery_store.load_gallery_with_products(place.data_dir, RUN, "full_body")
-    rows = np.arange(len(shelf.gallery))[::-3]
+    held = gallery_store.load_gallery_with_products(photo_settings.data_dir, RUN, "full_body")
+    rows = np.arange(len(held.gallery))[::-3]
     assert len(rows) > 5
-    for row, fact in zip(rows, shelf.display_rows(rows), strict=True):
-        product = by_id[shelf.gallery.product_ids[row]]
+    for row, fact in zip(rows, held.display_rows(rows), strict=True):
+        product = by_id[held.gallery.product_ids[row]]
         assert fact.pop("image_url") == product["image_urls"][0]
         assert fact == {name: product[name] for name in fact}
 
 
-def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path, capsys, caplog):
+def test_the_command_answers_files_and_folders(
+    night, photo_settings, pictures, tmp_path, capsys, caplog
+):
     folder = tmp_path / "uploads"
     folder.mkdir()
     for number, content in enumerate(list(pictures.values())[:2]):
         (folder / f"{number}.jpg").write_bytes(content)
-    (folder / "notes.txt").write_text("not asked about")
+    (folder / "notes.txt").write_text("no photo")
     (tmp_path / "broken.jpg").write_bytes(b"GIF89a")
     # A warehouse of its own: that of the sample run must not change.
     config = tmp_path / "wearalike.toml"
     config.write_text(
-        f'data_dir = "{place.data_dir}"\nwarehouse = "duckdb:{tmp_path / "warehouse"}"\n'
+        f'data_dir = "{photo_settings.data_dir}"\nwarehouse = "duckdb:{tmp_path / "warehouse"}"\n'
     )
-    asked = [
+    arguments = [
         "query",
         "--config",
         str(config),
@@ -324,11 +343,11 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
         "--out",
         str(tmp_path / "out"),
     ]
-    assert app.main([*asked, str(folder), str(tmp_path / "broken.jpg")]) == 1
-    told = capsys.readouterr().out
+    assert app.main([*arguments, str(folder), str(tmp_path / "broken.jpg")]) == 1
+    printed = capsys.readouterr().out
     assert "1 of 3 photos could not be read" in caplog.text and "broken.jpg" in caplog.text
     for number in range(2):
-        assert f"{number}.jpg" in told
+        assert f"{number}.jpg" in printed
     rows = open_warehouse(f"duckdb:{tmp_path / 'warehouse'}").query("SELECT * FROM photo_queries")
     assert sorted(r["photo_id"] for r in rows) == sorted(
         hashlib.sha256(c).hexdigest() for c in list(pictures.values())[:2]
@@ -336,14 +355,14 @@ def test_the_command_answers_files_and_folders(night, place, pictures, tmp_path,
     assert {(r["run"], r["k"], r["weights"]) for r in rows} == {(RUN, 2, "3:7")}
     for r in rows:
         assert (tmp_path / "out" / r["query_id"] / "answer.json").read_text() == r["answer"]
-    assert app.main([*asked, str(folder)]) == 0
+    assert app.main([*arguments, str(folder)]) == 0
     assert (
         len(open_warehouse(f"duckdb:{tmp_path / 'warehouse'}").query("SELECT * FROM photo_queries"))
         == 2
     )
 
 
-def test_bad_use_is_told(tmp_path, capsys, caplog, place):
+def test_bad_usage_is_an_error(tmp_path, capsys, caplog):
     config = tmp_path / "wearalike.toml"
     config.write_text('data_dir = "root"\n')
     (tmp_path / "empty").mkdir()
@@ -364,7 +383,7 @@ def test_bad_use_is_told(tmp_path, capsys, caplog, place):
     assert not (tmp_path / "root").exists()
 
 
-def test_equal_questions_have_one_id_and_others_another(search, pictures):
+def test_equal_queries_have_equal_ids(search, pictures):
     content = next(iter(pictures.values()))
     one: PhotoResult = search.search(content)
     assert one == search.search(content)

@@ -53,9 +53,9 @@ def make_gallery(
     return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled)
 
 
-def each(*asked) -> list[search.RankedList]:
+def search_each(*arguments) -> list[search.RankedList]:
     """Return the lists that a search finds, one by one."""
-    return [found for lists in search.search_gallery(*asked) for found in lists]
+    return [found for lists in search.search_gallery(*arguments) for found in lists]
 
 
 def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
@@ -106,7 +106,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
 )
 def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
     g = make_gallery(seed, n, bits=bits, w=w)
-    found = {f.query_row: f for f in each(g, 0, n, rules)}
+    found = {f.query_row: f for f in search_each(g, 0, n, rules)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
         assert list(
@@ -123,7 +123,7 @@ def test_a_list_widens_until_the_rules_are_met():
     g.codes[near] = g.codes[0]
     g.gender[:], g.age_group[:] = "female", "adult"
     rules = ListRules(k=5, min_score=0.0)
-    (f,) = each(g, 599, 600, rules)
+    (f,) = search_each(g, 599, 600, rules)
     assert [(r, s, c) for r, s, c in zip(f.results, f.shape, f.colour, strict=True)] == one_by_one(
         g, 599, rules
     )
@@ -159,7 +159,7 @@ def test_a_short_list_says_why():
     g.gender[:], g.age_group[:] = "female", "adult"
 
     def reasons(rules):
-        return {f.shortfall_reason for f in each(g, 0, 40, rules)}
+        return {f.shortfall_reason for f in search_each(g, 0, 40, rules)}
 
     assert reasons(ListRules(k=39, min_score=0.0)) == {None}
     assert reasons(ListRules(k=40, min_score=0.0)) == {ShortfallReason.FEW_CANDIDATES}
@@ -204,7 +204,7 @@ def small_tables():
     return g, found, products
 
 
-def test_flat_rows_say_what_the_lists_say():
+def test_flat_rows_equal_the_lists():
     _, found, products = small_tables()
     assert found.schema == MATCHES.arrow_schema
     flat = search.build_similar_products(found, products.take(np.arange(31)[::-1]), "d-1", "e-1")
@@ -289,7 +289,7 @@ def test_an_entry_without_a_product_is_an_error():
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
     k=st.integers(1, 25),
 )
-def test_a_code_that_is_nobody_s_gets_what_a_product_with_it_would(seed, n, w, k):
+def test_a_code_without_product_gets_the_list_of_a_product_with_it(seed, n, w, k):
     """The code is that of one product, which is taken out of the candidates."""
     g = make_gallery(seed, n, w=w)
     g.gender[:], g.age_group[:] = "unisex", "adult"

@@ -41,7 +41,7 @@ def lists(counts: np.ndarray, positions: np.ndarray) -> list[list[int]]:
     most=st.sampled_from([1, 8, 10, 255]),
     block_bytes=st.sampled_from([1, 100_000, 3_000_000, None]),
 )
-def test_it_finds_what_numpy_finds_whatever_the_memory(
+def test_it_finds_what_numpy_finds_with_any_block_size(
     device, seed, n, q, k, bits, most, block_bytes
 ):
     rng = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_gallery_is_searched_where_it_says(device, monkeypatch):
+def test_a_gallery_is_searched_on_its_device(device, monkeypatch):
     """Torch's CPU is named "cpu:0"; "cpu" alone means the compiled kernel."""
     g = make_gallery(3, 300, bits=6)
     wanted = search.build_matches(g, list(search.search_gallery(g, 0, 300, search.ListRules())))
