@@ -50,6 +50,7 @@ def search_gallery(
     compiled_rules = CompiledRules(merchandising_rules, gallery.attributes)
     for query_rows, candidates in gallery.split_by_audience(start, stop):
         changed = query_rows
+        # Products that ask the same as before: their old candidates, and the nearest new ones.
         if previous_search is not None:
             is_unchanged = previous_search.is_unchanged(query_rows)
             changed = query_rows[~is_unchanged]
@@ -61,6 +62,7 @@ def search_gallery(
                 new = _find_first(new_candidates, rules, block, search_limits)
                 nearest = merge_candidates(gallery, known, limits, new)
                 yield from _rank_lists(candidates, rules, compiled_rules, nearest)
+        # New and changed products: everything.
         for block in _split_blocks(changed):
             limits = min_score_limits(candidates, rules, block)
             nearest = _find_first(candidates, rules, block, limits)
