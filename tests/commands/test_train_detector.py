@@ -60,7 +60,7 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
         and (out / "second.png").is_file()
     )
     assert (
-        model.card["data"] == {"masks street": 3}
+        model.card["data"] == {"ccp street": 3}
         and model.card["recipe"]["steps"] == 2
         and model.card["begin"].startswith("efficient")
     )
