@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from wearalike.commands import train_detector
 from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME
 from wearalike.detection.networks import base
+from wearalike.detection.networks import registry as networks
 from wearalike.models import registry
 from wearalike.training.detector import dataset
 
@@ -54,7 +55,7 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
     assert not (out / "drawn-1.safetensors").exists() and (out / "pictures.parquet").exists()
     assert train_detector.main(options) == 0
     model = registry.read_model(out / "drawn-1.safetensors")
-    assert model.sha256 in capsys.readouterr().out and model.architecture == base.YOLO
+    assert model.sha256 in capsys.readouterr().out and model.architecture == networks.YOLO
     assert (
         any(name.startswith(base.BOX_HEAD_PREFIX) for name in model.arrays)
         and (out / "second.png").is_file()

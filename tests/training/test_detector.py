@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 
 from wearalike.detection import detect
 from wearalike.detection.classes import CLASS_GROUPS, CLASS_NAMES
-from wearalike.detection.networks import base
+from wearalike.detection.networks import base, postprocess
+from wearalike.detection.networks import registry as networks
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.files import BadModel, ModelKind
@@ -147,7 +148,7 @@ def test_scenes_are_functions_of_their_seed_and_their_items_are_where_they_say(s
             assert (r > 2 * g and r > 2 * b) == (c == BAG)
 
 
-@pytest.fixture(scope="module", params=base.ARCHITECTURES)
+@pytest.fixture(scope="module", params=networks.ARCHITECTURES)
 def recipe(request) -> DetectorTrainingConfig:
     return DetectorTrainingConfig(
         architecture=request.param,
@@ -205,12 +206,12 @@ def test_stopped_and_gone_on_is_as_if_never_stopped(source, grounds, recipe, tmp
 
 
 def test_what_is_seen_depends_on_nothing_but_the_picture(trained, tmp_path):
-    network = base.load_detection_network(model_file(trained[0], tmp_path))
+    network = networks.load_detection_network(model_file(trained[0], tmp_path))
     pictures = [drawn(n, (120 + 10 * n, 160)) for n in range(4)]
-    together = base.detect_garments(network, pictures, 1e-4, with_masks=True)
+    together = postprocess.detect_garments(network, pictures, 1e-4, with_masks=True)
     assert sum(len(f.classes) for f in together) > 4
     for picture, found in zip(pictures, together, strict=True):
-        (alone,) = base.detect_garments(network, [picture], 1e-4, with_masks=True)
+        (alone,) = postprocess.detect_garments(network, [picture], 1e-4, with_masks=True)
         for name in ("boxes", "classes", "confidences", "masks"):
             np.testing.assert_array_equal(getattr(alone, name), getattr(found, name))
         height, width = picture.shape[:2]
@@ -224,14 +225,14 @@ def test_what_is_seen_depends_on_nothing_but_the_picture(trained, tmp_path):
 def test_weights_that_do_not_fit_are_refused(trained, tmp_path):
     name = next(iter(trained[0].averaged_weights()))
     with pytest.raises(BadModel, match="its tensors do not fit"):
-        base.load_detection_network(
+        networks.load_detection_network(
             model_file(trained[0], tmp_path, **{name: np.zeros((2, 2), np.float16)})
         )
     strange = replace(model_file(trained[0], tmp_path), architecture="resnet-9000")
     with pytest.raises(
         BadModel, match="architecture 'resnet-9000', known are yolo-lite0-seg, mask-rcnn-lite0"
     ):
-        base.load_detection_network(strange)
+        networks.load_detection_network(strange)
     with pytest.raises(BadModel, match="class 'sofa', known are top, shirt"):
         detect.NetworkDetector(replace(model_file(trained[0], tmp_path), classes=("sofa",)))
 
@@ -263,12 +264,12 @@ def test_doubles_are_left_out_and_boxes_come_back_from_the_square():
             return [sight]
 
     # Half as wide as high: it fills the middle half of its square, at a fifth of its size.
-    (found,) = base.detect_garments(
+    (found,) = postprocess.detect_garments(
         Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1, CLASS_GROUPS
     )
     assert [CLASS_NAMES[c] for c in found.classes] == ["shirt", "bag"]
     np.testing.assert_allclose(found.boxes, [[110, 210, 590, 1180], [100, 200, 600, 1200]])
-    (apart,) = base.detect_garments(Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1)
+    (apart,) = postprocess.detect_garments(Fixed(), [np.zeros((1600, 800, 3), np.uint8)], 0.1)
     assert [CLASS_NAMES[c] for c in apart.classes] == ["shirt", "top", "bag"]
 
 
@@ -298,7 +299,7 @@ def test_yolos_numbers_are_read_as_its_makers_do():
     np.testing.assert_allclose(found.confidences.reshape(3, -1), wanted[0, 4:7].numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", [base.YOLO], indirect=True)
+@pytest.mark.parametrize("recipe", [networks.YOLO], indirect=True)
 def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, tmp_path):
     # So little has it learned that it is sure of nothing: the biases of its classes are raised.
     louder = {
@@ -335,7 +336,7 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
     assert second.keys() == again.keys() and all(
         np.array_equal(second[n], again[n]) for n in second
     )
-    twice = base.load_detection_network(model_file(trained[0], tmp_path, **louder, **second))
+    twice = networks.load_detection_network(model_file(trained[0], tmp_path, **louder, **second))
     squares = np.stack([decode.letterbox(drawn(n), twice.side_px) for n in range(4)])
     sights = twice.raw_detections(squares, 0.01)
     for number, sight in enumerate(sights):
@@ -350,11 +351,11 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
     assert not any(name.startswith(base.BOX_HEAD_PREFIX) for name in other.averaged_weights())
     name = f"{base.BOX_HEAD_PREFIX}outer.bias"
     with pytest.raises(BadModel, match="bias is"):
-        base.load_detection_network(
+        networks.load_detection_network(
             model_file(trained[0], tmp_path, **louder | second | {name: second[name][:-1]})
         )
     with pytest.raises(BadModel, match="weight is missing"):
-        base.load_detection_network(model_file(trained[0], tmp_path, **{name: second[name]}))
+        networks.load_detection_network(model_file(trained[0], tmp_path, **{name: second[name]}))
 
 
 def test_both_looks_agree_on_how_sure_they_are():
@@ -378,8 +379,8 @@ def test_ultralytics_comes_quietly(tmp_path):
         "import socket\n"
         "def refuse(*a, **k): raise SystemExit('it asked the network')\n"
         "socket.getaddrinfo = socket.create_connection = refuse\n"
-        "from wearalike.detection.networks.base import yolo\n"
-        "yolo.TrainableYolo(3, 'cpu')\n"
+        "from wearalike.detection.networks import yolo_training\n"
+        "yolo_training.TrainableYolo(3, 'cpu')\n"
         "import os, PIL.Image, torch\n"
         "print(PIL.Image.open.__module__, torch.save.__module__, 'YOLO_OFFLINE' in os.environ)"
     )

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from wearalike.datasets import layouts
 from wearalike.detection.classes import CLASS_NAMES
-from wearalike.detection.networks import base
+from wearalike.detection.networks import registry as networks
 from wearalike.models import registry
 from wearalike.models.files import Model, ModelKind
 from wearalike.pipeline import job
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--architecture",
-        choices=base.ARCHITECTURES,
+        choices=networks.ARCHITECTURES,
         default=DEFAULT_CONFIG.architecture,
         help="default: %(default)s",
     )
@@ -141,7 +141,7 @@ def work(args: argparse.Namespace) -> None:
         log.info("stopped at step %d of %d; the same command goes on", trainer.step, recipe.steps)
         return
     arrays = trainer.averaged_weights()
-    if args.second_steps and args.architecture == base.YOLO:
+    if args.second_steps and args.architecture == networks.YOLO:
         arrays |= train_box_head(args, arrays, prepared, device)
     card = {
         "data": {
@@ -223,7 +223,7 @@ def load_or_prepare_images(
     of, path = hashlib.sha256(facts.encode()).hexdigest(), args.out / "pictures.parquet"
     found = dataset.read_scenes(path, of)
     if found is None:
-        former = base.load_detection_network(model, device) if model else None
+        former = networks.load_detection_network(model, device) if model else None
         found = dataset.prepare_scenes(
             sets,
             former,

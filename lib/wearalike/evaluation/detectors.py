@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from wearalike.detection import detect
 from wearalike.detection.classes import CLASS_GROUPS, CLASS_NAMES
-from wearalike.detection.networks import base
+from wearalike.detection.networks import postprocess
+from wearalike.detection.networks import registry as networks
 from wearalike.models.files import Model
 
 # Boxes are requested down to this confidence: average precision counts all of them.
@@ -73,14 +74,14 @@ class GarmentDetectorAdapter:
         self.version = model.version
         self.sha256: str | None = model.sha256
         self._classes = model.classes
-        self._network = base.load_detection_network(model, device)
+        self._network = networks.load_detection_network(model, device)
         self._groups = np.array(
             [int(CLASS_GROUPS[CLASS_NAMES.index(name)]) for name in model.classes]
         )
 
     def detect(self, image: NDArray[np.uint8]) -> PhotoDetections:
         """Detect garments; see DetectorUnderTest."""
-        (found,) = base.detect_garments(self._network, [image], MIN_CONFIDENCE, self._groups)
+        (found,) = postprocess.detect_garments(self._network, [image], MIN_CONFIDENCE, self._groups)
         classes = [self._classes[c] for c in found.classes.tolist()]
         return PhotoDetections(found.boxes, classes, found.confidences)
 

@@ -1,4 +1,4 @@
-"""The trunk of both detectors: EfficientNet-Lite0, with every batch normalization folded away and the weights of ImageNet."""
+"""The backbone of both detectors: EfficientNet-Lite0 with folded batch normalization."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from wearalike.models import registry
 from wearalike.models.registry import EFFICIENTNET_LITE0
 
-# What the trunk sees at an eighth, a sixteenth and a thirty-second of the side has so many channels.
+# Channels of the maps at 1/8, 1/16 and 1/32 of the square's side.
 CHANNELS = (40, 112, 320)
 STRIDES = (8, 16, 32)
 
 
 class MultiScaleBackbone(nn.Module):
-    """float32 (n, 3, side, side), -1..1, side a multiple of 32 -> its maps at an eighth, a sixteenth and a thirty-second.
+    """Pictures to maps at 1/8, 1/16 and 1/32 of their side.
 
-    The stem, up to the eighth, is left as ImageNet made it: edges and textures are the same in fashion, and a trainer that never
-    goes back through them needs a third of the time.
+    Input: float32 (n, 3, side, side), -1..1, side a multiple of 32. The stem, up to 1/8, keeps the
+    weights of ImageNet: edges and textures are the same in fashion, and training that never goes
+    back through the stem takes a third of the time.
     """
 
     def __init__(self) -> None:
@@ -36,53 +37,75 @@ class MultiScaleBackbone(nn.Module):
         self.stem.requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the three maps, finest first."""
         return self.forward_from_stem(self.stem(pictures))
 
     def forward_from_stem(self, eighth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same from the stem's maps."""
+        """Return the three maps, given the stem's map at 1/8."""
         sixteenth = self.middle(eighth)
         return eighth, sixteenth, self.top(sixteenth)
 
     def load_imagenet_weights(self) -> None:
-        """Takes the weights of ImageNet. Raises BadModel where they are not the ones we know."""
-        known: Any = registry.fold_batch_norm(registry.load_backbone(EFFICIENTNET_LITE0))
-        theirs = [*known.conv_stem.parameters(), *known.blocks.parameters()]
+        """Load the packaged weights of ImageNet.
+
+        Raises:
+            BadModel: The packaged file is not the pinned one.
+        """
+        pretrained: Any = registry.fold_batch_norm(registry.load_backbone(EFFICIENTNET_LITE0))
+        sources = [*pretrained.conv_stem.parameters(), *pretrained.blocks.parameters()]
         with torch.no_grad():
-            for mine, other in zip(self.parameters(), theirs, strict=True):
-                mine.copy_(other)
+            for target, source in zip(self.parameters(), sources, strict=True):
+                target.copy_(source)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters above the stem."""
         return [*self.middle.parameters(), *self.top.parameters()]
 
 
 class FrozenFeatures:
-    """The part of a trunk that learns nothing, for a trainer: all of it while it stands still, else its stem. On a CPU compiled."""
+    """Output of the part of a backbone that does not learn, for a trainer.
 
-    def __init__(self, trunk: MultiScaleBackbone, device: str) -> None:
-        self._trunk, self._device = trunk, device
+    That part is the whole backbone while it is frozen, else its stem. On a CPU it is compiled.
+    """
+
+    def __init__(self, backbone: MultiScaleBackbone, device: str) -> None:
+        self._backbone = backbone
+        self._device = device
         self._compiled: dict[bool, Any] = {}
 
     def __call__(
         self, pictures: NDArray[np.float32], is_backbone_frozen: bool
     ) -> tuple[Tensor, ...]:
+        """Return the maps of pictures: all three of a frozen backbone, else the stem's.
+
+        Args:
+            pictures: float32 (n, 3, side, side), -1..1.
+            is_backbone_frozen: Whether all of the backbone is frozen.
+        """
+        part = self._backbone if is_backbone_frozen else self._backbone.stem
         if self._device == "cpu":
             if is_backbone_frozen not in self._compiled:
-                part = self._trunk if is_backbone_frozen else self._trunk.stem
-                self._compiled[is_backbone_frozen] = registry.compile_network(
-                    part.eval(), (1, *pictures.shape[1:]), 1
-                )
-            rows = [self._compiled[is_backbone_frozen](p[None]) for p in pictures]
+                shape = (1, *pictures.shape[1:])
+                self._compiled[is_backbone_frozen] = registry.compile_network(part.eval(), shape, 1)
+            rows = [self._compiled[is_backbone_frozen](picture[None]) for picture in pictures]
             return tuple(
                 _to_channels_last(torch.from_numpy(np.concatenate(maps)))
                 for maps in zip(*rows, strict=True)
             )
         with torch.no_grad():
-            there = _to_channels_last(torch.from_numpy(pictures).to(self._device))
-            return self._trunk(there) if is_backbone_frozen else (self._trunk.stem(there),)
+            maps = part(_to_channels_last(torch.from_numpy(pictures).to(self._device)))
+        return maps if is_backbone_frozen else (maps,)
 
 
 def normalize_for_backbone(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Squares, uint8 (n, side, side, 3), as the trunk takes them: float32 (n, 3, side, side), -1..1."""
+    """Scale squares to the backbone's input.
+
+    Args:
+        squares: uint8 (n, side, side, 3) RGB.
+
+    Returns:
+        float32 (n, 3, side, side), -1..1.
+    """
     return registry.normalize_pixels(squares, EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
 
 

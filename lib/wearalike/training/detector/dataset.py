@@ -25,7 +25,7 @@ from wearalike.datasets.formats.record import LabelledImage
 from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.detection import classes as detection_classes
 from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME, GarmentClass
-from wearalike.detection.networks import base
+from wearalike.detection.networks import postprocess
 from wearalike.detection.networks.base import DetectionNetwork, Detections
 from wearalike.imaging import decode
 from wearalike.metrics.boxes import box_iou, confidence_size_score
@@ -329,7 +329,7 @@ def _prepare_single_item_photo(
         return "plain", compress_scene(plain)
     if pseudo_labeller is None:
         return "seen", None
-    (detections,) = base.detect_garments(
+    (detections,) = postprocess.detect_garments(
         pseudo_labeller, [rgb], _MIN_NAMED_CONFIDENCE, detection_classes.CLASS_GROUPS
     )
     scene = pseudo_label_scene(detections, rgb, garment)

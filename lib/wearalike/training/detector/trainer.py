@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import base
+from wearalike.detection.networks import registry as networks
 from wearalike.detection.networks.backbone import normalize_for_backbone
 from wearalike.detection.networks.base import DetectionTargets
 from wearalike.models.files import Model, check_shapes
@@ -43,7 +44,7 @@ class DetectorTrainingConfig:
     cosine.
 
     Attributes:
-        architecture: One of base.ARCHITECTURES.
+        architecture: One of networks.ARCHITECTURES.
         steps: All steps.
         batch: Scenes a step.
         freeze_backbone_steps: First steps, in which the backbone is frozen.
@@ -57,7 +58,7 @@ class DetectorTrainingConfig:
         augmentation: Strength of the augmentation.
     """
 
-    architecture: str = base.YOLO
+    architecture: str = networks.YOLO
     steps: int = 2000
     batch: int = 8
     freeze_backbone_steps: int = 1200
@@ -107,7 +108,9 @@ class DetectorTrainer:
         self.backgrounds = backgrounds
         self.config = config
         self.device = device
-        self._detector = base.new_trainable_detector(config.architecture, len(CLASS_NAMES), device)
+        self._detector = networks.new_trainable_detector(
+            config.architecture, len(CLASS_NAMES), device
+        )
         self.network = self._detector.network
         amp.keep_depthwise_in_float32(self.network, device)
         self._loop = self._build_loop()

@@ -1,0 +1,61 @@
+"""The architectures of detection networks, by the names that model files hold.
+
+Each class is imported when it is first wanted: torch, and for YOLO Ultralytics, load slowly.
+"""
+
+from __future__ import annotations
+
+from wearalike.detection.networks.base import DetectionNetwork, TrainableDetector
+from wearalike.models.files import BadModel, Model
+
+YOLO = "yolo-lite0-seg"
+MASK_RCNN = "mask-rcnn-lite0"
+ARCHITECTURES = (YOLO, MASK_RCNN)
+
+
+def load_detection_network(model: Model, device: str = "cpu") -> DetectionNetwork:
+    """Return the network of a model file, ready to detect.
+
+    Args:
+        model: A detector's model file.
+        device: "cpu" or "cuda".
+
+    Raises:
+        BadModel: The architecture is unknown, or the tensors do not fit it.
+    """
+    if model.architecture == YOLO:
+        from wearalike.detection.networks.yolo import YoloInference
+
+        return YoloInference(model, device)
+    if model.architecture == MASK_RCNN:
+        from wearalike.detection.networks.mask_rcnn import MaskRcnnInference
+
+        return MaskRcnnInference(model, device)
+    known = ", ".join(ARCHITECTURES)
+    raise BadModel(
+        f"detector {model.version}: architecture {model.architecture!r}, known are {known}"
+    )
+
+
+def new_trainable_detector(
+    architecture: str, classes_count: int, device: str = "cpu"
+) -> TrainableDetector:
+    """Return a network to train, its backbone with the weights of ImageNet.
+
+    Args:
+        architecture: One of ARCHITECTURES.
+        classes_count: How many classes it is to tell apart.
+        device: "cpu" or "cuda".
+
+    Raises:
+        BadModel: The architecture is unknown, or the backbone's weights are not the pinned ones.
+    """
+    if architecture == YOLO:
+        from wearalike.detection.networks.yolo_training import TrainableYolo
+
+        return TrainableYolo(classes_count, device)
+    if architecture == MASK_RCNN:
+        from wearalike.detection.networks.mask_rcnn import TrainableMaskRcnn
+
+        return TrainableMaskRcnn(classes_count, device)
+    raise BadModel(f"architecture {architecture!r}, known are {', '.join(ARCHITECTURES)}")
