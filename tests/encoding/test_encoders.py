@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from wearalike.encoding import encoders
+from wearalike.encoding import encoders, imagenet_itq, runtime
 from wearalike.models import registry
 from wearalike.training.encoder import itq
 
@@ -95,7 +95,7 @@ def test_light_on_a_plain_ground_does_not_change_the_colour_code_much(encoder):
 
 def test_a_histogram_is_of_the_item_and_sums_to_one():
     palette = np.array([[53.2, 80.1, 67.2], [32.3, 79.2, -107.9], [100, 0, 0]], np.float32)
-    histogram = encoders.colour_histogram(drawn("bag", (255, 0, 0)), palette)
+    histogram = imagenet_itq.colour_histogram(drawn("bag", (255, 0, 0)), palette)
     assert histogram.shape == (3,) and abs(histogram.sum() - 1) < 1e-5 and histogram[0] > 0.9
 
 
@@ -118,7 +118,7 @@ def test_weights_that_give_nothing_are_refused():
         with torch.no_grad():
             weight.fill_(float("nan"))
         with pytest.raises(registry.BadModel, match="1 of 1 crops give no features"):
-            encoders.feature_extractor(registry.EFFICIENTNET_LITE0)([drawn("bag", RED)])
+            runtime.feature_extractor(registry.EFFICIENTNET_LITE0)([drawn("bag", RED)])
     finally:
         with torch.no_grad():
             weight.copy_(kept)
@@ -163,7 +163,7 @@ def test_a_batch_too_large_for_the_gpu_goes_in_halves():
         return batch * 2
 
     batch = np.arange(20, dtype=np.float32).reshape(10, 2)
-    assert np.array_equal(encoders.run_in_halves(small, batch), batch * 2) and seen == [
+    assert np.array_equal(runtime.run_in_halves(small, batch), batch * 2) and seen == [
         10,
         5,
         2,
@@ -177,7 +177,7 @@ def test_a_batch_too_large_for_the_gpu_goes_in_halves():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(registry.BadModel, match=r"no memory for one crop: .*--device cpu"):
-        encoders.run_in_halves(none, batch)
+        runtime.run_in_halves(none, batch)
 
 
 def test_a_gpu_that_is_not_there_is_said():

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.datasets import labelled_photos, layouts
-from wearalike.encoding import encoders, hashnet
+from wearalike.encoding import hashnet, imagenet_itq, runtime
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
@@ -118,7 +118,7 @@ def work(args: argparse.Namespace) -> None:
         "minutes_of_last_sitting": round((time.monotonic() - started) / 60),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    architecture = hashnet.ARCHITECTURE if args.recipe == "hash" else encoders.ITQ_ARCHITECTURE
+    architecture = hashnet.ARCHITECTURE if args.recipe == "hash" else imagenet_itq.ITQ_ARCHITECTURE
     content = registry.model_bytes(ModelKind.ENCODER, architecture, args.version, card, arrays)
     path = args.out / f"{args.version}.safetensors"
     path.write_bytes(content)
@@ -222,12 +222,12 @@ def fit_itq(
 ) -> tuple[dict[str, NDArray[np.float32]], object]:
     crops = [dataset.crop_item(p) for s in sets for p in s.photos if p.split == "train"]
     pixel_sample = np.concatenate([sample_pixels(c, args.seed + i) for i, c in enumerate(crops)])
-    arrays = {"palette": itq.fit_palette(pixel_sample, encoders.PALETTE_COLOURS, args.seed)}
-    histograms = np.stack([encoders.colour_histogram(c, arrays["palette"]) for c in crops])
+    arrays = {"palette": itq.fit_palette(pixel_sample, imagenet_itq.PALETTE_COLOURS, args.seed)}
+    histograms = np.stack([imagenet_itq.colour_histogram(c, arrays["palette"]) for c in crops])
     arrays["colour_mean"], arrays["colour_rotation"] = itq.fit_rotation(
         np.sqrt(histograms), args.seed
     )
-    forward = encoders.feature_extractor(registry.EFFICIENTNET_LITE0, device)
+    forward = runtime.feature_extractor(registry.EFFICIENTNET_LITE0, device)
     progress, found = job.Progress("pictures", len(crops)), []
     for start in range(0, len(crops), 256):
         found.append(forward(crops[start : start + 256]))
@@ -235,11 +235,11 @@ def fit_itq(
     arrays["shape_mean"], arrays["shape_rotation"] = itq.fit_rotation(
         np.concatenate(found), args.seed
     )
-    return arrays, {"palette": encoders.PALETTE_COLOURS}
+    return arrays, {"palette": imagenet_itq.PALETTE_COLOURS}
 
 
 def sample_pixels(picture: NDArray[np.uint8], seed: int, count: int = 16) -> NDArray[np.float32]:
-    lab, weights = encoders.item_pixels(picture)
+    lab, weights = imagenet_itq.item_pixels(picture)
     return lab[np.random.default_rng(seed).choice(len(lab), count, p=weights / weights.sum())]
 
 

@@ -1,4 +1,4 @@
-"""What a picture shows of a product, as the encoder sees it in what stands out (tables.ImageView)."""
+"""Views of products in images, as the encoder sees them in the foreground (tables.ImageView)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import pyarrow.compute as pc
 
 from wearalike.tables import ImageView
 
-# Of these a code tells little, and no look can be taken.
+# Views whose codes tell little, and which show no look.
 PARTIAL_VIEWS = (ImageView.BACK, ImageView.DETAIL)
 
 
 def image_ids_with_views(items: pa.Table, codes: pa.Table, views: Sequence[ImageView]) -> pa.Array:
-    """The ids of the images that show one of these views; an image of which nobody says what it shows is not among them.
+    """Return the ids of the images that show one of some views.
 
-    items: rows of tables.ITEMS; the one without a super-category is what stands out. codes: item_id and view of tables.CODES.
+    Images of unknown view are not among them.
+
+    Args:
+        items: Rows of tables.ITEMS. The item without a super-category is the foreground.
+        codes: item_id and view of tables.CODES.
+        views: The views.
+
+    Returns:
+        Ids, string.
     """
-    of = codes.filter(pc.is_in(codes["view"], pa.array(views, pa.string())))[
-        "item_id"
-    ].combine_chunks()
-    outlines = items.filter(
-        pc.and_(pc.is_null(items["super_category"]), pc.is_in(items["item_id"], of))
-    )
-    return outlines["image_id"].combine_chunks()
+    is_wanted = pc.is_in(codes["view"], pa.array(views, pa.string()))
+    item_ids = codes.filter(is_wanted)["item_id"].combine_chunks()
+    is_foreground = pc.is_null(items["super_category"])
+    foregrounds = items.filter(pc.and_(is_foreground, pc.is_in(items["item_id"], item_ids)))
+    return foregrounds["image_id"].combine_chunks()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.encoding import encoders
+from wearalike.encoding import runtime
 from wearalike.imaging import decode
 from wearalike.models.files import BadModel
 from wearalike.models.registry import BackboneSpec
@@ -63,7 +63,7 @@ class Autoencoder:
         if weights:
             self.sha256, self._halves = _read_weights(weights)
             self.version = f"autoencoder-1-{self.sha256[:8]}"
-        self._forward: encoders.InferenceRunner | None = None
+        self._forward: runtime.InferenceRunner | None = None
 
     @property
     def is_fitted(self) -> bool:
@@ -113,7 +113,7 @@ class Autoencoder:
             inputs = BackboneSpec(
                 self.version, "autoencoder", "", "", "", "", _SIDE_PX, 0.5, 0.5, 0
             )
-            self._forward = encoders.InferenceRunner(self.version, encoder, inputs, self._device)
+            self._forward = runtime.InferenceRunner(self.version, encoder, inputs, self._device)
         return self._forward(crops)
 
     def reconstruct(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.encoding import encoders
+from wearalike.encoding import runtime
 from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0, BackboneSpec
 
@@ -107,7 +107,7 @@ class PooledNetworkFeatures:
                 )
             self.version = EFFICIENTNET_LITE0.name
             self.sha256 = EFFICIENTNET_LITE0.sha256
-            self._forward = encoders.feature_extractor(EFFICIENTNET_LITE0, device)
+            self._forward = runtime.feature_extractor(EFFICIENTNET_LITE0, device)
             return
         path = weights or _cached_weights_path(name, network)
         content = _read_weights(path)
@@ -132,7 +132,7 @@ class PooledNetworkFeatures:
             0,
         )
         module = _build_network(network, content, path)
-        self._forward = encoders.InferenceRunner(self.version, module, inputs, device)
+        self._forward = runtime.InferenceRunner(self.version, module, inputs, device)
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Describe crops; see Descriptor."""

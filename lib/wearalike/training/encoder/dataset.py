@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.detection import detect
-from wearalike.encoding import encoders
+from wearalike.encoding import imagenet_itq, runtime
 from wearalike.encoding.hashnet import VIEW_PREFIX
 from wearalike.imaging import colour, decode
 from wearalike.models import registry
@@ -153,7 +153,7 @@ def item_colour_histogram(
     """
     if colour.foreground_mask(colour.rgb_to_lab(image.rgb)) is None:
         return np.zeros(len(palette), np.float32)
-    return encoders.colour_histogram(image.rgb, palette)
+    return imagenet_itq.colour_histogram(image.rgb, palette)
 
 
 def colour_embeddings(histograms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -190,7 +190,7 @@ def centre_and_normalize(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _imagenet_features(images: Sequence[TrainingImage], device: str) -> NDArray[np.float32]:
     """Return ImageNet's pooled features, float32 (n, d)."""
-    forward = encoders.feature_extractor(EFFICIENTNET_LITE0, device)
+    forward = runtime.feature_extractor(EFFICIENTNET_LITE0, device)
     starts = range(0, len(images), _TEACHER_BATCH_SIZE)
     batches = [[image.rgb for image in images[i : i + _TEACHER_BATCH_SIZE]] for i in starts]
     return np.concatenate([forward(batch) for batch in batches])

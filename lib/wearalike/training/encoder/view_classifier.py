@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wearalike.datasets.labelled_photos import LabelledDataset
-from wearalike.encoding import encoders, hashnet
+from wearalike.encoding import encoders, hashnet, runtime
 from wearalike.encoding.hashnet import INPUT_PX, VIEW_PREFIX
 from wearalike.imaging import decode
 from wearalike.models.registry import EFFICIENTNET_LITE0
@@ -63,7 +63,7 @@ def train_view_classifier(
         BadDataset: A column `view` has a word that is no view.
     """
     backbone = _PooledHashNet(hashnet.load_hashnet(hashnet.drop_view_arrays(arrays)))
-    extract = encoders.InferenceRunner("views", backbone, EFFICIENTNET_LITE0, device)
+    extract = runtime.InferenceRunner("views", backbone, EFFICIENTNET_LITE0, device)
     rows: list[NDArray[np.float32]] = []
     views: list[ImageView] = []
     waiting: list[NDArray[np.uint8]] = []
