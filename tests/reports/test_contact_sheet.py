@@ -226,8 +226,8 @@ def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_pa
 
 def test_short_lists_say_why(page, root):
     rows = rows_of(page)
-    assert "1 in all: the rules on models and brands left no more" in text(rows["Blue dress"])
-    assert "none in all: it could not be compared" in text(rows["Unseen dress"])
+    assert "1 recommendation: the rules on models and brands left out the rest" in text(rows["Blue dress"])
+    assert "no recommendations: the product could not be compared" in text(rows["Unseen dress"])
     assert "in all" not in text(rows["Red dress"])
     assert set(SHORTFALL_TEXTS) == set(ShortfallReason)
     assert [text(tile) for tile in page.find_class("tile")] == [

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -31,46 +30,13 @@ from wearalike.imaging import decode
 from wearalike.metrics.agreement import cohen_kappa
 from wearalike.metrics.boxes import box_iou
 from wearalike.pipeline import job
+from wearalike.reports import html
 
 MIN_IOU = 0.5
 MAX_IMAGE_SIDE_PX = 480
 ALL_CLASSES = "all"
 # Folders that a tool puts pictures into, and that say nothing about which picture it is.
 _IGNORED_FOLDERS = frozenset(["images", "train", "val", "valid", "test"])
-_PAGE_TEMPLATE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'">
-<title>Where two people's labels differ</title>
-<style>
-  :root { color-scheme: light dark }
-  body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1100px; padding: 0 16px }
-  table { border-collapse: collapse } th, td { padding: 3px 16px 3px 0; text-align: right }
-  th:first-child, td:first-child { text-align: left }
-  article { border-top: 1px solid #8886; padding: 16px 0; display: flex; gap: 20px; flex-wrap: wrap }
-  h2 { font-size: 15px; width: 100%; margin: 0 } ul { margin: 0; padding-left: 18px }
-  h2, li { overflow-wrap: anywhere } svg { max-width: 100%; height: auto }
-  rect { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke }
-  .first { stroke: #1c6fe0 } .second { stroke: #e0457b; stroke-dasharray: 6 4 }
-  b.first { color: #1c6fe0 } b.second { color: #e0457b }
-</style>
-<h1>Where two people's labels differ</h1>
-<p><b class="first">Solid blue: {{ first }}</b>. <b class="second">Dashed red: {{ second }}</b>.
-  {{ pages|length }} of {{ pictures_count }} pictures that differ, those with most differences first.</p>
-<table><tr>{% for name in head %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>
-{% endfor %}</table>
-<p>{{ kappa }}</p>
-{% for page in pages %}<article><h2>{{ page.name }}</h2>
-<svg width="{{ page.shown_px[0] }}" height="{{ page.shown_px[1] }}" viewBox="0 0 {{ page.width_px }} {{ page.height_px }}">
-<image href="{{ page.uri }}" width="{{ page.width_px }}" height="{{ page.height_px }}"/>
-{% for side, o in page.boxes %}<rect class="{{ side }}" x="{{ o.x0 }}" y="{{ o.y0 }}" width="{{ o.x1 - o.x0 }}" height="{{ o.y1 - o.y0 }}">\
-<title>{{ side }}: {{ o.category }}</title></rect>
-{% endfor %}</svg>
-<ul>{% for line in page.lines %}<li>{{ line }}</li>{% endfor %}</ul></article>
-{% endfor %}</html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +208,6 @@ def render_disagreements(
     """The page of the pictures that differ, those with most differences first."""
     differing = Counter(pair.picture for pair in label_pairs if pair.verdict != "matched")
     chosen = sorted(differing, key=lambda name: (-differing[name], name))[: args.pictures]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     head, *rows = agreement_table(label_pairs)
     facts = {
         "first": args.labels[1].name,
@@ -255,8 +220,8 @@ def render_disagreements(
         page_context(images[name], name, [pair for pair in label_pairs if pair.picture == name])
         for name in chosen
     ]
-    return environment.from_string(_PAGE_TEMPLATE).render(
-        **facts, pages=pages, pictures_count=len(differing)
+    return html.render(
+        "label_disagreements.html", **facts, pages=pages, pictures_count=len(differing)
     )
 
 

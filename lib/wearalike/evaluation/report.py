@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from wearalike.evaluation.results import ResultRow
 from wearalike.imaging import decode
 from wearalike.metrics.categories import SMALLER_IS_BETTER, CategoryComparison
 from wearalike.metrics.classification import ClassifierMetrics
+from wearalike.reports import html
 
 if TYPE_CHECKING:
     from wearalike.evaluation.compare_encoders import EncoderResults, QueryExample
@@ -206,28 +206,21 @@ def write_html(folder: Path, evaluation: EvaluationReport) -> Path:
 
 
 def render_html(evaluation: EvaluationReport) -> str:
-    """Render the page.
-
-    Args:
-        evaluation: The report.
-
-    Returns:
-        HTML.
-
-    Raises:
-        decode.BadPixels: An image cannot be decoded.
-    """
-    source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["figure"] = _format_figure
-    environment.filters["signed"] = _format_signed
-    environment.filters["picture"] = _thumbnail_data_url
-    environment.filters["mistakes"] = _frequent_mistakes
-    environment.tests["number"] = lambda value: value is not None and np.isfinite(value)
-    best = leaders(evaluation.rows, evaluation.values)
-    return environment.from_string(source).render(
+    """The page, HTML."""
+    filters: dict[str, Any] = {
+        "figure": _format_figure,
+        "signed": _format_signed,
+        "picture": _thumbnail_data_url,
+        "mistakes": _frequent_mistakes,
+    }
+    found = leaders(evaluation.rows, evaluation.values)
+    gains = {
+        (r["dataset"], r["split"]): Pivot(_rows_of_dataset(evaluation.differences, r), {})
+        for r in evaluation.differences
+    }
+    return html.render(
+        "evaluation_report.html",
+        filters,
         e=evaluation,
         retrieval=_pivots(evaluation.rows, best),
         gains=_pivots(evaluation.differences, {}),

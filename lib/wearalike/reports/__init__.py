@@ -1,6 +1,11 @@
-"""A judged run to what people and dashboards read; nothing in it is fetched from anywhere, every word of a feed is escaped.
+"""Reports of runs, for people and dashboards.
 
-page      one run on one page that opens from disk: verdict, funnel, coverage, drift, scores, contact sheets
-workbook  the kept runs as an Excel workbook: a sheet a run, and one that compares any two by formulas
-lines     one line a run for dashboards, and the same as an Atom feed
+html           the one Jinja environment; every value is escaped
+run_page       one run on one page: verdict, funnel, coverage, drift, scores, contact sheets
+contact_sheet  products with their recommendations, as pictures
+workbook       runs as an Excel workbook, with a sheet that compares any two by formulas
+spreadsheet    writing workbooks in which data is never a formula
+run_feed       one line a run for dashboards, and the same as an Atom feed
+
+Pages open from disk and load nothing from elsewhere.
 """

@@ -1,10 +1,10 @@
-"""One line a run for dashboards, and the same as an Atom feed.
+"""The log of runs: one line a run for dashboards, and the same as an Atom feed.
 
-    <root>/reports/runs.jsonl    a JSON object a run, in the order of their names: verdict, counts, and whether it is published
-    <root>/reports/runs.atom     the last ones, newest first, for a feed reader
+    <root>/reports/runs.jsonl    a JSON object a run, by name: verdict, counts, publication
+    <root>/reports/runs.atom     the latest runs, newest first, for feed readers
 
-Both are written whole or not at all, by one writer at a time. The same run again replaces its line; the line of a run whose
-tables were removed stays.
+Both files are written whole or not at all, by one writer at a time. A repeated run replaces its
+line. The line of a run stays when its tables are removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("wearalike.reports")
 
 REPORTS_FOLDER = "reports"
 MAX_ATOM_ENTRIES = 50
-# What a line says of the whole run and of each shop, under the measures' own names.
+# Metrics of the whole run and of each shop that a line contains, under their own names.
 RUN_METRICS = (
     "products_count",
     "with_image_ratio",
@@ -61,21 +61,32 @@ RunRecord = dict[str, Any]
 
 
 class CorruptRunLog(ValueError):
-    """runs.jsonl holds what no writer of ours left there."""
+    """runs.jsonl has a line that is not a run's record."""
 
 
 @contextlib.contextmanager
 def warn_on_errors() -> Iterator[None]:
-    """What goes wrong in the block with files of reports is a warning: they never stop a night, and the next one mends them."""
+    """Log errors of the block as a warning: reports never stop a run, and the next renews them."""
     try:
         yield
     except (OSError, ValueError) as error:
-        log.warning("the reports of all runs are not renewed: %s", error)
+        log.warning("the reports of all runs could not be renewed: %s", error)
 
 
 def run_record(root: Path, run: str) -> RunRecord:
-    """The line of a judged run that is not published yet. Raises run_tables.TableNotFound."""
-    made = run_tables.read_manifest(root, QUALITY, run)
+    """Build the record of a judged run that is not published yet.
+
+    Args:
+        root: The data folder.
+        run: The run.
+
+    Returns:
+        Verdict, metrics of RUN_METRICS, refusals by "stage/reason", and the metrics of each shop.
+
+    Raises:
+        TableNotFound: The run has no quality table.
+    """
+    manifest = run_tables.read_manifest(root, QUALITY, run)
     rows = run_tables.read_table(root, QUALITY, run).to_pylist()
     values = {(row["scope"], row["metric"]): _metric_value(row) for row in rows}
     refused: dict[str, int] = {}
@@ -83,20 +94,20 @@ def run_record(root: Path, run: str) -> RunRecord:
         if row["metric"] == "refused_count":
             stage, reason = (part.partition("=")[2] for part in row["scope"].split(",")[:2])
             refused[f"{stage}/{reason}"] = refused.get(f"{stage}/{reason}", 0) + int(row["value"])
-    shops = sorted(
-        {scope.removeprefix("shop=") for scope, _ in values if scope.startswith("shop=")}
-    )
+    prefix = "shop="
+    shops = sorted({s.removeprefix(prefix) for s, _ in values if s.startswith(prefix)})
     judged_at = (run_tables.table_dir(root, QUALITY, run) / "_manifest.json").stat().st_mtime
+    is_closed = manifest["verdict"] == GateVerdict.FAIL
     return {
         "run": run,
         "judged_at": _format_time(datetime.fromtimestamp(judged_at, UTC)),
-        "verdict": made["verdict"],
-        "failed": made["failed"],
-        "warned": sorted({row["metric"] for row in rows if row["verdict"] == GateVerdict.WARN}),
-        "last_run": made["parameters"]["last_run"],
+        "verdict": manifest["verdict"],
+        "failed": manifest["failed"],
+        "warned": sorted({row["measure"] for row in rows if row["verdict"] == GateVerdict.WARN}),
+        "last_run": manifest["parameters"]["last_run"],
         "is_published": False,
         "published_at": None,
-        "not_published": "the gate is closed" if made["verdict"] == GateVerdict.FAIL else "not yet",
+        "not_published": "the gate is closed" if is_closed else "not yet",
         **{name: values.get(("all", name)) for name in RUN_METRICS},
         "recommendations_count": values.get(("table=similar_products", "rows_written_count")),
         "refused_count": sum(refused.values()),
@@ -109,6 +120,7 @@ def run_record(root: Path, run: str) -> RunRecord:
 
 
 def _metric_value(row: Mapping[str, Any]) -> float | int:
+    """Return the value of a metric; counts as int."""
     return int(row["value"]) if row["unit"] == "count" else row["value"]
 
 
@@ -117,93 +129,143 @@ def _format_time(at: datetime) -> str:
 
 
 def record_verdict(root: Path, run: str) -> None:
-    """Writes the line of a run anew; what was said of its publication stays. Raises run_tables.TableNotFound, CorruptRunLog, OSError."""
-    with _edit_run_log(root) as lines:
-        was, line = lines.get(run), run_record(root, run)
-        if was and was["published_at"]:
-            line |= {name: was[name] for name in ("is_published", "published_at", "not_published")}
-        lines[run] = line
+    """Write the record of a run; an earlier publication of the run stays recorded.
+
+    Args:
+        root: The data folder.
+        run: The run.
+
+    Raises:
+        TableNotFound: The run has no quality table.
+        CorruptRunLog: runs.jsonl has a bad line.
+        OSError: The files cannot be written.
+    """
+    with _edit_run_log(root) as records:
+        record = run_record(root, run)
+        earlier = records.get(run)
+        if earlier and earlier["published_at"]:
+            names = ("is_published", "published_at", "not_published")
+            record |= {name: earlier[name] for name in names}
+        records[run] = record
 
 
 def record_publications(root: Path, state: WarehouseState) -> None:
-    """Says of every line whether the site reads it now, and when it last began to. Raises CorruptRunLog, OSError."""
-    moved_at = {p.run: _format_time(p.published_at) for p in state.publications}
-    with _edit_run_log(root) as lines:
-        for run, line in lines.items():
-            line["is_published"] = run == state.published_run
-            if run in moved_at:
-                line |= {"published_at": moved_at[run], "not_published": None}
+    """Record for every run when it was last published, and which one the site reads now.
+
+    Args:
+        root: The data folder.
+        state: State of the warehouse.
+
+    Raises:
+        CorruptRunLog: runs.jsonl has a bad line.
+        OSError: The files cannot be written.
+    """
+    published_at = {p.run: _format_time(p.published_at) for p in state.publications}
+    with _edit_run_log(root) as records:
+        for run, record in records.items():
+            record["is_published"] = run == state.published_run
+            if run in published_at:
+                record |= {"published_at": published_at[run], "not_published": None}
 
 
 def record_unpublished(root: Path, run: str, reason: str) -> None:
-    """Says in the line of a run, if it has one, why it was not published. Raises CorruptRunLog, OSError."""
-    with _edit_run_log(root) as lines:
-        if run in lines:
-            lines[run]["not_published"] = reason
+    """Record why a run was not published, if the run has a record.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        reason: For example "a newer run is published".
+
+    Raises:
+        CorruptRunLog: runs.jsonl has a bad line.
+        OSError: The files cannot be written.
+    """
+    with _edit_run_log(root) as records:
+        if run in records:
+            records[run]["not_published"] = reason
 
 
 def read_run_log(path: Path) -> dict[str, RunRecord]:
-    """The lines by run; none where there is no file. Raises CorruptRunLog."""
+    """Read runs.jsonl.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Records by run; empty if there is no file.
+
+    Raises:
+        CorruptRunLog: A line is not a run's record.
+    """
     if not path.exists():
         return {}
-    found = {}
+    records = {}
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            line = json.loads(text)
-            found[line["run"]] = line
+            record = json.loads(text)
+            records[record["run"]] = record
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptRunLog(
-                f"{path}: line {number} is no line of a run: {text[:80]!r}; mend it, or remove the file"
+                f"{path}: line {number} is not the record of a run: {text[:80]!r}; "
+                "repair it, or remove the file"
             ) from error
-    return found
+    return records
 
 
 @contextlib.contextmanager
 def _edit_run_log(root: Path) -> Iterator[dict[str, RunRecord]]:
-    """The lines, to be changed in the block; then both files are written. Others wait."""
+    """Yield the records, to be changed in the block, then write both files under a lock."""
     folder = root / REPORTS_FOLDER
     with atomic.lock_file(folder / ".lock"):
-        lines = read_run_log(folder / "runs.jsonl")
-        yield lines
-        ordered = [lines[run] for run in sorted(lines)]
-        text = "".join(
-            json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in ordered
-        )
+        records = read_run_log(folder / "runs.jsonl")
+        yield records
+        ordered = [records[run] for run in sorted(records)]
+        lines = [json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in ordered]
+        text = "".join(f"{line}\n" for line in lines)
         atomic.write_bytes(folder / "runs.jsonl", text.encode("utf-8", "replace"))
         feed = build_atom_feed(ordered, root.resolve().as_uri())
         atomic.write_bytes(folder / "runs.atom", feed)
 
 
 def build_atom_feed(records: list[RunRecord], base_uri: str) -> bytes:
-    """An Atom feed (RFC 4287) of the last ENTRIES lines, newest first. place: what tells this root's runs from others', a URI."""
+    """Build an Atom feed (RFC 4287) of the latest MAX_ATOM_ENTRIES runs, newest first.
+
+    Args:
+        records: Records of runs, as in runs.jsonl.
+        base_uri: URI of the data folder; it makes entry ids unique among deployments.
+
+    Returns:
+        The feed, XML.
+    """
     feed = etree.Element(f"{{{_ATOM_NAMESPACE}}}feed", nsmap={None: _ATOM_NAMESPACE})
     newest = sorted(records, key=_updated_at, reverse=True)[:MAX_ATOM_ENTRIES]
     _add_element(feed, "id", _entry_urn(base_uri))
-    _add_element(feed, "title", "wearalike: the nights")
+    _add_element(feed, "title", "wearalike: runs")
     _add_element(feed, "updated", _updated_at(newest[0]) if newest else "1970-01-01T00:00:00Z")
     _add_element(_add_element(feed, "author"), "name", "wearalike")
     _add_element(feed, "link", rel="self", href="runs.atom")
-    for line in newest:
+    for record in newest:
+        run = record["run"]
         entry = _add_element(feed, "entry")
-        _add_element(entry, "id", _entry_urn(f"{base_uri}#{line['run']}"))
-        _add_element(
-            entry, "title", f"Run {line['run']}: {line['verdict']}, {_publication_text(line)}"
-        )
-        _add_element(entry, "updated", _updated_at(line))
+        _add_element(entry, "id", _entry_urn(f"{base_uri}#{run}"))
+        title = f"Run {run}: {record['verdict']}, {_publication_text(record)}"
+        _add_element(entry, "title", title)
+        _add_element(entry, "updated", _updated_at(record))
         _add_element(
             entry,
             "link",
             rel="alternate",
             type="text/html",
-            href=f"../quality/run={line['run']}/quality.html",
+            href=f"../quality/run={run}/quality.html",
         )
-        _add_element(entry, "content", _summary_text(line), type="text")
+        _add_element(entry, "content", _summary_text(record), type="text")
     return etree.tostring(feed, xml_declaration=True, encoding="UTF-8", pretty_print=True)
 
 
 def _add_element(
     parent: etree._Element, name: str, text: str | None = None, **attributes: str
 ) -> etree._Element:
+    """Append an Atom element; characters that XML 1.0 cannot hold are replaced."""
     child = etree.SubElement(parent, f"{{{_ATOM_NAMESPACE}}}{name}", dict(attributes))
     child.text = None if text is None else _ILLEGAL_XML_CHARS.sub("\ufffd", text)
     return child
@@ -213,30 +275,30 @@ def _entry_urn(name: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, name).urn
 
 
-def _updated_at(line: RunRecord) -> str:
-    return max(line["judged_at"], line["published_at"] or "")
+def _updated_at(record: RunRecord) -> str:
+    return max(record["judged_at"], record["published_at"] or "")
 
 
-def _publication_text(line: RunRecord) -> str:
-    if line["is_published"]:
+def _publication_text(record: RunRecord) -> str:
+    if record["is_published"]:
         return "published"
-    return "was published" if line["published_at"] else f"not published: {line['not_published']}"
+    if record["published_at"]:
+        return "was published"
+    return f"not published: {record['not_published']}"
 
 
-def _summary_text(line: RunRecord) -> str:
-    """The line for a person."""
-    shops = [f"{shop} {of['products_count'] or 0:,}" for shop, of in line["shops"].items()]
-    told = [
-        f"{line['products_count'] or 0:,} products ({', '.join(shops)}), {line['recommendations_count'] or 0:,} recommendations"
+def _summary_text(record: RunRecord) -> str:
+    """Return the record as lines for people."""
+    shops = [f"{shop} {of['products_count'] or 0:,}" for shop, of in record["shops"].items()]
+    lines = [
+        f"{record['products_count'] or 0:,} products ({', '.join(shops)}), "
+        f"{record['recommendations_count'] or 0:,} recommendations"
     ]
-    told += [
-        f"{name} {line[name]:.3f}"
+    lines += [
+        f"{name} {record[name]:.3f}"
         for name in (f"precision@{K}", f"churn@{K}", "with_5_matches_ratio")
-        if line[name] is not None
+        if record[name] is not None
     ]
-    told += [
-        f"{line['refused_count']:,} refused",
-        *(f"warning: {name}" for name in line["warned"]),
-        *line["failed"],
-    ]
-    return "\n".join(told)
+    lines.append(f"{record['refused_count']:,} refused")
+    lines += [f"warning: {name}" for name in record["warned"]]
+    return "\n".join([*lines, *record["failed"]])

@@ -1,6 +1,6 @@
-"""The JSON API, version 1: what is published, lists at other weights, and what is alike a photo.
+"""The JSON API, version 1: published products and lists, lists at other weights, photo search.
 
-All of an answer is from one run, which it names. Answers carry an ETag that changes when another run is published.
+An answer comes from one run, which it names. Its ETag changes when another run is published.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from wearalike.tables import AgeGroup, Gender, SuperCategory
 
 router = APIRouter()
 problem_responses = errors.openapi_responses
-# A night's table: a cache may hold it for a minute unasked, then asks with the ETag, and shows it on where the server is away.
+# Published tables change once a run: a cache keeps an answer for a minute, then asks with the ETag.
+# It may serve the old answer for a day while the server is away.
 CACHE_CONTROL = "public, max-age=60, stale-if-error=86400"
-NO_ITEMS_NOTE = "no garment, shoe or bag was seen in the photo"
+NO_ITEMS_NOTE = "no garment, shoe or bag was detected in the photo"
 
 
 def _published_repository(request: Request) -> PublishedRepository:
@@ -35,12 +36,16 @@ def _published_repository(request: Request) -> PublishedRepository:
 
 
 def _live_search(request: Request) -> LiveSearch:
-    return request.app.state.live
+    return request.app.state.live_search
 
 
 def limit_searches(request: Request) -> None:
-    """Raises HTTPException 429 for a client that searches too often."""
-    request.app.state.searches.count(request.scope)
+    """Count one live search of the client.
+
+    Raises:
+        HTTPException: 429; the client searches too often.
+    """
+    request.app.state.search_limiter.count_request(request.scope)
 
 
 PublishedDep = Annotated[PublishedRepository, Depends(_published_repository)]
@@ -59,37 +64,54 @@ WEIGHTS_PATTERN = r"^(?:(?:[1-9]|10):(?:[0-9]|10)|0:(?:[1-9]|10))$"
 WeightsQuery = Annotated[
     str | None,
     Query(
-        description="SHAPE:COLOUR, 0 to 10 each, not both 0, e.g. 3:7; default: the category's own",
+        description="SHAPE:COLOUR, 0 to 10 each, not both 0, e.g. 3:7; default: the category's",
         pattern=WEIGHTS_PATTERN,
     ),
 ]
-KQuery = Annotated[int, Query(description="results at most", ge=1, le=MAX_K)]
+KQuery = Annotated[int, Query(description="most results to return", ge=1, le=MAX_K)]
 
 
 @contextmanager
 def open_snapshot(
     request: Request, response: Response, source: PublishedRepository
 ) -> Iterator[Snapshot]:
-    """What is published now, once the client is known not to have this very answer; the response gets its ETag.
+    """Open what is published now, and give the response its ETag.
 
-    Raises HTTPException 304, NotPublished, warehouse.Unreachable.
+    Args:
+        request: The request; its If-None-Match is compared with the ETag.
+        response: Receives the ETag and Cache-Control.
+        source: What is published.
+
+    Yields:
+        The snapshot.
+
+    Raises:
+        HTTPException: 304; the client has this answer already.
+        NotPublished: Nothing is published yet.
+        Unreachable: The warehouse does not answer.
     """
     with source.snapshot() as s:
-        set_etag(
-            request, response, f"{s.run} {s.publication.published_at.isoformat()} {s.signature}"
-        )
+        version = f"{s.run} {s.publication.published_at.isoformat()} {s.signature}"
+        set_etag(request, response, version)
         yield s
 
 
 def set_etag(request: Request, response: Response, version: str) -> None:
-    """Gives the response the ETag of what was asked at a version. Raises HTTPException 304 where the client has it already."""
-    what = "\0".join([wearalike.__version__, version, request.scope["path"], request.url.query])
-    headers = {
-        "ETag": f'W/"{hashlib.sha256(what.encode()).hexdigest()[:32]}"',
-        "Cache-Control": CACHE_CONTROL,
-    }
-    held = {value.strip() for value in request.headers.get("if-none-match", "").split(",")}
-    if held & {headers["ETag"], headers["ETag"].removeprefix("W/")}:
+    """Give the response the ETag of this request at a version of the data.
+
+    Args:
+        request: The request; its path, query and If-None-Match count.
+        response: Receives the ETag and Cache-Control.
+        version: Text that changes whenever the answer may.
+
+    Raises:
+        HTTPException: 304; the client has this answer already.
+    """
+    key = "\0".join([wearalike.__version__, version, request.scope["path"], request.url.query])
+    etag = f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": CACHE_CONTROL}
+    client_etags = {value.strip() for value in request.headers.get("if-none-match", "").split(",")}
+    if client_etags & {etag, etag.removeprefix("W/")}:
         raise HTTPException(304, headers=headers)
     response.headers.update(headers)
 
@@ -102,7 +124,8 @@ def _require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
     if (product := s.product(product_id)) is None:
         raise HTTPException(
             404,
-            f"no product {product_id!r} in run {s.run}; a product_id is <shop>:<offer id>, percent-encoded",
+            f"no product {product_id!r} in run {s.run}; "
+            "a product_id is <shop>:<offer id>, percent-encoded",
         )
     return product
 
@@ -120,31 +143,31 @@ def products(
     q: Annotated[
         str,
         Query(
-            description="words that all stand in title, brand or id, in any case; 8 count",
+            description="words to find in title, brand or id, in any case; the first 8 count",
             max_length=200,
         ),
     ] = "",
-    shop: Annotated[str | None, Query(description="of this shop", max_length=64)] = None,
+    shop: Annotated[
+        str | None, Query(description="products of this shop only", max_length=64)
+    ] = None,
     category: Annotated[
         str | None,
         Query(description="a leaf or branch of the taxonomy, e.g. women.dresses", max_length=200),
     ] = None,
     super_category: Annotated[
-        SuperCategory | None, Query(description="of this super-category")
+        SuperCategory | None, Query(description="products of this super-category only")
     ] = None,
-    limit: Annotated[int, Query(description="products a page", ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(description="most products on a page", ge=1, le=100)] = 20,
     after: Annotated[
-        str | None, Query(description="next_after of the page before", max_length=1000)
+        str | None, Query(description="next_after of the previous page", max_length=1000)
     ] = None,
 ) -> dict[str, Any]:
-    """Products of the published run in order of product_id, a page at a time."""
+    """Return products of the published run in order of product_id, a page at a time."""
     with open_snapshot(request, response, source) as s:
-        found = s.search(q, shop, category, super_category, limit + 1, after)
-        return _build_answer(
-            s,
-            products=found[:limit],
-            next_after=found[limit - 1]["product_id"] if len(found) > limit else None,
-        )
+        rows = s.search(q, shop, category, super_category, limit + 1, after)
+        has_next_page = len(rows) > limit
+        next_after = rows[limit - 1]["product_id"] if has_next_page else None
+        return _build_answer(s, products=rows[:limit], next_after=next_after)
 
 
 @router.get(
@@ -156,15 +179,15 @@ def products(
 def product(
     request: Request, response: Response, source: PublishedDep, product_id: ProductId
 ) -> dict[str, Any]:
-    """All that is known of a product, and how many recommendations it has."""
+    """Return every column of a product, and how many recommendations it has."""
     with open_snapshot(request, response, source) as s:
-        found = _require_product(s, product_id)
-        listed = s.similar_list(product_id) or {"similar_count": 0, "shortfall_reason": None}
+        row = _require_product(s, product_id)
+        similar_list = s.similar_list(product_id) or {"similar_count": 0, "shortfall_reason": None}
         return _build_answer(
             s,
-            product=found,
-            similar_count=listed["similar_count"],
-            shortfall_reason=listed["shortfall_reason"],
+            product=row,
+            similar_count=similar_list["similar_count"],
+            shortfall_reason=similar_list["shortfall_reason"],
         )
 
 
@@ -183,32 +206,27 @@ def similar(
     weights: WeightsQuery = None,
     k: KQuery = 20,
 ) -> dict[str, Any]:
-    """The products most alike one, best first: as published, or, with weights, searched now by the same rules.
+    """Return the most similar products, best first.
 
-    Without weights there are at most as many as were published; a list that is shorter than asked for says why.
+    Without weights this is the published list. With weights the server searches now, by the same
+    rules. A list that is shorter than requested says why.
     """
     with open_snapshot(request, response, source) as s:
-        asking = _require_product(s, product_id)
+        query_product = _require_product(s, product_id)
         if weights is None:
-            rows, kind = (
-                LiveList(
-                    s.similar(product_id, k),
-                    (s.similar_list(product_id) or {}).get("shortfall_reason"),
-                ),
-                schemas.ListSource.PUBLISHED,
-            )
+            reason = (s.similar_list(product_id) or {}).get("shortfall_reason")
+            ranked = LiveList(s.similar(product_id, k), reason)
+            list_source = schemas.ListSource.PUBLISHED
         else:
             limit_searches(request)
-            rows, kind = (
-                live.similar(s, asking, photo_query.parse_weights(weights), k),
-                schemas.ListSource.LIVE,
-            )
+            ranked = live.similar(s, query_product, photo_query.parse_weights(weights), k)
+            list_source = schemas.ListSource.LIVE
         return _build_answer(
             s,
             product_id=product_id,
-            source=kind,
-            shortfall_reason=rows.shortfall_reason,
-            results=rows.rows,
+            source=list_source,
+            shortfall_reason=ranked.shortfall_reason,
+            results=ranked.rows,
         )
 
 
@@ -221,7 +239,10 @@ def similar(
 def look(
     request: Request, response: Response, source: PublishedDep, product_id: ProductId
 ) -> dict[str, Any]:
-    """What completes the look: products alike what is worn with the product in its own pictures."""
+    """Return products that complete the look.
+
+    They are similar to the items worn with the product in its own pictures.
+    """
     with open_snapshot(request, response, source) as s:
         _require_product(s, product_id)
         return _build_answer(s, product_id=product_id, results=s.look(product_id))
@@ -231,10 +252,10 @@ def look(
     "/runs", response_model=schemas.RunsAnswer, responses=problem_responses(), summary="Runs"
 )
 def runs(request: Request, response: Response, source: PublishedDep) -> dict[str, Any]:
-    """Every run that is loaded, and which one is published."""
-    found = source.runs()
-    set_etag(request, response, repr(found))
-    return {"runs": found}
+    """Return every run in the warehouse, and which one is published."""
+    rows = source.runs()
+    set_etag(request, response, repr(rows))
+    return {"runs": rows}
 
 
 @router.get(
@@ -250,11 +271,11 @@ def quality(
     scope: Annotated[
         str | None,
         Query(
-            description="of this alone, e.g. all, shop=moda, super_category=bags", max_length=300
+            description="this scope only, e.g. all, shop=moda, super_category=bags", max_length=300
         ),
     ] = None,
 ) -> dict[str, Any]:
-    """The measures of the published run."""
+    """Return the metrics of the published run."""
     with open_snapshot(request, response, source) as s:
         return _build_answer(s, measures=s.quality(scope))
 
@@ -263,7 +284,7 @@ def quality(
     "/quality/{metric}",
     response_model=schemas.QualityHistoryAnswer,
     responses=problem_responses(404, 422),
-    summary="A measure through the runs",
+    summary="A metric in every run",
 )
 def quality_history(
     request: Request,
@@ -272,15 +293,16 @@ def quality_history(
     metric: Annotated[str, Path(description="e.g. precision@10", max_length=100), DecodedSegment],
     scope: Annotated[str, Query(description="e.g. all, shop=moda", max_length=300)] = "all",
 ) -> dict[str, Any]:
-    """One measure in every run that was ever loaded."""
-    found = source.quality_history(metric, scope)
-    if not found:
+    """Return one metric in every run that was ever loaded."""
+    rows = source.quality_history(measure, scope)
+    if not rows:
         raise HTTPException(
             404,
-            f"no metric {metric!r} of scope {scope!r} in any run; /quality lists those of the published one",
+            f"no metric {measure!r} of scope {scope!r} in any run; "
+            "/quality lists those of the published run",
         )
-    set_etag(request, response, repr(found))
-    return {"metric": metric, "scope": scope, "history": found}
+    set_etag(request, response, repr(rows))
+    return {"measure": measure, "scope": scope, "history": rows}
 
 
 @router.post(
@@ -289,7 +311,7 @@ def quality_history(
     responses=problem_responses(400, 408, 413, 415, 422, 429),
     openapi_extra=uploads.OPENAPI_REQUEST_BODY,
     dependencies=[Depends(limit_searches)],
-    summary="Products alike a photo",
+    summary="Search by photo",
 )
 async def photo(
     request: Request,
@@ -298,34 +320,40 @@ async def photo(
     live: LiveSearchDep,
     k: KQuery = 10,
     weights: WeightsQuery = None,
-    gender: Annotated[Gender | None, Query(description="whom it is for; default: anybody")] = None,
+    gender: Annotated[
+        Gender | None, Query(description="products for this gender; default: any")
+    ] = None,
     age_group: Annotated[
-        AgeGroup | None, Query(description="whom it is for; default: anybody")
+        AgeGroup | None, Query(description="products for this age group; default: any")
     ] = None,
 ) -> dict[str, Any]:
-    """The garments, shoes and bags seen in a photo, and the products in stock most alike each. The photo is not kept."""
-    wish = PhotoQuery(k, photo_query.parse_weights(weights) if weights else None, gender, age_group)
-    queue: uploads.PhotoQueue = request.app.state.queue
+    """Detect garments, shoes and bags in a photo, and return the most similar products in stock.
 
-    def look_at(content: bytes) -> dict[str, Any]:
+    The photo is not stored.
+    """
+    parsed_weights = photo_query.parse_weights(weights) if weights else None
+    wanted = PhotoQuery(k, parsed_weights, gender, age_group)
+    queue: uploads.PhotoQueue = request.app.state.photo_queue
+
+    def search_photo(content: bytes) -> dict[str, Any]:
         with source.snapshot() as s:
             search = live.photo_search(s)
-            said = _build_answer(s)
-        answer = search.search(content, wish)
-        return {**asdict(answer), **said, "note": None if answer.items else NO_ITEMS_NOTE}
+            head = _build_answer(s)
+        result = search.search(content, wanted)
+        return {**asdict(result), **head, "note": None if result.items else NO_ITEMS_NOTE}
 
     async with queue.reserve_place():
         content = await uploads.read_photo(request)
         async with queue.wait_for_turn():
             response.headers["Cache-Control"] = "no-store"
-            return await run_in_threadpool(look_at, content)
+            return await run_in_threadpool(search_photo, content)
 
 
 @router.get(
     "/health", response_model=schemas.HealthAnswer, responses=problem_responses(), summary="Health"
 )
 def health(response: Response, source: PublishedDep) -> dict[str, Any]:
-    """Whether the server can answer, and from which run."""
+    """Return "ok" and the published run; 503 if nothing can be served."""
     with source.snapshot() as s:
         response.headers["Cache-Control"] = "no-store"
         return _build_answer(s, status="ok")

@@ -1,17 +1,19 @@
-"""The API's own reference: /v1/openapi.json for programs, /v1/docs for people, a page that asks nobody else for anything."""
+"""The API's reference: /v1/openapi.json for programs, /v1/docs for people.
+
+The page is complete in itself: it loads no style or script from elsewhere.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
 from typing import Any
 
-import jinja2
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from wearalike.reports import html
 from wearalike.server import errors
 
 router = APIRouter()
@@ -19,30 +21,41 @@ CACHE_CONTROL = "public, max-age=60"
 
 
 def openapi_document(app: FastAPI, root_path: str = "") -> dict[str, Any]:
-    """OpenAPI's description of /v1. root_path: where the app is mounted."""
-    described = get_openapi(
+    """Return the OpenAPI document of /v1.
+
+    Args:
+        app: The app whose routes are described.
+        root_path: Path at which the app is mounted.
+
+    Returns:
+        The document, ready for JSON.
+    """
+    document = get_openapi(
         title="wearalike",
         version=app.version,
-        summary="Visually similar products, as published by the night",
+        summary="Visually similar products, published by the nightly run",
         description=(
-            "Every answer is from one run, which it names; when another is published, the next answer is from that one. "
-            "Answers carry an ETag and answer If-None-Match with 304. HEAD is answered wherever GET is. "
+            "Every answer comes from one run, which it names. "
+            "When another run is published, the next answer comes from that run. "
+            "Answers carry an ETag; a request with a matching If-None-Match gets 304. "
+            "HEAD works wherever GET does. "
             "Errors are application/problem+json (RFC 9457)."
         ),
         routes=app.routes,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    described["servers"] = [{"url": root_path or "/"}]
+    document["servers"] = [{"url": root_path or "/"}]
     problem = errors.ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-    described["components"]["schemas"] |= {
+    document["components"]["schemas"] |= {
         **problem.pop("$defs"),
         errors.ProblemDetails.__name__: problem,
     }
-    return described
+    return document
 
 
 @router.get("/openapi.json")
 def openapi_json(request: Request) -> Response:
+    """Return the OpenAPI document."""
     return JSONResponse(
         openapi_document(request.app, request.scope.get("root_path", "")),
         headers={"Cache-Control": CACHE_CONTROL},
@@ -51,19 +64,30 @@ def openapi_json(request: Request) -> Response:
 
 @router.get("/docs")
 def docs(request: Request) -> Response:
+    """Return the OpenAPI document as a page."""
     root_path = request.scope.get("root_path", "")
-    described = openapi_document(request.app, root_path)
-    page, style = _load_page_template()
+    document = openapi_document(request.app, root_path)
     root = f"{request.url.scheme}://{request.url.netloc}{root_path}"
-    policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    headers = {"Content-Security-Policy": policy, "Cache-Control": CACHE_CONTROL}
-    return HTMLResponse(
-        page.render(api=described, root=root, kind=type_description), headers=headers
+    page = html.render("api.html", api=document, root=root, type_of=type_description)
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'self'"
     )
+    headers = {"Content-Security-Policy": policy, "Cache-Control": CACHE_CONTROL}
+    return HTMLResponse(page, headers=headers)
 
 
 def type_description(schema: dict[str, Any]) -> str:
-    """A schema in a few words, e.g. "list of Similar, may be null"."""
+    """Describe a JSON schema in a few words.
+
+    Args:
+        schema: The schema of a field or parameter.
+
+    Returns:
+        For example "list of Similar, may be null" or "integer from 1 to 100".
+    """
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
@@ -80,26 +104,5 @@ def type_description(schema: dict[str, Any]) -> str:
         for key, name in (("minimum", "from"), ("maximum", "to"), ("maxLength", "at most"))
         if key in schema
     ]
-    return " ".join(
-        [
-            {"string": "text", "integer": "integer"}.get(
-                schema.get("type", ""), str(schema.get("type", "any"))
-            ),
-            *bounds,
-        ]
-    )
-
-
-@cache
-def _load_page_template() -> tuple[jinja2.Template, str]:
-    """The page, and the hash of its style as a policy names it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("wearalike.server"), autoescape=True
-    )
-    loader = environment.loader
-    assert loader is not None
-    source, _, _ = loader.get_source(environment, "api.html")
-    style = source.partition("<style>")[2].partition("</style>")[0]
-    return environment.get_template("api.html"), base64.b64encode(
-        hashlib.sha256(style.encode()).digest()
-    ).decode()
+    type_name = str(schema.get("type", "any"))
+    return " ".join(["text" if type_name == "string" else type_name, *bounds])

@@ -1,4 +1,4 @@
-"""The server: the API under /v1 and what stands before it. `wearalike serve` runs it; Airflow mounts it."""
+"""The server: pages and the API under /v1. `wearalike serve` runs it; Airflow mounts it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,22 @@ from wearalike.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The app over what the place's warehouse holds. Opens nothing before it is asked; mounted, it honours root_path.
+    """Create the app that shows what the warehouse has published.
 
-    state: place (the settings), published (viewer.published.Published), live (viewer.live.Live), queue (uploads.PhotoQueue, for photos),
-    searches (middleware.ClientRateLimiter).
+    The app opens nothing before the first request. Mounted in another app, it honours root_path.
+    Its `state` holds what requests share:
+
+    * settings: Settings.
+    * published: PublishedRepository.
+    * live_search: LiveSearch.
+    * photo_queue: uploads.PhotoQueue.
+    * search_limiter: middleware.ClientRateLimiter of live searches.
+
+    Args:
+        settings: Names the warehouse, the data folder and the limits of `serve`.
+
+    Returns:
+        The ASGI app.
     """
     published = PublishedRepository(settings)
 
@@ -29,29 +41,38 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         published.close()
 
-    bare: dict[str, Any] = {
+    no_default_pages: dict[str, Any] = {
         "openapi_url": None,
         "docs_url": None,
         "redoc_url": None,
         "redirect_slashes": False,
     }
-    app = FastAPI(title="wearalike", version=wearalike.__version__, lifespan=lifespan, **bare)
-    app.state.place, app.state.published, app.state.live = settings, published, LiveSearch(settings)
-    app.state.queue, app.state.searches = (
-        uploads.PhotoQueue(),
-        middleware.ClientRateLimiter(settings.serve.searches_a_minute, "searches"),
+    app = FastAPI(
+        title="wearalike", version=wearalike.__version__, lifespan=lifespan, **no_default_pages
+    )
+    app.state.settings = settings
+    app.state.published = published
+    app.state.live_search = LiveSearch(settings)
+    app.state.photo_queue = uploads.PhotoQueue()
+    app.state.search_limiter = middleware.ClientRateLimiter(
+        settings.serve.searches_a_minute, "searches"
     )
     app.include_router(api.router, prefix="/v1")
     app.include_router(api_docs.router, prefix="/v1", include_in_schema=False)
     errors.add_exception_handlers(app)
     pages.add_pages(app)
-    # The last one added is the first that a request meets.
+    _add_middleware(app, settings)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware; a request meets the last one added first."""
     app.add_middleware(middleware.EncodedSlashMiddleware)
     app.add_middleware(middleware.HeadMiddleware)
     app.add_middleware(middleware.BodySizeMiddleware)
     app.add_middleware(
         middleware.RateLimitMiddleware,
-        limit=middleware.ClientRateLimiter(settings.serve.requests_a_minute, "requests"),
+        limiter=middleware.ClientRateLimiter(settings.serve.requests_a_minute, "requests"),
     )
     if settings.serve.allowed_origins:
         app.add_middleware(
@@ -60,4 +81,3 @@ def create_app(settings: Settings) -> FastAPI:
             allow_methods=["GET", "HEAD", "POST"],
         )
     app.add_middleware(middleware.SecurityHeadersMiddleware)
-    return app

@@ -1,4 +1,4 @@
-"""What goes wrong, told as RFC 9457 says: application/problem+json with type, title, status and detail."""
+"""Errors as RFC 9457 problem details: application/problem+json with type, title, status, detail."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from wearalike.warehouse.base import Unreachable
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 5
+# Sent as Retry-After, in seconds.
+WAREHOUSE_RETRY_S = 5
+UNPUBLISHED_RETRY_S = 60
 
 
 class InvalidField(BaseModel):
-    """One thing that is wrong with what was asked."""
+    """One parameter or part of the body that is wrong."""
 
     where: str = Field(description="the parameter or the part of the body, e.g. query.limit")
     what: str = Field(description="what was found and what was wanted")
@@ -34,11 +36,11 @@ class InvalidField(BaseModel):
 class ProblemDetails(BaseModel):
     """A problem as RFC 9457 describes it."""
 
-    type: str = Field("about:blank", description="about:blank: the status says it all")
+    type: str = Field("about:blank", description="always about:blank: the status is the type")
     title: str = Field(description="the status in words")
     status: int = Field(description="the HTTP status")
     detail: str = Field(description="what was found, what was wanted, what to do")
-    errors: list[InvalidField] = Field([], description="with status 422: each thing that is wrong")
+    errors: list[InvalidField] = Field([], description="with status 422: each field that is wrong")
 
 
 def problem_response(
@@ -47,7 +49,17 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     errors: list[InvalidField] | None = None,
 ) -> Response:
-    """The problem as an answer, which nobody keeps."""
+    """Return a problem as a response that no cache stores.
+
+    Args:
+        status: The HTTP status.
+        detail: What was found, what was wanted, what to do.
+        headers: More headers, e.g. Retry-After.
+        errors: With status 422, each field that is wrong.
+
+    Returns:
+        The response, application/problem+json.
+    """
     problem = ProblemDetails(
         type="about:blank",
         title=HTTPStatus(status).phrase,
@@ -55,12 +67,19 @@ def problem_response(
         detail=detail,
         errors=errors or [],
     )
-    told = problem.model_dump(exclude=None if errors else {"errors"})
-    return JSONResponse(told, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+    body = problem.model_dump(exclude=None if errors else {"errors"})
+    return JSONResponse(body, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
 
 def openapi_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI describes the problems of a path: these, and those that any path may answer."""
+    """Return OpenAPI's description of a path's problems.
+
+    Args:
+        statuses: HTTP statuses of this path, beside those of every path (400, 429, 503).
+
+    Returns:
+        A response object by status.
+    """
     schema = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
     return {
         status: {
@@ -72,7 +91,7 @@ def openapi_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def add_exception_handlers(app: FastAPI) -> None:
-    """Every error of the app is answered as a problem."""
+    """Answer every error of the app with problem details."""
     app.add_exception_handler(HTTPException, _handle_http_exception)
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(NotPublished, _handle_nothing_published)
@@ -89,26 +108,26 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
         return Response(status_code=error.status_code, headers=error.headers)
     detail = error.detail
     if detail == HTTPStatus(error.status_code).phrase:
-        detail = f"{request.method} {request.url.path}: see {request.scope.get('root_path', '')}/v1/docs for what there is"
+        docs = f"{request.scope.get('root_path', '')}/v1/docs"
+        detail = f"{request.method} {request.url.path}: {docs} lists the paths of the API"
     return problem_response(error.status_code, detail, error.headers)
 
 
 def _handle_invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        InvalidField(where=".".join(map(str, found["loc"])), what=found["msg"])
-        for found in error.errors()
+        InvalidField(where=".".join(map(str, mistake["loc"])), what=mistake["msg"])
+        for mistake in error.errors()
     ]
-    return problem_response(
-        422, "; ".join(f"{mistake.where}: {mistake.what}" for mistake in errors), errors=errors
-    )
+    detail = "; ".join(f"{mistake.where}: {mistake.what}" for mistake in errors)
+    return problem_response(422, detail, errors=errors)
 
 
 def _handle_nothing_published(_: Request, __: Exception) -> Response:
     return problem_response(
         503,
-        "nothing is published yet: run a night first (wearalike run --run NAME)",
-        {"Retry-After": "60"},
+        "nothing is published yet: start a run first (wearalike run --run NAME)",
+        {"Retry-After": str(UNPUBLISHED_RETRY_S)},
     )
 
 
@@ -117,14 +136,14 @@ def _handle_unreachable_warehouse(_: Request, error: Exception) -> Response:
     return problem_response(
         503,
         "the warehouse does not answer; the server's log says why",
-        {"Retry-After": str(RETRY_AFTER_S)},
+        {"Retry-After": str(WAREHOUSE_RETRY_S)},
     )
 
 
 def _handle_run_not_searchable(_: Request, error: Exception) -> Response:
     log.warning("%s", error)
     return problem_response(
-        503, "what is published cannot be searched here; the server's log says why"
+        503, "the published run cannot be searched here; the server's log says why"
     )
 
 
@@ -133,8 +152,8 @@ def _handle_bad_pixels(_: Request, error: Exception) -> Response:
 
 
 def _handle_client_disconnect(_: Request, __: Exception) -> Response:
-    return problem_response(400, "the client went away before all was sent")
+    return problem_response(400, "the client disconnected before it had sent everything")
 
 
 def _handle_unexpected_error(_: Request, __: Exception) -> Response:
-    return problem_response(500, "something failed that nobody foresaw; the server's log says what")
+    return problem_response(500, "an unexpected error occurred; the server's log says which")

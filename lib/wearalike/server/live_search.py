@@ -1,7 +1,8 @@
-"""What is computed when it is asked for, over the published run: a product's list at other weights, what is alike a photo.
+"""Live search in the published run: a product's list at other weights, and search by photo.
 
-The search is the night's, with its rules and the merchandiser's, over the run's own tables in the root. Codes and models are
-loaded once, when first asked for, and again when another run is published.
+It is the search of the nightly run, with the same rules and merchandising, over the run's tables in
+the data folder. Codes and models are loaded at the first request, and again when another run is
+published.
 """
 
 from __future__ import annotations
@@ -29,20 +30,28 @@ __all__ = ["MAX_K", "MAX_WEIGHT", "LiveList", "LiveSearch", "PhotoQuery", "RunNo
 
 
 class RunNotSearchable(LookupError):
-    """The root lacks the tables of the published run, or holds others of its name, so it cannot be searched."""
+    """The data folder lacks the published run's tables, or holds others under its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveList:
-    """rows: as of tables.SIMILAR_PRODUCTS, each with the recommended product as `product`, as in Snapshot.similar.
-    shortfall_reason: matches.ShortfallReason, None for a full list."""
+    """A list of similar products, best first.
+
+    Attributes:
+        rows: Rows like those of tables.SIMILAR_PRODUCTS, each with its product as `product`.
+        shortfall_reason: A search.ShortfallReason; None for a full list.
+    """
 
     rows: list[dict[str, Any]]
     shortfall_reason: str | None
 
 
 class LiveSearch:
-    """May be asked by several threads; each asks about the publication that it sees."""
+    """Search the published run; threads may share it, each with its own snapshot.
+
+    Args:
+        settings: Settings of the deployment.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -56,31 +65,39 @@ class LiveSearch:
         weights: tuple[int, int] | None = None,
         k: int = 20,
     ) -> LiveList:
-        """The list of a product of the snapshot. weights: of shape and colour, 0..10, not both 0; None: the category's. k: 1..100.
+        """Search the products most similar to one of the snapshot.
 
-        Raises RunNotSearchable, indexes.BadIndex; ValueError for other weights or k.
+        Args:
+            s: The snapshot.
+            product: A row of tables.PRODUCTS.
+            weights: Of shape and colour, 0..10, not both 0; None for the category's.
+            k: Most results, 1..100.
+
+        Returns:
+            The list, with the reason if it is short.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables.
+            BadIndex: An index file is corrupt.
+            ValueError: Other weights or k.
         """
         PhotoQuery(k=k, weights=weights)
         shape_weight, colour_weight = weights or (product["shape_weight"], product["colour_weight"])
-        room = self._load_run(s)
-        shelf = room.load_gallery(product["super_category"])
-        row = _find_row(shelf.gallery, product["product_id"]) if shelf else None
-        if shelf is None or row is None:
+        run = self._load_run(s)
+        loaded = run.load_gallery(product["super_category"])
+        row = _find_row(loaded.gallery, product["product_id"]) if loaded else None
+        if loaded is None or row is None:
             return LiveList([], search_module.ShortfallReason.NO_CODE)
         gallery = replace(
-            shelf.gallery,
-            shape_weight=_replace_value(shelf.gallery.shape_weight, row, shape_weight),
-            colour_weight=_replace_value(shelf.gallery.colour_weight, row, colour_weight),
+            loaded.gallery,
+            shape_weight=_replace_value(loaded.gallery.shape_weight, row, shape_weight),
+            colour_weight=_replace_value(loaded.gallery.colour_weight, row, colour_weight),
         )
-        found = search_module.build_matches(
-            gallery,
-            list(
-                search_module.search_gallery(
-                    gallery, row, row + 1, replace(room.rules, k=k), room.merchandising_rules
-                )
-            ),
+        ranked = search_module.search_gallery(
+            gallery, row, row + 1, replace(run.rules, k=k), run.merchandising_rules
         )
-        asking = pa.table(
+        matches = search_module.build_matches(gallery, list(ranked))
+        query = pa.table(
             {
                 "product_id": [product["product_id"]],
                 "shape_weight": [shape_weight],
@@ -88,80 +105,106 @@ class LiveSearch:
             }
         )
         table = search_module.build_similar_products(
-            pa.Table.from_batches([found]), asking, room.detector, room.encoder
+            pa.Table.from_batches([matches]), query, run.detector, run.encoder
         )
         return LiveList(
             s.attach_products(table.to_pylist(), "similar_product_id"),
-            found["shortfall_reason"][0].as_py(),
+            matches["shortfall_reason"][0].as_py(),
         )
 
     def load_gallery(
         self, s: Snapshot, super_category: str
     ) -> gallery_store.GalleryWithProducts | None:
-        """What of a super-category can be found; None where nothing of it has a code. Raises RunNotSearchable, indexes.BadIndex."""
+        """Return the gallery of a super-category; None if none of its products has a code.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables.
+            BadIndex: An index file is corrupt.
+        """
         return self._load_run(s).load_gallery(super_category)
 
     def photo_search(self, s: Snapshot) -> PhotoSearch:
-        """The search for photos in what the snapshot shows. Raises RunNotSearchable, and as PhotoSearch."""
+        """Return the photo search over the snapshot's run, with its networks loaded.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables, or a network
+                cannot be loaded.
+        """
         return self._load_run(s).load_photo_search()
 
     def _load_run(self, s: Snapshot) -> LoadedRun:
         with self._lock:
-            if self._loaded_run is None or (self._loaded_run.run, self._loaded_run.signature) != (
-                s.run,
-                s.signature,
-            ):
-                self._loaded_run = LoadedRun(
-                    self._settings,
-                    s.run,
-                    s.signature,
-                    self._loaded_run.networks if self._loaded_run else None,
-                )
-            return self._loaded_run
+            loaded = self._loaded_run
+            if loaded is None or (loaded.run, loaded.signature) != (s.run, s.signature):
+                networks = loaded.networks if loaded else None
+                loaded = LoadedRun(self._settings, s.run, s.signature, networks)
+                self._loaded_run = loaded
+            return loaded
 
 
 class LoadedRun:
-    """One run, loaded piece by piece."""
+    """One published run, whose galleries and networks are loaded as they are needed.
+
+    Args:
+        settings: Settings of the deployment.
+        run: The run's name.
+        signature: Signature of the tables that were published.
+        networks: Networks of the run before, to be reused; None if none were loaded.
+
+    Raises:
+        RunNotSearchable: The data folder does not hold the published tables.
+    """
 
     def __init__(
         self, settings: Settings, run: str, signature: str, networks: PhotoNetworks | None
     ) -> None:
-        """networks: those of the run before, where they were loaded. Raises RunNotSearchable."""
-        self.run, self.signature, self._settings, self.networks = run, signature, settings, networks
+        self.run = run
+        self.signature = signature
+        self.networks = networks
+        self._settings = settings
         self._check_signature()
         try:
-            made = run_tables.read_manifest(settings.data_dir, INDEXES, run)
-            parameters = dict(
-                run_tables.read_manifest(settings.data_dir, MATCHES, run)["parameters"]
-            )
+            index_manifest = run_tables.read_manifest(settings.data_dir, INDEXES, run)
+            match_manifest = run_tables.read_manifest(settings.data_dir, MATCHES, run)
         except run_tables.TableNotFound as error:
             raise RunNotSearchable(str(error)) from error
-        self.detector, self.encoder = made["detector"], made["encoder"]
+        self.detector: str = index_manifest["detector"]
+        self.encoder: str = index_manifest["encoder"]
+        parameters = dict(match_manifest["parameters"])
         self.merchandising_rules = [
             catalog.MerchandisingRule(**rule) for rule in parameters.pop("merchandise", [])
         ]
         self.rules = search_module.ListRules(**parameters)
         self._galleries: dict[str, gallery_store.GalleryWithProducts] = {}
         self._photo_search: PhotoSearch | None = None
-        self._lock, self._photo_search_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
+        # A lock of its own: networks load for seconds, and lists must not wait for them.
+        self._photo_search_lock = threading.Lock()
 
     def load_gallery(self, super_category: str) -> gallery_store.GalleryWithProducts | None:
-        """None where nothing of the super-category has a code."""
+        """Return the gallery of a super-category; None if none of its products has a code.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables.
+            BadIndex: An index file is corrupt.
+        """
+        root = self._settings.data_dir
         with self._lock:
-            if (
-                super_category not in self._galleries
-                and super_category
-                in gallery_store.list_super_categories(self._settings.data_dir, self.run)
-            ):
-                self._galleries[super_category] = gallery_store.load_gallery_with_products(
-                    self._settings.data_dir, self.run, super_category
-                )
-                self._check_signature()
-            return self._galleries.get(super_category)
+            if super_category in self._galleries:
+                return self._galleries[super_category]
+            if super_category not in gallery_store.list_super_categories(root, self.run):
+                return None
+            gallery = gallery_store.load_gallery_with_products(root, self.run, super_category)
+            self._galleries[super_category] = gallery
+            self._check_signature()
+            return gallery
 
     def load_photo_search(self) -> PhotoSearch:
-        """Raises RunNotSearchable, also where the detector's package is not installed."""
-        # Of its own lock: networks load for seconds, in which lists can be asked for.
+        """Return the photo search, with its networks loaded.
+
+        Raises:
+            RunNotSearchable: A network cannot be loaded, or its package is not installed.
+        """
         with self._photo_search_lock:
             if self._photo_search is None:
                 try:
@@ -178,33 +221,37 @@ class LoadedRun:
             return self._photo_search
 
     def _require_gallery(self, super_category: str) -> gallery_store.GalleryWithProducts:
-        shelf = self.load_gallery(super_category)
-        if shelf is None:
+        """Return a gallery that the run listed. Raises RunNotSearchable if it is gone."""
+        gallery = self.load_gallery(super_category)
+        if gallery is None:
             raise RunNotSearchable(
-                f"{self._settings.data_dir}: run {self.run} was made anew and not published"
+                f"{self._settings.data_dir}: run {self.run} was built again and not published"
             )
-        return shelf
+        return gallery
 
     def _check_signature(self) -> None:
-        """The root still holds what was published. Raises RunNotSearchable."""
+        """Raise RunNotSearchable if the data folder no longer holds the published tables."""
         try:
             found = publish.run_signature(self._settings.data_dir, self.run)
         except run_tables.TableNotFound as error:
             raise RunNotSearchable(
-                f"{error}; the server searches the root's tables of the published run"
+                f"{error}; the server searches the published run's tables in the data folder"
             ) from error
         if found != self.signature:
             raise RunNotSearchable(
-                f"{self._settings.data_dir}: other tables of run {self.run} than those that were published; publish it again"
+                f"{self._settings.data_dir}: other tables of run {self.run} than those that were "
+                "published; publish it again"
             )
 
 
 def _find_row(gallery: search_module.Gallery, product_id: str) -> int | None:
+    """Return the gallery row of a product; None if it has no code."""
     row = int(np.searchsorted(gallery.product_ids, product_id))
     return row if row < len(gallery) and gallery.product_ids[row] == product_id else None
 
 
 def _replace_value(values: np.ndarray[Any, Any], row: int, value: int) -> np.ndarray[Any, Any]:
+    """Return a copy of the values with one row replaced."""
     changed = values.copy()
     changed[row] = value
     return changed

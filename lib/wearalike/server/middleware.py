@@ -1,4 +1,4 @@
-"""What stands between the network and every answer: ASGI middleware, for the API and the pages alike."""
+"""ASGI middleware for pages and API alike: limits, headers, HEAD and encoded slashes."""
 
 from __future__ import annotations
 
@@ -15,86 +15,97 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wearalike.server import errors
 
-# Pages bring all they need with them, but for the pictures, which lie in the shops; a page inside Airflow is in a frame of its host.
+# Pages load only their own files and the pictures of shops.
+# Inside Airflow a page is framed by its own host, so frame-ancestors is 'self'.
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' https: http: data: blob:; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self' https: http: data: blob:; style-src 'self'; "
+        "script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'self'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-
-
-# No camera makes a larger photo that a phone would send; a form's own lines are beside it.
+# Above the largest photo that a phone sends, with room for the form around it.
 MAX_BODY_BYTES = 16_000_000
 
 
 class ClientRateLimiter:
-    """So many requests a minute of one client."""
+    """Count requests a client, in a sliding window of one minute.
+
+    Args:
+        per_minute: Requests that one client may send a minute.
+        noun: Name of the requests in the error message, e.g. "searches".
+    """
 
     def __init__(self, per_minute: int, noun: str) -> None:
-        self._rate, self._noun = RateLimitItemPerMinute(per_minute), noun
+        self._rate = RateLimitItemPerMinute(per_minute)
+        self._noun = noun
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def count_request(self, scope: Scope) -> None:
-        """Counts one. Raises HTTPException 429 where it is one too many."""
+        """Count one request of the scope's client.
+
+        Raises:
+            HTTPException: 429 with Retry-After; the client has used up its requests.
+        """
         client = scope["client"][0] if scope.get("client") else "unknown"
-        if not self._limiter.hit(self._rate, client):
-            wait_s = max(
-                1,
-                math.ceil(
-                    self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
-                ),
-            )
-            raise HTTPException(
-                429,
-                f"more than {self._rate.amount} {self._noun} a minute",
-                {"Retry-After": str(wait_s)},
-            )
+        if self._limiter.hit(self._rate, client):
+            return
+        reset_at = self._limiter.get_window_stats(self._rate, client).reset_time
+        wait_s = max(1, math.ceil(reset_at - time.time()))
+        raise HTTPException(
+            429,
+            f"more than {self._rate.amount} {self._noun} a minute",
+            {"Retry-After": str(wait_s)},
+        )
 
 
 class RateLimitMiddleware:
-    """Lets no client ask more often than the limit says."""
+    """Answer 429 to a client that exceeds the limiter's rate."""
 
-    def __init__(self, app: ASGIApp, limit: ClientRateLimiter) -> None:
-        self.app, self._limiter = app, limit
+    def __init__(self, app: ASGIApp, limiter: ClientRateLimiter) -> None:
+        self.app = app
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
                 self._limiter.count_request(scope)
             except HTTPException as error:
-                return await errors.problem_response(
-                    error.status_code, error.detail, error.headers
-                )(scope, receive, send)
+                response = errors.problem_response(error.status_code, error.detail, error.headers)
+                return await response(scope, receive, send)
         await self.app(scope, receive, send)
 
 
 class BodySizeMiddleware:
-    """Reads no body beyond the limit, whatever its header says."""
+    """Answer 413 to a body above MAX_BODY_BYTES, by its header or by the bytes that arrive."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
-        if said.isdecimal() and int(said) > MAX_BODY_BYTES:
-            return await errors.problem_response(
+        is_http = scope["type"] == "http"
+        length = Headers(scope=scope).get("content-length", "0") if is_http else "0"
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            response = errors.problem_response(
                 413, _body_too_large_detail(), {"Connection": "close"}
-            )(scope, receive, send)
-        read = 0
+            )
+            return await response(scope, receive, send)
+        read_bytes = 0
 
-        async def counted() -> Message:
-            nonlocal read
+        async def receive_counted() -> Message:
+            nonlocal read_bytes
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > MAX_BODY_BYTES:
+            read_bytes += len(message.get("body", b""))
+            if read_bytes > MAX_BODY_BYTES:
                 raise HTTPException(413, _body_too_large_detail(), {"Connection": "close"})
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_counted, send)
 
 
 def _body_too_large_detail() -> str:
@@ -102,24 +113,24 @@ def _body_too_large_detail() -> str:
 
 
 class SecurityHeadersMiddleware:
-    """Gives every answer the headers that keep a browser from doing what nobody asked for; an answer's own come first."""
+    """Add SECURITY_HEADERS to every response; a response's own headers win."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, told if scope["type"] == "http" else send)
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET, without the body."""
+    """Answer HEAD like GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -128,18 +139,20 @@ class HeadMiddleware:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             return await self.app(scope, receive, send)
 
-        async def bare(message: Message) -> None:
-            await send(
-                {**message, "body": b""} if message["type"] == "http.response.body" else message
-            )
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
 
-        await self.app({**scope, "method": "GET"}, receive, bare)
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
 
 
 class EncodedSlashMiddleware:
-    """Lets a path's parameter hold a slash: what was sent as %2F reaches the routes as %2F, and a percent sign as %25.
+    """Let a path parameter hold a slash.
 
-    A shop writes what it likes into an offer's id, and so it stands in product_id. `decoded` gives back what was meant.
+    Shops choose their offer ids freely, and these are part of product_id.
+    A "%2F" of the request reaches the routes as "%2F", and a percent sign as "%25".
+    `decode_segment` restores the text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -147,22 +160,17 @@ class EncodedSlashMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope.get("raw_path"):
+            raw_segments = scope["raw_path"].decode("ascii").split("/")
             try:
-                segments = [
-                    unquote(part, errors="strict")
-                    for part in scope["raw_path"].decode("ascii").split("/")
-                ]
+                segments = [unquote(segment, errors="strict") for segment in raw_segments]
             except UnicodeDecodeError:
-                return await errors.problem_response(
-                    400, "the path: wanted UTF-8, percent-encoded"
-                )(scope, receive, send)
-            scope = {
-                **scope,
-                "path": "/".join(part.replace("%", "%25").replace("/", "%2F") for part in segments),
-            }
+                response = errors.problem_response(400, "the path: wanted UTF-8, percent-encoded")
+                return await response(scope, receive, send)
+            path = "/".join(s.replace("%", "%25").replace("/", "%2F") for s in segments)
+            scope = {**scope, "path": path}
         await self.app(scope, receive, send)
 
 
 def decode_segment(parameter: str) -> str:
-    """A path's parameter as it was meant, from what `Segments` made of it."""
+    """Return a path parameter as the client meant it, undoing EncodedSlashMiddleware."""
     return parameter.replace("%2F", "/").replace("%25", "%")

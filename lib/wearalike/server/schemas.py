@@ -1,4 +1,7 @@
-"""What the API answers, as pydantic models; what is a column of a table is described by tables.py alone."""
+"""Answers of the API as pydantic models.
+
+Fields that are columns of a table take name, type and description from tables.py.
+"""
 
 from __future__ import annotations
 
@@ -37,46 +40,49 @@ _IMAGE_URL_FIELD = (str | None, Field(description="the main picture, as the shop
 def _create_row_model(
     name: str, doc: str, columns: Iterable[Column], **more: Any
 ) -> type[BaseModel]:
-    """A model of the columns, with more fields after them."""
-    fields: dict[str, Any] = {
-        column.name: (_field_type(column), Field(description=column.meaning)) for column in columns
-    }
+    """Create a pydantic model of columns, followed by more fields."""
+    fields: dict[str, Any] = {c.name: (_field_type(c), _described(c.meaning)) for c in columns}
     return create_model(name, __doc__=doc, **(fields | more))
 
 
+def _described(meaning: str) -> Any:
+    """Return a field with a description."""
+    return Field(description=meaning)
+
+
 def _field_type(column: Column) -> Any:
+    """Return the Python type of a column: its enum, or that of its Arrow type."""
     if pa.types.is_list(column.type):
         return list[str]
-    plain = (
-        int
-        if pa.types.is_integer(column.type)
-        else float
-        if pa.types.is_floating(column.type)
-        else str
-    )
+    plain: type = str
+    if pa.types.is_integer(column.type):
+        plain = int
+    elif pa.types.is_floating(column.type):
+        plain = float
     kind = _ENUM_TYPES.get(column.name, plain)
     return kind | None if column.nullable else kind
 
 
 def _columns_except(table: Table, *left_out: str) -> list[Column]:
+    """Return a table's columns without those named."""
     return [column for column in table.columns if column.name not in left_out]
 
 
 class PublishedAnswer(BaseModel):
-    """What every answer says first."""
+    """Fields of every answer from the published run."""
 
-    run: str = Field(description="the run that is published, and that all of this answer is from")
+    run: str = Field(description="the published run, from which all of this answer comes")
     published_at: datetime = Field(description="when the run was published, UTC")
 
 
 ProductSummary = _create_row_model(
     "Brief",
-    "What a list shows of a product.",
+    "A product as lists show it.",
     [c for c in PRODUCTS.columns if c.name in PRODUCT_SUMMARY_COLUMNS],
     image_url=_IMAGE_URL_FIELD,
 )
 ProductRecord = _create_row_model(
-    "FullProduct", "All that is known of a product.", PRODUCTS.columns, image_url=_IMAGE_URL_FIELD
+    "FullProduct", "A product with all its columns.", PRODUCTS.columns, image_url=_IMAGE_URL_FIELD
 )
 _PRODUCT_FIELD = (ProductSummary, Field(description="the recommended product"))
 SimilarProductRow = _create_row_model(
@@ -94,7 +100,7 @@ LookProductRow = _create_row_model(
 MetricRow = _create_row_model("Measure", QUALITY.meaning, QUALITY.columns)
 RunMetricRow = _create_row_model(
     "PastMeasure",
-    "A measure of one run.",
+    "A metric of one run.",
     QUALITY.columns,
     run=(str, Field(description="the run measured")),
 )
@@ -113,85 +119,93 @@ class ProductAnswer(PublishedAnswer):
     product: ProductRecord  # type: ignore[valid-type]
     similar_count: int = Field(description="recommendations published for it")
     shortfall_reason: str | None = Field(
-        description="why they are fewer than asked for (matches.ShortfallReason); null for a full list"
+        description="why the list is short (search.ShortfallReason); null for a full list"
     )
 
 
 class ListSource(StrEnum):
+    """Origin of a list: the nightly run, or a search at request time."""
+
     PUBLISHED = "published"
     LIVE = "live"
 
 
 class SimilarAnswer(PublishedAnswer):
-    """The products most alike one, best first."""
+    """The products most similar to one, best first."""
 
-    product_id: str = Field(description="the product asked about")
+    product_id: str = Field(description="the query product")
     source: ListSource = Field(
-        description="published: made by the night; live: searched now, at the weights asked for"
+        description="published: from the nightly run; live: searched now, at the weights requested"
     )
     shortfall_reason: str | None = Field(
-        description="why there are fewer than asked for (matches.ShortfallReason); null for a full list"
+        description="why the list is short (search.ShortfallReason); null for a full list"
     )
     results: list[SimilarProductRow] = Field(description="by rank")  # type: ignore[valid-type]
 
 
 class LookAnswer(PublishedAnswer):
-    """The products that complete the look: alike what is worn with the product in its own pictures."""
+    """Products that complete the look: similar to items worn with the product in its pictures."""
 
-    product_id: str = Field(description="the product asked about")
-    results: list[LookProductRow] = Field(description="by super-category and rank")  # type: ignore[valid-type]
+    product_id: str = Field(description="the query product")
+    results: list[LookProductRow] = Field(  # type: ignore[valid-type]
+        description="by super-category and rank"
+    )
 
 
 class RunSummary(BaseModel):
-    """A run that is loaded."""
+    """A run in the warehouse."""
 
     run: str = Field(description="its name")
     loaded_at: datetime = Field(description="UTC")
     published_at: datetime | None = Field(
-        description="when it was published last, UTC; null: never"
+        description="when it was last published, UTC; null: never"
     )
-    is_published: bool = Field(description="whether it is what the site reads now")
+    is_published: bool = Field(description="true for the run that the site reads now")
     counts: dict[str, int] = Field(description="rows by table")
 
 
 class RunsAnswer(BaseModel):
-    """Every run that is loaded."""
+    """Every run in the warehouse."""
 
     runs: list[RunSummary] = Field(description="newest first")
 
 
 class QualityAnswer(PublishedAnswer):
-    """How good the published run is, by its own measures."""
+    """The published run's quality metrics."""
 
-    measures: list[MetricRow] = Field(description="by measure and scope")  # type: ignore[valid-type]
+    measures: list[MetricRow] = Field(  # type: ignore[valid-type]
+        description="by metric and scope"
+    )
 
 
 class QualityHistoryAnswer(BaseModel):
-    """One measure through the runs."""
+    """One metric in every run."""
 
     metric: str
     scope: str
-    history: list[RunMetricRow] = Field(description="by run, those that were dropped since too")  # type: ignore[valid-type]
+    history: list[RunMetricRow] = Field(  # type: ignore[valid-type]
+        description="by run, including runs that were dropped since"
+    )
 
 
 class PhotoAnswer(PublishedAnswer):
-    """The items seen in a photo and the products in stock most alike each."""
+    """Items detected in a photo, each with the most similar products in stock."""
 
-    query_id: str = Field(description="hash of run, photo, models and what was asked for")
+    query_id: str = Field(description="hash of run, photo, models and parameters")
     photo_id: str = Field(description="sha256 of the photo's bytes, hex")
     width_px: int = Field(description="after EXIF orientation")
     height_px: int = Field(description="after EXIF orientation")
-    detector: str = Field(description="model that saw the items")
-    encoder: str = Field(description="model that made the codes")
+    detector: str = Field(description="model that detected the items")
+    encoder: str = Field(description="model that encoded the items")
     note: str | None = Field(
-        description="says so where no garment, shoe or bag was seen; else null"
+        description="a sentence if no garment, shoe or bag was detected; else null"
     )
     items: list[photo_query.DetectedItem] = Field(
-        description="the surest and largest first, at most 8"
+        description="most confident and largest first, at most 8"
     )
 
 
 class HealthAnswer(PublishedAnswer):
-    """The server can answer."""
+    """The server works."""
 
-    status: str = Field(description="ok")
+    status: str = Field(description="always ok")

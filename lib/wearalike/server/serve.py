@@ -1,4 +1,4 @@
-"""The server as a process: listens, says where, and ends when asked to, once it has answered what it was asked."""
+"""The server as a process: it listens, logs its address and ends on SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,27 +12,37 @@ from wearalike.server import app
 from wearalike.settings import Settings
 
 log = logging.getLogger(__name__)
-# How long answers that have begun may take when the server is told to stop.
+# Responses that have begun may take this long after the server is told to stop.
 SHUTDOWN_GRACE_S = 10
+# Connections that the kernel queues before the server accepts them.
+LISTEN_BACKLOG = 512
+# The longest request line with headers; product ids in addresses may be long.
+MAX_HEAD_BYTES = 64_000
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM. Raises OSError where the address cannot be listened on."""
+    """Serve pages and API until SIGINT or SIGTERM; open requests are answered first.
+
+    Args:
+        settings: Settings of the deployment.
+        host: Address to listen on, IPv4 or IPv6.
+        port: Port to listen on; 0 takes a free one, which the log names.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=512) as listening:
-        bound = listening.getsockname()[1]
-        log.info(
-            "serving at http://%s:%d, the API's pages at /v1/docs",
-            f"[{host}]" if ":" in host else host,
-            bound,
-        )
+    with socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG) as listening:
+        shown_host = f"[{host}]" if ":" in host else host
+        bound_port = listening.getsockname()[1]
+        log.info("serving at http://%s:%d, API docs at /v1/docs", shown_host, bound_port)
         config = uvicorn.Config(
             app.create_app(settings),
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
-            h11_max_incomplete_event_size=64_000,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])

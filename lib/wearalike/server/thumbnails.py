@@ -1,6 +1,6 @@
-"""Pictures for pages: which one stands for a product, and small copies of those that are kept.
+"""Pictures for pages: the image that represents each product, and thumbnails of stored images.
 
-Pages show nothing that lies in a shop: what a browser loads is a JPEG made here, of bytes that `pixels` took for a picture.
+Browsers load nothing from shops. They get JPEGs encoded here from images that were decoded safely.
 """
 
 from __future__ import annotations
@@ -23,22 +23,31 @@ from wearalike.imaging import decode
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, INDEXES, ITEMS, Table
 
-# Longer sides that are made: for a card, for a product's own page.
+# Longer side of thumbnails: for a card, for a product's own page.
 THUMBNAIL_SIDES_PX = (360, 900)
 IMAGE_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
-# 1,024 copies take some 30 MB.
+# 1,024 thumbnails take some 30 MB.
 _MAX_CACHED_THUMBNAILS = 1024
 _MAX_CACHED_IMAGES = 20_000
+# A box that covers this share of the image is not outlined.
+_MIN_WHOLE_IMAGE_SHARE = 0.95
 
 
 class ThumbnailNotFound(LookupError):
-    """No picture is kept under that name, or none of that size is made."""
+    """No image is stored under that id, or no thumbnail of that size is offered."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductImage:
-    """A kept image. box: x, y, width, height of the item that is compared, in its pixels; None where that is nearly all of it,
-    or where nothing in it is compared."""
+    """A stored image that represents a product.
+
+    Attributes:
+        image_id: sha256 of its bytes, hex.
+        width_px: Its width.
+        height_px: Its height.
+        box: x, y, width, height of the item compared, in pixels. None if the item covers nearly
+            the whole image, or if nothing in it is compared.
+    """
 
     image_id: str
     width_px: int
@@ -47,38 +56,56 @@ class ProductImage:
 
 
 class ProductImageIndex:
-    """Where the pictures of a place's products are; may be asked by several threads. Remembers what it found."""
+    """Find the images of products; threads may share it. Answers are cached.
+
+    Args:
+        root: The data folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # By (run, product_id); None for a product without an image.
         self._cache: OrderedDict[tuple[str, str], ProductImage | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def find_images(self, run: str, product_ids: Iterable[str]) -> dict[str, ProductImage]:
-        """The picture each product is compared by, else its main one; products without any are left out, and all of them where
-        the run's tables are gone."""
+        """Return the image by which each product is compared, else its main image.
+
+        Args:
+            run: The run.
+            product_ids: Products of the run.
+
+        Returns:
+            Images by product_id. Products without one are left out; if the run's tables are gone,
+            the result is empty.
+        """
         wanted = set(product_ids)
         with self._lock:
             unknown = [i for i in wanted if (run, i) not in self._cache]
         if unknown:
             try:
-                looked_up = self._read_images(run, unknown)
+                images = self._read_images(run, unknown)
             except run_tables.TableNotFound:
                 return {}
             with self._lock:
-                self._cache.update({(run, i): looked_up.get(i) for i in unknown})
+                self._cache.update({(run, i): images.get(i) for i in unknown})
         with self._lock:
             found = {i: self._cache.get((run, i)) for i in wanted}
             while len(self._cache) > _MAX_CACHED_IMAGES:
                 self._cache.popitem(last=False)
-        return {i: picture for i, picture in found.items() if picture}
+        return {i: image for i, image in found.items() if image}
 
     def find_worn_images(
         self, run: str, rows: Iterable[Mapping[str, Any]]
     ) -> dict[str, ProductImage]:
-        """The image that each item of a look is worn in, the item outlined, by item_id; none where the run's tables are gone.
+        """Return the image in which each item of a look is worn, with the item's box.
 
-        rows: of tables.LOOK_PRODUCTS, of one product.
+        Args:
+            run: The run.
+            rows: Rows of tables.LOOK_PRODUCTS, of one product.
+
+        Returns:
+            Images by item_id; empty if the run's tables are gone.
         """
         items = {row["item_id"]: row for row in rows}
         try:
@@ -92,10 +119,7 @@ class ProductImageIndex:
         except run_tables.TableNotFound:
             return {}
         sizes = {image["image_id"]: (image["width_px"], image["height_px"]) for image in images}
-        boxes = {
-            i: (row["x0"], row["y0"], row["x1"] - row["x0"], row["y1"] - row["y0"])
-            for i, row in items.items()
-        }
+        boxes = {i: _row_box(row) for i, row in items.items()}
         return {
             i: ProductImage(row["image_id"], *sizes[row["image_id"]], boxes[i])
             for i, row in items.items()
@@ -103,6 +127,7 @@ class ProductImageIndex:
         }
 
     def _read_images(self, run: str, product_ids: Collection[str]) -> dict[str, ProductImage]:
+        """Read the images of products from the run's tables."""
         entries = {
             row["product_id"]: row
             for row in self._read_rows(
@@ -110,7 +135,7 @@ class ProductImageIndex:
             )
         }
         boxes = {
-            row["item_id"]: (row["x0"], row["y0"], row["x1"] - row["x0"], row["y1"] - row["y0"])
+            row["item_id"]: _row_box(row)
             for row in self._read_rows(
                 run,
                 ITEMS,
@@ -128,8 +153,9 @@ class ProductImageIndex:
             ["position", "image_id", "width_px", "height_px"],
         )
         for image in sorted(images, key=lambda row: row["position"]):
-            product_id, entry = image["product_id"], entries.get(image["product_id"])
-            size = image["width_px"], image["height_px"]
+            product_id = image["product_id"]
+            entry = entries.get(product_id)
+            size = (image["width_px"], image["height_px"])
             if entry and entry["image_id"] == image["image_id"]:
                 found[product_id] = ProductImage(
                     image["image_id"], *size, _box_to_outline(boxes.get(entry["item_id"]), *size)
@@ -141,6 +167,7 @@ class ProductImageIndex:
     def _read_rows(
         self, run: str, table: Table, key: str, keys: Collection[str], columns: list[str]
     ) -> list[dict[str, Any]]:
+        """Read some columns of the rows whose key is one of keys."""
         wanted = pc.field(key).isin(pa.array(sorted(keys), pa.string()))
         return (
             run_tables.open_dataset(self._root, table, run)
@@ -149,18 +176,39 @@ class ProductImageIndex:
         )
 
 
+def _row_box(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """Return x, y, width, height of a row's corners."""
+    return row["x0"], row["y0"], row["x1"] - row["x0"], row["y1"] - row["y0"]
+
+
 def _box_to_outline(
     box: tuple[int, int, int, int] | None, width_px: int, height_px: int
 ) -> tuple[int, int, int, int] | None:
-    return box if box and box[2] * box[3] < 0.95 * width_px * height_px else None
+    """Return the box, or None if it covers nearly the whole image."""
+    if box and box[2] * box[3] < _MIN_WHOLE_IMAGE_SHARE * width_px * height_px:
+        return box
+    return None
 
 
 @lru_cache(_MAX_CACHED_THUMBNAILS)
 def thumbnail(root: Path, image_id: str, side_px: int) -> bytes:
-    """A copy of a kept image, JPEG, its longer side at most side_px. Raises ThumbnailNotFound."""
+    """Return a small copy of a stored image.
+
+    Args:
+        root: The data folder.
+        image_id: sha256 of the image's bytes, hex.
+        side_px: Longer side of the copy, one of THUMBNAIL_SIDES_PX.
+
+    Returns:
+        A JPEG.
+
+    Raises:
+        ThumbnailNotFound: No such image or size.
+    """
     if not IMAGE_ID_PATTERN.fullmatch(image_id) or side_px not in THUMBNAIL_SIDES_PX:
+        sides = ", ".join(map(str, THUMBNAIL_SIDES_PX))
         raise ThumbnailNotFound(
-            f"{image_id[:80]} of {side_px} px: wanted an image_id, and one of {', '.join(map(str, THUMBNAIL_SIDES_PX))} px"
+            f"{image_id[:80]} of {side_px} px: wanted an image_id, and one of {sides} px"
         )
     try:
         rgb = decode.decode_image(run_tables.image_path(root, image_id).read_bytes(), side_px)

@@ -1,4 +1,7 @@
-"""A shopper's photo as it comes in: a bounded queue before it, its bytes out of the request, and nothing else believed."""
+"""Uploaded photos: a bounded queue, and the photo's bytes out of a request.
+
+Nothing that the client claims about the photo is trusted, such as its name or size.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-# Photos being received, waiting or looked at. Each holds its bytes, and takes its time of the same processors.
+# Photos being received, waiting or searched. Each holds its bytes in memory.
 MAX_PENDING_PHOTOS = 16
-# Looked at at a time: while the networks see one, another is decoded and searched.
+# Photos searched at a time: while the networks run on one, the other is decoded or searched.
 MAX_CONCURRENT_SEARCHES = 2
 UPLOAD_TIMEOUT_S = 20.0
 QUEUE_TIMEOUT_S = 20.0
@@ -21,11 +24,14 @@ FORM_FIELD = "photo"
 RAW_CONTENT_TYPES = ("image/", "application/octet-stream")
 MULTIPART_CONTENT_TYPE = "multipart/form-data"
 _FILE_SCHEMA = {"type": "string", "format": "binary", "minLength": 1}
-# How OpenAPI describes the body.
+# OpenAPI's description of the request body.
 OPENAPI_REQUEST_BODY = {
     "requestBody": {
         "required": True,
-        "description": "a picture (JPEG, PNG, WEBP, GIF, BMP, TIFF): the file itself, or the form field `photo`",
+        "description": (
+            "a picture (JPEG, PNG, WEBP, GIF, BMP, TIFF): "
+            "the file itself, or the form field `photo`"
+        ),
         "content": {
             MULTIPART_CONTENT_TYPE: {
                 "schema": {
@@ -44,7 +50,7 @@ OPENAPI_REQUEST_BODY = {
 
 
 class PhotoQueue:
-    """Belongs to one event loop."""
+    """Bound how many photos are received and searched at a time, in one event loop."""
 
     def __init__(self) -> None:
         self._pending_count = 0
@@ -52,9 +58,13 @@ class PhotoQueue:
 
     @asynccontextmanager
     async def reserve_place(self) -> AsyncIterator[None]:
-        """A place in the queue. Raises HTTPException 503 where there is none."""
+        """Hold a place in the queue for the duration of the block.
+
+        Raises:
+            HTTPException: 503; MAX_PENDING_PHOTOS photos are in the queue.
+        """
         if self._pending_count >= MAX_PENDING_PHOTOS:
-            raise _busy_error(f"{MAX_PENDING_PHOTOS} photos are being looked at")
+            raise _busy_error(f"{MAX_PENDING_PHOTOS} photos are being searched")
         self._pending_count += 1
         try:
             yield
@@ -63,12 +73,18 @@ class PhotoQueue:
 
     @asynccontextmanager
     async def wait_for_turn(self) -> AsyncIterator[None]:
-        """The time to be looked at. Raises HTTPException 503 where it does not come soon."""
+        """Wait for a free search slot and hold it for the duration of the block.
+
+        Raises:
+            HTTPException: 503; no slot became free in QUEUE_TIMEOUT_S.
+        """
         try:
             async with asyncio.timeout(QUEUE_TIMEOUT_S):
                 await self._search_slots.acquire()
         except TimeoutError:
-            raise _busy_error(f"no turn came in {QUEUE_TIMEOUT_S:.0f} s") from None
+            raise _busy_error(
+                f"the photo waited {QUEUE_TIMEOUT_S:.0f} s without being searched"
+            ) from None
         try:
             yield
         finally:
@@ -76,15 +92,24 @@ class PhotoQueue:
 
 
 async def read_photo(request: Request) -> bytes:
-    """The photo's bytes: the body itself, or the file of the form field `photo`.
+    """Read the photo's bytes: the body itself, or the file in the form field `photo`.
 
-    Raises HTTPException 415 for another kind of body, 422 for a form without the file, 408 for one that takes too long.
+    Args:
+        request: A POST request.
+
+    Returns:
+        The bytes, undecoded.
+
+    Raises:
+        HTTPException: 415 for another content type, 422 for a form without the file, 408 if the
+            photo does not arrive in UPLOAD_TIMEOUT_S.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART_CONTENT_TYPE and not kind.startswith(RAW_CONTENT_TYPES):
         raise HTTPException(
             415,
-            f"content-type {kind!r}: wanted {MULTIPART_CONTENT_TYPE} with the field {FORM_FIELD!r}, or the file itself as image/*",
+            f"content-type {kind!r}: wanted {MULTIPART_CONTENT_TYPE} with the field "
+            f"{FORM_FIELD!r}, or the file itself as image/*",
         )
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_S):
@@ -92,22 +117,19 @@ async def read_photo(request: Request) -> bytes:
                 _read_form_file(request) if kind == MULTIPART_CONTENT_TYPE else request.body()
             )
     except TimeoutError:
-        raise HTTPException(
-            408, f"the photo did not arrive in {UPLOAD_TIMEOUT_S:.0f} s", {"Connection": "close"}
-        ) from None
+        detail = f"the photo did not arrive in {UPLOAD_TIMEOUT_S:.0f} s"
+        raise HTTPException(408, detail, {"Connection": "close"}) from None
 
 
 async def _read_form_file(request: Request) -> bytes:
     async with request.form(max_files=1, max_fields=8) as form:
         file = form.get(FORM_FIELD)
         if not isinstance(file, UploadFile):
-            raise HTTPException(
-                422, f"body.{FORM_FIELD}: wanted a file, got {'a text' if file else 'none'}"
-            )
+            got = "a text" if file else "none"
+            raise HTTPException(422, f"body.{FORM_FIELD}: wanted a file, got {got}")
         return await file.read()
 
 
 def _busy_error(reason: str) -> HTTPException:
-    return HTTPException(
-        503, f"{reason}; ask again in a moment", {"Retry-After": str(RETRY_AFTER_S)}
-    )
+    detail = f"{reason}; try again in a moment"
+    return HTTPException(503, detail, {"Retry-After": str(RETRY_AFTER_S)})

@@ -1,14 +1,15 @@
-"""The pages, rendered here and quick: search, a product, side by side, a photo, quality, judging.
+"""The pages, rendered on the server: search, product, comparison, photo, quality, judging.
 
-Every word of a feed is escaped by the templates, an address of a shop is a link only where it is http(s), and nothing is loaded
-from anywhere but this server. Mounted elsewhere, the pages honour root_path.
+Templates escape every word of a feed. A shop's address becomes a link only if it is http(s).
+Pages load nothing from other servers. Mounted in another app, they honour root_path.
 
-frame     what every page has: templates, addresses, headers, who may post
-products  search, and a product with what is alike it
-compare   distances and models side by side
-photo     a photo, and what is alike each item in it
-quality   the runs in numbers
-judging   pairs to judge, and what came of it
+base      shared by all pages: addresses, headers, the check of who may post
+products  search, and a product with its similar products
+compare   rankings by other weights and models, side by side
+photo     search by photo
+quality   metrics of the published run and of earlier ones
+judging   pairs to judge, and the results
+routes    static files, thumbnails and error pages
 """
 
 from wearalike.server.pages.routes import add_pages

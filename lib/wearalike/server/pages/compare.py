@@ -1,4 +1,4 @@
-"""Distances and models side by side: what each finds most alike one product."""
+"""The comparison page: one product, ranked by other weights and other models, side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from wearalike.server.snapshot import Snapshot
 router = APIRouter()
 RESULTS_PER_COLUMN = 10
 COMPARED_WEIGHTS = ((1, 1), (8, 2), (2, 8), (1, 0), (0, 1))
-# Versions that `wearalike.commands.describe_items` makes of nothing but what is installed, and how it is asked for them.
+# Versions that `wearalike.commands.describe_items` computes without a model file, with the
+# value of its --encoder.
 ENCODER_OF_VERSION = {
     "hsv-1": "hsv",
     "contour-1": "contour",
@@ -33,52 +34,59 @@ ENCODER_OF_VERSION = {
 
 @dataclass(frozen=True, slots=True)
 class RankingColumn:
-    """One column. rows: the product as `product`, what is said of it as `told`, and whether the published list has it too."""
+    """One ranking.
+
+    Attributes:
+        name: Heading of the column.
+        caption: One line about the encoder and distance.
+        rows: Dicts with product, caption, and is_shared: the published list has it too.
+        is_published: True for the published list itself.
+    """
 
     name: str
-    told: str
+    caption: str
     rows: list[dict[str, Any]]
     is_published: bool = False
 
     @property
     def shared_count(self) -> int:
+        """Number of rows that the published list has too."""
         return sum(row["is_shared"] for row in self.rows)
 
 
 @router.get("/compare")
 def compare_page(request: Request) -> HTMLResponse:
+    """Show the rankings of the product that the query names, or products to choose from."""
     published, pictures = app_repository_and_images(request)
     asked = query_param(request.query_params, "product", 1000)
     with published.snapshot() as s:
         product = s.product(asked) if asked else None
         if product is None:
-            some = _example_products(s)
-            shown = pictures.find_images(s.run, [one["product_id"] for one in some])
-            status = 404 if asked else 200
+            examples = _example_products(s)
             return render_page(
                 request,
                 "compare.html",
-                status=status,
+                status=404 if asked else 200,
                 run=s.run,
                 product=None,
                 asked=asked,
-                some=some,
-                pictures=shown,
+                examples=examples,
+                pictures=pictures.find_images(s.run, [e["product_id"] for e in examples]),
             )
         limit_searches(request)
-        ways, count, command = _build_columns(
-            request.app.state.place.data_dir, request.app.state.live, s, product
+        columns, count, command = _build_columns(
+            request.app.state.settings.data_dir, request.app.state.live_search, s, product
         )
     ids = [
         product["product_id"],
-        *(row["product"]["product_id"] for way in ways for row in way.rows),
+        *(row["product"]["product_id"] for column in columns for row in column.rows),
     ]
     return render_page(
         request,
         "compare.html",
         run=s.run,
         product=product,
-        ways=ways,
+        columns=columns,
         candidates_count=count,
         command=command,
         pictures=pictures.find_images(s.run, ids),
@@ -86,69 +94,74 @@ def compare_page(request: Request) -> HTMLResponse:
 
 
 def _example_products(s: Snapshot) -> list[dict[str, Any]]:
-    """A product of each of the first super-categories."""
-    supers = sorted({kind["super_category"] for kind in s.category_counts()})
-    return [one for name in supers[:8] for one in s.search(super_category=name, limit=1)]
+    """Return one product of each of the first eight super-categories."""
+    supers = sorted({row["super_category"] for row in s.category_counts()})
+    return [product for name in supers[:8] for product in s.search(super_category=name, limit=1)]
 
 
 def _build_columns(
     root: Path, live: LiveSearch, s: Snapshot, product: dict[str, Any]
 ) -> tuple[list[RankingColumn], int, str | None]:
-    """The columns, how many products may answer, and the command that would make more columns."""
+    """Return the columns, the number of candidates, and a command that gives more columns.
+
+    The command is None if every usual model has described the run, or if the run's tables are
+    gone; then only the published list can be shown.
+    """
     listed = s.similar(product["product_id"], RESULTS_PER_COLUMN)
     shared = {row["similar_product_id"] for row in listed}
     own = f"shape {product['shape_weight']} : colour {product['colour_weight']}"
-    ways = [
-        RankingColumn(
-            "Published",
-            f"{own}, {listed[0]['encoder'] if listed else 'no codes'}",
-            _score_rows(listed, shared),
-            True,
-        )
+    encoder = listed[0]["encoder"] if listed else "no codes"
+    columns = [
+        RankingColumn("Published", f"{own}, {encoder}", _score_rows(listed, shared), True),
     ]
     try:
-        shelf = live.load_gallery(s, product["super_category"])
+        loaded = live.load_gallery(s, product["super_category"])
         for shape, colour in COMPARED_WEIGHTS:
-            found = live.similar(s, product, (shape, colour), RESULTS_PER_COLUMN).rows
-            ways.append(
+            rows = live.similar(s, product, (shape, colour), RESULTS_PER_COLUMN).rows
+            columns.append(
                 RankingColumn(
                     f"Codes {shape}:{colour}",
-                    "Hamming, 32 bytes an item",
-                    _score_rows(found, shared),
+                    "Hamming distance, 32 bytes an item",
+                    _score_rows(rows, shared),
                 )
             )
     except RunNotSearchable:
-        return ways, 0, None
-    gallery = shelf.gallery if shelf else None
-    row = (
-        -1 if gallery is None else int(np.searchsorted(gallery.product_ids, product["product_id"]))
-    )
-    if gallery is None or row == len(gallery) or gallery.product_ids[row] != product["product_id"]:
-        return ways, 0, None
-    fits = np.flatnonzero(
+        return columns, 0, None
+    if loaded is None:
+        return columns, 0, None
+    gallery = loaded.gallery
+    row = int(np.searchsorted(gallery.product_ids, product["product_id"]))
+    if row == len(gallery) or gallery.product_ids[row] != product["product_id"]:
+        return columns, 0, None
+    candidates = np.flatnonzero(
         search.eligible_candidates(gallery, product["age_group"], product["gender"])
     )
-    shown = []
+    shown_versions = set()
     for version in cache.cached_versions(root):
-        if columns := _version_columns(root, version, s, gallery, row, fits, shared):
-            ways += columns
-            shown.append(version)
-    absent = [
-        f"--encoder {name}" for version, name in ENCODER_OF_VERSION.items() if version not in shown
+        more = _version_columns(root, version, s, gallery, row, candidates, shared)
+        if more:
+            columns += more
+            shown_versions.add(version)
+    missing = [
+        f"--encoder {name}"
+        for version, name in ENCODER_OF_VERSION.items()
+        if version not in shown_versions
     ]
-    command = (
-        f"python -m wearalike.commands.describe_items --run {s.run} {' '.join(absent)}"
-        if absent
-        else None
-    )
-    return ways, len(fits) - int(row in fits), command
+    command = None
+    if missing:
+        program = "python -m wearalike.commands.describe_items"
+        command = f"{program} --run {s.run} {' '.join(missing)}"
+    return columns, len(candidates) - int(row in candidates), command
 
 
 def _score_rows(rows: Iterable[dict[str, Any]], shared: set[str]) -> list[dict[str, Any]]:
+    """Return rows of a column from rows of similar_products."""
     return [
         {
             "product": row["product"],
-            "told": f"{row['score']:.2f} · {row['shape_distance']} + {row['colour_distance']} bits",
+            "caption": (
+                f"{row['score']:.2f} · {row['shape_distance']} + {row['colour_distance']} bits"
+            ),
             "is_shared": row["similar_product_id"] in shared,
         }
         for row in rows
@@ -161,10 +174,13 @@ def _version_columns(
     s: Snapshot,
     gallery: search.Gallery,
     row: int,
-    fits: NDArray[np.int64],
+    candidates: NDArray[np.int64],
     shared: set[str],
 ) -> list[RankingColumn]:
-    """A column for each distance of the version; none where it has not described the product's item."""
+    """Return a column for each distance of a version.
+
+    There is none if the version has not described the product's item.
+    """
     described = _read_descriptors(root, version, s.signature, tuple(gallery.item_ids.tolist()))
     at = np.searchsorted(described.item_ids, gallery.item_ids)
     at = np.minimum(at, max(0, len(described.item_ids) - 1))
@@ -175,34 +191,46 @@ def _version_columns(
     )
     if not has[row]:
         return []
-    fits = fits[has[fits]]
-    ways = []
+    candidates = candidates[has[candidates]]
+    item_bytes = described.rows.shape[1] * described.rows.itemsize
+    columns = []
     for distance in described.distances:
-        far = cache.compute_distances(described.rows[at[row]], described.rows[at[fits]], distance)
-        chosen = _nearest_per_group(gallery, row, fits, far)
-        facts = s.products([gallery.product_ids[fits[i]] for i in chosen])
-        rows = [
-            {"product": facts[i], "told": f"{far[n]:.4g} away", "is_shared": i in shared}
-            for n in chosen
-            if (i := gallery.product_ids[fits[n]]) in facts
-        ]
-        size = described.rows.shape[1] * described.rows.itemsize
-        ways.append(
-            RankingColumn(f"{version}", f"{distance.capitalize()}, {size:,} bytes an item", rows)
+        values = cache.compute_distances(
+            described.rows[at[row]], described.rows[at[candidates]], distance
         )
-    return ways
+        nearest = _nearest_per_group(gallery, row, candidates, values)
+        product_ids = {n: gallery.product_ids[candidates[n]] for n in nearest}
+        products = s.products(list(product_ids.values()))
+        rows = [
+            {
+                "product": products[product_id],
+                "caption": f"distance {values[n]:.4g}",
+                "is_shared": product_id in shared,
+            }
+            for n, product_id in product_ids.items()
+            if product_id in products
+        ]
+        caption = f"{distance.capitalize()} distance, {item_bytes:,} bytes an item"
+        columns.append(RankingColumn(version, caption, rows))
+    return columns
 
 
 def _nearest_per_group(
-    gallery: search.Gallery, row: int, fits: NDArray[np.int64], far: NDArray[np.float64]
+    gallery: search.Gallery,
+    row: int,
+    candidates: NDArray[np.int64],
+    distances: NDArray[np.float64],
 ) -> list[int]:
-    """The first SHOWN positions by distance, one of a model and none of the product's own, as in the published lists."""
+    """Return the positions of the nearest candidates, one of each model.
+
+    The product's own model is left out, as in the published lists.
+    """
     groups = {int(gallery.groups[row])}
     chosen: list[int] = []
-    # Equal rows may differ in the last digits of a sum: rounded, they tie.
-    for position in np.lexsort((fits, np.round(far, 9))).tolist():
-        group = int(gallery.groups[fits[position]])
-        if fits[position] == row or group in groups:
+    # Sums of equal rows may differ in the last digits; rounded, they tie.
+    for position in np.lexsort((candidates, np.round(distances, 9))).tolist():
+        group = int(gallery.groups[candidates[position]])
+        if candidates[position] == row or group in groups:
             continue
         groups.add(group)
         chosen.append(position)
@@ -215,4 +243,5 @@ def _nearest_per_group(
 def _read_descriptors(
     root: Path, version: str, signature: str, item_ids: tuple[str, ...]
 ) -> cache.CachedDescriptors:
+    """Read a version's descriptors of items; cached by the run's signature."""
     return cache.read_cached_descriptors(root, version, item_ids)

@@ -1,4 +1,4 @@
-"""A photo, and what is alike each item in it."""
+"""The photo page: a photo with its items, and the products most similar to each."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from wearalike.tables import Gender
 
 router = APIRouter()
 RESULTS_PER_ITEM = 12
-# What the doors let through, but for the form's own lines.
+# The largest body, less 1 MB for the form around the photo.
 MAX_PHOTO_MB = middleware.MAX_BODY_BYTES // 1_000_000 - 1
 _FORM_FIELDS = ("weights", "gender")
 
 
 @router.get("/photo")
 def photo_form(request: Request) -> HTMLResponse:
+    """Show the empty form."""
     published, _ = app_repository_and_images(request)
     with published.snapshot() as s:
         return _render_photo_page(request, s.run)
@@ -37,18 +38,24 @@ def photo_form(request: Request) -> HTMLResponse:
 
 @router.post("/photo")
 async def photo_results(request: Request) -> HTMLResponse:
-    """The photo with its items numbered, and what is alike each. Nothing of the photo is kept."""
+    """Show the photo with its items numbered, and the products most similar to each.
+
+    The photo is not stored.
+    """
     require_same_origin(request)
     limit_searches(request)
-    queue = request.app.state.queue
-    async with queue.place():
+    queue = request.app.state.photo_queue
+    async with queue.reserve_place():
         content, asked = await _read_form(request)
-        async with queue.turn():
+        async with queue.wait_for_turn():
             return await run_in_threadpool(_search_and_render, request, content, asked)
 
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
-    """The photo's bytes, none where it was left out, and what else was chosen. Raises HTTPException 408."""
+    """Read the photo's bytes (empty if it was left out) and the other fields of the form.
+
+    Raises HTTPException 408 if the photo does not arrive in UPLOAD_TIMEOUT_S.
+    """
     try:
         async with (
             asyncio.timeout(uploads.UPLOAD_TIMEOUT_S),
@@ -66,51 +73,49 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
 
 
 def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) -> HTMLResponse:
+    """Search by the photo and render the results, or the form with an error."""
     published, pictures = app_repository_and_images(request)
     with published.snapshot() as s:
         if not content:
             return _render_photo_page(
-                request, s.run, asked, told="No photo was sent: choose one first.", status=422
+                request, s.run, asked, error="No photo was sent. Please choose one.", status=422
             )
         try:
             gender = Gender(asked["gender"]) if asked["gender"] else None
-            wish = PhotoQuery(
-                RESULTS_PER_ITEM,
-                photo_query.parse_weights(asked["weights"]) if asked["weights"] else None,
-                gender,
-            )
-            found = request.app.state.live.photo_search(s).find(content, wish)
-            drawn = photo_annotation.annotate_photo(content, found)
+            weights = photo_query.parse_weights(asked["weights"]) if asked["weights"] else None
+            wanted = PhotoQuery(RESULTS_PER_ITEM, weights, gender)
+            result = request.app.state.live_search.photo_search(s).search(content, wanted)
+            annotated = photo_annotation.annotate_photo(content, result)
         except decode.BadPixels as error:
             return _render_photo_page(
                 request,
                 s.run,
                 asked,
-                told=f"This is no photo that can be read ({error.detail}).",
+                error=f"This file cannot be read as a photo ({error.detail}).",
                 status=422,
             )
         except ValueError as error:
-            return _render_photo_page(request, s.run, asked, told=str(error), status=422)
+            return _render_photo_page(request, s.run, asked, error=str(error), status=422)
         except RunNotSearchable as error:
-            return _render_photo_page(request, s.run, asked, told=str(error), status=503)
-        shown = {row.product_id for item in found.items for row in item.results}
+            return _render_photo_page(request, s.run, asked, error=str(error), status=503)
+        shown = {row.product_id for item in result.items for row in item.results}
+        item_numbers = range(1, len(result.items) + 1)
         return _render_photo_page(
             request,
             s.run,
             asked,
-            answer=found,
-            annotated=f"data:image/jpeg;base64,{base64.b64encode(drawn).decode()}",
+            result=result,
+            annotated=f"data:image/jpeg;base64,{base64.b64encode(annotated).decode()}",
             pictures=pictures.find_images(s.run, shown),
-            colours=[
-                photo_annotation.outline_colour(number) for number in range(1, len(found.items) + 1)
-            ],
+            colours=[photo_annotation.outline_colour(number) for number in item_numbers],
         )
 
 
 def _render_photo_page(
     request: Request, run: str, asked: dict[str, str] | None = None, status: int = 200, **more: Any
 ) -> HTMLResponse:
-    told = {"told": None, "answer": None, **more}
+    """Render the page; without a result it is the form, with or without an error."""
+    context = {"error": None, "result": None, **more}
     return render_page(
         request,
         "photo.html",
@@ -118,5 +123,5 @@ def _render_photo_page(
         run=run,
         asked=asked or dict.fromkeys(_FORM_FIELDS, ""),
         max_mb=MAX_PHOTO_MB,
-        **told,
+        **context,
     )

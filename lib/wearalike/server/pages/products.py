@@ -1,4 +1,4 @@
-"""Search, and a product with what is alike it."""
+"""The search page, and the page of a product with its similar products."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
+from wearalike.reports import html
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.search import ShortfallReason
 from wearalike.server.api import limit_searches
@@ -19,7 +20,6 @@ from wearalike.server.pages.base import (
     PageUrls,
     app_repository_and_images,
     clamped_int,
-    jinja_environment,
     page_headers,
     query_param,
     render_page,
@@ -29,19 +29,20 @@ from wearalike.storage import run_tables
 
 router = APIRouter()
 PRODUCTS_PER_PAGE = 48
-# A slider's whole: shape's share of it, the rest is colour's.
+# Sum of the two weights on the slider: shape's, and the rest for colour.
 WEIGHT_TOTAL = 10
 
 
 @router.get("/")
 def search_page(request: Request) -> HTMLResponse:
+    """Show products that match the words and filters of the query, a page at a time."""
     published, pictures = app_repository_and_images(request)
     asked = {
         name: query_param(request.query_params, name)
         for name in ("q", "shop", "super", "category", "after")
     }
     with published.snapshot() as s:
-        found = s.search(
+        rows = s.search(
             asked["q"] or "",
             asked["shop"],
             asked["category"],
@@ -49,107 +50,119 @@ def search_page(request: Request) -> HTMLResponse:
             limit=PRODUCTS_PER_PAGE + 1,
             after=asked["after"],
         )
-        products, kinds = found[:PRODUCTS_PER_PAGE], s.category_counts()
+        counts = s.category_counts()
+    products = rows[:PRODUCTS_PER_PAGE]
+    next_after = products[-1]["product_id"] if len(rows) > PRODUCTS_PER_PAGE else None
     return render_page(
         request,
         "search.html",
         run=s.run,
         asked=asked,
         products=products,
-        further=products[-1]["product_id"] if len(found) > PRODUCTS_PER_PAGE else None,
+        next_after=next_after,
         pictures=pictures.find_images(s.run, [p["product_id"] for p in products]),
-        shops=_product_counts(kinds, "shop_id"),
-        supers=_product_counts(kinds, "super_category"),
-        categories=_product_counts(kinds, "category"),
+        shops=_product_counts(counts, "shop_id"),
+        supers=_product_counts(counts, "super_category"),
+        categories=_product_counts(counts, "category"),
     )
 
 
-def _product_counts(kinds: list[dict[str, Any]], name: str) -> list[tuple[str, int]]:
+def _product_counts(rows: list[dict[str, Any]], name: str) -> list[tuple[str, int]]:
+    """Add up products_count by a column, in the order of its values."""
     counts: Counter[str] = Counter()
-    for kind in kinds:
-        counts[kind[name]] += kind["products_count"]
+    for row in rows:
+        counts[row[name]] += row["products_count"]
     return sorted(counts.items())
 
 
 @router.get("/products/{product_id}")
 def product_page(request: Request, product_id: str) -> HTMLResponse:
+    """Show a product, its similar products and the products that complete its look."""
     published, pictures = app_repository_and_images(request)
     with published.snapshot() as s:
-        found = _require_product(s, decode_segment(product_id))
-        shown = _similar_context(request, s, found)
-        look = s.look(found["product_id"])
-    ids = [found["product_id"], *(row["product"]["product_id"] for row in [*shown["rows"], *look])]
+        product = _require_product(s, decode_segment(product_id))
+        context = _similar_context(request, s, product)
+        look = s.look(product["product_id"])
+    shown = [*context["rows"], *look]
+    ids = [product["product_id"], *(row["product"]["product_id"] for row in shown)]
     return render_page(
         request,
         "product.html",
         run=s.run,
-        product=found,
+        product=product,
         look=look,
         pictures=pictures.find_images(s.run, ids),
         worn=pictures.find_worn_images(s.run, look),
-        **shown,
+        **context,
     )
 
 
 @router.get("/products/{product_id}/similar")
 def similar_list(request: Request, product_id: str) -> HTMLResponse:
-    """The list alone, for the slider."""
+    """Return the list of similar products alone, for the slider."""
     published, pictures = app_repository_and_images(request)
     with published.snapshot() as s:
-        shown = _similar_context(request, s, _require_product(s, decode_segment(product_id)))
-    text = (
-        jinja_environment()
-        .get_template("similar.html")
-        .render(
-            at=PageUrls(request),
-            pictures=pictures.find_images(
-                s.run, [row["product"]["product_id"] for row in shown["rows"]]
-            ),
-            **shown,
-        )
+        product = _require_product(s, decode_segment(product_id))
+        context = _similar_context(request, s, product)
+    ids = [row["product"]["product_id"] for row in context["rows"]]
+    text = html.render(
+        "similar.html",
+        at=PageUrls(request),
+        pictures=pictures.find_images(s.run, ids),
+        **context,
     )
     return HTMLResponse(text, headers=page_headers(request))
 
 
 def _require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
-    found = s.product(product_id)
-    if found is None:
+    """Return a product. Raises HTTPException 404 if there is none."""
+    product = s.product(product_id)
+    if product is None:
         raise HTTPException(
             404,
-            f"Run {s.run} has no product {product_id[:200]!r}: it is sold no more, or never was.",
+            f"Run {s.run} has no product {product_id[:200]!r}. "
+            "The shop may no longer sell it, or the id is wrong.",
         )
-    return found
+    return product
 
 
-def _similar_context(request: Request, s: Snapshot, found: dict[str, Any]) -> dict[str, Any]:
-    """What similar.html shows: the published list, or that of other weights where the slider asks for them."""
-    usual = round(
-        WEIGHT_TOTAL * found["shape_weight"] / (found["shape_weight"] + found["colour_weight"])
-    )
+def _similar_context(request: Request, s: Snapshot, product: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of similar.html.
+
+    This is the published list, or with ?shape=N a live search at the weights N : 10 - N.
+    """
+    product_id = product["product_id"]
+    weight_sum = product["shape_weight"] + product["colour_weight"]
+    own_shape = round(WEIGHT_TOTAL * product["shape_weight"] / weight_sum)
     asked = request.query_params.get("shape")
-    shape = clamped_int(asked, 0, WEIGHT_TOTAL, usual)
+    shape = clamped_int(asked, 0, WEIGHT_TOTAL, own_shape)
     if asked is None:
-        listed = s.similar_list(found["product_id"])
-        rows, reason = s.similar(found["product_id"]), listed and listed["shortfall_reason"]
+        similar_list = s.similar_list(product_id)
+        rows = s.similar(product_id)
+        reason = similar_list and similar_list["shortfall_reason"]
     else:
         limit_searches(request)
-        live = request.app.state.live.similar(s, found, (shape, WEIGHT_TOTAL - shape))
-        rows, reason = live.rows, live.shortfall_reason
+        live = request.app.state.live_search.similar(s, product, (shape, WEIGHT_TOTAL - shape))
+        rows = live.rows
+        reason = live.shortfall_reason
+    refused = None
+    if reason == ShortfallReason.NO_CODE:
+        root = request.app.state.settings.data_dir
+        refused = _refusal_reasons(root, s.run, s.signature).get(product_id)
     return {
         "rows": rows,
         "shape": shape,
         "is_published": asked is None,
         "why": reason and SHORTFALL_TEXTS[ShortfallReason(reason)],
-        "refused": _refusal_reasons(request.app.state.place.data_dir, s.run).get(
-            found["product_id"]
-        )
-        if reason == ShortfallReason.NO_CODE
-        else None,
+        "refused": refused,
     }
 
 
 @lru_cache(2)
-def _refusal_reasons(root: Path, run: str) -> dict[str, str]:
-    """Why products of the run have no code, by product_id; nothing where the run's tables are gone."""
+def _refusal_reasons(root: Path, run: str, signature: str) -> dict[str, str]:
+    """Return the reason why a product has no code, by product_id; empty if the tables are gone.
+
+    The signature is part of the cache's key: a run may be published again with other tables.
+    """
     rows = run_tables.read_refused(root, run).to_pylist()
     return {row["key"]: row["reason"] for row in rows if row["kind"] == "product"}

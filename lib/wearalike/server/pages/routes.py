@@ -1,4 +1,4 @@
-"""The pages as routes of the server's app, its files, and what goes wrong, said in words."""
+"""The pages as routes of the app: routers, static files, thumbnails and error pages."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ _RUN_COMMAND = "wearalike run --run $(date +%F)"
 
 
 def add_pages(app: FastAPI) -> None:
-    """Gives the app the pages. It has state.place and state.published, and its errors are handled already."""
-    app.state.pictures = ProductImageIndex(app.state.place.data_dir)
-    app.state.desk = judging.AnnotationQueue(app.state.place)
+    """Add the pages to the app.
+
+    Args:
+        app: An app with state.settings and state.published, and with exception handlers that
+            answer problem details. Errors outside /v1 become pages.
+    """
+    app.state.product_images = ProductImageIndex(app.state.settings.data_dir)
+    app.state.annotation_queue = judging.AnnotationQueue(app.state.settings)
     for part in (
         router,
         products.router,
@@ -49,7 +54,7 @@ def add_pages(app: FastAPI) -> None:
 
 @router.get("/static/{version}/{name}")
 def static_file(name: str) -> Response:
-    """A style sheet or a script; its address holds its hash, so it may be kept for ever."""
+    """Return a style sheet or a script; its address has its hash, so caches keep it."""
     try:
         content, _ = base.read_static(name)
     except LookupError:
@@ -61,71 +66,66 @@ def static_file(name: str) -> Response:
 def thumbnail_file(
     request: Request, side_px: int, image_id: Annotated[str, InPath(max_length=64)]
 ) -> Response:
-    """A small copy of a kept image; its address says which bytes it was made of."""
+    """Return a thumbnail; its address has the hash of the image, so caches keep it."""
+    root = request.app.state.settings.data_dir
     try:
-        return base.immutable_response(
-            thumbnail(request.app.state.place.data_dir, image_id, side_px), "image/jpeg"
-        )
+        return base.immutable_response(thumbnail(root, image_id, side_px), "image/jpeg")
     except ThumbnailNotFound:
         raise HTTPException(404, "there is no such picture") from None
 
 
 def _add_error_page(app: FastAPI, kind: type[Exception]) -> None:
-    """Errors of that kind as a page, but for the API's, which stay as they are."""
+    """Show exceptions of a kind as a page, except those of the API."""
     as_json = app.exception_handlers[kind]
 
     async def handler(request: Request, error: Exception) -> Response:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        answer = as_json(request, error)
-        response: Response = answer if isinstance(answer, Response) else await answer
+        result = as_json(request, error)
+        response: Response = result if isinstance(result, Response) else await result
         if path == "/v1" or path.startswith("/v1/") or response.status_code < 400:
             return response
-        said = base.render_page(
+        page = base.render_page(
             request,
             "problem.html",
             status=response.status_code,
             run=None,
             **_error_context(error, response.status_code),
         )
-        said.headers.update(
-            {
-                name: value
-                for name, value in response.headers.items()
-                if name in ("retry-after", "allow")
-            }
-        )
-        return said
+        for name in ("retry-after", "allow"):
+            if name in response.headers:
+                page.headers[name] = response.headers[name]
+        return page
 
     app.add_exception_handler(kind, handler)
 
 
 def _error_context(error: Exception, status: int) -> dict[str, str | None]:
+    """Return heading, text and command of an error page."""
     if isinstance(error, NotPublished):
         return {
             "heading": "Nothing is published yet",
-            "told": "Once a night has run and passed its gate, its products stand here. Run one:",
+            "text": "Products appear here once a run has passed its checks. To start a run:",
             "command": _RUN_COMMAND,
         }
     if isinstance(error, RunNotSearchable):
-        return {"heading": "This cannot be searched here", "told": f"{error}.", "command": None}
+        return {
+            "heading": "This run cannot be searched here",
+            "text": f"{error}.",
+            "command": None,
+        }
     if isinstance(error, Unreachable):
         return {
             "heading": "The warehouse does not answer",
-            "told": "Try again in a moment; the server’s log says why.",
+            "text": "Please try again in a moment. The server’s log says why.",
             "command": None,
         }
-    told = (
-        str(error.detail)
-        if isinstance(error, HTTPException) and error.detail != HTTPStatus(status).phrase
-        else None
-    )
+    detail = None
+    if isinstance(error, HTTPException) and error.detail != HTTPStatus(status).phrase:
+        detail = str(error.detail)
     if status == HTTPStatus.NOT_FOUND:
-        return {
-            "heading": "There is nothing here",
-            "told": told or "No page has this address.",
-            "command": None,
-        }
-    usual = (
-        "The server’s log says what." if status >= HTTPStatus.INTERNAL_SERVER_ERROR else str(error)
-    )
-    return {"heading": HTTPStatus(status).phrase, "told": told or usual, "command": None}
+        text = detail or "No page has this address."
+        return {"heading": "Page not found", "text": text, "command": None}
+    if detail is None:
+        is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        detail = "The server’s log says what failed." if is_server_error else str(error)
+    return {"heading": HTTPStatus(status).phrase, "text": detail, "command": None}

@@ -1,4 +1,4 @@
-// A key for each verdict; what is pressed is the button that stands there for the mouse.
+// A key for each verdict; it clicks the button that the mouse would click.
 const KEYS = {
   1: "alike", ArrowLeft: "alike",
   2: "not_alike", ArrowRight: "not_alike",
@@ -7,12 +7,12 @@ const KEYS = {
 };
 const form = document.querySelector("form.judging");
 if (form) {
-  let isSent = false;
+  let isSent = false; // a second key press must not judge twice
   form.addEventListener("submit", (event) => {
     if (isSent) event.preventDefault();
     isSent = true;
   });
-  // A page that comes back from the browser's memory may be sent again.
+  // A page restored by the back button may be sent again.
   addEventListener("pageshow", () => { isSent = false; });
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.matches("input, select, textarea")) return;

@@ -1,35 +1,35 @@
-// The slider re-ranks as it is moved: the same list that the form would load, without leaving the page.
+// Moving the slider re-ranks: it loads the list that the form would load, without leaving the page.
 const form = document.querySelector("[data-similar]");
 const list = document.getElementById("similar");
 if (form && list) {
   const slider = form.elements.shape;
-  const said = form.querySelector("output");
-  let asked;
+  const output = form.querySelector("output");
+  let request;
   let timer;
 
   const show = async () => {
-    asked?.abort();
-    asked = new AbortController();
+    request?.abort();
+    request = new AbortController();
     const shape = Number(slider.value);
     list.setAttribute("aria-busy", "true");
     try {
-      const answer = await fetch(`${form.dataset.similar}?shape=${shape}`, { signal: asked.signal });
-      if (!answer.ok) throw new Error(`status ${answer.status}`);
-      // The server has escaped it, as it has the page.
-      list.innerHTML = await answer.text();
+      const response = await fetch(`${form.dataset.similar}?shape=${shape}`, { signal: request.signal });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      // The server escapes this HTML as it does the page's.
+      list.innerHTML = await response.text();
       history.replaceState(null, "", `?shape=${shape}`);
       list.removeAttribute("aria-busy");
     } catch (error) {
       if (error.name === "AbortError") return;
       list.removeAttribute("aria-busy");
-      said.textContent = "no answer, try again";
+      output.textContent = "no answer, please try again";
     }
   };
 
   slider.addEventListener("input", () => {
     const shape = Number(slider.value);
-    said.textContent = `shape ${shape} : colour ${10 - shape}`;
-    slider.setAttribute("aria-valuetext", said.textContent);
+    output.textContent = `shape ${shape} : colour ${10 - shape}`;
+    slider.setAttribute("aria-valuetext", output.textContent);
     clearTimeout(timer);
     timer = setTimeout(show, 80);
   });
