@@ -18,7 +18,7 @@ from lxml import html
 
 from wearalike import tables
 from wearalike.pipeline import report_quality
-from wearalike.quality import gate, metrics
+from wearalike.quality import gate, metrics, run_metrics
 from wearalike.quality.checks import TABLE_CHECKS, TableCheck
 from wearalike.quality.thresholds import GateVerdict, Thresholds
 from wearalike.storage import run_tables
@@ -331,7 +331,7 @@ def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.ExpectationO
         )
         is_measured = not only or only.startswith("measures")
         return outcomes + (
-            judge.check_metrics(metrics.run_metrics(con, night, made), Thresholds().as_list())
+            judge.check_metrics(run_metrics.run_metrics(con, night, made), Thresholds().as_list())
             if is_measured
             else []
         )
@@ -710,9 +710,9 @@ def test_a_night_is_held_against_the_last_that_passed(
         job(
             tmp_path,
             "2026-11-22",
-            "--floor",
+            "--threshold",
             "min_products_kept_ratio=0.3",
-            "--floor",
+            "--threshold",
             "max_churn_ratio=0.7",
         )
         == 0
@@ -736,7 +736,7 @@ def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
     night: dict[str, pa.Table], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same products with other codes, as of a broken decoder. The operator's word is kept."""
-    few = ("--floor", "max_churn_ratio=0.1")
+    few = ("--threshold", "max_churn_ratio=0.1")
     other = a_night(seed=8)
     shown = other["similar_products"]
     newer = shown.set_column(
@@ -750,7 +750,7 @@ def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
     assert rows_by_measure(tmp_path, "2026-11-21")["churn@10", "all"]["verdict"] == "fail"
     assert job(tmp_path, "2026-11-22", *few) == 0, "another encoder finds other things alike"
     assert rows_by_measure(tmp_path, "2026-11-22")["churn@10", "all"]["verdict"] == "warn"
-    assert job(tmp_path, "2026-11-21", "--floor", "max_churn_ratio=1") == 0
+    assert job(tmp_path, "2026-11-21", "--threshold", "max_churn_ratio=1") == 0
     assert (
         run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-21")["parameters"]["floors"][
             "max_churn_ratio"
@@ -798,5 +798,5 @@ def test_a_floor_that_does_not_exist_is_bad_usage(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        report_quality.main(["--run", RUN, "--floor", text])
+        report_quality.main(["--run", RUN, "--threshold", text])
     assert "wanted NAME=NUMBER" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from tests.support.postgres_server import create_database, start_server
 from wearalike import settings
 from wearalike.metrics.agreement import wilson_interval
 from wearalike.pipeline import report_quality
-from wearalike.quality import judgements
+from wearalike.quality import judgement_metrics, judgements
 from wearalike.quality.judgements import Judgement, RelevanceVerdict, SamplingPlan
 from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_tables
@@ -156,7 +156,7 @@ def test_precision_counts_a_pair_once_and_the_least_precise_category_first():
     told = [said("anna", n, YES) for n in range(8)] + [said("anna", 8, NO), said("anna", 9, WRONG)]
     told += [said("boris", 0, NO), said("boris", 1, YES), said("boris", 20, UNSURE, "shoes")]
     told += [said("anna", 30, NO, "coats"), said("anna", 31, UNSURE, "coats")]
-    everything, coats, bags = judgements.precision_by_category(told)
+    everything, coats, bags = judgement_metrics.precision_by_category(told)
     assert (everything.category, coats.category, bags.category) == (None, "coats", "bags")
     assert (bags.value, bags.pairs) == (pytest.approx(7.5 / 10), 10)
     assert bags.verdicts == {YES: 9, NO: 2, WRONG: 1}
@@ -164,9 +164,9 @@ def test_precision_counts_a_pair_once_and_the_least_precise_category_first():
     assert everything.pairs == 11 and everything.value == pytest.approx(7.5 / 11)
     assert bags.low < 0.75 < bags.high < 1
     assert (
-        judgements.precision_by_category([said("anna", 1, UNSURE)])
+        judgement_metrics.precision_by_category([said("anna", 1, UNSURE)])
         == []
-        == judgements.precision_by_category([])
+        == judgement_metrics.precision_by_category([])
     )
 
 
@@ -175,7 +175,7 @@ def test_agreement_is_of_pairs_that_both_judged():
     told += [said("boris", n, v) for n, v in enumerate((YES, NO, NO, NO))] + [
         said("carla", 99, YES)
     ]
-    (found,) = judgements.judge_agreements(told)
+    (found,) = judgement_metrics.judge_agreements(told)
     assert (found.judges, found.pairs) == (("anna", "boris"), 3)
     assert (found.agreed_ratio, found.kappa) == (
         pytest.approx(2 / 3),

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from wearalike import tables
-from wearalike.quality import metrics
+from wearalike.quality import category_precision, code_statistics, metrics, run_metrics
 
 # A night
 
@@ -60,9 +60,9 @@ def night(
 
 def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Metric]:
     with metrics.open_run_tables(of) as con:
-        rows = metrics.run_metrics(con, of, made or {})
-    assert len({(m.metric, m.scope) for m in rows}) == len(rows)
-    return {(m.metric, m.scope): m for m in rows}
+        rows = run_metrics.run_metrics(con, of, made or {})
+    assert len({(m.measure, m.scope) for m in rows}) == len(rows)
+    return {(m.measure, m.scope): m for m in rows}
 
 
 def planted() -> list[dict]:
@@ -139,8 +139,8 @@ def test_chance_draws_only_from_what_could_have_been_answered() -> None:
     ]
     frame = night(products, [("a:00", ["a:07"])])
     with metrics.open_run_tables(frame) as con:
-        con.execute(metrics.JUDGED_PRODUCTS_SQL)
-        rows = con.execute(metrics.PRECISION_SQL, {"k": 10}).df()
+        con.execute(category_precision.JUDGED_PRODUCTS_SQL)
+        rows = con.execute(category_precision.PRECISION_SQL, {"k": 10}).df()
         of_asking = rows.head(1)
     # Left are the y and the last one, both answered: one relevant of ten places, as many as we found.
     assert of_asking[["precision", "chance"]].to_numpy().tolist() == [[0.1, 0.1]]
@@ -245,7 +245,7 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
     bits = np.random.default_rng(9).random((2000, 128)) < 0.5
     bits[:, 0] = True
     bits[:, 5] = bits[:, 4]
-    rows = {(m.metric, m.scope): m.value for m in metrics.code_health_metrics(codes(bits))}
+    rows = {(m.measure, m.scope): m.value for m in code_statistics.code_health_metrics(codes(bits))}
     assert rows["unbalanced_bits_count", "code=shape"] == 1
     assert rows["bit_balance_max_ratio", "code=shape"] == 1
     assert rows["distinct_codes_ratio", "all"] == rows["distinct_codes_ratio", "code=shape"] == 1
@@ -260,7 +260,10 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
 
 
 def test_one_code_for_all_is_seen() -> None:
-    rows = {m.metric: m.value for m in metrics.code_health_metrics(codes(np.ones((50, 128), bool)))}
+    rows = {
+        m.measure: m.value
+        for m in code_statistics.code_health_metrics(codes(np.ones((50, 128), bool)))
+    }
     assert (rows["distinct_codes_ratio"], rows["most_shared_code_ratio"]) == (1 / 50, 1)
 
 

@@ -376,7 +376,7 @@ def test_a_run_has_one_line_which_says_what_became_of_it(night: Path, tmp_path: 
         shutil.copytree(
             run_tables.table_dir(root, name, "day-1"), run_tables.table_dir(root, name, "day-2")
         )
-    assert report_quality.main([*place, "day-2", "--floor", "min_products_count=9999"]) == 1
+    assert report_quality.main([*place, "day-2", "--threshold", "min_products_count=9999"]) == 1
     assert publish_tables.main([*place, "day-2"]) == 1
     stopped = run_feed.read_run_log(path)["day-2"]
     assert (stopped["verdict"], stopped["is_published"], stopped["published_at"]) == (

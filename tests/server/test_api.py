@@ -386,7 +386,10 @@ def picture(
 
 def test_a_picture_without_clothes_says_so(api):
     told = post(api, picture((400, 300)), "image/png").json()
-    assert (told["items"], told["note"]) == ([], "no garment, shoe or bag was detected in the photo")
+    assert (told["items"], told["note"]) == (
+        [],
+        "no garment, shoe or bag was detected in the photo",
+    )
 
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://169.254.169.254/latest"/></svg>'

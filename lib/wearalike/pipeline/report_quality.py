@@ -1,10 +1,14 @@
-"""run's tables -> quality: measures, floors and the verdict; what is published has passed here.
+"""Report the quality of a run: metrics, thresholds and the verdict of the gate.
 
-The folder of the table also holds quality.html (for people), verdict.json (for machines) and data_docs/ (Great
-Expectations' own pages). The run is held against the last earlier one that passed. When the verdict is "fail" the table
-is written all the same, so that people can read why, and the job ends with 1, naming the failing expectations.
-What is said of all runs, <root>/reports/ (quality.xlsx, runs.jsonl, runs.atom), is written anew; where it cannot be, a
-warning says so.
+Only a run that passes the gate is published. The table's folder also holds quality.html (for
+people), verdict.json (for machines) and data_docs/ (the pages of Great Expectations).
+
+The run is compared with the last earlier run that passed. If the verdict is "fail", the table is
+written all the same, so that people can read why, and the job ends with 1 and names the failing
+checks.
+
+The reports of all runs, <root>/reports/ (quality.xlsx, runs.jsonl, runs.atom), are written again.
+If they cannot be written, a warning says so.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from wearalike.pipeline import job
-from wearalike.quality import drift, gate, judgements, metrics
+from wearalike.quality import drift, gate, judgement_metrics, judgements, metrics
 from wearalike.quality.metrics import Metric
+from wearalike.quality.run_metrics import run_metrics as compute_metrics
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
 from wearalike.reports import contact_sheet, run_feed, run_page, workbook
 from wearalike.settings import Settings
@@ -60,21 +65,32 @@ COMPARED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__)
-    usual = ", ".join(f"{f.name}={f.default}" for f in fields(Thresholds))
-    made.add_argument(
-        "--floor",
+    """Return the parser of the job's arguments."""
+    arguments = job.parser(__doc__)
+    defaults = ", ".join(f"{f.name}={f.default}" for f in fields(Thresholds))
+    arguments.add_argument(
+        "--threshold",
         action="append",
         default=[],
         type=parse_threshold,
         metavar="NAME=VALUE",
-        help=f"another floor or ceiling, for this run alone and recorded with it; usual: {usual}",
+        help=f"another threshold, for this run only and recorded with it; defaults: {defaults}",
     )
-    return made
+    return arguments
 
 
 def parse_threshold(text: str) -> tuple[str, float]:
-    """(name, value) of "min_products_count=100"."""
+    """Parse a threshold such as "min_products_count=100".
+
+    Args:
+        text: NAME=NUMBER; the name is a field of Thresholds.
+
+    Returns:
+        Name and value.
+
+    Raises:
+        argparse.ArgumentTypeError: Another name, or no number.
+    """
     name, _, value = text.partition("=")
     try:
         if name in {f.name for f in fields(Thresholds)}:
@@ -87,162 +103,200 @@ def parse_threshold(text: str) -> tuple[str, float]:
 
 
 def work(args: argparse.Namespace) -> None:
-    place, run = job.load_settings(args), args.run
-    root = place.data_dir
-    floors = replace(Thresholds(), **dict(args.floor))
+    """Write the quality table of a run, and renew the reports of all runs.
+
+    Args:
+        args: Parsed arguments.
+
+    Raises:
+        JobRejected: The verdict is "fail".
+    """
+    settings, run = job.load_settings(args), args.run
+    root = settings.data_dir
+    thresholds = replace(Thresholds(), **dict(args.threshold))
     last = last_passed_run(root, run)
     inputs = {t.name: run_tables.input_hash(root, t, run) for t in INPUT_TABLES}
-    inputs |= {
-        f"last_{t.name}": run_tables.input_hash(root, t, last)
-        for t in (*COMPARED_TABLES, QUALITY)
-        if last
-    }
-    parameters: dict[str, Any] = {"floors": asdict(floors), "last_run": last}
-    if said := judgement_metrics(place, run):
-        parameters["judged"] = said
+    if last:
+        inputs |= {
+            f"last_{t.name}": run_tables.input_hash(root, t, last)
+            for t in (*COMPARED_TABLES, QUALITY)
+        }
+    parameters: dict[str, Any] = {"floors": asdict(thresholds), "last_run": last}
+    judged_rows = read_judged_rows(settings, run)
+    if judged_rows:
+        parameters["judged"] = judged_rows
     signature = run_tables.signature(inputs, parameters)
     if not job.is_up_to_date(args, root, QUALITY, signature):
-        write_quality(root, run, last, floors, signature, parameters)
+        write_quality(root, run, last, thresholds, signature, parameters)
     with run_feed.warn_on_errors():
         run_feed.record_verdict(root, run)
         workbook.write_workbook(root, root / run_feed.REPORTS_FOLDER / workbook.WORKBOOK_NAME)
-    told = run_tables.read_manifest(root, QUALITY, run)
-    if told["verdict"] == GateVerdict.FAIL:
-        where = run_tables.table_dir(root, QUALITY, run) / "quality.html"
+    manifest = run_tables.read_manifest(root, QUALITY, run)
+    if manifest["verdict"] == GateVerdict.FAIL:
+        page = run_tables.table_dir(root, QUALITY, run) / "quality.html"
         raise job.JobRejected(
-            f"run {run} must not be published; see {where}: " + "; ".join(told["failed"])
+            f"run {run} must not be published; see {page}: " + "; ".join(manifest["failed"])
         )
 
 
-def judgement_metrics(settings: Settings, run: str) -> list[dict[str, Any]]:
-    """What people said of the run's own recommendations, as measures; none where nobody has, or where the warehouse is away."""
+def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:
+    """Read people's judgements of the run's own recommendations.
+
+    Args:
+        settings: Names the warehouse and the data folder.
+        run: The run.
+
+    Returns:
+        Rows of tables.QUALITY; empty without judgements, or if the warehouse does not answer.
+    """
     try:
-        said = judgements.read_judgements(open_warehouse(settings.warehouse))
+        all_judgements = judgements.read_judgements(open_warehouse(settings.warehouse))
     except Unreachable as error:
         log.warning("judgements are left out: %s", error)
         return []
-    return (
-        judgements.quality_rows(
-            judgements.filter_recommended(
-                said, run_tables.open_dataset(settings.data_dir, SIMILAR_PRODUCTS, run)
-            )
-        )
-        if said
-        else []
-    )
+    if not all_judgements:
+        return []
+    similar = run_tables.open_dataset(settings.data_dir, SIMILAR_PRODUCTS, run)
+    recommended = judgement_metrics.filter_recommended(all_judgements, similar)
+    return judgement_metrics.quality_rows(recommended)
 
 
 def last_passed_run(root: Path, run: str) -> str | None:
-    """The last run before this one, in the order of their names, that passed the gate."""
-    passed = (
-        r
-        for r in reversed(run_tables.list_runs(root, QUALITY))
-        if r < run and run_tables.read_manifest(root, QUALITY, r)["verdict"] != GateVerdict.FAIL
-    )
-    return next(
-        (r for r in passed if all(run_tables.is_complete(root, t, r) for t in COMPARED_TABLES)),
-        None,
-    )
+    """Return the last run before this one, by name, that passed the gate; None if there is none.
+
+    Args:
+        root: The data folder.
+        run: The run.
+    """
+    for earlier in reversed(run_tables.list_runs(root, QUALITY)):
+        if earlier >= run:
+            continue
+        if run_tables.read_manifest(root, QUALITY, earlier)["verdict"] == GateVerdict.FAIL:
+            continue
+        if all(run_tables.is_complete(root, t, earlier) for t in COMPARED_TABLES):
+            return earlier
+    return None
 
 
 def write_quality(
     root: Path,
     run: str,
     last: str | None,
-    floors: Thresholds,
+    thresholds: Thresholds,
     signature: str,
     parameters: dict[str, Any],
 ) -> None:
-    made = {t.name: run_tables.read_manifest(root, t, run) for t in INPUT_TABLES}
-    night = {t.name: run_tables.open_dataset(root, t, run) for t in INPUT_TABLES} | {
-        "refused": run_tables.read_refused(root, run)
-    }
-    night |= {
-        f"last_{t.name}": run_tables.open_dataset(root, t, last)
-        if last
-        else t.arrow_schema.empty_table()
-        for t in COMPARED_TABLES
-    }
+    """Check a run, and write the quality table with its pages.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        last: The run to compare it with; None on the first.
+        thresholds: Thresholds of the metrics.
+        signature: Signature of the inputs.
+        parameters: Parameters recorded in _manifest.json; "judged" has rows of judgements.
+    """
+    manifests = {t.name: run_tables.read_manifest(root, t, run) for t in INPUT_TABLES}
+    rows_by_table = open_inputs(root, run, last)
     with (
         run_tables.write_table(root, QUALITY, run, signature, parameters) as table,
-        metrics.open_run_tables(night) as con,
+        metrics.open_run_tables(rows_by_table) as con,
     ):
-        judge = gate.Gate(run, table.path / "data_docs")
-        outcomes, rows, sheets = judge.check_schema(night), [], {}
+        run_gate = gate.Gate(run, table.path / "data_docs")
+        outcomes = run_gate.check_schema(rows_by_table)
+        run_metrics: list[Metric] = []
+        sheets = {}
         if gate.worst_verdict(outcomes) is GateVerdict.OK:
-            said = [Metric(**row) for row in parameters.get("judged", [])]
-            found = (
-                metrics.run_metrics(con, night, made)
-                + (drift.drift_metrics(con) if last else [])
-                + said
-            )
-            bounds = floors.as_list(
-                are_models_of_last_run=last is None
-                or model_versions(root, last) == model_versions(root, run)
-            )
-            rows = judge_metrics(found, bounds)
-            outcomes += judge.check_tables(
-                con, made[MATCHES.name]["parameters"]
-            ) + judge.check_metrics(rows, bounds)
+            is_same_models = last is None or model_versions(root, last) == model_versions(root, run)
+            limits = thresholds.as_list(are_models_of_last_run=is_same_models)
+            run_metrics = compute_metrics(con, rows_by_table, manifests)
+            run_metrics += drift.drift_metrics(con) if last else []
+            run_metrics += [Metric(**row) for row in parameters.get("judged", [])]
+            run_metrics = judge_metrics(run_metrics, limits)
+            outcomes += run_gate.check_tables(con, manifests[MATCHES.name]["parameters"])
+            outcomes += run_gate.check_metrics(run_metrics, limits)
             sheets = contact_sheet.select_recommendations(
                 root, run, needs_pictures=False, **run_page.CONTACT_SHEET_OPTIONS
             )
-        judge.build_docs()
-        table.write(metrics.metrics_table(rows + gate.violation_metrics(outcomes)))
-        verdict = gate.worst_verdict(outcomes)
+        run_gate.build_docs()
+        table.write(metrics.metrics_table(run_metrics + gate.violation_metrics(outcomes)))
         judged = run_page.JudgedRun(
-            run,
-            last,
-            outcomes,
-            rows,
-            previous_metrics(root, last),
-            made,
-            sheets,
-            f"../../{run_feed.REPORTS_FOLDER}/{workbook.WORKBOOK_NAME}",
+            run=run,
+            last=last,
+            outcomes=outcomes,
+            metrics=run_metrics,
+            last_metrics=previous_metrics(root, last),
+            manifests=manifests,
+            sheets=sheets,
+            workbook=f"../../{run_feed.REPORTS_FOLDER}/{workbook.WORKBOOK_NAME}",
         )
-        (table.path / "quality.html").write_text(
-            run_page.render_run_page(con, judged), encoding="utf-8"
-        )
+        page = run_page.render_run_page(con, judged)
+        (table.path / "quality.html").write_text(page, encoding="utf-8")
+        verdict = gate.worst_verdict(outcomes)
         facts = {
             "run": run,
             "last_run": last,
             "verdict": verdict,
             "outcomes": [{**asdict(o), "verdict": o.verdict} for o in outcomes],
         }
-        (table.path / "verdict.json").write_text(
-            json.dumps(facts, indent=1, default=str, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(facts, indent=1, default=str, ensure_ascii=False)
+        (table.path / "verdict.json").write_text(text + "\n", encoding="utf-8")
         table.manifest_extras = {
             "verdict": verdict,
             "failed": [str(o) for o in outcomes if o.verdict is GateVerdict.FAIL],
         }
     log.info(
-        "verdict %s: %d expectations, %d measures, held against %s",
+        "verdict %s: %d expectations, %d metrics, compared with %s",
         verdict,
         len(outcomes),
-        len(rows),
-        last or "nothing",
+        len(run_metrics),
+        f"run {last}" if last else "no earlier run",
     )
+
+
+def open_inputs(root: Path, run: str, last: str | None) -> metrics.RunTables:
+    """Open the tables of a run, its refusals, and the tables of the last run as last_<table>.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        last: The run to compare it with; without one, its tables are empty.
+    """
+    opened: dict[str, Any] = {t.name: run_tables.open_dataset(root, t, run) for t in INPUT_TABLES}
+    opened["refused"] = run_tables.read_refused(root, run)
+    for table in COMPARED_TABLES:
+        opened[f"last_{table.name}"] = (
+            run_tables.open_dataset(root, table, last) if last else table.arrow_schema.empty_table()
+        )
+    return opened
 
 
 def model_versions(root: Path, run: str) -> set[tuple[str, str]]:
-    """(detector, encoder) of the run's recommendations."""
-    held = run_tables.read_table(root, SIMILAR_PRODUCTS, run, ["detector", "encoder"])
-    return {
-        (row["detector"], row["encoder"])
-        for row in held.group_by(held.column_names).aggregate([]).to_pylist()
-    }
+    """Return (detector, encoder) of the run's recommendations.
+
+    Args:
+        root: The data folder.
+        run: The run.
+    """
+    models = run_tables.read_table(root, SIMILAR_PRODUCTS, run, ["detector", "encoder"])
+    distinct = models.group_by(models.column_names).aggregate([])
+    return {(row["detector"], row["encoder"]) for row in distinct.to_pylist()}
 
 
 def previous_metrics(root: Path, last: str | None) -> list[Metric]:
-    return (
-        [Metric(**row) for row in run_tables.read_table(root, QUALITY, last).to_pylist()]
-        if last
-        else []
-    )
+    """Return the metrics of the last run; none without one.
+
+    Args:
+        root: The data folder.
+        last: The last run, or None.
+    """
+    if last is None:
+        return []
+    return [Metric(**row) for row in run_tables.read_table(root, QUALITY, last).to_pylist()]
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; return its exit code."""
     return job.run_job(work, parser(), argv)
 
 

@@ -1,4 +1,4 @@
-"""How far a night has moved from the last one: the distribution of its scores, and what it is made of."""
+"""Drift since the last run: the distribution of scores, and the products by category."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from numpy.typing import NDArray
 
 from wearalike.quality.metrics import Metric
 
-# Of a histogram of scores, 0 to 1.
+# Bins of a histogram of scores, 0 to 1.
 SCORE_BINS = 20
-# What chance alone may give a PSI; see `psi`.
+# Largest PSI that chance may give on average; see `psi`.
 MAX_CHANCE_PSI = 0.05
 
 _SCORE_BINS_SQL = """
-SELECT scope(NULL, super_category) AS scope, least(floor(score * $bins), $bins - 1)::INT AS bin, count(*) AS n
-FROM {prefix}similar_products JOIN {prefix}products USING (product_id) GROUP BY GROUPING SETS ((bin), (super_category, bin))
+SELECT scope(NULL, super_category) AS scope,
+    least(floor(score * $bins), $bins - 1)::INT AS bin, count(*) AS n
+FROM {prefix}similar_products JOIN {prefix}products USING (product_id)
+GROUP BY GROUPING SETS ((bin), (super_category, bin))
 """
 
 _CATEGORY_COUNTS_SQL = """
 WITH now AS (SELECT category, super_category, count(*) AS n FROM products GROUP BY ALL),
     before AS (SELECT category, super_category, count(*) AS n FROM last_products GROUP BY ALL)
-SELECT category, super_category, coalesce(before.n, 0) AS last_count, coalesce(now.n, 0) AS count
+SELECT category, super_category,
+    coalesce(before.n, 0) AS last_count, coalesce(now.n, 0) AS count
 FROM now FULL JOIN before USING (category, super_category) ORDER BY category, super_category
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreHistogram:
-    """How many recommendations have a score in each twentieth of 0..1, this run and the last: int64 (20,) both."""
+    """Number of recommendations in each twentieth of the score range 0..1.
+
+    Attributes:
+        now: int64 (20,), this run.
+        last: int64 (20,), the last run.
+    """
 
     now: NDArray[np.int64]
     last: NDArray[np.int64]
@@ -39,7 +47,14 @@ class ScoreHistogram:
 
 @dataclass(frozen=True, slots=True)
 class CategoryGrowth:
-    """A leaf category's products, this run and the last."""
+    """Number of products of a leaf category, in this run and in the last.
+
+    Attributes:
+        category: The leaf.
+        super_category: Its super-category.
+        last_count: Products in the last run.
+        count: Products in this run.
+    """
 
     category: str
     super_category: str
@@ -48,41 +63,62 @@ class CategoryGrowth:
 
     @property
     def growth(self) -> int:
+        """Change in the number of products."""
         return self.count - self.last_count
 
 
 def score_histograms(con: duckdb.DuckDBPyConnection) -> dict[str, ScoreHistogram]:
-    """The scores of an opened night by scope: all, then each super-category that this run recommends anything in."""
-    now, last = (_score_counts(con, prefix) for prefix in ("", "last_"))
-    nothing = np.zeros(SCORE_BINS, np.int64)
+    """Count the scores of this run and of the last.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+
+    Returns:
+        Histograms by scope: all, and each super-category with recommendations in this run.
+    """
+    now = _score_counts(con, "")
+    last = _score_counts(con, "last_")
+    empty = np.zeros(SCORE_BINS, np.int64)
     return {
-        scope: ScoreHistogram(counts, last.get(scope, nothing))
+        scope: ScoreHistogram(counts, last.get(scope, empty))
         for scope, counts in sorted(now.items())
     }
 
 
 def _score_counts(con: duckdb.DuckDBPyConnection, prefix: str) -> dict[str, NDArray[np.int64]]:
-    found: dict[str, NDArray[np.int64]] = {}
-    for scope, number, count in con.execute(
-        _SCORE_BINS_SQL.format(prefix=prefix), {"bins": SCORE_BINS}
-    ).fetchall():
-        found.setdefault(scope, np.zeros(SCORE_BINS, np.int64))[number] = count
-    return found
+    """Return the histogram of each scope, of this run (prefix "") or the last ("last_")."""
+    counts: dict[str, NDArray[np.int64]] = {}
+    rows = con.execute(_SCORE_BINS_SQL.format(prefix=prefix), {"bins": SCORE_BINS}).fetchall()
+    for scope, bin_, count in rows:
+        counts.setdefault(scope, np.zeros(SCORE_BINS, np.int64))[bin_] = count
+    return counts
 
 
 def category_growths(con: duckdb.DuckDBPyConnection) -> list[CategoryGrowth]:
-    """Every leaf category that either run has products in, by name."""
+    """Return every leaf category with products in either run, by name.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+    """
     return [CategoryGrowth(*row) for row in con.execute(_CATEGORY_COUNTS_SQL).fetchall()]
 
 
 def psi(now: Iterable[int], last: Iterable[int]) -> float | None:
-    """The population stability index of two histograms over the same bins: the sum over bins of (p - q) * ln(p / q).
+    """Compute the population stability index: the sum over bins of (p - q) * ln(p / q).
 
-    It is the symmetric Kullback-Leibler divergence of the two (Jeffreys 1946); below 0.1 is by custom called little, above 0.25
-    much (Siddiqi, Credit Risk Scorecards, 2006). Half a row is added to each bin, so that an empty one is not infinitely far.
-    None where two samples of this size from the same source would differ by more than MAX_NOISE on average: by about
-    (bins - 1) * (1 / n + 1 / m) (Yurdakul, Statistical properties of population stability index, 2018). Bins that are
-    empty in both say nothing, and are left out.
+    It is the symmetric Kullback-Leibler divergence of two histograms (Jeffreys 1946). By
+    convention, below 0.1 is a small change and above 0.25 a large one (Siddiqi, Credit Risk
+    Scorecards, 2006). Half a row is added to each bin, so that an empty bin gives no infinity.
+    Bins that are empty in both are left out.
+
+    Args:
+        now: Rows in each bin, this run.
+        last: Rows in each bin, the last run.
+
+    Returns:
+        The index, or None if the samples are too small. Two samples of n and m rows from one
+        source differ by about (bins - 1) * (1 / n + 1 / m) (Yurdakul, Statistical properties of
+        population stability index, 2018); this must not exceed MAX_CHANCE_PSI.
     """
     counts = np.array([list(now), list(last)], np.float64).reshape(2, -1)
     counts = counts[:, counts.any(axis=0)]
@@ -94,10 +130,18 @@ def psi(now: Iterable[int], last: Iterable[int]) -> float | None:
 
 
 def drift_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
-    """score_psi of all and of each super-category, category_psi of all: of an opened night against the last; none on a first night."""
-    found = [("score_psi", scope, psi(h.now, h.last)) for scope, h in score_histograms(con).items()]
-    grown = category_growths(con)
-    found.append(
-        ("category_psi", "all", psi((g.count for g in grown), (g.last_count for g in grown)))
-    )
-    return [Metric(name, scope, value, "psi") for name, scope, value in found if value is not None]
+    """Compute score_psi of all and of each super-category, and category_psi of all.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+
+    Returns:
+        Metrics; one whose samples are too small is left out, on the first run all of them.
+    """
+    values = [
+        ("score_psi", scope, psi(h.now, h.last)) for scope, h in score_histograms(con).items()
+    ]
+    growths = category_growths(con)
+    category_psi = psi((g.count for g in growths), (g.last_count for g in growths))
+    values.append(("category_psi", "all", category_psi))
+    return [Metric(name, scope, value, "psi") for name, scope, value in values if value is not None]

@@ -1,8 +1,8 @@
-"""The gate: what must hold of a run before any of it is published, asserted by Great Expectations.
+"""The gate: Great Expectations checks every row of a run before any of it is published.
 
-Great Expectations sees every row. DuckDB puts beside each row what it is held against (checks.py) and hands it over in
-shares of whole products, so that memory stays flat and 20 million rows only take longer; nothing is sampled. An
-expectation's outcomes in the shares are added up.
+DuckDB puts beside each row the values that it must agree with (checks.py). It hands the rows over
+in shares of whole products, so that memory stays flat; 20 million rows only take longer. Nothing is
+sampled. The outcomes of an expectation in all shares are added up.
 """
 
 from __future__ import annotations
@@ -26,18 +26,26 @@ from wearalike.quality.metrics import Metric, RunTables
 from wearalike.quality.thresholds import GateVerdict, Threshold
 from wearalike.tables import TABLES_BY_NAME
 
+# Rows of a table that are handed over at a time, about.
 SHARD_ROWS = 300_000
+# Examples kept of an expectation's violations.
 MAX_EXAMPLES = 5
-# The run's name says when; the time of day would make the pages of the same run differ.
+# The time of every validation: with the time of day, the pages of the same run would differ.
 FIXED_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectationOutcome:
-    """What came of one expectation.
+    """The outcome of one expectation.
 
-    violations_count: rows that break it. examples: up to 5 of them, each with its key and the values judged.
-    error: why it could not be judged at all; that fails the gate whatever the severity, for nothing was checked.
+    Attributes:
+        name: See expectation_name.
+        meaning: The expectation in words.
+        is_critical: If true, a violation stops publishing; if false, it gives a warning.
+        violations_count: Rows that break it.
+        examples: At most MAX_EXAMPLES of them, each with its key and the values checked.
+        error: Reason why the check could not run. It fails the gate whatever the severity, because
+            nothing was checked.
     """
 
     name: str
@@ -49,45 +57,56 @@ class ExpectationOutcome:
 
     @property
     def verdict(self) -> GateVerdict:
+        """FAIL, WARN or OK."""
         if self.error or (self.violations_count and self.is_critical):
             return GateVerdict.FAIL
         return GateVerdict.WARN if self.violations_count else GateVerdict.OK
 
     def __str__(self) -> str:
-        """One line for the operator."""
+        """Return one line for the operator."""
         if self.error:
-            return f"{self.name} could not be judged: {self.error}"
-        shown = (
-            ", ".join(f"{k}={v}" for k, v in self.examples[0].items())
-            if self.examples
-            else "no example"
-        )
-        return f"{self.name}: {self.violations_count} row{'s' * (self.violations_count != 1)}, e.g. {shown}"
+            return f"{self.name} could not be checked: {self.error}"
+        example = "no example"
+        if self.examples:
+            example = ", ".join(f"{k}={v}" for k, v in self.examples[0].items())
+        rows = "row" if self.violations_count == 1 else "rows"
+        return f"{self.name}: {self.violations_count} {rows}, e.g. {example}"
 
 
 def worst_verdict(outcomes: list[ExpectationOutcome]) -> GateVerdict:
-    """The run's: the worst of all."""
-    found = {o.verdict for o in outcomes}
-    return next((v for v in (GateVerdict.FAIL, GateVerdict.WARN) if v in found), GateVerdict.OK)
+    """Return the verdict of a run: the worst verdict of its outcomes."""
+    verdicts = {o.verdict for o in outcomes}
+    for verdict in (GateVerdict.FAIL, GateVerdict.WARN):
+        if verdict in verdicts:
+            return verdict
+    return GateVerdict.OK
 
 
 class Gate:
-    """One run before Great Expectations, which is imported here and nowhere else: it takes seconds.
+    """Check one run with Great Expectations.
 
-    docs: the folder that Data Docs are built into by `build_docs`. Nothing else is written anywhere.
+    Only this class imports Great Expectations, because the import takes seconds. Its context lives
+    in memory; only build_docs writes files.
+
+    Args:
+        run: Name of the run.
+        docs: Folder for Data Docs, the HTML pages of Great Expectations.
     """
 
     def __init__(self, run: str, docs: Path) -> None:
+        # Great Expectations sends usage data to its makers unless this variable says otherwise.
+        # It reads the variable when it is imported, so the variable must be set here, before.
         os.environ["GX_ANALYTICS_ENABLED"] = "False"
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
         import great_expectations
         from great_expectations import expectations
 
-        # This module of theirs sets its own level when it is imported.
+        # This module sets its own level when it is imported, so it is lowered afterwards.
         logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
         self.gx: Any = great_expectations
         self.gxe: Any = expectations
-        self.run, self.docs_dir = run, docs.absolute()
+        self.run = run
+        self.docs_dir = docs.absolute()
         self.context: Any = self.gx.get_context(mode="ephemeral")
         self.context.variables.progress_bars = {"globally": False}
         self.context.delete_data_docs_site("local_site")
@@ -105,13 +124,24 @@ class Gate:
         self.context.add_data_docs_site(site_name="run", site_config=site)
         self.data_source = self.context.data_sources.add_pandas("run")
 
-    def check_schema(self, night: RunTables) -> list[ExpectationOutcome]:
-        """Whether the files of every table have the columns and types of tables.py; where not, nothing else can be judged."""
-        meaning = "the columns of tables.py, of their types, in the files as they are written"
+    def check_schema(self, run_tables: RunTables) -> list[ExpectationOutcome]:
+        """Check that the files of every table have the columns and types of tables.py.
+
+        If they have not, the other checks cannot run.
+
+        Args:
+            run_tables: The run's tables.
+
+        Returns:
+            One outcome.
+        """
+        meaning = "files have the columns and types of tables.py"
         equal = self.gxe.ExpectColumnPairValuesToBeEqual(
             column_A="found", column_B="wanted", description=meaning
         )
-        return self._run_suite("schema", ("table", "column"), [equal], [_column_types_frame(night)])
+        return self._run_suite(
+            "schema", ("table", "column"), [equal], [_column_types_frame(run_tables)]
+        )
 
     def check_tables(
         self,
@@ -119,7 +149,16 @@ class Gate:
         rules: Mapping[str, Any],
         checks: Iterable[TableCheck] = TABLE_CHECKS,
     ) -> list[ExpectationOutcome]:
-        """What must hold of every row. rules: the parameters that _manifest.json of matches names."""
+        """Check every row of the tables.
+
+        Args:
+            con: The run's tables, opened by metrics.open_run_tables.
+            rules: Parameters in _manifest.json of matches: k, min_score, max_per_brand.
+            checks: The checks.
+
+        Returns:
+            An outcome for each expectation, by table and name.
+        """
         outcomes = []
         for check in checks:
             count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]
@@ -137,30 +176,38 @@ class Gate:
     def check_metrics(
         self, metrics: list[Metric], thresholds: list[Threshold]
     ) -> list[ExpectationOutcome]:
-        """Whether the measures keep their bounds. One of which there is no measure, as on a first night, is not judged."""
-        held = {(b, m): m.value for b in thresholds for m in metrics if b.applies_to(m)}
-        frame = pd.DataFrame(
-            [{"scope": m.scope, m.metric: value} for (_, m), value in held.items()]
-        )
+        """Check metrics against their thresholds.
+
+        Args:
+            metrics: The run's metrics.
+            thresholds: Thresholds; one without a metric, as on a first run, is skipped.
+
+        Returns:
+            An outcome for each threshold that has a metric.
+        """
+        pairs = {(t, m): None for t in thresholds for m in metrics if t.applies_to(m)}
+        frame = pd.DataFrame([{"scope": m.scope, m.measure: m.value} for _, m in pairs])
         if frame.empty:
             return []
         expected = [
             self.gxe.ExpectColumnValuesToBeBetween(
-                column=b.metric,
-                min_value=b.low,
-                max_value=b.high,
-                severity="critical" if b.is_critical else "warning",
-                description=f"{b.metric} {b}",
+                column=t.metric,
+                min_value=t.low,
+                max_value=t.high,
+                severity="critical" if t.is_critical else "warning",
+                description=f"{t.metric} {t}",
             )
-            for b in dict.fromkeys(b for b, _ in held)
+            for t in dict.fromkeys(t for t, _ in pairs)
         ]
         return self._run_suite(
             "measures", ("scope",), expected, [frame.groupby("scope", as_index=False).first()]
         )
 
     def build_docs(self) -> None:
-        """Great Expectations' own pages, made to be the same for the same run. Their style comes from remote hosts; quality.html
-        does without any."""
+        """Build Data Docs; the same run gives the same pages.
+
+        The pages load styles from remote hosts. quality.html does not.
+        """
         self.context.build_data_docs()
         for page in self.docs_dir.rglob("*.html"):
             page.write_text(
@@ -170,7 +217,7 @@ class Gate:
     def _run_suite(
         self, name: str, key: tuple[str, ...], expected: list[Any], frames: Iterable[pd.DataFrame]
     ) -> list[ExpectationOutcome]:
-        """The outcomes of a suite over all its frames, one an expectation, by name."""
+        """Run a suite over its frames; return one outcome an expectation, by name."""
         gx = self.gx
         batch = self.data_source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(
             "share"
@@ -206,24 +253,42 @@ class Gate:
 
 
 def _prepare_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as Great Expectations is quick with: 64-bit integers, since it compares 32-bit ones one by one in Python, and
-    columns of a type in one block (which is what `copy` does), since it copies the frame for every expectation."""
+    """Return the frame in the form that Great Expectations is fast with.
+
+    It compares 32-bit integers one by one in Python, so they become 64-bit. It copies the frame for
+    every expectation, which is cheap once `copy` has put columns of one type into one block.
+    """
     return frame.astype(dict.fromkeys(frame.select_dtypes("int32").columns, "int64")).copy()
 
 
 def _strip_volatile_text(page: str) -> str:
-    """The page without what differs each time it is built: random ids and the time of day."""
-    names: dict[str, str] = {}
+    """Replace the parts of a Data Docs page that differ each time it is built.
+
+    Great Expectations has no option for this: it gives HTML elements random UUIDs as ids, and
+    writes the time of building. Each UUID becomes part-0, part-1, … in the order of appearance, so
+    that links within the page still work. The time becomes FIXED_TIME. With this, the same run
+    gives the same bytes.
+    """
+    ids: dict[str, str] = {}
     page = re.sub(
         r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-        lambda found: names.setdefault(found[0], f"part-{len(names)}"),
+        lambda match: ids.setdefault(match[0], f"part-{len(ids)}"),
         page,
     )
     return re.sub(r"\d{8}T\d{6}\.\d{6}Z", FIXED_TIME.strftime("%Y%m%dT%H%M%S.%fZ"), page)
 
 
 def expectation_name(suite: str, kind: str, kwargs: Mapping[str, Any]) -> str:
-    """How an expectation is called in messages and tables, e.g. products.expect_column_values_to_not_be_null(title)."""
+    """Return the name of an expectation in messages and tables.
+
+    Args:
+        suite: The suite, i.e. the table.
+        kind: Type of the expectation.
+        kwargs: Its arguments; column names are used.
+
+    Returns:
+        For example "products.expect_column_values_to_not_be_null(title)".
+    """
     columns = kwargs.get("column_list") or [
         kwargs[c] for c in ("column", "column_A", "column_B") if c in kwargs
     ]
@@ -233,13 +298,15 @@ def expectation_name(suite: str, kind: str, kwargs: Mapping[str, Any]) -> str:
 def _parse_outcome(
     suite: str, key: tuple[str, ...], result: Mapping[str, Any]
 ) -> ExpectationOutcome:
-    config, info = result["expectation_config"], result["exception_info"]
-    # One exception, or one for each metric that raised, under the metric's name.
-    raised = [
-        e
-        for e in ([info] if "raised_exception" in info else info.values())
-        if e["raised_exception"]
-    ]
+    """Parse a result of Great Expectations.
+
+    Raises RuntimeError if it failed without a count of rows.
+    """
+    config = result["expectation_config"]
+    info = result["exception_info"]
+    # Either one exception, or one for each metric that raised, by the metric's name.
+    infos = [info] if "raised_exception" in info else info.values()
+    raised = [e for e in infos if e["raised_exception"]]
     detail = result["result"]
     if not (raised or result["success"] or detail.get("unexpected_count")):
         raise RuntimeError(
@@ -259,6 +326,7 @@ def _parse_outcome(
 
 
 def _merge_outcomes(one: ExpectationOutcome, other: ExpectationOutcome) -> ExpectationOutcome:
+    """Add up the outcomes of an expectation in two shares."""
     return replace(
         one,
         violations_count=one.violations_count + other.violations_count,
@@ -267,10 +335,10 @@ def _merge_outcomes(one: ExpectationOutcome, other: ExpectationOutcome) -> Expec
     )
 
 
-def _column_types_frame(night: RunTables) -> pd.DataFrame:
-    """A row for each column that a table of the night has in a file, or should have: its type there and in tables.py."""
+def _column_types_frame(run_tables: RunTables) -> pd.DataFrame:
+    """Return the type of each column in the files and in tables.py, a row each."""
     rows = []
-    for table in (TABLES_BY_NAME[name] for name in night if name in TABLES_BY_NAME):
+    for table in (TABLES_BY_NAME[name] for name in run_tables if name in TABLES_BY_NAME):
         wanted = _type_names(table.arrow_schema)
         rows += [
             {
@@ -279,13 +347,14 @@ def _column_types_frame(night: RunTables) -> pd.DataFrame:
                 "found": found.get(column, "missing"),
                 "wanted": wanted.get(column, "none"),
             }
-            for found in map(_type_names, _physical_schemas(night[table.name]))
+            for found in map(_type_names, _physical_schemas(run_tables[table.name]))
             for column in dict.fromkeys([*wanted, *found])
         ]
     return pd.DataFrame(rows).drop_duplicates()
 
 
 def _physical_schemas(rows: ds.Dataset | pa.Table) -> Iterator[pa.Schema]:
+    """Yield the schema of each file of a dataset, or that of a table."""
     if isinstance(rows, pa.Table):
         yield rows.schema
     else:
@@ -293,12 +362,15 @@ def _physical_schemas(rows: ds.Dataset | pa.Table) -> Iterator[pa.Schema]:
 
 
 def _type_names(schema: pa.Schema) -> dict[str, str]:
-    # Spark says of no element that it cannot be null: whether it is, the rows say.
+    """Return the type of each column as text.
+
+    "not null" is ignored: Spark never writes it for elements of lists, and the rows are checked.
+    """
     return {field.name: str(field.type).replace(" not null", "") for field in schema}
 
 
 def violation_metrics(outcomes: list[ExpectationOutcome]) -> list[Metric]:
-    """One measure an expectation: the rows that break it."""
+    """Return a metric for each expectation: the number of rows that break it."""
     return [
         Metric(
             "violations_count",

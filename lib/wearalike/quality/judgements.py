@@ -1,26 +1,17 @@
-"""What people say of recommended pairs: which pairs they are shown, how precise that makes the lists, how far judges agree.
+"""People's judgements of recommended pairs: sampling of the pairs, recording and reading.
 
-The pairs of a run are drawn once, by a seeded hash: from every category so many products, and of each product one rank, the
-ranks in turn. A product gives one pair at most, so the pairs are independent and an interval means what it says. What a
-merchandiser's rule or a fallback put into a list is not the models' choice, and is not drawn. Whoever judges sees neither
-score nor rank.
+The pairs of a run are sampled by a seeded hash: the same number of products from every category,
+and one rank of each product, the ranks in turn. A product gives at most one pair, so pairs are
+independent and intervals are valid. Results placed by a merchandiser's rule or a fallback are not
+the models' choice, and are not sampled. Judges see neither score nor rank.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-
-from wearalike.metrics.agreement import agreed_ratio, cohen_kappa, wilson_interval
 from wearalike.tables import JUDGEMENTS
 from wearalike.warehouse.base import Warehouse
 
@@ -28,15 +19,23 @@ MAX_JUDGE_NAME_LETTERS = 40
 
 
 class RelevanceVerdict(StrEnum):
+    """A judge's verdict on a pair."""
+
     ALIKE = "alike"
     NOT_ALIKE = "not_alike"
-    WRONG_CATEGORY = "wrong_category"  # what is compared should never be: a shoe and a dress
-    UNSURE = "unsure"  # counted, and left out of every measure
+    WRONG_CATEGORY = "wrong_category"  # should never be compared, e.g. a shoe and a dress
+    UNSURE = "unsure"  # counted, and left out of every metric
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """Which pairs are drawn. per_category: products of a category. ranks: the first so many of a list. seed: another one draws others."""
+    """How pairs are sampled.
+
+    Attributes:
+        per_category: Products of each category.
+        ranks: Pairs come from the first so many ranks of a list.
+        seed: Another seed gives other pairs.
+    """
 
     per_category: int = 20
     ranks: int = 10
@@ -45,7 +44,15 @@ class SamplingPlan:
 
 @dataclass(frozen=True, slots=True)
 class JudgementPair:
-    """A pair to judge; category: of the product that asks. rank and score are for the record, not for the judge."""
+    """A pair to judge.
+
+    Attributes:
+        product_id: The query product.
+        similar_product_id: The recommended product.
+        category: Leaf category of the query product.
+        rank: Rank of the recommendation; recorded, not shown to the judge.
+        score: Its score; recorded, not shown to the judge.
+    """
 
     product_id: str
     similar_product_id: str
@@ -56,7 +63,7 @@ class JudgementPair:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One verdict of one judge; the last one where a judge has judged a pair again."""
+    """A judge's verdict on a pair; if there are several, the last."""
 
     judge: str
     product_id: str
@@ -66,35 +73,51 @@ class Judgement:
 
     @property
     def pair(self) -> tuple[str, str]:
+        """product_id and similar_product_id."""
         return self.product_id, self.similar_product_id
 
 
-# $1: the run. $2: the seed, as text. $3: products a category. $4: ranks.
+# $1: the run. $2: the seed, as text. $3: products of a category. $4: ranks.
 SAMPLE_SQL = """
 WITH turns AS (
     SELECT p.product_id, p.category, l.similar_count,
-        row_number() OVER (PARTITION BY p.category ORDER BY md5($2 || p.product_id), p.product_id) AS turn
+        row_number() OVER (
+            PARTITION BY p.category ORDER BY md5($2 || p.product_id), p.product_id) AS turn
     FROM products AS p JOIN similar_lists AS l ON l.run = p.run AND l.product_id = p.product_id
     WHERE p.run = $1 AND l.similar_count > 0)
 SELECT t.product_id, s.similar_product_id, t.category, s.rank, s.score
 FROM turns AS t
 JOIN similar_products AS s
-    ON s.run = $1 AND s.product_id = t.product_id AND s.rank = 1 + (t.turn - 1) % least(CAST($4 AS integer), t.similar_count)
+    ON s.run = $1 AND s.product_id = t.product_id
+    AND s.rank = 1 + (t.turn - 1) % least(CAST($4 AS integer), t.similar_count)
 WHERE t.turn <= $3 AND s.rule IS NULL AND s.fallback IS NULL
 ORDER BY md5($2 || t.product_id || s.similar_product_id)
 """
 
-# PostgreSQL has the table once something is recorded.
+# PostgreSQL has the table only after the first judgement.
 TABLE_EXISTS_SQL = "SELECT 1 AS found FROM information_schema.tables WHERE table_name = $1"
 JUDGEMENTS_SQL = """
-SELECT judge, product_id, similar_product_id, verdict, category FROM judgements ORDER BY judged_at, run
+SELECT judge, product_id, similar_product_id, verdict, category
+FROM judgements ORDER BY judged_at, run
 """
 
 
 def sample_pairs(
     warehouse: Warehouse, run: str, plan: SamplingPlan | None = None
 ) -> list[JudgementPair]:
-    """The pairs of a loaded run to be judged, categories and ranks mixed; the same run and plan give the same pairs."""
+    """Sample the pairs of a run to be judged, in an order that mixes categories and ranks.
+
+    Args:
+        warehouse: The warehouse.
+        run: A run that is loaded into it.
+        plan: How to sample; None for the default. The same run and plan give the same pairs.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        Unreachable: The warehouse does not answer.
+    """
     plan = plan or SamplingPlan()
     return [
         JudgementPair(**row)
@@ -103,9 +126,16 @@ def sample_pairs(
 
 
 def read_judgements(warehouse: Warehouse) -> list[Judgement]:
-    """Every judgement there is, whatever the run that showed the pair; of a judge's verdicts on one pair the last.
+    """Read all judgements, whichever run showed the pair.
 
-    Raises warehouse.Unreachable.
+    Args:
+        warehouse: The warehouse.
+
+    Returns:
+        The last judgement of each judge and pair.
+
+    Raises:
+        Unreachable: The warehouse does not answer.
     """
     if not warehouse.query(TABLE_EXISTS_SQL, [JUDGEMENTS.name]):
         return []
@@ -126,7 +156,23 @@ def record_judgement(
     verdict: RelevanceVerdict,
     judged_at: datetime,
 ) -> Judgement:
-    """Keeps a verdict on a pair that the run showed. Raises ValueError for a judge without a name, or with one that is too long."""
+    """Record a verdict on a pair of a run.
+
+    Args:
+        warehouse: The warehouse.
+        run: The run that showed the pair.
+        judge: Name of the judge.
+        pair: The pair.
+        verdict: The verdict.
+        judged_at: Time of the judgement, UTC.
+
+    Returns:
+        The judgement.
+
+    Raises:
+        ValueError: The judge's name is empty or too long.
+        Unreachable: The warehouse does not answer.
+    """
     name = normalize_judge_name(judge)
     row = {
         "judge": name,
@@ -143,164 +189,20 @@ def record_judgement(
 
 
 def normalize_judge_name(text: str) -> str:
-    """The name, white space made even. Raises ValueError where nothing is left, or too much."""
+    """Return a judge's name without unprintable characters and repeated spaces.
+
+    Args:
+        text: The name as entered.
+
+    Returns:
+        1 to MAX_JUDGE_NAME_LETTERS letters.
+
+    Raises:
+        ValueError: The name is empty or too long.
+    """
     name = " ".join("".join(c for c in text if c.isprintable()).split())
     if not 1 <= len(name) <= MAX_JUDGE_NAME_LETTERS:
         raise ValueError(
             f"judge: wanted a name of 1 to {MAX_JUDGE_NAME_LETTERS} letters, got {len(name)}"
         )
     return name
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedPrecision:
-    """Of the judged pairs the share that is alike, with its 95 % interval. category: None for all together.
-
-    pairs: those with a verdict. verdicts: how often each was given; with several judges they add up to more than the pairs.
-    """
-
-    category: str | None
-    value: float
-    low: float
-    high: float
-    pairs: int
-    verdicts: Mapping[RelevanceVerdict, int]
-
-
-def precision_by_category(judgements: Sequence[Judgement]) -> list[JudgedPrecision]:
-    """All together, then each category, the least precise first. Nothing where nothing was judged but "unsure".
-
-    A pair counts once: by the share of its judges who call it alike. The interval is Wilson's, which holds for a handful of
-    pairs, and where all of them are alike; a bootstrap would call that certain.
-    """
-    by_category: dict[str, list[Judgement]] = defaultdict(list)
-    for judgement in judgements:
-        by_category[judgement.category].append(judgement)
-    each = [
-        p
-        for category, group in sorted(by_category.items())
-        for p in _estimate_precision(category, group)
-    ]
-    return [
-        *_estimate_precision(None, judgements),
-        *sorted(each, key=lambda p: (p.value, p.category)),
-    ]
-
-
-def _estimate_precision(
-    category: str | None, judgements: Sequence[Judgement]
-) -> list[JudgedPrecision]:
-    """One, or none where no pair has a verdict."""
-    shares = alike_shares(judgements)
-    if not shares:
-        return []
-    value = sum(shares.values()) / len(shares)
-    return [
-        JudgedPrecision(
-            category,
-            value,
-            *wilson_interval(value, len(shares)),
-            len(shares),
-            Counter(j.verdict for j in judgements),
-        )
-    ]
-
-
-def alike_shares(judgements: Iterable[Judgement]) -> dict[tuple[str, str], float]:
-    """Of each pair with a verdict, the share of its judges who call it alike, 0..1."""
-    votes: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for judgement in judgements:
-        if judgement.verdict is not RelevanceVerdict.UNSURE:
-            votes[judgement.pair].append(judgement.verdict is RelevanceVerdict.ALIKE)
-    return {pair: sum(alike) / len(alike) for pair, alike in votes.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeAgreement:
-    """How far two judges agree on the pairs that both judged. agreed_ratio: 0..1. kappa: -1..1, 1 is one mind, 0 no more than
-    chance; None where both gave one and the same verdict throughout, and chance explains everything."""
-
-    judges: tuple[str, str]
-    pairs: int
-    agreed_ratio: float
-    kappa: float | None
-
-
-def judge_agreements(judgements: Iterable[Judgement]) -> list[JudgeAgreement]:
-    """Every two judges who judged the same pairs, by name; pairs that either is unsure of are left out."""
-    by_judge: dict[str, dict[tuple[str, str], RelevanceVerdict]] = defaultdict(dict)
-    for judgement in judgements:
-        if judgement.verdict is not RelevanceVerdict.UNSURE:
-            by_judge[judgement.judge][judgement.pair] = judgement.verdict
-    found = []
-    for one, other in itertools.combinations(sorted(by_judge), 2):
-        both = sorted(by_judge[one].keys() & by_judge[other].keys())
-        if both:
-            verdicts = [(by_judge[one][pair], by_judge[other][pair]) for pair in both]
-            found.append(
-                JudgeAgreement(
-                    (one, other),
-                    len(both),
-                    agreed_ratio(verdicts),
-                    cohen_kappa(verdicts),
-                )
-            )
-    return found
-
-
-def filter_recommended(judgements: Sequence[Judgement], similar: ds.Dataset) -> list[Judgement]:
-    """Those of pairs that a run recommends. similar: tables.SIMILAR_PRODUCTS of the run."""
-    asked = pa.array(sorted({j.product_id for j in judgements}), pa.string())
-    rows = similar.to_table(
-        columns=["product_id", "similar_product_id"], filter=pc.field("product_id").isin(asked)
-    )
-    pairs = set(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
-    return [j for j in judgements if j.pair in pairs]
-
-
-def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """Precision, pairs and agreement as rows of tables.QUALITY, without verdicts; none where nothing was judged."""
-    rows: list[dict[str, Any]] = []
-    for p in precision_by_category(judgements):
-        scope = f"category={p.category}" if p.category else "all"
-        rows.append(
-            {
-                "metric": "judged_precision",
-                "scope": scope,
-                "value": p.value,
-                "unit": "ratio",
-                "low": p.low,
-                "high": p.high,
-            }
-        )
-        rows.append(
-            {
-                "metric": "judged_pairs_count",
-                "scope": scope,
-                "value": float(p.pairs),
-                "unit": "count",
-            }
-        )
-    for a in judge_agreements(judgements):
-        scope = f"judges={','.join(a.judges)}"
-        rows.append(
-            {
-                "metric": "judges_pairs_count",
-                "scope": scope,
-                "value": float(a.pairs),
-                "unit": "count",
-            }
-        )
-        rows.append(
-            {
-                "metric": "judges_agreed_ratio",
-                "scope": scope,
-                "value": a.agreed_ratio,
-                "unit": "ratio",
-            }
-        )
-        if a.kappa is not None:
-            rows.append(
-                {"metric": "judges_kappa", "scope": scope, "value": a.kappa, "unit": "score"}
-            )
-    return rows

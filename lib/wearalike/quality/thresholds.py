@@ -1,4 +1,4 @@
-"""Floors and ceilings of a night's measures, and what it means to miss one."""
+"""Thresholds of a run's metrics, and the verdict on a metric outside its threshold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from wearalike.quality.metrics import K, Metric
 
 
 class GateVerdict(StrEnum):
+    """Verdict on a check or a run; `fail` stops publishing, `warn` does not."""
+
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
@@ -16,7 +18,15 @@ class GateVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where a measure has to lie, in every scope that has it, or in `scope` alone. A critical bound stops publishing."""
+    """The range in which a metric must lie.
+
+    Attributes:
+        metric: Name of the metric.
+        low: Smallest value; None for no lower end.
+        high: Largest value; None for no upper end.
+        scope: The scope that must comply; None for every scope with the metric.
+        is_critical: If true, a value outside stops publishing; if false, it gives a warning.
+    """
 
     metric: str
     low: float | None = None
@@ -24,11 +34,15 @@ class Threshold:
     scope: str | None = None
     is_critical: bool = True
 
-    def applies_to(self, measure: Metric) -> bool:
-        return measure.metric == self.metric and self.scope in (None, measure.scope)
+    def applies_to(self, metric: Metric) -> bool:
+        """Return whether the metric has this name, and this scope if there is one."""
+        return metric.measure == self.metric and self.scope in (None, metric.scope)
 
     def verdict(self, value: float) -> GateVerdict:
-        if (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
+        """Return OK for a value inside the range, else FAIL or WARN."""
+        is_above = self.low is None or value >= self.low
+        is_below = self.high is None or value <= self.high
+        if is_above and is_below:
             return GateVerdict.OK
         return GateVerdict.FAIL if self.is_critical else GateVerdict.WARN
 
@@ -40,14 +54,27 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a night has to reach: `min_` floors stop publishing, `max_` ceilings warn, but for max_churn_ratio. Ratios are 0..1; see
-    measures.py.
+    """Thresholds of a run. Ratios are 0..1.
 
-    min_products_kept_ratio: of the last run's products, in all and in each shop that is still asked.
-    max_refused_offers_ratio: of the offers of each shop.
-    max_churn_ratio: of the recommendations on pages that the last run had; stops publishing where the models are those of the last
-        run, and warns where one has changed, which changes what is alike.
-    max_score_psi, max_category_psi: how far scores and categories may have moved from the last run; see drift.psi.
+    A metric below its `min_` stops publishing; one above its `max_` gives a warning. The exception
+    is max_churn_ratio, which stops publishing unless a model has changed since the last run:
+    another model changes what is similar.
+
+    Attributes:
+        min_products_count: Products.
+        min_products_kept_ratio: Share of the last run's products that are still here, in all and
+            in each shop that is still read.
+        min_with_image_ratio: Share of products with an image.
+        min_with_code_ratio: Share of products with a code.
+        min_with_5_matches_ratio: Share of products with five or more recommendations.
+        min_distinct_codes_ratio: Share of distinct codes.
+        max_churn_ratio: Share of the last run's recommendations that left their lists.
+        max_refused_offers_ratio: Share of refused offers of each shop.
+        max_stale_feeds_count: Feeds that were taken from an earlier run.
+        max_missing_feeds_count: Feeds that are missing.
+        max_unbalanced_bits_count: Bits whose share of ones is outside 0.5 ± 0.2, of 128.
+        max_score_psi: Change of scores since the last run; see drift.psi.
+        max_category_psi: Change of categories since the last run; see drift.psi.
     """
 
     min_products_count: int = 1
@@ -65,6 +92,11 @@ class Thresholds:
     max_category_psi: float = 0.25
 
     def as_list(self, *, are_models_of_last_run: bool = True) -> list[Threshold]:
+        """Return a Threshold for each metric.
+
+        Args:
+            are_models_of_last_run: If false, churn only gives a warning.
+        """
         return [
             Threshold("offers_unaccounted_count", 0, 0),
             Threshold("products_count", low=self.min_products_count, scope="all"),
@@ -101,11 +133,18 @@ _COVERAGE_METRICS = (
 
 
 def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Metric]:
-    """The measures, those with a bound with their verdict and it."""
-    held = {m: b for b in thresholds for m in metrics if b.applies_to(m)}
-    return [
-        replace(m, verdict=str(held[m].verdict(m.value)), threshold=str(held[m]))
-        if m in held
-        else m
-        for m in metrics
-    ]
+    """Return the metrics, those with a threshold with their verdict and bound.
+
+    Args:
+        metrics: Metrics of a run.
+        thresholds: Thresholds; of several for one metric the last counts.
+    """
+    threshold_of = {m: t for t in thresholds for m in metrics if t.applies_to(m)}
+    judged = []
+    for metric in metrics:
+        threshold = threshold_of.get(metric)
+        if threshold:
+            verdict = str(threshold.verdict(metric.value))
+            metric = replace(metric, verdict=verdict, bound=str(threshold))
+        judged.append(metric)
+    return judged

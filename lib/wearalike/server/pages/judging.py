@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from wearalike import search
 from wearalike.metrics.agreement import roc_auc
-from wearalike.quality import judgements
+from wearalike.quality import judgement_metrics, judgements
 from wearalike.quality.judgements import Judgement, JudgementPair, RelevanceVerdict
 from wearalike.server.pages.base import (
     PageUrls,
@@ -112,7 +112,7 @@ class AnnotationQueue:
         """
         shares = {
             pair: share
-            for pair, share in judgements.alike_shares(self.all_judgements()).items()
+            for pair, share in judgement_metrics.alike_shares(self.all_judgements()).items()
             if share != 0.5
         }
         wanted = pa.array(
@@ -262,8 +262,8 @@ def judgement_results(request: Request) -> HTMLResponse:
         request,
         "judged.html",
         run=s.run,
-        precision=judgements.precision_by_category(all_judgements),
-        agreement=judgements.judge_agreements(all_judgements),
+        precision=judgement_metrics.precision_by_category(all_judgements),
+        agreement=judgement_metrics.judge_agreements(all_judgements),
         judges={j.judge for j in all_judgements},
         auc=auc,
         auc_pairs_count=auc_pairs_count,

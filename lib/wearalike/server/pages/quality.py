@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from wearalike.catalog import CategoryReason
-from wearalike.quality import judgements
+from wearalike.quality import judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.server.pages.base import app_repository_and_images, render_page
@@ -114,7 +114,7 @@ def quality_page(request: Request) -> HTMLResponse:
             if "short_lists_count" in of
         ],
         shortfall_texts={str(reason): text for reason, text in SHORTFALL_TEXTS.items()},
-        judged=next(iter(judgements.precision_by_category(all_judgements)), None),
+        judged=next(iter(judgement_metrics.precision_by_category(all_judgements)), None),
         refused=refused,
         unmapped=unmapped,
     )

@@ -1,0 +1,108 @@
+"""Precision of recommendations by category, against that of a random draw."""
+
+from __future__ import annotations
+
+import duckdb
+
+from wearalike.metrics.bootstrap import bootstrap_difference, bootstrap_mean
+from wearalike.quality.metrics import K, Metric, estimate_metric, split_by_scope
+
+# Each indexed product twice: with the shop's label and with our leaf category.
+# realm: labels of different realms cannot be compared.
+# model: the product and its siblings, which are never its alternatives.
+JUDGED_PRODUCTS_SQL = """
+CREATE OR REPLACE TEMP TABLE asked AS
+WITH found AS (
+    SELECT product_id, shop_id, super_category, category, age_group, gender,
+        availability = 'in_stock' AS can_answer, category_paths[1] AS path,
+        coalesce(model_key(shop_id, group_id), product_id) AS model
+    FROM products WHERE product_id IN (SELECT product_id FROM indexes))
+SELECT 'precision' AS kind, shop_id AS realm, path AS label, * EXCLUDE (path)
+FROM found WHERE path IS NOT NULL
+UNION ALL SELECT 'leaf_precision', '', category, * EXCLUDE (path) FROM found
+"""
+
+# Precision of each product's first k, and the expected precision of k random eligible products.
+# pool: eligible products; home: those of the product's own realm; alike: those with its label.
+# Random precision is alike / home. If fewer than k are eligible, all of them are returned.
+PRECISION_SQL = """
+WITH answered AS (
+    SELECT q.kind, q.product_id, count(*) FILTER (a.realm <> q.realm) AS foreign_count,
+        count(*) FILTER (a.realm = q.realm AND a.label = q.label) AS relevant_count
+    FROM asked q LEFT JOIN similar_products s ON s.product_id = q.product_id AND s.rank <= $k
+    LEFT JOIN asked a ON a.kind = q.kind AND a.product_id = s.similar_product_id
+    GROUP BY ALL),
+reach AS (
+    SELECT kind, super_category, age_group, g.gender, realm, label,
+        count(*) FILTER (can_answer) AS alike
+    FROM asked JOIN (SELECT DISTINCT gender FROM asked) g ON genders_fit(asked.gender, g.gender)
+    GROUP BY ALL),
+pools AS (
+    SELECT *, sum(alike) OVER (PARTITION BY kind, super_category, age_group, gender) AS pool,
+        sum(alike) OVER (PARTITION BY kind, super_category, age_group, gender, realm) AS home
+    FROM reach),
+siblings AS (
+    SELECT q.kind, q.product_id, count(*) FILTER (a.can_answer) AS pool,
+        count(*) FILTER (a.can_answer AND a.label = q.label) AS alike
+    FROM asked q JOIN asked a ON a.kind = q.kind AND a.model = q.model
+        AND a.super_category = q.super_category
+        AND a.age_group = q.age_group AND genders_fit(a.gender, q.gender)
+    GROUP BY ALL),
+drawn AS (
+    SELECT q.*, foreign_count, relevant_count,
+        p.pool - s.pool AS pool, p.home - s.pool AS home, p.alike - s.alike AS alike
+    FROM asked q JOIN answered USING (kind, product_id)
+    JOIN siblings s USING (kind, product_id)
+    JOIN pools p USING (kind, super_category, age_group, gender, realm, label))
+SELECT kind, shop_id, super_category, category,
+    relevant_count / nullif($k - foreign_count, 0) AS precision,
+    CASE WHEN pool < $k THEN alike / nullif($k - pool + home, 0)
+        ELSE alike / nullif(home, 0) END AS chance
+FROM drawn ORDER BY kind DESC, product_id
+"""
+
+
+def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
+    """Compute precision@10 of indexed products, that of a random draw, and the difference.
+
+    precision@10: a recommendation is relevant if the shop lists it in the same category, by the
+    first category path of its feed. Labels of other shops cannot be compared, so results from
+    other shops count neither way: relevant results are divided by 10 less these. Products whose
+    ten results are all from other shops are left out; `_queries_count` says how many remain.
+
+    leaf_precision@10: a recommendation is relevant if it has the same leaf category of ours,
+    whatever the shop; divided by 10.
+
+    A missing place in a short list counts as not relevant for both.
+
+    `_random` is the expected precision of ten random eligible products: indexed, in stock, of the
+    same super-category and age group and a compatible gender, without the product and its
+    siblings. It ignores the rules that shorten our lists (min_score, one result a model, a limit
+    on brands), so it is too high where our lists are short.
+    `_gain` is the mean of the paired differences: recommendations beat chance only if its interval
+    lies above 0. `_lift` is precision divided by random.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+
+    Returns:
+        Metrics by scope: all, shops, super-categories and leaf categories.
+    """
+    con.execute(JUDGED_PRODUCTS_SQL)
+    frame = con.execute(PRECISION_SQL, {"k": K}).df().dropna(subset=["precision", "chance"])
+    metrics = []
+    for kind, judged in frame.groupby("kind", sort=False):
+        name = f"{kind}@{K}"
+        for scope, rows in split_by_scope(judged, "shop_id", "super_category", "category"):
+            ours = rows["precision"].to_numpy()
+            chance = rows["chance"].to_numpy()
+            metrics += [
+                estimate_metric(name, scope, bootstrap_mean(ours)),
+                estimate_metric(f"{name}_random", scope, bootstrap_mean(chance)),
+                estimate_metric(f"{name}_gain", scope, bootstrap_difference(ours, chance)),
+                Metric(f"{name}_queries_count", scope, len(rows), "count"),
+            ]
+            if chance.any():
+                lift = ours.mean() / chance.mean()
+                metrics.append(Metric(f"{name}_lift", scope, lift, "ratio"))
+    return metrics

@@ -1,0 +1,128 @@
+"""Queries of the checks: the rows of each table, beside the values they must agree with.
+
+Every query takes $share and $shares and returns the rows of one share of the products. A product's
+rows are all in one share, so that keys, ranks and lists can be checked within it. A helper column
+is null where there is nothing to compare with.
+
+They run on the tables that metrics.open_run_tables opens.
+"""
+
+_SHARD_FILTER = "hash(product_id) % $shares = $share"
+# Products with their model; see metrics.open_run_tables.
+_WITH_MODEL = "with_model AS (SELECT *, model_key(shop_id, group_id) AS model FROM products)"
+# Difference between a row's score and the score that its weights and distances give.
+_SCORE_ERROR = """abs(s.score - greatest(0, 1 - 2
+        * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance)
+        / (128 * (s.shape_weight + s.colour_weight))))"""
+
+PRODUCTS_SQL = f"""
+SELECT * EXCLUDE (url, vendor_code, google_category, description)
+    REPLACE (len(category_ids) AS category_ids, len(category_paths) AS category_paths,
+        len(colours) AS colours, len(sizes) AS sizes,
+        len(materials) AS materials, len(image_urls) AS image_urls),
+    product_id = shop_id || ':' || offer_id AS is_id_of_offer,
+    product_id IN (SELECT product_id FROM similar_lists) AS has_list
+FROM products WHERE {_SHARD_FILTER} ORDER BY product_id
+"""
+
+INDEXES_SQL = f"""
+SELECT e.*, p.product_id IS NOT NULL AS is_product,
+    e.super_category = p.super_category AS is_in_its_super_category,
+    (c.shape = e.shape AND c.colour = e.colour) IS TRUE AS is_code_of_item
+FROM (SELECT * FROM indexes WHERE {_SHARD_FILTER}) e
+LEFT JOIN products p USING (product_id) LEFT JOIN codes c ON c.item_id = e.item_id
+ORDER BY e.product_id
+"""
+
+SIMILAR_LISTS_SQL = f"""
+WITH counted AS (
+    SELECT product_id, count(*) AS n
+    FROM similar_products WHERE {_SHARD_FILTER} GROUP BY product_id)
+SELECT l.*, coalesce(n, 0) AS rows_count,
+    (l.similar_count < $k) = (l.shortfall_reason IS NOT NULL) AS is_explained,
+    l.product_id IN (SELECT product_id FROM products) AS is_product
+FROM (SELECT * FROM similar_lists WHERE {_SHARD_FILTER}) l LEFT JOIN counted USING (product_id)
+ORDER BY l.product_id
+"""
+
+# p is the query product, a the recommended one; e and f are their index entries.
+# Results of a pin or a fallback may have a lower score and exceed the limit on a brand.
+SIMILAR_PRODUCTS_SQL = f"""
+WITH entries AS (
+        SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
+    {_WITH_MODEL}
+SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
+    p.product_id IS NOT NULL AS is_product,
+    a.product_id IS NOT NULL AS is_similar_product,
+    s.similar_product_id <> s.product_id AS is_another,
+    a.super_category = p.super_category AS is_same_super_category,
+    a.availability AS similar_availability,
+    a.age_group = p.age_group AS is_same_age_group,
+    genders_fit(a.gender, p.gender) AS is_compatible_gender,
+    a.model IS DISTINCT FROM p.model OR p.model IS NULL AS is_another_model,
+    CASE WHEN a.model IS NOT NULL THEN
+        count(*) OVER (PARTITION BY s.product_id, a.model)
+    END AS results_of_model,
+    CASE WHEN a.brand IS NOT NULL AND NOT is_placed THEN
+        count(*) OVER (PARTITION BY s.product_id, lower(a.brand), is_placed)
+    END AS results_of_brand,
+    s.shape_weight = p.shape_weight AND s.colour_weight = p.colour_weight
+        AS is_weighted_as_product,
+    (s.item_id = e.item_id AND s.similar_item_id = f.item_id) IS TRUE AS is_of_entries,
+    bit_count(xor(e.shape, f.shape)) AS shape_bits,
+    bit_count(xor(e.colour, f.colour)) AS colour_bits,
+    row_number() OVER ranked AS rank_expected,
+    CASE WHEN is_by_likeness THEN
+        s.score - lag(s.score) OVER (
+            PARTITION BY s.product_id, is_by_likeness ORDER BY s.rank, s.similar_product_id)
+    END AS score_rise,
+    CASE WHEN NOT is_placed THEN s.score END AS score_of_match,
+    {_SCORE_ERROR} AS score_error,
+    abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / 128)) AS shape_score_error,
+    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / 128)) AS colour_score_error
+FROM (
+    SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
+        fallback IS NOT NULL OR rule IS NOT NULL AND rule LIKE 'pin:%' AS is_placed
+    FROM similar_products WHERE {_SHARD_FILTER}
+) s
+LEFT JOIN with_model p USING (product_id)
+LEFT JOIN with_model a ON a.product_id = s.similar_product_id
+LEFT JOIN entries e ON e.product_id = s.product_id
+LEFT JOIN entries f ON f.product_id = s.similar_product_id
+WINDOW ranked AS (PARTITION BY s.product_id ORDER BY s.rank, s.similar_product_id)
+ORDER BY s.product_id, s.rank, s.similar_product_id
+"""
+
+# p is the query product, a the recommended one; w is the item worn with p, f the entry of a.
+LOOK_PRODUCTS_SQL = f"""
+WITH worn AS (SELECT product_id, unnest(items, recursive := true) FROM looks),
+    {_WITH_MODEL}
+SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
+    p.product_id IS NOT NULL AS is_product,
+    a.product_id IS NOT NULL AS is_look_product,
+    a.super_category = s.super_category AS is_of_super_category,
+    s.super_category IS DISTINCT FROM p.super_category AS is_of_another_super_category,
+    a.availability AS look_availability,
+    a.age_group = p.age_group AS is_same_age_group,
+    genders_fit(a.gender, p.gender) AS is_compatible_gender,
+    CASE WHEN a.model IS NOT NULL THEN
+        count(*) OVER (PARTITION BY s.product_id, s.super_category, a.model)
+    END AS results_of_model,
+    ((s.image_id, s.item_id, s.x0, s.y0, s.x1, s.y1)
+        = (w.image_id, w.item_id, w.x0, w.y0, w.x1, w.y1)) IS TRUE AS is_item_of_look,
+    (s.image_id IN (SELECT i.image_id FROM images i WHERE i.product_id = s.product_id))
+        AS is_own_image,
+    (s.look_item_id = f.item_id) IS TRUE AS is_of_entry,
+    bit_count(xor(w.shape::BIT, f.shape::BIT)) AS shape_bits,
+    bit_count(xor(w.colour::BIT, f.colour::BIT)) AS colour_bits,
+    row_number() OVER ranked AS rank_expected,
+    s.score - lag(s.score) OVER ranked AS score_rise,
+    {_SCORE_ERROR} AS score_error
+FROM (SELECT * FROM look_products WHERE {_SHARD_FILTER}) s
+LEFT JOIN with_model p USING (product_id)
+LEFT JOIN with_model a ON a.product_id = s.look_product_id
+LEFT JOIN worn w ON w.product_id = s.product_id AND w.super_category = s.super_category
+LEFT JOIN indexes f ON f.product_id = s.look_product_id
+WINDOW ranked AS (PARTITION BY s.product_id, s.super_category ORDER BY s.rank, s.look_product_id)
+ORDER BY s.product_id, s.super_category, s.rank
+"""

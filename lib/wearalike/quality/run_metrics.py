@@ -1,0 +1,107 @@
+"""All metrics of a run, computed by DuckDB over its tables, whatever their size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from wearalike.metrics.bootstrap import bootstrap_mean
+from wearalike.quality import look_metrics, metric_queries
+from wearalike.quality.category_precision import precision_metrics
+from wearalike.quality.code_statistics import code_health_metrics
+from wearalike.quality.metrics import K, Metric, RunTables, estimate_metric, split_by_scope
+from wearalike.tables import CODES, LOOKS
+
+_QUERIES = (
+    metric_queries.COVERAGE_SQL,
+    metric_queries.LEAF_CATEGORIES_SQL,
+    metric_queries.REPRESENTATIVE_VIEWS_SQL,
+    metric_queries.PRODUCTS_KEPT_SQL,
+    metric_queries.OFFER_ACCOUNTS_SQL,
+    metric_queries.FEED_FRESHNESS_SQL,
+    metric_queries.REFUSALS_SQL,
+    metric_queries.SHORT_LISTS_SQL,
+    metric_queries.SCORE_QUANTILES_SQL,
+    metric_queries.CROSS_SHOP_SQL,
+)
+_LOOK_QUERIES = (look_metrics.LOOK_COVERAGE_SQL, look_metrics.LOOK_AGREEMENT_SQL)
+
+
+def run_metrics(
+    con: duckdb.DuckDBPyConnection,
+    run_tables: RunTables,
+    manifests: Mapping[str, Mapping[str, Any]],
+) -> list[Metric]:
+    """Compute every metric of a run.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+        run_tables: The same tables.
+        manifests: _manifest.json of each table of the run, by table name.
+
+    Returns:
+        Metrics in a fixed order, without verdicts. There are none of looks if the run's looks
+        were not searched.
+    """
+    queries: tuple[str, ...] = _QUERIES
+    if LOOKS.name in manifests and "why_empty" not in manifests[LOOKS.name]:
+        queries += _LOOK_QUERIES
+    return [
+        *(m for name, facts in manifests.items() for m in _row_count_metrics(name, facts["rows"])),
+        *(m for sql in queries for m in _query_metrics(con, sql)),
+        *churn_metrics(con),
+        *code_health_metrics(run_tables[CODES.name]),
+        *precision_metrics(con),
+    ]
+
+
+def churn_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
+    """Compute churn@10: the share of a product's last first ten that left its first ten.
+
+    It is averaged over products that both runs have and that had recommendations in the last run.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+
+    Returns:
+        The metric by scope; none on the first run.
+    """
+    frame = con.execute(metric_queries.CHURN_SQL, {"k": K}).df()
+    return [
+        estimate_metric(f"churn@{K}", scope, bootstrap_mean(rows["churn"].to_numpy()))
+        for scope, rows in split_by_scope(frame, "shop_id", "super_category")
+    ]
+
+
+def _row_count_metrics(name: str, rows: Mapping[str, Any]) -> list[Metric]:
+    """Return the counts of a table's manifest as metrics."""
+    counts = {
+        "taken": rows["taken"],
+        "written": rows["written"],
+        "refused": sum(rows["refused"].values()),
+    }
+    return [
+        Metric(f"rows_{column}_count", f"table={name}", count, "count")
+        for column, count in counts.items()
+    ]
+
+
+def _query_metrics(con: duckdb.DuckDBPyConnection, sql: str) -> list[Metric]:
+    """Return a metric for every cell after the first column, the scope; nulls are left out."""
+    cursor = con.execute(sql)
+    names = [c[0] for c in cursor.description][1:]
+    return [
+        Metric(name, scope, float(value), _unit(name))
+        for scope, *values in cursor.fetchall()
+        for name, value in zip(names, values, strict=True)
+        if value is not None
+    ]
+
+
+def _unit(name: str) -> str:
+    """Return the unit that a metric's name tells."""
+    if name.endswith("_count"):
+        return "count"
+    return "score" if name.startswith("score_") else "ratio"
