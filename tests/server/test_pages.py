@@ -245,9 +245,9 @@ def test_search_narrows_down_and_turns_pages(browser, base, place):
         page.goto("/")
         first = shown_ids(page, "main")
         assert first == [p["product_id"] for p in products[:48]] and len(products) > 96
-        page.get_by_role("link", name="Further products").click()
+        page.get_by_role("link", name="Next page").click()
         assert shown_ids(page, "main") == [p["product_id"] for p in products[48:96]]
-        page.get_by_role("link", name="To the first").click()
+        page.get_by_role("link", name="First page").click()
         page.get_by_label("Shop").select_option("lipa")
         page.get_by_label("Super-category").select_option("full_body")
         page.get_by_role("button", name="Search").click()
@@ -273,7 +273,7 @@ def test_search_narrows_down_and_turns_pages(browser, base, place):
             and found
         )
         page.goto("/?q=nobody-sells-this")
-        assert page.get_by_text("No product of run day-1 fits").is_visible()
+        assert page.get_by_text("No product of run day-1 matches").is_visible()
         page.goto("/")
         shoot(page, "search")
     with visit(browser, base, **PHONE) as page:
@@ -359,7 +359,7 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
         even = ids(live.similar(s, product, (1, 1), 10).rows)
     with visit(browser, base) as page:
         page.goto(path_of(product["product_id"]))
-        page.get_by_role("link", name="Compare ways").click()
+        page.get_by_role("link", name="Compare rankings").click()
         names = page.locator(".column h3:not(.card h3)").all_inner_texts()
         told = page.locator(".column > p").all_inner_texts()
         assert names[:6] == [
@@ -372,7 +372,9 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
         ]
         kinds = [(name, text.split(",")[0]) for name, text in zip(names[6:], told[6:], strict=True)]
         assert kinds == [
-            (v, d) for v in ("contour-1", "hsv-1") for d in ("Cosine", "Euclidean", "Manhattan")
+            (v, f"{d} distance")
+            for v in ("contour-1", "hsv-1")
+            for d in ("Cosine", "Euclidean", "Manhattan")
         ]
         assert shown_ids(page, ".column:nth-child(1)") == ids(asking["published"])[:10]
         assert shown_ids(page, ".column:nth-child(2)") == even
@@ -385,7 +387,7 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
         shared = page.locator(".column:nth-child(2) .shared").count()
         assert (
             shared == len(set(even) & set(ids(asking["published"])[:10]))
-            and f"{shared} of {len(even)} published too" in told[1]
+            and f"{shared} of {len(even)} also published" in told[1]
         )
         shoot(page, "compare")
     with visit(browser, base, may_say="404", **PHONE) as page:
@@ -412,7 +414,7 @@ def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
         page.get_by_label("A photo").set_input_files(
             {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
         )
-        page.get_by_role("button", name="Look for it").click()
+        page.get_by_role("button", name="Search").click()
         headings = page.locator("main h2").all_inner_texts()
         # Its belt may be seen as well.
         assert (
@@ -426,7 +428,7 @@ def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
         picture = page.locator("img.whole")
         assert picture.evaluate(
             "i => i.complete && i.naturalWidth > 300"
-        ) and f"its {len(headings)} items" in picture.get_attribute("alt")
+        ) and f"with {len(headings)} items" in picture.get_attribute("alt")
         for entry in chosen:
             number = next(
                 i
@@ -442,13 +444,13 @@ def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
         page.get_by_label("A photo").set_input_files(
             {"name": "wall.png", "mimeType": "image/png", "buffer": wall()}
         )
-        page.get_by_role("button", name="Look for it").click()
-        assert page.get_by_text("No garment, shoe or bag was seen in this photo").is_visible()
+        page.get_by_role("button", name="Search").click()
+        assert page.get_by_text("No garment, shoe or bag was detected in this photo").is_visible()
         page.get_by_label("A photo").set_input_files(
             {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"<svg onload=alert(1)>"}
         )
-        page.get_by_role("button", name="Look for it").click()
-        assert "no photo that can be read" in page.get_by_role("alert").inner_text()
+        page.get_by_role("button", name="Search").click()
+        assert "cannot be read as a photo" in page.get_by_role("alert").inner_text()
     assert open_warehouse(place.warehouse).query("SELECT * FROM photo_queries") == [], (
         "a visitor's photo is not kept"
     )
@@ -573,7 +575,7 @@ def test_quality_says_what_the_tables_say(browser, base, place):
             == f"{measures['products_count', 'all']:,.0f}"
         )
         plot = page.get_by_role(
-            "img", name=f"Precision@10 run by run: {RUN} {measures['precision@10', 'all']:.3f}"
+            "img", name=f"Precision@10 by run: {RUN} {measures['precision@10', 'all']:.3f}"
         )
         assert plot.is_visible()
         funnel = (
@@ -631,7 +633,7 @@ def test_what_feeds_say_is_text(browser, base, place):
                 ).count()
                 == 0
             )
-            assert page.get_by_role("link", name="To the shop").count() == 0, (
+            assert page.get_by_role("link", name="Go to shop").count() == 0, (
                 "an address that is not http(s) is no link"
             )
             page.goto(f"/?{urlencode({'q': HOSTILE, 'shop': HOSTILE})}")
@@ -653,7 +655,7 @@ def test_what_feeds_say_is_text(browser, base, place):
             if r["title"] != HOSTILE and r["url"]
         )
         page.goto(path_of(other["product_id"]))
-        link = page.get_by_role("link", name="To the shop")
+        link = page.get_by_role("link", name="Go to shop")
         assert link.get_attribute("href") == other["url"] and set(
             link.get_attribute("rel").split()
         ) >= {"noopener", "nofollow"}
