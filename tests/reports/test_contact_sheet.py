@@ -226,7 +226,9 @@ def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_pa
 
 def test_short_lists_say_why(page, root):
     rows = rows_of(page)
-    assert "1 recommendation: the rules on models and brands left out the rest" in text(rows["Blue dress"])
+    assert "1 recommendation: the rules on models and brands left out the rest" in text(
+        rows["Blue dress"]
+    )
     assert "no recommendations: the product could not be compared" in text(rows["Unseen dress"])
     assert "in all" not in text(rows["Red dress"])
     assert set(SHORTFALL_TEXTS) == set(ShortfallReason)

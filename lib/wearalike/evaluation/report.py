@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -206,18 +206,24 @@ def write_html(folder: Path, evaluation: EvaluationReport) -> Path:
 
 
 def render_html(evaluation: EvaluationReport) -> str:
-    """The page, HTML."""
-    filters: dict[str, Any] = {
+    """Render the page.
+
+    Args:
+        evaluation: The report.
+
+    Returns:
+        HTML.
+
+    Raises:
+        decode.BadPixels: An image cannot be decoded.
+    """
+    filters: dict[str, Callable[..., Any]] = {
         "figure": _format_figure,
         "signed": _format_signed,
         "picture": _thumbnail_data_url,
         "mistakes": _frequent_mistakes,
     }
-    found = leaders(evaluation.rows, evaluation.values)
-    gains = {
-        (r["dataset"], r["split"]): Pivot(_rows_of_dataset(evaluation.differences, r), {})
-        for r in evaluation.differences
-    }
+    best = leaders(evaluation.rows, evaluation.values)
     return html.render(
         "evaluation_report.html",
         filters,

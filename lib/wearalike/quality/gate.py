@@ -186,7 +186,7 @@ class Gate:
             An outcome for each threshold that has a metric.
         """
         pairs = {(t, m): None for t in thresholds for m in metrics if t.applies_to(m)}
-        frame = pd.DataFrame([{"scope": m.scope, m.measure: m.value} for _, m in pairs])
+        frame = pd.DataFrame([{"scope": m.scope, m.metric: m.value} for _, m in pairs])
         if frame.empty:
             return []
         expected = [

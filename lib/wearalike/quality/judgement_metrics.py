@@ -177,4 +177,4 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
 
 def _quality_row(name: str, scope: str, value: float, unit: str) -> dict[str, Any]:
     """Return a row of tables.QUALITY without interval and verdict."""
-    return {"measure": name, "scope": scope, "value": value, "unit": unit}
+    return {"metric": name, "scope": scope, "value": value, "unit": unit}

@@ -36,14 +36,14 @@ class Metric:
     """One row of tables.QUALITY.
 
     Attributes:
-        measure: Name, e.g. "precision@10".
+        metric: Name, e.g. "precision@10".
         scope: "all", or e.g. "shop=moda".
         value: The value.
         unit: count, ratio, score or psi.
         low: Lower end of the 95 % interval; None without one.
         high: Upper end of the interval.
         verdict: A GateVerdict; None without a threshold.
-        bound: The threshold as text, e.g. ">= 0.5".
+        threshold: The threshold as text, e.g. ">= 0.5".
     """
 
     metric: str

@@ -36,7 +36,7 @@ class Threshold:
 
     def applies_to(self, metric: Metric) -> bool:
         """Return whether the metric has this name, and this scope if there is one."""
-        return metric.measure == self.metric and self.scope in (None, metric.scope)
+        return metric.metric == self.metric and self.scope in (None, metric.scope)
 
     def verdict(self, value: float) -> GateVerdict:
         """Return OK for a value inside the range, else FAIL or WARN."""
@@ -133,7 +133,7 @@ _COVERAGE_METRICS = (
 
 
 def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Metric]:
-    """Return the metrics, those with a threshold with their verdict and bound.
+    """Return the metrics, those with a threshold with their verdict.
 
     Args:
         metrics: Metrics of a run.
@@ -145,6 +145,6 @@ def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Me
         threshold = threshold_of.get(metric)
         if threshold:
             verdict = str(threshold.verdict(metric.value))
-            metric = replace(metric, verdict=verdict, bound=str(threshold))
+            metric = replace(metric, verdict=verdict, threshold=str(threshold))
         judged.append(metric)
     return judged

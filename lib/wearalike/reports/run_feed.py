@@ -103,7 +103,7 @@ def run_record(root: Path, run: str) -> RunRecord:
         "judged_at": _format_time(datetime.fromtimestamp(judged_at, UTC)),
         "verdict": manifest["verdict"],
         "failed": manifest["failed"],
-        "warned": sorted({row["measure"] for row in rows if row["verdict"] == GateVerdict.WARN}),
+        "warned": sorted({row["metric"] for row in rows if row["verdict"] == GateVerdict.WARN}),
         "last_run": manifest["parameters"]["last_run"],
         "is_published": False,
         "published_at": None,

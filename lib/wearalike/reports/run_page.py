@@ -178,7 +178,7 @@ def _group_by_scope(metrics: Sequence[Metric]) -> MetricsByScope:
     """Return metrics by scope and name."""
     by_scope: MetricsByScope = {}
     for metric in metrics:
-        by_scope.setdefault(metric.scope, {})[metric.measure] = metric
+        by_scope.setdefault(metric.scope, {})[metric.metric] = metric
     return by_scope
 
 

@@ -294,15 +294,15 @@ def quality_history(
     scope: Annotated[str, Query(description="e.g. all, shop=moda", max_length=300)] = "all",
 ) -> dict[str, Any]:
     """Return one metric in every run that was ever loaded."""
-    rows = source.quality_history(measure, scope)
+    rows = source.quality_history(metric, scope)
     if not rows:
         raise HTTPException(
             404,
-            f"no metric {measure!r} of scope {scope!r} in any run; "
+            f"no metric {metric!r} of scope {scope!r} in any run; "
             "/quality lists those of the published run",
         )
     set_etag(request, response, repr(rows))
-    return {"measure": measure, "scope": scope, "history": rows}
+    return {"metric": metric, "scope": scope, "history": rows}
 
 
 @router.post(

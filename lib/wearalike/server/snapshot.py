@@ -272,17 +272,17 @@ class PublishedRepository:
             for load in state.loads
         ]
 
-    def quality_history(self, measure: str, scope: str = "all") -> list[dict[str, Any]]:
+    def quality_history(self, metric: str, scope: str = "all") -> list[dict[str, Any]]:
         """Return a metric in every run that was ever loaded, by run.
 
         Args:
-            measure: Name of the metric, e.g. "precision@10".
+            metric: Name of the metric, e.g. "precision@10".
             scope: Its scope, e.g. "shop=moda".
 
         Returns:
             Rows with run and the columns of tables.QUALITY.
         """
-        if "\0" in measure + scope:
+        if "\0" in metric + scope:
             return []
         return self._reader.query_quality(
             "SELECT * FROM quality WHERE metric = $1 AND scope = $2 ORDER BY run", [metric, scope]

@@ -85,7 +85,7 @@ def quality_page(request: Request) -> HTMLResponse:
     history = _metric_history(published, s.run, s.signature)
     by_scope: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for metric in metrics:
-        by_scope[metric["scope"]][metric["measure"]] = metric
+        by_scope[metric["scope"]][metric["metric"]] = metric
     missed = [m for m in metrics if m["verdict"] in ("warn", "fail")]
     verdict = "warn" if missed else "ok"
     if any(m["verdict"] == "fail" for m in missed):
@@ -101,9 +101,9 @@ def quality_page(request: Request) -> HTMLResponse:
         all=by_scope["all"],
         tiles=_TILE_METRICS,
         plots=[
-            build_run_plot(title, history[measure])
-            for measure, title in _PLOT_METRICS
-            if history[measure]
+            build_run_plot(title, history[metric])
+            for metric, title in _PLOT_METRICS
+            if history[metric]
         ],
         runs=sorted({row["run"] for rows in history.values() for row in rows}, reverse=True),
         funnel=_funnel_rows(by_scope),
@@ -125,7 +125,7 @@ def _metric_history(
     published: PublishedRepository, run: str, signature: str
 ) -> dict[str, list[dict[str, Any]]]:
     """Return each plotted metric by run; cached until another run is published."""
-    return {measure: published.quality_history(measure)[-MAX_RUNS:] for measure, _ in _PLOT_METRICS}
+    return {metric: published.quality_history(metric)[-MAX_RUNS:] for metric, _ in _PLOT_METRICS}
 
 
 def build_run_plot(title: str, rows: Sequence[dict[str, Any]]) -> RunPlot:
