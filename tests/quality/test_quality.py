@@ -61,8 +61,8 @@ def night(
 def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Metric]:
     with metrics.open_run_tables(of) as con:
         rows = run_metrics.run_metrics(con, of, made or {})
-    assert len({(m.measure, m.scope) for m in rows}) == len(rows)
-    return {(m.measure, m.scope): m for m in rows}
+    assert len({(m.metric, m.scope) for m in rows}) == len(rows)
+    return {(m.metric, m.scope): m for m in rows}
 
 
 def planted() -> list[dict]:
@@ -245,7 +245,7 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
     bits = np.random.default_rng(9).random((2000, 128)) < 0.5
     bits[:, 0] = True
     bits[:, 5] = bits[:, 4]
-    rows = {(m.measure, m.scope): m.value for m in code_statistics.code_health_metrics(codes(bits))}
+    rows = {(m.metric, m.scope): m.value for m in code_statistics.code_health_metrics(codes(bits))}
     assert rows["unbalanced_bits_count", "code=shape"] == 1
     assert rows["bit_balance_max_ratio", "code=shape"] == 1
     assert rows["distinct_codes_ratio", "all"] == rows["distinct_codes_ratio", "code=shape"] == 1
@@ -261,7 +261,7 @@ def test_code_health_tells_good_codes_from_dead_ones() -> None:
 
 def test_one_code_for_all_is_seen() -> None:
     rows = {
-        m.measure: m.value
+        m.metric: m.value
         for m in code_statistics.code_health_metrics(codes(np.ones((50, 128), bool)))
     }
     assert (rows["distinct_codes_ratio"], rows["most_shared_code_ratio"]) == (1 / 50, 1)
