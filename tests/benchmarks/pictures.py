@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tests.benchmarks.measure import BenchOptions
 
-from wearalike.sample import catalogue
+from wearalike.sample import catalogue, pictures
 
 
 def load_pictures(options: BenchOptions, count: int) -> list[bytes]:
@@ -70,6 +70,6 @@ def _draw_pictures(count: int) -> list[bytes]:
     contents = []
     for picture in pictures:
         file = io.BytesIO()
-        catalogue.draw_picture(picture).save(file, "JPEG", quality=90)
+        pictures.draw_picture(picture).save(file, "JPEG", quality=90)
         contents.append(file.getvalue())
     return contents

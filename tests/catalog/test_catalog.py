@@ -1,4 +1,4 @@
-"""categories: the taxonomy, operators' files and their mistakes, offers to products, suggestions."""
+"""The taxonomy, operators' files and their mistakes, offers to products, suggested lines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TAXONOMY = """<taxonomy>
   <category id="bags" en="Bags" ru="Сумки" super_category="bags" shape_weight="3" colour_weight="2"/>
   <category id="newborn" en="Newborn" ru="Новорождённым" super_category="full_body" shape_weight="1" colour_weight="4" age_group="newborn"/>
 </taxonomy>
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="session")
@@ -335,7 +335,8 @@ def test_a_file_that_is_no_mapping_is_refused_whole(
             'ru="Сумки" ',
             "",
             9,
-            "<category>: found id, en, super_category, shape_weight, colour_weight, wanted id, en and ru",
+            "<category>: found id, en, super_category, shape_weight, colour_weight, "
+            "wanted id, en and ru",
         ),
         ('en="Bags"', 'en=""', 9, "<category>: en='': wanted the English name"),
         (

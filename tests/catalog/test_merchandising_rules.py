@@ -1,4 +1,4 @@
-"""The merchandiser's rules: read strictly, and held against a search that looks at every pair and applies them one by one."""
+"""The merchandiser's rules: read strictly, and compared with a search over every pair."""
 
 from dataclasses import replace
 from datetime import date
@@ -27,9 +27,11 @@ def read(folder, inside):
 def test_a_file_of_every_kind_is_read(tmp_path):
     found = read(
         tmp_path,
-        """<pin id="a" product="moda:1" at="3" on_category="women.dresses" from="2026-12-01" until="2026-12-24"/>
+        """<pin id="a" product="moda:1" at="3" on_category="women.dresses"
+            from="2026-12-01" until="2026-12-24"/>
         <hide id="b" brand=" Acme  Ltd "/><require id="c" different="price_band" factor="2"/>
-        <prefer id="d" shop="moda" boost="0.05" on_shop="lipa"/><fill id="e" on_product="moda:1"/>""",
+        <prefer id="d" shop="moda" boost="0.05" on_shop="lipa"/>
+        <fill id="e" on_product="moda:1"/>""",
     )
     assert found == (
         MerchandisingRule(

@@ -13,8 +13,9 @@ from lxml import etree
 from wearalike import catalog, sample, settings
 from wearalike.commands import run_demo_photos
 from wearalike.sample import photos
-from wearalike.sample.catalogue import SHOPS, draw_picture, list_products
+from wearalike.sample.catalogue import SHOPS, list_products
 from wearalike.sample.painting import encode_jpeg
+from wearalike.sample.pictures import draw_picture
 from wearalike.sample.server import serve_responses
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, IMAGES, PRODUCTS

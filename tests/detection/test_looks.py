@@ -14,7 +14,8 @@ from wearalike import tables
 from wearalike.detection import detect, looks
 from wearalike.models import registry
 from wearalike.pipeline import detect_looks, job, match_looks
-from wearalike.sample.catalogue import SHOPS, OutfitPicture, list_products
+from wearalike.sample.catalogue import SHOPS, list_products
+from wearalike.sample.pictures import OutfitPicture
 from wearalike.search import index
 from wearalike.storage import run_tables
 

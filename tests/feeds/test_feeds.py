@@ -58,7 +58,8 @@ def offer(
 
 
 def yml(*offers, head='<?xml version="1.0" encoding="UTF-8"?>', categories=""):
-    return f"{head}<yml_catalog><shop><categories>{categories}</categories><offers>{''.join(offers)}</offers></shop></yml_catalog>"
+    shop = f"<categories>{categories}</categories><offers>{''.join(offers)}</offers>"
+    return f"{head}<yml_catalog><shop>{shop}</shop></yml_catalog>"
 
 
 def refusal(tmp_path, content, shop=SHOP):
@@ -203,8 +204,10 @@ def test_google_atom_takes_the_link_that_is_the_page():
 
 def test_categories_after_the_offers_are_found_all_the_same(tmp_path):
     late = (
-        f"<yml_catalog><shop><offers>{offer(more='<categoryId>2</categoryId>')}{offer('2', more='<categoryId>7</categoryId>')}</offers>"
-        '<categories><category id="2" parentId="1">Платья</category><category id="1">H&M</category></categories></shop></yml_catalog>'
+        "<yml_catalog><shop><offers>"
+        f"{offer(more='<categoryId>2</categoryId>')}{offer('2', more='<categoryId>7</categoryId>')}"
+        '</offers><categories><category id="2" parentId="1">Платья</category>'
+        '<category id="1">H&M</category></categories></shop></yml_catalog>'
     )
     reader, (first, second) = read_bytes(tmp_path, late.encode())
     assert (first.category_paths, second.category_paths) == (["H&M > Платья"], [""])

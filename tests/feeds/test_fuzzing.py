@@ -1,4 +1,4 @@
-"""Any bytes at all: what was found before, and what hypothesis makes of it."""
+"""Any bytes at all: inputs that once failed, and variations that hypothesis makes of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products to images: every picture ends as a row or a refusal, a second night asks only for what changed."""
+"""Products to images: every image becomes a row or a refusal; a later run requests only changes."""
 
 from __future__ import annotations
 
@@ -180,8 +180,13 @@ def test_pictures_become_rows_and_files(server: Server, tmp_path: Path) -> None:
         sizes = {"width_px": 24, "height_px": 32, "bytes": len(server.content[path])}
         image_id = hashlib.sha256(server.content[path]).hexdigest()
         return {
-            "product_id": product_id, "position": position, "image_url": server.url(path), "image_id": image_id, "format": kind, **sizes
-        }  # fmt: skip
+            "product_id": product_id,
+            "position": position,
+            "image_url": server.url(path),
+            "image_id": image_id,
+            "format": kind,
+            **sizes,
+        }
 
     assert run_tables.read_table(tmp_path, IMAGES, DAY_1).to_pylist() == [
         row("a:b", 0, "/a/2", "PNG"),
@@ -327,7 +332,7 @@ def test_the_second_night_downloads_only_what_changed(server: Server, tmp_path: 
     server.forget()
     prepare(root, night(server), DAY_2)
     assert download(root, DAY_2) == 0
-    # Two addresses of each refused picture are asked again, in full; all others bring word that nothing changed.
+    # Two addresses of each refused image are requested in full; all others answer 304.
     assert (
         sum(server.asked.values()) == 80
         and server.bodies == 4
@@ -343,7 +348,7 @@ def test_the_second_night_downloads_only_what_changed(server: Server, tmp_path: 
     run_tables.image_path(root, lost).unlink()
     prepare(root, night(server), "2026-11-23")
     assert download(root, "2026-11-23") == 0
-    # /a/3 and /a/4 came back, /a/7 changed, and what was lost of /a/0 came again: two addresses each.
+    # /a/3 and /a/4 came back, /a/7 changed, the lost file of /a/0 came again: two addresses each.
     assert (
         server.bodies == 8
         and sum(server.asked.values()) == 80
@@ -507,11 +512,24 @@ def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> N
 
 
 REAL_REASONS = {
-    "404": "http_404", "410": "http_410", "500-once": None, "503-retry-after": None, "429-retry-after": None, "truncated": "truncated",
-    "empty": "empty", "html-as-jpeg": "not_a_picture", "slow-5s": "timeout", "redirect-ok": None, "redirect-loop": "too_many_redirects",
-    "redirect-inside": "private_address", "png": None, "webp-type": None, "reset": "connection", "endless": "too_large",
+    "404": "http_404",
+    "410": "http_410",
+    "500-once": None,
+    "503-retry-after": None,
+    "429-retry-after": None,
+    "truncated": "truncated",
+    "empty": "empty",
+    "html-as-jpeg": "not_a_picture",
+    "slow-5s": "timeout",
+    "redirect-ok": None,
+    "redirect-loop": "too_many_redirects",
+    "redirect-inside": "private_address",
+    "png": None,
+    "webp-type": None,
+    "reset": "connection",
+    "endless": "too_large",
     "bomb": "too_many_pixels",
-}  # fmt: skip
+}
 
 
 @pytest.mark.skipif(

@@ -45,7 +45,7 @@ def test_a_picture_passes_and_half_of_one_does_not():
 
 
 def test_a_picture_that_ends_every_decoder_costs_that_picture_and_nothing_else():
-    """As a picture would that crashes them: each worker is ended while it has the picture."""
+    """Each worker is killed while it has the image, as if the image crashed it."""
     is_over = threading.Event()
 
     def end_all() -> None:
@@ -77,7 +77,7 @@ def test_a_decoder_killed_by_somebody_else_costs_no_picture():
 
 
 def test_a_picture_that_takes_too_long_is_ended_by_the_time_it_takes():
-    """Not by that which other work of the machine takes: the worker may be as slow as it likes."""
+    """Only processor time counts, not the other work of the machine: the worker may be slow."""
     with DecoderPool(cpu_s=0) as decoders:
         decoders.check_image(SMALL, 32)
         (worker,) = workers()
@@ -92,7 +92,7 @@ def test_a_picture_that_takes_too_long_is_ended_by_the_time_it_takes():
 
 
 def test_a_decoder_that_stands_still_is_ended():
-    """As is the second one that tries the picture: both are stopped as soon as they are there."""
+    """So is the second worker that tries the image: both are suspended as soon as they start."""
     is_over = threading.Event()
 
     def stop_all() -> None:
@@ -115,7 +115,7 @@ def test_a_decoder_that_stands_still_is_ended():
 
 
 def test_a_decoder_that_grows_is_held():
-    """Of 40 million pixels, under a limit that holds the libraries and little more."""
+    """An image of 40 million pixels exceeds a limit that leaves little beside the libraries."""
     with DecoderPool(memory_bytes=300 << 20) as decoders:
         decoders.check_image(SMALL, 32)
         with pytest.raises(BadPixels) as bad:

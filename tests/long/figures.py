@@ -1,9 +1,12 @@
-"""What the long suites have been through, from what they recorded: `make test-long` ends with it, and the README keeps it.
+"""Print the figures that the long suites recorded. `make test-long` ends with it.
 
-    python -m tests.long.figures          # tries the hostile inputs of the README's table and the reads under publish, then prints
-    python -m tests.long.figures --print  # what is recorded, alone
+    python -m tests.long.figures          # run the counted tests, then print
+    python -m tests.long.figures --print  # only print
 
-build/long/ holds kills.jsonl (test_kills.py), tried.xml (the tests run here) and fuzz/<target>.log (`make fuzz`).
+The counted tests are those of the table of hostile inputs, and the reads during publication.
+
+build/long/ holds kills.jsonl (test_kills.py), tried.xml (the counted tests) and fuzz/<target>.log
+(`make fuzz`).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ READS_COUNT = 10_000
 
 
 def run_counted_tests() -> None:
-    """Runs the tests of the README's hostile inputs, and the reads under publish, as many on each engine as they are to be."""
+    """Run the tests of hostile inputs, and READS_COUNT reads during publication on each engine."""
     RECORDS_DIR.mkdir(parents=True, exist_ok=True)
     named = [f"{faults.TESTS}/{test}" for test in (*hostile_input_tests(), READERS_TEST)]
     command = [
@@ -42,7 +45,7 @@ def run_counted_tests() -> None:
 
 
 def hostile_input_tests() -> list[str]:
-    """The tests named in the README's table of hostile inputs, each once."""
+    """Return the distinct tests named in the table of hostile inputs."""
     return list(
         dict.fromkeys(
             test for cells in faults.rows("what comes") for test in faults.names_of(cells)
@@ -61,7 +64,10 @@ def kill_counts() -> dict[str, int]:
 
 
 def passed_counts() -> tuple[int, int]:
-    """(hostile inputs, reads under publish) of tests that passed; a test that tries many inputs at once says how many."""
+    """Return (hostile inputs, reads during publication) of the tests that passed.
+
+    A test that tries many inputs records how many.
+    """
     inputs, reads = 0, 0
     if not JUNIT_XML.exists():
         return 0, 0
@@ -69,22 +75,22 @@ def passed_counts() -> tuple[int, int]:
     for case in ElementTree.parse(JUNIT_XML).iter("testcase"):
         if any(case.find(what) is not None for what in ("failure", "error", "skipped")):
             continue
-        told = {found.get("name"): int(found.get("value", "0")) for found in case.iter("property")}
-        reads += told.get("reads", 0)
+        properties = {p.get("name"): int(p.get("value", "0")) for p in case.iter("property")}
+        reads += properties.get("reads", 0)
         if case.get("name", "").partition("[")[0] in wanted:
-            inputs += told.get("inputs", 1)
+            inputs += properties.get("inputs", 1)
     return inputs, reads
 
 
 def fuzz_executions() -> dict[str, int]:
-    """Executions of the last fuzz run, by target."""
-    found = {}
+    """Return the executions of the last fuzz run by target."""
+    executions = {}
     for log in sorted((RECORDS_DIR / "fuzz").glob("*.log")):
-        if told := re.findall(
+        if counts := re.findall(
             r"stat::number_of_executed_units:\s*(\d+)", log.read_text(errors="replace")
         ):
-            found[log.stem] = int(told[-1])
-    return found
+            executions[log.stem] = int(counts[-1])
+    return executions
 
 
 def figures_table() -> str:

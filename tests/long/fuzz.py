@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing (atheris, libFuzzer) of what strangers write: feeds, pictures, mappings, addresses. `make fuzz`.
+"""Coverage-guided fuzzing (atheris) of feeds, images, mappings and addresses: `make fuzz`.
 
     python tests/long/fuzz.py TARGET FOLDER [libFuzzer's options]
 
-FOLDER keeps the corpus, so that a later run goes on where this one stopped, and every input that was found wanting.
-Such an input goes into tests/data/fuzz/<target>/, where test_fuzzing.py tries it ever after.
+FOLDER keeps the corpus, so that a later run resumes, and every input that fails. Copy such an input
+to tests/data/fuzz/<target>/: test_fuzzing.py tries it from then on.
 """
 
 import sys

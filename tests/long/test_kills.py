@@ -1,6 +1,6 @@
-"""200 kills: nights begun, killed, gone on with and killed again, each ending as the undisturbed one.
+"""200 kills: runs are killed, resumed and killed again, and each ends like the undisturbed one.
 
-What was survived is kept in build/long/kills.jsonl, so that a stopped suite goes on where it was. `make test-long`.
+build/long/kills.jsonl records the survived kills: a stopped suite resumes (`make test-long`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wearalike import sample
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("WEARALIKE_KILLS", "200"))
 RECORD_FILE = REPOSITORY / "build" / "long" / "kills.jsonl"
-# Of processor time; a night takes about fifty seconds, and begun again it comes far more quickly to where it was.
+# The most processor time before a kill. A run takes about fifty seconds, a resumed one far less.
 MAX_CPU_S = 20.0
 
 

@@ -18,7 +18,9 @@ from wearalike.reports.contact_sheet import (
     format_recommendations,
     render_contact_sheet,
 )
-from wearalike.sample.painting import Background, Cloth, Pose, encode_jpeg, paint_garment
+from wearalike.sample.background import Background
+from wearalike.sample.cloth import Cloth
+from wearalike.sample.painting import Pose, encode_jpeg, paint_garment
 from wearalike.sample.sketch import SeededChoices, Sketch, rounded_box
 from wearalike.search import ShortfallReason
 from wearalike.storage import run_tables

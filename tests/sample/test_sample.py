@@ -1,4 +1,4 @@
-"""The drawn sample shops: what they serve, that it reads as real feeds read, and that it is the same every time."""
+"""The drawn sample shops serve feeds that read like real ones, and the same bytes every time."""
 
 import codecs
 import hashlib
@@ -22,8 +22,11 @@ from wearalike.feeds import Offer, RefusedOffer, WithdrawnOffer, read_offers
 from wearalike.imaging import decode
 from wearalike.sample import painting
 from wearalike.sample.article_types import ARTICLE_TYPES
-from wearalike.sample.catalogue import SHOPS, draw_picture, list_products
-from wearalike.sample.painting import Background, Cloth, Pattern, Pose
+from wearalike.sample.background import Background
+from wearalike.sample.catalogue import SHOPS, list_products
+from wearalike.sample.cloth import Cloth, Pattern
+from wearalike.sample.painting import Pose
+from wearalike.sample.pictures import draw_picture
 from wearalike.sample.sketch import SeededChoices, Sketch, curve
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -51,7 +54,7 @@ def get(url, **headers):
 
 
 def read_feed(shop, folder):
-    """What our own reader makes of a shop's feed: (the reading, a list of Offer, Refused, Withdrawn)."""
+    """Return our own reader of a shop's feed, and its records."""
     status, _, body = get(shop.feed)
     assert status == 200
     path = folder / f"{shop.id}.xml"
@@ -179,7 +182,8 @@ def test_yml_is_as_real_shops_write_it(place):
     _, here = place
     body = get(here.shop("lipa").feed)[2]
     assert body.startswith(
-        b"<?xml version='1.0' encoding='windows-1251'?>\n<!DOCTYPE yml_catalog SYSTEM \"shops.dtd\">"
+        b"<?xml version='1.0' encoding='windows-1251'?>\n"
+        b'<!DOCTYPE yml_catalog SYSTEM "shops.dtd">'
     )
     document = etree.fromstring(body)
     kinds = Counter(offer.get("type") for offer in document.iter("offer"))
@@ -206,10 +210,15 @@ def test_second_day_differs_a_little():
 
 def test_pictures_are_the_same_in_another_process():
     script = (
-        "import hashlib; from wearalike.sample.catalogue import *; from wearalike.sample.painting import jpeg;"
-        "print([hashlib.sha256(jpeg(draw(p.pictures[0]))).hexdigest() for p in products(SHOPS[1], 1)[::25]])"
+        "import hashlib\n"
+        "from wearalike.sample.catalogue import SHOPS, list_products\n"
+        "from wearalike.sample.pictures import draw_picture\n"
+        "from wearalike.sample.painting import encode_jpeg\n"
+        "jpegs = [encode_jpeg(draw_picture(p.pictures[0]))"
+        " for p in list_products(SHOPS[1], 1)[::25]]\n"
+        "print([hashlib.sha256(jpeg).hexdigest() for jpeg in jpegs])"
     )
-    told = {
+    elsewhere = {
         subprocess.run(
             [sys.executable, "-c", script],
             check=True,
@@ -222,12 +231,12 @@ def test_pictures_are_the_same_in_another_process():
         hashlib.sha256(painting.encode_jpeg(draw_picture(p.pictures[0]))).hexdigest()
         for p in list_products(SHOPS[1], 1)[::25]
     ]
-    assert told == {f"{here}\n".encode()} and len(set(here)) == 4
+    assert elsewhere == {f"{here}\n".encode()} and len(set(here)) == 4
 
 
 @pytest.mark.parametrize("name", sorted(ARTICLE_TYPES))
 def test_drawn_on_white_in_its_colour(name):
-    """Most of the ground stays white, the middle is the garment's, and another colour has the same silhouette."""
+    """The background stays white, the middle is cloth, and any colour has the same silhouette."""
     article = ARTICLE_TYPES[name]
     drawn = [
         np.asarray(
@@ -324,7 +333,7 @@ def test_settings_quote_what_a_path_may_hold(tmp_path):
         sample.settings_text({"one": "http://127.0.0.1:1/f"}, root), encoding="utf-8"
     )
     here = settings.read_settings(tmp_path / "w.toml", env={})
-    assert here.root == root
+    assert here.data_dir == root
     assert [(s.id, s.feed, s.dialect, s.allowed_networks) for s in here.shops] == [
         ("one", "http://127.0.0.1:1/f", None, ("127.0.0.1/32",))
     ]

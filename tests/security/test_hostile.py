@@ -1,4 +1,4 @@
-"""What strangers write: feeds, names, addresses and files that want to be more than data."""
+"""Hostile feeds, names, addresses and files stay data."""
 
 from __future__ import annotations
 
@@ -46,13 +46,14 @@ def canary(tmp_path: Path) -> Path:
     return path
 
 
-# Of what a document may want to be put in its place.
+# Ways in which a document may ask for other content.
 FORMS = {
     "general": '<!DOCTYPE d [<!ENTITY x SYSTEM "file://{file}">]>{open}&x;{close}',
     "parameter": '<!DOCTYPE d [<!ENTITY % p SYSTEM "file://{file}"> %p;]>{open}{close}',
     "external": '<!DOCTYPE d SYSTEM "file://{file}">{open}&x;{close}',
     "public": '<!DOCTYPE d PUBLIC "x" "file://{file}">{open}&x;{close}',
-    "xinclude": '<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="file://{file}" parse="text"/>',
+    "xinclude": '<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="file://{file}" '
+    'parse="text"/>',
     "stylesheet": '<?xml-stylesheet href="file://{file}"?>{open}{close}',
     "laughs": '<!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">'
     + "".join(f'<!ENTITY {chr(99 + n)} "{("&" + chr(98 + n) + ";") * 10}">' for n in range(9))
@@ -167,7 +168,7 @@ def test_no_id_becomes_a_path(
     assert run_tables.read_table(root, IMAGES, DAY_1)["product_id"].to_pylist() == sorted(
         f"s:{ident}" for ident in IDS
     )
-    table = r"(images|products)/run=2026-11-21/(made\.json|part-00000\.parquet)"
+    table = r"(images|products)/run=2026-11-21/(_manifest\.json|part-00000\.parquet)"
     ours = re.compile(
         rf"root/(wearalike\.toml|{table}|cache/downloads/s/[0-9a-f]{{32}}\.parquet|cache/images/[0-9a-f]{{2}}/[0-9a-f]{{64}})"
     )
@@ -178,14 +179,15 @@ def test_no_id_becomes_a_path(
 
 
 def test_ten_thousand_of_everything_in_one_offer(tmp_path: Path) -> None:
-    """What an offer may hold of each is bounded, whoever wrote it."""
+    """The number of each kind of value in an offer is bounded."""
     many = "".join(
         f"<categoryId>{n}</categoryId><param name='p{n}'>v</param><param name='color'>c{n}</param>"
         for n in range(10_000)
     )
     rss = "".join(f"<g:product_type>{'x' * 5_000} > y{n}</g:product_type>" for n in range(1_000))
     google = (
-        f'<rss xmlns:g="http://base.google.com/ns/1.0"><channel><item><g:id>1</g:id><title>t</title><g:price>1 USD</g:price>'
+        '<rss xmlns:g="http://base.google.com/ns/1.0"><channel><item><g:id>1</g:id>'
+        "<title>t</title><g:price>1 USD</g:price>"
         f"<g:image_link>http://a.example/1.jpg</g:image_link>{rss}</item></channel></rss>"
     )
     for text in (yml(offer(more=many)), google):
@@ -204,7 +206,7 @@ def test_ten_thousand_of_everything_in_one_offer(tmp_path: Path) -> None:
 def test_a_name_that_changes_its_mind_is_judged_at_every_hop(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rebinding: the address that was judged is the one connected, and a redirect back to the same name is judged anew."""
+    """DNS rebinding: the checked address is the one connected, and a redirect is checked anew."""
     connected: list[str] = []
     answers = iter(["127.0.0.1", "169.254.169.254", "10.0.0.1"])
     given: list[str] = []
@@ -291,7 +293,8 @@ def test_only_what_a_manifest_names_is_read(tmp_path: Path) -> None:
     # Rows changed under a manifest's hash are not published, though they are as many.
     pq.write_table(night("other")["products"], folder / "part-00000.parquet")
     with pytest.raises(
-        run_tables.CorruptTable, match=r"part-00000\.parquet: sha256 .*, made\.json says .*--force"
+        run_tables.CorruptTable,
+        match=r"part-00000\.parquet: sha256 .*, _manifest\.json says .*--force",
     ):
         publish.publish_run(place.data_dir, "r1", open_warehouse(place.warehouse))
     assert open_warehouse(place.warehouse).state().loads == ()
@@ -304,7 +307,7 @@ def test_an_index_that_its_manifest_does_not_name_is_not_given_to_faiss(tmp_path
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(index.BadIndex, match=r"not the file that made\.json names"):
+    with pytest.raises(index.BadIndex, match=r"not the file that _manifest\.json names"):
         gallery_store.load_gallery(tmp_path, "r1", "bags")
     assert json.loads((path.parent / "_manifest.json").read_text())["files"][
         "bags.faiss"
@@ -315,7 +318,7 @@ LOADERS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpic
 
 
 def test_nothing_is_unpickled() -> None:
-    """torch.load reads tensors alone, np.load no objects, and no module asks for more of a pickler than its error."""
+    """torch.load reads only tensors, np.load no objects, and pickle modules lend only errors."""
     sources = [
         path
         for folder in ("lib", "jobs", "dags")
@@ -349,7 +352,7 @@ def test_nothing_is_unpickled() -> None:
 
 
 def test_airflow_is_passed_names_and_no_data_or_secrets() -> None:
-    """XCom holds what `shares` returns and the last line a job prints; what may be deserialised is left as Airflow ships it."""
+    """XCom holds only names, and Airflow's list of classes to deserialise is unchanged."""
     for path in sorted((REPOSITORY / "dags").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert not any(
@@ -358,7 +361,7 @@ def test_airflow_is_passed_names_and_no_data_or_secrets() -> None:
         ), path
     settings = [
         path
-        for path in (REPOSITORY / "lib/wearalike/deployment").rglob("*")
+        for path in (REPOSITORY / "lib/wearalike/ops/deployment").rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     ]
     assert settings and not any(

@@ -1,4 +1,4 @@
-"""What is installed is what was meant: every package by version and hash, and a container file without complaints."""
+"""Packages are pinned by version and hash, and hadolint accepts the container file."""
 
 import re
 import shutil
@@ -50,6 +50,6 @@ def test_every_package_is_locked_by_version_and_hash():
 def test_the_container_file_is_without_complaints():
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     assert hadolint, "of the extra dev"
-    file = REPOSITORY / "lib" / "wearalike" / "deployment" / "files" / "Dockerfile"
+    file = REPOSITORY / "lib" / "wearalike" / "ops" / "deployment" / "files" / "Dockerfile"
     done = subprocess.run([hadolint, "--no-color", str(file)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout

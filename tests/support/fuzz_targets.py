@@ -1,7 +1,7 @@
-"""What must hold of any bytes at all: no crash, no hang, no memory without bound, and a reason for all that is refused.
+"""Properties of any bytes: no crash, no hang, bounded memory, and a reason for each refusal.
 
-Each target takes bytes and raises only where it found a defect. test_fuzzing.py gives them what was found before and what
-hypothesis draws, tests/long/fuzz.py what a coverage-guided fuzzer makes of that.
+Each target takes bytes and raises only if it finds a defect. test_fuzzing.py gives them inputs that
+once failed and inputs from hypothesis; tests/long/fuzz.py uses a coverage-guided fuzzer.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ _TAXONOMY_CACHE: list[catalog.Taxonomy] = []
 
 
 def fuzz_feed(content: bytes) -> None:
-    """A feed is read to its end or refused with a reason; every offer of it is a row of the table."""
+    """A feed is read to its end or refused with a reason; every offer fits the table."""
     _SCRATCH_FILE.write_bytes(content[1:])
-    shop, charset = (
-        SHOPS["admitad" if content[:1] == b"A" else None],
-        {b"1": "windows-1251", b"k": "koi8-r"}.get(content[:1]),
-    )
+    shop = SHOPS["admitad" if content[:1] == b"A" else None]
+    charset = {b"1": "windows-1251", b"k": "koi8-r"}.get(content[:1])
     try:
         records = list(feeds.read_offers(_SCRATCH_FILE, shop, charset))
     except feeds.BadFeed as error:
@@ -58,7 +56,7 @@ def fuzz_feed(content: bytes) -> None:
 
 
 def fuzz_picture(content: bytes) -> None:
-    """A picture is decoded as its header promised, or refused with a reason; the coarse look takes what the fine one takes."""
+    """An image is decoded as its header says or refused; a coarse decode accepts the same."""
     try:
         header = decode.read_header(content)
         rgb = decode.decode_image(content)
@@ -71,13 +69,13 @@ def fuzz_picture(content: bytes) -> None:
 
 
 def fuzz_mapping(content: bytes) -> None:
-    """An operator's mapping is read, or every mistake has its file and line."""
+    """A mapping is read, or every mistake has its file and line."""
     if not _TAXONOMY_CACHE:
         _TAXONOMY_CACHE.append(catalog.read_taxonomy(REPOSITORY / "mappings" / "taxonomy.xml"))
     _SCRATCH_FILE.write_bytes(content)
     try:
-        made = catalog.read_mapping(_SCRATCH_FILE, _TAXONOMY_CACHE[0])
-        made.find_line(["1", "30"], ["Женщинам > Платья", "a > b"], "female", None)
+        mapping = catalog.read_mapping(_SCRATCH_FILE, _TAXONOMY_CACHE[0])
+        mapping.find_line(["1", "30"], ["Женщинам > Платья", "a > b"], "female", None)
     except catalog.BadMapping as error:
         assert error.mistakes and all(
             mistake.startswith(f"{_SCRATCH_FILE}:") for mistake in error.mistakes
@@ -87,7 +85,7 @@ def fuzz_mapping(content: bytes) -> None:
 
 
 def fuzz_address(content: bytes) -> None:
-    """An address is of the web, or refused; a wait that a server asks for is a number or none; a login is never shown."""
+    """An address is a web address or refused; Retry-After is a number; no login is ever shown."""
     text = content.decode("utf-8", "surrogateescape")
     try:
         url = normalize.normalize_url(text)

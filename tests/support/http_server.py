@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def serve_site(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """(address, process) of a server of the settings; it is ended, and has said nothing of a failure, when the block ends."""
+    """Yield (address, process) of a server; end it with the block; check that nothing failed."""
     command = [
         sys.executable,
         "-m",
@@ -26,15 +26,15 @@ def serve_site(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    said: list[str] = []
+    log_lines: list[str] = []
     try:
         for line in process.stderr:
-            said.append(line)
+            log_lines.append(line)
             if found := re.search(r"serving at (http://\S+),", line):
                 break
         else:
-            raise AssertionError("".join(said))
-        reader = threading.Thread(target=said.extend, args=(process.stderr,))
+            raise AssertionError("".join(log_lines))
+        reader = threading.Thread(target=log_lines.extend, args=(process.stderr,))
         reader.start()
         yield found[1], process
     finally:
@@ -42,4 +42,4 @@ def serve_site(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
         process.wait(30)
         with contextlib.suppress(UnboundLocalError):
             reader.join(10)
-    assert "Traceback" not in "".join(said), "".join(said)
+    assert "Traceback" not in "".join(log_lines), "".join(log_lines)

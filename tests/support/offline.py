@@ -1,10 +1,10 @@
-"""A whole night in a network of its own, in which there is loopback and nothing else: run by test_sealed.py under `unshare`.
+"""A whole run in a network of only loopback; test_offline.py starts it with `unshare`.
 
-    python sealed_night.py FOLDER SECRET
+    python offline.py FOLDER SECRET
 
-The shops want credentials in each of the places of an address, the warehouse a password. Then neither is there: feeds answer
-404, the warehouse is gone. All that was said goes into FOLDER/said, and what the kernel counted of packets that had nowhere
-to go is printed as JSON.
+The shops want credentials in each part of an address, and the warehouse wants a password. Then both
+fail: feeds answer 404, and the warehouse is gone. All output goes into FOLDER/said. The exit codes
+and the number of packets without a route are printed as JSON.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _raise_loopback() -> None:
 
 
 def _count_unroutable_packets() -> int:
-    """How many connections and packets, names' look-ups among them, any process of this network wanted to send anywhere."""
+    """Return how many packets, DNS queries included, had no route out of this network."""
     names, values = (
         line.split()
         for line in Path("/proc/net/snmp").read_text().splitlines()

@@ -1,6 +1,7 @@
-"""What the sample shops sell on a day: 100 offers each, the same on every machine, and some with something wrong.
+"""The offers of the sample shops on a day: 100 each, the same on every machine, some with a flaw.
 
-On day 2 a few offers are gone, a few are new, some cost more, some are sold out, and one has a new picture.
+On day 2 a few offers are gone, a few are new, some cost more, some are sold out, and one has a new
+picture.
 """
 
 from __future__ import annotations
@@ -8,19 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from PIL import Image
-
 from wearalike.sample.article_types import ARTICLE_TYPES, HUES, ArticleType
-from wearalike.sample.models_wearing import dress_person
-from wearalike.sample.painting import Background, Cloth, Pattern, Pose, paint_garment, paint_outfit
+from wearalike.sample.cloth import Cloth, Pattern
+from wearalike.sample.pictures import OutfitPicture, Packshot
 from wearalike.sample.sketch import SeededChoices
 
-# Offers by their place in the shop's list.
-_NEW_POSITIONS, _GONE_POSITIONS, _NEW_PICTURE_POSITION = (5, 50, 90), (11, 47, 83), 23
+# Positions in the shop's list: offers that come on day 2, that go, and the one with a new picture.
+_NEW_POSITIONS = (5, 50, 90)
+_GONE_POSITIONS = (11, 47, 83)
+_NEW_PICTURE_POSITION = 23
 
 
 class OfferFlaw(StrEnum):
-    """What is wrong with an offer."""
+    """The flaw of an offer."""
 
     NO_PICTURE = "no_picture"
     BAD_PRICE = "bad_price"
@@ -29,6 +30,7 @@ class OfferFlaw(StrEnum):
     PICTURE_IS_PAGE = "picture_is_page"
 
 
+# The flaw at (shop, position).
 _OFFER_FLAWS = {
     ("lipa", 17): OfferFlaw.NO_PICTURE,
     ("lipa", 64): OfferFlaw.PICTURE_TINY,
@@ -38,7 +40,7 @@ _OFFER_FLAWS = {
 }
 
 
-# Article, for whom, how many in each shop.
+# (article, gender, number of offers in each shop).
 _STOCK = (
     *(
         (name, "female", 4)
@@ -65,7 +67,8 @@ _STOCK = (
 )
 
 
-# What each shop shows worn together: for whom, and of each article which one of its number, as they are put on.
+# The outfits of each shop: gender, and for each article the number of its offer, in the order in
+# which they are put on.
 _OUTFITS = (
     ("female", (("trousers", 0), ("sneakers", 0), ("T-shirt", 0), ("handbag", 0))),
     ("female", (("jeans", 1), ("boots", 1), ("sweater", 1), ("tote", 1))),
@@ -76,7 +79,17 @@ _OUTFITS = (
 
 @dataclass(frozen=True, slots=True)
 class SampleShop:
-    """rate: units of its currency for a euro."""
+    """A shop.
+
+    Attributes:
+        id: Its id.
+        name: Its name.
+        dialect: The dialect of its feed.
+        currency: ISO 4217, or RUR as some feeds write it.
+        rate: Units of the currency for a euro.
+        brands: Its brands.
+        models: Names of models.
+    """
 
     id: str
     name: str
@@ -107,30 +120,9 @@ SHOPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Packshot:
-    """All that decides a picture's pixels. edition: 0, or 1 for a new picture of the same thing."""
-
-    shop_id: str
-    offer_id: str
-    article: str
-    model: str
-    cloth: Cloth
-    view: int
-    edition: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutfitPicture:
-    """A picture of several things worn together, which the shop shows with each of them. pieces: the packshot of each."""
-
-    shop_id: str
-    number: int
-    gender: str
-    pieces: tuple[Packshot, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SampleProduct:
+    """One offer of a shop on a day; `catalogue` decides all of its values by its position."""
+
     shop: SampleShop
     offer_id: str
     group_id: str
@@ -147,7 +139,7 @@ class SampleProduct:
 
     @property
     def worn_with(self) -> tuple[str, ...]:
-        """The offer_ids of what the shop shows it with."""
+        """The offer_ids of the things the shop shows it with."""
         pieces = (
             piece
             for picture in self.pictures
@@ -158,62 +150,24 @@ class SampleProduct:
 
 
 def list_products(shop: SampleShop, day: int) -> list[SampleProduct]:
-    """The shop's offers on day 1 or 2, in the shop's order. Raises ValueError for another day."""
+    """List the offers of a shop on a day.
+
+    Args:
+        shop: The shop.
+        day: 1 or 2.
+
+    Returns:
+        The offers, in the shop's order.
+
+    Raises:
+        ValueError: Another day.
+    """
     if day not in (1, 2):
         raise ValueError(f"day {day}: wanted 1 or 2")
-    places = [(name, gender, number) for name, gender, count in _STOCK for number in range(count)]
+    stock = [(name, gender, number) for name, gender, count in _STOCK for number in range(count)]
     missing = _NEW_POSITIONS if day == 1 else _GONE_POSITIONS
-    return [_make_product(shop, day, at, places) for at in range(len(places)) if at not in missing]
-
-
-def draw_picture(picture: Packshot | OutfitPicture) -> Image.Image:
-    """The picture: the cut follows from the model, pose and ground from the offer."""
-    if isinstance(picture, OutfitPicture):
-        return _draw_outfit(picture)
-    sketch = ARTICLE_TYPES[picture.article].sketch(SeededChoices(picture.shop_id, picture.model))
-    dice = SeededChoices(picture.shop_id, picture.offer_id, picture.view, picture.edition)
-    pose = Pose(
-        size=dice.between("size", 0.74, 0.9),
-        dx=dice.between("dx", -0.03, 0.03),
-        dy=dice.between("dy", -0.03, 0.03),
-        angle=dice.between("angle", -6, 6),
-        is_flipped=dice.happens("flipped", 0.25),
-    )
-    busy = dice.choose("busy", (Background.STRIPES, Background.FOLIAGE, Background.TILES))
-    ground = dice.choose(
-        "ground",
-        (
-            Background.WHITE,
-            Background.WHITE,
-            Background.WHITE,
-            Background.TINTED,
-            Background.TINTED,
-            busy,
-        ),
-    )
-    return paint_garment(sketch, picture.cloth, pose, ground, dice)
-
-
-def _draw_outfit(picture: OutfitPicture) -> Image.Image:
-    """Each thing in the cut and the cloth of its packshot."""
-    dice = SeededChoices(picture.shop_id, "worn", picture.number)
-    clothes = [
-        (
-            "legs"
-            if piece.article in ("trousers", "jeans")
-            else ARTICLE_TYPES[piece.article].section,
-            ARTICLE_TYPES[piece.article].sketch(SeededChoices(piece.shop_id, piece.model)),
-            piece.cloth,
-        )
-        for piece in picture.pieces
-    ]
-    pose = Pose(size=dice.between("size", 0.92, 0.95), dx=dice.between("dx", -0.04, 0.04))
-    return paint_outfit(
-        dress_person(clothes, dice, picture.gender),
-        pose,
-        dice.choose("ground", (Background.WHITE, Background.TINTED)),
-        dice,
-    )
+    positions = [position for position in range(len(stock)) if position not in missing]
+    return [_make_product(shop, day, position, stock) for position in positions]
 
 
 def _make_packshot(
@@ -225,10 +179,9 @@ def _make_packshot(
     view: int = 0,
     edition: int = 0,
 ) -> Packshot:
-    offer_id, (model, colour, pattern) = (
-        f"{1000 + position}",
-        _product_variant(shop, name, gender, number),
-    )
+    """Return a picture of the offer at a position."""
+    offer_id = f"{1000 + position}"
+    model, colour, pattern = _product_variant(shop, name, gender, number)
     return Packshot(
         shop.id,
         offer_id,
@@ -243,11 +196,10 @@ def _make_packshot(
 def _product_variant(
     shop: SampleShop, name: str, gender: str, number: int
 ) -> tuple[str, str, Pattern]:
-    """(model, colour, pattern) of the number-th offer of an article."""
+    """Return (model, colour, pattern) of the number-th offer of an article."""
     article = ARTICLE_TYPES[name]
-    model = (
-        f"{name} {gender} {number * 2 // 3}"  # of three offers, two are one model in two colours
-    )
+    # Two of three offers are one model in two colours.
+    model = f"{name} {gender} {number * 2 // 3}"
     colour = article.colours[(number + 2 * SHOPS.index(shop)) % len(article.colours)]
     return model, colour, SeededChoices(shop.id, model).choose("pattern", article.patterns)
 
@@ -255,35 +207,35 @@ def _product_variant(
 def _outfit_pictures(
     shop: SampleShop, stock: list[tuple[str, str, int]], position: int
 ) -> tuple[OutfitPicture, ...]:
-    """The pictures of several things that the offer at that place is worn in."""
-    found = []
+    """Return the outfits that show the offer at a position."""
+    pictures = []
     for number, (gender, pieces) in enumerate(_OUTFITS, 1):
-        where = [stock.index((name, gender, nth)) for name, nth in pieces]
-        if position in where:
-            found.append(
-                OutfitPicture(
-                    shop.id,
-                    number,
-                    gender,
-                    tuple(_make_packshot(shop, i, *stock[i]) for i in where),
-                )
-            )
-    return tuple(found)
+        positions = [stock.index((name, gender, nth)) for name, nth in pieces]
+        if position in positions:
+            packshots = tuple(_make_packshot(shop, i, *stock[i]) for i in positions)
+            pictures.append(OutfitPicture(shop.id, number, gender, packshots))
+    return tuple(pictures)
 
 
 def _make_product(
     shop: SampleShop, day: int, position: int, stock: list[tuple[str, str, int]]
 ) -> SampleProduct:
+    """Return the offer at a position."""
     name, gender, number = stock[position]
-    article, offer_id = ARTICLE_TYPES[name], f"{1000 + position}"
+    article = ARTICLE_TYPES[name]
+    offer_id = f"{1000 + position}"
     model, colour, pattern = _product_variant(shop, name, gender, number)
-    by_model, by_offer = SeededChoices(shop.id, model), SeededChoices(shop.id, offer_id)
+    model_name = shop.models[(ord(name[-1]) + number * 2 // 3) % len(shop.models)]
+    by_model = SeededChoices(shop.id, model)
+    by_offer = SeededChoices(shop.id, offer_id)
     flaw = _OFFER_FLAWS.get((shop.id, position))
     cents = _price_cents(
         shop, article, by_model, dearer=day == 2 and by_offer.happens("dearer", 0.06)
     )
     edition = int(day == 2 and position == _NEW_PICTURE_POSITION)
-    views = 0 if flaw is OfferFlaw.NO_PICTURE else 2 if by_offer.happens("second view", 0.12) else 1
+    views = 2 if by_offer.happens("second view", 0.12) else 1
+    if flaw is OfferFlaw.NO_PICTURE:
+        views = 0
     packshots = tuple(
         _make_packshot(shop, position, name, gender, number, view, edition) for view in range(views)
     )
@@ -293,14 +245,7 @@ def _make_product(
         group_id=f"{700 + int(by_model.fraction('group') * 90_000)}",
         article=article,
         gender=gender,
-        title=_title(
-            shop,
-            article,
-            gender,
-            colour,
-            pattern,
-            shop.models[(ord(name[-1]) + number * 2 // 3) % len(shop.models)],
-        ),
+        title=_title(shop, article, gender, colour, pattern, model_name),
         brand=by_model.choose("brand", shop.brands),
         colour=colour,
         price_cents=cents,
@@ -314,32 +259,37 @@ def _make_product(
 def _price_cents(
     shop: SampleShop, article: ArticleType, by_model: SeededChoices, dearer: bool
 ) -> int:
-    amount = (
-        article.price * shop.rate * by_model.between("price", 0.8, 1.3) * (1.1 if dearer else 1)
-    )
-    return round(amount / 10) * 1000 - 1000 if shop.currency == "RUR" else round(amount) * 100 - 10
+    """Return a price that ends like shops' prices do: in 0 roubles, or in 90 cents."""
+    increase = 1.1 if dearer else 1
+    amount = article.price * shop.rate * by_model.between("price", 0.8, 1.3) * increase
+    if shop.currency == "RUR":
+        return round(amount / 10) * 1000 - 1000
+    return round(amount) * 100 - 10
 
 
 def _cloth(colour: str, pattern: Pattern, dice: SeededChoices) -> Cloth:
-    """The colour in a shade of its own; a pattern in white, or in dark on light cloth."""
+    """Return cloth in a shade of its own, with a white pattern, or a dark one on light cloth."""
     bright = dice.between("bright", -7, 7)
     r, g, b = (
         min(250, max(20, round(v + bright + dice.between(f"shade {i}", -4, 4))))
         for i, v in enumerate(HUES[colour].colour)
     )
-    return Cloth((r, g, b), pattern, (46, 50, 70) if r + g + b > 560 else (246, 244, 238))
+    pattern_colour = (46, 50, 70) if r + g + b > 560 else (246, 244, 238)
+    return Cloth((r, g, b), pattern, pattern_colour)
 
 
 def _title(
     shop: SampleShop, article: ArticleType, gender: str, colour: str, pattern: Pattern, name: str
 ) -> str:
+    """Return a title in the shop's language."""
     if shop.id == "lipa":
         words = {
             Pattern.STRIPED: " в полоску",
             Pattern.DOTTED: " в горошек",
             Pattern.CHECKED: " в клетку",
         }
-        return f"{HUES[colour].russian_adjective(article.ru_gender).capitalize()} {article.ru}{words.get(pattern, '')} «{name}»"
+        adjective = HUES[colour].russian_adjective(article.ru_gender).capitalize()
+        return f"{adjective} {article.ru}{words.get(pattern, '')} «{name}»"
     whose = {"female": "women's ", "male": "men's "}.get(gender, "")
     figured = f"{pattern} " if pattern in (Pattern.STRIPED, Pattern.DOTTED, Pattern.CHECKED) else ""
     return f"{name} {whose}{figured}{colour} {article.en}"

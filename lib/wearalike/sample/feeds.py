@@ -1,4 +1,4 @@
-"""The sample shops' feeds in the dialects that real shops speak: Yandex YML, Google Merchant RSS, Admitad XML."""
+"""Render the sample shops' feeds as real shops do: Yandex YML, Google Merchant RSS, Admitad XML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from lxml import etree
 from lxml.builder import E, ElementMaker
 
 from wearalike.sample.article_types import HUES
-from wearalike.sample.catalogue import OfferFlaw, OutfitPicture, Packshot, SampleProduct, SampleShop
+from wearalike.sample.catalogue import OfferFlaw, SampleProduct, SampleShop
+from wearalike.sample.pictures import OutfitPicture, Packshot
 
 _GOOGLE_NAMESPACE = "http://base.google.com/ns/1.0"
 _RUSSIAN_SECTIONS = {"bags": "Сумки", "accessories": "Аксессуары"}
@@ -18,33 +19,44 @@ _RUSSIAN_GENDERS = {"female": "Женский", "male": "Мужской", "unise
 def render_feed(
     shop: SampleShop, products: Sequence[SampleProduct], day: int, address: str
 ) -> tuple[bytes, str]:
-    """(the shop's feed, its content type). address: where the shop is served, without a slash at the end."""
+    """Render the feed of a shop.
+
+    Args:
+        shop: The shop.
+        products: Its offers.
+        day: The day of the feed, 1 or 2.
+        address: The address of the server, without a slash at the end.
+
+    Returns:
+        (body, content type).
+    """
     if shop.dialect == "google_rss":
         return _render_rss(shop, products, address), "application/rss+xml"
-    return (_render_yml if shop.dialect == "yml" else _render_admitad)(
-        shop, products, day, address
-    ), "application/xml"
+    render = _render_yml if shop.dialect == "yml" else _render_admitad
+    return render(shop, products, day, address), "application/xml"
 
 
 def picture_name(picture: Packshot | OutfitPicture) -> str:
+    """Return the file name of a picture."""
     if isinstance(picture, OutfitPicture):
         return f"worn-{picture.number}.jpg"
-    return (
-        f"{picture.offer_id}.jpg"
-        if picture.view == 0
-        else f"{picture.offer_id}-{picture.view + 1}.jpg"
-    )
+    if picture.view == 0:
+        return f"{picture.offer_id}.jpg"
+    return f"{picture.offer_id}-{picture.view + 1}.jpg"
 
 
 def _picture_urls(product: SampleProduct, address: str) -> list[str]:
+    """Return the addresses of an offer's pictures."""
     return [f"{address}/{product.shop.id}/img/{picture_name(p)}" for p in product.pictures]
 
 
 def _format_cents(cents: int) -> str:
+    """Return an amount such as "15" or "15.50"."""
     return f"{cents / 100:.2f}".removesuffix(".00")
 
 
 def _price_text(product: SampleProduct) -> str:
+    """Return the price as the feed writes it."""
     return (
         "по запросу" if product.flaw is OfferFlaw.BAD_PRICE else _format_cents(product.price_cents)
     )
@@ -53,7 +65,7 @@ def _price_text(product: SampleProduct) -> str:
 def _render_yml(
     shop: SampleShop, products: Sequence[SampleProduct], day: int, address: str
 ) -> bytes:
-    """Windows-1251, a category tree by whom it is for, simplified and vendor.model offers mixed as real shops mix them."""
+    """Return YML in windows-1251, with categories by audience and with both forms of offers."""
     tree, offers = _CategoryTree(), E.offers()
     for product in products:
         section = product.article.section
@@ -85,6 +97,7 @@ def _render_yml(
 
 
 def _yml_offer_element(product: SampleProduct, category_id: str, address: str) -> etree._Element:
+    """Return an offer, two of three in the simplified form, the others as vendor.model."""
     description = E.description()
     description.text = etree.CDATA(f"<p>{product.title}. {product.brand} — «хит» сезона</p>")
     is_simple = int(product.offer_id) % 3 > 0
@@ -113,6 +126,7 @@ def _yml_offer_element(product: SampleProduct, category_id: str, address: str) -
 
 
 def _render_rss(shop: SampleShop, products: Sequence[SampleProduct], address: str) -> bytes:
+    """Return a Google Merchant feed."""
     g = ElementMaker(namespace=_GOOGLE_NAMESPACE, nsmap={"g": _GOOGLE_NAMESPACE})
     channel = E.channel(
         E.title(shop.name), E.link(f"{address}/{shop.id}/"), E.description(f"{shop.name} catalogue")
@@ -151,7 +165,7 @@ def _render_rss(shop: SampleShop, products: Sequence[SampleProduct], address: st
 def _render_admitad(
     shop: SampleShop, products: Sequence[SampleProduct], day: int, address: str
 ) -> bytes:
-    """Categories do not say for whom; the offers do. One offer is marked deleted."""
+    """Return XML whose offers, not categories, name the audience; one offer is marked deleted."""
     tree, offers = _CategoryTree(), E.offers(E.offer(id="999", deleted="true"))
     for product in products:
         offers.append(
@@ -196,21 +210,21 @@ def _render_admitad(
 
 
 def _old_price_elements(product: SampleProduct) -> list[etree._Element]:
-    return (
-        []
-        if product.old_price_cents is None
-        else [E.oldprice(_format_cents(product.old_price_cents))]
-    )
+    """Return the old price, if there is one."""
+    if product.old_price_cents is None:
+        return []
+    return [E.oldprice(_format_cents(product.old_price_cents))]
 
 
 class _CategoryTree:
-    """A shop's category tree, numbered as its categories are first asked for."""
+    """A shop's category tree, numbered in the order of first use."""
 
     def __init__(self) -> None:
         self.element = E.categories()
         self._ids: dict[tuple[str, ...], str] = {}
 
     def category_id(self, *path: str) -> str:
+        """Return the id of a category; add it and its parents if they are new."""
         if path not in self._ids:
             parent = {"parentId": self.category_id(*path[:-1])} if path[1:] else {}
             self._ids[path] = str(len(self._ids) + 1)

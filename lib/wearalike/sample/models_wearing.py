@@ -1,10 +1,11 @@
-"""Who wears it: figures for pictures of several garments worn together."""
+"""Draw people who wear several garments together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wearalike.sample.painting import Cloth, PlacedGarment
+from wearalike.sample.cloth import Cloth
+from wearalike.sample.painting import PlacedGarment
 from wearalike.sample.sketch import Colour, SeededChoices, Sketch, curve, ellipse, mirror_outline
 
 _SKIN_COLOURS: tuple[Colour, ...] = (
@@ -17,8 +18,15 @@ _HAIR_COLOURS: tuple[Colour, ...] = ((52, 40, 34), (94, 64, 42), (150, 110, 66),
 
 
 def sketch_person(dice: SeededChoices, gender: str) -> Sketch:
-    """Head, neck, arms and legs, front view, in the units of the tops."""
-    s, skin, hair = Sketch(), dice.choose("skin", _SKIN_COLOURS), dice.choose("hair", _HAIR_COLOURS)
+    """Return a person seen from the front: head, neck, arms and legs, in the units of the tops.
+
+    Args:
+        dice: Chooses skin and hair.
+        gender: "female" for long hair.
+    """
+    s = Sketch()
+    skin = dice.choose("skin", _SKIN_COLOURS)
+    hair = dice.choose("hair", _HAIR_COLOURS)
     if gender == "female":
         s.area(
             mirror_outline((0, -196), (34, -194, 38, -158), (40, -120, 34, -100), (0, -96)),
@@ -60,8 +68,14 @@ def sketch_person(dice: SeededChoices, gender: str) -> Sketch:
 def dress_person(
     clothes: Sequence[tuple[str, Sketch, Cloth]], dice: SeededChoices, gender: str
 ) -> list[PlacedGarment]:
-    """A person with clothes on, from the innermost to the outermost. clothes: the section of each (articles.py), "legs" for
-    trousers, its sketch and its cloth, in the order in which they are put on."""
+    """Return a dressed person as garments from the innermost to the outermost.
+
+    Args:
+        clothes: (section, sketch, cloth) in the order in which they are put on. The section is that
+            of ArticleType, or "legs" for trousers.
+        dice: Chooses skin and hair.
+        gender: As for `sketch_person`.
+    """
     pieces = [PlacedGarment(sketch_person(dice, gender), Cloth((0, 0, 0)))]
     for section, sketch, cloth in clothes:
         match section:

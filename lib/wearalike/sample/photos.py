@@ -1,7 +1,11 @@
-"""A shop of other people's photos: the public clothing data set (Alexey Grigorev and contributors, CC0), or a folder laid out like it.
+"""Serve a folder of photos as a shop, such as the public clothing data set.
 
-Either <folder>/images.csv with the columns image, label and maybe kids, beside images/<image>.jpg, or folders named like
-the labels, with the photos in them, anywhere below. Of a label that names no garment ("Not sure", "Other") no photo is taken.
+The data set is by Alexey Grigorev and contributors (CC0). The folder has one of two layouts:
+
+- images.csv with the columns image, label and perhaps kids, beside images/<image>.jpg
+- folders named like the labels, anywhere below, with the photos in them
+
+Photos with a label that names no garment ("Not sure", "Other") are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from lxml.builder import E
 
 from wearalike.sample.server import serve_responses
 
-# mappings/shops/closet.xml says what these words mean to us.
+# mappings/shops/closet.xml maps the sections.
 SHOP_ID = "closet"
 SECTION_OF_LABEL = {
     "blazer": "Outerwear > Blazers",
@@ -43,12 +47,19 @@ _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class NoPhotosFound(ValueError):
-    """The folder holds no photo of a label that we know."""
+    """The folder holds no photo with a known label."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoOffer:
-    """One offer. name: its id, the file's stem. section: the category's path in the shop."""
+    """One offer.
+
+    Attributes:
+        name: Its id, the stem of the file name.
+        path: The photo.
+        label: The label of the data set.
+        section: The category path in the shop.
+    """
 
     name: str
     path: Path
@@ -57,80 +68,92 @@ class PhotoOffer:
 
 
 def list_photos(folder: Path, count: int | None = None) -> list[PhotoOffer]:
-    """The photos of a folder, `count` of them at most, the same ones each time, in no order of label. Raises NoPhotosFound."""
-    listed = next(iter(sorted(folder.rglob("images.csv"))), None) if folder.is_dir() else None
-    found = {
-        photo.name: photo
-        for photo in (_read_listed_photos(listed) if listed else _find_photos_by_folder(folder))
-    }
-    if not found:
+    """List the photos of a folder, the same ones each time, shuffled over the labels.
+
+    Args:
+        folder: The folder.
+        count: The most photos to take; None for all.
+
+    Raises:
+        NoPhotosFound: The folder has neither layout.
+    """
+    listings = sorted(folder.rglob("images.csv")) if folder.is_dir() else []
+    photos = _read_listed_photos(listings[0]) if listings else _find_photos_by_folder(folder)
+    photo_by_name = {photo.name: photo for photo in photos}
+    if not photo_by_name:
+        labels = ", ".join(SECTION_OF_LABEL)
         raise NoPhotosFound(
-            f"{folder}: wanted images.csv beside images/, or folders named {', '.join(SECTION_OF_LABEL)}, with photos"
+            f"{folder}: wanted images.csv beside images/, or folders named {labels}, with photos"
         )
-    return sorted(found.values(), key=lambda photo: hashlib.sha256(photo.name.encode()).digest())[
-        :count
-    ]
+    return sorted(photo_by_name.values(), key=lambda photo: _name_hash(photo.name))[:count]
+
+
+def _name_hash(name: str) -> bytes:
+    """Return the sha256 of a photo's name."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def _read_listed_photos(path: Path) -> Iterator[PhotoOffer]:
+    """Yield the photos that an images.csv lists."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         if missing := {"image", "label"} - set(rows.fieldnames or ()):
             raise NoPhotosFound(f"{path}: no column {min(missing)!r}; wanted image, label")
         for row in rows:
-            label, section = row["label"], SECTION_OF_LABEL.get(row["label"].lower())
-            picture = next(
-                (
-                    p
-                    for kind in _PHOTO_SUFFIXES
-                    if (p := path.parent / "images" / f"{row['image']}{kind}").is_file()
-                ),
-                None,
-            )
-            if section and picture:
-                yield PhotoOffer(
-                    picture.stem,
-                    picture,
-                    label,
-                    f"Kids > {section}" if row.get("kids") == "True" else section,
-                )
+            label = row["label"]
+            section = SECTION_OF_LABEL.get(label.lower())
+            names = (f"{row['image']}{suffix}" for suffix in _PHOTO_SUFFIXES)
+            files = (path.parent / "images" / name for name in names)
+            photo = next((file for file in files if file.is_file()), None)
+            if section and photo:
+                prefix = "Kids > " if row.get("kids") == "True" else ""
+                yield PhotoOffer(photo.stem, photo, label, f"{prefix}{section}")
 
 
 def _find_photos_by_folder(folder: Path) -> Iterator[PhotoOffer]:
-    for path in sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in _PHOTO_SUFFIXES and p.parent.name.lower() in SECTION_OF_LABEL
-    ):
-        yield PhotoOffer(
-            path.stem, path, path.parent.name, SECTION_OF_LABEL[path.parent.name.lower()]
-        )
+    """Yield the photos in folders named like labels."""
+    for path in sorted(folder.rglob("*")):
+        label = path.parent.name
+        section = SECTION_OF_LABEL.get(label.lower())
+        if section and path.suffix.lower() in _PHOTO_SUFFIXES:
+            yield PhotoOffer(path.stem, path, label, section)
 
 
 @contextlib.contextmanager
 def serve_photo_shop(offers: Sequence[PhotoOffer], port: int = 0) -> Iterator[str]:
-    """Serves the shop on 127.0.0.1 as long as the block lasts; yields its feed's address."""
+    """Serve the shop on 127.0.0.1 while the block lasts.
+
+    Args:
+        offers: The photos.
+        port: 0 takes a free one.
+
+    Yields:
+        The address of the feed.
+    """
     by_path = {f"/{SHOP_ID}/img/{photo.path.name}": photo for photo in offers}
 
-    def answer(path: str, address: str) -> tuple[bytes, str] | None:
+    def respond(path: str, address: str) -> tuple[bytes, str] | None:
         if path == f"/{SHOP_ID}/feed.xml":
             return render_photo_feed(offers, address), "application/xml"
         photo = by_path.get(path)
-        return (
-            (
-                photo.path.read_bytes(),
-                "image/png" if photo.path.suffix.lower() == ".png" else "image/jpeg",
-            )
-            if photo
-            else None
-        )
+        if photo is None:
+            return None
+        kind = "png" if photo.path.suffix.lower() == ".png" else "jpeg"
+        return photo.path.read_bytes(), f"image/{kind}"
 
-    with serve_responses(answer, port) as address:
+    with serve_responses(respond, port) as address:
         yield f"{address}/{SHOP_ID}/feed.xml"
 
 
 def render_photo_feed(offers: Sequence[PhotoOffer], address: str) -> bytes:
-    """The shop's feed in YML. Prices are made up; that nothing says for whom a garment is, is the data set's."""
+    """Return the shop's feed in YML.
+
+    Prices are invented. The data set names no audience, so every offer is unisex.
+
+    Args:
+        offers: The photos.
+        address: The address of the server, without a slash at the end.
+    """
     ids: dict[str, str] = {}
     categories = E.categories()
     for section in sorted({photo.section for photo in offers}):
@@ -158,9 +181,10 @@ def render_photo_feed(offers: Sequence[PhotoOffer], address: str) -> bytes:
 
 
 def _offer_element(photo: PhotoOffer, category_id: str, address: str) -> etree._Element:
+    """Return the offer of a photo."""
     return E.offer(
         E.url(f"{address}/{SHOP_ID}/p/{photo.name}"),
-        E.price(str(5 + hashlib.sha256(photo.name.encode()).digest()[0] % 90)),
+        E.price(str(5 + _name_hash(photo.name)[0] % 90)),
         E.currencyId("EUR"),
         E.categoryId(category_id),
         E.picture(f"{address}/{SHOP_ID}/img/{photo.path.name}"),

@@ -1,4 +1,4 @@
-"""The sample shops on loopback: feeds to pull and pictures to download, with ETags."""
+"""Serve the sample shops on loopback: feeds and pictures, with ETags."""
 
 from __future__ import annotations
 
@@ -18,35 +18,52 @@ from wearalike.sample import feeds
 from wearalike.sample.catalogue import (
     SHOPS,
     OfferFlaw,
-    OutfitPicture,
-    Packshot,
     SampleProduct,
-    draw_picture,
     list_products,
 )
 from wearalike.sample.painting import encode_jpeg
+from wearalike.sample.pictures import OutfitPicture, Packshot, draw_picture
 
 _SIGN_IN_PAGE = b"<!DOCTYPE html><title>Sign in</title><p>Please sign in to see this picture.</p>"
 
 
 @contextlib.contextmanager
 def serve_shops(day: int = 1, port: int = 0) -> Iterator[str]:
-    """Serves the shops of a day on 127.0.0.1 as long as the block lasts; yields the address, without a slash at its end.
+    """Serve the shops of a day on 127.0.0.1 while the block lasts.
 
-    GET / lists the shops as JSON. Pictures are drawn when they are first asked for. Raises ValueError for a day that is not 1 or 2.
+    GET / lists the shops as JSON. Pictures are drawn at the first request.
+
+        with serve_shops() as address:
+            write_settings(Path("wearalike.toml"), address, Path("data"))
+
+    Args:
+        day: 1 or 2.
+        port: 0 takes a free one.
+
+    Yields:
+        The address, without a slash at the end.
+
+    Raises:
+        ValueError: Another day.
     """
     with serve_responses(ShopResponses(day).respond, port) as address:
         yield address
 
 
+# (path, address) -> (body, content type), or None for a path that does not exist.
 Responder = Callable[[str, str], tuple[bytes, str] | None]
 
 
 @contextlib.contextmanager
 def serve_responses(respond: Responder, port: int = 0) -> Iterator[str]:
-    """Serves on 127.0.0.1 what `answer` says, as long as the block lasts; yields the address, without a slash at its end.
+    """Serve responses on 127.0.0.1 while the block lasts.
 
-    answer: (path, address) -> (body, content type), or None for what is not there.
+    Args:
+        respond: Returns the response to a path.
+        port: 0 takes a free one.
+
+    Yields:
+        The address, without a slash at the end.
     """
     with ThreadingHTTPServer(("127.0.0.1", port), _make_handler(respond)) as server:
         threading.Thread(target=server.serve_forever, name="sample shops", daemon=True).start()
@@ -59,7 +76,13 @@ def serve_responses(respond: Responder, port: int = 0) -> Iterator[str]:
 def settings_text(
     feed_addresses: Mapping[str, str], root: Path, mappings: Path | None = None
 ) -> str:
-    """A wearalike.toml for shops served on loopback: feed address by shop. mappings: the folder, the default if None."""
+    """Return a wearalike.toml for shops served on loopback.
+
+    Args:
+        feed_addresses: The address of each shop's feed.
+        root: The data directory.
+        mappings: The folder of mappings; None for the default.
+    """
     lines = [
         f"data_dir = {_toml_string(root)}",
         *([f"mappings = {_toml_string(mappings)}"] if mappings else []),
@@ -73,13 +96,20 @@ def settings_text(
             f"feed = {_toml_string(address)}",
             'allowed_networks = ["127.0.0.1/32"]',
         ]
-        # Admitad's XML looks like YML; the others say themselves what they are.
+        # Admitad's XML looks like YML; the other dialects are detected.
         lines += ['dialect = "admitad"'] if dialects.get(shop_id) == "admitad" else []
     return "\n".join(lines) + "\n"
 
 
 def write_settings(path: Path, address: str, root: Path, mappings: Path | None = None) -> None:
-    """Writes a wearalike.toml that names the sample shops served at an address."""
+    """Write a wearalike.toml for the sample shops.
+
+    Args:
+        path: The file.
+        address: The address of the server, as `serve_shops` yields it.
+        root: The data directory.
+        mappings: The folder of mappings; None for the default.
+    """
     path.write_text(
         settings_text({shop.id: f"{address}/{shop.id}/feed.xml" for shop in SHOPS}, root, mappings),
         encoding="utf-8",
@@ -87,13 +117,20 @@ def write_settings(path: Path, address: str, root: Path, mappings: Path | None =
 
 
 def _toml_string(text: object) -> str:
-    return json.dumps(str(text), ensure_ascii=False)  # a TOML basic string
+    """Return text as a TOML basic string, which JSON strings are."""
+    return json.dumps(str(text), ensure_ascii=False)
 
 
 class ShopResponses:
-    """What is served on a day: path to what it answers."""
+    """The responses of a day.
+
+    Attributes:
+        day: 1 or 2.
+        offers: The offers of each shop.
+    """
 
     def __init__(self, day: int) -> None:
+        """List the offers of a day; ValueError if it is not 1 or 2."""
         self.day = day
         self.offers = {shop.id: list_products(shop, day) for shop in SHOPS}
         self._pictures = {
@@ -105,11 +142,11 @@ class ShopResponses:
 
     @property
     def picture_paths(self) -> list[str]:
-        """Of every picture."""
+        """The path of every picture."""
         return list(self._pictures)
 
     def respond(self, path: str, address: str) -> tuple[bytes, str] | None:
-        """(body, content type), or None for what is not there."""
+        """Return the response to a path, as a Responder."""
         if path == "/":
             shops = {
                 s.id: {
@@ -129,6 +166,7 @@ class ShopResponses:
 def _picture_response(
     product: SampleProduct, picture: Packshot | OutfitPicture
 ) -> tuple[bytes, str] | None:
+    """Return a picture, or the faulty response that its offer's flaw wants."""
     match product.flaw:
         case OfferFlaw.PICTURE_GONE:
             return None
@@ -141,28 +179,34 @@ def _picture_response(
 
 @cache
 def _drawn_jpeg(picture: Packshot | OutfitPicture) -> bytes:
+    """Return a picture as JPEG; each is drawn once."""
     return encode_jpeg(draw_picture(picture))
 
 
 def _one_pixel_gif() -> bytes:
+    """Return a GIF that is too small to be a product image."""
     out = io.BytesIO()
     Image.new("L", (1, 1), 255).save(out, "GIF")
     return out.getvalue()
 
 
 def _make_handler(respond: Responder) -> type[BaseHTTPRequestHandler]:
+    """Return a handler class that serves the responses."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "wearalike-sample"
 
         def do_GET(self) -> None:
             address = f"http://127.0.0.1:{self.connection.getsockname()[1]}"
-            found = respond(self.path.split("?")[0], address)
-            body, kind = found or (b"not found\n", "text/plain")
+            response = respond(self.path.split("?")[0], address)
+            body, kind = response or (b"not found\n", "text/plain")
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            status = (
-                404 if found is None else 304 if self.headers.get("If-None-Match") == tag else 200
-            )
+            status = 200
+            if response is None:
+                status = 404
+            elif self.headers.get("If-None-Match") == tag:
+                status = 304
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._send(status, body, kind, tag)
 
@@ -180,6 +224,6 @@ def _make_handler(respond: Responder) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing: a night asks for hundreds of pictures."""
+            """Log nothing: a run requests hundreds of pictures."""
 
     return Handler

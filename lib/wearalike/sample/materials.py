@@ -1,0 +1,8 @@
+"""Colours of the materials other than cloth, RGB."""
+
+RUBBER_COLOUR = (240, 238, 232)
+DARK_COLOUR = (58, 50, 46)
+GOLD_COLOUR = (204, 168, 92)
+STEEL_COLOUR = (176, 178, 182)
+METAL_COLOUR = (188, 184, 174)
+STITCH_COLOUR = (206, 150, 84)
