@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from tests.benchmarks.measure import BenchOptions
 
-from wearalike.sample import catalogue, pictures
+from wearalike.sample import catalogue
+from wearalike.sample.pictures import draw_picture
 
 
 def load_pictures(options: BenchOptions, count: int) -> list[bytes]:
@@ -70,6 +71,6 @@ def _draw_pictures(count: int) -> list[bytes]:
     contents = []
     for picture in pictures:
         file = io.BytesIO()
-        pictures.draw_picture(picture).save(file, "JPEG", quality=90)
+        draw_picture(picture).save(file, "JPEG", quality=90)
         contents.append(file.getvalue())
     return contents

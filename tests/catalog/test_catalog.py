@@ -33,16 +33,20 @@ DATA = SERVE.parent.parent / "data"
 
 TAXONOMY = """<taxonomy>
   <category id="women" en="Women" ru="Женщинам" gender="female" age_group="adult">
-    <category id="women.dresses" en="Dresses" ru="Платья" super_category="full_body" shape_weight="2" colour_weight="8">
+    <category id="women.dresses" en="Dresses" ru="Платья" \
+super_category="full_body" shape_weight="2" colour_weight="8">
       <category id="women.dresses.mini" en="Mini dresses" ru="Платья мини" words="short dresses"/>
       <category id="women.dresses.maxi" en="Maxi dresses" ru="Платья макси" shape_weight="3"/>
     </category>
-    <category id="women.heels" en="Heels" ru="Туфли" super_category="foot_wear" shape_weight="1" colour_weight="1"/>
+    <category id="women.heels" en="Heels" ru="Туфли" \
+super_category="foot_wear" shape_weight="1" colour_weight="1"/>
   </category>
-  <category id="bags" en="Bags" ru="Сумки" super_category="bags" shape_weight="3" colour_weight="2"/>
-  <category id="newborn" en="Newborn" ru="Новорождённым" super_category="full_body" shape_weight="1" colour_weight="4" age_group="newborn"/>
+  <category id="bags" en="Bags" ru="Сумки" \
+super_category="bags" shape_weight="3" colour_weight="2"/>
+  <category id="newborn" en="Newborn" ru="Новорождённым" \
+super_category="full_body" shape_weight="1" colour_weight="4" age_group="newborn"/>
 </taxonomy>
-"""  # noqa: E501
+"""
 
 
 @pytest.fixture(scope="session")
