@@ -1,4 +1,4 @@
-"""The place a run happens in: root folder, warehouse, device, shops. Read when asked, never at import."""
+"""Read the settings: data folder, warehouse, device, shops. Nothing is read on import."""
 
 from __future__ import annotations
 
@@ -12,30 +12,43 @@ from typing import Any
 from urllib.parse import quote
 
 SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
+# The environment variable that overrides each key of the file.
+ENVIRONMENT_VARIABLES = {
+    key: f"WEARALIKE_{key.upper()}"
+    for key in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks")
+}
 RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class BadSettings(ValueError):
-    """The settings file or an environment variable says something we cannot use."""
+    """The settings file or an environment variable has a value that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShopSettings:
     """One shop as the operator describes it.
 
-    feed: address of the feed; `${NAME}` in it is read from the environment, so that credentials stay out of files.
-    dialect: "yml", "admitad", "google_rss", "google_atom"; None lets the feed say.
-    min_offers: fewer usable offers than this keep the last good ones.
-    max_drop_ratio: 0..1; so large a loss of offers against the last good feed, or of those with a mapped category, keeps the last
-        good ones.
-    max_growth_ratio: so large a gain, and of more than 100 offers, keeps them too: 1 is twice as many.
-    available_false: what YML's available="false" means at this shop.
-    is_delta: the feed holds only what changed since the last good run (Admitad's last_import).
-    allowed_networks: networks (CIDR) that may be connected to although they are not public.
-    allowed_ports: ports that may be connected to; empty allows 80 and 443, and any port of an allowed network.
-    max_connections_per_host: connections to one host at a time.
-    min_request_interval_s: least time between two requests to one host.
-    max_feed_bytes, max_image_bytes: caps on what is read, after decompression.
+    Attributes:
+        id: The shop's id, [a-z0-9_-]{1,64}.
+        feed: Address of the feed. `${NAME}` in it is read from the environment, so that credentials
+            stay out of files.
+        dialect: "yml", "admitad", "google_rss" or "google_atom"; None lets the feed say.
+        min_offers: A feed with fewer usable offers is not used; the last good offers stay.
+        max_drop_ratio: 0..1. A feed that loses a larger share of offers against the last good feed,
+            or of those with a mapped category, is not used.
+        max_growth_ratio: A feed that gains a larger share, and more than 100 offers, is not used: 1
+            is twice as many.
+        available_false: Meaning of YML's available="false" at this shop: "on_order" or
+            "out_of_stock".
+        is_delta: The feed holds only what changed since the last good run (Admitad's last_import).
+        allowed_networks: Networks (CIDR) that may be connected to although they are not public.
+        allowed_ports: Ports that may be connected to. Empty: 80 and 443, and any port of an allowed
+            network.
+        max_connections_per_host: Connections to one host at the same time.
+        min_request_interval_s: Least time between two requests to one host, seconds.
+        max_feed_bytes: Largest feed that is read, after decompression.
+        max_image_bytes: Largest image that is read.
+        secrets: Values that came into `feed` from the environment. Not a key of the file.
     """
 
     id: str
@@ -52,11 +65,10 @@ class ShopSettings:
     min_request_interval_s: float = 0.0
     max_feed_bytes: int = 8_000_000_000
     max_image_bytes: int = 16_000_000
-    # What came into `feed` from the environment; no key of the file.
     secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def redact_secrets(self, text: str) -> str:
-        """The text with the shop's secrets struck out, wherever in an address they stand, quoted or not."""
+        """Return the text with the shop's secrets replaced by ***, quoted or not."""
         for secret in self.secrets:
             for shown in (secret, quote(secret), quote(secret, safe="")):
                 text = text.replace(shown, "***")
@@ -65,11 +77,16 @@ class ShopSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What `wearalike serve` lets through.
+    """The limits of `wearalike serve`.
 
-    requests_a_minute: of one client, answers of any kind. searches_a_minute: of one client, those that search: a photo's, a
-    list's at other weights. allowed_origins: sites whose pages may ask the API from a browser, e.g. "https://shop.example".
-    exact_search_max_products: products of a super-category that a photo is compared with each; of more, with a shortlist, which may miss some.
+    Attributes:
+        requests_a_minute: Limit for one client, requests of any kind.
+        searches_a_minute: Limit for one client, requests that search: a photo's, or a list's at other
+            weights.
+        allowed_origins: Sites whose pages may ask the API from a browser, e.g.
+            "https://shop.example".
+        exact_search_max_products: Products of a super-category up to which a photo is compared with
+            each. Beyond it a shortlist is searched, which may miss some.
     """
 
     requests_a_minute: int = 3000
@@ -80,9 +97,18 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """data_dir: folder of every table and kept file. warehouse: "duckdb:<folder>" or "postgresql://...".
-    device: "auto", "cpu" or "cuda". spark_master: Spark's master. mappings: folder of taxonomy.xml and shops/.
-    looks: "auto": what products are worn with is looked for where a detector that names what it sees can run; "off"."""
+    """The settings of a deployment.
+
+    Attributes:
+        data_dir: Folder of all tables and caches.
+        warehouse: "duckdb:<folder>" or "postgresql://...".
+        device: "auto", "cpu" or "cuda".
+        spark_master: Spark's master.
+        mappings: Folder of taxonomy.xml and shops/.
+        looks: "auto" completes looks where a detector that names classes can run; "off".
+        shops: The shops.
+        serve: The limits of the server.
+    """
 
     data_dir: Path
     warehouse: str = field(repr=False)  # may hold a password
@@ -94,18 +120,29 @@ class Settings:
     serve: ServerSettings = field(default_factory=ServerSettings)
 
     def shop(self, shop_id: str) -> ShopSettings:
+        """Return a shop by its id.
+
+        Raises:
+            BadSettings: The settings have no such shop.
+        """
         for shop in self.shops:
             if shop.id == shop_id:
                 return shop
-        raise BadSettings(
-            f"no shop {shop_id!r}; the settings name {', '.join(s.id for s in self.shops) or 'none'}"
-        )
+        names = ", ".join(shop.id for shop in self.shops) or "none"
+        raise BadSettings(f"no shop {shop_id!r}; the settings name {names}")
 
 
 def read_settings(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from a TOML file (`config`, else $WEARALIKE_CONFIG, else ./wearalike.toml if it is there),
-    overridden by $WEARALIKE_DATA_DIR, _WAREHOUSE, _DEVICE, _MASTER, _MAPPINGS and _LOOKS. Relative paths in the file
-    start at the file. Raises BadSettings, naming file and key, for an unknown key or a value of the wrong kind."""
+    """Read the settings from a TOML file; environment variables override it.
+
+    Args:
+        config: The file. Default: $WEARALIKE_CONFIG, else ./wearalike.toml if it is there. Relative
+            paths in it start at the file.
+        env: The environment; ENVIRONMENT_VARIABLES override the file.
+
+    Raises:
+        BadSettings: An unknown key, or a value of the wrong kind. The text names file and key.
+    """
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
     path = named or Path("wearalike.toml")
     raw: dict[str, Any] = {}
@@ -116,31 +153,27 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
             raise BadSettings(f"{path}: not TOML: {error}") from error
     elif named:
         raise BadSettings(f"{named}: no such settings file")
-    overrides = {
-        k: v
-        for k in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks")
-        if (v := env.get(f"WEARALIKE_{k.upper()}"))
-    }
+    overrides = {key: env[name] for key, name in ENVIRONMENT_VARIABLES.items() if env.get(name)}
     here = path.resolve().parent
-    place = {
+    values = {
         k: str(here / v) if k in ("data_dir", "mappings") and isinstance(v, str) else v
         for k, v in raw.items()
         if k not in _TABLE_KEYS
     }
-    place |= overrides
+    values |= overrides
     known = {f.name for f in fields(Settings)}
-    if unknown := sorted(set(place) - known):
+    if unknown := sorted(set(values) - known):
         raise BadSettings(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    for key, value in place.items():
+    for key, value in values.items():
         if not isinstance(value, str):
-            raise BadSettings(
-                f"{path}: {key}: wanted a text, got {type(value).__name__ if key == 'warehouse' else repr(value)}"
-            )
-    if place.get("device", "auto") not in ("auto", "cpu", "cuda"):
-        raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {place['device']!r}")
-    if place.get("looks", "auto") not in ("auto", "off"):
-        raise BadSettings(f"{path}: looks: wanted auto or off, got {place['looks']!r}")
-    root = Path(place.get("data_dir", "build/wearalike"))
+            # An address may hold a password, so it is not repeated.
+            shown = type(value).__name__ if key == "warehouse" else repr(value)
+            raise BadSettings(f"{path}: {key}: wanted a text, got {shown}")
+    if values.get("device", "auto") not in ("auto", "cpu", "cuda"):
+        raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {values['device']!r}")
+    if values.get("looks", "auto") not in ("auto", "off"):
+        raise BadSettings(f"{path}: looks: wanted auto or off, got {values['looks']!r}")
+    root = Path(values.get("data_dir", "build/wearalike"))
     entries = raw.get("shops", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise BadSettings(f"{path}: shops: wanted [[shops]] tables, one a shop")
@@ -149,11 +182,11 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         raise BadSettings(f"{path}: shop {twice[0]!r} is given twice")
     return Settings(
         data_dir=root,
-        warehouse=place.get("warehouse", f"duckdb:{root / 'warehouse'}"),
-        device=place.get("device", "auto"),
-        spark_master=place.get("spark_master", "local[*]"),
-        mappings=Path(place.get("mappings", "mappings")),
-        looks=place.get("looks", "auto"),
+        warehouse=values.get("warehouse", f"duckdb:{root / 'warehouse'}"),
+        device=values.get("device", "auto"),
+        spark_master=values.get("spark_master", "local[*]"),
+        mappings=Path(values.get("mappings", "mappings")),
+        looks=values.get("looks", "auto"),
         shops=shops,
         serve=_parse_server(path, raw.get("serve", {})),
     )
@@ -176,7 +209,7 @@ _ALLOWED_VALUES = {
 def settings_fields(
     kind: type[Settings] | type[ShopSettings] | type[ServerSettings],
 ) -> list[Field[Any]]:
-    """What a settings file may say of it."""
+    """Return the keys that a settings file may have for this class."""
     return [key for key in fields(kind) if key.name != "secrets"]
 
 
@@ -207,7 +240,10 @@ def _parse_server(path: Path, entry: Any) -> ServerSettings:
 def _parse_values(
     where: str, kind: type[ShopSettings] | type[ServerSettings], entry: dict[str, Any]
 ) -> dict[str, Any]:
-    """The entry's values as the dataclass wants them; raises BadSettings for a key it does not have and a value of another type."""
+    """Return the entry's values as the dataclass wants them.
+
+    Raises BadSettings for a key that it does not have or a value of another type.
+    """
     by_name = {key.name: key for key in settings_fields(kind)}
     if unknown := sorted(set(entry) - set(by_name)):
         raise BadSettings(
@@ -235,14 +271,14 @@ def _parse_values(
     return values
 
 
-# A shorter one is no secret, and striking it out would leave no text readable.
+# A shorter value is no secret, and redacting it would leave no text readable.
 _MIN_SECRET_CHARS = 4
 
 
 def _expand_environment(
     where: str, text: str, env: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
-    """The text with its ${NAME}s filled in, and what is secret of it."""
+    """Return the text with its ${NAME}s filled in, and its secrets."""
     names = re.findall(r"\$\{(\w+)\}", text)
     if missing := [name for name in names if name not in env]:
         raise BadSettings(f"{where}: feed: the environment has no {missing[0]}")

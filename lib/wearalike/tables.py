@@ -1,7 +1,7 @@
-"""Every table of wearalike: its key, its columns with type, unit and meaning.
+"""Define every table of wearalike: its key, its columns with type, unit and meaning.
 
-This is the one schema. The Parquet files of a run (`arrow_schema`), the warehouse's DDL and the
-README's tables are made from it, so a column exists here or nowhere.
+This is the one schema. A run's Parquet files (`arrow_schema`), the warehouse's DDL and the tables
+in the docs are made from it. A column exists here or nowhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 
 class SuperCategory(StrEnum):
-    """What is compared with what: a product is only ever matched inside its super-category."""
+    """Groups of categories. A product is matched only inside its super-category."""
 
     UPPER_WEAR = "upper_wear"
     LOWER_WEAR = "lower_wear"
@@ -26,7 +26,7 @@ class SuperCategory(StrEnum):
 
 
 class ImageView(StrEnum):
-    """What a picture shows of a product. A new one goes last: encoders know them by their place."""
+    """Views of a product in an image. A new one goes last: encoders know them by position."""
 
     FIGURE = "figure"  # somebody wears it, from head to foot
     FRONT = "front"  # somebody wears it, and the picture ends above the feet or below the head
@@ -36,6 +36,8 @@ class ImageView(StrEnum):
 
 
 class Availability(StrEnum):
+    """Availability of an offer, as its shop says."""
+
     IN_STOCK = "in_stock"
     OUT_OF_STOCK = "out_of_stock"
     PREORDER = "preorder"
@@ -45,12 +47,16 @@ class Availability(StrEnum):
 
 
 class Gender(StrEnum):
+    """Wearers that a product is made for."""
+
     FEMALE = "female"
     MALE = "male"
     UNISEX = "unisex"
 
 
 class AgeGroup(StrEnum):
+    """Age group that a product is made for."""
+
     NEWBORN = "newborn"
     INFANT = "infant"
     TODDLER = "toddler"
@@ -60,6 +66,15 @@ class AgeGroup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column of a table.
+
+    Attributes:
+        name: Its name in Parquet and in the warehouse.
+        type: Its Arrow type.
+        meaning: For people, with the unit.
+        nullable: It may hold nulls.
+    """
+
     name: str
     type: pa.DataType
     meaning: str
@@ -68,19 +83,30 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A table.
+
+    Attributes:
+        name: Its name, which is its folder's too.
+        meaning: For people.
+        key: Columns whose values together occur once in a run.
+        columns: Its columns in order.
+        lookup_columns: Columns that the site or an analyst looks up by; indexed in PostgreSQL.
+    """
+
     name: str
     meaning: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
-    # Columns the site or an analyst looks up by: indexed in a warehouse that has indexes.
     lookup_columns: tuple[str, ...] = ()
 
     @property
     def arrow_schema(self) -> pa.Schema:
+        """The schema of its Parquet files."""
         return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
 
     @property
     def column_names(self) -> list[str]:
+        """The names of its columns, in order."""
         return [c.name for c in self.columns]
 
 
@@ -98,7 +124,8 @@ FEEDS = Table(
         Column(
             "status",
             _text,
-            "fresh: this run's feed; stale: the last good offers, reason says why; missing: neither",
+            "fresh: this run's feed; stale: the last good offers, reason says why; missing: "
+            "neither",
         ),
         Column("reason", _text, "why the feed was not used (feeds.FeedReason)", True),
         Column("detail", _text, "what was found and what was wanted, credentials struck out", True),
@@ -133,7 +160,8 @@ _offer_columns = (
     Column(
         "category_paths",
         _texts,
-        "the shop's category names, root first, joined by ' > '; same order as category_ids where both exist",
+        "the shop's category names, root first, joined by ' > '; same order as category_ids "
+        "where both exist",
     ),
     Column("google_category", _text, "google_product_category as written", True),
     Column("price_cents", pa.int64(), "price now, hundredths of currency"),
@@ -238,7 +266,8 @@ CODES = Table(
         Column(
             "view",
             _text,
-            "what its picture shows: figure, front, back, detail, flat; null where the encoder does not say",
+            "what its picture shows: figure, front, back, detail, flat; null where the encoder "
+            "does not say",
             True,
         ),
     ),
@@ -290,7 +319,8 @@ MATCHES = Table(
                     nullable=False,
                 )
             ),
-            "ordered by weighted distance, then product_id, but for what the merchandiser's rules moved",
+            "ordered by weighted distance, then product_id, but for what the merchandiser's "
+            "rules moved",
         ),
     ),
 )
@@ -345,7 +375,8 @@ SIMILAR_LISTS = Table(
 
 LOOKS = Table(
     "looks",
-    "One row a product that is shown worn with other things: what else is worn in its own full-figure images.",
+    "One row a product that is shown worn with other things: what else is worn in its own "
+    "full-figure images.",
     ("product_id",),
     (
         Column("product_id", _text, "the product"),
@@ -371,14 +402,16 @@ LOOKS = Table(
                     nullable=False,
                 )
             ),
-            "the best item of each super-category but the product's own, in the order of the super-categories' names",
+            "the best item of each super-category but the product's own, in the order of the "
+            "super-categories' names",
         ),
     ),
 )
 
 LOOK_PRODUCTS = Table(
     "look_products",
-    "One row a recommendation to complete the look: a product most alike what is worn with the product in its own images.",
+    "One row a recommendation to complete the look: a product most alike what is worn with the "
+    "product in its own images.",
     ("product_id", "super_category", "rank"),
     (
         Column("product_id", _text, "the product whose page is shown"),
@@ -502,7 +535,7 @@ TABLES = (
     QUALITY,
     REFUSED,
 )
-# What a warehouse holds; every row there carries its run.
+# The tables that a warehouse holds; every row there carries its run.
 PUBLISHED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOK_PRODUCTS, QUALITY)
 # Columns that earlier versions named otherwise, by table: former name to present name. Warehouses
 # that hold runs of such a version are upgraded by it.
@@ -514,7 +547,7 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
     LOOK_PRODUCTS.name: _RENAMED_WEIGHTS,
     QUALITY.name: {"measure": "metric", "bound": "threshold"},
 }
-# What people do with what is published; a warehouse holds it row by row, beside the runs.
+# Records of what people do with a publication. A warehouse holds them beside the runs.
 RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS)
 TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}
 
@@ -539,21 +572,27 @@ _DDL_TYPES = {
 
 
 def ddl_columns(table: Table, engine: str) -> str:
-    """The column list of `CREATE TABLE` for a published table, the run first.
+    """Return the column list of `CREATE TABLE` for a published table, the run first.
 
-    engine: "duckdb" or "postgresql". Raises KeyError for a column type no published table has.
+    Args:
+        table: A published or recorded table.
+        engine: "duckdb" or "postgresql".
+
+    Raises:
+        KeyError: A column has a type that no published table has.
     """
     types = _DDL_TYPES[engine]
     run = f"run {types['string']} NOT NULL"
-    lines = [
-        f"{c.name} {types['list' if pa.types.is_list(c.type) else str(c.type)]}{'' if c.nullable else ' NOT NULL'}"
-        for c in table.columns
-    ]
+    lines = []
+    for column in table.columns:
+        kind = "list" if pa.types.is_list(column.type) else str(column.type)
+        constraint = "" if column.nullable else " NOT NULL"
+        lines.append(f"{column.name} {types[kind]}{constraint}")
     return ",\n    ".join([run, *lines])
 
 
 def markdown() -> str:
-    """The README's account of every table."""
+    """Return every table in Markdown, for the docs."""
     lines = []
     for table in (*TABLES, *RECORDED_TABLES):
         lines += [
@@ -569,9 +608,9 @@ def markdown() -> str:
                 else str(column.type)
             )
             kind = "list of string" if kind.startswith("list<") else kind
-            lines.append(
-                f"| {column.name} | {kind}{', may be null' if column.nullable else ''} | {column.meaning.replace('|', '/')} |"
-            )
+            null = ", may be null" if column.nullable else ""
+            meaning = column.meaning.replace("|", "/")
+            lines.append(f"| {column.name} | {kind}{null} | {meaning} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -60,8 +60,10 @@ def reference_page() -> str:
         "## Commands",
         *(_usage_block(f"wearalike {name}", sub) for name, sub in _subcommands(app.parser())),
         "## Settings",
-        "`wearalike.toml`, or what `--config` or `$WEARALIKE_CONFIG` names. An unknown key is an error. `$WEARALIKE_DATA_DIR`, `_WAREHOUSE`,\n"
-        "`_DEVICE`, `_MASTER` and `_MAPPINGS` go before the file.",
+        "`wearalike.toml`, or what `--config` or `$WEARALIKE_CONFIG` names. An unknown key is an error.\n"
+        "These environment variables override the file: "
+        + ", ".join(f"`{name}`" for name in settings.ENVIRONMENT_VARIABLES.values())
+        + ".",
         _settings_table(settings.Settings, ""),
         "### [[shops]]",
         _settings_table(settings.ShopSettings, ""),

@@ -1,4 +1,4 @@
-"""Addresses that others wrote: where they may lead, and what of them may be written down."""
+"""Decide which addresses may be connected to, and redact secrets in addresses."""
 
 from __future__ import annotations
 
@@ -7,33 +7,44 @@ import re
 import socket
 from dataclasses import dataclass
 
-# No errno of the system, so it is told from real ones even after aiohttp merged the errors of several addresses.
+# No errno of the system has this value. It stays recognisable after aiohttp merged the errors of
+# several addresses.
 NOT_PUBLIC_ERRNO = -1
 _LOGIN_PATTERN = re.compile(r"//[^/?#\s@]*(?:@[^/?#\s@]*)*@")
 _SECRET_PARAMETER_PATTERN = re.compile(
-    r"((?:^|[?&;#])(?:[\w.-]*[_.-])?(?:code|token|key|apikey|user|username|login|password|passwd|pass|pwd|signature|sig|secret|auth|credential)=)"
+    r"((?:^|[?&;#])(?:[\w.-]*[_.-])?"
+    r"(?:code|token|key|apikey|user|username|login|password|passwd|pass|pwd|signature|sig|secret"
+    r"|auth|credential)=)"
     r"[^&;#\s]*",
     re.IGNORECASE,
 )
 
 
 def redact_url(text: str) -> str:
-    """The text, an address or with addresses in it, with logins and the values of telling query keys struck out."""
+    """Return the text with logins and the values of secret query keys replaced by ***."""
     return _SECRET_PARAMETER_PATTERN.sub(r"\1***", _LOGIN_PATTERN.sub("//***@", text))
 
 
 @dataclass(frozen=True, slots=True)
 class AddressGuard:
-    """Where may be connected to: public addresses, and the networks (CIDR) of `allow` although not public.
+    """Decide where a connection may go: to public addresses and to allowed networks.
 
-    ports: those that may be connected to; empty means 80 and 443, and any port of an allowed network.
+    Attributes:
+        allowed_networks: Networks (CIDR) that may be reached although they are not public.
+        allowed_ports: Ports that may be reached. Empty: 80 and 443, and any port of an allowed
+            network.
     """
 
     allowed_networks: tuple[str, ...] = ()
     allowed_ports: tuple[int, ...] = ()
 
     def refusal_reason(self, address: str, port: int) -> str | None:
-        """Why this address, a literal, must not be connected to; None where it may be."""
+        """Return why a connection must not be made; None if it may be.
+
+        Args:
+            address: An IP address as text.
+            port: The port.
+        """
         ip = _unwrap_mapped_ipv4(address)
         allowed = any(ip in ipaddress.ip_network(network) for network in self.allowed_networks)
         if not allowed and not is_public(ip):
@@ -45,7 +56,14 @@ class AddressGuard:
         return None
 
     def create_socket(self, address: tuple) -> socket.socket:
-        """aiohttp's socket_factory: a socket for one entry of getaddrinfo that is about to be connected. Raises OSError."""
+        """Create the socket for one resolved address; aiohttp's `socket_factory`.
+
+        Args:
+            address: One entry of `socket.getaddrinfo`.
+
+        Raises:
+            OSError: The address must not be connected to (errno NOT_PUBLIC_ERRNO).
+        """
         family, kind, protocol, _, (host, port, *_) = address
         if objection := self.refusal_reason(host, port):
             raise OSError(NOT_PUBLIC_ERRNO, objection)
@@ -56,12 +74,13 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _unwrap_mapped_ipv4(address: str) -> IpAddress:
-    """The address, an IPv4 one where IPv6 only wraps it."""
+    """Return the address; the IPv4 address where an IPv6 one wraps it."""
     ip = ipaddress.ip_address(address)
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
-# What Python calls global and the open internet does not: relays and translators that lead to any IPv4 address.
+# Ranges that `ip.is_global` accepts but that tunnel to arbitrary IPv4 addresses (6to4, Teredo, ...)
+# or are reserved.
 _NON_PUBLIC_IPV4 = tuple(
     map(
         ipaddress.ip_network,
@@ -75,7 +94,7 @@ _GLOBAL_UNICAST_IPV6 = ipaddress.ip_network("2000::/3")
 
 
 def is_public(ip: IpAddress) -> bool:
-    """Whether an address is of the open internet, where a shop may be."""
+    """Return True if an address is part of the open internet, where a shop may be."""
     closed = _NON_PUBLIC_IPV4 if ip.version == 4 else _NON_PUBLIC_IPV6
     return (
         ip.is_global

@@ -1,8 +1,8 @@
-"""Addresses to bytes: politely, and never to where we must not go.
+"""Fetch addresses politely, and never from where we must not go.
 
-Feeds and pictures come from addresses that others wrote, so every connection is held against a Guard at the last
-moment, when the socket is made for one resolved address: a literal in any spelling, each answer of DNS and each hop of
-a redirect pass the same door.
+Feeds and images come from addresses that others wrote. So an AddressGuard checks each connection at
+the last moment, when the socket is created for one resolved address. Literals in any spelling, each
+answer of DNS and each hop of a redirect pass the same check.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FetchReason(StrEnum):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether asking again in a moment would be pointless."""
+        """True if asking again in a moment is pointless."""
         return self not in _TRANSIENT_REASONS
 
 
@@ -76,7 +76,12 @@ _TRANSIENT_REASONS = {
 
 
 class FetchError(Exception):
-    """An address gave no bytes. `detail` says what was found and what was wanted, credentials struck out."""
+    """An address gave no bytes.
+
+    Attributes:
+        reason: The reason.
+        detail: The findings and the expectation, with credentials redacted.
+    """
 
     def __init__(self, reason: FetchReason, detail: str) -> None:
         self.reason, self.detail = reason, _replace_surrogates(redact_url(detail))
@@ -84,23 +89,31 @@ class FetchError(Exception):
 
     @property
     def is_permanent(self) -> bool:
+        """True if asking again in a moment is pointless."""
         return self.reason.is_permanent
 
 
 def _replace_surrogates(text: str) -> str:
-    """The text with a question mark for every half character: what a server sends as a header need not be text."""
+    """Return the text with a question mark for every half character.
+
+    The headers that a server sends need not be text.
+    """
     return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """How a host is asked.
+    """How politely and how long a host is asked.
 
-    max_connections_per_host: requests to one host at a time. min_request_interval_s: least time between the starts of two.
-    attempts: requests for one address, the first counted; only what may pass is tried again.
-    timeout_s: of one request, from connecting to the last byte; idle_s: without a byte.
-    wait_s: before the second attempt, doubled for each further one, give or take a half.
-    longest_wait_s: cap of that, and of a Retry-After.
+    Attributes:
+        max_connections_per_host: Requests to one host at the same time.
+        min_request_interval_s: Least time between the starts of two requests to a host, seconds.
+        max_attempts: Requests for one address, the first included. Permanent errors are not
+            retried.
+        timeout_s: For one request, from connecting to the last byte, seconds.
+        idle_timeout_s: For one request, without a byte, seconds.
+        retry_wait_s: Before the second attempt, doubled for each further one, ± 50 %, seconds.
+        max_retry_wait_s: Cap of that wait and of a Retry-After, seconds.
     """
 
     max_connections_per_host: int = 8
@@ -117,10 +130,15 @@ DEFAULT_FETCH_POLICY = FetchPolicy()
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came of asking. status: 200, or 304 where a condition was sent. url: after redirects.
+    """The answer of a host.
 
-    bytes, sha256 (hex): of the body as it came over the wire. headers: names in lower case.
-    content: the body; empty where it went into a file.
+    Attributes:
+        status: 200, or 304 where a condition was sent.
+        url: The address after redirects, credentials redacted.
+        sha256: Hash of the body as it came over the wire, hex.
+        headers: Values by name, names in lower case.
+        size_bytes: Length of the body as it came over the wire.
+        content: The body; empty if it went into a file.
     """
 
     status: int
@@ -132,7 +150,7 @@ class Response:
 
 
 class _HostThrottle:
-    """Slots and pace of one host."""
+    """The connection slots of one host, and the time of its next request."""
 
     def __init__(self, policy: FetchPolicy) -> None:
         self.slots = asyncio.Semaphore(policy.max_connections_per_host)
@@ -140,17 +158,26 @@ class _HostThrottle:
         self._next_request_at = 0.0
 
     async def wait_for_turn(self) -> None:
-        """Waits until this host may be asked; call with a slot held."""
+        """Wait until this host may be asked. Call it with a slot held."""
         while (wait_s := self._next_request_at - time.monotonic()) > 0:
             await asyncio.sleep(wait_s)
         self._next_request_at = time.monotonic() + self._min_interval_s
 
     def pause(self, wait_s: float) -> None:
+        """Ask this host nothing for some seconds."""
         self._next_request_at = max(self._next_request_at, time.monotonic() + wait_s)
 
 
 class Client:
-    """Asks for many addresses, each host with the same manners. Use as `async with Client(guard) as client`."""
+    """Fetch many addresses, with the same limits for each host.
+
+    The retry loop is our own and not tenacity's: it keeps the body of each attempt apart, and the
+    number of attempts depends on the error.
+
+    Example:
+        >>> async with Client(AddressGuard()) as client:
+        ...     response = await client.fetch("https://shop.example/1.jpg", 16_000_000)
+    """
 
     def __init__(self, guard: AddressGuard, policy: FetchPolicy = DEFAULT_FETCH_POLICY) -> None:
         self._guard, self._policy = guard, policy
@@ -188,11 +215,21 @@ class Client:
         file: BinaryIO | None = None,
         may_log_in: bool = False,
     ) -> Response:
-        """The body behind an address, held in `content`, or written into `file` from its start.
+        """Fetch the body behind an address.
 
-        Up to 5 redirects are followed; headers other than conditions (If-*) stay with the first host. A login in the
-        address is refused unless `may_log_in`; in a redirect it always is. The time is bounded by attempts x
-        (redirects + 1) x timeout_s, and the waits between and for the host's turn. Raises Refused.
+        Up to 5 redirects are followed. Headers other than conditions (If-*) stay with the first
+        host. The time is bounded by max_attempts × (redirects + 1) × timeout_s, plus the waits in
+        between and for the host's turn.
+
+        Args:
+            url: The address.
+            max_bytes: Longest body to accept.
+            headers: Further request headers.
+            file: Where to write the body, from the file's start; None keeps it in `content`.
+            may_log_in: Allow a login in the address. In a redirect it is always refused.
+
+        Raises:
+            FetchError: The address gave no bytes.
         """
         first, attempt = _parse_url(url, may_log_in), 0
         while True:
@@ -249,7 +286,7 @@ class Client:
     def _check_status(
         self, host: _HostThrottle, response: aiohttp.ClientResponse, headers: Mapping[str, str]
     ) -> None:
-        """Raises Refused unless the status brings a body, a place to go on to, or word that nothing changed."""
+        """Raise FetchError unless the status brings a body, a redirect or "not modified"."""
         status = response.status
         if status == 200 or (status in _REDIRECT_STATUSES and "Location" in response.headers):
             return
@@ -273,10 +310,22 @@ def download(
     max_attempts: int = 4,
     headers: Mapping[str, str] = _NO_HEADERS,
 ) -> Response:
-    """Writes the body behind an address into `path`, as it came over the wire: a gzip encoding is not undone.
+    """Fetch the body behind an address into a file, as it came over the wire.
 
-    timeout_s is one attempt's. Status 304, where `headers` hold a condition, leaves an empty file. Raises Refused,
-    then there is no file.
+    A gzip encoding is not undone. Status 304, possible where `headers` hold a condition, leaves an
+    empty file. After an error there is no file.
+
+    Args:
+        url: The address; it may hold a login.
+        path: File to write.
+        guard: Where connections may go.
+        max_bytes: Longest body to accept.
+        timeout_s: For one attempt, seconds.
+        max_attempts: Requests, the first included.
+        headers: Further request headers.
+
+    Raises:
+        FetchError: The address gave no bytes.
     """
     manners = FetchPolicy(max_attempts=max_attempts, timeout_s=timeout_s)
 
@@ -300,7 +349,7 @@ def download(
 
 
 def _parse_url(text: str, may_log_in: bool, base: URL | None = None) -> URL:
-    """The address to ask, absolute. Raises Refused."""
+    """Return the absolute address to ask. Raises FetchError."""
     try:
         url = base.join(URL(text)) if base else URL(text)
         has_login = url.user is not None or url.password is not None
@@ -360,7 +409,10 @@ def _status_reason(status: int) -> FetchReason:
 
 
 def _retry_after_s(text: str) -> float | None:
-    """Seconds that a Retry-After asks for, given in seconds or as an HTTP date; None where it says neither."""
+    """Return the seconds that a Retry-After asks for; None if it cannot be read.
+
+    It is given in seconds or as an HTTP date.
+    """
     text = text.strip()  # of what float() does not strip, too
     if text.isdecimal():
         return float(text)
@@ -371,7 +423,10 @@ def _retry_after_s(text: str) -> float | None:
 
 
 def _fetch_error(url: URL, error: Exception) -> FetchError:
-    """What the client's error comes to. The same fault gives the same words, whichever of two races it lost."""
+    """Return the FetchError for an error of aiohttp.
+
+    The same fault gives the same words, whichever of two races it lost.
+    """
     if isinstance(error, aiohttp.ClientConnectorError) and error.errno == NOT_PUBLIC_ERRNO:
         return FetchError(FetchReason.PRIVATE_ADDRESS, f"{url}: {error.strerror}")
     reason, words = next(
@@ -380,7 +435,7 @@ def _fetch_error(url: URL, error: Exception) -> FetchError:
     return FetchError(reason, f"{url}: {words or error}")
 
 
-# First that fits; its own words where it has no better ones.
+# The first class that fits decides. None: the error's own words.
 _CLIENT_ERROR_REASONS: tuple[tuple[type[Exception], FetchReason, str | None], ...] = (
     (TimeoutError, FetchReason.TIMEOUT, "no whole answer in time"),
     (aiohttp.InvalidURL, FetchReason.BAD_URL, None),

@@ -4,7 +4,7 @@ A file or folder is filled under a hidden name beside its target, synced, and re
 A reader sees the old content or the new one, never a part.
 
 A process holds a kernel lock on the hidden folder that it fills. The kernel drops the lock with
-the process, so a folder left by a killed process is told from one still in use without a clock.
+the process. So a folder that a killed process left is known without looking at a clock.
 `commit_dir` also takes the identity that the target had when the work began. A stalled task that
 wakes after its successor has finished would otherwise overwrite newer work.
 """
@@ -49,7 +49,7 @@ def replace_file(path: Path, *, sync_folder: bool = True) -> Iterator[Path]:
 
     Args:
         path: File to create or replace. Its folder is created.
-        sync_folder: Whether to sync the folder too. Without it the file is whole, but a power
+        sync_folder: Sync the folder too. Without it the file is whole, but a power
             failure may bring the former one back. One sync less for each of a million images.
 
     Raises:
@@ -163,7 +163,7 @@ def commit_dir(
         staged: The filled and synced folder.
         target: Its final name, in the same parent.
         expected: `dir_identity(target)` when the work began.
-        is_equal: Whether the folder that stands there by now equals ours. Then it stays.
+        is_equal: Says if the folder that stands there by now equals ours. Then it stays.
 
     Raises:
         Superseded: Another folder stands there by now, and it differs from ours. It stays.

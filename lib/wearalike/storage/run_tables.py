@@ -1,12 +1,15 @@
-"""Where a run's tables lie: read in batches, written whole or not at all, counted.
+"""Read and write the tables of a run: in batches, whole or not at all, counted.
 
-    <root>/<table>/run=<run>/part-*.parquet     the rows
-    <root>/<table>/run=<run>/_refused.parquet    what was meant for the table and did not go on
-    <root>/<table>/run=<run>/_manifest.json          written last: counts, parameters, hashes of the inputs
-    <root>/cache/<kind>/<version>/*.parquet      work kept by content, whatever the night
-    <root>/cache/images/<first two>/<sha256>     the pictures
+| path | content |
+|---|---|
+| <data_dir>/<table>/run=<run>/part-*.parquet | the rows |
+| <data_dir>/<table>/run=<run>/_refused.parquet | rows refused on the way to this table |
+| <data_dir>/<table>/run=<run>/_manifest.json | counts, parameters, file hashes; written last |
+| <data_dir>/cache/<kind>/<version>/*.parquet | work kept by content, for all runs |
+| <data_dir>/cache/images/<first two>/<sha256> | the images |
 
-A table's folder is filled under a hidden name, synced, and renamed when whole: whoever sees it sees all of it.
+A table's folder is filled under a hidden name, synced, and renamed when whole. A reader sees all of
+it or nothing.
 """
 
 from __future__ import annotations
@@ -32,23 +35,28 @@ from wearalike.settings import RUN_PATTERN
 from wearalike.storage import atomic
 from wearalike.tables import REFUSED, Table
 
+# Rows that readers take at a time.
 BATCH_ROWS = 8192
 
 
 class TableNotFound(FileNotFoundError):
-    """A table of a run is asked for that no stage has finished."""
+    """No stage has finished this table of the run."""
 
 
 class CorruptTable(ValueError):
-    """A file of a finished table is not the one that was written."""
+    """A file of a finished table differs from the one that was written."""
 
 
 class RowCountMismatch(RuntimeError):
-    """Rows taken do not equal rows written and refused: a row got lost or came twice."""
+    """Rows taken differ from rows written plus refused: a row got lost or came twice."""
 
 
 def table_dir(root: Path, table: Table, run: str) -> Path:
-    """The folder of a table of a run, there or not. Raises ValueError for a run that cannot be a folder's name."""
+    """Return the folder of a run's table, which need not exist.
+
+    Raises:
+        ValueError: The run cannot be the name of a folder.
+    """
     if not RUN_PATTERN.fullmatch(run):
         raise ValueError(
             f"run {run!r}: wanted letters, digits, '_', '.', '-', at most 64, e.g. 2026-11-21"
@@ -57,7 +65,11 @@ def table_dir(root: Path, table: Table, run: str) -> Path:
 
 
 def read_manifest(root: Path, table: Table, run: str) -> dict[str, Any]:
-    """What _manifest.json of a finished table says. Raises TableNotFound."""
+    """Return the manifest (`_manifest.json`) of a finished table.
+
+    Raises:
+        TableNotFound: The table is not finished.
+    """
     path = table_dir(root, table, run) / "_manifest.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +80,14 @@ def read_manifest(root: Path, table: Table, run: str) -> dict[str, Any]:
 
 
 def is_complete(root: Path, table: Table, run: str, signature: str | None = None) -> bool:
-    """Whether the table is finished and, where a signature is given, was made from the same inputs and parameters."""
+    """Return True if the table is finished.
+
+    Args:
+        root: The data folder.
+        table: The table.
+        run: The run.
+        signature: If given, the table must also have this signature: same inputs and parameters.
+    """
     try:
         facts = read_manifest(root, table, run)
         return signature is None or facts["signature"] == signature
@@ -77,32 +96,48 @@ def is_complete(root: Path, table: Table, run: str, signature: str | None = None
 
 
 def list_runs(root: Path, table: Table) -> list[str]:
-    """Runs whose table is finished, in the order of their names."""
+    """Return the runs that have finished this table, in the order of their names."""
     return sorted(
         p.parent.name.removeprefix("run=") for p in (root / table.name).glob("run=*/_manifest.json")
     )
 
 
 def open_dataset(root: Path, table: Table, run: str) -> ds.Dataset:
-    """The table as an Arrow dataset, read lazily: the parts that _manifest.json names, and no file beside them. Raises TableNotFound."""
-    held = table_dir(root, table, run)
+    """Open a finished table as an Arrow dataset, which is read lazily.
+
+    Only the parts named in the manifest are read; other files in the folder are ignored.
+
+    Raises:
+        TableNotFound: The table is not finished.
+    """
+    folder = table_dir(root, table, run)
     parts = sorted(
         name
         for name in read_manifest(root, table, run)["files"]
         if name.startswith("part-") and name.endswith(".parquet")
     )
     return ds.dataset(
-        [str(held / name) for name in parts], schema=table.arrow_schema, format="parquet"
+        [str(folder / name) for name in parts], schema=table.arrow_schema, format="parquet"
     )
 
 
 def read_table(root: Path, table: Table, run: str, columns: list[str] | None = None) -> pa.Table:
-    """The whole table, or some columns of it, in file order. Raises TableNotFound."""
+    """Read a finished table into memory, in file order.
+
+    Args:
+        root: The data folder.
+        table: The table.
+        run: The run.
+        columns: Names of the columns to read; None for all.
+
+    Raises:
+        TableNotFound: The table is not finished.
+    """
     return open_dataset(root, table, run).to_table(columns=columns)
 
 
 def read_refused(root: Path, run: str) -> pa.Table:
-    """What every finished stage of the run refused (tables.REFUSED), in the data's order."""
+    """Return the refused rows (tables.REFUSED) of all finished stages, in the data's order."""
     parts = []
     for table in tables.TABLES:
         path = table_dir(root, table, run)
@@ -112,20 +147,31 @@ def read_refused(root: Path, run: str) -> pa.Table:
 
 
 def check_files(root: Path, table: Table, run: str) -> None:
-    """Raises CorruptTable where a file of a finished table is not the one that _manifest.json names, TableNotFound."""
+    """Compare the files of a finished table with the hashes in its manifest.
+
+    Raises:
+        CorruptTable: A file is missing or differs.
+        TableNotFound: The table is not finished.
+    """
     for name, wanted in read_manifest(root, table, run)["files"].items():
         path = table_dir(root, table, run) / name
-        if not path.is_file() or (found := sha256(path)) != wanted:
-            said = (
-                f"sha256 {found}, _manifest.json says {wanted}"
-                if path.is_file()
-                else "gone, and _manifest.json names it"
-            )
-            raise CorruptTable(f"{path}: {said}; run the table's job again with --force")
+        if not path.is_file():
+            fault = "gone, and _manifest.json names it"
+        elif (found := sha256(path)) != wanted:
+            fault = f"sha256 {found}, _manifest.json says {wanted}"
+        else:
+            continue
+        raise CorruptTable(f"{path}: {fault}; run the table's job again with --force")
 
 
 def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
-    """A hash over what a table is made from; equal hashes promise equal rows."""
+    """Return a hash (SHA-256, hex) over what a table is made from. Equal hashes promise equal rows.
+
+    Args:
+        inputs: Input hash by name, see `input_hash`.
+        parameters: Everything else that changes the rows; values must be JSON or have a stable
+            `str`.
+    """
     text = json.dumps(
         {"inputs": dict(inputs), "parameters": dict(parameters)}, sort_keys=True, default=str
     )
@@ -134,7 +180,16 @@ def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
 
 @dataclass
 class TableWriter:
-    """Fills the hidden folder of one table. Rows go to `write`, refusals to `refuse`, files beside them to `path`."""
+    """Fill the hidden folder of one table; `write_table` yields it.
+
+    Attributes:
+        table: The table being written.
+        path: The hidden folder. Other files that belong to the table may be put there.
+        rows_written: Rows written so far.
+        rows_taken: Rows read from the input, if the caller counts them. Checked at the end.
+        refusal_counts: Refused rows by reason.
+        manifest_extras: Further entries for the manifest.
+    """
 
     table: Table
     path: Path
@@ -148,14 +203,22 @@ class TableWriter:
         self.manifest_extras: dict[str, Any] = {}
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Adds rows of exactly the table's schema, nulls only where it allows them. Raises ValueError."""
+        """Append rows.
+
+        Args:
+            rows: Rows with the table's columns; they are cast to its schema.
+
+        Raises:
+            ValueError: A column that allows no nulls has some.
+        """
         schema = self.table.arrow_schema
         rows = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         rows = rows.select(schema.names).cast(schema)
         for column in self.table.columns:
             if not column.nullable and rows[column.name].null_count:
                 raise ValueError(
-                    f"{self.table.name}.{column.name}: {rows[column.name].null_count} nulls in a column that has none"
+                    f"{self.table.name}.{column.name}: {rows[column.name].null_count} nulls in a"
+                    " column that has none"
                 )
         if self._parts_writer is None:
             number = len(list(self.path.glob("part-*.parquet")))
@@ -166,7 +229,7 @@ class TableWriter:
         self.rows_written += rows.num_rows
 
     def refuse(self, rows: pa.Table) -> None:
-        """Adds rows of tables.REFUSED; `stage` is filled in here."""
+        """Append refused rows (tables.REFUSED). The column `stage` is filled in here."""
         if not rows.num_rows:
             return
         rows = rows.drop_columns(["stage"]) if "stage" in rows.column_names else rows
@@ -180,7 +243,12 @@ class TableWriter:
         self.refusal_counts.update(rows["reason"].to_pylist())
 
     def adopt_parts(self, parts: Path) -> None:
-        """Takes the Parquet files that Spark left in a folder, in their order, as this table's parts."""
+        """Take the Parquet files that Spark left in a folder as parts of this table, in their
+        order.
+
+        Raises:
+            ValueError: Their columns are not those of the table.
+        """
         for number, part in enumerate(sorted(parts.glob("part-*.parquet"))):
             os.replace(part, self.path / f"part-{number:05}.parquet")
         shutil.rmtree(parts)
@@ -192,6 +260,7 @@ class TableWriter:
         self.rows_written = found.count_rows()
 
     def close(self) -> None:
+        """Close the Parquet files. A table without rows gets one empty part."""
         if self._parts_writer is None and not any(self.path.glob("part-*.parquet")):
             pq.write_table(self.table.arrow_schema.empty_table(), self.path / "part-00000.parquet")
         for writer in (self._parts_writer, self._refusals_writer):
@@ -209,13 +278,32 @@ def write_table(
     *,
     version_before: TableVersion | None = None,
 ) -> Iterator[TableWriter]:
-    """Writes a table of a run whole or not at all.
+    """Write a run's table whole or not at all.
 
-    On leaving the block the counts are checked (`rows_taken`, if set, = written + refused), everything is
-    synced, _manifest.json is written and the folder renamed into place, replacing a table made from other inputs.
-    After an exception nothing is left. Two writers of the same signature: the first to finish wins. A table of another
-    signature that came since `seen` (default: since the block began) stays, and placing.Superseded is raised.
-    Raises RowCountMismatch, atomic.DiskFull.
+    At the end of the block the counts are checked and everything is synced. Then the manifest is
+    written and the folder renamed into place, over a table made from other inputs. After an
+    exception nothing is left. If two writers have the same signature, the first to finish wins.
+
+    Args:
+        root: The data folder.
+        table: The table.
+        run: The run.
+        signature: See `signature`.
+        parameters: Written into the manifest.
+        version_before: The table's version when the work began; default: now. A table with another
+            signature that came since then stays.
+
+    Yields:
+        The writer of the table.
+
+    Raises:
+        RowCountMismatch: `rows_taken` differs from rows written plus refused.
+        atomic.Superseded: Another process finished the table from other inputs meanwhile.
+        atomic.DiskFull: The disk has no room.
+
+    Example:
+        >>> with write_table(root, CODES, run, signature(inputs, parameters)) as writer:
+        ...     writer.write(rows)
     """
     target = table_dir(root, table, run)
     version_before = version_before or table_version(root, table, run)
@@ -229,7 +317,8 @@ def write_table(
         )
         if taken != writer.rows_written + refused_count:
             raise RowCountMismatch(
-                f"{table.name} of run {run}: {taken} taken, {writer.rows_written} written, {refused_count} refused"
+                f"{table.name} of run {run}: {taken} taken, {writer.rows_written} written,"
+                f" {refused_count} refused"
             )
         files = {
             p.relative_to(hidden).as_posix(): sha256(p)
@@ -260,17 +349,21 @@ def write_table(
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """What stood in a table's place at one moment."""
+    """A table's folder as it stood at one moment, or its absence."""
 
     identity: atomic.DirIdentity | None
 
 
 def table_version(root: Path, table: Table, run: str) -> TableVersion:
-    """What stands there now: a job that works long before it writes looks before it reads its inputs."""
+    """Return the present version of a run's table.
+
+    A job that works for long before it writes takes the version before it reads its inputs.
+    """
     return TableVersion(atomic.dir_identity(table_dir(root, table, run)))
 
 
 def _read_signature(target: Path) -> str | None:
+    """Return the signature of the table in a folder; None if there is none."""
     try:
         return json.loads((target / "_manifest.json").read_text(encoding="utf-8"))["signature"]
     except FileNotFoundError:
@@ -278,32 +371,40 @@ def _read_signature(target: Path) -> str | None:
 
 
 def input_hash(root: Path, table: Table, run: str) -> str:
-    """What a later stage records of a table it read: the hash over its files. Raises TableNotFound."""
+    """Return the hash over a table's files that a later stage records for its input.
+
+    Raises:
+        TableNotFound: The table is not finished.
+    """
     files = read_manifest(root, table, run)["files"]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# Work kept by content
+# Work kept by content.
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, synced; a file that stands is left as it is."""
+    """Write a file whole or not at all; a file that exists is left as it is."""
     if not path.exists():
         atomic.write_bytes(path, content, sync_folder=False)
 
 
 def image_path(root: Path, image_id: str) -> Path:
-    """Where the picture of that sha256 lies, there or not."""
+    """Return the path of the image with this SHA-256, which need not exist."""
     return root / "cache" / "images" / image_id[:2] / image_id
 
 
 def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
-    """Adds rows to what is kept of a kind under a version, whole or not at all. Rows of one key must be equal."""
+    """Add rows to the cache of a kind and version, whole or not at all.
+
+    Rows with equal keys must be equal.
+    """
     if not rows.num_rows:
         return
     sink = pa.BufferOutputStream()
@@ -318,7 +419,15 @@ def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
 def read_cached(
     root: Path, kind: str, version: str, schema: pa.Schema, keys: pa.Array | None = None
 ) -> pa.Table:
-    """What is kept of a kind under a version, equal rows once; only rows whose first column is in `keys`, if given."""
+    """Read the cached rows of a kind and version; equal rows are returned once.
+
+    Args:
+        root: The data folder.
+        kind: Name of the cached work, e.g. "codes".
+        version: The version of the model that made it.
+        schema: Columns of the rows; the first is the key.
+        keys: If given, only rows with these keys.
+    """
     paths = sorted(map(str, (root / "cache" / kind / version).glob("[!.]*.parquet")))
     if not paths:
         return schema.empty_table()

@@ -1,4 +1,9 @@
-"""Columns of texts of a million rows, in a few bytes a row."""
+"""Hold columns of a million strings in a few bytes a row.
+
+pandas' Arrow strings were considered in place of `Texts`. They answer a mask or an index with
+another pandas array, and `np.searchsorted` over them first creates a Python object for each row.
+The search asks for single rows and for positions in a million sorted ids, so `Texts` stays.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +18,27 @@ from numpy.typing import NDArray
 
 
 class Texts:
-    """Texts that are all different, as ids are: Arrow's one buffer in place of an object each. It is asked as an object array
-    (n,) is, by row, rows or mask; Arrow takes it as the column that it is, and NumPy makes objects of all of it only where it must.
+    """Distinct strings, such as ids, in one Arrow buffer in place of one Python object each.
+
+    It is indexed as an object array (n,) is: by row, rows or mask. Arrow takes it as a column
+    without a copy. NumPy creates objects for all rows only where it must.
     """
 
     __slots__ = ("_column",)
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        """column: strings without nulls."""
+        """Take a column of strings.
+
+        Args:
+            column: Strings (n,) without nulls.
+        """
         self._column: pa.StringArray = column.combine_chunks()
 
     def __len__(self) -> int:
         return len(self._column)
 
     def __getitem__(self, rows: Any) -> Any:
-        """The text of a row, or an object array of those of several."""
+        """Return the string of a row, or an object array of several rows' strings."""
         if isinstance(rows, int | np.integer):
             return self._column[int(rows)].as_py()
         at = (
@@ -41,7 +52,7 @@ class Texts:
         return (text.as_py() for text in self._column)
 
     def __eq__(self, other: object) -> NDArray[np.bool_]:  # type: ignore[override]
-        """Row by row, as an object array says it."""
+        """Compare row by row, as an object array does."""
         if isinstance(other, str):
             return np.asarray(pc.equal(self._column, other).to_numpy(zero_copy_only=False))
         return np.asarray(self) == other
@@ -55,10 +66,17 @@ class Texts:
         return self._column if type is None else self._column.cast(type)
 
     def tolist(self) -> list[str]:
+        """Return all strings as Python objects."""
         return list(self._column.to_pylist())
 
     def searchsorted(self, texts: Any, side: str = "left", sorter: None = None) -> Any:
-        """Where a text, or each of several, stands or would stand in them, which are sorted; np.searchsorted asks this."""
+        """Return the leftmost position of a string, or of each of several, in these sorted strings.
+
+        `np.searchsorted` calls it.
+
+        Raises:
+            ValueError: `side` is not "left", or a sorter is given.
+        """
         if side != "left" or sorter is not None:
             raise ValueError(f"side {side!r}, sorter {sorter!r}: wanted 'left' and none")
         if isinstance(texts, str):
@@ -67,7 +85,10 @@ class Texts:
 
 
 def intern_texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    """Few texts many times over, as an object array (n,) in which equal texts are one object; None for a null."""
+    """Return an object array (n,) in which equal strings are one object; None for a null.
+
+    For few strings that occur many times.
+    """
     words = column.combine_chunks().dictionary_encode()
     objects = np.array([*words.dictionary.to_pylist(), None], dtype=object)
     return np.asarray(objects[words.indices.fill_null(-1).to_numpy()])

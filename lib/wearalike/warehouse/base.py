@@ -1,16 +1,20 @@
-"""DuckDB and PostgreSQL: the same six verbs, and one way to ask.
+"""Define the interface of a warehouse, its state, and the code that both engines share.
 
-load      takes every published table of a run, all or nothing; the same run again replaces itself in one step
-publish   moves the pointer to a loaded run in one step; readers see all-old or all-new
-rollback  moves it back to the run published before
-state     what is loaded, what was published, where the pointer stands
-prune     drops old runs, never the published one nor the one that rollback would go to
-record    keeps rows of what people do with a run (tables.RECORDED_TABLES), whichever runs come and go
+| verb | effect |
+|---|---|
+| load | take every published table of a run, all or nothing; the same run again replaces itself |
+| publish | move the pointer to a loaded run in one step; readers see all old or all new |
+| rollback | move it back to the run published before |
+| state | list what is loaded, what was published and where the pointer stands |
+| prune | drop old runs, never the published one nor the one that a rollback would go to |
+| record | keep rows of what people do with a run (tables.RECORDED_TABLES), whichever runs exist |
 
-A reader sees, in both warehouses, `products`, `similar_products`, `similar_lists`, `look_products` and `quality` with every loaded
-run (quality also keeps the runs that were pruned), the views `current_<table>` with the published run alone,
-`photo_queries` and `judgements` with all that was recorded, and `publications`. `ask` runs one statement of sql/
-against them; parameters are spelled $1, $2 in both engines.
+Readers find the same names in both engines. The published tables hold every loaded run; `quality`
+also keeps the runs that were pruned. The views `current_<table>` show the published run alone.
+`photo_queries` and `judgements` hold what was recorded, and `publications` the moves of the
+pointer.
+
+`query` runs one statement of sql/ on them. Parameters are spelled $1, $2 in both engines.
 """
 
 from __future__ import annotations
@@ -30,25 +34,37 @@ import pyarrow.dataset as ds
 from wearalike.settings import RUN_PATTERN
 from wearalike.tables import PUBLISHED_TABLES, Table
 
+# Rows that a load takes at a time.
 BATCH_ROWS = 16_384
 
 
 class Rejected(ValueError):
-    """The warehouse answered no: rows that break a rule, a run that is not loaded, a statement it cannot run."""
+    """The warehouse refused: rows that break a rule, a run not loaded, or a failing statement."""
 
 
 class Unreachable(ConnectionError):
-    """The warehouse did not answer, or others kept it busy, for all of the bounded retries. Nothing was changed."""
+    """The warehouse did not answer, or stayed busy, for all bounded retries. Nothing was
+    changed."""
 
 
 class PublicationKind(StrEnum):
+    """How the pointer was moved."""
+
     PUBLISH = "publish"
     ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)
 class RunLoad:
-    """A run that is in the warehouse. counts: rows by table; struck_count: texts that held NUL or half characters."""
+    """A run that the warehouse holds.
+
+    Attributes:
+        run: The run.
+        signature: See `publish.run_signature`.
+        loaded_at: UTC.
+        counts: Rows by table.
+        struck_count: Texts from which NUL bytes or half characters were removed.
+    """
 
     run: str
     signature: str
@@ -59,7 +75,14 @@ class RunLoad:
 
 @dataclass(frozen=True, slots=True)
 class PublicationEvent:
-    """One move of the pointer; note: who overrode the gate, and why."""
+    """One move of the pointer.
+
+    Attributes:
+        run: The run that the pointer moved to.
+        published_at: UTC.
+        kind: Publication or rollback.
+        note: Who overrode the gate, and why.
+    """
 
     run: str
     published_at: datetime
@@ -69,6 +92,8 @@ class PublicationEvent:
 
 @dataclass(frozen=True, slots=True)
 class PointerMove:
+    """A move of the pointer, from None where nothing was published."""
+
     from_run: str | None
     to_run: str
 
@@ -78,18 +103,27 @@ class PointerMove:
 
 @dataclass(frozen=True, slots=True)
 class WarehouseState:
-    """loads: newest first. publications: oldest first; the last one is the pointer."""
+    """The loads and publications of a warehouse.
+
+    Attributes:
+        loads: Newest first.
+        publications: Oldest first; the last one is the pointer.
+    """
 
     loads: tuple[RunLoad, ...] = ()
     publications: tuple[PublicationEvent, ...] = ()
 
     @property
     def published_run(self) -> str | None:
+        """The run that readers see; None before the first publication."""
         return self.publications[-1].run if self.publications else None
 
     @property
     def rollback_target(self) -> str | None:
-        """The run that rollback would go to: published before the published one, and still loaded."""
+        """The run that a rollback would go to; None if there is none.
+
+        It was published before the published run and is still loaded.
+        """
         stack: list[str] = []
         for move in self.publications:
             while move.kind is PublicationKind.ROLLBACK and stack and stack[-1] != move.run:
@@ -106,26 +140,42 @@ class WarehouseState:
         )
 
     def find_load(self, run: str) -> RunLoad | None:
+        """Return the load of a run; None if it is not loaded."""
         return next((load for load in self.loads if load.run == run), None)
 
     def publish_move(self, run: str) -> PointerMove:
-        """The move that publishing the run is. Raises Rejected for a run that is not loaded."""
+        """Return the move that publishes a run.
+
+        Raises:
+            Rejected: The run is not loaded.
+        """
         if not self.find_load(run):
-            raise Rejected(
-                f"run {run!r} is not loaded; loaded: {', '.join(load.run for load in self.loads) or 'none'}"
-            )
+            loaded = ", ".join(load.run for load in self.loads) or "none"
+            raise Rejected(f"run {run!r} is not loaded; loaded: {loaded}")
         return PointerMove(self.published_run, run)
 
     def rollback_move(self) -> PointerMove:
-        """The move that a rollback is. Raises Rejected where there is nothing to go back to."""
+        """Return the move of a rollback.
+
+        Raises:
+            Rejected: No loaded run was published before.
+        """
         if self.rollback_target is None:
             raise Rejected(
-                f"no rollback: published is {self.published_run or 'nothing'}, and no loaded run was published before it"
+                f"no rollback: published is {self.published_run or 'nothing'}, and no loaded run"
+                " was published before it"
             )
         return PointerMove(self.published_run, self.rollback_target)
 
     def prunable_runs(self, keep: int) -> list[str]:
-        """The runs that go when the `keep` newest stay. Raises ValueError below 1."""
+        """Return the runs to drop so that the newest ones stay.
+
+        Args:
+            keep: Number of newest runs to keep, 1 or more.
+
+        Raises:
+            ValueError: `keep` is below 1.
+        """
         if keep < 1:
             raise ValueError(f"keep: wanted 1 or more, got {keep}")
         return [
@@ -136,38 +186,60 @@ class WarehouseState:
 
 
 class Warehouse(Protocol):
-    """What both engines do. Every verb raises Unreachable; each is all or nothing and may be repeated."""
+    """The interface of both engines.
+
+    Every verb is all or nothing, may be repeated, and raises Unreachable.
+    """
 
     def load(
         self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str
     ) -> RunLoad:
-        """Takes the rows of every table of PUBLISHED, by table name. A killed load leaves nothing that shows.
+        """Take the rows of every published table. A killed load leaves nothing that shows.
 
-        counts: the rows wanted of each. Raises Rejected for other counts, a key that comes twice, a null where none may be.
+        Args:
+            run: The run.
+            rows: Datasets by table name, one for each of tables.PUBLISHED_TABLES.
+            counts: Expected rows by table name.
+            signature: See `publish.run_signature`.
+
+        Raises:
+            Rejected: Other counts, a key that comes twice, or a null where none is allowed.
         """
 
     def publish(self, run: str, note: str | None = None) -> PointerMove:
-        """Moves the pointer to a loaded run. Raises Rejected."""
+        """Move the pointer to a loaded run. Raises Rejected if it is not loaded."""
 
     def rollback(self) -> PointerMove:
-        """Moves the pointer to the run published before. Raises Rejected where there is none."""
+        """Move the pointer to the run published before. Raises Rejected if there is none."""
 
     def state(self) -> WarehouseState: ...
 
     def prune(self, keep: int) -> list[str]:
-        """Drops all but the `keep` newest runs, the published one and the one before it; returns the dropped."""
+        """Drop all but the newest runs, the published one and the rollback's; return the
+        dropped."""
 
     def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keeps rows of one of tables.RECORDED_TABLES, over those of the same run and key; without rows it makes the table."""
+        """Keep rows of one of tables.RECORDED_TABLES, over rows of the same run and key.
+
+        Without rows it creates the table.
+        """
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """The rows of one reading statement, parameters bound to $1, $2, ... Raises Rejected."""
+        """Return the rows of one reading statement, with parameters for $1, $2, ...
+
+        Raises:
+            Rejected: The statement cannot run.
+        """
 
 
 def open_warehouse(address: str) -> Warehouse:
-    """The warehouse at "duckdb:<folder>" or "postgresql://user:password@host:port/database"; connects when used.
+    """Return the warehouse at an address; it connects when used.
 
-    Raises ValueError, which never repeats the address: it may hold a password.
+    Args:
+        address: "duckdb:<folder>" or "postgresql://user:password@host:port/database".
+
+    Raises:
+        ValueError: No such address. The text never repeats it: it may hold a password.
     """
     scheme, _, rest = address.partition(":")
     if scheme == "duckdb" and rest:
@@ -179,12 +251,17 @@ def open_warehouse(address: str) -> Warehouse:
 
         return PostgresWarehouse(address)
     raise ValueError(
-        f"warehouse: wanted duckdb:<folder> or postgresql://user:password@host/database, got one of scheme {scheme[:20]!r}"
+        "warehouse: wanted duckdb:<folder> or postgresql://user:password@host/database, got one of"
+        f" scheme {scheme[:20]!r}"
     )
 
 
 def read_warehouse_table(warehouse: Warehouse, run: str, table: Table) -> pa.Table:
-    """A published table of a loaded run, the run as first column, ordered by key as bytes. For tests and small exports."""
+    """Read a published table of a loaded run, for tests and small exports.
+
+    Returns:
+        The run as first column, then the table's columns; ordered by the bytes of the key.
+    """
     found = warehouse.query(
         f"SELECT run, {', '.join(table.column_names)} FROM {table.name} WHERE run = $1", [run]
     )
@@ -194,16 +271,19 @@ def read_warehouse_table(warehouse: Warehouse, run: str, table: Table) -> pa.Tab
     )
 
 
-# What both engines share
+# Shared by both engines.
 
 
 def current_view_ddl(table: Table) -> str:
-    """DDL of the view that shows the published run alone."""
-    return f"CREATE VIEW current_{table.name} AS SELECT * FROM {table.name} WHERE run = (SELECT run FROM published)"
+    """Return the DDL of the view that shows the published run alone."""
+    return (
+        f"CREATE VIEW current_{table.name} AS SELECT * FROM {table.name}"
+        " WHERE run = (SELECT run FROM published)"
+    )
 
 
 def check_run_and_tables(run: str, rows: Mapping[str, ds.Dataset]) -> None:
-    """Raises ValueError for a run that cannot be one, or for other tables than PUBLISHED."""
+    """Raise ValueError for a bad run name, or for other tables than the published ones."""
     if not RUN_PATTERN.fullmatch(run):
         raise ValueError(
             f"run {run!r}: wanted letters, digits, '_', '.', '-', at most 64, e.g. 2026-11-21"
@@ -214,6 +294,7 @@ def check_run_and_tables(run: str, rows: Mapping[str, ds.Dataset]) -> None:
 
 
 def check_row_count(run: str, table: Table, found: int, counts: Mapping[str, int]) -> None:
+    """Raise Rejected where the rows loaded are not as many as expected."""
     if found != counts[table.name]:
         raise Rejected(
             f"{table.name} of run {run}: {found} rows loaded, wanted {counts[table.name]}"
@@ -223,7 +304,14 @@ def check_row_count(run: str, table: Table, found: int, counts: Mapping[str, int
 def clean_batches(
     table: Table, rows: ds.Dataset, struck: Counter[str], batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """The table's rows in batches, with text that both engines can hold; texts that were changed are counted in `struck`."""
+    """Yield a table's rows in batches, with text that both engines can hold.
+
+    Args:
+        table: The table.
+        rows: Its rows.
+        struck: Counts the changed texts by table name.
+        batch_rows: Rows in a batch.
+    """
     for batch in rows.to_batches(columns=table.column_names, batch_size=batch_rows):
         cleaned = [_clean_column(column) for column in batch.columns]
         struck[table.name] += sum(count for _, count in cleaned)
@@ -233,7 +321,10 @@ def clean_batches(
 
 
 def _clean_column(column: pa.Array) -> tuple[pa.Array, int]:
-    """The column without NUL bytes and without what is not UTF-8 (lone surrogates), and how many values that changed."""
+    """Return the column without NUL bytes and invalid UTF-8, and how many values that changed.
+
+    Lone surrogates are the invalid UTF-8 that occurs.
+    """
     is_list = pa.types.is_list(column.type)
     text = column.flatten() if is_list else column
     if not pa.types.is_string(text.type) or not _has_invalid_text(text):
@@ -252,11 +343,15 @@ def _clean_column(column: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _strip_invalid_bytes(value: bytes) -> bytes:
+    """Remove NUL bytes and what is not UTF-8."""
     return value.replace(b"\0", b"").decode("utf-8", "ignore").encode()
 
 
 def _has_invalid_text(text: pa.StringArray) -> bool:
-    """Whether any value holds a NUL byte or is not UTF-8; looks at the buffer, since nearly none does."""
+    """Return True if a value holds a NUL byte or is not UTF-8.
+
+    It looks at the whole buffer at once, since nearly no column has such a value.
+    """
     _, offsets, data = text.buffers()
     if not len(text) or data is None:
         return False

@@ -1,8 +1,10 @@
-"""What is published, as keys and values: for a site that serves from Redis or the like, and asks no warehouse.
+"""Export the published run as keys and values, for a site that serves from Redis or the like.
 
-One JSON object a line, UTF-8: {"key": "similar:<product_id>", "value": {...}}, one a product in order of product_id, then
-{"key": "look:<product_id>", ...} likewise; those without recommendations too, so that no key keeps what it held before. The last
-line is {"key": "meta", ...}: whoever sees its run has every line of that run. Equal publications give equal bytes.
+The file has one JSON object a line, in UTF-8. First comes {"key": "similar:<product_id>", "value":
+{...}} for each product, in order of product_id; then {"key": "look:<product_id>", ...} likewise.
+Products without recommendations are included, so that no key keeps a former value. The last line is
+{"key": "meta", ...}: a reader who sees its run has every line of that run. Equal publications give
+equal bytes.
 """
 
 from __future__ import annotations
@@ -38,30 +40,41 @@ BATCH_ROWS = 8192
 # Sorting beyond this goes to disk.
 MEMORY_LIMIT = "512MB"
 
-# What a site shows of a recommended product, beside its id and the score; its place in the list is its rank.
+# Columns of a recommended product, beside its id and score. Its place in the list is its rank.
 EXPORTED_COLUMNS = (*DISPLAY_COLUMNS, "image_url")
 _SIMILAR_SQL = f"""
 SELECT l.product_id, l.shortfall_reason, s.similar_product_id, s.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
 """
-# Of an item worn with a product, beside its super-category.
+# Columns of an item worn with a product, beside its super-category.
 ITEM_COLUMNS = ("image_id", "x0", "y0", "x1", "y1")
 _LOOKS_SQL = f"""
-SELECT l.product_id, k.super_category, {", ".join(f"k.{name}" for name in ITEM_COLUMNS)}, k.look_product_id, k.score
+SELECT l.product_id, k.super_category, {", ".join(f"k.{name}" for name in ITEM_COLUMNS)},
+    k.look_product_id, k.score
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {LOOK_PRODUCTS.name} AS k USING (product_id)
 ORDER BY l.product_id, k.super_category, k.rank
 """
 
 
 class NotExported(ValueError):
-    """Nothing is published, or what was published no longer lies in the root. No file was written."""
+    """Nothing is published, or the data folder has other tables. No file was written."""
 
 
 def write_jsonl(settings: Settings, path: Path) -> int:
-    """Writes the published run into a file, whole or not at all, over one that is there; returns how many products it has.
+    """Write the published run into a file, whole or not at all, over one that is there.
 
-    Raises NotExported, warehouse.Unreachable, OSError.
+    Args:
+        settings: Name the data folder and the warehouse.
+        path: File to write.
+
+    Returns:
+        The number of products.
+
+    Raises:
+        NotExported: Nothing is published, or the data folder has other tables.
+        Unreachable: The warehouse did not answer.
+        OSError: The file cannot be written.
     """
     publication = _find_publication(settings)
     with (
@@ -93,7 +106,7 @@ def _write_line(file: TextIO, key: str, value: dict[str, Any]) -> None:
 
 
 def _find_publication(settings: Settings) -> PublicationEvent:
-    """The publication that the site reads now, once the root is seen to hold its very tables."""
+    """Return the present publication, once the data folder is seen to hold its very tables."""
     state = open_warehouse(settings.warehouse).state()
     if not state.publications:
         raise NotExported("nothing is published yet; run a night first")
@@ -110,15 +123,24 @@ def _find_publication(settings: Settings) -> PublicationEvent:
     if load is None or here != load.signature:
         found = "other tables" if here else "no tables"
         raise NotExported(
-            f"{settings.data_dir}: {found} of run {publication.run}, wanted those that were published; publish it again, or name its root"
+            f"{settings.data_dir}: {found} of run {publication.run}, wanted those that were"
+            " published; publish it again, or name its data_dir"
         )
     return publication
 
 
 def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, value) of the list of every product of a run, in order of product_id, then of its look. Raises run_tables.TableNotFound.
+    """Yield (key, value) for the list of every product, then for its look.
 
-    Holds every product's shown fields, about a GB a million products; the rows of the lists are sorted on disk.
+    Both are in order of product_id. The display columns of all products are held in memory, about 1
+    GB for a million products. The rows of the lists are sorted on disk.
+
+    Args:
+        root: The data folder.
+        run: The run.
+
+    Raises:
+        run_tables.TableNotFound: A table is not finished.
     """
     categories, shown = _read_products(root, run)
 
@@ -156,7 +178,7 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _read_products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """The category of every product by product_id, and the shown fields of those in stock."""
+    """Return every product's category, and the display columns of those in stock, by product_id."""
     categories, shown = {}, {}
     wanted = [
         "product_id",
@@ -177,7 +199,14 @@ def _read_products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict
 
 
 def _query_rows(root: Path, run: str, table: Table, sql: str) -> Iterator[dict[str, Any]]:
-    """Every product's recommendations in order, of the table by the query, one row where it has none."""
+    """Yield every product's recommendations in order, one row where it has none.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        table: The table of recommendations.
+        sql: The query that joins it to similar_lists.
+    """
     # Threads would each keep a part of the order in memory.
     config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "threads": 1}
     with (

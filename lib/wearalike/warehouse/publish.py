@@ -1,4 +1,4 @@
-"""A judged run to what the site reads: through the gate, into the warehouse, counted, then the pointer moves."""
+"""Publish a judged run: pass the gate, load it into the warehouse, count it, move the pointer."""
 
 from __future__ import annotations
 
@@ -32,8 +32,14 @@ class GateOverride:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What came of publishing. move: None where the very same run was published already, or a `later` day is.
-    overridden: what forbade it and an override let through."""
+    """The outcome of publishing.
+
+    Attributes:
+        load: The load of the run.
+        move: None if this very run was published already, or a later day is published.
+        overridden_failures: Failures that an override let through.
+        later_run: The later day that stays published.
+    """
 
     load: RunLoad
     move: PointerMove | None
@@ -42,17 +48,26 @@ class PublishResult:
 
 
 def parse_override(text: str) -> GateOverride:
-    """The override of "who: why". Raises ValueError where either is missing."""
+    """Parse an override of the form "who: why".
+
+    Raises:
+        ValueError: Either part is missing.
+    """
     who, _, why = (part.strip() for part in text.partition(":"))
     if not (who and why):
         raise ValueError(
-            f"override {text!r}: wanted 'who: why', e.g. 'anna: the shop closed its shoe department'"
+            f"override {text!r}: wanted 'who: why',"
+            " e.g. 'anna: the shop closed its shoe department'"
         )
     return GateOverride(who, why)
 
 
 def failed_metrics(quality: pa.Table) -> list[str]:
-    """The measures of a run (tables.QUALITY) whose verdict is fail, one text each, in the table's order."""
+    """Return the metrics of a run whose verdict is fail, one text each, in the table's order.
+
+    Args:
+        quality: Rows of tables.QUALITY.
+    """
     failed = quality.filter(pc.equal(quality["verdict"], "fail")).to_pylist()
     return [
         f"{m['metric']} of {m['scope']} is {m['value']:g} {m['unit']}, wanted {m['threshold']}"
@@ -61,7 +76,10 @@ def failed_metrics(quality: pa.Table) -> list[str]:
 
 
 def later_published_run(run: str, published: str | None) -> str | None:
-    """The published run, where both are named by a date, YYYY-MM-DD first, and its date is after the run's; else None."""
+    """Return the published run if its day is after the run's day; else None.
+
+    Both names must begin with a date, YYYY-MM-DD.
+    """
     try:
         return (
             published
@@ -80,17 +98,32 @@ def publish_run(
     *,
     redo: bool = False,
 ) -> PublishResult:
-    """Loads a run's published tables and moves the pointer to it; may be killed anywhere and repeated.
+    """Load a run's published tables and move the pointer to it.
 
-    A run whose quality holds a `fail`, or no measure at all, is published by an override only, which the log of
-    publications keeps. So is a day before the published one (a night that is late, a backfill): without, it is loaded
-    and the site goes on reading the later day. Loaded already from the same tables, it is not loaded again unless `redo`.
-    Raises run_tables.TableNotFound, run_tables.CorruptTable, GateClosed, warehouse.Rejected (nothing is loaded), warehouse.Unreachable.
+    The call may be killed at any point and repeated. A run whose quality has a `fail`, or no metric
+    at all, needs an override, which the log of publications keeps. So does a day before the
+    published one (a late run, a backfill). Without one it is loaded, and readers stay on the later
+    day.
+
+    Args:
+        root: The data folder.
+        run: The run.
+        warehouse: Where to publish it.
+        override: Publishes a run that the gate or the calendar forbids.
+        redo: Load again even if the same tables are loaded already.
+
+    Raises:
+        run_tables.TableNotFound: A table is not finished.
+        run_tables.CorruptTable: A file of a table was changed.
+        GateClosed: The gate forbids it.
+        warehouse.Rejected: The warehouse refused; nothing is loaded.
+        warehouse.Unreachable: The warehouse did not answer.
     """
     signature = run_signature(root, run)
-    failed = failed_metrics(measures := run_tables.read_table(root, QUALITY, run)) or (
-        [] if measures.num_rows else ["no measure: the run was not judged"]
-    )
+    quality = run_tables.read_table(root, QUALITY, run)
+    failed = failed_metrics(quality)
+    if not quality.num_rows:
+        failed = ["no measure: the run was not judged"]
     try:
         state = warehouse.state()
         load = state.find_load(run)
@@ -125,17 +158,26 @@ def publish_run(
 
 
 def run_signature(root: Path, run: str) -> str:
-    """What a load of the run's tables, as they lie in the root now, is known by in a warehouse. Raises run_tables.TableNotFound."""
+    """Return the hash over a run's published tables, by which a warehouse knows their load.
+
+    Raises:
+        run_tables.TableNotFound: A table is not finished.
+    """
     return run_tables.signature(
         {t.name: run_tables.input_hash(root, t, run) for t in PUBLISHED_TABLES}, {}
     )
 
 
 def rollback(settings: Settings) -> PointerMove:
-    """Moves the pointer of the place's warehouse to the run published before. Raises as Warehouse.rollback."""
+    """Move the pointer of the settings' warehouse to the run published before.
+
+    Raises:
+        Rejected: No loaded run was published before.
+        Unreachable: The warehouse did not answer.
+    """
     return open_warehouse(settings.warehouse).rollback()
 
 
 def published_run(settings: Settings) -> str | None:
-    """The run that the site reads now; None before the first publication."""
+    """Return the run that readers see now; None before the first publication."""
     return open_warehouse(settings.warehouse).state().published_run

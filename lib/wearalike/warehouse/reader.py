@@ -1,7 +1,8 @@
-"""Readers of what is published, that stay open: a server asks one many times a second, from many threads.
+"""Read what is published through a connection that stays open.
 
-A glance is one look: all its questions are answered from the publication that stood when it began, and the next glance
-sees the pointer where it stands then. No glance blocks a publish, or is blocked by one.
+A server asks many times a second, from many threads. A snapshot answers all its questions from the
+publication that stood when it began; the next snapshot sees the pointer where it stands then. No
+snapshot blocks a publish or is blocked by one.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ QueryFunction = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
 
 
 class NotPublished(LookupError):
-    """The warehouse is there, or will be, and no run has been published in it yet."""
+    """No run has been published in the warehouse yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationSnapshot:
-    """The publication seen, and how to ask it. signature: equal ones promise equal tables.
+    """A publication and how to query it.
 
-    ask: rows of one reading statement, parameters bound to $1, $2, ...; the tables' names stand for themselves and hold other
-    runs too in PostgreSQL, so name the run. It raises Unreachable or Rejected.
+    Attributes:
+        run: The published run.
+        published_at: UTC.
+        signature: Equal signatures promise equal tables.
+        query: Returns the rows of one reading statement, with parameters for $1, $2, ... In
+            PostgreSQL the tables also hold other runs, so name the run. Raises Unreachable or
+            Rejected.
     """
 
     run: str
@@ -37,25 +43,37 @@ class PublicationSnapshot:
 
 
 class WarehouseReader(Protocol):
-    """What both engines do. May be used by several threads; connects when asked."""
+    """The interface of both engines. Threads may share a reader; it connects when asked."""
 
     def snapshot(self) -> AbstractContextManager[PublicationSnapshot]:
-        """Raises NotPublished, Unreachable."""
+        """Open a snapshot. Raises NotPublished or Unreachable."""
 
     def state(self) -> WarehouseState:
-        """Every run that is loaded and every move of the pointer. Raises Unreachable."""
+        """Return all loads and publications. Raises Unreachable."""
 
     def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        """The rows of one statement over the table quality with every run that was ever loaded. Raises Unreachable."""
+        """Return the rows of one statement on the table quality with all runs ever loaded.
 
-    def close(self) -> None: ...
+        Raises:
+            Unreachable: The warehouse does not answer.
+        """
+
+    def close(self) -> None:
+        """Let go of the connections."""
 
 
 def open_reader(address: str) -> WarehouseReader:
-    """The reader of the warehouse at an address as `open_warehouse` takes it. Raises ValueError, which never repeats it."""
+    """Return the reader of a warehouse.
+
+    Args:
+        address: As for `open_warehouse`.
+
+    Raises:
+        ValueError: No such address. The text never repeats it.
+    """
     from wearalike.warehouse.base import open_warehouse
 
-    open_warehouse(address)  # refuses what is no address
+    open_warehouse(address)  # raises ValueError for a bad address
     scheme, _, rest = address.partition(":")
     if scheme == "duckdb":
         from wearalike.warehouse.duckdb.read import DuckDBReader

@@ -1,13 +1,16 @@
-"""A warehouse in a folder: one immutable DuckDB file a run, and one link that says which is published.
+"""Keep a warehouse in a folder: one immutable DuckDB file a run, and one link to the published one.
 
-    <folder>/wearalike.duckdb      the pointer: a link to the published run's file; what the site opens, read-only
-    <folder>/runs/<run>.duckdb     the tables of a run, the views current_<table>, the quality of the runs loaded before
-    <folder>/publications.jsonl    every move of the pointer, oldest first
-    <folder>/recorded/<table>/     a Parquet file a row of what people do with a run
+| path in the folder | content |
+|---|---|
+| wearalike.duckdb | the pointer: a link to the published run's file; readers open it read-only |
+| runs/<run>.duckdb | a run's tables, the views current_<table>, the quality of runs loaded before |
+| publications.jsonl | every move of the pointer, oldest first |
+| recorded/<table>/ | a Parquet file for each row of what people do with a run |
 
-DuckDB lets one process write a file or many read it, so nothing is ever written to a file that can be read: a file
-is built under a hidden name, synced and renamed, and publishing replaces the link. No reader blocks a publish or is
-blocked by one. A move is noted before the link is replaced; where the two differ, the link is right.
+DuckDB lets one process write a file or many read it. So nothing is ever written to a file that can
+be read: a file is built under a hidden name, synced and renamed. Publishing replaces the link. No
+reader blocks a publish or is blocked by one. A move is noted before the link is replaced; where the
+two differ, the link is right.
 """
 
 from __future__ import annotations
@@ -55,18 +58,24 @@ from wearalike.warehouse.base import (
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 60.0
-# What DuckDB writes at once: batches of as many rows cost a quarter less than small ones, which it first puts together.
+# Rows of a row group, which DuckDB writes at once. Batches of this size cost a quarter less than
+# small ones, which it first has to join.
 ROW_GROUP_ROWS = 122_880
 # Extensions would be fetched over the network; everything used here is built in.
 CONNECTION_CONFIG: dict[str, Any] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-# number: of the loads of the folder, in their order.
-_LOAD_TABLE_DDL = "CREATE TABLE load (run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT, number BIGINT)"
+# number counts the loads of the folder.
+_LOAD_TABLE_DDL = """CREATE TABLE load (
+    run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT,
+    number BIGINT
+)"""
 
 
 class DuckDBWarehouse:
+    """A warehouse in a folder; see `base.Warehouse`."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.link = folder / "wearalike.duckdb"
@@ -141,7 +150,7 @@ class DuckDBWarehouse:
             )
         struck: Counter[str] = Counter()
         with translate_errors(f"{path}: "), duckdb.connect(path, config=CONNECTION_CONFIG) as con:
-            # Which run the views of this file show.
+            # The run that the views of this file show.
             con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
             for table in PUBLISHED_TABLES:
                 con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
@@ -193,7 +202,10 @@ class DuckDBWarehouse:
         return move
 
     def read_publications(self) -> list[PublicationEvent]:
-        """The log, made to agree with the link: a last move that was noted and not made did not happen."""
+        """Read the log and make it agree with the link.
+
+        A last move that was noted but not made did not happen.
+        """
         if not self.link.is_symlink():
             return []
         lines = (
@@ -222,9 +234,10 @@ class DuckDBWarehouse:
     def _open_runs(
         self,
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, WarehouseState, dict[str, str]]]:
-        """A connection of its own with every run's file attached, what they say, and each run's catalog, newest first.
+        """Yield a new connection with every run's file attached, the state, and each run's catalog.
 
-        A file opened by its path would be the one that this process saw last, not the one that took its place.
+        The runs are newest first. The connection is new because DuckDB caches files by path: an
+        opened path would give the file that this process saw last, not the one that replaced it.
         """
         with translate_errors(f"{self.folder}: "), duckdb.connect(config=CONNECTION_CONFIG) as con:
             found: list[tuple[int, RunLoad, str]] = []
@@ -235,10 +248,10 @@ class DuckDBWarehouse:
                     if path.exists():
                         raise
                     continue  # pruned since it was listed
-                told = con.execute(
+                rows = con.execute(
                     f"SELECT run, signature, loaded_at, counts, struck_count FROM run_{number}.load"
                 ).fetchall()
-                run, signature, loaded_at, counts, struck_count = told[0]
+                run, signature, loaded_at, counts, struck_count = rows[0]
                 load = RunLoad(run, signature, loaded_at, json.loads(counts), struck_count)
                 found.append((_read_load_number(con, f"run_{number}"), load, f"run_{number}"))
             found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
@@ -248,11 +261,12 @@ class DuckDBWarehouse:
             yield con, state, {load.run: catalog for _, load, catalog in found}
 
     def run_file(self, run: str) -> Path:
+        """Return the path of a run's file."""
         return self._runs_dir / f"{run}.duckdb"
 
     @contextlib.contextmanager
     def _hold_lock(self, lock_name: str) -> Iterator[None]:
-        """Keeps other processes from loading, or from moving the pointer, at the same time; a killed one lets go."""
+        """Keep other processes from loading, or from moving the pointer, during the block."""
         self._runs_dir.mkdir(parents=True, exist_ok=True)
         lock = atomic.lock_file(self.folder / f".{lock_name}.lock", LOCK_WAIT_S)
         with contextlib.ExitStack() as stack:
@@ -269,7 +283,7 @@ class DuckDBWarehouse:
 def _copy_rows(
     con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Dataset, struck: Counter[str]
 ) -> int:
-    """Copies the rows, returns how many. Raises Rejected where a key comes twice."""
+    """Copy the rows and return how many. Raises Rejected where a key comes twice."""
     con.register(
         "incoming",
         pa.RecordBatchReader.from_batches(
@@ -281,7 +295,8 @@ def _copy_rows(
     ).fetchall()[0]
     con.unregister("incoming")
     key = ", ".join(table.key)
-    # As many hashes as rows: no key comes twice, at two thirds of the cost of the keys themselves. Fewer: two keys may share one.
+    # As many distinct hashes as rows means that no key comes twice, at two thirds of the cost of
+    # comparing keys. With fewer, two different keys may still share a hash.
     (hashes_count,) = con.execute(
         f"SELECT count(DISTINCT hash({key})) FROM {table.name}"
     ).fetchall()[0]
@@ -291,9 +306,8 @@ def _copy_rows(
         f"SELECT {key} FROM {table.name} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 1"
     ).fetchall()
     if twice:
-        raise Rejected(
-            f"{table.name} of run {run}: the key {dict(zip(table.key, twice[0], strict=True))} comes twice"
-        )
+        values = dict(zip(table.key, twice[0], strict=True))
+        raise Rejected(f"{table.name} of run {run}: the key {values} comes twice")
     return count
 
 
@@ -318,9 +332,15 @@ def select_renamed(
 
 
 def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
-    """Which load of the folder the file is, whatever the clock said when; 0 where an earlier version wrote it."""
-    held = "SELECT 1 FROM duckdb_columns() WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
-    if not con.execute(held, [catalog]).fetchall():
+    """Return the number of a file's load in this folder; 0 where an earlier version wrote it.
+
+    Loads are ordered by it, whatever the clock said.
+    """
+    has_number = (
+        "SELECT 1 FROM duckdb_columns()"
+        " WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
+    )
+    if not con.execute(has_number, [catalog]).fetchall():
         return 0
     return int(con.execute(f"SELECT number FROM {catalog}.load").fetchall()[0][0])
 
@@ -332,7 +352,10 @@ def _recorded_schema(table: Table) -> pa.Schema:
 def _create_views(
     con: duckdb.DuckDBPyConnection, state: WarehouseState, catalogs: dict[str, str], recorded: Path
 ) -> None:
-    """Gives the connection the names that PostgreSQL has, over the attached files; a file of an earlier version may lack a table."""
+    """Give the connection the names that PostgreSQL has, over the attached files.
+
+    A file of an earlier version may lack a table.
+    """
     there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
     for table in PUBLISHED_TABLES:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
@@ -358,7 +381,8 @@ def _create_views(
             table.name, ds.dataset(paths, schema=_recorded_schema(table), format="parquet")
         )
     con.execute(
-        "CREATE TABLE publications (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)"
+        "CREATE TABLE publications"
+        " (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)"
     )
     for move in state.publications:
         con.execute(
@@ -369,7 +393,11 @@ def _create_views(
 
 @contextlib.contextmanager
 def translate_errors(prefix: str) -> Iterator[None]:
-    """where: a path and ": "."""
+    """Turn DuckDB's errors into Rejected and Unreachable.
+
+    Args:
+        prefix: A path and ": ".
+    """
     try:
         yield
     except duckdb.Error as error:

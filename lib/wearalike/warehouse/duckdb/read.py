@@ -1,4 +1,7 @@
-"""The published run's file, kept open for reading; another one is opened as soon as the link leads to it."""
+"""Read the published run's file through a connection that stays open.
+
+Another file is opened as soon as the link leads to it.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,22 @@ from wearalike.warehouse.duckdb.load import (
 )
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
-# Of a server that also searches and sees photos; a page's questions take a few MB.
+# The server also searches and runs detectors. The queries of a page need a few MB.
 _RESOURCE_LIMITS: dict[str, Any] = {"threads": 2, "memory_limit": "1GB"}
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenRun:
-    """seen: what told the file from others when it was opened."""
+    """The file that is open.
+
+    Attributes:
+        file_identity: Inodes, times and size of link and file when it was opened.
+        connection: Has the file attached as `shown`.
+        catalog: The catalog to read, see `_choose_catalog`.
+        run: The published run.
+        published_at: UTC.
+        signature: Equal signatures promise equal tables.
+    """
 
     file_identity: tuple[Any, ...]
     connection: duckdb.DuckDBPyConnection
@@ -40,6 +52,8 @@ class _OpenRun:
 
 
 class DuckDBReader:
+    """Reader of a DuckDB warehouse; see `reader.WarehouseReader`."""
+
     def __init__(self, folder: Path) -> None:
         self._warehouse = DuckDBWarehouse(folder)
         self._open_run: _OpenRun | None = None
@@ -71,10 +85,11 @@ class DuckDBReader:
             self._open_run = None
 
     def _reopen_if_moved(self) -> _OpenRun:
-        """The file that the link leads to now; a look at the link alone where it is the one that is open."""
+        """Return the file that the link leads to now; open it only if it is another one."""
         opened = self._open_run
         if opened is None or opened.file_identity != self._published_file_identity():
-            # Not closed, which would close the cursors that others still hold: the file is let go of with the last of them.
+            # Closing the former connection would close the cursors that others still hold. The file
+            # is released with the last of them.
             opened = self._open_run = self._open_published()
         return opened
 
@@ -82,7 +97,8 @@ class DuckDBReader:
         while True:
             seen = self._published_file_identity()
             publication = self._warehouse.read_publications()[-1]
-            # Attached, not opened by its path: that would be the file this process saw last, not the one that took its place.
+            # DuckDB caches files by path: an opened path would give the file that this process saw
+            # last, not the one that replaced it. So it is attached.
             connection = duckdb.connect(config={**CONNECTION_CONFIG, **_RESOURCE_LIMITS})
             connection.execute(
                 "ATTACH $1 AS shown (READ_ONLY)", [str(self._warehouse.run_file(publication.run))]

@@ -1,7 +1,8 @@
-"""Arrow batches as the stream of PostgreSQL's binary COPY, put together by Arrow's kernels, a column at a time.
+"""Encode Arrow batches as the stream of PostgreSQL's binary COPY, one column at a time.
 
-The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". Every field is its length in bytes
-(four bytes, big end first; -1 for null) and its value as the type's own receive function reads it.
+The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". Every field is
+its length in bytes (four bytes, big-endian; -1 for null) and its value as the type's own receive
+function reads it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import pyarrow.compute as pc
 
 
 def encode_binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
-    """The stream that `COPY ... FROM STDIN (FORMAT binary)` takes: a header, the rows, a trailer.
+    """Yield the stream that `COPY ... FROM STDIN (FORMAT binary)` takes: header, rows, trailer.
 
-    Columns: text, int32, int64, float32, float64 and lists of text without nulls inside, any of them with nulls but
-    the lists; the table's columns must be of just these types, since PostgreSQL converts nothing here.
+    PostgreSQL converts nothing here, so the table's columns must have exactly these types.
+
+    Args:
+        batches: Columns of text, int32, int64, float32, float64, or lists of text. Lists and their
+            elements have no nulls; the others may.
     """
     yield pa.py_buffer(b"PGCOPY\n\xff\r\n\0" + bytes(8))
     for batch in batches:
-        if (
-            not batch.num_rows
-        ):  # an empty file is one empty batch, of which Arrow would make an empty row
+        # An empty file is one empty batch, which Arrow would encode as an empty row.
+        if not batch.num_rows:
             continue
         count = pa.scalar(struct.pack(">h", batch.num_columns), pa.binary())
         rows = _join_binaries(
@@ -38,7 +41,7 @@ def encode_binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]
 
 
 def _encode_field(column: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Of each row the field's length, -1 for null, and its bytes."""
+    """Return each row's field length (-1 for null) and its bytes."""
     if pa.types.is_list(column.type):
         lengths = pc.list_value_length(column)
         texts = pa.ListArray.from_arrays(
@@ -63,7 +66,7 @@ def _encode_field(column: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def _fixed_width_binaries(values: np.ndarray[Any, Any]) -> pa.Array:
-    """(N,) or (N, k) numbers as N binaries, each number's bytes as they are."""
+    """Return (N,) or (N, k) numbers as N binaries, each number's bytes as they are."""
     width = values.nbytes // len(values) if len(values) else 0
     offsets = np.arange(0, values.nbytes + 1, width or 1, dtype=np.int32)
     return pa.Array.from_buffers(
@@ -76,5 +79,5 @@ def _list_offsets(lengths: pa.Array) -> pa.Array:
 
 
 def _join_binaries(*pieces: pa.Array | pa.Scalar) -> pa.Array:
-    """(N,) binaries: those of each row, one after the other."""
+    """Return (N,) binaries: those of each row, one after the other."""
     return pc.binary_join_element_wise(*pieces, b"")

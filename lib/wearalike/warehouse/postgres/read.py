@@ -1,4 +1,4 @@
-"""A few connections to PostgreSQL that only read; a glance is one transaction, which sees one moment."""
+"""Read PostgreSQL through a few connections. A snapshot is one transaction: it sees one moment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState
-from wearalike.warehouse.postgres.load import PostgresWarehouse, read_state
+from wearalike.warehouse.postgres.load import CONNECTION_OPTIONS, PostgresWarehouse, read_state
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
 MAX_CONNECTIONS = 8
+# For a free connection of the pool, seconds.
 WAIT_S = 5.0
 # In the transaction, so that it holds behind a pooler that changes connections too.
-_TRANSACTION_SETTINGS_SQL = "SET LOCAL search_path TO wearalike; SET LOCAL timezone TO 'UTC'; SET LOCAL statement_timeout TO '10s'"
+_TRANSACTION_SETTINGS_SQL = (
+    "SET LOCAL search_path TO wearalike; SET LOCAL timezone TO 'UTC';"
+    " SET LOCAL statement_timeout TO '10s'"
+)
 _PUBLISHED_RUN_SQL = (
     "SELECT p.run, p.published_at, l.signature FROM published AS p JOIN loads AS l ON l.run = p.run"
 )
@@ -26,6 +30,8 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 
 class PostgresReader:
+    """Reader of a PostgreSQL warehouse; see `reader.WarehouseReader`."""
+
     def __init__(self, address: str) -> None:
         self._warehouse = PostgresWarehouse(address)
         self._pool: ConnectionPool[Connection] | None = None
@@ -34,10 +40,11 @@ class PostgresReader:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[PublicationSnapshot]:
         with self._transaction() as con:
-            if not (found := con.execute(_PUBLISHED_RUN_SQL).fetchall()):
+            rows = con.execute(_PUBLISHED_RUN_SQL).fetchall()
+            if not rows:
                 raise NotPublished(f"{self._warehouse.location}: nothing is published yet")
             yield PublicationSnapshot(
-                **found[0], query=lambda s, p: con.execute(s.encode(), list(p)).fetchall()
+                **rows[0], query=lambda s, p: con.execute(s.encode(), list(p)).fetchall()
             )
 
     def state(self) -> WarehouseState:
@@ -48,8 +55,8 @@ class PostgresReader:
             return WarehouseState()
 
     def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-        with self.snapshot() as glance:
-            return glance.query(statement, parameters)
+        with self.snapshot() as snapshot:
+            return snapshot.query(statement, parameters)
 
     def close(self) -> None:
         with self._lock:
@@ -73,15 +80,9 @@ class PostgresReader:
     def _get_pool(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._pool is None:
-                # No prepared statements: they do not outlive a pooler's change of connection.
-                options: dict[str, Any] = {
-                    "autocommit": True,
-                    "prepare_threshold": None,
-                    "cursor_factory": psycopg.RawCursor,
-                }
                 self._pool = ConnectionPool(
                     self._warehouse.conninfo,
-                    kwargs={**options, "row_factory": dict_row},
+                    kwargs={**CONNECTION_OPTIONS, "row_factory": dict_row},
                     configure=_make_read_only,
                     check=ConnectionPool.check_connection,
                     min_size=0,
@@ -93,4 +94,5 @@ class PostgresReader:
 
 
 def _make_read_only(con: Connection) -> None:
-    con.isolation_level, con.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+    con.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    con.read_only = True
