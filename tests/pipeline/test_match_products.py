@@ -25,7 +25,8 @@ def config(night, tmp_path):
     return tmp_path / "wearalike.toml"
 
 
-def matched(config, *more):
+def run_job(config, *more):
+    """Run the job; return the table `matches` and its manifest's `searched`."""
     assert match_products.main(["--run", "day-1", "--config", str(config), *more]) == 0
     root = config.parent / "root"
     return run_tables.read_table(root, MATCHES, "day-1"), run_tables.read_manifest(
@@ -33,7 +34,7 @@ def matched(config, *more):
     )["searched"]
 
 
-def test_other_rules_for_the_same_codes_search_nothing_and_doubt_searches_everything(config):
+def test_other_rules_search_nothing_anew_and_damaged_candidates_search_everything(config):
     root = config.parent / "root"
     count = run_tables.read_table(root, INDEXES, "day-1").num_rows
     first, searched = (
@@ -41,14 +42,14 @@ def test_other_rules_for_the_same_codes_search_nothing_and_doubt_searches_everyt
         run_tables.read_manifest(root, MATCHES, "day-1")["searched"],
     )
     assert count > 200 and searched == {"since": None, "anew": count, "remembered": 0}
-    longer, searched = matched(config, "--k", "25", "--max-per-brand", "3")
+    longer, searched = run_job(config, "--k", "25", "--max-per-brand", "3")
     assert searched == {"since": "day-1", "anew": 0, "remembered": count}
     assert not longer.equals(first)
-    whole, searched = matched(config, "--k", "25", "--max-per-brand", "3", "--force")
+    whole, searched = run_job(config, "--k", "25", "--max-per-brand", "3", "--force")
     assert searched == {"since": None, "anew": count, "remembered": 0} and whole.equals(longer)
     damaged = sorted(
         (run_tables.table_dir(root, MATCHES, "day-1") / "candidates").glob("*/*.parquet")
     )[0]
     damaged.write_bytes(damaged.read_bytes()[:-4] + b"PAR0")
-    again, searched = matched(config)
+    again, searched = run_job(config)
     assert 0 < searched["anew"] < count and again.equals(first)
