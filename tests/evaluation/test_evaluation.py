@@ -275,12 +275,12 @@ def test_crops_and_rows_are_kept_by_content(folder, tmp_path):
     drawn_set = labelled_photos.read_dataset("folder", folder)
     crops = extract.DatasetCrops(drawn_set, detect.ForegroundDetector(), tmp_path)
     assert [c.shape for c in crops[[0]]] != [(120, 96, 3)] and crops[[0]][0].shape[0] > 60
-    told: list[int] = []
+    batch_sizes: list[int] = []
     first = extract.extract_features(
-        crops, ColourHistogram(), np.arange(12, 36), tmp_path, told.append
+        crops, ColourHistogram(), np.arange(12, 36), tmp_path, batch_sizes.append
     )
     assert (
-        sum(told) == 36
+        sum(batch_sizes) == 36
         and first.rows.shape == (36, 192)
         and first.bytes_per_image == 768
         and first.images_per_second.queries == 36
@@ -290,20 +290,20 @@ def test_crops_and_rows_are_kept_by_content(folder, tmp_path):
         ColourHistogram(),
         np.arange(3),
         tmp_path,
-        told.append,
+        batch_sizes.append,
     )
-    assert sum(told) == 36
+    assert sum(batch_sizes) == 36
     np.testing.assert_array_equal(again.rows, first.rows)
     whole = extract.extract_features(
         extract.DatasetCrops(drawn_set, detect.WholeImageDetector(), tmp_path),
         ColourHistogram(),
         np.arange(3),
         tmp_path,
-        told.append,
+        batch_sizes.append,
     )
-    assert sum(told) == 72 and (whole.rows != first.rows).any()
-    extract.extract_features(crops, HogDescriptor(), np.arange(3), tmp_path, told.append)
-    assert sum(told) == 108
+    assert sum(batch_sizes) == 72 and (whole.rows != first.rows).any()
+    extract.extract_features(crops, HogDescriptor(), np.arange(3), tmp_path, batch_sizes.append)
+    assert sum(batch_sizes) == 108
 
 
 def test_a_box_somebody_drew_is_what_is_looked_at(tmp_path):

@@ -149,7 +149,7 @@ def test_scenes_are_functions_of_their_seed_and_their_items_are_where_they_say(s
 
 
 @pytest.fixture(scope="module", params=networks.ARCHITECTURES)
-def recipe(request) -> DetectorTrainingConfig:
+def config(request) -> DetectorTrainingConfig:
     return DetectorTrainingConfig(
         architecture=request.param,
         steps=14,
@@ -163,9 +163,9 @@ def recipe(request) -> DetectorTrainingConfig:
 
 
 @pytest.fixture(scope="module")
-def trained(source, recipe) -> tuple[DetectorTrainer, list[dict[str, float]]]:
-    trainer, losses = DetectorTrainer([source], [], recipe), []
-    trainer.run(recipe.steps, lambda step, found: losses.append(found))
+def trained(source, config) -> tuple[DetectorTrainer, list[dict[str, float]]]:
+    trainer, losses = DetectorTrainer([source], [], config), []
+    trainer.run(config.steps, lambda step, found: losses.append(found))
     return trainer, losses
 
 
@@ -178,17 +178,17 @@ def model_file(trainer: DetectorTrainer, folder, **changed):
     return registry.read_model(folder / "drawn-1.safetensors")
 
 
-def test_the_losses_fall(trained, recipe):
+def test_the_losses_fall(trained, config):
     _, losses = trained
-    assert len(losses) == recipe.steps
+    assert len(losses) == config.steps
     totals = [sum(v for name, v in found.items() if name != "mask") for found in losses]
     assert np.mean(totals[-4:]) < 0.8 * np.mean(totals[:3])
     masks = [found["mask"] for found in losses if "mask" in found]
-    assert len(masks) >= recipe.steps // 2 and np.mean(masks[-2:]) < np.mean(masks[:2])
+    assert len(masks) >= config.steps // 2 and np.mean(masks[-2:]) < np.mean(masks[:2])
 
 
-def test_stopped_and_gone_on_is_as_if_never_stopped(source, grounds, recipe, tmp_path):
-    short = replace(recipe, steps=3, freeze_backbone_steps=1)
+def test_stopped_and_gone_on_is_as_if_never_stopped(source, grounds, config, tmp_path):
+    short = replace(config, steps=3, freeze_backbone_steps=1)
     whole, first, second = (DetectorTrainer([source], grounds, short) for _ in range(3))
     seen: dict[str, list] = {"whole": [], "parts": []}
     whole.run(3, lambda *found: seen["whole"].append(found))
@@ -299,7 +299,7 @@ def test_yolos_numbers_are_read_as_its_makers_do():
     np.testing.assert_allclose(found.confidences.reshape(3, -1), wanted[0, 4:7].numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", [networks.YOLO], indirect=True)
+@pytest.mark.parametrize("config", [networks.YOLO], indirect=True)
 def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, tmp_path):
     # So little has it learned that it is sure of nothing: the biases of its classes are raised.
     louder = {
@@ -316,9 +316,9 @@ def test_a_second_look_says_what_the_first_one_found(trained, source, grounds, t
         "plain": source.pictures[:2],
         "seen": source.pictures[:2],
     }
-    told: list[int] = []
-    given = box_head.extract_examples(once, pictures, how, lambda: told.append(1))
-    assert len(told) == box_head.count_views(pictures, how) == 13 * 3 + 2 + 2
+    views_done: list[int] = []
+    given = box_head.extract_examples(once, pictures, how, lambda: views_done.append(1))
+    assert len(views_done) == box_head.count_views(pictures, how) == 13 * 3 + 2 + 2
     # Every labelled item gives three boxes at least; a detector's label gives no more than these.
     assert np.isfinite(given.features).all() and given.features.shape[0] == len(
         given.labels

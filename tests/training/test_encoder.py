@@ -39,7 +39,7 @@ def things() -> list[tuple[str, str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def lessons(things) -> EncoderDataset:
+def dataset(things) -> EncoderDataset:
     rng = np.random.default_rng(0)
     colour = np.array(
         [
@@ -69,7 +69,7 @@ def lessons(things) -> EncoderDataset:
     )
 
 
-RECIPE = EncoderTrainingConfig(
+CONFIG = EncoderTrainingConfig(
     steps=12,
     batch=9,
     head_steps=60,
@@ -83,15 +83,15 @@ RECIPE = EncoderTrainingConfig(
 
 
 @pytest.fixture(scope="module")
-def trained(lessons) -> tuple[EncoderTrainer, list[dict[str, float]]]:
-    trainer, losses = EncoderTrainer(lessons, RECIPE), []
-    trainer.run(RECIPE.steps + RECIPE.head_steps, lambda step, found: losses.append(found))
+def trained(dataset) -> tuple[EncoderTrainer, list[dict[str, float]]]:
+    trainer, losses = EncoderTrainer(dataset, CONFIG), []
+    trainer.run(CONFIG.steps + CONFIG.head_steps, lambda step, found: losses.append(found))
     return trainer, losses
 
 
 def test_it_learns_shape_and_colour(trained, things):
     trainer, losses = trained
-    assert len(losses) == RECIPE.steps + RECIPE.head_steps
+    assert len(losses) == CONFIG.steps + CONFIG.head_steps
     for task in ("drawn:type", "drawn:colour"):
         first, last = (
             np.mean([found[task] for found in part]) for part in (losses[:3], losses[-6:])
@@ -108,13 +108,13 @@ def test_it_learns_shape_and_colour(trained, things):
         assert apart[is_same].mean() < 0.5 * apart[~is_same].mean()
 
 
-def test_codes_are_binary_and_balanced(trained, lessons):
+def test_codes_are_binary_and_balanced(trained, dataset):
     import torch
 
     network = hashnet.load_hashnet(trained[0].averaged_weights())
     square = (
         np.stack(
-            [augment.decode.letterbox(p.rgb, hashnet.INPUT_PX) for p in lessons.images]
+            [augment.decode.letterbox(p.rgb, hashnet.INPUT_PX) for p in dataset.images]
         ).astype(np.float32)
         / 127.5
         - 1
@@ -127,9 +127,9 @@ def test_codes_are_binary_and_balanced(trained, lessons):
     assert ((ones > 0.2) & (ones < 0.8)).mean() > 0.55
 
 
-def test_stopped_and_gone_on_is_as_if_never_stopped(lessons, tmp_path):
-    recipe = replace(RECIPE, steps=3, head_steps=3)
-    whole, first, second, third = (EncoderTrainer(lessons, recipe) for _ in range(4))
+def test_stopped_and_gone_on_is_as_if_never_stopped(dataset, tmp_path):
+    config = replace(CONFIG, steps=3, head_steps=3)
+    whole, first, second, third = (EncoderTrainer(dataset, config) for _ in range(4))
     seen: dict[str, list[tuple[int, dict[str, float]]]] = {"whole": [], "parts": []}
     whole.run(6, lambda *found: seen["whole"].append(found))
     first.run(2, lambda *found: seen["parts"].append(found))
@@ -145,7 +145,7 @@ def test_stopped_and_gone_on_is_as_if_never_stopped(lessons, tmp_path):
     for name, array in whole.averaged_weights().items():
         np.testing.assert_array_equal(array, third.averaged_weights()[name], name)
     with pytest.raises(ValueError, match="a checkpoint of another training"):
-        EncoderTrainer(lessons, replace(recipe, seed=1)).load_checkpoint(tmp_path / "checkpoint")
+        EncoderTrainer(dataset, replace(config, seed=1)).load_checkpoint(tmp_path / "checkpoint")
 
 
 def test_a_code_depends_on_nothing_but_its_crop(trained, things):

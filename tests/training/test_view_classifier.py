@@ -177,18 +177,18 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     for name, array in hashnet.drop_view_arrays(known.arrays).items():
         assert (made.arrays[name] == array).all(), name
     pictures = [np.asarray(p) for p in (figure(3)[0], thing(BLUE, worn=False), figure(0)[0])]
-    told, before = (
+    predicted, before = (
         encoders.build_encoder(made).encode(pictures),
         encoders.HashNetEncoder("plain", hashnet.drop_view_arrays(known.arrays)).encode(pictures),
     )
-    assert told.views == [ImageView.FIGURE, ImageView.FLAT, ImageView.FIGURE]
+    assert predicted.views == [ImageView.FIGURE, ImageView.FLAT, ImageView.FIGURE]
     assert (
-        (told.shape == before.shape).all()
-        and (told.colour == before.colour).all()
+        (predicted.shape == before.shape).all()
+        and (predicted.colour == before.colour).all()
         and before.views == [None] * 3
     )
     alone = [encoders.build_encoder(made).encode([p]).views[0] for p in pictures]
-    assert alone == told.views
+    assert alone == predicted.views
     # Photos that say nothing of views leave what is known of them.
     (mine / "labels.csv").write_text(
         labels.replace(",view", ",colour").replace("figure", "red").replace("flat", "blue")
@@ -216,18 +216,18 @@ def test_of_a_view_that_nobody_has_shown_the_layer_never_speaks():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 1280)).astype(np.float32)
     rows[:30, 0] += 6
-    told = view_classifier.fit_logistic_regression(
+    arrays = view_classifier.fit_logistic_regression(
         rows, [ImageView.FRONT] * 30 + [ImageView.DETAIL] * 30
     )
     strange = rng.normal(scale=50, size=(500, 1280)).astype(np.float32)
-    logits = strange @ told["view.weight"].astype(np.float32).T + told["view.bias"].astype(
+    logits = strange @ arrays["view.weight"].astype(np.float32).T + arrays["view.bias"].astype(
         np.float32
     )
     assert {list(ImageView)[i] for i in logits.argmax(axis=1)} == {
         ImageView.FRONT,
         ImageView.DETAIL,
     }
-    assert all(np.isfinite(a).all() for a in told.values())
+    assert all(np.isfinite(a).all() for a in arrays.values())
 
 
 def test_a_set_that_says_one_thing_or_nothing_of_views_teaches_none(tmp_path):
