@@ -1,6 +1,7 @@
-"""The coarse classes that a detector learns, each with its super-category, and what the labelled sets call them.
+"""The coarse garment classes of detectors, their super-categories, and their names in data sets.
 
-A word of a set stands under one class or is ignored by name: a word nobody has thought of is an error, not a background.
+Every label of a data set is mapped to a class or listed as ignored. An unknown label raises
+UnknownLabel.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ class UnknownLabel(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class GarmentClass:
-    """One class. street: tags of the street photos' masks; catalogue: article types; own: labels of people's own photos.
-    in_pairs: left and right are worn apart, so that each connected part of a mask is an item."""
+    """One garment class.
+
+    Attributes:
+        name: Name of the class.
+        super_category: Its super-category.
+        ccp_tags: Tags of Clothing Co-Parsing's masks.
+        article_types: Article types of Fashion Product Images.
+        clothing_dataset_labels: Labels of the Clothing dataset.
+        is_worn_in_pairs: Left and right are apart: each connected part of a mask is an item.
+    """
 
     name: str
     super_category: S
@@ -67,7 +76,7 @@ GARMENT_CLASSES = (
             ("Briefs", "Innerwear Vests", "Trunk", "Bra", "Boxers", "Shapewear", "Swimwear"), ()),
 )
 
-# Not worn, too small to be told at the size looked at, or several things at once.
+# Not worn, too small to recognise at the detector's size, or several items at once.
 IGNORED_CCP_TAGS = ("null", "skin", "hair", "accessories", "bracelet", "earrings", "gloves", "necklace", "ring")
 IGNORED_ARTICLE_TYPES = (
     "Accessory Gift Set", "Bath Robe", "Baby Dolls", "Body Lotion", "Booties", "Bracelet", "Bangle", "Clothing Set", "Cufflinks",
@@ -80,7 +89,7 @@ IGNORED_CLOTHING_DATASET_LABELS = ("Not sure", "Other", "Skip", "Body")
 # fmt: on
 
 CLASS_NAMES = tuple(g.name for g in GARMENT_CLASSES)
-# What is compared with what, as a number for each class: two boxes on one thing are of one group, whatever they call it.
+# The number of each class's super-category: two boxes on one item are of one group.
 CLASS_GROUPS: NDArray[np.int64] = np.array(
     [list(S).index(g.super_category) for g in GARMENT_CLASSES]
 )
@@ -97,22 +106,22 @@ _CLASS_BY_CLOTHING_DATASET_LABEL = {
 
 
 def class_of_ccp_tag(tag: str) -> GarmentClass | None:
-    """The class of a street mask's tag; None where it is ignored. Raises UnknownLabel."""
+    """Return the class of a CCP tag; None if ignored. Raises UnknownLabel."""
     return _find_class(_CLASS_BY_CCP_TAG, tag, "street tag")
 
 
 def class_of_article_type(article_type: str) -> GarmentClass | None:
-    """The class of a catalogue's article type; None where it is ignored. Raises UnknownLabel."""
+    """Return the class of an article type; None if ignored. Raises UnknownLabel."""
     return _find_class(_CLASS_BY_ARTICLE_TYPE, article_type, "article type")
 
 
 def class_of_clothing_dataset_label(label: str) -> GarmentClass | None:
-    """The class of the label of somebody's own photo; None where it is ignored. Raises UnknownLabel."""
+    """Return the class of a Clothing dataset label; None if ignored. Raises UnknownLabel."""
     return _find_class(_CLASS_BY_CLOTHING_DATASET_LABEL, label, "label")
 
 
 def class_by_name(name: str) -> GarmentClass | None:
-    """The class of that name. Raises UnknownLabel."""
+    """Return the class of a name. Raises UnknownLabel."""
     return _find_class(GARMENT_CLASS_BY_NAME, name, "class")
 
 
@@ -121,6 +130,6 @@ def _find_class(
 ) -> GarmentClass | None:
     if word not in words:
         raise UnknownLabel(
-            f"{kind} {word!r} is neither mapped to a class nor ignored (garments.py)"
+            f"{kind} {word!r} is neither mapped to a class nor ignored (detection/classes.py)"
         )
     return words[word]

@@ -1,10 +1,13 @@
-"""Items of one image to looks: what else a product is worn with in its own pictures, to "complete the look".
+"""Find looks: the other items that a product is worn with in its own pictures.
 
-A look is taken from a full figure alone: a picture in which a detector that names what it sees has seen the product's own item,
-and two garments or shoes of different super-categories one above the other, of which it may be one. What was seen of the product
-itself, whole or in part, is never of its look: nothing of its super-category, nothing that lies on its item, and nothing worn in
-its place, such as trousers where the product is a dress. An item cut off by the picture's edge has no shape to compare and is
-left out.
+A look comes only from a full figure. There, a detector that names super-categories has found the
+product's own item. It has also found two garments or shoes of different super-categories, one above
+the other; the product may be one of them.
+
+The product itself is never part of its look. So its look has nothing of its super-category and
+nothing that lies on its item. It has nothing worn in its place either, such as trousers if it is a
+dress. An item cut
+off by the picture's edge has no shape to compare and is left out.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ ItemRow = Mapping[str, Any]
 
 
 class LookReason(StrEnum):
+    """Why a product has no look, or no recommendation for it."""
+
     NO_IMAGE = "no_image"
     NOT_WORN = "not_worn"  # no picture shows it on a figure with other things
     CUT_OFF = "cut_off"  # what else is worn is cut off by the picture's edge, or too small
@@ -33,21 +38,22 @@ class LookReason(StrEnum):
     NOTHING_ALIKE = "nothing_alike"  # nothing alike is in stock for the same people
 
 
-# A figure is at least so many times as high as wide, and fills so much of its picture's height.
-_MIN_FIGURE_ASPECT, _MIN_FIGURE_HEIGHT_RATIO = 1.2, 0.8
+# A figure is at least this many times as high as wide, and fills this share of the picture's height.
+_MIN_FIGURE_ASPECT = 1.2
+_MIN_FIGURE_HEIGHT_RATIO = 0.8
 # Pictures that show no look.
 _NON_FIGURE_VIEWS = (*views.PARTIAL_VIEWS, ImageView.FLAT)
-# Of a product's pictures that may show a figure the first so many are looked at.
+# The detector sees at most this many pictures of a product.
 MAX_IMAGES_PER_PRODUCT = 6
-# Boxes that share so much of both (intersection over union) are of one thing, whatever each is taken for.
+# Boxes with this IoU are one item, even if their super-categories differ.
 _SAME_ITEM_IOU = 0.5
-# Two things are worn at different heights where their middles lie this share of the figure's height apart.
+# Items are worn one above the other if their middles are this share of the figure's height apart.
 _MIN_HEIGHT_GAP_RATIO = 0.2
 # An item that comes closer to the picture's edge than this share of its side is cut off by it.
 _EDGE_RATIO = 0.01
-# Of smaller items a code says little.
+# The code of a smaller item says little.
 _MIN_SIDE_PX = 16
-# What makes a figure: a bag with its buckle, or a skirt with its belt, is none.
+# Only these make a figure: a bag with its buckle, or a skirt with its belt, is none.
 _BODY_CATEGORIES = {
     SuperCategory.UPPER_WEAR,
     SuperCategory.LOWER_WEAR,
@@ -55,14 +61,14 @@ _BODY_CATEGORIES = {
     SuperCategory.OUTERWEAR,
     SuperCategory.FOOT_WEAR,
 }
-# What is worn instead of a thing, and so never with it: where both were seen, one of them is the other.
+# Super-categories worn in place of another, never with it: of two detections one is wrong.
 _EXCLUSIVE_CATEGORIES = {
     SuperCategory.FULL_BODY: {SuperCategory.UPPER_WEAR, SuperCategory.LOWER_WEAR},
     SuperCategory.UPPER_WEAR: {SuperCategory.FULL_BODY},
     SuperCategory.LOWER_WEAR: {SuperCategory.FULL_BODY},
 }
 
-# An item of a look: whose it is, and the item as it was seen.
+# An item of a look: its product, and the item as detected.
 WORN_SCHEMA = pa.schema(
     [
         ("product_id", pa.string()),
@@ -77,9 +83,19 @@ WORN_SCHEMA = pa.schema(
 
 
 def figure_candidates(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.Table:
-    """The rows of tables.IMAGES that may show a figure, so that the others need not be looked at: what stands out of the ground
-    (tables.ITEMS without a super-category; the whole picture where the ground is not plain) is tall, and, where the encoder says what
-    it shows, somebody who wears it and is seen from the front. The first MAX_IMAGES a product, whole figures before others."""
+    """Return the images that may show a figure; the detector need not see the others.
+
+    Their foreground is tall. If the encoder knows the view, it is of a person seen from the front.
+
+    Args:
+        images: Rows of tables.IMAGES.
+        items: Rows of tables.ITEMS. The item without a super-category is the foreground, or the
+            whole picture if the background is not plain.
+        codes: item_id and view of tables.CODES.
+
+    Returns:
+        At most MAX_IMAGES_PER_PRODUCT rows a product, whole figures first.
+    """
     images = images.filter(
         pc.invert(
             pc.is_in(
@@ -114,10 +130,15 @@ def figure_candidates(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.
 def worn_items(
     products: pa.Table, images: pa.Table, detections: pa.Table
 ) -> tuple[pa.Table, set[str]]:
-    """Every item that products are worn with (WORN), and the products that are shown on a full figure, with such an item or not.
+    """Return the items that products are worn with.
 
-    products: product_id, super_category. images: rows of tables.IMAGES, those looked at. seen: what the detector saw in them
-    (columns of tables.ITEMS), what it did not name too.
+    Args:
+        products: product_id and super_category.
+        images: Rows of tables.IMAGES that the detector has seen.
+        detections: Its items in them (columns of tables.ITEMS), the unnamed foreground too.
+
+    Returns:
+        Rows of WORN_SCHEMA, and the products shown on a full figure, with such an item or without.
     """
     own = dict(
         zip(*(products[name].to_pylist() for name in ("product_id", "super_category")), strict=True)
@@ -143,8 +164,16 @@ def worn_items(
 
 
 def worn_with_product(items: list[ItemRow], own_category: str, height: int) -> list[ItemRow]:
-    """What else is worn in a picture of a product of super-category `own`, the surest and largest first; nothing where it is no
-    full figure. items: all that was seen in it. height: of the picture, where nothing stands out of it as a whole."""
+    """Return the other items worn in a product's picture.
+
+    Args:
+        items: All detections in the picture.
+        own_category: The product's super-category.
+        height: Height of the picture in px, used if it has no foreground.
+
+    Returns:
+        Items by falling confidence-and-size score; none if the picture is no full figure.
+    """
     ordered = [items[i] for i in np.argsort(-item_scores(items), kind="stable")]
     own_row = next(
         (i for i, item in enumerate(ordered) if item["super_category"] == own_category), None
@@ -193,9 +222,17 @@ def _is_whole(item: ItemRow, width: int, height: int) -> bool:
 def build_looks(
     products: pa.Table, images: pa.Table, worn: pa.Table, figures: set[str], codes: pa.Table
 ) -> tuple[pa.Table, pa.Table]:
-    """The look of every product that has one (tables.LOOKS), and the others with their reason (tables.REFUSED), by product_id.
+    """Build the looks of products, by product_id.
 
-    worn, figures: of all these products. codes: item_id, shape, colour, null where an item could not be encoded.
+    Args:
+        products: product_id and shop_id.
+        images: Rows of tables.IMAGES.
+        worn: Rows of WORN_SCHEMA of all these products.
+        figures: The products shown on a full figure.
+        codes: item_id, shape and colour; null if an item could not be encoded.
+
+    Returns:
+        Rows of tables.LOOKS, and of tables.REFUSED for the products without a look.
     """
     coded = worn.join(
         codes.filter(pc.is_valid(codes["shape"])).select(["item_id", "shape", "colour"]),
@@ -237,7 +274,7 @@ def _refusal_reason(
 
 
 def refuse_unmatched_looks(looks: pa.Table, products: pa.Table, found: pa.Table) -> pa.Table:
-    """The products that have a look and no recommendation (tables.REFUSED). found: tables.LOOK_PRODUCTS."""
+    """Return tables.REFUSED of products with a look but no row in `found`, LOOK_PRODUCTS."""
     left = looks.filter(
         pc.invert(pc.is_in(looks["product_id"], found["product_id"].combine_chunks()))
     )["product_id"]
@@ -262,7 +299,7 @@ def _refused_rows(table: Table, rows: list[tuple[str, str, LookReason]]) -> pa.T
 
 
 def explode_looks(looks: pa.Table) -> pa.Table:
-    """tables.LOOKS with a row an item: product_id and the item's columns."""
+    """Return tables.LOOKS with one row for each item: product_id and the item's columns."""
     looks = looks.combine_chunks()
     found = pc.list_flatten(looks["items"]).combine_chunks()
     at = pc.list_parent_indices(looks["items"])

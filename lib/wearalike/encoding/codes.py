@@ -1,4 +1,4 @@
-"""What every encoder has in common: its interface, and the codes it returns."""
+"""The interface of encoders, and the codes that they return."""
 
 from __future__ import annotations
 

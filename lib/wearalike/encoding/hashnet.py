@@ -3,7 +3,7 @@
 The backbone is EfficientNet-Lite0. Shape comes from its pooled features. Colour is read where the
 item is: attention maps on the backbone's middle features say which pixels belong to the item, and a
 few 1x1 convolutions say what colour those are. So background and skin need not enter the code. Each
-head ends in 128 units, squashed in training and cut at 0 for the code, as in Lin et al., "Deep
+head ends in 128 units, squashed in training and cut at 0 for the code. Source: Lin et al., "Deep
 Learning of Binary Hash Codes for Fast Image Retrieval" (CVPRW 2015).
 """
 

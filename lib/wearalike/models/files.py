@@ -1,10 +1,11 @@
-"""Model files: numbers by name and what they are the state of; read from strangers without trusting them.
+"""Model files: named arrays with metadata, read without trusting their origin.
 
-A model file is a safetensors file, which holds nothing that could run, and says in its metadata (texts by name) what it is:
+A model file is a safetensors file, which holds nothing that could run. Its metadata (texts by name)
+says what it is:
 
     kind          encoder or detector
-    architecture  the network its tensors are the state of, by the name our code has for it
-    version       e.g. fashion-2: part of every code or item made with it
+    architecture  name of the network whose state the tensors are
+    version       e.g. fashion-2; it is part of every code or item made with the model
     card          JSON: data, recipe, seed, date, measures
     classes       JSON list of texts; detectors only
 """
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Ten times the largest backbone that anybody would run every night on a CPU; the header of such a file has some 100 KB.
+# Ten times the largest backbone that is worth a nightly run on a CPU. Its header has some 100 KB.
 MAX_MODEL_BYTES = 400_000_000
 MAX_HEADER_BYTES = 2_000_000
 _MAX_DIMENSIONS = 8
@@ -33,18 +34,29 @@ _DTYPES = {"F16": "<f2", "F32": "<f4"}
 
 
 class BadModel(ValueError):
-    """Weights that are not the ones we know, a file that is no model of ours, or a model that gives what is no number."""
+    """A file that is no model of ours, or not the pinned one, or whose output is not finite."""
 
 
 class ModelKind(StrEnum):
+    """The two kinds of models."""
+
     ENCODER = "encoder"
     DETECTOR = "detector"
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a model file holds. card: as its maker wrote it. arrays: float32, all finite, by name. classes: of a detector.
-    sha256: of the file."""
+    """The content of a model file.
+
+    Attributes:
+        kind: Encoder or detector.
+        architecture: Name of the network.
+        version: Name and version of the model.
+        card: Data, recipe, seed, date and figures, as its maker wrote them.
+        arrays: float32, all finite, by name.
+        classes: A detector's classes; empty for an encoder.
+        sha256: Hash of the file, hexadecimal.
+    """
 
     kind: ModelKind
     architecture: str
@@ -56,10 +68,17 @@ class Model:
 
 
 def read_model(path: Path, sha256: str | None = None) -> Model:
-    """The model in a file. sha256: what the file must hash to, if given.
+    """Read a model file.
 
-    Nothing in the file is executed, and no more memory is used than a few times MAX_MODEL_BYTES, whatever its header claims.
-    Raises BadModel where it is not whole, not safetensors, or not what the text at the head of this module describes.
+    Nothing in the file is executed. Memory stays below a few times MAX_MODEL_BYTES, even if the
+    header claims more.
+
+    Args:
+        path: The file.
+        sha256: Hash that the file must have, hexadecimal; None accepts any.
+
+    Raises:
+        BadModel: The file is not whole, no safetensors file, or its metadata is not as above.
     """
     from safetensors import SafetensorError, deserialize
 
@@ -75,7 +94,8 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
             else "no safetensors file"
         )
         raise BadModel(
-            f"{path}: {likely}: a header of {header_bytes:,} bytes, wanted at most {MAX_HEADER_BYTES:,}"
+            f"{path}: {likely}: a header of {header_bytes:,} bytes, "
+            f"wanted at most {MAX_HEADER_BYTES:,}"
         )
     try:
         # Checks that the tensors lie side by side and fill the file; JSON nested deeper than 127 is refused.
@@ -92,12 +112,12 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
 
 
 def sha256_hex(content: bytes) -> str:
-    """The sha256 of a file's bytes, hex."""
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _read_limited(path: Path) -> bytes:
-    # Asked before it is opened: opening a pipe would wait for ever.
+    # Checked before opening: to open a pipe would wait for ever.
     if not path.is_file():
         raise BadModel(f"{path}: no such file")
     with path.open("rb") as file:
@@ -109,7 +129,7 @@ def _read_limited(path: Path) -> bytes:
 def _parse_metadata(
     metadata: Mapping[str, str],
 ) -> tuple[ModelKind, str, str, dict[str, Any], tuple[str, ...]]:
-    """Kind, architecture, version, card and classes of a file's metadata. Raises BadModel."""
+    """Return kind, architecture, version, card and classes of metadata. Raises BadModel."""
     if missing := [
         name for name in ("kind", "architecture", "version", "card") if name not in metadata
     ]:
@@ -136,12 +156,13 @@ def _parse_metadata(
         and len(set(classes)) == len(classes)
     ):
         raise BadModel(
-            f"classes: wanted a JSON list of distinct printable texts, got {_short_repr(metadata['classes'])}"
+            "classes: wanted a JSON list of distinct printable texts, "
+            f"got {_short_repr(metadata['classes'])}"
         )
     if (kind is ModelKind.DETECTOR) != bool(classes):
-        raise BadModel(
-            f"classes: {'a detector must name some' if kind is ModelKind.DETECTOR else 'an encoder has none'}"
-        )
+        is_detector = kind is ModelKind.DETECTOR
+        wanted = "a detector must name some" if is_detector else "an encoder has none"
+        raise BadModel(f"classes: {wanted}")
     return kind, metadata["architecture"], metadata["version"], card, tuple(classes)
 
 
@@ -153,7 +174,7 @@ def _parse_json(name: str, text: str) -> Any:
 
 
 def _short_repr(value: object) -> str:
-    """How a value from a file that may be hostile is shown."""
+    """Return a value from a possibly hostile file for a message, at most 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -163,18 +184,28 @@ def _parse_tensor(name: str, dtype: str, shape: list[int], data: bytearray) -> N
         raise BadModel(f"tensor {_short_repr(name)}: {dtype}, wanted {' or '.join(_DTYPES)}")
     if len(shape) > _MAX_DIMENSIONS or not data:
         raise BadModel(
-            f"tensor {_short_repr(name)}: shape {_short_repr(shape)}, wanted at most {_MAX_DIMENSIONS} dimensions and none of 0"
+            f"tensor {_short_repr(name)}: shape {_short_repr(shape)}, "
+            f"wanted at most {_MAX_DIMENSIONS} dimensions and none of 0"
         )
     array = np.frombuffer(data, _DTYPES[dtype]).astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():
         raise BadModel(
-            f"tensor {_short_repr(name)}: {np.count_nonzero(~np.isfinite(array)):,} of {array.size:,} numbers are not finite"
+            f"tensor {_short_repr(name)}: {np.count_nonzero(~np.isfinite(array)):,} "
+            f"of {array.size:,} numbers are not finite"
         )
     return array
 
 
 def check_shapes(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Checks that a model's tensors are exactly those its architecture wants: shapes by name. Raises BadModel."""
+    """Check that a model has exactly the tensors of its architecture.
+
+    Args:
+        model: The model.
+        shapes: Shape of each tensor by name.
+
+    Raises:
+        BadModel: A tensor is missing, unknown, or of another shape.
+    """
     found = {name: array.shape for name, array in model.arrays.items()}
     wrong = [
         *(f"{n} is missing" for n in shapes if n not in found),
@@ -188,7 +219,8 @@ def check_shapes(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise BadModel(
-            f"{model.kind} {model.version}: its tensors do not fit {model.architecture}: {', '.join(wrong[:3])}{more}"
+            f"{model.kind} {model.version}: its tensors do not fit {model.architecture}: "
+            f"{', '.join(wrong[:3])}{more}"
         )
 
 
@@ -200,9 +232,18 @@ def model_bytes(
     arrays: Mapping[str, NDArray[np.floating]],
     classes: Sequence[str] = (),
 ) -> bytes:
-    """A model file, as `read_model` reads it; the same bytes for the same model. arrays: float16 or float32 by name.
+    """Return the bytes of a model file, the same for the same model.
 
-    Raises BadModel where `read_model` would.
+    Args:
+        kind: Encoder or detector.
+        architecture: Name of the network.
+        version: Name and version of the model.
+        card: Data, recipe, seed, date and figures.
+        arrays: float16 or float32, finite, by name.
+        classes: A detector's classes; an encoder has none.
+
+    Raises:
+        BadModel: `read_model` would refuse the file.
     """
     from safetensors.numpy import save
 
@@ -222,10 +263,11 @@ def model_bytes(
             or not np.isfinite(array).all()
         ):
             raise BadModel(
-                f"tensor {name}: {array.dtype} {array.shape}, wanted float16 or float32, some, and finite"
+                f"tensor {name}: {array.dtype} {array.shape}, "
+                "wanted float16 or float32, some, and finite"
             )
     content = save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata=metadata)
-    # The library writes the metadata in an order of its own each time.
+    # The library writes the metadata in a random order, so the header is written again, sorted.
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(
         json.loads(content[8:start]), sort_keys=True, separators=(",", ":")

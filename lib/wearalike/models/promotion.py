@@ -1,9 +1,11 @@
-"""A candidate model to the promoted one, if it is better; the former is kept, and a rollback goes back to it.
+"""Promote a candidate model if it is better; the former one stays, and a rollback returns to it.
 
-Better is decided on values of single queries, so that both models are compared on the very same ones: the mean difference
-and its 95 % bootstrap interval (metrics.bootstrap.bootstrap_difference). Files: models/<kind>/<version>.safetensors first, then
-models/<kind>.json; each is written under a hidden name, synced and renamed, so that a killed promotion leaves the pointer
-where it was or where it was to go, and may be repeated.
+Both models are compared on the same queries: the mean difference of their values, with its 95 %
+bootstrap interval (metrics.bootstrap.bootstrap_difference).
+
+models/<kind>/<version>.safetensors is written first, then the pointer models/<kind>.json. Each is
+written under a hidden name, synced and renamed. A killed promotion leaves the old pointer or the
+new one, and may be repeated.
 """
 
 from __future__ import annotations
@@ -43,19 +45,24 @@ MetricKey = tuple[str, str, str, str, int]
 
 
 class BadEvaluation(ValueError):
-    """An evaluation that says nothing about whether the candidate is better than the promoted model."""
+    """An evaluation that cannot say which of candidate and promoted model is better."""
 
 
 class PromotionError(ValueError):
-    """The pointer to the promoted model cannot go there; nothing was changed."""
+    """The pointer cannot move to this model; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionPolicy:
-    """What better is. Goals are (measure, distance); each counts in every dataset, split and k that the evaluation has it of.
+    """When a candidate counts as better than the promoted model.
 
-    primary: by one of these the candidate must be better, its interval above 0. guarded: by none of these, nor of the primary
-    ones, may it be worse, its interval reaching below -tolerance. min_queries: fewer say nothing.
+    A metric is (measure, distance). It counts in each dataset, split and k of the evaluation.
+
+    Attributes:
+        primary_metrics: The candidate must be better by one of these: its interval lies above 0.
+        guardrail_metrics: By none of these, nor of the primary ones, may it be worse.
+        tolerance: Worse means that the interval reaches below minus this.
+        min_queries: An evaluation with fewer queries is refused.
     """
 
     primary_metrics: tuple[tuple[str, str], ...]
@@ -65,7 +72,7 @@ class PromotionPolicy:
 
 
 PROMOTION_POLICIES = {
-    # The weights that categories have, and for each what it is there for.
+    # The shape-to-colour weights that categories have, each with the label that it serves.
     ModelKind.ENCODER: PromotionPolicy(
         primary_metrics=(
             ("both", "hamming 1:1"),
@@ -75,8 +82,8 @@ PROMOTION_POLICIES = {
         ),
         guardrail_metrics=(("colour", "hamming 1:1"),),
     ),
-    # Of single photos, at the confidence used: 2 TP / (2 TP + FP + FN), and the share of the truths that were found; where no boxes are
-    # known, whether the item that would be looked at is of the right super-category.
+    # For single photos at the confidence used: F1 = 2 TP / (2 TP + FP + FN), and TPR, the share of
+    # the truths that were found. If no boxes are known: is the best item's super-category right?
     ModelKind.DETECTOR: PromotionPolicy(
         primary_metrics=(("f1", ""), ("super-category", "")), guardrail_metrics=(("tpr", ""),)
     ),
@@ -85,7 +92,7 @@ PROMOTION_POLICIES = {
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
-    """A model that was measured. sha256: of its file; None for one that needs none."""
+    """A model that was measured; `sha256` is its file's, None if it needs no file."""
 
     version: str
     sha256: str | None
@@ -93,7 +100,13 @@ class EvaluatedModel:
 
 @dataclass(frozen=True, slots=True)
 class MetricDifference:
-    """By how much the candidate exceeds the former in one trial. trial: dataset, split, distance, measure, k."""
+    """By how much the candidate exceeds the former model.
+
+    Attributes:
+        key: Dataset, split, distance, measure and k.
+        is_primary: True for a primary metric of the policy.
+        estimate: Mean difference with its 95 % interval.
+    """
 
     key: MetricKey
     is_primary: bool
@@ -102,12 +115,14 @@ class MetricDifference:
     def __str__(self) -> str:
         dataset, split, distance, measure, k = self.key
         name = " ".join(filter(None, (f"{measure}@{k}" if k else measure, distance)))
-        return f"{name} of {dataset}/{split} {self.estimate.value:+.3f} ({self.estimate.low:+.3f} to {self.estimate.high:+.3f}, {self.estimate.queries} queries)"
+        by = self.estimate
+        interval = f"{by.low:+.3f} to {by.high:+.3f}, {by.queries} queries"
+        return f"{name} of {dataset}/{split} {by.value:+.3f} ({interval})"
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionDecision:
-    """is_better: whether the candidate is to be promoted. why: for people."""
+    """A decision (`is_better`) and its reason for people (`why`)."""
 
     is_better: bool
     why: str
@@ -121,10 +136,18 @@ def decide_promotion(
     former: EvaluatedModel,
     policy: PromotionPolicy,
 ) -> PromotionDecision:
-    """Whether a candidate is better than the former.
+    """Decide whether a candidate is better than the former model.
 
-    values: COLUMNS, of these two and maybe of others. measured: the sha256 of every file measured, by version. Raises BadEvaluation
-    where another file was measured, the two were not asked the same queries, or nothing that the policy names was measured.
+    Args:
+        values: QUERY_COLUMNS of these two models, and maybe of others.
+        sha256_by_version: Hash of each file that was measured, by version.
+        candidate: The candidate.
+        former: The model promoted now.
+        policy: When the candidate counts as better.
+
+    Raises:
+        BadEvaluation: Another file was measured, the two had different queries, or no metric of
+            the policy was measured.
     """
     if missing := [name for name in QUERIES_SCHEMA.names if name not in values.column_names]:
         raise BadEvaluation(
@@ -158,7 +181,7 @@ def decide_promotion(
 
 
 def _values_by_key(frame: pd.DataFrame, policy: PromotionPolicy) -> dict[MetricKey, pd.Series]:
-    """The values by query of every trial that the policy names, by the trial."""
+    """Return the values by query of each metric that the policy names."""
     goals = {*policy.primary_metrics, *policy.guardrail_metrics}
     groups = ((cast(MetricKey, trial), rows) for trial, rows in frame.groupby(_METRIC_KEY_COLUMNS))
     return {
@@ -210,11 +233,22 @@ def promote(
     expected_version: str | None,
     reserved_versions: Collection[str] = (),
 ) -> PromotionEvent | None:
-    """Keeps a model under its version and moves the pointer to it; None where it stands there already.
+    """Keep a model under its version and move the pointer to it.
 
-    content: the file that `model` was read from. at: now, in UTC. over: the version promoted when it was decided, None for the
-    packaged default. taken: versions that no file may have. Raises PromotionError where the version is another model's, or the
-    pointer has moved since.
+    Args:
+        root: The data folder.
+        model: The model.
+        content: The file that `model` was read from.
+        why: The reason, for people.
+        at: Now, in UTC.
+        expected_version: Version promoted when this was decided; None for the packaged default.
+        reserved_versions: Versions that no file may have.
+
+    Returns:
+        The move; None if the pointer is there already.
+
+    Raises:
+        PromotionError: The version is another model's, or the pointer has moved since.
     """
     names = {
         name
@@ -247,8 +281,18 @@ def promote(
 
 
 def rollback(root: Path, kind: ModelKind, why: str, at: datetime) -> PromotionEvent:
-    """Moves the pointer back to the model promoted before, or to the packaged default before the first. Raises PromotionError
-    where there is nothing to go back to, BadModel where that model's file is not the one that was promoted."""
+    """Move the pointer back to the model promoted before, or to the packaged default.
+
+    Args:
+        root: The data folder.
+        kind: Encoder or detector.
+        why: The reason, for people.
+        at: Now, in UTC.
+
+    Raises:
+        PromotionError: No model is promoted.
+        BadModel: The former model's file is not the one that was promoted.
+    """
     with _promotion_lock(root, kind):
         done = registry.promotion_history(root, kind)
         stack: list[str | None] = [None]
@@ -271,7 +315,7 @@ def rollback(root: Path, kind: ModelKind, why: str, at: datetime) -> PromotionEv
 
 
 def _write_model_file(path: Path, content: bytes) -> None:
-    """Writes a model's file; one that stands is never overwritten. Raises PromotionError."""
+    """Write a model's file; an existing one is never overwritten. Raises PromotionError."""
     if not path.exists():
         atomic.write_bytes(path, content)
     elif (found := registry.sha256_hex(path.read_bytes())) != (
@@ -292,7 +336,7 @@ def _write_pointer(root: Path, kind: ModelKind, moves: list[PromotionEvent]) -> 
 
 @contextlib.contextmanager
 def _promotion_lock(root: Path, kind: ModelKind) -> Iterator[None]:
-    """One promotion of a kind at a time; the lock goes with the process. Raises PromotionError where another holds it."""
+    """Hold the lock on promotions of a kind. Raises PromotionError if another process has it."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(atomic.lock_file(root / "models" / f".{kind}.lock", wait_s=0))

@@ -1,9 +1,10 @@
-"""The models we know: where their weights come from, what they take and give, and which one is to be used.
+"""The known models: where their weights are, their input and output, and which one to use.
 
-Weights are never fetched at run time and never unpickled unseen: state dicts of other people's packages are read only
-when their sha256 is the one written here, with torch's weights-only loader; our own models and a user's are safetensors
-files (files.py). Packaged models stand in the tables below; a user's own lie in <root>/models/<kind>/<version>.safetensors,
-and <root>/models/<kind>.json says which one is promoted. promotion.py writes both.
+Weights are never fetched at run time. State dicts of other packages are read only if their SHA-256
+is the one pinned here, with torch's weights-only loader. Our own models and a user's are
+safetensors files (`files`). Packaged models are in the tables below. A user's own are in
+<root>/models/<kind>/<version>.safetensors, and <root>/models/<kind>.json names the promoted one;
+`promotion` writes both.
 """
 
 from __future__ import annotations
@@ -64,9 +65,17 @@ CODE_BITS = 128
 class BackboneSpec:
     """A network that turns pixels into features.
 
-    input_px: side of the square it takes. mean, std: of the input after scaling to 0..1, one for all channels.
-    features_count: length of the pooled feature. distribution, file: the installed package that carries the
-    weights and the file's path inside it.
+    Attributes:
+        name: Its name in messages.
+        architecture: timm's name of the network.
+        distribution: The installed package that carries the weights.
+        file: Path of the weights inside that package.
+        sha256: Hash that the file must have.
+        licence: Licence of the weights.
+        input_px: Side of the square that it takes.
+        mean: Mean of the input after scaling to 0..1, one for all channels.
+        std: Standard deviation of the same.
+        features_count: Length of the pooled feature.
     """
 
     name: str
@@ -97,7 +106,7 @@ EFFICIENTNET_LITE0 = BackboneSpec(
 
 @dataclass(frozen=True, slots=True)
 class EncoderModel:
-    """An encoder: its version goes into every code it makes. weights: our file in weights/, with its sha256."""
+    """A packaged encoder: version of its codes, backbone, and our file in weights/ with its hash."""
 
     version: str
     backbone: BackboneSpec
@@ -124,14 +133,14 @@ DEFAULT_ENCODER = "fashion"
 
 @dataclass(frozen=True, slots=True)
 class DetectorModel:
-    """A detector: its version goes into every item it sees. weights: our file in weights/, with its sha256."""
+    """A packaged detector: version of its items, and our file in weights/ with its hash."""
 
     version: str
     weights_file: str
     sha256: str
 
 
-# Detectors that need no file are in items.py.
+# Detectors without weights are in detection.detect.
 DETECTORS = {
     "garments": DetectorModel(
         "garments-2",
@@ -139,13 +148,14 @@ DETECTORS = {
         "a4f954c974d3b3b8399db3173c570377d39302e2d5f7aa67fd3a1460f35afa51",
     )
 }
-# None: detect.FALLBACK_DETECTOR. Cropping by garments-1 finds no more alike things than cropping what stands out, see its card.
+# None: detect.FALLBACK_DETECTOR. Crops of garments-1 find no more similar items than crops of the
+# foreground, see the card.
 DEFAULT_DETECTOR: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model file that is to be used, and what must be in it."""
+    """A model file to use, and the kind, version and hash that it must have."""
 
     kind: ModelKind
     version: str
@@ -153,7 +163,7 @@ class ModelRef:
     sha256: str
 
     def read(self) -> Model:
-        """The model. Raises BadModel where the file is not the one that was chosen."""
+        """Read the model. Raises BadModel if the file is not the one described."""
         model = read_model(self.path, self.sha256)
         if (model.kind, model.version) != (self.kind, self.version):
             raise BadModel(
@@ -164,8 +174,16 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class PromotionEvent:
-    """One move of the pointer to the promoted model of a kind. version, sha256: where it went; None: to the packaged default.
-    former: the version it left, None as above. moved_at: UTC, ISO 8601. action: "promote" or "rollback"."""
+    """One move of the pointer to the promoted model of a kind.
+
+    Attributes:
+        version: The new version; None for the packaged default.
+        sha256: Hash of its file; None for the packaged default.
+        former: The version before; None for the packaged default.
+        moved_at: UTC, ISO 8601.
+        action: "promote" or "rollback".
+        why: The reason, for people.
+    """
 
     version: str | None
     sha256: str | None
@@ -176,12 +194,12 @@ class PromotionEvent:
 
 
 def packaged_models(kind: ModelKind) -> Mapping[str, EncoderModel | DetectorModel]:
-    """The packaged models of a kind, by name."""
+    """Return the packaged models of a kind, by name."""
     return ENCODERS if kind is ModelKind.ENCODER else DETECTORS
 
 
 def packaged_model(kind: ModelKind, name: str) -> ModelRef:
-    """The packaged model of that name. Raises BadModel where there is none."""
+    """Return the packaged model of a name. Raises BadModel if there is none."""
     table = packaged_models(kind)
     if name not in table:
         raise BadModel(f"{kind} {name!r}: known are {', '.join(table) or 'none'}")
@@ -191,7 +209,15 @@ def packaged_model(kind: ModelKind, name: str) -> ModelRef:
 
 
 def load_by_name(kind: ModelKind, name: str) -> Model:
-    """A model to begin a training with: the packaged one of that name, else that of the file at that path. Raises BadModel."""
+    """Read the model that a training starts from.
+
+    Args:
+        kind: Encoder or detector.
+        name: Name of a packaged model, else the path of a model file.
+
+    Raises:
+        BadModel: There is no such model, or it is of another kind.
+    """
     model = (
         packaged_model(kind, name).read()
         if name in packaged_models(kind)
@@ -199,15 +225,24 @@ def load_by_name(kind: ModelKind, name: str) -> Model:
     )
     if model.kind is not kind:
         raise BadModel(
-            f"{name}: {model.kind} {model.version}, wanted {kind}; packaged are {', '.join(packaged_models(kind))}"
+            f"{name}: {model.kind} {model.version}, wanted {kind}; "
+            f"packaged are {', '.join(packaged_models(kind))}"
         )
     return model
 
 
 def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> ModelRef:
-    """The model to use of a kind: the one of that name (of a packaged model) or version (of one that was ever promoted here);
-    without a name the promoted one, else the packaged default. Raises BadModel where there is none, or a file is not the
-    one that was promoted."""
+    """Return the model of a kind to use.
+
+    Args:
+        root: The data folder.
+        kind: Encoder or detector.
+        name: Name of a packaged model, or a version that was ever promoted here. None: the
+            promoted one, else the packaged default.
+
+    Raises:
+        BadModel: There is no such model, or its file is not the one that was promoted.
+    """
     done = promotion_history(root, kind)
     if name is None:
         default = DEFAULT_ENCODER if kind is ModelKind.ENCODER else DEFAULT_DETECTOR
@@ -217,13 +252,15 @@ def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> Model
         model = packaged_model(kind, str(name))
         if own.get(model.version, model.sha256) != model.sha256:
             raise BadModel(
-                f"{kind} {name}: another model was promoted here as {model.version}, and what each has made would be mixed"
+                f"{kind} {name}: another model was promoted here as {model.version}, "
+                "and what each has made would be mixed"
             )
         return model
     if name is None or name not in own:
         known = [*packaged_models(kind), *own]
         raise BadModel(
-            f"{kind} {name!r}: known are {', '.join(known) or 'none'}; a model file becomes known by promoting it"
+            f"{kind} {name!r}: known are {', '.join(known) or 'none'}; "
+            "a model file becomes known by promoting it"
         )
     model = ModelRef(kind, name, promoted_path(root, kind, name), own[name])
     if not model.path.is_file():
@@ -236,29 +273,29 @@ def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> Model
 
 
 def find_by_version(root: Path, kind: ModelKind, version: str) -> ModelRef:
-    """The model of that version, as tables name it: a packaged one, or one that was ever promoted here. Raises BadModel."""
+    """Return the packaged or ever promoted model of a version of tables. Raises BadModel."""
     names = [name for name, model in packaged_models(kind).items() if model.version == version]
     return resolve_model(root, kind, names[0] if names else version)
 
 
 def promoted_model(root: Path, kind: ModelKind) -> ModelRef | None:
-    """The root's promoted model of a kind; None where none is, and the packaged default counts. Raises BadModel as `chosen`."""
+    """Return the promoted model of a kind; None if none is. Raises BadModel as `resolve_model`."""
     done = promotion_history(root, kind)
     return resolve_model(root, kind, done[-1].version) if done and done[-1].version else None
 
 
 def promoted_path(root: Path, kind: ModelKind, version: str) -> Path:
-    """Where a root's own model lies, there or not."""
+    """Return the path of a promoted model's file, which need not exist."""
     return root / "models" / kind / f"{version}.safetensors"
 
 
 def pointer_path(root: Path, kind: ModelKind) -> Path:
-    """The JSON file that names the promoted model of a kind: the last move's fields, and under `history` the moves before it."""
+    """Return the pointer's JSON file: fields of the last move, and `history`, those before it."""
     return root / "models" / f"{kind}.json"
 
 
 def promotion_history(root: Path, kind: ModelKind) -> list[PromotionEvent]:
-    """Every move of the pointer of a kind, oldest first; the last one is where it stands. Raises BadModel."""
+    """Return every move of a kind's pointer, oldest first. Raises BadModel for a broken file."""
     path = pointer_path(root, kind)
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
@@ -273,7 +310,8 @@ def promotion_history(root: Path, kind: ModelKind) -> list[PromotionEvent]:
             move.version is None or VERSION_PATTERN.fullmatch(str(move.version))
         ):
             raise BadModel(
-                f"{path}: version {move.version!r} of sha256 {move.sha256!r}, wanted {VERSION_PATTERN.pattern} and a hash, or null"
+                f"{path}: version {move.version!r} of sha256 {move.sha256!r}, "
+                f"wanted {VERSION_PATTERN.pattern} and a hash, or null"
             )
     return done
 
@@ -283,13 +321,19 @@ def _packaged_path(weights: str) -> Path:
 
 
 def read_encoder_arrays(encoder: EncoderModel) -> dict[str, NDArray[np.float32]]:
-    """Our own trained arrays of an encoder, by name. Raises BadModel where the file is not the one we know."""
+    """Return an encoder's arrays by name. Raises BadModel if the file is not the pinned one."""
     return dict(read_model(_packaged_path(encoder.weights_file), encoder.sha256).arrays)
 
 
 @cache
 def load_backbone(backbone: BackboneSpec) -> torch.nn.Module:
-    """The network in evaluation mode on the CPU: float32 (n, 3, input_px, input_px) -> float32 (n, features_count)."""
+    """Load a backbone in evaluation mode on the CPU.
+
+    It turns float32 (n, 3, input_px, input_px) into float32 (n, features_count).
+
+    Raises:
+        BadModel: The weights are not the pinned ones, or do not fit.
+    """
     import io
 
     import timm

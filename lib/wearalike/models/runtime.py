@@ -1,4 +1,4 @@
-"""Networks on this machine: on which device, and compiled for its CPU."""
+"""Choose a network's device, compile it for the CPU, and scale its input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def resolve_device(wanted: str) -> str:
-    """ "cpu" or "cuda": what "auto" comes to here. Raises BadModel where "cuda" is wanted and there is none."""
+    """Return the device to use: "cpu" or "cuda".
+
+    Args:
+        wanted: "auto", "cpu" or "cuda".
+
+    Raises:
+        BadModel: "cuda" is wanted and torch sees no GPU.
+    """
     import torch
 
     there = torch.cuda.is_available()
@@ -33,11 +40,18 @@ def resolve_device(wanted: str) -> str:
 def compile_network(
     network: torch.nn.Module, shape: tuple[int, ...], streams_count: int
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """A network compiled for this CPU: float32 of that shape -> its outputs, float32 each, in their order.
+    """Compile a network for this CPU with OpenVINO.
 
-    network: in evaluation mode; a tensor in, a tensor or a flat tuple of tensors out. streams_count: threads that may call
-    it at a time, each on a core of its own. Computed in float32 whatever the CPU offers (OpenVINO would take bfloat16
-    where it can), so that the same pixels give the same numbers everywhere.
+    It computes in float32 on every CPU (by default OpenVINO takes bfloat16 if it can), so that the
+    same pixels give the same numbers everywhere.
+
+    Args:
+        network: In evaluation mode, one tensor to a tensor or a flat tuple of tensors.
+        shape: Shape of the input.
+        streams_count: How many threads may call it at a time, each on a core of its own.
+
+    Returns:
+        A function from float32 of that shape to the outputs in order, float32 each.
     """
     import torch
 
@@ -47,9 +61,9 @@ def compile_network(
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with warnings.catch_warnings():
-        # The decoder uses torch's older tracer, which says that there is a newer one.
+        # The decoder uses torch's older tracer, which warns that there is a newer one.
         warnings.simplefilter("ignore")
-        # Traced once: to trace it again and compare is what tests are for, and took half of what it takes to make a network ready.
+        # No second trace to compare with: tests do that, and it took half of the preparation time.
         decoder = TorchScriptPythonDecoder(
             network, example_input=torch.zeros(shape), trace_kwargs={"check_trace": False}
         )
@@ -73,18 +87,27 @@ def compile_network(
 
 
 def normalize_pixels(squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
-    """Squares, uint8 (n, side, side, 3), as a network takes them: float32 (n, 3, side, side), scaled to 0..1, less mean, by std."""
-    # In place: what is new to memory costs five times the sums.
-    made = squares.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-    made /= 255
-    made -= mean
-    made /= std
-    return made
+    """Scale squares to a network's input.
+
+    Args:
+        squares: uint8 (n, side, side, 3) RGB.
+        mean: Subtracted after scaling to 0..1.
+        std: Divides the difference.
+
+    Returns:
+        float32 (n, 3, side, side).
+    """
+    # In place: to allocate new memory costs five times the arithmetic.
+    pixels = squares.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    pixels /= 255
+    pixels -= mean
+    pixels /= std
+    return pixels
 
 
 @contextlib.contextmanager
 def _disable_openvino_telemetry() -> Iterator[None]:
-    """OpenVINO's import keeps a user's id in HOME and reports its use, but not where CI=true."""
+    """Set CI=true: else OpenVINO's import keeps a user id in HOME and reports its use."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:
@@ -97,8 +120,14 @@ def _disable_openvino_telemetry() -> Iterator[None]:
 
 
 def fold_batch_norm(network: torch.nn.Module) -> torch.nn.Module:
-    """A copy of one of timm's networks in evaluation mode with every batch normalization folded into the convolution before it:
-    nothing then depends on what shares a batch, in training either, and a step takes a quarter less time."""
+    """Copy a network with each batch normalization folded into the convolution before it.
+
+    No output then depends on the rest of the batch, in training either, and a training step takes
+    a quarter less time.
+
+    Args:
+        network: One of timm's networks, in evaluation mode.
+    """
     from timm.layers import BatchNormAct2d
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 

@@ -22,10 +22,17 @@ CocoId = int | str
 
 
 def read_coco(file: Path, folder: Path) -> LabelsAndProblems:
-    """The pictures of one COCO file, in its order, and what is wrong with it.
+    """Read one COCO file.
 
-    A picture is looked for in the folders that are usual (see `_homes`), the nearest first. Boxes are the annotations' `bbox`,
-    whatever the segmentation is; crowds are no single objects and left out.
+    Pictures are searched in the usual folders (see `_search_folders`), the nearest first. Boxes are
+    the annotations' `bbox`; segmentations are ignored. Crowds are no single objects and left out.
+
+    Args:
+        file: The JSON file.
+        folder: The set's folder; pictures must lie in it.
+
+    Returns:
+        The pictures in the file's order, and all problems.
     """
     problems: list[LabelProblem] = []
 
@@ -60,7 +67,10 @@ def read_coco(file: Path, folder: Path) -> LabelsAndProblems:
 
 
 class _CocoReader:
-    """What is read of a COCO file so far. images: None for one that is refused, so that its annotations are not named as well."""
+    """The content of a COCO file so far.
+
+    `images` holds None for a refused image, so that its annotations are no further problems.
+    """
 
     def __init__(self, file: Path, folder: Path) -> None:
         self.folder = folder
@@ -132,15 +142,19 @@ class _CocoReader:
 
 
 def json_files(folder: Path) -> list[Path]:
-    """In annotations/ where there are any, else beside pictures: in the folder, or in the folders in it."""
+    """Return a set's JSON files: those in annotations/, else those beside pictures."""
     return sorted((folder / "annotations").glob("*.json")) or sorted(
         [*folder.glob("*.json"), *folder.glob("*/*.json")]
     )
 
 
 def _search_folders(file: Path, folder: Path, split: str | None) -> list[Path]:
-    """Where a file's pictures may be, the nearest first, so that train/1.jpg is not taken for val/1.jpg: with
-    annotations/instances_val2017.json these are images/val2017, images/val, val2017, val, images and the folder itself."""
+    """Return the folders that a file's pictures may be in, nearest first.
+
+    The order keeps train/1.jpg from being taken for val/1.jpg. For
+    annotations/instances_val2017.json it is images/val2017, images/val, val2017, val, images and
+    the folder itself.
+    """
     words = [
         file.stem.rpartition("_")[2],
         *(word for word, of in record.SPLIT_BY_WORD.items() if of == split),

@@ -1,7 +1,8 @@
-"""Other people's label files -> pictures and the boxes drawn in them: COCO JSON and YOLO txt, read into one record.
+"""Read label files of other tools, COCO JSON and YOLO txt, into one record of pictures and boxes.
 
-Nothing is believed: every label that cannot be used is named with its file and line (COCO: its id), all of them in one go, so that
-somebody can mend them. Formats: cocodataset.org/#format-data, docs.ultralytics.com/datasets (detect and segment).
+Every label that cannot be used is named with its file and line (COCO: its id). All are reported in
+one go, so that somebody can mend them. Formats: cocodataset.org/#format-data and
+docs.ultralytics.com/datasets (detect and segment).
 """
 
 from __future__ import annotations
@@ -37,9 +38,17 @@ _MAX_PROBLEMS_SHOWN = 5
 
 
 def read_labels(kind: str, location: Path) -> LabelsAndProblems:
-    """All labels of one kind (KINDS) at a place, pictures by path, and everything that is wrong with them.
+    """Read all labels of a set.
 
-    place: the set's folder; of COCO, a single JSON file too. Raises ValueError for another kind.
+    Args:
+        kind: One of LABEL_FORMATS.
+        location: The set's folder; for COCO also a single JSON file.
+
+    Returns:
+        The pictures by path, and all problems.
+
+    Raises:
+        ValueError: The kind is unknown.
     """
     if kind not in LABEL_FORMATS:
         raise ValueError(f"kind {kind!r}: known are {', '.join(LABEL_FORMATS)}")
@@ -71,7 +80,7 @@ def read_labels(kind: str, location: Path) -> LabelsAndProblems:
 
 
 def read_valid_labels(kind: str, location: Path) -> list[LabelledImage]:
-    """As `read`, where nothing may be wrong. Raises BadLabels, which names the first problems and counts all."""
+    """Read labels without any problem. Raises BadLabels, which names the first and counts all."""
     images, problems = read_labels(kind, location)
     if problems:
         rest = (
@@ -88,7 +97,7 @@ def read_valid_labels(kind: str, location: Path) -> list[LabelledImage]:
 
 
 def images_root(kind: str, location: Path) -> Path:
-    """The folder that a set's pictures are in, at whatever depth."""
+    """Return the folder that holds a set's pictures, at any depth."""
     if kind == "coco" and location.is_file():
         return location.parent.parent if location.parent.name == "annotations" else location.parent
     return location

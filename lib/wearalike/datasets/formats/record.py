@@ -1,4 +1,4 @@
-"""What a label file says, whichever tool wrote it: pictures, the boxes drawn in them, and what is wrong with either."""
+"""The record that all label formats become: pictures, their boxes, and problems with either."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wearalike.imaging import decode
 
 MAX_LABEL_FILE_BYTES = 1_000_000_000
 MAX_NAME_CHARACTERS = 200
-# Tools that count pixels from their middle, or round, put a box this far over the rim; it is cut there.
+# Tools that count pixels from their middle, or round, draw a box this far over the edge; it is cut.
 _MAX_OVERHANG_PX = 1
 SPLIT_BY_WORD = {
     "train": "train",
@@ -29,12 +29,12 @@ _REPR.maxstring = 120
 
 
 class BadLabels(ValueError):
-    """Labels that cannot be used. The message says what was found, what was wanted and, outside this module, where."""
+    """Unusable labels. The message says what was found, wanted and, outside this module, where."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelProblem:
-    """where: file and line, or file and the id of COCO's entry. what: found, and wanted."""
+    """A problem: `where` is file and line or COCO id, `what` is what was found and wanted."""
 
     where: str
     what: str
@@ -45,7 +45,7 @@ class LabelProblem:
 
 @dataclass(frozen=True, slots=True)
 class LabelledObject:
-    """A box in pixels of the upright picture: int, origin top left, x1 and y1 outside, never empty, never over the rim."""
+    """A box in px of the upright picture: x1 and y1 outside, never empty, never over the edge."""
 
     category: str
     x0: int
@@ -56,8 +56,15 @@ class LabelledObject:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """width_px, height_px: after EXIF orientation, as decode.decode_image gives them. objects: in the file's order, none where nothing
-    is to be seen. split: train, val or test."""
+    """A picture and its boxes.
+
+    Attributes:
+        path: The picture's file.
+        width_px: Width after EXIF orientation, as decode.decode_image gives it.
+        height_px: Height after EXIF orientation.
+        objects: Boxes in the file's order.
+        split: train, val or test.
+    """
 
     path: Path
     width_px: int

@@ -1,4 +1,4 @@
-"""YOLO txt and its data.yaml (docs.ultralytics.com/datasets, detect and segment) -> labelled pictures."""
+"""Read YOLO txt files and data.yaml (docs.ultralytics.com/datasets, detect and segment)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,17 @@ _NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def read_yolo(folder: Path) -> LabelsAndProblems:
-    """The pictures of a YOLO set by path, and what is wrong with it.
+    """Read a YOLO set.
 
-    Pictures are in a folder named images, at whatever depth, labels at the same path with `labels` for it; a picture without a file
-    of labels shows nothing. Class names are in data.yaml, else in classes.txt or labels/classes.txt.
+    Pictures are in a folder named images at any depth; label files are at the same path with
+    `labels` in its place. A picture without a label file has no object. Class names are in
+    data.yaml, else in classes.txt or labels/classes.txt.
+
+    Args:
+        folder: The set's folder.
+
+    Returns:
+        The pictures by path, and all problems.
     """
     problems: list[LabelProblem] = []
     images: list[LabelledImage] = []

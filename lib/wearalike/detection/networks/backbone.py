@@ -80,7 +80,7 @@ class FrozenFeatures:
 
         Args:
             pictures: float32 (n, 3, side, side), -1..1.
-            is_backbone_frozen: Whether all of the backbone is frozen.
+            is_backbone_frozen: True if all of the backbone is frozen.
         """
         part = self._backbone if is_backbone_frozen else self._backbone.stem
         if self._device == "cpu":

@@ -117,7 +117,7 @@ class TrainableDetector(Protocol):
 
         Args:
             pictures: float32 (n, 3, side, side), -1..1.
-            is_backbone_frozen: Whether all of the backbone is frozen, or its stem only.
+            is_backbone_frozen: True if all of the backbone is frozen, else its stem only.
         """
         ...
 
@@ -129,7 +129,7 @@ class TrainableDetector(Protocol):
         Args:
             features: From `frozen_features`.
             targets: Ground truth of the same pictures.
-            with_masks: Whether masks count too, which takes longer.
+            with_masks: True to include the masks' loss, which takes longer.
         """
         ...
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wearalike.detection.networks.base import DetectionNetwork, Detections, RawDetections
 
-# Of two boxes of one group with a greater IoU the more confident one stays.
+# Two boxes of one group with a greater IoU are duplicates: the more confident one stays.
 _NMS_IOU = 0.5
 MAX_DETECTIONS = 50
 
@@ -32,9 +32,9 @@ def detect_garments(
         network: From `registry.load_detection_network`.
         pictures: uint8 (height, width, 3) RGB each, of any size.
         min_confidence: Detections must be more confident than this, 0..1.
-        groups: int64 (classes,). Group of each class. Of two boxes of one group on one item only
-            the more confident one stays. None: each class is a group of its own.
-        with_masks: Whether to return masks.
+        groups: int64 (classes,). Group of each class. Two boxes of one group on one item are
+            duplicates: the more confident one stays. None: each class is its own group.
+        with_masks: True to return masks.
 
     Returns:
         The detections of each picture, at most MAX_DETECTIONS.
