@@ -750,3 +750,22 @@ def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
             )
         assert client.get("/nowhere").status_code == 404
         assert client.get("/v1/products").headers["content-type"] == "application/problem+json"
+
+
+def test_a_run_published_again_shows_its_new_refusals(night, tmp_path):
+    """The server stays up, the run keeps its name, and one reason is another one now."""
+    shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
+    text = (night / "wearalike.toml").read_text(encoding="utf-8").replace(str(night), str(tmp_path))
+    (tmp_path / "wearalike.toml").write_text(text, encoding="utf-8")
+    place = settings.read_settings(tmp_path / "wearalike.toml")
+    products = run_tables.read_table(place.data_dir, PRODUCTS, RUN)
+    refused = run_tables.read_refused(place.data_dir, RUN)
+    refused = refused.filter(pc.equal(refused["stage"], PRODUCTS.name))
+    rows = [row | {"reason": "withdrawn_by_hand"} for row in refused.to_pylist()]
+    with TestClient(app.create_app(place)) as client:
+        assert rows and "withdrawn by hand" not in client.get("/quality").text
+        with run_tables.write_table(place.data_dir, PRODUCTS, RUN, "again") as table:
+            table.refuse(pa.Table.from_pylist(rows, schema=refused.schema))
+            table.write(products)
+        publish.publish_run(place.data_dir, RUN, open_warehouse(place.warehouse), redo=True)
+        assert "withdrawn by hand" in client.get("/quality").text
