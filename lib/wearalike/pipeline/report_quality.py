@@ -4,7 +4,7 @@ Only a run that passes the gate is published. The table's folder also holds qual
 people), verdict.json (for machines) and data_docs/ (the pages of Great Expectations).
 
 The run is compared with the last earlier run that passed. If the verdict is "fail", the table is
-written all the same, so that people can read why, and the job ends with 1 and names the failing
+written all the same, so that people can read why. The job then ends with 1 and names the failing
 checks.
 
 The reports of all runs, <root>/reports/ (quality.xlsx, runs.jsonl, runs.atom), are written again.

@@ -32,9 +32,9 @@ class TableCheck:
     Attributes:
         table: The table.
         sql: A query of check_queries.
-        expectations: Builds the expectations from the module great_expectations.expectations,
-            which only the gate imports, and the rules k, min_score and max_per_brand, the
-            parameters in _manifest.json of matches.
+        expectations: Builds the expectations. It takes the module
+            great_expectations.expectations, which only the gate imports, and the rules k,
+            min_score and max_per_brand of _manifest.json of matches.
     """
 
     table: Table

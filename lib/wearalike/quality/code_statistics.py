@@ -29,9 +29,9 @@ def code_health_metrics(codes: ds.Dataset | pa.Table) -> list[Metric]:
         codes: Rows of tables.CODES.
 
     Returns:
-        Shares of distinct codes and of the most shared code; for each half of the code the number
-        of unbalanced bits, the smallest and largest share of ones, and the mean absolute
-        correlation of two bits. Empty without codes.
+        Shares of distinct codes and of the most shared code. For each half of the code, the
+        number of unbalanced bits, the extreme shares of ones, and the mean absolute correlation
+        of two bits. Empty without codes.
     """
     names = ["shape", "colour"]
     halves = codes.to_table(columns=names) if isinstance(codes, ds.Dataset) else codes.select(names)

@@ -116,9 +116,9 @@ def psi(now: Iterable[int], last: Iterable[int]) -> float | None:
         last: Rows in each bin, the last run.
 
     Returns:
-        The index, or None if the samples are too small. Two samples of n and m rows from one
-        source differ by about (bins - 1) * (1 / n + 1 / m) (Yurdakul, Statistical properties of
-        population stability index, 2018); this must not exceed MAX_CHANCE_PSI.
+        The index, or None if the samples are too small. Samples of n and m rows from one source
+        differ by about (bins - 1) * (1 / n + 1 / m), which must not exceed MAX_CHANCE_PSI.
+        See Yurdakul, Statistical properties of population stability index, 2018.
     """
     counts = np.array([list(now), list(last)], np.float64).reshape(2, -1)
     counts = counts[:, counts.any(axis=0)]

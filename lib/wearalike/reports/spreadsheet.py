@@ -1,7 +1,8 @@
-"""Excel workbooks of data: sheets, tables and cells in which no text of the data is ever a formula, a link or a bad name.
+"""Excel workbooks in which no text of the data becomes a formula, a link or a bad sheet name.
 
-A text is written as text, whatever it begins with, and what a spreadsheet might read otherwise when it is edited or pasted is
-marked as text too. Formulas and links are our own, and only lead to places in the same workbook.
+Text is written as text, whatever it begins with. Text that a spreadsheet might read as a formula
+when it is edited or pasted is marked as text, too. All formulas and links are our own, and lead to
+places in the same workbook.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ _HEADING_BORDER = Border(bottom=Side("thin", color="D0D5DD"))
 
 
 class UniqueNames:
-    """Gives names out once each, whatever their case, none longer than `most`."""
+    """Give each name once, whatever its case.
+
+    Args:
+        taken: Names that are used already.
+        max_length: Most letters of a name; Excel allows 31 for a sheet.
+    """
 
     def __init__(self, taken: set[str], max_length: int = 31) -> None:
         self._taken, self._most = {t.casefold() for t in taken}, max_length
 
     def reserve(self, wanted: str, *, is_sheet: bool = True) -> str:
-        """The wish, made legal where it is to name a sheet, cut and numbered where it has to be."""
+        """Return a free name like `wanted`, cut and numbered if necessary.
+
+        Args:
+            wanted: The name.
+            is_sheet: Replace what Excel forbids in the name of a sheet.
+        """
         legal = clean_text(wanted)
         if is_sheet:
             # Excel forbids []:*?/\ and an apostrophe at either end, and keeps "History" for itself.
@@ -54,18 +65,19 @@ class UniqueNames:
 
 
 def clean_text(text: str) -> str:
-    """What XML and a cell can hold."""
+    """Return text that XML and a cell can hold: at most 32,767 letters, none illegal."""
     return ILLEGAL_CHARACTERS_RE.sub("\ufffd", text.encode("utf-8", "replace").decode("utf-8"))[
         :32_767
     ]
 
 
 def finite_or_none(value: float | int | None) -> float | int | None:
+    """Return the number, or None if it is NaN or infinite."""
     return value if value is not None and np.isfinite(value) else None
 
 
 def write_value(cell: Cell | MergedCell, value: str | float | int | None) -> None:
-    """A value as data: text stays text, whatever it begins with; what is no number is left empty."""
+    """Write a value as data: text stays text; NaN and infinity leave the cell empty."""
     if isinstance(value, str):
         cell.value = clean_text(value)
         cell.data_type = "s"
@@ -76,13 +88,14 @@ def write_value(cell: Cell | MergedCell, value: str | float | int | None) -> Non
 
 
 def number_format(value: float | int | None) -> str:
+    """Return the Excel format of a number: three decimals, or none for a whole number."""
     return "0.000" if isinstance(value, float) and not value.is_integer() else "#,##0"
 
 
 def write_heading(
     sheet: Worksheet, row: int, columns: Sequence[str], widths: Mapping[str, int]
 ) -> None:
-    """The names of columns in a row; those that have a width are texts, the others numbers."""
+    """Write a heading row; columns with a width hold texts, the others numbers."""
     for j, name in enumerate(columns, 1):
         cell = sheet.cell(row, j)
         write_value(cell, name)
@@ -101,7 +114,7 @@ def write_sheet(
     rows: Sequence[Sequence[Any]],
     widths: Mapping[str, int],
 ) -> None:
-    """A whole sheet of rows under a heading that stays in sight, to be filtered."""
+    """Write rows under a frozen heading with filters."""
     write_heading(sheet, 1, columns, widths)
     for i, row in enumerate(rows, 2):
         for j, value in enumerate(row, 1):
@@ -111,15 +124,15 @@ def write_sheet(
 
 
 def write_link(cell: Cell | MergedCell, sheet_name: str) -> None:
-    """The cell says a sheet's name and leads there."""
+    """Write a link to a sheet of the same workbook."""
     write_value(cell, sheet_name)
-    # A place in this book: as a plain text it would be kept as an address outside.
+    # As plain text, openpyxl would store the target as an address outside the workbook.
     cell.hyperlink = Hyperlink(ref=cell.coordinate, location=f"'{sheet_name}'!A1")
     cell.font = Font("Calibri", color="3457B1", underline="single")
 
 
 def write_title(sheet: Worksheet, text: str, meaning: str) -> None:
-    """B1 and B2 of a comparing sheet, and what its two choices in C3 and C4 are called."""
+    """Write title and explanation of a comparison sheet, and the names of its two choices."""
     for cell, said in (("B1", text), ("B3", "this"), ("B4", "last")):
         sheet[cell] = said
         sheet[cell].font = Font("Calibri", bold=True, size=14 if cell == "B1" else 11)
@@ -135,8 +148,16 @@ def add_choices(
     label_count: int,
     selected: tuple[str, str],
 ) -> None:
-    """Drop-downs in C3 and C4 of what stands in rows first to last of column A of sheet `of`, and in A3 and A4 the number of what
-    each says among all `count` under the heading. picked: what they say at first."""
+    """Add drop-downs in C3 and C4, and in A3 and A4 the number of the label chosen.
+
+    Args:
+        sheet: The comparison sheet.
+        source_sheet: Sheet with the labels in column A.
+        first: First row of the labels offered.
+        last: Last row of the labels offered.
+        label_count: Number of all labels, from row 2 on.
+        selected: The labels chosen at first.
+    """
     choice = DataValidation(
         type="list", formula1=f"={source_sheet}!$A${first}:$A${last}", showErrorMessage=True
     )
@@ -148,12 +169,20 @@ def add_choices(
         sheet.cell(row, 3).fill = _CHOICE_FILL
         sheet.merge_cells(start_row=row, end_row=row, start_column=3, end_column=6)
         choice.add(f"C{row}")
-        # EXACT, for MATCH takes * and ? for wildcards and A for a.
+        # EXACT, because MATCH reads * and ? as wildcards and ignores case.
         sheet.cell(row, 1, f"=SUMPRODUCT(EXACT({labels},$C${row})*(ROW({labels})-1))")
 
 
 def save_workbook(book: Workbook, path: Path) -> None:
-    """Writes the book whole or not at all, over one that is there; a sheet prints one page wide."""
+    """Write the workbook whole or not at all; every sheet prints one page wide.
+
+    Args:
+        book: The workbook.
+        path: The file; an existing one is replaced.
+
+    Raises:
+        OSError: The file cannot be written; an existing one stays.
+    """
     for sheet in book.worksheets:
         sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
         sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)

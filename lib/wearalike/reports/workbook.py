@@ -1,4 +1,8 @@
-"""The kept runs as an Excel workbook: a sheet that compares any two by formulas, one with every measure of every run, a sheet a run."""
+"""The metrics of runs as an Excel workbook.
+
+It has a sheet that compares any two runs by formulas, one with every metric of every run, and a
+sheet for each run.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ from wearalike.reports import spreadsheet
 from wearalike.storage import run_tables
 from wearalike.tables import QUALITY
 
-# The last ones in the order of their names; a workbook with more opens slowly.
+# The last runs by name; a workbook with more opens slowly.
 MAX_RUNS = 21
 WORKBOOK_NAME = "quality.xlsx"
-# Columns of text.
+# Widths of text columns, in characters.
 _COLUMN_WIDTHS = {
     "run": 26,
     "verdict": 10,
@@ -30,15 +34,24 @@ _COLUMN_WIDTHS = {
     "not ok": 60,
 }
 _FIRST_ROW = 7
-# Those before the runs, in the sheet of all measures.
+# Columns before the runs in the sheet "measures".
 _KEY_COLUMNS = ("metric", "scope", "unit")
 
 
 def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) -> list[str]:
-    """Writes the measures (tables.QUALITY) of runs, of the last RUNS of all by default; returns those it is of, newest last.
+    """Write the metrics of runs; the comparison shows the newest run and the one before.
 
-    The comparing sheet begins with the newest against the one before. Whole or not at all, over a file that is there.
-    Raises run_tables.TableNotFound; ValueError where there is no run.
+    Args:
+        root: The data folder.
+        path: The file; it is written whole or not at all.
+        runs: The runs, newest last; None for the last MAX_RUNS.
+
+    Returns:
+        The runs written, newest last.
+
+    Raises:
+        TableNotFound: A run has no quality table.
+        ValueError: There is no run.
     """
     runs = list(run_tables.list_runs(root, QUALITY)[-MAX_RUNS:] if runs is None else runs)
     if not runs:
@@ -83,12 +96,12 @@ def _fill_runs_sheet(
 def _fill_metrics_sheet(
     sheet: Worksheet, runs: Sequence[str], rows: dict[str, list[dict[str, Any]]]
 ) -> list[tuple[str, str, str]]:
-    """Every measure of any run in a row, a column a run; returns the rows' keys."""
+    """Write a row for every metric, a column for every run; return the rows' keys."""
     values = {
         run: {tuple(row[c] for c in _KEY_COLUMNS): row["value"] for row in rows[run]}
         for run in runs
     }
-    # The newest run's order first; what only older ones have follows.
+    # The newest run's metrics first, in its order; those of older runs follow.
     keys = list(dict.fromkeys(key for run in reversed(runs) for key in values[run]))
     spreadsheet.write_sheet(
         sheet,
@@ -102,11 +115,11 @@ def _fill_metrics_sheet(
 def _fill_compare_sheet(
     sheet: Worksheet, runs: Sequence[str], keys: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Two cells that choose a run each, and a row of formulas for every measure that any run has."""
+    """Write two cells that choose a run each, and a row of formulas for every metric."""
     spreadsheet.write_title(
         sheet,
         "Compare any two runs",
-        "Choose in the yellow cells. Empty: the run has no such measure.",
+        "Choose in the yellow cells. Empty: the run lacks the metric.",
     )
     picked = (runs[-1], runs[max(0, len(runs) - 2)])
     spreadsheet.add_choices(sheet, "runs", 2, len(runs) + 1, len(runs), picked)

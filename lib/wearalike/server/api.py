@@ -80,7 +80,7 @@ def open_snapshot(
     Args:
         request: The request; its If-None-Match is compared with the ETag.
         response: Receives the ETag and Cache-Control.
-        source: What is published.
+        source: The published runs.
 
     Yields:
         The snapshot.

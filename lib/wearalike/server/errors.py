@@ -53,7 +53,7 @@ def problem_response(
 
     Args:
         status: The HTTP status.
-        detail: What was found, what was wanted, what to do.
+        detail: The value found, the value wanted, the remedy.
         headers: More headers, e.g. Retry-After.
         errors: With status 422, each field that is wrong.
 

@@ -70,7 +70,7 @@ class LiveSearch:
         Args:
             s: The snapshot.
             product: A row of tables.PRODUCTS.
-            weights: Of shape and colour, 0..10, not both 0; None for the category's.
+            weights: Weights of shape and colour, 0..10, not both 0; None for the category's.
             k: Most results, 1..100.
 
         Returns:

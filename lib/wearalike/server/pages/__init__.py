@@ -3,13 +3,13 @@
 Templates escape every word of a feed. A shop's address becomes a link only if it is http(s).
 Pages load nothing from other servers. Mounted in another app, they honour root_path.
 
-base      shared by all pages: addresses, headers, the check of who may post
-products  search, and a product with its similar products
-compare   rankings by other weights and models, side by side
-photo     search by photo
-quality   metrics of the published run and of earlier ones
-judging   pairs to judge, and the results
-routes    static files, thumbnails and error pages
+- base: shared by all pages: addresses, headers, the check of who may post
+- products: search, and a product with its similar products
+- compare: rankings by other weights and models, side by side
+- photo: search by photo
+- quality: metrics of the published run and of earlier ones
+- judging: pairs to judge, and the results
+- routes: static files, thumbnails and error pages
 """
 
 from wearalike.server.pages.routes import add_pages
