@@ -81,8 +81,8 @@ class ServerSettings:
 
     Attributes:
         requests_a_minute: Limit for one client, requests of any kind.
-        searches_a_minute: Limit for one client, requests that search: a photo's, or a list's at other
-            weights.
+        searches_a_minute: Limit for one client, requests that search: a photo's, or a list's at
+            other weights.
         allowed_origins: Sites whose pages may ask the API from a browser, e.g.
             "https://shop.example".
         exact_search_max_products: Products of a super-category up to which a photo is compared with

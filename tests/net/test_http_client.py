@@ -1,4 +1,6 @@
-"""Addresses to bytes: a server that really misbehaves, and a guard under which nothing is connected that must not be."""
+"""Addresses to bytes: a server that really misbehaves, and a guard under which nothing is
+connected that must not be.
+"""
 
 from __future__ import annotations
 
@@ -191,7 +193,8 @@ def test_pictures_are_asked_for_unpacked_and_held(server: Server) -> None:
         (lambda h, n: h.answer(500), FetchReason.HTTP_5XX, 3),
         (lambda h, n: h.answer(408), FetchReason.HTTP_408, 3),
         (lambda h, n: h.answer(429), FetchReason.HTTP_429, 3),
-        # aiohttp itself asks once more where a connection it kept open broke, or any: three times two.
+        # aiohttp itself asks once more where a connection it kept open broke, or any: three times
+        # two.
         (lambda h, n: h.reset(), FetchReason.CONNECTION, 6),
         (lambda h, n: h.wfile.write(b"SSH-2.0-x\r\n"), FetchReason.CONNECTION, 3),
         (slow, FetchReason.TIMEOUT, 3),

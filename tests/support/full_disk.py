@@ -24,7 +24,9 @@ class SmallDisk:
 
 @contextlib.contextmanager
 def mount_disk(path: Path, size: str) -> Iterator[SmallDisk]:
-    """A disk of that size, e.g. 300k, in memory, gone with the block. The test is skipped where nothing may be mounted."""
+    """A disk of that size, e.g. 300k, in memory, gone with the block. The test is skipped where
+    nothing may be mounted.
+    """
     path.mkdir()
     with contextlib.suppress(FileNotFoundError):
         if (

@@ -1,4 +1,6 @@
-"""A real PostgreSQL server for tests: `with server() as address`, then `database(address, name)` for one of its own."""
+"""A real PostgreSQL server for tests: `with server() as address`, then `database(address, name)`
+for one of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ import pytest
 
 @contextlib.contextmanager
 def start_server() -> Iterator[str]:
-    """The superuser's address of a fresh server on a free port of 127.0.0.1, gone with all its data when the block ends.
+    """The superuser's address of a fresh server on a free port of 127.0.0.1, gone with all its data
+    when the block ends.
 
-    Where psycopg or a server is not installed the test is skipped. The server refuses to run as root: it then runs
-    as the user postgres. Nothing is synced to disk.
+    Where psycopg or a server is not installed the test is skipped. The server refuses to run as
+    root: it then runs as the user postgres. Nothing is synced to disk.
     """
     with start_restartable_server() as made:
         yield made.address
@@ -43,7 +46,9 @@ class PostgresServer:
         _wait_until_ready(self.address, self.process, self.log)
 
     def stop(self, stop_signal: signal.Signals = signal.SIGQUIT) -> None:
-        """At once (SIGQUIT), or as an administrator ends it, breaking off every session (SIGINT)."""
+        """At once (SIGQUIT), or as an administrator ends it, breaking off every session
+        (SIGINT).
+        """
         if self.process is not None:
             self.process.send_signal(stop_signal)
             self.process.wait(timeout=30)
@@ -102,7 +107,9 @@ def create_database(address: str, name: str) -> str:
 
 @contextlib.contextmanager
 def create_database_in(address: str, name: str, folder: Path) -> Iterator[str]:
-    """As `database`, its files in a folder that the server's user can come to; gone with the block."""
+    """As `database`, its files in a folder that the server's user can come to; gone with the
+    block.
+    """
     import psycopg
 
     made = psycopg.sql.Identifier(name)

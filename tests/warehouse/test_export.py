@@ -1,4 +1,6 @@
-"""The key-value export: every published product under its key, the run last, whole or not at all."""
+"""The key-value export: every published product under its key, the run last, whole or not at
+all.
+"""
 
 import json
 import os

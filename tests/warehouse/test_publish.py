@@ -289,7 +289,9 @@ def small():
 
 
 def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
-    """What was published stays, nothing of the load is left behind, and with room the same command publishes."""
+    """What was published stays, nothing of the load is left behind, and with room the same command
+    publishes.
+    """
     with create_database_in(postgres, "small", small.path) as address:
         place, parts = _place(tmp_path, address), night("r2", 4000, 20)
         make(place.data_dir, "r1", night("r1"))

@@ -64,7 +64,9 @@ def warehouse(address) -> Warehouse:
 
 
 def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
-    """The published tables of a run: each product recommends the `similar` ones after it; every fifth is out of stock."""
+    """The published tables of a run: each product recommends the `similar` ones after it; every
+    fifth is out of stock.
+    """
     ids = [f"moda:{n:05}" for n in range(products)]
     product = {
         "shop_id": "moda",
@@ -564,7 +566,8 @@ def test_a_statement_that_cannot_run_is_rejected(warehouse):
         warehouse.query("SELECT * FROM nowhere")
 
 
-# What a site does: its own process, the query of sql/ on a connection that is kept for a while, every answer checked.
+# What a site does: its own process, the query of sql/ on a connection that is kept for a while,
+# every answer checked.
 READER = """
 import sys
 from pathlib import Path
