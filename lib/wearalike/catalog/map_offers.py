@@ -75,7 +75,8 @@ def map_offers(
     is_product = pc.is_null(decided["reason"])
     products = _product_rows(offers.filter(is_product), decided.filter(is_product))
     is_refused = pc.invert(is_product)
-    refused = _refused_rows(offers.filter(is_refused), decided.filter(is_refused))
+    named = offers.select(["shop_id", "product_id"])
+    refused = _refused_rows(named.filter(is_refused), decided.filter(is_refused))
     return products, refused
 
 
