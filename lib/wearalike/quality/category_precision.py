@@ -77,8 +77,8 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
 
     `_random` is the expected precision of ten random eligible products: indexed, in stock, of the
     same super-category and age group and a compatible gender, without the product and its
-    siblings. It ignores the rules that shorten our lists (min_score, one result a model, a limit
-    on brands), so it is too high where our lists are short.
+    siblings. It ignores the rules that shorten our lists: min_score, one result a model, a
+    limit on brands. It is therefore too high where our lists are short.
     `_gain` is the mean of the paired differences: recommendations beat chance only if its interval
     lies above 0. `_lift` is precision divided by random.
 
