@@ -1,15 +1,17 @@
-"""A photo, or a folder of them, to the products most alike each item in it.
+"""Find the products most similar to the items in a photo, or in a folder of photos.
 
-**Normal.** Started by hand: *Trigger* shows a form for the photo's path, how many products and for whom. One task, some
-seconds: loading the models and the codes takes most of it. Its log shows what was found; JSON and the photo with numbered
-items lie in the folder that the log names, and the table `photo_queries` of the warehouse has a row.
+**Normal.** Started by hand: *Trigger* shows a form for the photo's path, how many products and for
+whom. One task takes some seconds; loading the models and the codes takes most of it. Its log shows
+the results. JSON and the photo with numbered items lie in the folder that the log names. The table
+`photo_queries` of the warehouse has a row.
 
-**Late** after a minute for one photo: the pool `gpu` is taken by a night's encoding.
+**Late** after a minute for one photo: the pool `gpu` is taken by a run's encoding.
 
-**Red.** The log says which photo could not be read, or that nothing is published yet; the other photos are answered. Clear it
-once that is mended: the same question gives the same row, never a second one.
+**Red.** The log says which photo could not be read, or that nothing is published yet; the other
+photos are answered. Clear the task once that is mended. The same question gives the same row, never
+a second one.
 
-**Undo** is not needed: nothing that a site reads is touched.
+**Undo** is not needed: nothing that a site reads is changed.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from datetime import timedelta
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Param, dag
 
-# The path is of the form, so it goes to the shell as a variable's value, never as a part of the command.
+# The path comes from the form, so it goes to the shell as a variable's value, never in the command.
 COMMAND = (
-    f'{sys.executable} -m wearalike.commands.query_photo "$PHOTO" --k {{{{ params.k }}}}'
+    f'{sys.executable} -m wearalike query "$PHOTO" --k {{{{ params.k }}}}'
     "{{ ' --weights ' ~ params.weights if params.weights else '' }}"
     "{{ ' --gender ' ~ params.gender if params.gender else '' }}"
     "{{ ' --age-group ' ~ params.age_group if params.age_group else '' }}"
@@ -46,7 +48,7 @@ COMMAND = (
             type="string",
             pattern=r"^/",
             title="Photo",
-            description="path of a picture or of a folder of pictures, on the worker",
+            description="path of a photo, or of a folder of photos, on the worker",
         ),
         "k": Param(
             10,
@@ -61,7 +63,7 @@ COMMAND = (
             type=["null", "string"],
             pattern=r"^(10|[0-9]):(10|[0-9])$",
             title="Shape : colour",
-            description="what counts, e.g. 2:8; empty: as the category has it",
+            description="weights of both, e.g. 2:8; empty: the category's",
         ),
         "gender": Param(
             None,
@@ -78,6 +80,7 @@ COMMAND = (
     },
 )
 def photo_query() -> None:
+    """Build the DAG: one task."""
     BashOperator(
         task_id="query_photo", bash_command=COMMAND, env={"PHOTO": "{{ params.photo }}"}, pool="gpu"
     )

@@ -1,22 +1,25 @@
-"""The night: shops' feeds to published recommendations.
+"""The nightly run: shops' feeds to published recommendations.
 
-**Normal.** Every task is green, a few minutes for ten thousand products, most of it encoding on the first night and
-downloading on the others. `publish_tables` is the last task and the only one that a reader of the site can notice.
+**Normal.** Every task is green. A run takes a few minutes for ten thousand products, most of it
+encoding on the first night and downloading on the others. `publish_tables` is the last task and the
+only one that a reader of the site can notice.
 
-**Late** when it has not ended an hour after its start: look at `download_images` first (a slow shop), then at the
-chunks of `encode_items` (no GPU where there should be one).
+**Late** when it has not ended an hour after its start: look at `download_images` first (a slow
+shop), then at the shards of `encode_items` (no GPU where there should be one).
 
-**Red.** `report_quality` red means that the gate said no: its log names the failing expectation, the page
-`quality.html` in the run's folder shows examples, and the site still reads the last good run. Any other task can be
-cleared and run again at any time: finished work is kept and skipped. A shop whose feed is broken does not turn
-anything red; it is a warning in the log of `ingest_feeds` and a row in the table `feeds`.
+**Red.** `report_quality` red means that the gate said no: its log names the failing expectation,
+the page `quality.html` in the run's folder shows examples, and the site still reads the last good
+run. Any other task can be cleared and run again at any time: finished work is kept and skipped. A
+shop whose feed is broken does not turn anything red. It is a warning in the log of `ingest_feeds`
+and a row in the table `feeds`.
 
-**Alerts.** A task that failed for good and a night that is late say so in the log, and to whom the Airflow Variable
-`wearalike_alerts` names (`docs/operations.md`).
+**Alerts.** A task that failed for good and a run that is late are logged, and reported to whom the
+Airflow Variable `wearalike_alerts` names (`docs/operations.md`).
 
-**Undo** a bad night with `wearalike rollback`.
+**Undo** a bad run with `wearalike rollback`.
 
-The pools `network` and `gpu` must exist (`airflow pools set network 2 downloads`, `airflow pools set gpu 1 models`).
+The pools `network` and `gpu` must exist (`airflow pools set network 2 downloads`, `airflow pools
+set gpu 1 models`).
 """
 
 from __future__ import annotations
@@ -26,30 +29,50 @@ from datetime import timedelta
 
 import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DeadlineAlert, DeadlineReference, Param, SyncCallback, dag, task
+from airflow.sdk import (
+    DeadlineAlert,
+    DeadlineReference,
+    Param,
+    SyncCallback,
+    chain,
+    dag,
+    task,
+)
 
 from wearalike.airflow import callbacks
+from wearalike.airflow.lineage import stage_lineage
+from wearalike.pipeline.stages import STAGES, Stage
 
 LATE_RUN_ALERT = DeadlineAlert(
     DeadlineReference.DAGRUN_QUEUED_AT,
     timedelta(hours=1),
     SyncCallback(callbacks.alert_late_run, {"doc": __doc__}),
 )
-# `airflow dags test` ends a good run with an error where there is a deadline: 3.3 looks it up among those that a scheduler has stored.
+# `airflow dags test` ends a good run with an error where there is a deadline: 3.3 looks it up among
+# those that a scheduler has stored.
 IS_TEST = sys.argv[1:3] == ["dags", "test"]
 RUN_TEMPLATE = (
     "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 )
+STAGE_OPTIONS = {"ingest_feeds": "{{ '--force' if params.force else '' }}"}
+# The gate does not change its mind on a second try.
+STAGE_RETRIES = {"report_quality": 0}
 
 
-def job_command(name: str, more: str = "") -> str:
-    return f"{sys.executable} -m wearalike.pipeline.{name} --run {RUN_TEMPLATE} {more}".rstrip()
+def stage_command(stage: Stage, options: str = "") -> str:
+    """Return the command line of a stage."""
+    command = f"{sys.executable} -m wearalike.pipeline {stage.name} --run {RUN_TEMPLATE} {options}"
+    return command.rstrip()
 
 
-def job_operator(name: str, more: str = "", **options: object) -> BashOperator:
-    return BashOperator(
-        task_id=name, bash_command=job_command(name, more), **callbacks.lineage(name), **options
-    )
+def operator_options(stage: Stage) -> dict[str, object]:
+    """Return a stage's pool and retries, where they are not the default."""
+    options: dict[str, object] = {}
+    if stage.pool:
+        options["pool"] = stage.pool
+    if stage.name in STAGE_RETRIES:
+        options["retries"] = STAGE_RETRIES[stage.name]
+    return options
 
 
 @dag(
@@ -77,14 +100,14 @@ def job_operator(name: str, more: str = "", **options: object) -> BashOperator:
             pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
             description="name of the run; empty: the date",
         ),
-        "chunks": Param(
+        "shards": Param(
             2,
             type="integer",
             minimum=1,
             maximum=100,
-            description="shares that downloading, detecting and encoding are cut into",
+            description="shards of downloading, detecting and encoding, which run side by side",
         ),
-        "redo": Param(
+        "force": Param(
             False,
             type="boolean",
             description="pull the feeds again although this run has pulled them",
@@ -92,31 +115,33 @@ def job_operator(name: str, more: str = "", **options: object) -> BashOperator:
     },
 )
 def similar_products() -> None:
+    """Build the DAG: every stage after the one before; a sharded one after its shards."""
+
     @task
-    def shares(params: dict[str, int] | None = None) -> list[dict[str, str]]:
-        count = (params or {})["chunks"]
-        return [{"CHUNK": f"{i}/{count}"} for i in range(1, count + 1)]
+    def list_shards(params: dict[str, int] | None = None) -> list[dict[str, str]]:
+        """Return the environment of each shard's task."""
+        count = (params or {})["shards"]
+        return [{"SHARD": f"{i}/{count}"} for i in range(1, count + 1)]
 
-    chunks = shares()
-
-    def chunked(name: str, pool: str) -> tuple[BashOperator, BashOperator]:
-        """The shares of a job side by side, then the job itself, which finds their work done and writes the table."""
-        every = BashOperator.partial(
-            task_id=f"{name}_chunk", bash_command=job_command(name, "--chunk $CHUNK"), pool=pool
-        ).expand(env=chunks)
-        return every, job_operator(name, pool=pool)
-
-    ingest = job_operator("ingest_feeds", "{{ '--force' if params.redo else '' }}", pool="network")
-    mapped = job_operator("map_products")
-    download, images = chunked("download_images", "network")
-    detect, items = chunked("detect_items", "gpu")
-    encode, codes = chunked("encode_items", "gpu")
-    figures, looks = chunked("detect_looks", "gpu")
-    last = [job_operator(name) for name in ("build_indexes", "match_products", "match_looks")]
-    # The gate does not change its mind on a second try.
-    gate = job_operator("report_quality", retries=0)
-    ingest >> mapped >> download >> images >> detect >> items >> encode >> codes >> figures >> looks
-    looks >> last[0] >> last[1] >> last[2] >> gate >> job_operator("publish_tables")
+    shards = list_shards()
+    tasks = []
+    for stage in STAGES:
+        if stage.is_sharded:
+            # The shards fill the cache. The stage itself then finds all work done.
+            shard_task = BashOperator.partial(
+                task_id=f"{stage.name}_shard",
+                bash_command=stage_command(stage, "--shard $SHARD"),
+                **operator_options(stage),
+            ).expand(env=shards)
+            tasks.append(shard_task)
+        stage_task = BashOperator(
+            task_id=stage.name,
+            bash_command=stage_command(stage, STAGE_OPTIONS.get(stage.name, "")),
+            **stage_lineage(stage.name),
+            **operator_options(stage),
+        )
+        tasks.append(stage_task)
+    chain(*tasks)
 
 
 similar_products()

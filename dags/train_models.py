@@ -1,17 +1,20 @@
 """Labelled photos to a promoted model: train, evaluate, promote if it is better.
 
-**Normal.** Started by hand with the parameters below. `train` takes hours on two cores and minutes on a GPU, the others some
-minutes. Green to the end means that the next night detects or encodes with the new model; what the former has made is kept.
+**Normal.** Started by hand with the parameters below. `train` takes hours on two cores and minutes
+on a GPU, the others some minutes. When all is green, the next run detects or encodes with the new
+model. The rows of the former model stay.
 
-**Late** when `train` says in its log that more is left than you want to wait for: stop it, nothing is lost. Cleared, it goes on
-from its last checkpoint.
+**Late** when `train` logs that more is left than you want to wait for: stop it, nothing is lost.
+Cleared, it continues from its last checkpoint.
 
-**Red.** `promote` red is an answer: its log says by which measures the candidate is not better, with intervals, and the nights
-go on with the former. The evaluation lies in `<folder>/<version>/evaluation`. Whoever knows better runs
-`wearalike.commands.promote_model` with `--force REASON`. `train` or `evaluate` red names file and line of what it cannot use: mend it, clear it.
+**Red.** `promote` red is an answer: its log says by which metrics the candidate is not better, with
+intervals, and runs go on with the former model. The evaluation lies in
+`<folder>/<version>/evaluation`. If you know better, run `wearalike promote` with
+`--override REASON`. `train` or `evaluate` red names file and line of what it cannot use: mend it,
+then clear the task.
 
-**Undo** a promotion with `wearalike.commands.promote_model --kind encoder --rollback` (or `detector`). No version is ever overwritten: to
-train again on other photos, give another version, or none.
+**Undo** a promotion with `wearalike promote --kind encoder --rollback` (or `detector`). No version
+is ever overwritten: to train again on other photos, give another version, or none.
 """
 
 from __future__ import annotations
@@ -22,16 +25,20 @@ from datetime import timedelta
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Param, dag
 
-VERSION = "{{ params.version or params.kind ~ (dag_run.logical_date or dag_run.run_after).strftime('-%Y%m%d-%H%M%S') }}"
+VERSION = (
+    "{{ params.version or params.kind ~ "
+    "(dag_run.logical_date or dag_run.run_after).strftime('-%Y%m%d-%H%M%S') }}"
+)
 OUT = "{{ params.folder }}/" + VERSION
 CANDIDATE = f"{OUT}/{VERSION}.safetensors"
 DATA = "--data {{ params.data }}={{ params.labelled }}"
-# What these say goes into a shell.
+# These texts go into a shell.
 _PATH = r"^/[A-Za-z0-9_./-]+$"
 
 
-def job_command(name: str, *options: str) -> str:
-    return " ".join([sys.executable, "-m", f"wearalike.commands.{name}", *options])
+def command(name: str, *options: str) -> str:
+    """Return the command line of a command of the app."""
+    return " ".join([sys.executable, "-m", "wearalike", name, *options])
 
 
 @dag(
@@ -48,19 +55,17 @@ def job_command(name: str, *options: str) -> str:
         "execution_timeout": timedelta(days=2),
     },
     params={
-        "labelled": Param(
-            type="string", pattern=_PATH, description="folder of labelled photos; see the README"
-        ),
+        "labelled": Param(type="string", pattern=_PATH, description="folder of labelled photos"),
         "data": Param(
             "folder",
             enum=["folder", "fashion-product-images", "clothing-dataset", "ccp"],
             description="how that folder is laid out",
         ),
-        "kind": Param("encoder", enum=["encoder", "detector"], description="what to train"),
+        "kind": Param("encoder", enum=["encoder", "detector"], description="the model to train"),
         "folder": Param(
             type="string",
             pattern=_PATH,
-            description="where checkpoints, candidates and evaluations lie",
+            description="folder of checkpoints, candidates and evaluations",
         ),
         "version": Param(
             None,
@@ -68,53 +73,56 @@ def job_command(name: str, *options: str) -> str:
             pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
             description="of the model, a new one each time; empty: kind and time",
         ),
-        "begin": Param(
+        "init_from": Param(
             None,
             type=["null", "string"],
             pattern=r"^([a-z0-9][a-z0-9._-]{0,63}|/[A-Za-z0-9_./-]+)$",
-            description="what to begin with: a packaged model (fashion, garments) or a file; few photos want it; empty: ImageNet",
+            description="model to start from: a packaged one (fashion, garments) or a file; "
+            "best where there are few photos; empty: ImageNet",
         ),
         "steps": Param(
             None,
             type=["null", "integer"],
             minimum=1,
-            description="of training; empty: the job's own",
+            description="of training; empty: the command's default",
         ),
         "seed": Param(0, type="integer", minimum=0),
     },
 )
 def train_models() -> None:
-    begin = "{{ '--from ' ~ params.begin if params.begin else '' }}"
-    steps = "{{ '--steps ' ~ params.steps if params.steps else '' }}"
-    options = (
-        DATA,
-        f"--version {VERSION}",
-        f"--out {OUT}",
-        begin,
-        steps,
-        "--seed {{ params.seed }}",
-    )
+    """Build the DAG: train, then evaluate, then promote."""
     train = BashOperator(
-        task_id="train", bash_command=job_command("train_{{ params.kind }}", *options), retries=3
+        task_id="train",
+        bash_command=command(
+            "train {{ params.kind }}",
+            DATA,
+            f"--version {VERSION}",
+            f"--out {OUT}",
+            "{{ '--init-from ' ~ params.init_from if params.init_from else '' }}",
+            "{{ '--steps ' ~ params.steps if params.steps else '' }}",
+            "--seed {{ params.seed }}",
+        ),
+        retries=3,
     )
     evaluate = BashOperator(
         task_id="evaluate",
-        bash_command=job_command(
-            "evaluate_models",
+        bash_command=command(
+            "evaluate",
             DATA,
-            f"--{{{{ params.kind }}}}s promoted {CANDIDATE}",
+            "--{{ params.kind }} promoted",
+            f"--{{{{ params.kind }}}} {CANDIDATE}",
             f"--out {OUT}/evaluation",
         ),
     )
-    # The answer does not change on a second try.
     promote = BashOperator(
         task_id="promote",
-        bash_command=job_command(
-            "promote_model",
+        bash_command=command(
+            "promote",
             "--kind {{ params.kind }}",
             f"--candidate {CANDIDATE}",
             f"--evaluation {OUT}/evaluation",
         ),
+        # The answer is the same on a second try.
         retries=0,
     )
     train >> evaluate >> promote

@@ -1,4 +1,4 @@
-"""codes -> indexes: which item stands for which product, and one binary Faiss index a super-category."""
+"""The stage build_indexes, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""images -> items: sees the garments, shoes and bags in every image of a run."""
+"""The stage detect_items, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

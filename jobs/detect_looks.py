@@ -1,4 +1,4 @@
-"""images, items -> looks: sees what else products are worn with in their own full-figure images, and encodes it."""
+"""The stage detect_looks, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

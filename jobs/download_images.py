@@ -1,4 +1,4 @@
-"""products -> images: fetches every picture of a run's products, and keeps it by content."""
+"""The stage download_images, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

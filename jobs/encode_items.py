@@ -1,4 +1,4 @@
-"""items -> codes: turns every item of a run into 128 bits of shape and 128 bits of colour."""
+"""The stage encode_items, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

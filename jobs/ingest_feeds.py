@@ -1,4 +1,4 @@
-"""feeds -> offers: pulls every shop's feed and writes the tables feeds and offers of a run."""
+"""The stage ingest_feeds, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

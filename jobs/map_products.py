@@ -1,4 +1,4 @@
-"""offers -> products: each offer's category mapped to a leaf of the taxonomy, or the offer refused."""
+"""The stage map_products, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""looks, indexes -> look_products: for each item that a product is worn with, the products most alike it in stock."""
+"""The stage match_looks, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

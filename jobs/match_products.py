@@ -1,4 +1,4 @@
-"""indexes -> matches, similar_products, similar_lists: the most alike products of every product, exactly."""
+"""The stage match_products, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""products, similar_products, similar_lists, look_products, quality -> the warehouse; then the site reads this run."""
+"""The stage publish_tables, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""run's tables -> quality: measures, floors and the verdict; what is published has passed here."""
+"""The stage report_quality, for spark-submit and schedulers other than Airflow."""
 
 import sys
 

@@ -1,7 +1,8 @@
-"""The DAGs parse, call jobs with options those jobs know, in the order of the night, and run under a real Airflow."""
+"""The DAGs parse, call stages with options those know, in the order of a run, under a real Airflow."""
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import re
@@ -26,7 +27,8 @@ from aiosmtpd.controller import Controller
 
 from wearalike import sample
 from wearalike.airflow import callbacks
-from wearalike.commands import app, query_photo
+from wearalike.commands import query_photo
+from wearalike.pipeline.stages import STAGE_NAMES, STAGES
 from wearalike.search import photo_query
 from wearalike.storage import run_tables
 from wearalike.tables import (
@@ -66,21 +68,58 @@ def commands(dag):
         )
         if template:
             text = re.sub(r"\{\{ '(--\w+)' if .*?\}\}", r"\1", template)
-            text = re.sub(r"\{\{.*?\}\}", "2026-11-21", text).replace("$CHUNK", "1/2")
-            python, m, module, *arguments = shlex.split(text)
-            assert (python, m) == (sys.executable, "-m")
-            yield task.task_id, module, arguments
+            text = re.sub(r"\{\{.*?\}\}", "2026-11-21", text).replace("$SHARD", "1/2")
+            python, m, module, stage, *arguments = shlex.split(text)
+            assert (python, m, module) == (sys.executable, "-m", "wearalike.pipeline")
+            yield task.task_id, stage, arguments
 
 
 def test_every_command_is_one_that_its_job_understands(bag):
     found = list(commands(bag.dags["similar_products"]))
     assert len(found) == 15
-    for task_id, module, arguments in found:
-        args = importlib.import_module(module).parser().parse_args(arguments)
+    for task_id, stage, arguments in found:
+        module = importlib.import_module(f"wearalike.pipeline.{stage}")
+        args = module.parser().parse_args(arguments)
         assert args.run == "2026-11-21"
-        assert task_id == module.removeprefix("wearalike.pipeline.") + (
-            "_chunk" if getattr(args, "chunk", None) else ""
-        )
+        assert task_id == stage + ("_shard" if getattr(args, "shard", None) else "")
+
+
+def test_sharded_stages_have_a_task_for_their_shards(bag):
+    task_ids = {t.task_id for t in bag.dags["similar_products"].tasks}
+    assert {name for name in STAGE_NAMES if f"{name}_shard" in task_ids} == {
+        stage.name for stage in STAGES if stage.is_sharded
+    }
+
+
+PARSE = """
+import runpy, sys
+runpy.run_path(sys.argv[1])
+heavy = {"pandas", "duckdb", "pyarrow", "lxml", "numpy", "torch", "faiss", "pyspark"}
+print("loaded:", *sorted(heavy & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "dags").glob("*.py")), ids=lambda p: p.stem)
+def test_parsing_a_dag_file_loads_no_heavy_library(path, tmp_path):
+    """Airflow parses every file every 30 seconds."""
+    env = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    command = [sys.executable, "-P", "-c", PARSE, str(path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1:] == ["loaded:"], done.stdout + done.stderr[-2000:]
+
+
+def test_serializing_the_dag_loads_no_heavy_library(tmp_path):
+    """The DAG processor serializes what it has parsed; no column may be read for that."""
+    program = (
+        "import sys; from airflow.dag_processing.dagbag import DagBag;"
+        "from airflow.serialization.serialized_objects import DagSerialization;"
+        "data = DagSerialization.to_dict(DagBag(sys.argv[1]).dags['similar_products']);"
+        "print('pyarrow' in sys.modules, 'RunTable(tables.offers)' in str(data))"
+    )
+    env = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    command = [sys.executable, "-P", "-c", program, str(REPOSITORY / "dags")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1:] == ["False True"], done.stdout + done.stderr[-2000:]
 
 
 def test_only_a_run_without_a_scheduler_has_no_deadline(bag, tmp_path):
@@ -97,10 +136,10 @@ def test_only_a_run_without_a_scheduler_has_no_deadline(bag, tmp_path):
 
 def test_the_photo_form_offers_what_the_job_takes(bag):
     params = bag.dags["photo_query"].params
-    options = {a.dest: a for a in query_photo.parser()._actions}
+    options = {option.name: option for option in query_photo.query.params}
     for name in ("gender", "age_group"):
         assert [v for v in params.get_param(name).schema["enum"] if v] == [
-            str(v) for v in options[name].choices
+            str(v) for v in options[name].type.choices
         ]
     for good in ("0:1", "2:8", "10:10"):
         assert re.search(
@@ -111,12 +150,12 @@ def test_the_photo_form_offers_what_the_job_takes(bag):
 
 def test_the_dag_orders_the_night_as_the_command_line_does(bag):
     dag = bag.dags["similar_products"]
-    order = [t.task_id for t in dag.topological_sort() if t.task_id in app.NIGHTLY_JOBS]
-    assert order == list(app.NIGHTLY_JOBS)
-    for before, after in zip(app.NIGHTLY_JOBS, app.NIGHTLY_JOBS[1:], strict=False):
+    order = [t.task_id for t in dag.topological_sort() if t.task_id in STAGE_NAMES]
+    assert order == list(STAGE_NAMES)
+    for before, after in itertools.pairwise(STAGE_NAMES):
         assert after in dag.get_task(before).get_flat_relative_ids(upstream=False)
     pools = {t.task_id: t.pool for t in dag.tasks}
-    assert {pools[n] for n in ("ingest_feeds", "download_images", "download_images_chunk")} == {
+    assert {pools[n] for n in ("ingest_feeds", "download_images", "download_images_shard")} == {
         "network"
     }
     assert {
@@ -124,34 +163,29 @@ def test_the_dag_orders_the_night_as_the_command_line_does(bag):
         for n in (
             "detect_items",
             "encode_items",
-            "encode_items_chunk",
+            "encode_items_shard",
             "detect_looks",
-            "detect_looks_chunk",
+            "detect_looks_shard",
         )
     } == {"gpu"}
 
 
 def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
     dag = bag.dags["similar_products"]
-    assert set(callbacks.OUTPUT_TABLES) | {"publish_tables"} == set(app.NIGHTLY_JOBS)
-    assert [t for made in callbacks.OUTPUT_TABLES.values() for t in made] == [
+    assert [table for stage in STAGES for table in stage.writes] == [
         p.name for p in tables_of(night)
     ]
-    for name in app.NIGHTLY_JOBS:
+    written_before = set()
+    for stage in STAGES:
         of = {
-            kind: [a.uri for a in getattr(dag.get_task(name), kind) if hasattr(a, "uri")]
+            kind: [a.uri for a in getattr(dag.get_task(stage.name), kind) if hasattr(a, "uri")]
             for kind in ("inlets", "outlets")
         }
-        assert of["inlets"] == [
-            f"wearalike://tables/{t}" for t in callbacks.INPUT_TABLES.get(name, ())
-        ]
-        assert set(callbacks.INPUT_TABLES.get(name, ())) <= {
-            t
-            for earlier in app.NIGHTLY_JOBS[: app.NIGHTLY_JOBS.index(name)]
-            for t in callbacks.OUTPUT_TABLES[earlier]
-        }
+        assert of["inlets"] == [f"wearalike://tables/{t}" for t in stage.reads]
+        assert set(stage.reads) <= written_before
+        written_before |= set(stage.writes)
     assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED_TABLES]
-    jobs = [t for t in dag.tasks if t.task_id != "shares"]
+    jobs = [t for t in dag.tasks if t.task_id != "list_shards"]
     assert len(jobs) == 15
     assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))
 
@@ -336,7 +370,7 @@ def test_a_run_triggered_over_rest_publishes(airflow, outside):
     address, token, root = airflow
     runs = f"{address}/api/v2/dags/similar_products/dagRuns"
     run_id = ask(
-        "POST", runs, token, {"logical_date": None, "conf": {"run": "by-rest", "chunks": 2}}
+        "POST", runs, token, {"logical_date": None, "conf": {"run": "by-rest", "shards": 2}}
     )["dag_run_id"]
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask("POST", runs, token, {"logical_date": None, "conf": {"run": "../escape; rm"}})
@@ -348,7 +382,7 @@ def test_a_run_triggered_over_rest_publishes(airflow, outside):
         state = ask("GET", f"{runs}/{run_id}", token)["state"]
     tasks = ask("GET", f"{runs}/{run_id}/taskInstances", token)["task_instances"]
     assert state == "success", [(t["task_id"], t["state"]) for t in tasks]
-    assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_chunk"] == [0, 1]
+    assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_shard"] == [0, 1]
     assert run_tables.read_manifest(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
     see_what_was_told(outside, root)
     see_similar_products(address, token)
@@ -370,8 +404,8 @@ def see_what_was_told(outside, root):
         while True:
             name, _, value = outside.gauges.recv(65536).decode().partition(":")
             gauges[name] = value
-    for made in callbacks.OUTPUT_TABLES.values():
-        for table in made:
+    for stage in STAGES:
+        for table in stage.writes:
             rows = run_tables.read_manifest(root, TABLES_BY_NAME[table], "by-rest")["rows"]
             assert gauges[f"airflow.wearalike.{table}.rows_written"] == f"{rows['written']}|g"
             assert (
@@ -381,17 +415,15 @@ def see_what_was_told(outside, root):
 
     events = [json.loads(line) for line in outside.events.read_text().splitlines()]
     done = {e["job"]["name"].partition(".")[2]: e for e in events if e["eventType"] == "COMPLETE"}
-    for job in app.NIGHTLY_JOBS:
-        made, read = done[job]["outputs"], done[job]["inputs"]
-        wanted = [f"tables.{t}" for t in callbacks.OUTPUT_TABLES.get(job, ())] or [
+    for stage in STAGES:
+        made, read = done[stage.name]["outputs"], done[stage.name]["inputs"]
+        wanted = [f"tables.{t}" for t in stage.writes] or [
             f"published.{t.name}" for t in PUBLISHED_TABLES
         ]
         assert [d["name"] for d in made] == wanted and {d["namespace"] for d in (*made, *read)} == {
             "wearalike"
         }
-        assert [d["name"] for d in read] == [
-            f"tables.{t}" for t in callbacks.INPUT_TABLES.get(job, ())
-        ]
+        assert [d["name"] for d in read] == [f"tables.{t}" for t in stage.reads]
     columns = done["map_products"]["outputs"][0]["facets"]["schema"]["fields"]
     assert [c["name"] for c in columns] == PRODUCTS.column_names
 

@@ -50,7 +50,7 @@ def run_two_days(command: str | None) -> TwoDays:
         run = [
             sys.executable,
             "-m",
-            "wearalike.commands.app",
+            "wearalike",
             "run",
             "--run",
             f"day-{day}",

@@ -156,7 +156,7 @@ def measure_server(root: Path, photos: list[bytes], count: int) -> PhotoTimings:
     serve = [
         sys.executable,
         "-m",
-        "wearalike.commands.app",
+        "wearalike",
         "serve",
         "--config",
         str(root / "wearalike.toml"),

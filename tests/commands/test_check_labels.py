@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from wearalike.commands import check_labels
+from wearalike.commands import app
+from wearalike.datasets import label_agreement
 from wearalike.datasets.formats.record import LabelledObject
+from wearalike.reports import label_agreement_page
 
 SIDE = 100
 DRESS, SHOES, FORMULA, TAG = "dress", "shoes", "=1+1", "<script>alert(1)</script>"
@@ -71,7 +73,7 @@ SECOND = {
 
 
 def run(*args: object) -> int:
-    return check_labels.main([str(arg) for arg in args])
+    return app.main(["check-labels", *(str(arg) for arg in args)])
 
 
 def test_counts_and_no_problems(tmp_path, capsys):
@@ -104,7 +106,7 @@ def test_every_problem_is_printed_and_the_exit_code_is_1(tmp_path, capsys):
         and f"{text}:2" not in printed
     )
     other = coco(tmp_path / "other", SECOND)
-    assert run(f"coco={other}", "--second", f"yolo={folder}", "--out", tmp_path / "out") == 1
+    assert run(f"coco={other}", "--compare-with", f"yolo={folder}", "--out", tmp_path / "out") == 1
     assert f"{text}:3: wrong count" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
@@ -113,7 +115,7 @@ def test_two_people_of_two_formats_are_compared(tmp_path, capsys):
         coco(tmp_path / "anna", {**FIRST, "mine.jpg": []}),
         yolo(tmp_path / "ben", SECOND),
     )
-    assert run(f"coco={first}", "--second", f"yolo={second}", "--out", tmp_path / "out") == 0
+    assert run(f"coco={first}", "--compare-with", f"yolo={second}", "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "2 pictures compared; only in the first 1, only in the second 0" in printed
     table = printed[printed.index("class  matched") :].splitlines()
@@ -163,7 +165,7 @@ def test_the_page_shows_both_peoples_boxes_and_no_markup_of_the_data(tmp_path):
         {name: [(DRESS, 5, 0, 45, 40)], "same.jpg": [(DRESS, 1, 1, 9, 9)]},
         size=(SIDE, 2 * SIDE),
     )
-    assert run(f"coco={first}", "--second", f"coco={second}", "--out", tmp_path / "out") == 0
+    assert run(f"coco={first}", "--compare-with", f"coco={second}", "--out", tmp_path / "out") == 0
     page = (tmp_path / "out/disagreements.html").read_text(encoding="utf-8")
     assert (
         "<script" not in page
@@ -187,7 +189,7 @@ def test_the_page_shows_both_peoples_boxes_and_no_markup_of_the_data(tmp_path):
     assert (
         run(
             f"coco={first}",
-            "--second",
+            "--compare-with",
             f"coco={second}",
             "--out",
             tmp_path / "few",
@@ -206,7 +208,7 @@ def test_two_files_of_one_folder_are_compared(tmp_path, capsys):
     (folder / "annotations/labels.json").rename(folder / "annotations/anna.json")
     (folder / "annotations/ben.json").write_bytes((folder / "annotations/anna.json").read_bytes())
     sides = [f"coco={folder / 'annotations' / name}.json" for name in ("anna", "ben")]
-    assert run(sides[0], "--second", sides[1], "--out", tmp_path / "out") == 0
+    assert run(sides[0], "--compare-with", sides[1], "--out", tmp_path / "out") == 0
     assert "5 boxes that both drew: 1.000" in capsys.readouterr().out
 
 
@@ -221,7 +223,7 @@ def test_pictures_that_cannot_be_compared_are_named(tmp_path, caplog):
         assert (
             run(
                 f"coco={first}",
-                "--second",
+                "--compare-with",
                 f"coco={coco(tmp_path / folder, pictures, size)}",
                 "--out",
                 tmp_path / "out",
@@ -236,7 +238,7 @@ def test_the_best_overlap_is_taken_first_whatever_it_is_called():
         return LabelledObject(category, x0, 0, x1, 10)
 
     # 0..10 overlaps 1..11 by 9/11 and 0..9 by 9/10, which it takes; what is left has nothing.
-    found = check_labels.match_boxes(
+    found = label_agreement.match_boxes(
         "p", [box(DRESS, 0, 10)], [box(DRESS, 1, 11), box(SHOES, 0, 9)]
     )
     assert [(p.verdict, p.categories, round(p.iou, 3)) for p in found] == [
@@ -244,18 +246,20 @@ def test_the_best_overlap_is_taken_first_whatever_it_is_called():
         ("only second", ("", DRESS), 0.0),
     ]
     # Of equal overlaps the one of the same class: a jacket and a shirt may have one box.
-    same = check_labels.match_boxes(
+    same = label_agreement.match_boxes(
         "p", [box(DRESS, 0, 10), box(SHOES, 0, 10)], [box(SHOES, 0, 10), box(DRESS, 0, 10)]
     )
     assert [p.verdict for p in same] == ["matched", "matched"]
     # Half is a pair, less is none.
     assert [
-        p.verdict for p in check_labels.match_boxes("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 20)])
+        p.verdict
+        for p in label_agreement.match_boxes("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 20)])
     ] == ["matched"]
     assert [
-        p.verdict for p in check_labels.match_boxes("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 21)])
+        p.verdict
+        for p in label_agreement.match_boxes("p", [box(DRESS, 0, 10)], [box(DRESS, 0, 21)])
     ] == ["only first", "only second"]
-    assert check_labels.match_boxes("p", [], []) == []
+    assert label_agreement.match_boxes("p", [], []) == []
 
 
 @pytest.mark.parametrize(
@@ -272,12 +276,12 @@ def test_the_best_overlap_is_taken_first_whatever_it_is_called():
 def test_kappa(counts, wanted):
     at = (0, 0, 1, 1)
     found = [
-        check_labels.LabelPair("p", LabelledObject(a, *at), LabelledObject(b, *at), 1.0)
+        label_agreement.LabelPair("p", LabelledObject(a, *at), LabelledObject(b, *at), 1.0)
         for (a, b), n in counts.items()
         for _ in range(n)
     ]
-    alone = check_labels.LabelPair("p", LabelledObject(DRESS, *at), None, 0.0)
-    assert check_labels.class_kappa([*found, alone]) == pytest.approx(
+    alone = label_agreement.LabelPair("p", LabelledObject(DRESS, *at), None, 0.0)
+    assert label_agreement.class_kappa([*found, alone]) == pytest.approx(
         wanted, abs=1e-12, nan_ok=True
     )
 
@@ -296,13 +300,14 @@ def test_kappa(counts, wanted):
     ],
 )
 def test_no_word_becomes_a_formula(word, text):
-    assert check_labels.escape_formula(word) == text
+    assert label_agreement_page.escape_formula(word) == text
 
 
 @pytest.mark.parametrize(
-    "args", [["voc=a"], ["coco="], ["coco=a", "--second", "coco=b"], ["coco=a", "--out", "b"], []]
+    "args",
+    [["voc=a"], ["coco="], ["coco=a", "--compare-with", "coco=b"], ["coco=a", "--out", "b"], []],
 )
 def test_bad_usage(args, capsys):
     with pytest.raises(SystemExit) as left:
-        check_labels.main(args)
-    assert left.value.code == 2 and "usage" in capsys.readouterr().err
+        app.main(["check-labels", *args])
+    assert left.value.code == 2 and "Usage" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from lxml import etree
 
 from wearalike import catalog, sample, settings
-from wearalike.commands import run_demo_photos
+from wearalike.commands import app, run_demo_photos
 from wearalike.sample import photos
 from wearalike.sample.catalogue import SHOPS, list_products
 from wearalike.sample.painting import encode_jpeg
@@ -66,12 +66,14 @@ def test_one_folder_a_label(listed, tmp_path):
 
 def test_a_folder_of_other_things_is_refused(tmp_path, caplog):
     assert (
-        run_demo_photos.main(["--photos", str(tmp_path), "--folder", str(tmp_path / "demo")]) == 1
+        app.main(["demo-photos", "--photos", str(tmp_path), "--folder", str(tmp_path / "demo")])
+        == 1
     )
     assert "wanted images.csv beside images/" in caplog.text
     (tmp_path / "images.csv").write_text("file,label\na,Dress\n", encoding="utf-8")
     assert (
-        run_demo_photos.main(["--photos", str(tmp_path), "--folder", str(tmp_path / "demo")]) == 1
+        app.main(["demo-photos", "--photos", str(tmp_path), "--folder", str(tmp_path / "demo")])
+        == 1
     )
     assert "no column 'image'" in caplog.text
 
@@ -151,6 +153,7 @@ def test_an_archive_is_used_only_if_it_is_the_one_meant(listed, tmp_path, caplog
     right, allow = hashlib.sha256(content).hexdigest(), ("127.0.0.1/32",)
     with serve_responses(answer) as address:
         command = [
+            "demo-photos",
             "--address",
             f"{address}/master.zip",
             "--folder",
@@ -158,12 +161,12 @@ def test_an_archive_is_used_only_if_it_is_the_one_meant(listed, tmp_path, caplog
             "--allow",
             allow[0],
         ]
-        assert run_demo_photos.main(command) == 1
+        assert app.main(command) == 1
         assert "--address and --sha256 want each other" in caplog.text
-        assert run_demo_photos.main([*command, "--sha256", "0" * 64]) == 1
+        assert app.main([*command, "--sha256", "0" * 64]) == 1
         assert f"sha256 {right}, wanted {'0' * 64}; nothing of it is used" in caplog.text
         assert not [p for p in tmp_path.rglob("*") if p.is_file()]
-        assert run_demo_photos.main([*command[:4], "--sha256", right]) == 1
+        assert app.main([*command[:5], "--sha256", right]) == 1
         assert "private_address" in caplog.text
         there = run_demo_photos.fetch_archive(tmp_path, f"{address}/master.zip", right, allow)
         count = len(asked)
@@ -182,5 +185,5 @@ def test_an_archive_is_used_only_if_it_is_the_one_meant(listed, tmp_path, caplog
 )
 def test_bad_usage(arguments):
     with pytest.raises(SystemExit) as ended:
-        run_demo_photos.parser().parse_args(arguments)
+        app.main(["demo-photos", *arguments])
     assert ended.value.code == 2

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from wearalike.commands import describe_items
+from wearalike.commands import app
 from wearalike.evaluation.descriptors import base, cache
 from wearalike.models.files import BadModel
 from wearalike.pipeline import encode_items
@@ -24,7 +24,7 @@ def root(night, tmp_path_factory):
 
 
 def job(root, *options: str) -> int:
-    return describe_items.main(["--run", RUN, "--data-dir", str(root), *options])
+    return app.main(["describe-items", "--run", RUN, "--data-dir", str(root), *options])
 
 
 def test_a_run_s_items_are_described_once(root, caplog):
@@ -34,7 +34,7 @@ def test_a_run_s_items_are_described_once(root, caplog):
         cache.cached_versions(root) == []
         and len(cache.read_cached_descriptors(root, "hsv-1", item_ids).item_ids) == 0
     )
-    assert job(root, "--encoder", "hsv", "--encoder", "phash", "--chunk", "1/2") == 0
+    assert job(root, "--encoder", "hsv", "--encoder", "phash", "--shard", "1/2") == 0
     half = cache.read_cached_descriptors(root, "hsv-1", item_ids)
     assert 0 < len(half.item_ids) < len(item_ids)
     caplog.clear()

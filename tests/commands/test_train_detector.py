@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from wearalike.commands import train_detector
+from wearalike.commands import app
 from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME
 from wearalike.detection.networks import base
 from wearalike.detection.networks import registry as networks
@@ -50,10 +50,10 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
         "--device",
         "cpu",
     ]
-    options += ["--second-steps", "50"]
-    assert train_detector.main([*options, "--minutes", "0.0001"]) == 0
+    options += ["--box-head-steps", "50"]
+    assert app.main(["train", "detector", *options, "--minutes", "0.0001"]) == 0
     assert not (out / "drawn-1.safetensors").exists() and (out / "pictures.parquet").exists()
-    assert train_detector.main(options) == 0
+    assert app.main(["train", "detector", *options]) == 0
     model = registry.read_model(out / "drawn-1.safetensors")
     assert model.sha256 in capsys.readouterr().out and model.architecture == networks.YOLO
     assert (
@@ -68,13 +68,16 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
     assert (out / "losses.csv").read_text().startswith("step,") and (
         out / "losses.png"
     ).read_bytes()[:4] == b"\x89PNG"
-    assert train_detector.main([*options, "--seed", "1"]) == 1
+    assert app.main(["train", "detector", *options, "--seed", "1"]) == 1
 
 
 def test_bad_masks_are_named(masks, tmp_path):
     wrong = np.full((160, 120), 7, np.uint8)
     Image.fromarray(wrong).save(masks / "masks" / "1.png")
-    assert train_detector.main(["--data", f"ccp={masks}", "--out", str(tmp_path / "out")]) == 1
+    assert (
+        app.main(["train", "detector", "--data", f"ccp={masks}", "--out", str(tmp_path / "out")])
+        == 1
+    )
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 

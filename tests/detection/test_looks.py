@@ -477,7 +477,7 @@ def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied)
         [not any(job.is_in_shard(i, (n, 8)) for n in (7, 8)) for i in seen["image_id"].to_pylist()]
     )
     run_tables.cache_rows(copied, "items", GARMENTS, seen.filter(is_old))
-    assert detect_looks.main([*arguments, "--chunk", "7/8"]) == 0
+    assert detect_looks.main([*arguments, "--shard", "7/8"]) == 0
     assert not run_tables.is_complete(copied, tables.LOOKS, RUN)
     kept = {p.name for p in (copied / "cache" / "items" / GARMENTS).iterdir()}
     assert detect_looks.main(arguments) == 0 and match_looks.main(arguments) == 0
@@ -499,7 +499,7 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
             monkeypatch.setitem(sys.modules, name, None)
     arguments = ["--data-dir", str(copied), "--run", RUN]
     assert (
-        detect_looks.main([*arguments, "--chunk", "1/2"]) == 0
+        detect_looks.main([*arguments, "--shard", "1/2"]) == 0
         and detect_looks.main(arguments) == 0
         and match_looks.main(arguments) == 0
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
+from tests.support.command_line import parse
 
 from wearalike import tables
-from wearalike.commands import app
+from wearalike.pipeline.stages import STAGE_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -18,18 +19,16 @@ MINE = [page for page in PAGES if page.name != "reference.md"]
 
 def test_the_reference_is_fresh():
     made = subprocess.run(
-        [sys.executable, "-m", "wearalike.commands.print_reference"],
+        [sys.executable, "-m", "wearalike", "reference"],
         capture_output=True,
         text=True,
         check=True,
     )
     page = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
-    assert made.stdout == page, (
-        "run: .venv/bin/python -m wearalike.commands.print_reference > docs/reference.md"
-    )
+    assert made.stdout == page, "run: .venv/bin/wearalike reference > docs/reference.md"
     for table in tables.TABLES:
         assert f"**{table.name}**" in page
-    for name in app.NIGHTLY_JOBS:
+    for name in STAGE_NAMES:
         assert f"### {name}\n" in page
 
 
@@ -57,7 +56,7 @@ def test_the_commands_shown_are_understood():
     assert len(shown) >= 10
     for line in shown:
         arguments = re.split(r"\s{2,}#| > | && ", line)[0].split()[1:]
-        app.parser().parse_args([a.strip('"') for a in arguments])
+        parse([a.strip('"') for a in arguments])
 
 
 def test_files_named_are_there():

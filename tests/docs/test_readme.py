@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from tests.support.command_line import parse
+
 from wearalike import tables
-from wearalike.commands import app
+from wearalike.pipeline.stages import STAGE_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -19,7 +21,7 @@ def test_the_tables_are_those_of_the_schema():
 
 def test_the_jobs_are_those_of_the_night():
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", README, re.MULTILINE)
-    assert [name for name, _ in rows] == list(app.NIGHTLY_JOBS)
+    assert [name for name, _ in rows] == list(STAGE_NAMES)
     for name, _ in rows:
         assert (REPOSITORY / "jobs" / f"{name}.py").is_file()
 
@@ -28,7 +30,7 @@ def test_the_commands_shown_are_understood():
     commands = re.findall(r"\.venv/bin/wearalike (.+?)(?:`|\s{3,}|>|\n|$)", README)
     assert len(commands) >= 5
     for command in commands:
-        app.parser().parse_args(command.split())
+        parse(command.split())
 
 
 def test_the_targets_shown_are_in_the_makefile():

@@ -11,7 +11,7 @@ import pytest
 from openpyxl import load_workbook
 from PIL import Image, ImageDraw
 
-from wearalike.commands import evaluate_models
+from wearalike.commands import app
 from wearalike.datasets import labelled_photos
 from wearalike.detection import detect
 from wearalike.evaluation import (
@@ -332,11 +332,13 @@ def test_one_command_writes_the_whole_table(folder, tmp_path, capsys, caplog):
     arguments = [
         "--data",
         f"folder={folder}",
-        "--encoders",
+        "--encoder",
         "phash",
+        "--encoder",
         "hsv",
+        "--encoder",
         "contour",
-        "--reference",
+        "--baseline",
         "hsv",
         "--k",
         "5",
@@ -344,7 +346,7 @@ def test_one_command_writes_the_whole_table(folder, tmp_path, capsys, caplog):
         str(tmp_path),
     ]
     with caplog.at_level(logging.ERROR):
-        assert evaluate_models.main(arguments) == 0, caplog.text
+        assert app.main(["evaluate", *arguments]) == 0, caplog.text
     rows = json.loads((tmp_path / "evaluation.json").read_text())
     assert {tuple(row) for row in rows} == {RESULT_KEYS}
     values = {(r["encoder"], r["distance"], r["measure"]): r for r in rows}
@@ -390,34 +392,35 @@ def test_one_command_writes_the_whole_table(folder, tmp_path, capsys, caplog):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--encoders", "nosuch"], "encoder 'nosuch': known are"),
+        (["--encoder", "nosuch"], "encoder 'nosuch': known are"),
         (
-            ["--encoders", "hsv", "--reference", "phash"],
-            "--reference phash: not among --encoders hsv",
+            ["--encoder", "hsv", "--baseline", "phash"],
+            "--baseline phash: not among --encoder hsv",
         ),
         (
-            ["--encoders", "hsv", "--distances", "hamming"],
-            "--distances hamming: none of them is for hsv-1",
+            ["--encoder", "hsv", "--distance", "hamming"],
+            "--distance hamming: none of them is for hsv-1",
         ),
-        (["--encoders", "hsv", "--k", "0"], "--k 0: wanted 1 or more"),
+        (["--encoder", "hsv", "--k", "0"], "--k 0: wanted 1 or more"),
         (
-            ["--encoders", "hsv", "--weights", "vgg16=a.pth"],
-            "--weights vgg16: not among --encoders hsv",
+            ["--encoder", "hsv", "--weights", "vgg16=a.pth"],
+            "--weights vgg16: not among --encoder hsv",
         ),
     ],
 )
 def test_what_cannot_be_done_is_said(folder, tmp_path, caplog, more, message):
     assert (
-        evaluate_models.main(["--data", f"folder={folder}", "--out", str(tmp_path / "out"), *more])
+        app.main(["evaluate", "--data", f"folder={folder}", "--out", str(tmp_path / "out"), *more])
         == 1
     )
     assert message in caplog.text and not (tmp_path / "out" / "evaluation.json").exists()
 
 
-def test_help_says_what_can_be_measured():
+def test_help_says_what_can_be_measured(capsys):
+    assert app.main(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
     assert all(
-        word in evaluate_models.parser().format_help()
-        for word in ("--reference", "efficientnet-lite0", "foreground", "promoted")
+        word in text for word in ("--baseline", "efficientnet-lite0", "foreground", "promoted")
     )
 
 
@@ -525,15 +528,16 @@ def test_detectors_and_encoders_go_into_one_report(boxed, tmp_path, caplog):
     arguments = [
         "--data",
         f"folder={boxed}",
-        "--encoders",
+        "--encoder",
         "hsv",
-        "--detectors",
+        "--detector",
         "promoted",
+        "--detector",
         "whole",
         "--out",
         str(tmp_path),
     ]
-    assert evaluate_models.main([*arguments, "--data-dir", str(tmp_path / "root")]) == 0, (
+    assert app.main(["evaluate", *arguments, "--data-dir", str(tmp_path / "root")]) == 0, (
         caplog.text
     )
     rows = json.loads((tmp_path / "evaluation.json").read_text())

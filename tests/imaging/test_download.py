@@ -389,7 +389,7 @@ def test_chunks_fill_what_the_last_call_needs(server: Server, tmp_path: Path) ->
     root, whole = tmp_path / "chunks", tmp_path / "whole"
     prepare(root, night(server))
     for chunk in ("1/3", "2/3", "3/3"):
-        assert download(root, DAY_1, "--chunk", chunk) == 0
+        assert download(root, DAY_1, "--shard", chunk) == 0
         assert DAY_1 not in run_tables.list_runs(root, IMAGES) and sum(server.asked.values())
     assert sum(server.asked.values()) == 80 and set(server.asked.values()) == {1}
     server.forget()
@@ -443,7 +443,8 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
     command = [
         sys.executable,
         "-m",
-        "wearalike.pipeline.download_images",
+        "wearalike.pipeline",
+        "download_images",
         "--data-dir",
         root,
         "--config",

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wearalike.commands import promote_model
+from wearalike.commands import app, promote_model
 from wearalike.evaluation import compare_encoders
 from wearalike.models import promotion, registry
 from wearalike.models.files import BadModel, ModelKind
@@ -460,7 +460,7 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
     default = registry.resolve_model(root, ModelKind.ENCODER)
     for better, code in ((-0.05, 1), (0.0, 1), (0.05, 0)):
         found = evaluation(tmp_path, model, better, default)
-        assert promote_model.main([*order, "--evaluation", str(found)]) == code
+        assert app.main(["promote", *order, "--evaluation", str(found)]) == code
         assert using(root) == (DEFAULT if code else "shops-1")
     assert (
         f"shops-1 is not promoted: not better than {registry.ENCODERS['fashion'].version}"
@@ -471,34 +471,36 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
         in capsys.readouterr().out
     )
     # A promotion that was stopped after it had moved the pointer, tried again, is done.
-    assert promote_model.main([*order, "--evaluation", str(found)]) == 0
+    assert app.main(["promote", *order, "--evaluation", str(found)]) == 0
     assert (
         "encoder: shops-1 is promoted already" in capsys.readouterr().out
         and len(registry.promotion_history(root, ModelKind.ENCODER)) == 1
     )
     # The same evaluation says nothing about a later one.
     later, _ = candidate(tmp_path, "shops-2")
-    assert promote_model.main([*order[:-1], str(later), "--evaluation", str(found)]) == 1
+    assert app.main(["promote", *order[:-1], str(later), "--evaluation", str(found)]) == 1
     assert "shops-2 was not measured" in caplog.text and using(root) == "shops-1"
     assert (
-        promote_model.main([*order[:-1], str(later)]) == 1
-        and promote_model.main([*order[:-1], str(later), "--force", " "]) == 1
+        app.main(["promote", *order[:-1], str(later)]) == 1
+        and app.main(["promote", *order[:-1], str(later), "--override", " "]) == 1
     )
-    assert promote_model.main([*order[:-1], str(later), "--force", "anna: the shops changed"]) == 0
+    assert (
+        app.main(["promote", *order[:-1], str(later), "--override", "anna: the shops changed"]) == 0
+    )
     assert (
         registry.promotion_history(root, ModelKind.ENCODER)[-1].why
         == "forced: anna: the shops changed"
     )
     assert (
-        promote_model.main(["--kind", "detector", *order[2:]]) == 1
+        app.main(["promote", "--kind", "detector", *order[2:]]) == 1
         and "of kind encoder, wanted detector" in caplog.text
     )
-    assert promote_model.main(["--kind", "encoder", "--data-dir", str(root), "--rollback"]) == 0
+    assert app.main(["promote", "--kind", "encoder", "--data-dir", str(root), "--rollback"]) == 0
     assert (
         using(root) == "shops-1"
         and "encoder: shops-1, before it shops-2" in capsys.readouterr().out
     )
-    assert promote_model.main(["--kind", "detector", "--data-dir", str(root), "--rollback"]) == 1
+    assert app.main(["promote", "--kind", "detector", "--data-dir", str(root), "--rollback"]) == 1
 
 
 def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_path):
@@ -525,7 +527,7 @@ def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_p
         "--evaluation",
         str(found),
     ]
-    assert promote_model.main(order) == 0
+    assert app.main(["promote", *order]) == 0
     move = registry.promotion_history(root, ModelKind.DETECTOR)[-1]
     assert move.version == "eyes-1" and move.why.startswith(
         f"better than {former.version}: f1 of photos/test +0."

@@ -174,7 +174,8 @@ def test_a_read_only_disk(small: SmallDisk, server: Server, caplog) -> None:
 
 def job(root: Path) -> subprocess.Popen[bytes]:
     command = [
-        "wearalike.pipeline.download_images",
+        "wearalike.pipeline",
+        "download_images",
         "--data-dir",
         str(root),
         "--config",

@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from tests.support.http_server import serve_site
 
 from wearalike import settings
-from wearalike.commands import describe_items
+from wearalike.commands.app import main
 from wearalike.quality import judgements
 from wearalike.server import app
 from wearalike.server.live_search import LiveSearch
@@ -93,8 +93,9 @@ def place(night, tmp_path_factory):
         )
     publish.publish_run(made.data_dir, RUN, open_warehouse(made.warehouse), redo=True)
     assert (
-        describe_items.main(
+        main(
             [
+                "describe-items",
                 "--run",
                 RUN,
                 "--data-dir",

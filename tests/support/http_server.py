@@ -17,7 +17,7 @@ def serve_site(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     command = [
         sys.executable,
         "-m",
-        "wearalike.commands.app",
+        "wearalike",
         "serve",
         "--config",
         str(config),

@@ -30,7 +30,7 @@ def run_command(run: str, config: Path) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "wearalike.commands.app",
+        "wearalike",
         "run",
         "--run",
         run,
@@ -158,7 +158,7 @@ def _process_name(process: psutil.Process) -> str:
     if "pyspark.daemon" in words:
         return "worker" if parent and "pyspark.daemon" in parent.cmdline() else "daemon"
     return next(
-        (name for name in ("wearalike.imaging.sandbox", "wearalike.commands.app") if name in words),
+        (name for name in ("wearalike.imaging.sandbox", "wearalike") if name in words),
         process.name(),
     )
 

@@ -66,10 +66,10 @@ def main(folder: Path, secret: str) -> None:
             (folder / "wearalike.toml").write_text(text, encoding="utf-8")
             with start_server() as postgres:
                 env["WEARALIKE_WAREHOUSE"] = postgres.replace("postgres@", f"postgres:{secret}@")
-                codes = [run("wearalike.commands.app", "run", "--run", "night-1")]
+                codes = [run("wearalike", "run", "--run", "night-1")]
             is_open[0] = False
-            codes.append(run("wearalike.pipeline.publish_tables", "--run", "night-1", "--force"))
-            codes.append(run("wearalike.pipeline.ingest_feeds", "--run", "night-2"))
+            codes.append(run("wearalike.pipeline", "publish_tables", "--run", "night-1", "--force"))
+            codes.append(run("wearalike.pipeline", "ingest_feeds", "--run", "night-2"))
     print(json.dumps({"codes": codes, "no_route": _count_unroutable_packets()}))
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from tests.support.command_line import parse
 
-from wearalike.commands import train_encoder
+from wearalike.commands import app
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
 from wearalike.models.registry import CODE_BITS
@@ -277,8 +278,8 @@ def test_the_job_trains_on_a_folder_of_labelled_photos_and_goes_on_where_it_stop
         Image.fromarray(picture).save(photos / f"{number}.png")
         lines.append(f"{number}.png,{'test' if number % 9 == 8 else 'train'},{shape},{colour}")
     (photos / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
-    defaults = train_encoder.parser().parse_args(["--data", f"folder={photos}", "--out", "x"])
-    assert (defaults.steps, defaults.batch) == (
+    defaults = parse(["train", "encoder", "--data", f"folder={photos}", "--out", "x"]).params
+    assert (defaults["steps"], defaults["batch"]) == (
         EncoderTrainingConfig().steps,
         EncoderTrainingConfig().batch,
     )
@@ -296,7 +297,7 @@ def test_the_job_trains_on_a_folder_of_labelled_photos_and_goes_on_where_it_stop
         "--device",
         "cpu",
     ]
-    assert train_encoder.main([*options, "--steps", "2"]) == 0
+    assert app.main(["train", "encoder", *options, "--steps", "2"]) == 0
     model = registry.read_model(tmp_path / "out" / "drawn-1.safetensors")
     assert (model.kind, model.architecture, model.version) == (
         "encoder",
@@ -313,8 +314,8 @@ def test_the_job_trains_on_a_folder_of_labelled_photos_and_goes_on_where_it_stop
     ] == ["3"]
     assert (tmp_path / "out" / "losses.png").read_bytes().startswith(b"\x89PNG")
     with caplog.at_level("INFO"):
-        assert train_encoder.main([*options, "--steps", "2"]) == 0
+        assert app.main(["train", "encoder", *options, "--steps", "2"]) == 0
         assert "goes on from step 3" in caplog.text
         # More steps are another training: the rates fall otherwise.
-        assert train_encoder.main([*options, "--steps", "3"]) == 1
+        assert app.main(["train", "encoder", *options, "--steps", "3"]) == 1
     assert "a checkpoint of another training" in caplog.text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from wearalike.commands import train_encoder
+from wearalike.commands import app
 from wearalike.datasets import labelled_photos, layouts
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
@@ -155,17 +155,24 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     options = [
         "--data",
         f"folder={mine}",
-        "--from",
+        "--init-from",
         "fashion",
-        "--steps",
-        "0",
-        "--head-steps",
-        "0",
         "--device",
         "cpu",
     ]
     assert (
-        train_encoder.main([*options, "--version", "mine-1", "--out", str(tmp_path / "out")]) == 0
+        app.main(
+            [
+                "train",
+                "view-classifier",
+                *options,
+                "--version",
+                "mine-1",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
     )
     made = registry.read_model(tmp_path / "out" / "mine-1.safetensors")
     assert made.arrays["view.weight"].shape == (len(ImageView), 1280)
@@ -195,7 +202,18 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     )
     options[options.index("fashion")] = str(tmp_path / "out" / "mine-1.safetensors")
     assert (
-        train_encoder.main([*options, "--version", "mine-2", "--out", str(tmp_path / "again")]) == 0
+        app.main(
+            [
+                "train",
+                "view-classifier",
+                *options,
+                "--version",
+                "mine-2",
+                "--out",
+                str(tmp_path / "again"),
+            ]
+        )
+        == 0
     )
     assert (
         registry.read_model(tmp_path / "again" / "mine-2.safetensors").arrays["view.weight"]

@@ -1,19 +1,19 @@
-"""indexes -> kept descriptors: describes the items that stand for a run's products by other encoders, to compare them by.
+"""`wearalike describe-items`: encode the items of a run's products by other encoders.
 
-What the viewer's page "Compare" shows beside the published codes: histograms, contours, floats of networks, other encoders. A
-descriptor is kept by item and version, so each run only adds what is new. Needs the night's pictures, and is no part of a night.
+The server's page "Compare" shows these beside the published codes.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
-import sys
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wearalike.commands.groups import command
+from wearalike.commands.options import ParsedText, settings_options
 from wearalike.evaluation.descriptors import base, cache
 from wearalike.models import registry
 from wearalike.pipeline import job
@@ -23,88 +23,99 @@ from wearalike.tables import INDEXES, ITEMS
 
 log = logging.getLogger("wearalike.describe_items")
 ITEMS_PER_CACHE_WRITE = 512
-# Those that need no weights but what is installed, and nothing to be fitted.
+# These need no weights but installed ones, and need not be fitted.
 DEFAULT_ENCODERS = ("hsv", "contour", "efficientnet-lite0")
 
 
-def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, is_sharded=True)
-    made.add_argument(
-        "--encoder",
-        action="append",
-        metavar="NAME",
-        help=f"may be repeated; {', '.join(base.descriptor_names())}, or a model file (default: {' '.join(DEFAULT_ENCODERS)})",
-    )
-    made.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
-    )
-    return made
+@command("describe-items")
+@click.option("--run", "run_name", required=True, help="Name of the run, e.g. 2026-11-21.")
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    default=DEFAULT_ENCODERS,
+    show_default=True,
+    metavar="NAME",
+    help=f"May be repeated: {', '.join(base.descriptor_names())}, or a model file.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where networks run; default: the settings' device.",
+)
+@click.option(
+    "--shard",
+    type=ParsedText("I/N", job.parse_shard),
+    help="Only shard I of N (1/4 .. 4/4); without it: everything that is left.",
+)
+@click.option("--force", is_flag=True, help="Encode all items again.")
+@settings_options
+def describe_items(
+    run_name: str,
+    encoders: tuple[str, ...],
+    device: str | None,
+    shard: tuple[int, int] | None,
+    force: bool,
+    data_dir: Path | None,
+    config: Path | None,
+) -> None:
+    """Encode the items of a run's products by other encoders, to compare them.
 
-
-def work(args: argparse.Namespace) -> None:
-    settings = job.load_settings(args)
-    root, device = settings.data_dir, registry.resolve_device(args.device or settings.device)
-    compared = run_tables.read_table(root, INDEXES, args.run, ["item_id"])[
-        "item_id"
-    ].combine_chunks()
-    items = run_tables.read_table(
-        root, ITEMS, args.run, ["item_id", "image_id", "x0", "y0", "x1", "y1"]
-    )
-    items = items.filter(pc.is_in(items["item_id"], compared)).sort_by("item_id")
-    items = items.filter(
-        pa.array([job.is_in_shard(i, args.chunk) for i in items["item_id"].to_pylist()], pa.bool_())
-    )
-    for name in args.encoder or DEFAULT_ENCODERS:
-        descriptor = base.load_descriptor(name, device)
+    The encoders are histograms, contours, features of networks, or other models. Their
+    descriptors are cached by item and version, so each run only adds what is new. A run does not
+    need them.
+    """
+    settings = job.read_settings(config, data_dir)
+    root = settings.data_dir
+    items = _indexed_items(root, run_name, shard)
+    for name in encoders:
+        descriptor = base.load_descriptor(name, registry.resolve_device(device or settings.device))
         if isinstance(descriptor, base.TrainableDescriptor) and not descriptor.is_fitted:
             raise job.JobRejected(
-                f"encoder {name}: has to be fitted first, which evaluate_models does on labelled photos"
+                f"encoder {name}: has to be fitted first, "
+                "which `wearalike evaluate` does on labelled photos"
             )
-        log.info(
-            "%s: %d items, %d new",
-            descriptor.version,
-            items.num_rows,
-            describe_new_items(args, root, descriptor, items),
-        )
+        new_count = describe_new_items(root, descriptor, items, force=force)
+        log.info("%s: %d items, %d new", descriptor.version, items.num_rows, new_count)
+
+
+def _indexed_items(root: Path, run: str, shard: tuple[int, int] | None) -> pa.Table:
+    """Return the items that represent products in the run's indexes, sorted by id."""
+    indexed = run_tables.read_table(root, INDEXES, run, ["item_id"])["item_id"].combine_chunks()
+    items = run_tables.read_table(root, ITEMS, run, ["item_id", "image_id", "x0", "y0", "x1", "y1"])
+    items = items.filter(pc.is_in(items["item_id"], indexed)).sort_by("item_id")
+    is_mine = [job.is_in_shard(item_id, shard) for item_id in items["item_id"].to_pylist()]
+    return items.filter(pa.array(is_mine, pa.bool_()))
 
 
 def describe_new_items(
-    args: argparse.Namespace, root: Path, descriptor: base.Descriptor, items: pa.Table
+    root: Path, descriptor: base.Descriptor, items: pa.Table, *, force: bool = False
 ) -> int:
-    """Describes what is not kept yet (all, with --force), a few hundred at a time; returns how many. Items whose image cannot be read
-    have no code either, and are not among them."""
-    if not args.force:
-        known = run_tables.read_cached(
-            root,
-            cache.CACHE_KIND,
-            descriptor.version,
-            pa.schema([cache.CACHE_SCHEMA.field("item_id")]),
-        )["item_id"]
-        items = items.filter(pc.invert(pc.is_in(items["item_id"], known.combine_chunks())))
+    """Describe and cache the items that are not cached yet, some hundred at a time.
+
+    Items whose image cannot be read have no code either, and are not among them.
+
+    Args:
+        root: folder of all tables.
+        descriptor: the encoder.
+        items: item_id, image_id and box of each item.
+        force: describe all items again.
+
+    Returns:
+        How many items were described.
+    """
+    if not force:
+        id_column = pa.schema([cache.CACHE_SCHEMA.field("item_id")])
+        cached = run_tables.read_cached(root, cache.CACHE_KIND, descriptor.version, id_column)
+        cached_ids = cached["item_id"].combine_chunks()
+        items = items.filter(pc.invert(pc.is_in(items["item_id"], cached_ids)))
     progress = job.Progress(descriptor.version, items.num_rows)
     for start in range(0, items.num_rows, ITEMS_PER_CACHE_WRITE):
         part = items.slice(start, ITEMS_PER_CACHE_WRITE)
-        seen = [
-            (i, crop)
-            for i, crop in zip(
-                part["item_id"].to_pylist(), read_item_crops(root, part), strict=True
-            )
-            if crop is not None
-        ]
-        if seen:
-            cache.cache_descriptors(
-                root,
-                descriptor.version,
-                [i for i, _ in seen],
-                descriptor.describe([crop for _, crop in seen]),
-            )
+        crops = dict(zip(part["item_id"].to_pylist(), read_item_crops(root, part), strict=True))
+        readable = {item_id: crop for item_id, crop in crops.items() if crop is not None}
+        if readable:
+            rows = descriptor.describe(list(readable.values()))
+            cache.cache_descriptors(root, descriptor.version, list(readable), rows)
         progress.update(part.num_rows)
     return items.num_rows
-
-
-def main(argv: list[str] | None = None) -> int:
-    return job.run_job(work, parser(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

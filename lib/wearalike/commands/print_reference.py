@@ -1,27 +1,30 @@
-"""docs/reference.md, made from the code: commands, settings, jobs, tables and reasons.
+"""`wearalike reference`: docs/reference.md, made from the code.
 
-python -m wearalike.commands.print_reference > docs/reference.md
+It lists commands, settings, stages, tables, reasons, and the doctor's checks.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import MISSING
 from enum import StrEnum
 from pathlib import Path
 
+import click
+
 from wearalike import catalog, feeds, search, settings, tables
-from wearalike.commands import app
+from wearalike.commands.groups import CONTEXT_SETTINGS
 from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.imaging import decode, image_tables
 from wearalike.net import http_client
 from wearalike.ops import doctor
+from wearalike.pipeline import stages
 from wearalike.search import index
 
 # Where a row may be refused or fall short, in the data's order.
@@ -37,30 +40,28 @@ REASON_ENUMS: tuple[type[StrEnum], ...] = (
     index.IndexReason,
     search.ShortfallReason,
 )
-OTHER_JOBS = (
-    "run_demo",
-    "run_demo_photos",
-    "train_encoder",
-    "train_detector",
-    "evaluate_models",
-    "promote_model",
-    "describe_items",
-    "check_labels",
-)
-# Argparse folds lines by the terminal's width.
-HELP_WIDTH = "120"
+# Argparse and click fold lines by the terminal's width.
+HELP_WIDTH = 100
+
+
+@click.command("reference", context_settings=CONTEXT_SETTINGS)
+def reference() -> None:
+    """Print docs/reference.md, made from the code."""
+    sys.stdout.write(reference_page())
 
 
 def reference_page() -> str:
-    """The whole page."""
-    os.environ["COLUMNS"] = HELP_WIDTH
+    """Return the whole page in Markdown."""
+    os.environ["COLUMNS"] = str(HELP_WIDTH)
     parts = [
         "# Reference",
-        "Made from the code by `python -m wearalike.commands.print_reference > docs/reference.md`; a test sees to it that it is fresh.",
+        "Made from the code by `wearalike reference > docs/reference.md`; "
+        "a test checks that it is fresh.",
         "## Commands",
-        *(_usage_block(f"wearalike {name}", sub) for name, sub in _subcommands(app.parser())),
+        *command_blocks(),
         "## Settings",
-        "`wearalike.toml`, or what `--config` or `$WEARALIKE_CONFIG` names. An unknown key is an error.\n"
+        "`wearalike.toml`, or the file that `--config` or `$WEARALIKE_CONFIG` names. "
+        "An unknown key is an error.\n"
         "These environment variables override the file: "
         + ", ".join(f"`{name}`" for name in settings.ENVIRONMENT_VARIABLES.values())
         + ".",
@@ -69,45 +70,67 @@ def reference_page() -> str:
         _settings_table(settings.ShopSettings, ""),
         "### [serve]",
         _settings_table(settings.ServerSettings, ""),
-        "## Jobs of a night",
-        *(
-            _usage_block(name, importlib.import_module(f"wearalike.pipeline.{name}").parser())
-            for name in app.NIGHTLY_JOBS
-        ),
-        "## Other jobs",
-        *(
-            _usage_block(name, importlib.import_module(f"wearalike.commands.{name}").parser())
-            for name in OTHER_JOBS
-        ),
+        "## Stages of a run",
+        "`python -m wearalike.pipeline STAGE`, or `jobs/STAGE.py` for spark-submit.",
+        stages.markdown(),
+        *stage_blocks(),
         "## Tables",
         tables.markdown().strip(),
         "## Reasons",
-        "Why a row did not go on, or a list is short. `refused` has one row for each, with what was found and what was wanted.",
+        "Why a row did not go on, or a list is short. "
+        "The table `refused` has one row for each, with what was found and what was wanted.",
         *(_reason_list(kind) for kind in REASON_ENUMS),
-        "## What the doctor looks at",
+        "## Checks of the doctor",
         "\n".join(f"- **{check.__name__}**: {inspect.getdoc(check)}" for check in doctor.CHECKS),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _subcommands(arg_parser: argparse.ArgumentParser) -> list[tuple[str, argparse.ArgumentParser]]:
-    (commands,) = (
-        action for action in arg_parser._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    helps = {action.dest: action.help for action in commands._choices_actions}
-    for name, sub in commands.choices.items():
-        sub.description = sub.description or helps.get(name)
-    return list(commands.choices.items())
+def command_blocks() -> Iterator[str]:
+    """Yield the help of every command."""
+    from wearalike.commands.app import app
+
+    context = _context(app, "wearalike", None)
+    yield from _group_blocks(app, context)
 
 
-def _usage_block(title: str, arg_parser: argparse.ArgumentParser) -> str:
-    arg_parser.prog = title
-    text = arg_parser.format_help()
-    # What is a path here is another one elsewhere, and today is another day.
-    text = re.sub(r"\(default: \d{4}-\d{2}-\d{2}\)", "(default: today)", text).replace(
-        str(Path.cwd()), "."
+def _group_blocks(group: click.Group, context: click.Context) -> Iterator[str]:
+    """Yield the help of a group's commands, and of the groups in it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        own_context = _context(command, name, context)
+        if isinstance(command, click.Group):
+            yield from _group_blocks(command, own_context)
+        else:
+            yield _block(own_context.command_path, command.get_help(own_context))
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    """Return a context whose help has a fixed width."""
+    return click.Context(
+        command,
+        parent,
+        info_name=name,
+        terminal_width=HELP_WIDTH,
+        max_content_width=HELP_WIDTH,
     )
-    return f"### {title}\n\n```text\n{text.strip()}\n```"
+
+
+def stage_blocks() -> Iterator[str]:
+    """Yield the help of every stage."""
+    for name in stages.STAGE_NAMES:
+        parser = importlib.import_module(f"wearalike.pipeline.{name}").parser()
+        parser.prog = f"python -m wearalike.pipeline {name}"
+        yield _block(name, parser.format_help())
+
+
+def _block(title: str, text: str) -> str:
+    """Return a section with a help text."""
+    # A path of this machine is another one elsewhere.
+    text = text.replace(str(Path.cwd()), ".").strip()
+    text = "\n".join(line.rstrip() for line in text.splitlines())
+    return f"### {title}\n\n```text\n{text}\n```"
 
 
 def _settings_table(
@@ -156,15 +179,3 @@ def _reason_list(reason_enum: type[StrEnum]) -> str:
             *(f"- `{reason}`" + (f": {text}" if text else "") for reason, text in told.items()),
         ]
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args(argv)
-    sys.stdout.write(reference_page())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,114 +1,153 @@
-"""A candidate model to the one that the nights use, if it is better than the one they use now.
-
-    python -m wearalike.commands.promote_model --kind encoder --candidate FILE --evaluation FOLDER
-    python -m wearalike.commands.promote_model --kind encoder --rollback
-
---evaluation is a folder that wearalike.commands.evaluate_models wrote about both models. The candidate is kept in <root>/models, where
-no version is ever overwritten; the next night detects or encodes under its version, and what the former has made stays.
-"""
+"""`wearalike promote`: use a new model from the next run on, if it is better than the current one."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pyarrow.parquet as pq
 
+from wearalike.commands.groups import command
+from wearalike.commands.options import PATH, settings_options
 from wearalike.detection import detect
 from wearalike.models import promotion, registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("--kind", type=ModelKind, choices=tuple(ModelKind), required=True)
-    what = made.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--candidate", type=Path, metavar="FILE", help="model file that a training job wrote"
-    )
-    what.add_argument(
-        "--rollback",
-        action="store_true",
-        help="back to the model promoted before, or to the packaged default",
-    )
-    made.add_argument(
-        "--evaluation",
-        type=Path,
-        metavar="FOLDER",
-        help="what wearalike.commands.evaluate_models wrote about the candidate and the model used now",
-    )
-    made.add_argument(
-        "--force",
-        metavar="REASON",
-        help="promote it whatever the evaluation says, or roll back for this reason; it is recorded",
-    )
-    made.add_argument(
-        "--data-dir", type=Path, help="folder of all tables; default: the settings' root"
-    )
-    made.add_argument(
-        "--config",
-        type=Path,
-        help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
-    )
-    return made
+@command("promote")
+@click.option(
+    "--kind", type=click.Choice(list(map(str, ModelKind))), required=True, help="Kind of model."
+)
+@click.option(
+    "--candidate", type=PATH, metavar="FILE", help="Model file that `wearalike train` wrote."
+)
+@click.option(
+    "--rollback",
+    "is_rollback",
+    is_flag=True,
+    help="Go back to the model promoted before, or to the packaged default.",
+)
+@click.option(
+    "--evaluation",
+    type=PATH,
+    metavar="DIR",
+    help="Folder that `wearalike evaluate` wrote about the candidate and the current model.",
+)
+@click.option(
+    "--override",
+    metavar="REASON",
+    help="Promote it whatever the evaluation says, or roll back for this reason; it is recorded.",
+)
+@settings_options
+def promote(
+    kind: str,
+    candidate: Path | None,
+    is_rollback: bool,
+    evaluation: Path | None,
+    override: str | None,
+    data_dir: Path | None,
+    config: Path | None,
+) -> None:
+    """Use a new model from the next run on, if it is better than the current one.
+
+    The candidate is copied to models/ in the data_dir, where no version is ever overwritten. The
+    next run detects or encodes under its version. The rows of the former model stay.
+
+    \b
+    wearalike promote --kind encoder --candidate FILE --evaluation DIR
+    wearalike promote --kind encoder --rollback
+    """
+    if (candidate is None) == (not is_rollback):
+        raise click.UsageError("wanted either --candidate FILE or --rollback")
+    root = job.read_settings(config, data_dir).data_dir
+    model_kind = ModelKind(kind)
+    if candidate is None:
+        event = promotion.rollback(root, model_kind, override or "rolled back", datetime.now(UTC))
+        print(f"{kind}: {event.version or 'the packaged default'}, before it {event.former}")
+        return
+    promote_candidate(root, model_kind, candidate, evaluation, override)
 
 
-def work(args: argparse.Namespace) -> None:
-    root, now = job.load_settings(args).data_dir, datetime.now(UTC)
-    if args.rollback:
-        move = promotion.rollback(root, args.kind, args.force or "rolled back", now)
-        print(f"{args.kind}: {move.version or 'the packaged default'}, before it {move.former}")
+def promote_candidate(
+    root: Path, kind: ModelKind, candidate: Path, evaluation: Path | None, override: str | None
+) -> None:
+    """Promote a model file, if it is better than the current model.
+
+    Args:
+        root: folder of all tables.
+        kind: the kind the file must be of.
+        candidate: the model file.
+        evaluation: folder of the evaluation of both models.
+        override: a reason that goes before the evaluation.
+
+    Raises:
+        registry.BadModel: the file is no model of this kind.
+        job.JobRejected: the candidate is not better.
+        ValueError: neither an evaluation nor a reason was given.
+    """
+    model = registry.read_model(candidate)
+    if model.kind is not kind:
+        raise registry.BadModel(f"{candidate}: of kind {model.kind}, wanted {kind}")
+    history = registry.promotion_history(root, kind)
+    former = current_model(root, kind)
+    if former.sha256 == model.sha256:
+        print(f"{kind}: {model.version} is promoted already")
         return
-    model = registry.read_model(args.candidate)
-    if model.kind is not args.kind:
-        raise registry.BadModel(f"{args.candidate}: of kind {model.kind}, wanted {args.kind}")
-    done, now_used = registry.promotion_history(root, args.kind), current_model(root, args.kind)
-    if now_used.sha256 == model.sha256:
-        print(f"{args.kind}: {model.version} is promoted already")
-        return
-    why = promotion_reason(args, model, now_used)
+    reason = promotion_reason(model, former, evaluation, override)
     # Detectors that need no file have versions too.
-    taken = {
+    reserved = {
         *detect.WEIGHT_FREE_DETECTORS,
         *(detector.version for detector in detect.WEIGHT_FREE_DETECTORS.values()),
     }
     promotion.promote(
         root,
         model,
-        args.candidate.read_bytes(),
-        why,
-        now,
-        expected_version=done[-1].version if done else None,
-        reserved_versions=taken,
+        candidate.read_bytes(),
+        reason,
+        datetime.now(UTC),
+        expected_version=history[-1].version if history else None,
+        reserved_versions=reserved,
     )
-    print(f"{args.kind}: {model.version}: {why}")
+    print(f"{kind}: {model.version}: {reason}")
 
 
 def promotion_reason(
-    args: argparse.Namespace, model: registry.Model, former: promotion.EvaluatedModel
+    model: registry.Model,
+    former: promotion.EvaluatedModel,
+    evaluation: Path | None,
+    override: str | None,
 ) -> str:
-    """Why the candidate is promoted. Raises job.JobRejected where it is not."""
-    if args.force is not None:
-        if not args.force.strip():
-            raise ValueError("--force: wanted a reason, which is recorded")
-        return f"forced: {args.force}"
-    if args.evaluation is None:
+    """Return why a candidate is promoted.
+
+    Args:
+        model: the candidate.
+        former: the current model.
+        evaluation: folder of the evaluation of both.
+        override: a reason that goes before the evaluation.
+
+    Returns:
+        One line, which is recorded.
+
+    Raises:
+        job.JobRejected: the candidate is not better.
+        ValueError: neither an evaluation nor a reason was given.
+    """
+    if override is not None:
+        if not override.strip():
+            raise ValueError("--override: wanted a reason, which is recorded")
+        return f"forced: {override}"
+    if evaluation is None:
         raise ValueError(
-            "--evaluation: wanted a folder that wearalike.commands.evaluate_models wrote, or --force REASON"
+            "--evaluation: wanted a folder that `wearalike evaluate` wrote, or --override REASON"
         )
-    values, measured = (
-        pq.read_table(args.evaluation / "queries.parquet"),
-        json.loads((args.evaluation / "models.json").read_bytes()),
-    )
+    values = pq.read_table(evaluation / "queries.parquet")
+    hashes = json.loads((evaluation / "models.json").read_bytes())
     candidate = promotion.EvaluatedModel(model.version, model.sha256)
     decision = promotion.decide_promotion(
-        values, measured, candidate, former, promotion.PROMOTION_POLICIES[model.kind]
+        values, hashes, candidate, former, promotion.PROMOTION_POLICIES[model.kind]
     )
     if not decision.is_better:
         raise job.JobRejected(f"{model.version} is not promoted: {decision.why}")
@@ -116,22 +155,22 @@ def promotion_reason(
 
 
 def current_model(root: Path, kind: ModelKind) -> promotion.EvaluatedModel:
-    """The model that the nights use now."""
-    if (
+    """Return the model that runs use now.
+
+    Args:
+        root: folder of all tables.
+        kind: encoder or detector.
+
+    Returns:
+        Its version and hash; no hash for a detector that needs no file.
+    """
+    has_no_detector = (
         kind is ModelKind.DETECTOR
         and not registry.promoted_model(root, kind)
         and registry.DEFAULT_DETECTOR is None
-    ):
-        return promotion.EvaluatedModel(
-            detect.WEIGHT_FREE_DETECTORS[detect.FALLBACK_DETECTOR].version, None
-        )
+    )
+    if has_no_detector:
+        fallback = detect.WEIGHT_FREE_DETECTORS[detect.FALLBACK_DETECTOR]
+        return promotion.EvaluatedModel(fallback.version, None)
     model = registry.resolve_model(root, kind)
     return promotion.EvaluatedModel(model.version, model.sha256)
-
-
-def main(argv: list[str] | None = None) -> int:
-    return job.run_job(work, parser(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,20 +1,10 @@
-"""The demo: the real DAG through Airflow, on sample shops that the code draws, or on shops of yours.
-
-    python -m wearalike.commands.run_demo                                      the drawn sample shops
-    python -m wearalike.commands.run_demo --shops http://127.0.0.1:8765/       shops whose feeds that page lists as JSON
-    python -m wearalike.commands.run_demo --shops wearalike.toml               shops of a settings file
-    python -m wearalike.commands.run_demo --serve                              Airflow standalone, to look at the DAG and trigger it
-
-Everything it writes is under --folder, build/demo by default.
-"""
+"""`wearalike demo`: the real DAG through Airflow, on drawn sample shops or on shops of your own."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -23,60 +13,90 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from wearalike import sample, settings
+from wearalike.commands.groups import command
+from wearalike.commands.options import PATH
 from wearalike.pipeline import job
 from wearalike.reports import contact_sheet
 from wearalike.warehouse import publish
 
-log = logging.getLogger("wearalike.demo")
 REPOSITORY_DIR = Path(__file__).resolve().parents[3]
+DEFAULT_PORT = 8080
+# The pools that the DAGs name: slots and meaning.
+AIRFLOW_POOLS = {"network": (2, "downloads"), "gpu": (1, "models")}
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument(
-        "--shops",
-        help="address of a page that lists feeds as JSON, or a settings file; default: the sample shops",
-    )
-    made.add_argument(
-        "--run", default=datetime.date.today().isoformat(), help="name of the run (default: today)"
-    )
-    made.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("build/demo"),
-        help="where everything goes (default: %(default)s)",
-    )
-    made.add_argument("--serve", action="store_true", help="Airflow standalone instead of one run")
-    made.add_argument(
-        "--port",
-        type=int,
-        default=8080,
-        help="of Airflow's pages with --serve (default: %(default)s)",
-    )
-    return made
+def today() -> str:
+    """Return today's date, the default name of a demo's run."""
+    return datetime.date.today().isoformat()
 
 
-def work(args: argparse.Namespace) -> None:
-    folder = args.folder.resolve()
+@command("demo")
+@click.option(
+    "--shops",
+    metavar="ADDRESS|FILE",
+    help="Page that lists feeds as JSON, or a settings file; default: the drawn sample shops.",
+)
+@click.option("--run", "run_name", default=today, show_default="today", help="Name of the run.")
+@click.option(
+    "--folder",
+    type=PATH,
+    default=Path("build/demo"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of everything that is written.",
+)
+@click.option("--serve", is_flag=True, help="Start Airflow standalone, in place of one run.")
+@click.option(
+    "--port",
+    type=int,
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port of Airflow's pages, with --serve.",
+)
+def demo(shops: str | None, run_name: str, folder: Path, serve: bool, port: int) -> None:
+    """Run the real DAG through Airflow, on sample shops that the code draws.
+
+    \b
+    wearalike demo                                     the drawn sample shops
+    wearalike demo --shops http://127.0.0.1:8765/      shops whose feeds that page lists as JSON
+    wearalike demo --shops wearalike.toml              shops of a settings file
+    wearalike demo --serve                             Airflow, to look at the DAG and trigger it
+    """
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with shop_settings(args.shops, folder) as config:
-        if args.serve:
-            run_standalone(prepare_airflow(folder, config, args.port), args.port)
+    with shop_settings(shops, folder) as config:
+        if serve:
+            run_standalone(prepare_airflow(folder, config, port), port)
         else:
-            run_and_report(folder, config, args.run)
+            run_and_report(folder, config, run_name)
 
 
 def run_and_report(folder: Path, config: Path, run: str) -> None:
-    """The DAG once, through Airflow, on the shops of a settings file; then what was published, and where to look."""
-    run_dag(prepare_airflow(folder, config, 8080), run, folder / "night.log")
+    """Run the DAG once, through Airflow; then print what was published, and where to look.
+
+    Args:
+        folder: everything is written into it.
+        config: the settings file that names the shops.
+        run: the run's name.
+    """
+    run_dag(prepare_airflow(folder, config, DEFAULT_PORT), run, folder / "night.log")
     print_results(config, run, folder)
 
 
 def prepare_airflow(folder: Path, config: Path, port: int) -> dict[str, str]:
-    """The environment of an Airflow whose tables are made."""
+    """Create Airflow's own tables.
+
+    Args:
+        folder: Airflow's home lies in it.
+        config: the settings file for the stages.
+        port: of Airflow's pages.
+
+    Returns:
+        The environment for Airflow's processes.
+    """
     env = airflow_environment(folder, config, port)
     subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"],
@@ -90,26 +110,43 @@ def prepare_airflow(folder: Path, config: Path, port: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def shop_settings(source: str | None, folder: Path) -> Iterator[Path]:
-    """The settings file of the shops asked for; the sample shops are served as long as the block lasts."""
+    """Write the settings file of the shops asked for.
+
+    Args:
+        source: a page that lists feeds, a settings file, or None for the sample shops, which are
+            served as long as the block lasts.
+        folder: the settings file and the data are written into it.
+
+    Yields:
+        The settings file.
+    """
     config = folder / "wearalike.toml"
+    mappings = REPOSITORY_DIR / "mappings"
     if source is None:
         with sample.serve_shops() as address:
-            sample.write_settings(config, address, folder / "root", REPOSITORY_DIR / "mappings")
+            sample.write_settings(config, address, folder / "root", mappings)
             yield config
     elif source.startswith(("http://", "https://")):
-        with urllib.request.urlopen(source, timeout=30) as answer:
-            feeds = {name: shop["feed"] for name, shop in json.load(answer).items()}
-        config.write_text(
-            sample.settings_text(feeds, folder / "root", REPOSITORY_DIR / "mappings"),
-            encoding="utf-8",
-        )
+        with urllib.request.urlopen(source, timeout=30) as response:
+            feeds = {name: shop["feed"] for name, shop in json.load(response).items()}
+        text = sample.settings_text(feeds, folder / "root", mappings)
+        config.write_text(text, encoding="utf-8")
         yield config
     else:
         yield Path(source).resolve()
 
 
 def airflow_environment(folder: Path, config: Path, port: int) -> dict[str, str]:
-    """What Airflow and the jobs under it need to know; nothing is written outside the folder."""
+    """Return the environment for Airflow and its tasks; nothing is written outside the folder.
+
+    Args:
+        folder: Airflow's home lies in it.
+        config: the settings file for the stages.
+        port: of Airflow's pages.
+
+    Returns:
+        This process's environment, with Airflow's settings.
+    """
     home = folder / "airflow"
     return {
         **os.environ,
@@ -129,43 +166,48 @@ def airflow_environment(folder: Path, config: Path, port: int) -> dict[str, str]
 
 
 def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
-    """One run of the DAG without a scheduler. The whole log goes to a file, our own lines to the terminal."""
+    """Run the DAG once, without a scheduler; our own log lines go to the terminal.
+
+    Args:
+        env: the environment for Airflow.
+        run: the run's name.
+        logfile: gets the whole log.
+
+    Raises:
+        job.JobRejected: a task failed.
+    """
     dag = str(REPOSITORY_DIR / "dags" / "similar_products.py")
-    conf = json.dumps({"run": run, "redo": True, "chunks": 1})
-    command = [
-        sys.executable,
-        "-m",
-        "airflow",
-        "dags",
-        "test",
-        "similar_products",
-        "-f",
-        dag,
-        "-c",
-        conf,
-    ]
-    with logfile.open("w", encoding="utf-8") as whole:
+    conf = json.dumps({"run": run, "force": True, "shards": 1})
+    command_line = [sys.executable, "-m", "airflow", "dags", "test", "similar_products"]
+    command_line += ["-f", dag, "-c", conf]
+    with logfile.open("w", encoding="utf-8") as whole_log:
         process = subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command_line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert process.stdout is not None
         for line in process.stdout:
-            whole.write(line)
-            _, ours, message = line.partition(" wearalike.")
-            if ours:
+            whole_log.write(line)
+            _, separator, message = line.partition(" wearalike.")
+            if separator:
                 print("  " + message.split(" [airflow.")[0].rstrip(), flush=True)
         if process.wait():
-            raise job.JobRejected(f"the night did not end well; the whole log is {logfile}")
+            raise job.JobRejected(f"the run failed; the whole log is {logfile}")
 
 
 def print_results(config: Path, run: str, folder: Path) -> None:
-    """What was published, and where to look."""
-    place = settings.read_settings(config)
-    root = place.data_dir
+    """Print what was published, and where to look.
+
+    Args:
+        config: the settings file.
+        run: the run's name.
+        folder: gets contact_sheet.html.
+    """
+    root = settings.read_settings(config).data_dir
     sheet = folder / "contact_sheet.html"
     sheet.write_text(contact_sheet.render_contact_sheet(root, run), encoding="utf-8")
+    published = publish.published_run(settings.read_settings(config))
     print(contact_sheet.format_recommendations(root, run, count=5))
-    print(f"published  {publish.published_run(settings.read_settings(folder / 'wearalike.toml'))}")
+    print(f"published  {published}")
     print(f"tables     {root}")
     print(f"quality    {(root / 'quality' / f'run={run}' / 'quality.html').as_uri()}")
     print(f"look at    {sheet.as_uri()}")
@@ -173,16 +215,22 @@ def print_results(config: Path, run: str, folder: Path) -> None:
 
 
 def run_standalone(env: dict[str, str], port: int) -> None:
-    """Airflow in the foreground until Ctrl-C, with the pools that the DAG needs."""
-    for pool, slots, meaning in (("network", 2, "downloads"), ("gpu", 1, "models")):
+    """Run Airflow in the foreground until Ctrl-C, with the pools that the DAGs need.
+
+    Args:
+        env: the environment for Airflow.
+        port: of its pages.
+    """
+    for pool, (slots, meaning) in AIRFLOW_POOLS.items():
         subprocess.run(
             [sys.executable, "-m", "airflow", "pools", "set", pool, str(slots), meaning],
             env=env,
             check=True,
             stdout=subprocess.DEVNULL,
         )
+    password_file = f"{env['AIRFLOW_HOME']}/simple_auth_manager_passwords.json.generated"
     print(
-        f"Airflow at http://127.0.0.1:{port}/ , user admin, password in {env['AIRFLOW_HOME']}/simple_auth_manager_passwords.json.generated",
+        f"Airflow at http://127.0.0.1:{port}/ , user admin, password in {password_file}",
         flush=True,
     )
     process = subprocess.Popen(
@@ -194,11 +242,3 @@ def run_standalone(env: dict[str, str], port: int) -> None:
         # Only SIGINT stops standalone together with its children.
         process.send_signal(signal.SIGINT)
         process.wait()
-
-
-def main(argv: list[str] | None = None) -> int:
-    return job.run_job(work, parser(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

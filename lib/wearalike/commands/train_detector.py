@@ -1,35 +1,22 @@
-"""labelled photos -> a detector's weights, as one safetensors file.
-
-    python -m wearalike.commands.train_detector --data ccp=street --data fashion-product-images=shop --version mine-1 --out build/mine-1
-
---data KIND=FOLDER may be given several times. Kinds: ccp (photos with a mask of every item), coco and yolo (boxes of
-every item, named as in classes.CLASS_NAMES), fashion-product-images, clothing-dataset and folder (one item a photo; in a folder, the
-column `type` has a name of classes.CLASS_NAMES); see README. Of the last three only what stands out of a plain ground can be used, unless a detector (--label-with)
-says where the rest is.
-
-At its end a network of the kind yolo learns to look twice: a head that reads each box again (--second-steps 0: none). With --from and
---steps 0 the network stays as it is, and only that is learned.
-
-A training goes on where it stopped: the same command again finds its checkpoint in the folder; --minutes ends a sitting. Two CPU
-cores take about a second a step of 8 scenes, so 2,000 steps take half an hour or more, and ten minutes for the second look at
-10,000 pictures; a GPU takes minutes.
-"""
+"""`wearalike train detector`: labelled photos to a detector's weights, one safetensors file."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import platform
-import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.commands.groups import command
+from wearalike.commands.options import PATH, ParsedText, device_option, parse_kind_and_folder
 from wearalike.datasets import layouts
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import registry as networks
@@ -42,223 +29,308 @@ from wearalike.training.detector.trainer import DetectorTrainer, DetectorTrainin
 
 log = logging.getLogger("wearalike.train_detector")
 STEPS_PER_CHECKPOINT = 50
-DEFAULT_CONFIG = DetectorTrainingConfig()
+PHOTOS_PER_LOG_LINE = 1000
+_DEFAULTS = DetectorTrainingConfig()
+
+Photos = list[tuple[str, Path, dataset.DatasetPhotos]]
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = made.add_argument
-    add(
-        "--data",
-        type=layouts.parse_kind_and_folder,
-        action="append",
-        required=True,
-        metavar="KIND=FOLDER",
-        help="labelled photos",
-    )
-    add(
-        "--version",
-        default="mine-1",
-        help="name and version, written beside every item (default: %(default)s)",
-    )
-    add(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for checkpoint, losses, curves and <version>.safetensors",
-    )
-    add(
-        "--architecture",
-        choices=networks.ARCHITECTURES,
-        default=DEFAULT_CONFIG.architecture,
-        help="default: %(default)s",
-    )
-    add("--steps", type=int, default=DEFAULT_CONFIG.steps, help="default: %(default)s")
-    add(
-        "--still-steps",
-        type=int,
-        help="first steps, in which the trunk learns nothing; default: six tenths, none with --from",
-    )
-    add(
-        "--second-steps",
-        type=int,
-        default=box_head.BoxHeadTrainingConfig().steps,
-        help="of the second look's head (default: %(default)s)",
-    )
-    add(
-        "--batch",
-        type=int,
-        default=DEFAULT_CONFIG.batch,
-        help="scenes a step (default: %(default)s)",
-    )
-    add(
-        "--minutes",
-        type=float,
-        help="keep a checkpoint and stop after so long; the same command goes on",
-    )
-    add("--seed", type=int, default=0)
-    add(
-        "--from",
-        dest="begin",
-        metavar="MODEL",
-        help="a packaged model or a file to begin with; default: ImageNet's weights",
-    )
-    add(
-        "--label-with",
-        metavar="MODEL",
-        help="a detector, packaged or a file, that says where things are that do not stand out",
-    )
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return made
+@dataclass(frozen=True, slots=True)
+class DetectorTrainingRun:
+    """One training, as the command's options describe it.
+
+    Attributes:
+        data: kind and folder of each set of labelled photos.
+        out: folder for the checkpoint, the losses and the model file.
+        version: name and version of the model.
+        architecture: the network's kind.
+        box_head_steps: steps of the box head; 0: none.
+        seed: seed of everything drawn at random.
+        device: cpu or cuda.
+        pseudo_label_with: a detector that labels what nobody has labelled.
+    """
+
+    data: tuple[tuple[str, Path], ...]
+    out: Path
+    version: str
+    architecture: str
+    box_head_steps: int
+    seed: int
+    device: str
+    pseudo_label_with: str | None
 
 
-def work(args: argparse.Namespace) -> None:
-    args.out.mkdir(parents=True, exist_ok=True)
-    device, started = registry.resolve_device(args.device), time.monotonic()
-    sets = [(kind, folder, dataset.read_photos(kind, folder)) for kind, folder in args.data]
-    prepared = load_or_prepare_images(args, sets, device)
-    drawn, grounds = dataset.scene_sources(prepared)
-    log.info("pictures: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in drawn))
-    begin = registry.load_by_name(ModelKind.DETECTOR, args.begin) if args.begin else None
-    still = (
-        args.still_steps if args.still_steps is not None else 0 if begin else args.steps * 6 // 10
+@command("detector")
+@click.option(
+    "--data",
+    type=ParsedText("KIND=FOLDER", parse_kind_and_folder(layouts.DATASET_KINDS)),
+    multiple=True,
+    required=True,
+    help=f"Labelled photos; may be repeated. KIND: {', '.join(layouts.DATASET_KINDS)}.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    required=True,
+    metavar="DIR",
+    help="Folder for checkpoint, losses, curves and <version>.safetensors.",
+)
+@click.option(
+    "--version",
+    default="mine-1",
+    show_default=True,
+    help="Name and version, written beside every item.",
+)
+@click.option(
+    "--architecture",
+    type=click.Choice(networks.ARCHITECTURES),
+    default=_DEFAULTS.architecture,
+    show_default=True,
+)
+@click.option("--steps", type=int, default=_DEFAULTS.steps, show_default=True)
+@click.option(
+    "--freeze-backbone-steps",
+    type=int,
+    help="First steps, in which the backbone is frozen; default: 0.6 of all, 0 with --init-from.",
+)
+@click.option(
+    "--box-head-steps",
+    type=int,
+    default=box_head.BoxHeadTrainingConfig().steps,
+    show_default=True,
+    help="Steps of the box head, which reads each box again; 0: none.",
+)
+@click.option(
+    "--batch", type=int, default=_DEFAULTS.batch, show_default=True, help="Scenes a step."
+)
+@click.option(
+    "--minutes",
+    type=float,
+    help="Keep a checkpoint and stop after so long; the same command continues.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--init-from",
+    metavar="MODEL",
+    help="File or packaged model to start from; default: ImageNet's weights.",
+)
+@click.option(
+    "--pseudo-label-with",
+    metavar="MODEL",
+    help="A detector, packaged or a file, that labels what nobody has labelled.",
+)
+@device_option
+def detector(
+    steps: int,
+    freeze_backbone_steps: int | None,
+    batch: int,
+    minutes: float | None,
+    init_from: str | None,
+    **options: Any,
+) -> None:
+    """Train a detector on labelled photos.
+
+    Kinds `coco` and `yolo` have a box for every item, `ccp` a mask. The other kinds have one
+    item a photo, and its class in the column `type`. Only photos of these whose item stands out
+    from a plain ground can be used, unless --pseudo-label-with names a detector.
+
+    A network of the architecture `yolo` also gets a box head. With --init-from and --steps 0 only
+    that is trained.
+
+    A training continues where it stopped: repeat the same command. Two CPU cores take about 1 s
+    for a step of 8 scenes, so 2,000 steps take half an hour or more, and the box head ten minutes
+    on 10,000 images. A GPU takes minutes.
+    """
+    device = registry.resolve_device(options.pop("device"))
+    run = DetectorTrainingRun(**options, device=device)
+    run.out.mkdir(parents=True, exist_ok=True)
+    initial = registry.load_by_name(ModelKind.DETECTOR, init_from) if init_from else None
+    if freeze_backbone_steps is None:
+        freeze_backbone_steps = 0 if initial else steps * 6 // 10
+    config = DetectorTrainingConfig(
+        architecture=run.architecture,
+        steps=steps,
+        freeze_backbone_steps=freeze_backbone_steps,
+        batch=batch,
+        seed=run.seed,
     )
-    recipe = DetectorTrainingConfig(
-        architecture=args.architecture,
-        steps=args.steps,
-        freeze_backbone_steps=still,
-        batch=args.batch,
-        seed=args.seed,
-    )
-    trainer = DetectorTrainer(drawn, grounds, recipe, device)
-    if begin:
-        trainer.init_from(begin)
-    if not run_training(
-        trainer, args.out, started + args.minutes * 60 if args.minutes else float("inf")
-    ):
-        log.info("stopped at step %d of %d; the same command goes on", trainer.step, recipe.steps)
+    train_and_write(run, config, initial, minutes)
+
+
+def train_and_write(
+    run: DetectorTrainingRun,
+    config: DetectorTrainingConfig,
+    initial_model: Model | None,
+    minutes: float | None,
+) -> None:
+    """Train, write the model file, and print its path and sha256.
+
+    Args:
+        run: the training's options.
+        config: the trainer's configuration.
+        initial_model: the model to start from; None: ImageNet's weights.
+        minutes: stop after so long, with a checkpoint and without a model file; None: never.
+    """
+    started_at_s = time.monotonic()
+    sets = [(kind, folder, dataset.read_photos(kind, folder)) for kind, folder in run.data]
+    prepared = load_or_prepare_images(run, sets)
+    sources, grounds = dataset.scene_sources(prepared)
+    log.info("images: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in sources))
+    trainer = DetectorTrainer(sources, grounds, config, run.device)
+    if initial_model:
+        trainer.init_from(initial_model)
+    until_s = started_at_s + minutes * 60 if minutes else float("inf")
+    if not run_training(trainer, run.out, until_s):
+        log.info("stopped at step %d of %d; the same command goes on", trainer.step, config.steps)
         return
     arrays = trainer.averaged_weights()
-    if args.second_steps and args.architecture == networks.YOLO:
-        arrays |= train_box_head(args, arrays, prepared, device)
+    if run.box_head_steps and run.architecture == networks.YOLO:
+        arrays |= train_box_head(run, arrays, prepared)
     card = {
         "data": {
             f"{kind} {folder.name}": len(_training_photos(photos)) for kind, folder, photos in sets
         },
-        "pictures": {s.name: len(s.pictures) for s in drawn},
-        "recipe": asdict(recipe),
-        "second_steps": args.second_steps,
-        "begin": begin.version if begin else registry.EFFICIENTNET_LITE0.name,
-        "labelled_with": registry.load_by_name(ModelKind.DETECTOR, args.label_with).version
-        if args.label_with
-        else None,
-        "seed": args.seed,
-        "device": device,
+        "pictures": {s.name: len(s.pictures) for s in sources},
+        "recipe": asdict(config),
+        "second_steps": run.box_head_steps,
+        "begin": initial_model.version if initial_model else registry.EFFICIENTNET_LITE0.name,
+        "labelled_with": _pseudo_labelling_version(run),
+        "seed": run.seed,
+        "device": run.device,
         "cpu": platform.machine(),
-        "minutes_of_last_sitting": round((time.monotonic() - started) / 60),
+        "minutes_of_last_sitting": round((time.monotonic() - started_at_s) / 60),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     content = registry.model_bytes(
-        ModelKind.DETECTOR, args.architecture, args.version, card, arrays, CLASS_NAMES
+        ModelKind.DETECTOR, run.architecture, run.version, card, arrays, CLASS_NAMES
     )
-    path = args.out / f"{args.version}.safetensors"
+    path = run.out / f"{run.version}.safetensors"
     path.write_bytes(content)
     print(path, hashlib.sha256(content).hexdigest())
 
 
+def _pseudo_labelling_model(run: DetectorTrainingRun) -> Model | None:
+    """Return the detector that labels what nobody has labelled."""
+    if run.pseudo_label_with is None:
+        return None
+    return registry.load_by_name(ModelKind.DETECTOR, run.pseudo_label_with)
+
+
+def _pseudo_labelling_version(run: DetectorTrainingRun) -> str | None:
+    """Return that detector's version."""
+    model = _pseudo_labelling_model(run)
+    return model.version if model else None
+
+
 def train_box_head(
-    args: argparse.Namespace,
+    run: DetectorTrainingRun,
     arrays: dict[str, NDArray[np.float16]],
     prepared: dataset.ScenesBySource,
-    device: str,
 ) -> dict[str, NDArray[np.float16]]:
-    """The tensors of a second look at what the network of these tensors sees in the prepared pictures."""
-    recipe = box_head.BoxHeadTrainingConfig(steps=args.second_steps, seed=args.seed)
-    once = Model(
+    """Train the box head on what the network detects in the prepared images.
+
+    Args:
+        run: the training's options.
+        arrays: the network's tensors.
+        prepared: the images.
+
+    Returns:
+        The box head's tensors.
+    """
+    config = box_head.BoxHeadTrainingConfig(steps=run.box_head_steps, seed=run.seed)
+    network = Model(
         ModelKind.DETECTOR,
-        args.architecture,
-        args.version,
+        run.architecture,
+        run.version,
         {},
-        {n: a.astype(np.float32) for n, a in arrays.items()},
+        {name: array.astype(np.float32) for name, array in arrays.items()},
         CLASS_NAMES,
         "",
     )
-    progress = job.Progress("views for the second look", box_head.count_views(prepared, recipe))
-    given = box_head.extract_examples(once, prepared, recipe, lambda: progress.update(1), device)
-    progress, table = (
-        job.Progress("steps of the second look", recipe.steps),
-        args.out / "second.csv",
+    views = job.Progress("views for the box head", box_head.count_views(prepared, config))
+    examples = box_head.extract_examples(
+        network, prepared, config, lambda: views.update(1), run.device
     )
+    progress = job.Progress("steps of the box head", config.steps)
+    table = run.out / "second.csv"
     rows: list[dict[str, float]] = []
 
-    def tell(step: int, losses: dict[str, float]) -> None:
+    def on_step(step: int, losses: dict[str, float]) -> None:
         rows.append(losses)
         progress.update(1)
         if step % STEPS_PER_CHECKPOINT == 0:
             loop.append_losses_csv(table, step, rows)
             rows.clear()
 
-    made = box_head.train_box_head(given, recipe, tell)
-    plot_losses.plot_losses(table, args.out / "second.png")
-    return made
+    head_arrays = box_head.train_box_head(examples, config, on_step)
+    plot_losses.plot_losses(table, run.out / "second.png")
+    return head_arrays
 
 
 def _training_photos(photos: dataset.DatasetPhotos) -> set[Path]:
-    return {
-        p.path
-        for p in (photos if isinstance(photos, list) else photos.photos)
-        if p.split == "train"
-    }
+    """Return the paths of the photos in the split train."""
+    all_photos = photos if isinstance(photos, list) else photos.photos
+    return {p.path for p in all_photos if p.split == "train"}
 
 
-def load_or_prepare_images(
-    args: argparse.Namespace, sets: list[tuple[str, Path, dataset.DatasetPhotos]], device: str
-) -> dataset.ScenesBySource:
-    """The pictures to train on: as a former sitting prepared them, else prepared and kept."""
-    model = registry.load_by_name(ModelKind.DETECTOR, args.label_with) if args.label_with else None
-    # One with other photos, labels or labelling detector is another training.
+def load_or_prepare_images(run: DetectorTrainingRun, sets: Photos) -> dataset.ScenesBySource:
+    """Return the images to train on, as an earlier sitting prepared them if there was one.
+
+    Args:
+        run: the training's options.
+        sets: kind, folder and photos of each set.
+
+    Returns:
+        The scenes by their source.
+    """
+    model = _pseudo_labelling_model(run)
+    # With other photos, labels or another labelling detector it is another training.
     facts = f"{[(kind, photos) for kind, _, photos in sets]} {model.sha256 if model else None}"
-    of, path = hashlib.sha256(facts.encode()).hexdigest(), args.out / "pictures.parquet"
-    found = dataset.read_scenes(path, of)
-    if found is None:
-        former = networks.load_detection_network(model, device) if model else None
-        found = dataset.prepare_scenes(
-            sets,
-            former,
-            lambda done, of: log.info("photos: %d of %d", done, of) if done % 1000 == 0 else None,
-        )
-        dataset.write_scenes(found, path, of)
-    return found
+    signature = hashlib.sha256(facts.encode()).hexdigest()
+    path = run.out / "pictures.parquet"
+    scenes = dataset.read_scenes(path, signature)
+    if scenes is not None:
+        return scenes
+    network = networks.load_detection_network(model, run.device) if model else None
+
+    def on_photo(done: int, of: int) -> None:
+        if done % PHOTOS_PER_LOG_LINE == 0:
+            log.info("photos: %d of %d", done, of)
+
+    scenes = dataset.prepare_scenes(sets, network, on_photo)
+    dataset.write_scenes(scenes, path, signature)
+    return scenes
 
 
 def run_training(trainer: DetectorTrainer, out: Path, until_s: float) -> bool:
-    """Trains to the end, or as long as time is left; whether it came to the end."""
-    checkpoint, table = out / "checkpoint.pt", out / "losses.csv"
+    """Train to the last step, or as long as time is left.
+
+    Args:
+        trainer: the trainer; a checkpoint in the folder is loaded first.
+        out: folder for checkpoint, losses and curves.
+        until_s: time.monotonic() at which to stop.
+
+    Returns:
+        True if the last step was reached.
+    """
+    checkpoint = out / "checkpoint.pt"
+    table = out / "losses.csv"
     if checkpoint.exists():
         trainer.load_checkpoint(checkpoint)
         log.info("goes on from step %d", trainer.step)
-    last = trainer.config.steps
-    progress = job.Progress("steps", last - trainer.step)
+    last_step = trainer.config.steps
+    progress = job.Progress("steps", last_step - trainer.step)
     rows: list[dict[str, float]] = []
 
-    def tell(step: int, losses: dict[str, float]) -> None:
+    def on_step(step: int, losses: dict[str, float]) -> None:
         rows.append(losses)
         progress.update(1)
 
-    while trainer.step < last and time.monotonic() < until_s:
-        trainer.run(trainer.step - trainer.step % STEPS_PER_CHECKPOINT + STEPS_PER_CHECKPOINT, tell)
+    while trainer.step < last_step and time.monotonic() < until_s:
+        done_before = trainer.step % STEPS_PER_CHECKPOINT
+        trainer.run(trainer.step - done_before + STEPS_PER_CHECKPOINT, on_step)
         loop.append_losses_csv(table, trainer.step, rows)
         rows.clear()
         trainer.save_checkpoint(checkpoint)
         plot_losses.plot_losses(table, out / "losses.png")
-    return trainer.step == last
-
-
-def main(argv: list[str] | None = None) -> int:
-    return job.run_job(work, parser(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return trainer.step == last_step

@@ -1,7 +1,7 @@
 """images -> items: sees the garments, shoes and bags in every image of a run.
 
 What a detector saw in an image is kept by the image's content, so a night looks only at images it has never
-seen. With --chunk only that share of the looking is done; without it, all that is left, and the run's table.
+seen. With --shard only that share of the looking is done; without it, all that is left, and the run's table.
 
 The detector is the promoted one, else the packaged default. --detector says otherwise: whole or foreground, which need no
 weights, a packaged model's name, or the version of a model that was promoted once.
@@ -52,12 +52,12 @@ def work(args: argparse.Namespace) -> None:
     signature = run_tables.signature(
         {"images": run_tables.input_hash(root, IMAGES, args.run)}, parameters
     )
-    if not args.chunk and job.is_up_to_date(args, root, ITEMS, signature):
+    if not args.shard and job.is_up_to_date(args, root, ITEMS, signature):
         return
     images = run_tables.read_table(root, IMAGES, args.run, ["image_id", "product_id", "position"])
     image_ids = pc.unique(images["image_id"])
-    detect_new_images(root, detector, image_ids, args.chunk)
-    if args.chunk:
+    detect_new_images(root, detector, image_ids, args.shard)
+    if args.shard:
         return
     seen = run_tables.read_cached(
         root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids

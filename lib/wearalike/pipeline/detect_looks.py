@@ -2,7 +2,7 @@
 
 A second look at the images, by a detector that names what it sees: the promoted one, else the packaged `garments`, which needs
 `pip install wearalike[yolo]`. It looks only at images in which something tall stands out of the ground, and only at those it has
-never seen; what it saw and the codes are kept by content, beside those of the other jobs. With --chunk only that share of the
+never seen; what it saw and the codes are kept by content, beside those of the other jobs. With --shard only that share of the
 work is done; without it, all that is left, and the run's table.
 
 Where no such detector can run, or looks are switched off (`looks = "off"` in the settings), the table is empty and says why.
@@ -55,7 +55,7 @@ def work(args: argparse.Namespace) -> None:
         return
     model = detect.classifying_detector(root, args.detector)
     facts = {"detector": model.version, "encoder": encoder}
-    if not args.chunk and job.is_up_to_date(args, root, LOOKS, run_tables.signature(inputs, facts)):
+    if not args.shard and job.is_up_to_date(args, root, LOOKS, run_tables.signature(inputs, facts)):
         return
     views = run_tables.read_table(root, CODES, args.run, ["item_id", "view"])
     images = looks.figure_candidates(
@@ -65,7 +65,7 @@ def work(args: argparse.Namespace) -> None:
     )
     share = images.filter(
         pa.array(
-            [job.is_in_shard(i, args.chunk) for i in images["image_id"].to_pylist()], pa.bool_()
+            [job.is_in_shard(i, args.shard) for i in images["image_id"].to_pylist()], pa.bool_()
         )
     )
     if len(new := undetected_images(root, model.version, pc.unique(share["image_id"]))):
@@ -84,7 +84,7 @@ def work(args: argparse.Namespace) -> None:
     )
     for _, worn, _ in iter_worn_items(root, products, share, model.version):
         encode_worn_items(root, encoder, device, worn)
-    if not args.chunk:
+    if not args.shard:
         write_looks(args, root, inputs, facts, products, images)
 
 
@@ -94,7 +94,7 @@ def write_empty_table(
     log.warning("no looks: %s", reason)
     facts = {"why_empty": reason}
     signature = run_tables.signature(inputs, facts)
-    if not args.chunk and not job.is_up_to_date(args, root, LOOKS, signature):
+    if not args.shard and not job.is_up_to_date(args, root, LOOKS, signature):
         with run_tables.write_table(root, LOOKS, args.run, signature, facts) as table:
             table.manifest_extras |= facts
 

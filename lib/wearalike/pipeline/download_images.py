@@ -1,7 +1,7 @@
 """products -> images: fetches every picture of a run's products, and keeps it by content.
 
 Every picture ends as a row of images, or is refused with a reason. What a server says has not changed since it was last
-asked is not sent again, and a killed job goes on where it was. With --chunk only that share of the addresses is asked;
+asked is not sent again, and a killed job goes on where it was. With --shard only that share of the addresses is asked;
 without it, all that are left, and the run's table is written.
 """
 
@@ -65,10 +65,10 @@ def work(args: argparse.Namespace) -> None:
     signature = run_tables.signature(
         {"products": run_tables.input_hash(root, PRODUCTS, args.run)}, parameters
     )
-    if not args.chunk and job.is_up_to_date(args, root, IMAGES, signature):
+    if not args.shard and job.is_up_to_date(args, root, IMAGES, signature):
         return
     fetch_images(root, wanted, shops, rules, args)
-    if args.chunk:
+    if args.shard:
         return
     with run_tables.write_table(
         root, IMAGES, args.run, signature, parameters, version_before=stood
@@ -102,20 +102,20 @@ def fetch_images(
     asks = {}
     for shop in shops:
         urls = pc.unique(wanted.filter(pc.equal(wanted["shop_id"], shop.id))["image_url"])
-        if args.chunk:
+        if args.shard:
             urls = urls.filter(
                 pa.array(
                     [
-                        job.is_in_shard(hashlib.sha256(u.encode()).hexdigest(), args.chunk)
+                        job.is_in_shard(hashlib.sha256(u.encode()).hexdigest(), args.shard)
                         for u in urls.to_pylist()
                     ]
                 )
             )
-            # The chunks run side by side, and the shop is to be asked no faster for that.
+            # The shards run side by side, and the shop is to be asked no faster for that.
             shop = replace(
                 shop,
-                max_connections_per_host=max(1, shop.max_connections_per_host // args.chunk[1]),
-                min_request_interval_s=shop.min_request_interval_s * args.chunk[1],
+                max_connections_per_host=max(1, shop.max_connections_per_host // args.shard[1]),
+                min_request_interval_s=shop.min_request_interval_s * args.shard[1],
             )
         asks[shop] = ledger.pending_downloads(
             root, args.run, urls, ledger.read_ledger(root, shop.id, args.run), args.force

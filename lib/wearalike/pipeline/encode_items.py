@@ -1,7 +1,7 @@
 """items -> codes: turns every item of a run into 128 bits of shape and 128 bits of colour.
 
 An item's codes are kept under the encoder's version, so a night encodes only items it has never seen, and codes
-of two encoders never meet. With --chunk only that share is encoded; without it, all that is left, and the table.
+of two encoders never meet. With --shard only that share is encoded; without it, all that is left, and the table.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def work(args: argparse.Namespace) -> None:
     signature = run_tables.signature(
         {"items": run_tables.input_hash(root, ITEMS, args.run)}, parameters
     )
-    if not args.chunk and job.is_up_to_date(args, root, CODES, signature):
+    if not args.shard and job.is_up_to_date(args, root, CODES, signature):
         return
     items = run_tables.read_table(root, ITEMS, args.run)
     known = run_tables.read_cached(
@@ -64,7 +64,7 @@ def work(args: argparse.Namespace) -> None:
     )["item_id"].combine_chunks()
     new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
     new = new.filter(
-        pa.array([job.is_in_shard(i, args.chunk) for i in new["item_id"].to_pylist()], pa.bool_())
+        pa.array([job.is_in_shard(i, args.shard) for i in new["item_id"].to_pylist()], pa.bool_())
     )
     if new.num_rows:
         encode_and_cache(
@@ -74,7 +74,7 @@ def work(args: argparse.Namespace) -> None:
             ),
             new,
         )
-    if args.chunk:
+    if args.shard:
         return
     seen = run_tables.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()

@@ -1,14 +1,18 @@
-"""What every job does alike: its options, its log lines, its exit code. The work itself is in jobs/."""
+"""The frame that all stages and commands share: options, log lines, progress and exit codes."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from wearalike import settings
 from wearalike.storage import atomic, run_tables
@@ -16,64 +20,149 @@ from wearalike.tables import Table
 
 log = logging.getLogger("wearalike")
 
+MAX_SHARDS = 100
+# A log that keeps every second of a nightly run helps nobody; a terminal can be redrawn often.
+LOG_INTERVAL_S = 60.0
+TERMINAL_INTERVAL_S = 0.2
+# Libraries that log each call at INFO.
+_CHATTY_LOGGERS = ("py4j", "faiss")
+
 
 class JobRejected(RuntimeError):
-    """The job did its work and the answer is no: a failed gate, a broken mapping. The text is for the operator."""
+    """The work was done and the answer is no: a failed gate, a broken mapping.
+
+    The text is for the operator.
+    """
+
+
+# Errors that an operator can mend: one line in the log and exit code 1, without a traceback.
+OPERATOR_ERRORS = (
+    JobRejected,
+    run_tables.TableNotFound,
+    run_tables.RowCountMismatch,
+    atomic.Superseded,
+    ValueError,
+    OSError,
+)
 
 
 def parser(doc: str | None, *, is_sharded: bool = False) -> argparse.ArgumentParser:
-    """A parser with the options that mean the same in every job; `doc`, the job's docstring, is its --help."""
-    made = argparse.ArgumentParser(
+    """Return a parser with the options that mean the same in every stage.
+
+    Args:
+        doc: the stage's docstring, which becomes its --help.
+        is_sharded: adds --shard, for stages whose work can be cut into shards.
+
+    Returns:
+        A parser to which the stage adds its own options.
+    """
+    stage_parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
-    made.add_argument(
-        "--data-dir", type=Path, help="folder of all tables; default: the settings' root"
+    stage_parser.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
+    stage_parser.add_argument(
+        "--data-dir", type=Path, help="folder of all tables; default: the settings' data_dir"
     )
-    made.add_argument(
+    stage_parser.add_argument(
         "--config",
         type=Path,
         help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
     )
-    made.add_argument(
-        "--force", action="store_true", help="do the work again although its result stands"
+    stage_parser.add_argument(
+        "--force", action="store_true", help="do the work again although its result is complete"
     )
     if is_sharded:
-        made.add_argument(
-            "--chunk",
-            type=parse_shard,
+        stage_parser.add_argument(
+            "--shard",
+            type=_shard_argument,
             metavar="I/N",
-            help="only fill the kept work for share I of N (1/4 .. 4/4); without it: all, and the table",
+            help="only fill the cache for shard I of N (1/4 .. 4/4); without it: everything that is "
+            "left, and the table",
         )
-    return made
+    return stage_parser
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """(i, n) of "i/n", 1 <= i <= n <= 100."""
+    """Return (i, n) of "i/n".
+
+    Args:
+        text: what the user wrote, e.g. "2/4".
+
+    Returns:
+        The shard's number and the number of shards, 1 <= i <= n <= MAX_SHARDS.
+
+    Raises:
+        ValueError: the text is something else.
+    """
     left, _, right = text.partition("/")
-    if not (left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right) <= 100):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted I/N with 1 <= I <= N <= 100, e.g. 2/4")
+    if not (left.isdecimal() and right.isdecimal() and 1 <= int(left) <= int(right) <= MAX_SHARDS):
+        raise ValueError(f"{text!r}: wanted I/N with 1 <= I <= N <= {MAX_SHARDS}, e.g. 2/4")
     return int(left), int(right)
 
 
+def _shard_argument(text: str) -> tuple[int, int]:
+    """Parse a shard for argparse, which shows the text of its own error class only."""
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def is_in_shard(key: str, shard: tuple[int, int] | None) -> bool:
-    """Whether a hex key (a sha256) belongs to a share; every key belongs to just one of the n."""
-    return shard is None or int(key[:8], 16) % shard[1] == shard[0] - 1
+    """Return True if a key belongs to a shard; every key belongs to exactly one of the n.
+
+    Args:
+        key: hexadecimal digits, at least 8 (a sha256).
+        shard: (i, n), or None for everything.
+
+    Returns:
+        True if the key is this shard's work.
+    """
+    if shard is None:
+        return True
+    number, count = shard
+    return int(key[:8], 16) % count == number - 1
 
 
 def load_settings(args: argparse.Namespace) -> settings.Settings:
-    """The settings of this job, --data-dir over the file's."""
-    return settings.read_settings(
-        args.config,
-        {**os.environ, **({"WEARALIKE_DATA_DIR": str(args.data_dir)} if args.data_dir else {})},
-    )
+    """Read the settings that a stage's options name; --data-dir goes before the file."""
+    return read_settings(args.config, args.data_dir)
+
+
+def read_settings(config: Path | None = None, data_dir: Path | None = None) -> settings.Settings:
+    """Read the settings for one command.
+
+    Args:
+        config: the settings file; None: $WEARALIKE_CONFIG, else ./wearalike.toml.
+        data_dir: folder of all tables, in place of the one in the settings.
+
+    Returns:
+        The settings.
+
+    Raises:
+        settings.BadSettings: the file cannot be used.
+    """
+    env = dict(os.environ)
+    if data_dir:
+        env["WEARALIKE_DATA_DIR"] = str(data_dir)
+    return settings.read_settings(config, env)
 
 
 def is_up_to_date(args: argparse.Namespace, root: Path, table: Table, signature: str) -> bool:
-    """Whether the table is there, made from the same inputs and parameters, so that nothing is to be done. Says so."""
+    """Return True, and log it, if the table was made from the same inputs and parameters.
+
+    Args:
+        args: the stage's options; --force makes every table out of date.
+        root: folder of all tables.
+        table: the table that the stage writes.
+        signature: hash of inputs and parameters.
+
+    Returns:
+        True if there is nothing to do.
+    """
     if args.force or not run_tables.is_complete(root, table, args.run, signature):
         return False
-    log.info("%s: stands, nothing to do", table.name)
+    log.info("%s: up to date, nothing to do", table.name)
     return True
 
 
@@ -82,64 +171,96 @@ def run_job(
     arg_parser: argparse.ArgumentParser,
     argv: list[str] | None = None,
 ) -> int:
-    """Parses, runs, logs one line at the end. Exit code 0, 1 with one clear line for what the operator can mend,
-    2 for bad usage. What nobody foresaw is raised with its traceback."""
+    """Parse a stage's options, do its work and return the exit code.
+
+    Args:
+        work: does the work of the parsed options.
+        arg_parser: the stage's parser. Bad usage ends the process with exit code 2.
+        argv: the arguments; None: those of the process.
+
+    Returns:
+        0 when done; 1 for an error that the operator can mend.
+    """
     args = arg_parser.parse_args(argv)
-    if not logging.getLogger().handlers:
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=logging.INFO,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
-        for chatty in ("py4j", "faiss"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-    start = time.monotonic()
+    return run_logged(work, args)
+
+
+def run_logged(work: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+    """Call the work, log one line at its end, and return the exit code.
+
+    An unforeseen error is raised with its traceback.
+
+    Args:
+        work: the function to call.
+        *args: its positional arguments.
+        **kwargs: its keyword arguments.
+
+    Returns:
+        0 when done; 1 for one of OPERATOR_ERRORS, whose text is logged.
+    """
+    _configure_logging()
+    started_at_s = time.monotonic()
     try:
-        work(args)
-    except (
-        JobRejected,
-        run_tables.TableNotFound,
-        run_tables.RowCountMismatch,
-        atomic.Superseded,
-        ValueError,
-        OSError,
-    ) as error:
-        log.error("%s: %s", type(error).__name__, error)
+        work(*args, **kwargs)
+    except OPERATOR_ERRORS as error:
+        log.error("%s", error)
         log.debug("traceback", exc_info=True)
         return 1
-    log.info("done in %.1f s", time.monotonic() - start)
+    log.info("done in %.1f s", time.monotonic() - started_at_s)
     return 0
 
 
-class Progress:
-    """Says how far a job is: one line a minute in the log, a bar on a terminal."""
+def _configure_logging() -> None:
+    """Log to stderr, unless the process has chosen handlers of its own."""
+    if logging.getLogger().handlers:
+        return
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in _CHATTY_LOGGERS:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class Progress(tqdm):
+    """A progress bar on a terminal; elsewhere one log line a minute."""
+
+    # No thread that watches over slow bars: stages fork processes.
+    monitor_interval = 0
 
     def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.count = label, total, 0
-        self._started_at_s = self._reported_at_s = time.monotonic()
-        self._is_terminal = sys.stderr.isatty()
+        """Start at zero.
 
-    def update(self, count: int) -> None:
-        self.count += count
-        now = time.monotonic()
-        if (
-            now - self._reported_at_s < (0.2 if self._is_terminal else 60)
-            and self.count < self.total
-        ):
-            return
-        self._reported_at_s = now
-        rate = self.count / max(now - self._started_at_s, 1e-9)
-        left_s = (self.total - self.count) / rate if rate else 0
-        line = (
-            f"{self.label}: {self.count:,} of {self.total:,}, {rate:,.0f}/s, {left_s:,.0f} s left"
+        Args:
+            label: the things that are counted, e.g. "images".
+            total: how many there are.
+        """
+        self._is_terminal = sys.stderr.isatty()
+        super().__init__(
+            total=total,
+            desc=label,
+            disable=not total,
+            file=sys.stderr if self._is_terminal else io.StringIO(),
+            mininterval=TERMINAL_INTERVAL_S if self._is_terminal else LOG_INTERVAL_S,
+            miniters=1,
+            unit="",
+            dynamic_ncols=self._is_terminal,
+            bar_format=None
+            if self._is_terminal
+            else "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left",
         )
+
+    def update(self, n: int = 1) -> None:
+        """Count n more; the last one ends the bar."""
+        super().update(n)
+        if self.n >= self.total:
+            self.close()
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Draw the bar, or log it where nobody watches a terminal."""
         if self._is_terminal:
-            width = 30 * self.count // max(self.total, 1)
-            print(
-                f"\r[{'#' * width}{'.' * (30 - width)}] {line}\033[K",
-                end="\n" if self.count >= self.total else "",
-                file=sys.stderr,
-                flush=True,
-            )
-        else:
-            log.info("%s", line)
+            return bool(super().display(msg, pos))
+        if self.n:
+            log.info("%s", self)
+        return True

@@ -1,0 +1,52 @@
+"""Commands for the shops' mappings: `wearalike check-mapping`, `wearalike suggest-mapping`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pyarrow.compute as pc
+
+from wearalike import catalog, tables
+from wearalike.commands.groups import command
+from wearalike.commands.options import settings_options
+from wearalike.pipeline import job
+from wearalike.storage import run_tables
+
+
+@command("check-mapping")
+@click.argument("shops", nargs=-1, metavar="[SHOP]...")
+@settings_options
+def check_mapping(shops: tuple[str, ...], data_dir: Path | None, config: Path | None) -> None:
+    """List every mistake in the shops' mappings, with file and line.
+
+    Without SHOP, every shop of the settings is checked.
+    """
+    settings = job.read_settings(config, data_dir)
+    shop_ids = list(shops) or [shop.id for shop in settings.shops]
+    mistakes = catalog.find_mistakes(settings, shop_ids)
+    for mistake in mistakes:
+        print(mistake)
+    if mistakes:
+        raise job.JobRejected(f"{len(mistakes)} mistakes")
+    print(f"no mistakes in {', '.join(shop_ids)}")
+
+
+@command("suggest-mapping")
+@click.argument("shop")
+@click.option("--run", "run_name", help="Run whose offers are read; default: the last.")
+@settings_options
+def suggest_mapping(
+    shop: str, run_name: str | None, data_dir: Path | None, config: Path | None
+) -> None:
+    """Draft the lines that a shop's mapping lacks, with the best guesses as comments."""
+    settings = job.read_settings(config, data_dir)
+    runs = run_tables.list_runs(settings.data_dir, tables.OFFERS)
+    if not (run_name or runs):
+        raise run_tables.TableNotFound(
+            f"{settings.data_dir}: no run has pulled feeds yet; run `wearalike run`, "
+            "or the stage ingest_feeds, first"
+        )
+    dataset = run_tables.open_dataset(settings.data_dir, tables.OFFERS, run_name or runs[-1])
+    offers = dataset.to_table(filter=pc.field("shop_id") == settings.shop(shop).id)
+    print(catalog.draft_shop_mapping(settings, shop, offers))

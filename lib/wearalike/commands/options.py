@@ -1,0 +1,110 @@
+"""Options and parameter types that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+# A path as the rest of the code has it.
+PATH = click.Path(path_type=Path)
+
+
+def _combine(*decorators: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
+    """Return one decorator that applies several, the first outermost."""
+
+    def decorate(function: _Function) -> _Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+# Every command that reads the settings takes these two.
+settings_options = _combine(
+    click.option(
+        "--data-dir", type=PATH, help="Folder of all tables; default: the settings' data_dir."
+    ),
+    click.option(
+        "--config",
+        type=PATH,
+        help="Settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml.",
+    ),
+)
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where networks run.",
+)
+
+
+class ParsedText(click.ParamType):
+    """A text that a function parses; its ValueError becomes bad usage."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        """Keep the function.
+
+        Args:
+            name: shown in usage and help, e.g. "SHAPE:COLOUR".
+            parse: returns the value of a text. Raises ValueError that says what was wanted.
+        """
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; values that are parsed already pass."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the name as it is."""
+        return self.name
+
+
+def parse_kind_and_folder(kinds: tuple[str, ...]) -> Callable[[str], tuple[str, Path]]:
+    """Return a parser of KIND=FOLDER.
+
+    Args:
+        kinds: the kinds that are allowed.
+
+    Returns:
+        A function from text to kind and folder, which raises ValueError for another text.
+    """
+
+    def parse(text: str) -> tuple[str, Path]:
+        kind, _, folder = text.partition("=")
+        if kind not in kinds or not folder:
+            raise ValueError(f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(kinds)}")
+        return kind, Path(folder)
+
+    return parse
+
+
+def parse_name_and_file(text: str) -> tuple[str, Path]:
+    """Return name and path of NAME=FILE.
+
+    Args:
+        text: what the user wrote.
+
+    Returns:
+        The name, and the path after the first equals sign.
+
+    Raises:
+        ValueError: either is missing.
+    """
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise ValueError(f"{text!r}: wanted NAME=FILE")
+    return name, Path(path)

@@ -1,0 +1,26 @@
+"""`wearalike run`: every stage in order, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wearalike.commands.groups import command
+from wearalike.commands.options import settings_options
+from wearalike.pipeline import runner
+
+
+@command("run")
+@click.option("--run", "run_name", required=True, help="Name of the run, e.g. 2026-11-21.")
+@click.option(
+    "--force", is_flag=True, help="Pull the feeds again although this run has pulled them."
+)
+@settings_options
+def run(run_name: str, force: bool, data_dir: Path | None, config: Path | None) -> None:
+    """Run every stage in order, without Airflow.
+
+    It stops at the first stage that fails. The same command goes on from there: finished work is
+    kept and skipped.
+    """
+    runner.run_stages(run_name, data_dir=data_dir, config=config, force_feeds=force)
