@@ -224,7 +224,7 @@ def test_a_live_list_keeps_the_merchandiser_s_rules_of_its_night(place, tmp_path
     made["parameters"]["merchandise"] = [asdict(pin), asdict(hide)]
     facts.write_text(json.dumps(made, default=str))
     here = replace(
-        place, root=tmp_path / "root", warehouse=f"duckdb:{tmp_path / 'root' / 'warehouse'}"
+        place, data_dir=tmp_path / "root", warehouse=f"duckdb:{tmp_path / 'root' / 'warehouse'}"
     )
     with TestClient(app.create_app(here)) as client:
         found = client.get(f"/v1/products/{product_id}/similar", params={"weights": "1:1"}).json()[
