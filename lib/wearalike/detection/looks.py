@@ -38,7 +38,8 @@ class LookReason(StrEnum):
     NOTHING_ALIKE = "nothing_alike"  # nothing alike is in stock for the same people
 
 
-# A figure is at least this many times as high as wide, and fills this share of the picture's height.
+# A figure is at least this many times as high as wide, and fills this share of the picture's
+# height.
 _MIN_FIGURE_ASPECT = 1.2
 _MIN_FIGURE_HEIGHT_RATIO = 0.8
 # Pictures that show no look.

@@ -98,7 +98,8 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
             f"wanted at most {MAX_HEADER_BYTES:,}"
         )
     try:
-        # Checks that the tensors lie side by side and fill the file; JSON nested deeper than 127 is refused.
+        # Checks that the tensors lie side by side and fill the file. JSON nested deeper than 127
+        # is refused.
         tensors = deserialize(content)
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
     except (SafetensorError, ValueError) as error:

@@ -157,11 +157,13 @@ def decide_promotion(
     for one in (candidate, former):
         if one.version not in sha256_by_version or one.version not in set(frame["encoder"]):
             raise BadEvaluation(
-                f"{one.version} was not measured, only {', '.join(sorted(sha256_by_version)) or 'nothing'}: measure both"
+                f"{one.version} was not measured, "
+                f"only {', '.join(sorted(sha256_by_version)) or 'nothing'}: measure both"
             )
         if sha256_by_version[one.version] != one.sha256:
             raise BadEvaluation(
-                f"measured as {one.version} was the file of sha256 {sha256_by_version[one.version]}, not {one.sha256}: measure again"
+                f"measured as {one.version} was the file of sha256 "
+                f"{sha256_by_version[one.version]}, not {one.sha256}: measure again"
             )
     ours, theirs = (
         _values_by_key(frame[frame["encoder"] == one.version], policy)
@@ -169,7 +171,8 @@ def decide_promotion(
     )
     if unpaired := sorted(set(ours) ^ set(theirs)):
         raise BadEvaluation(
-            f"{unpaired[0]}: measured of {(candidate if unpaired[0] in ours else former).version} alone"
+            f"{unpaired[0]}: measured of "
+            f"{(candidate if unpaired[0] in ours else former).version} alone"
         )
     differences = tuple(
         _metric_difference(trial, ours[trial], theirs[trial], policy) for trial in sorted(ours)
@@ -199,7 +202,8 @@ def _metric_difference(
     ours, theirs = ours.sort_index(), theirs.sort_index()
     if not ours.index.equals(theirs.index) or not ours.isna().equals(theirs.isna()):
         raise BadEvaluation(
-            f"{trial}: the two were not asked the same queries ({ours.count()} and {theirs.count()} with a value)"
+            f"{trial}: the two were not asked the same queries "
+            f"({ours.count()} and {theirs.count()} with a value)"
         )
     by = bootstrap_difference(ours.to_numpy(), theirs.to_numpy())
     if by.queries < policy.min_queries:
@@ -214,9 +218,15 @@ def _build_decision(
     worse = [d for d in differences if d.estimate.low < -policy.tolerance]
     lowest = min(differences, key=lambda d: d.estimate.low)
     if worse:
-        why = f"not better than {former}: maybe worse by more than {policy.tolerance:g}: {'; '.join(map(str, worse))}"
+        why = (
+            f"not better than {former}: maybe worse by more than {policy.tolerance:g}: "
+            f"{'; '.join(map(str, worse))}"
+        )
     elif better:
-        why = f"better than {former}: {'; '.join(map(str, better))}; least: {lowest}; tolerance {policy.tolerance:g}"
+        why = (
+            f"better than {former}: {'; '.join(map(str, better))}; "
+            f"least: {lowest}; tolerance {policy.tolerance:g}"
+        )
     else:
         tried = (str(d) for d in differences if d.is_primary)
         why = f"not better than {former}: no interval lies above 0: {'; '.join(tried)}"
@@ -268,7 +278,8 @@ def promote(
         standing = done[-1].version if done else None
         if standing != expected_version:
             raise PromotionError(
-                f"{model.kind}: promoted is {standing or 'none'} by now, not {expected_version or 'none'}: decide again"
+                f"{model.kind}: promoted is {standing or 'none'} by now, "
+                f"not {expected_version or 'none'}: decide again"
             )
         _write_model_file(registry.promoted_path(root, model.kind, model.version), content)
         if standing == model.version:
@@ -322,7 +333,8 @@ def _write_model_file(path: Path, content: bytes) -> None:
         wanted := registry.sha256_hex(content)
     ):
         raise PromotionError(
-            f"{path} stands, of sha256 {found}, and is not the candidate, {wanted}: train it under another version"
+            f"{path} stands, of sha256 {found}, and is not the candidate, {wanted}: "
+            "train it under another version"
         )
 
 

@@ -106,7 +106,7 @@ EFFICIENTNET_LITE0 = BackboneSpec(
 
 @dataclass(frozen=True, slots=True)
 class EncoderModel:
-    """A packaged encoder: version of its codes, backbone, and our file in weights/ with its hash."""
+    """A packaged encoder: version of its codes, backbone, and file in weights/ with its hash."""
 
     version: str
     backbone: BackboneSpec

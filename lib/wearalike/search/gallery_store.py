@@ -38,7 +38,7 @@ class GalleryWithProducts:
     products: pa.Table
 
     def display_rows(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Return what results show of rows, with product_id, and the first image URL as image_url."""
+        """Return what results show of rows, with product_id, and the first image as image_url."""
         products: list[dict[str, Any]] = self.products.take(pa.array(rows)).to_pylist()
         for row, product in zip(rows.tolist(), products, strict=True):
             product["product_id"] = self.gallery.product_ids[row]

@@ -106,7 +106,8 @@ class _CocoReader:
         if said != (header.width_px, header.height_px):
             size = f"{header.width_px} x {header.height_px} px when upright"
             raise BadLabels(
-                f"{path}: said to be {record.short_repr(said[0])} x {record.short_repr(said[1])} px, is {size}"
+                f"{path}: said to be {record.short_repr(said[0])} x "
+                f"{record.short_repr(said[1])} px, is {size}"
             )
         split = self.split or record.find_split(path.relative_to(self.folder).parts[:-1]) or "train"
         self.images[key], self.objects[key] = (
@@ -125,7 +126,8 @@ class _CocoReader:
             raise BadLabels(f"image_id {record.short_repr(image_key)}: no such image in the file")
         if category not in self.categories:
             raise BadLabels(
-                f"unknown class id {record.short_repr(category)}: known are {record.format_first(self.categories)}"
+                f"unknown class id {record.short_repr(category)}: "
+                f"known are {record.format_first(self.categories)}"
             )
         image = self.images[image_key]
         if image is None or entry.get("iscrowd") == 1:
@@ -178,7 +180,8 @@ def _read_document(file: Path) -> dict[str, Any]:
         raise BadLabels(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadLabels(
-            f"wanted an object with images, annotations and categories, got {record.short_repr(document)}"
+            "wanted an object with images, annotations and categories, "
+            f"got {record.short_repr(document)}"
         )
     return document
 

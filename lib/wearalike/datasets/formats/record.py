@@ -149,7 +149,8 @@ def parse_category(name: Any) -> str:
         or not is_clean(name)
     ):
         raise BadLabels(
-            f"wanted a class name, text of at most {MAX_NAME_CHARACTERS} characters, got {short_repr(name)}"
+            f"wanted a class name, text of at most {MAX_NAME_CHARACTERS} characters, "
+            f"got {short_repr(name)}"
         )
     return name.strip()
 

@@ -52,7 +52,8 @@ def read_yolo(folder: Path) -> LabelsAndProblems:
             problems.append(
                 LabelProblem(
                     str(text),
-                    f"duplicate picture: {', '.join(p.name for p in paths)} are all labelled by this file",
+                    f"duplicate picture: {', '.join(p.name for p in paths)} "
+                    "are all labelled by this file",
                 )
             )
             continue
@@ -124,16 +125,21 @@ def _read_objects(
 def _parse_object(
     words: Sequence[str], image: LabelledImage, names: Mapping[int, str]
 ) -> LabelledObject:
-    """A line: class, middle x, y, width, height; or class and the corners of a polygon; all but the class as shares of the picture."""
+    """Parse a line: class, middle x, y, width, height; or class and the corners of a polygon.
+
+    All but the class are shares of the picture.
+    """
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
         raise BadLabels(
-            f"wrong count of numbers: wanted a class and 4, or a class and x and y of 3 corners or more, got {len(words)}"
+            "wrong count of numbers: wanted a class and 4, "
+            f"or a class and x and y of 3 corners or more, got {len(words)}"
         )
     if not (
         words[0].isascii() and words[0].isdecimal() and len(words[0]) < 7 and int(words[0]) in names
     ):
         raise BadLabels(
-            f"unknown class id {record.short_repr(words[0])}: known are {record.format_first(names)}"
+            f"unknown class id {record.short_repr(words[0])}: "
+            f"known are {record.format_first(names)}"
         )
     values = [float(word) if _NUMBER_PATTERN.fullmatch(word) else math.nan for word in words[1:]]
     if wrong := [
@@ -214,7 +220,8 @@ def _read_yaml_names(file: Path) -> dict[Any, Any]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise BadLabels(
-            f"names: wanted a list of class names, or a name by number, got {record.short_repr(names)}"
+            "names: wanted a list of class names, or a name by number, "
+            f"got {record.short_repr(names)}"
         )
     if "nc" in document and document["nc"] != len(names):
         raise BadLabels(
