@@ -16,10 +16,10 @@ help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: java $(READY) ## the whole night on the drawn sample shops, or on SHOPS=<address or wearalike.toml>
-	@$(BIN)/python -m wearalike.commands.run_demo $(if $(SHOPS),--shops $(SHOPS))
+	@$(BIN)/wearalike demo $(if $(SHOPS),--shops $(SHOPS))
 
 demo-photos: java $(READY) ## the night on real photos: PHOTOS=<folder>, or ADDRESS=<zip> SHA256=<hex>
-	@$(BIN)/python -m wearalike.commands.run_demo_photos $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SHA256),--sha256 $(SHA256))
+	@$(BIN)/wearalike demo-photos $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SHA256),--sha256 $(SHA256))
 
 test: java $(READY) ## the tests
 	@$(BIN)/ruff check -q lib jobs dags tests
@@ -51,7 +51,7 @@ fuzz: $(READY) ## coverage-guided fuzzing; TARGET=feed, picture, mapping or addr
 			-print_final_stats=1 2>&1 | tee build/long/fuzz/$$target.log || exit 1; done
 
 airflow: java $(READY) ## Airflow standalone with our DAGs on the sample shops, at http://127.0.0.1:8080
-	@$(BIN)/python -m wearalike.commands.run_demo --serve
+	@$(BIN)/wearalike demo --serve
 
 java:
 	@command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 | grep -qE '"(1[7-9]|[2-9][0-9])' || \
