@@ -36,7 +36,11 @@ def parse_command(line: str) -> None:
 def shown_commands(page: Path) -> list[str]:
     """Return the `wearalike …` lines of a page's code blocks."""
     text = page.read_text(encoding="utf-8").replace(".venv/bin/wearalike", "wearalike")
-    return [m.strip() for m in re.findall(r"^(?:\s*|\$ )(wearalike .+)$", text, re.MULTILINE)]
+    blocks = re.findall(r"```.*?```", text, re.DOTALL)
+    indented = re.findall(r"^ {4,}.+$", text, re.MULTILINE)
+    lines = [line for part in (*blocks, *indented) for line in part.splitlines()]
+    shown = (re.match(r"(?:\$ |\s*)(wearalike .+)", line) for line in lines)
+    return [match[1] for match in shown if match]
 
 
 def test_the_reference_is_fresh():
