@@ -41,7 +41,9 @@ def _create_row_model(
     name: str, doc: str, columns: Iterable[Column], **more: Any
 ) -> type[BaseModel]:
     """Create a pydantic model of columns, followed by more fields."""
-    fields: dict[str, Any] = {c.name: (_field_type(c), _field_description(c.meaning)) for c in columns}
+    fields: dict[str, Any] = {
+        c.name: (_field_type(c), _field_description(c.meaning)) for c in columns
+    }
     return create_model(name, __doc__=doc, **(fields | more))
 
 
