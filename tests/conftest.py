@@ -1,4 +1,6 @@
-"""What several test files look at: one night of the sample shops, undisturbed. Nobody writes into it; copy it to change it."""
+"""What several test files look at: one night of the sample shops, undisturbed.
+Nobody writes into it; copy it to change it.
+"""
 
 import os
 import socket
@@ -10,7 +12,8 @@ from wearalike import sample
 from wearalike.commands import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Spark's JVM lives for seconds here: its second compiler would take a third of them and never earn it back.
+# Spark's JVM lives for seconds here: its second compiler would take a
+# third of them and never earn it back.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
 os.environ.setdefault("SPARK_LAUNCHER_OPTS", "-XX:TieredStopAtLevel=1")
 
@@ -25,7 +28,7 @@ def night_port() -> int:
 
 @pytest.fixture(scope="session")
 def night(tmp_path_factory, night_port) -> Path:
-    """The folder of the first day's night, run and published as "day-1": wearalike.toml and root/."""
+    """The first day's night, run and published as "day-1": a folder of wearalike.toml and root/."""
     folder = tmp_path_factory.mktemp("night")
     with sample.serve_shops(day=1, port=night_port) as address:
         sample.write_settings(

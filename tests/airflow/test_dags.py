@@ -1,4 +1,4 @@
-"""The DAGs parse, call stages with options those know, in the order of a run, under a real Airflow."""
+"""The DAGs parse under a real Airflow, and call stages in a run's order with options those know."""
 
 import contextlib
 import importlib
@@ -61,7 +61,9 @@ def test_every_dag_file_parses_and_explains_itself(bag):
 
 
 def commands(dag):
-    """(task_id, job, its arguments) of every task that runs a job, templates filled in with an example."""
+    """(task_id, job, its arguments) of every task that runs a job,
+    templates filled in with an example.
+    """
     for task in dag.tasks:
         template = getattr(task, "bash_command", None) or getattr(task, "partial_kwargs", {}).get(
             "bash_command"
@@ -125,7 +127,8 @@ def test_serializing_the_dag_loads_no_heavy_library(tmp_path):
 def test_only_a_run_without_a_scheduler_has_no_deadline(bag, tmp_path):
     assert bag.dags["similar_products"].deadline
     program = (
-        "import sys; from airflow.dag_processing.dagbag import DagBag; bag = DagBag(sys.argv.pop());"
+        "import sys; from airflow.dag_processing.dagbag import DagBag; "
+        "bag = DagBag(sys.argv.pop());"
         "print('deadline', bag.dags['similar_products'].deadline, bag.import_errors)"
     )
     env = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
@@ -258,7 +261,9 @@ class Mailbox:
 
 @pytest.fixture
 def outside(tmp_path):
-    """Whom Airflow tells: a mail server, a StatsD socket, a file of OpenLineage's events, and the environment that names them."""
+    """Whom Airflow tells: a mail server, a StatsD socket, a file of OpenLineage's events,
+    and the environment that names them.
+    """
     mailbox = Mailbox()
     mail = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     mail.start()
@@ -298,7 +303,9 @@ def outside(tmp_path):
 
 @pytest.fixture
 def airflow(tmp_path, outside):
-    """Airflow's three servers on the sample shops, nights by hand alone, late after five seconds; yields (address, admin's token, root)."""
+    """Airflow's three servers on the sample shops, nights by hand alone, late after five seconds;
+    yields (address, admin's token, root).
+    """
     from wearalike.commands import run_demo
 
     port, root = free_port(), tmp_path / "root"
@@ -429,7 +436,9 @@ def see_what_was_told(outside, root):
 
 
 def see_an_alert(address, token, root, run_id, mailbox):
-    """The gate again, over lists that lost a product: it says no, and a mail says why; what is published stays."""
+    """The gate again, over lists that lost a product: it says no, and a mail says why;
+    what is published stays.
+    """
     lists = run_tables.read_table(root, SIMILAR_LISTS, "by-rest")
     with run_tables.write_table(root, SIMILAR_LISTS, "by-rest", "another", {}) as table:
         table.write(lists.slice(1))
@@ -456,7 +465,9 @@ def see_an_alert(address, token, root, run_id, mailbox):
 
 
 def see_similar_products(address, token):
-    """wearalike's own server, mounted in the api-server: for who is logged in, with Airflow's token or cookie, and with its place there."""
+    """wearalike's own server, mounted in the api-server: for who is logged in,
+    with Airflow's token or cookie, and with its place there.
+    """
     plugins = ask("GET", f"{address}/api/v2/plugins", token)["plugins"]
     (view,) = next(p for p in plugins if p["name"] == "wearalike")["external_views"]
     assert (view["href"], view["destination"], view["url_route"]) == (
@@ -491,7 +502,9 @@ def see_similar_products(address, token):
 
 
 def ask_about_a_photo(address, token, root):
-    """The form's path goes to the shell as it is: here it would run a command if it were a part of one."""
+    """The form's path goes to the shell as it is:
+    here it would run a command if it were a part of one.
+    """
     ask("PATCH", f"{address}/api/v2/dags/photo_query", token, {"is_paused": False})
     product = next(
         p

@@ -1,4 +1,4 @@
-"""The training DAG refuses what a shell would obey, and calls commands that exist, in their order."""
+"""The training DAG refuses what a shell would obey, and calls commands that exist, in order."""
 
 import copy
 import os

@@ -1,5 +1,7 @@
-"""make bench: how fast it is, each figure beside its peer's of the same run. It prints a table and writes build/bench.json and
-build/bench.png. A figure that does not reach its target is told, and is no failure; a line that cannot be measured here says why."""
+"""make bench: how fast it is, each figure beside its peer's of the same run. It prints a table and
+writes build/bench.json and build/bench.png. A figure that does not reach its target is told, and is
+no failure; a line that cannot be measured here says why.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A Spark standalone cluster: the same matching on two workers of one core each, and on one of them."""
+"""A Spark standalone cluster: the same matching on two workers of one core each,
+and on one of them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from tests.support.spark_cluster import start_cluster as standalone
 from wearalike import search
 
 CODES = 1_000_000
-# What a task of the job asks for at once; this many tasks are a share of the night's that one worker does in seconds.
+# What a task of the job asks for at once;
+# this many tasks are a share of the night's that one worker does in seconds.
 ROWS_A_TASK, TASKS = 4_096, 8
 
 
@@ -60,8 +63,14 @@ def cluster(options: BenchOptions) -> BenchResult | SkippedBench:
         )
     one_s, two_s = told["seconds"]
     pairs, ratio = CODES * ROWS_A_TASK * TASKS / 1e9, one_s / two_s
-    note = f"{TASKS} tasks of {ROWS_A_TASK} rows of {CODES:,}, rows written; {two_s:.1f} s and {one_s:.1f} s"
-    settings = "one of the two workers, the other idle: the same tasks in one part; Spark standalone, a core a worker, galleries loaded"
+    note = (
+        f"{TASKS} tasks of {ROWS_A_TASK} rows of {CODES:,}, rows written; "
+        f"{two_s:.1f} s and {one_s:.1f} s"
+    )
+    settings = (
+        "one of the two workers, the other idle: the same tasks in one part; "
+        "Spark standalone, a core a worker, galleries loaded"
+    )
     return BenchResult(
         "cluster",
         pairs / two_s,

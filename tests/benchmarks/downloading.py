@@ -1,4 +1,6 @@
-"""Downloading: every guard and the ledger on, beside img2dataset, which keeps what it is sent, both from an nginx on loopback."""
+"""Downloading: every guard and the ledger on, beside img2dataset, which keeps what it is sent,
+both from an nginx on loopback.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 512; }}
 http {{
   access_log off; sendfile on; keepalive_requests 100000; types {{ image/jpeg jpg; }}
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4;
-  scgi_temp_path {folder}/t5;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;
+  fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   server {{ listen 127.0.0.1:{port}; root {folder}/shop; }}
 }}
 """
@@ -46,8 +48,9 @@ _PEER_SCRIPT = """
 import sys
 from img2dataset import download
 if __name__ == "__main__":
-    download(url_list=sys.argv[1], output_folder=sys.argv[2], input_format="txt", output_format="files", processes_count=1,
-             thread_count=32, resize_mode="no", disable_all_reencoding=True, number_sample_per_shard=100_000, retries=0)
+    download(url_list=sys.argv[1], output_folder=sys.argv[2], input_format="txt",
+             output_format="files", processes_count=1, thread_count=32, resize_mode="no",
+             disable_all_reencoding=True, number_sample_per_shard=100_000, retries=0)
 """
 
 
@@ -94,7 +97,9 @@ def start_nginx(contents: list[bytes]) -> Iterator[list[str]]:
 
 
 def download_ours(root: Path, urls: list[str]) -> None:
-    """Everything the night does for a picture: guard, decoding to its end in another process, sha256, sync, ledger."""
+    """Everything the night does for a picture: guard, decoding to its end in another process,
+    sha256, sync, ledger.
+    """
     shop = ShopSettings(
         "bench",
         urls[0],
@@ -156,7 +161,8 @@ def rate(options: BenchOptions) -> BenchResult | SkippedBench:
         times = []
         for _ in range(runs):
             whole = seconds(lambda: download_peer(next(fresh), urls))
-            # It starts two interpreters and imports much before it asks: that is not held against it.
+            # It starts two interpreters and imports much before it asks:
+            # that is not held against it.
             times.append(
                 (
                     seconds(lambda: download_ours(next(fresh), urls)),
@@ -170,7 +176,10 @@ def rate(options: BenchOptions) -> BenchResult | SkippedBench:
         "from importlib.metadata import version; print(version('img2dataset'))",
     ]
     version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
-    settings = f"img2dataset {version}, {CONNECTIONS} threads of one process, no resize, no re-encoding, less its start; {describe_pictures(options, contents)}"
+    settings = (
+        f"img2dataset {version}, {CONNECTIONS} threads of one process, no resize, "
+        f"no re-encoding, less its start; {describe_pictures(options, contents)}"
+    )
     ratio = peer_s / ours_s
     return BenchResult(
         "download",

@@ -38,16 +38,21 @@ TAGS = (
 )
 
 _FEED_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
-<yml_catalog date="2026-11-21 10:00"><shop><name>Shop</name><currencies><currency id="RUB" rate="1"/></currencies>
-<categories><category id="1">Женщинам</category><category id="2" parentId="1">Платья</category></categories><offers>
+<yml_catalog date="2026-11-21 10:00"><shop><name>Shop</name>\
+<currencies><currency id="RUB" rate="1"/></currencies>
+<categories><category id="1">Женщинам</category>\
+<category id="2" parentId="1">Платья</category></categories><offers>
 """
 _OFFER_TEMPLATE = """<offer id="{n}" available="true" group_id="g{group}"><url>https://shop.example/p/{n}?a=1&amp;b=2</url>
 <price>{price}.50</price><oldprice>{old}</oldprice><currencyId>RUB</currencyId><categoryId>2</categoryId>
 <picture>https://shop.example/i/{n}-1.jpg</picture><picture>https://shop.example/i/{n}-2.jpg</picture>
 <name>Платье миди «Лето» {n}</name><vendor>Ромашка {brand}</vendor><vendorCode>RM-{n}</vendorCode>
-<description>Лёгкое платье из хлопка с короткими рукавами, на каждый день &amp; на праздник.</description>
-<param name="Цвет">красный</param><param name="Размер" unit="RU">44</param><param name="Размер" unit="RU">46</param>
-<param name="Материал">хлопок</param><param name="Пол">женский</param><param name="Возраст">взрослый</param></offer>
+<description>Лёгкое платье из хлопка с короткими рукавами, на каждый день &amp; \
+на праздник.</description>
+<param name="Цвет">красный</param><param name="Размер" unit="RU">44</param>\
+<param name="Размер" unit="RU">46</param>
+<param name="Материал">хлопок</param><param name="Пол">женский</param>\
+<param name="Возраст">взрослый</param></offer>
 """
 
 
@@ -97,7 +102,10 @@ def rate(options: BenchOptions) -> BenchResult:
             [lambda: read_ours(paths[-1]), lambda: read_bare(paths[-1])]
         )
     version = ".".join(map(str, etree.LXML_VERSION[:3]))
-    settings = f"lxml {version} iterparse, the same fields' texts and no more, one core, {offers} offers of YML"
+    settings = (
+        f"lxml {version} iterparse, the same fields' texts and no more, one core, "
+        f"{offers} offers of YML"
+    )
     ratio = peer_s / ours_s
     return BenchResult(
         "feeds",

@@ -15,8 +15,10 @@ RUNS = 5
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What is asked of every bench. full: at the sizes of a million products. photos: a folder of real photos, for drawn ones.
-    shops: a command that serves the night's shops of a {day}, 1 or 2, at a {port} of loopback, for the sample shops."""
+    """What is asked of every bench. full: at the sizes of a million products. photos: a folder of
+    real photos, for drawn ones. shops: a command that serves the night's shops of a {day}, 1 or 2,
+    at a {port} of loopback, for the sample shops.
+    """
 
     full: bool = False
     photos: Path | None = None
@@ -34,8 +36,10 @@ class SkippedBench:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """One line of the table. ours, peer: in `unit`. ratio: ours to peer, or as `target` says. target: what it is to reach,
-    as a person reads it. settings: the peer, its version and its settings. exponent: of the cost's growth, None where not measured."""
+    """One line of the table. ours, peer: in `unit`. ratio: ours to peer, or as `target` says.
+    target: what it is to reach, as a person reads it. settings: the peer, its version and its
+    settings. exponent: of the cost's growth, None where not measured.
+    """
 
     bench: str
     ours: float
@@ -65,7 +69,9 @@ def median_seconds(works: Sequence[Callable[[], object]], runs: int = RUNS) -> l
 
 
 def peak_bytes() -> int:
-    """The most memory this process has had. Not ru_maxrss, which begins at what the process had that started this one."""
+    """The most memory this process has had. Not ru_maxrss,
+    which begins at what the process had that started this one.
+    """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 

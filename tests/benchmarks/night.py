@@ -1,4 +1,6 @@
-"""The night: a second day of the same shops beside their first, from feeds to published, each by `wearalike run` in its own process."""
+"""The night: a second day of the same shops beside their first, from feeds to published,
+each by `wearalike run` in its own process.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ _STAGE_LINE = re.compile(r"== (\w+)|done in ([\d.]+) s")
 
 @dataclass(frozen=True, slots=True)
 class TwoDays:
-    """Two days, done. folder: wearalike.toml and root/. first_s, second_s: from feeds to published. stages: seconds of each job of
-    the second day that took one or more."""
+    """Two days, done. folder: wearalike.toml and root/. first_s, second_s: from feeds to published.
+    stages: seconds of each job of the second day that took one or more.
+    """
 
     folder: Path
     first_s: float
@@ -39,7 +42,9 @@ class TwoDays:
 
 @cache
 def run_two_days(command: str | None) -> TwoDays:
-    """Of the sample shops, or of those that a command serves; its folder lives as long as this process."""
+    """Of the sample shops, or of those that a command serves;
+    its folder lives as long as this process.
+    """
     folder = Path(tempfile.mkdtemp(prefix="wearalike-nights-", dir=_temporary_folder().name))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,9 +1,12 @@
-"""How long POST /v1/photo takes over 100,000 products: the night of the sample shops, made that large, asked over HTTP.
+"""How long POST /v1/photo takes over 100,000 products: the night of the sample shops,
+made that large, asked over HTTP.
 
-A line of make bench; alone: python -m tests.benchmarks.photo_speed --night FOLDER, with root/ of a finished night in it.
+A line of make bench; alone: python -m tests.benchmarks.photo_speed --night FOLDER,
+with root/ of a finished night in it.
 
-Every product is there many times, under ids of its own, each time with other bits of its codes flipped. The server is held to two
-cores. Says the time until the first answer, of the next ones p50, p90 and p99, the processor time of one, and the server's memory.
+Every product is there many times, under ids of its own, each time with other bits of its codes
+flipped. The server is held to two cores. Says the time until the first answer, of the next ones
+p50, p90 and p99, the processor time of one, and the server's memory.
 """
 
 from __future__ import annotations
@@ -41,8 +44,9 @@ PRODUCTS_COUNT, PHOTOS = 100_000, 100
 
 @dataclass(frozen=True, slots=True)
 class PhotoTimings:
-    """first_s: until the first answer, models and codes loaded. took_s: each of the next ones. cpu_s: processor time of one.
-    live_s: lists at other weights. memory_bytes: of the server."""
+    """first_s: until the first answer, models and codes loaded. took_s: each of the next ones.
+    cpu_s: processor time of one. live_s: lists at other weights. memory_bytes: of the server.
+    """
 
     first_s: float
     latencies_s: list[float]
@@ -250,9 +254,15 @@ def photo(options: BenchOptions) -> BenchResult:
         for size in sizes
     ]
     medians, last = [statistics.median(f.latencies_s) for f in found], found[-1]
-    note = f"p99 {np.percentile(last.latencies_s, 99):.3f} s, {last.items_count:.1f} items each, {last.cpu_s:.3f} s of processor time"
+    note = (
+        f"p99 {np.percentile(last.latencies_s, 99):.3f} s, {last.items_count:.1f} items each, "
+        f"{last.cpu_s:.3f} s of processor time"
+    )
     more = f"{note}; loaded in {last.first_s:.0f} s; {last.memory_bytes / 1e9:.1f} GB"
-    settings = f"0.5 s; p50 of {PHOTOS} photos over HTTP, warm, {PRODUCTS_COUNT} products, {CORES} cores, detector and encoder included"
+    settings = (
+        f"0.5 s; p50 of {PHOTOS} photos over HTTP, warm, {PRODUCTS_COUNT} products, "
+        f"{CORES} cores, detector and encoder included"
+    )
     p50 = medians[-1]
     return BenchResult(
         "photo",
@@ -280,14 +290,17 @@ def main() -> None:
     )
     p50, p90, p99 = np.percentile(told.latencies_s, [50, 90, 99])
     print(
-        f"first answer, models and codes loaded: {told.first_s:.1f} s; load {os.getloadavg()[0]:.1f}"
+        f"first answer, models and codes loaded: {told.first_s:.1f} s; "
+        f"load {os.getloadavg()[0]:.1f}"
     )
     print(
-        f"{args.photos} photos, {told.items_count:.1f} items each: p50 {p50:.3f} s, p90 {p90:.3f}, p99 {p99:.3f}"
+        f"{args.photos} photos, {told.items_count:.1f} items each: p50 {p50:.3f} s, p90 {p90:.3f}, "
+        f"p99 {p99:.3f}"
     )
     print(f"processor time of a photo: {told.cpu_s:.3f} s")
     print(
-        f"live list: p50 {np.percentile(told.live_latencies_s, 50):.3f} s, p99 {np.percentile(told.live_latencies_s, 99):.3f}"
+        f"live list: p50 {np.percentile(told.live_latencies_s, 50):.3f} s, "
+        f"p99 {np.percentile(told.live_latencies_s, 99):.3f}"
     )
     print(f"memory {told.memory_bytes / 1e9:.2f} GB")
 

@@ -68,7 +68,9 @@ def load_warehouse(warehouse: Warehouse, rows: pa.Table) -> None:
 
 
 def copy_with_psql(address: str, columns: str, csv: Path) -> None:
-    """The same rows into a table of the same columns, with the same indexes: all that a reader of them needs."""
+    """The same rows into a table of the same columns, with the same indexes:
+    all that a reader of them needs.
+    """
     key, names = ", ".join(SIMILAR_PRODUCTS.key), ", ".join(SIMILAR_PRODUCTS.column_names)
     script = [
         "DROP TABLE IF EXISTS copied",
@@ -117,7 +119,10 @@ def postgres(options: BenchOptions) -> BenchResult:
     version = subprocess.run(
         ["psql", "--version"], check=True, capture_output=True, text=True
     ).stdout.split()[2]
-    settings = f"psql {version} \\copy of CSV with FREEZE, the same indexes and ANALYZE, {count} rows, fsync off for both"
+    settings = (
+        f"psql {version} \\copy of CSV with FREEZE, the same indexes and ANALYZE, "
+        f"{count} rows, fsync off for both"
+    )
     ratio = peer_s / ours_s
     return BenchResult(
         "publish",

@@ -1,4 +1,6 @@
-"""The site: one product's recommendations from PostgreSQL for 16 clients, with and without a publish beside them."""
+"""The site: one product's recommendations from PostgreSQL for 16 clients,
+with and without a publish beside them.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ class RepeatedRuns:
 
     @contextlib.contextmanager
     def publish_repeatedly(self) -> Iterator[None]:
-        """Publishes one run after the other as long as the block lasts; what goes wrong is raised at its end."""
+        """Publishes one run after the other as long as the block lasts;
+        what goes wrong is raised at its end.
+        """
         is_over, errors = threading.Event(), []
 
         def work() -> None:
@@ -96,7 +100,7 @@ class RepeatedRuns:
 
 
 def p99_ms(address: str, count: int, each: int) -> float:
-    """Of 16 clients that ask without a pause, each for any product, by a statement prepared once."""
+    """16 clients ask without a pause, each for any product, by a statement prepared once."""
     with tempfile.TemporaryDirectory() as folder:
         asked = QUERY.read_text(encoding="utf-8").replace(
             "WHERE s.product_id = $1", "WHERE s.product_id = 'shop:' || lpad(:n::text, 8, '0')"
@@ -154,7 +158,10 @@ def site(options: BenchOptions) -> BenchResult | SkippedBench:
             pairs.append((during, p99_ms(address, count, each)))
     during, alone = (statistics.median(of_one) for of_one in zip(*pairs, strict=True))
     ratio, growth = during / alone, exponent(sizes, costs)
-    settings = f"the same query with no publish running: pgbench, {CLIENTS} clients without a pause, each {each} times, {count} products"
+    settings = (
+        "the same query with no publish running: pgbench, "
+        f"{CLIENTS} clients without a pause, each {each} times, {count} products"
+    )
     return BenchResult(
         "site", during, alone, "ms p99", ratio, TARGET, ratio <= 1.5, RUNS, settings, growth
     )

@@ -1,4 +1,6 @@
-"""Where the time goes: processor time of each stage of a picture, one thread, and a plot of it, build/bench-stages.png."""
+"""Where the time goes: processor time of each stage of a picture, one thread, and a plot of it,
+build/bench-stages.png.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def encoder_input(crop: np.ndarray) -> np.ndarray:
 
 
 def mean_ms(work: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[float, list[Any]]:
-    """Processor time of this process a call, and what the calls gave; once before the clock counts."""
+    """Processor time a call, and what the calls gave; one call before the clock counts."""
     work(arguments[0])
     start = time.process_time()
     found = [work(argument) for argument in arguments]

@@ -1,4 +1,4 @@
-"""make bench: what it tells adds up, and what it measures of ours is the same work as the peer's."""
+"""make bench: what it tells adds up, and what it measures of ours is the peer's work too."""
 
 import json
 

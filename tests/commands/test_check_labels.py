@@ -1,4 +1,6 @@
-"""The check of label files: what it counts, what it names, and how two people's agreement is computed, by hand."""
+"""The check of label files: what it counts, what it names,
+and how two people's agreement is computed, by hand.
+"""
 
 import csv
 import json
@@ -52,7 +54,8 @@ def yolo(folder: Path, pictures: dict[str, list]) -> Path:
             parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (SIDE, SIDE), "white").save(path)
         lines = [
-            f"{NAMES.index(c)} {(x0 + x1) / 2 / SIDE} {(y0 + y1) / 2 / SIDE} {(x1 - x0) / SIDE} {(y1 - y0) / SIDE}"
+            f"{NAMES.index(c)} {(x0 + x1) / 2 / SIDE} {(y0 + y1) / 2 / SIDE} {(x1 - x0) / SIDE} "
+            f"{(y1 - y0) / SIDE}"
             for c, x0, y0, x1, y1 in boxes
         ]
         text.write_text("\n".join(lines))
@@ -60,8 +63,9 @@ def yolo(folder: Path, pictures: dict[str, list]) -> Path:
     return folder
 
 
-# By hand: a.jpg has a dress that both drew (IoU 80 / 100), shoes that the second calls a dress (IoU 1), and shoes of the first
-# alone, for 20 of 60 is no pair. b.jpg has a dress and shoes that both drew alike, and a formula of the second alone.
+# By hand: a.jpg has a dress that both drew (IoU 80 / 100), shoes that the second calls a dress (IoU
+# 1), and shoes of the first alone, for 20 of 60 is no pair. b.jpg has a dress and shoes that both
+# drew alike, and a formula of the second alone.
 FIRST = {
     "a.jpg": [(DRESS, 0, 0, 10, 10), (SHOES, 20, 0, 30, 10), (SHOES, 50, 0, 90, 10)],
     "b.jpg": [(DRESS, 0, 0, 50, 50), (SHOES, 60, 60, 90, 90)],
@@ -126,7 +130,8 @@ def test_two_people_of_two_formats_are_compared(tmp_path, capsys):
         ["dress", "2", "0", "0", "1", "0.900"],
         ["shoes", "1", "1", "1", "1", "1.000"],
     ]
-    # Four pairs, three alike: 0.75. The first says dress in 2 of 4, the second in 3: by chance 2/4·3/4 + 2/4·1/4 = 0.5. So 0.5.
+    # Four pairs, three alike: 0.75. The first says dress in 2 of 4, the second in 3:
+    # by chance 2/4·3/4 + 2/4·1/4 = 0.5. So 0.5.
     assert table[5] == "Cohen's kappa of the classes of 4 boxes that both drew: 0.500"
     with (tmp_path / "out/disagreements.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))

@@ -26,7 +26,9 @@ LABELS = ("T-Shirt", "Dress", "Pants", "Shoes")
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory) -> Path:
-    """A dozen drawn pictures with an images.csv, of which one is of no label, and one is listed and not there."""
+    """A dozen drawn pictures with an images.csv, of which one is of no label,
+    and one is listed and not there.
+    """
     folder = tmp_path_factory.mktemp("photos") / "clothing-dataset-master"
     (folder / "images").mkdir(parents=True)
     pictures = [

@@ -126,7 +126,8 @@ def test_a_label_says_what_a_detector_found(tmp_path):
         CLASS_NAMES.index(name) for name in ("skirt", "shirt", "shoe", "top")
     )
     found = base.Detections(corners, np.array([shirt, skirt, shoe]), np.array([0.2, 0.9, 0.3]))
-    # The upper wear is what the label says; what else is surely seen stays what it is, the unsure shoe does not.
+    # The upper wear is what the label says; what else is surely seen stays what it is,
+    # the unsure shoe does not.
     made = dataset.pseudo_label_scene(found, image, GARMENT_CLASS_BY_NAME["top"])
     assert made is not None and made.classes.tolist() == [top, skirt]
     assert (
@@ -138,7 +139,8 @@ def test_a_label_says_what_a_detector_found(tmp_path):
     assert dataset.pseudo_label_scene(found, image, GARMENT_CLASS_BY_NAME["bag"]).classes[
         0
     ] == CLASS_NAMES.index("bag")
-    # Where the network saw a dress in the top's place, that is no second thing, and nothing of the top is lost to it.
+    # Where the network saw a dress in the top's place, that is no second thing,
+    # and nothing of the top is lost to it.
     twice = base.Detections(
         np.r_[corners, [[12.0, 10, 50, 62]]],
         np.array([shirt, skirt, shoe, CLASS_NAMES.index("dress")]),

@@ -1,4 +1,6 @@
-"""Label files: what was written is read back, and every bad label is named with its place, whoever wrote the file."""
+"""Label files: what was written is read back, and every bad label is named with its place,
+whoever wrote the file.
+"""
 
 import json
 import math
@@ -283,7 +285,8 @@ def test_a_deep_value_that_is_json_is_shown_short(tmp_path):
     deep = "[" * 900 + "]" * 900
     entry = f'{{"id": 1, "image_id": 1, "category_id": 1, "bbox": {deep}}}'
     (tmp_path / "a.json").write_text(
-        f'{{"images": [{{"id": 1, "file_name": "1.jpg"}}], "annotations": [{entry}], "categories": [{{"id": 1, "name": "a"}}]}}'
+        f'{{"images": [{{"id": 1, "file_name": "1.jpg"}}], "annotations": [{entry}], '
+        f'"categories": [{{"id": 1, "name": "a"}}]}}'
     )
     _, (problem,) = reading.read_coco(tmp_path / "a.json", tmp_path)
     assert len(str(problem)) < 600

@@ -1,4 +1,6 @@
-"""Looks: what else a product is worn with in its own full-figure images, and which products in stock are most alike that."""
+"""Looks: what else a product is worn with in its own full-figure images,
+and which products in stock are most alike that.
+"""
 
 import json
 import shutil
@@ -125,7 +127,7 @@ def codes_of(**views):
     )
 
 
-def test_where_the_encoder_says_what_a_picture_shows_only_worn_things_are_looked_at_whole_figures_first():
+def test_where_the_encoder_says_the_view_only_worn_things_are_looked_at_whole_figures_first():
     shown = ("detail", "front", "flat", "unsaid", "figure", "back")
     images = images_of(*(("s:1", n, view, 200, 320) for n, view in enumerate(shown)))
     items = items_of(**{view: [FIGURE] for view in shown})
@@ -375,7 +377,8 @@ def test_the_trousers_worn_with_the_shirt_lead_to_those_trousers(night):
     assert (
         min(seen["upper_wear"], seen["lower_wear"], seen["foot_wear"]) >= 10 and seen["bags"] >= 4
     )
-    # Of two dozen tops or trousers for the same people five drawn blindly would hold the very one in one case of five.
+    # Of two dozen tops or trousers for the same people five drawn
+    # blindly would hold the very one in one case of five.
     assert (
         hit["upper_wear"] / seen["upper_wear"] > 0.8
         and hit["lower_wear"] / seen["lower_wear"] > 0.8
@@ -411,7 +414,8 @@ def test_every_product_of_the_night_is_accounted_for_and_its_look_published(nigh
         and made["rows"]["refused"]["not_worn"] > 100
     )
     assert 20 < made["rows"]["written"] <= made["figures"]
-    # The encoder knows the twelve pictures of people from most of the others: tall packshots cost no look.
+    # The encoder knows the twelve pictures of people from most of the others:
+    # tall packshots cost no look.
     assert (
         12
         <= made["images_looked_at"]
@@ -470,7 +474,7 @@ def copied(night, tmp_path):
 
 
 def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied):
-    """Three quarters were seen before; an eighth is done by its share, the last by the job itself."""
+    """Three quarters were seen before; an eighth is done by its share, the last by the job."""
     arguments = ["--data-dir", str(copied), "--run", RUN]
     seen = run_tables.read_cached(night / "root", "items", GARMENTS, detect.ITEM_CACHE_SCHEMA)
     is_old = pa.array(

@@ -1,4 +1,6 @@
-"""The encoder: the same item gives the same code, alike items give alike codes, and weights are the ones we know."""
+"""The encoder: the same item gives the same code, alike items give alike codes,
+and weights are the ones we know.
+"""
 
 import dataclasses
 import os
@@ -141,7 +143,10 @@ def test_the_compiled_network_is_the_network():
 
 
 def test_the_engine_keeps_no_user_id_and_leaves_the_environment_alone(tmp_path):
-    load = "models.compile_network(models.load_backbone(models.EFFICIENTNET_LITE0), (1, 3, 224, 224), 1)"
+    load = (
+        "models.compile_network(models.load_backbone(models.EFFICIENTNET_LITE0), "
+        "(1, 3, 224, 224), 1)"
+    )
     script = f"import os; from wearalike import models; {load}; print('CI' in os.environ)"
     env = {k: v for k, v in os.environ.items() if k != "CI"} | {"HOME": str(tmp_path)}
     done = subprocess.run(

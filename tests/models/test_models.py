@@ -1,4 +1,6 @@
-"""Model files: what is in one is what was written, and a hostile one is refused with nothing executed and little memory."""
+"""Model files: what is in one is what was written,
+and a hostile one is refused with nothing executed and little memory.
+"""
 
 import json
 import os
@@ -240,7 +242,9 @@ def test_a_file_too_large_is_refused_with_little_memory(tmp_path):
 )
 @given(st.data())
 def test_a_damaged_file_is_refused_or_says_the_same(tmp_path, data):
-    """Bytes flipped or cut anywhere: what is still read differs from the original only in the numbers and texts that were hit."""
+    """Bytes flipped or cut anywhere: what is still read differs from the original only in the
+    numbers and texts that were hit.
+    """
     content = bytearray(GOOD)
     for _ in range(data.draw(st.integers(1, 3))):
         # The header is the smaller part and the more interesting one.

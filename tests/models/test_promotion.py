@@ -1,4 +1,6 @@
-"""A model is promoted only if it is better, never over another, and a killed promotion leaves the old pointer or the new one."""
+"""A model is promoted only if it is better, never over another,
+and a killed promotion leaves the old pointer or the new one.
+"""
 
 import json
 import multiprocessing
@@ -68,7 +70,9 @@ def decided(changed: dict, policy=POLICY, base=BASE):
 
 
 def shifted(goal, by: float, share: float = 1.0) -> dict:
-    """The base's values of a goal, a share of the queries changed by a tenth or two up or down, so that the mean moves by `by`."""
+    """The base's values of a goal, a share of the queries changed by a tenth or two up or down,
+    so that the mean moves by `by`.
+    """
     change = np.random.default_rng(7).choice(
         [-0.1, 0.1], QUERIES, p=[0.5 - by * 5 / share, 0.5 + by * 5 / share]
     )
@@ -92,7 +96,8 @@ def test_better_is_an_interval_above_0_on_the_same_queries():
         d for d in decision.differences if d.key == ("photos", "test", "hamming 1:1", "type", 10)
     )
     each = shifted(TYPE, 0.04)[TYPE] - BASE[TYPE]
-    # The interval is that of a mean of paired differences, which is much narrower than that of two means.
+    # The interval is that of a mean of paired differences,
+    # which is much narrower than that of two means.
     half = 1.96 * each.std() / np.sqrt(QUERIES)
     assert found.estimate.value == pytest.approx(each.mean()) and found.estimate.queries == QUERIES
     assert found.estimate.low == pytest.approx(
@@ -106,7 +111,8 @@ def test_better_is_an_interval_above_0_on_the_same_queries():
     [
         ({}, "no interval lies above 0"),
         (shifted(TYPE, 0.004), "no interval lies above 0"),
-        # An independent draw of the same mean, whatever its luck, is not better by chance alone and may well be worse.
+        # An independent draw of the same mean, whatever its luck,
+        # is not better by chance alone and may well be worse.
         ({TYPE: precisions(0.6, 99)}, "maybe worse"),
         (shifted(BOTH, 0.06), "no interval lies above 0"),
         (
@@ -367,9 +373,12 @@ def test_a_file_that_changed_after_it_was_promoted_is_refused_but_can_be_rolled_
         "null",
         '{"history": []}',
         '{"history": 3}',
-        '{"version": "../../x", "sha256": "aa", "former": null, "moved_at": "", "action": "promote", "why": "", "history": []}',
-        '{"version": ["x"], "sha256": "aa", "former": null, "moved_at": "", "action": "promote", "why": "", "history": []}',
-        '{"version": "x", "sha256": null, "former": null, "moved_at": "", "action": "promote", "why": "", "history": []}',
+        '{"version": "../../x", "sha256": "aa", "former": null, "moved_at": "", '
+        '"action": "promote", "why": "", "history": []}',
+        '{"version": ["x"], "sha256": "aa", "former": null, "moved_at": "", "action": "promote", '
+        '"why": "", "history": []}',
+        '{"version": "x", "sha256": null, "former": null, "moved_at": "", "action": "promote", '
+        '"why": "", "history": []}',
         "[" * 100_000,
     ],
 )
@@ -390,7 +399,9 @@ def test_two_promotions_at_once_do_not_mix(root, tmp_path):
 
 
 def _promote_until_killed(root: Path, folder: Path, step: int) -> None:
-    """Promotes b-1 and dies just before the process's step-th call that opens, renames or makes a file under the root."""
+    """Promotes b-1 and dies just before the process's step-th call that opens,
+    renames or makes a file under the root.
+    """
     seen = 0
 
     def watch(event: str, args: tuple) -> None:
@@ -420,7 +431,8 @@ def test_killed_anywhere_it_leaves_the_old_pointer_or_the_new_one(root, tmp_path
         if left[-1] == "b-1":
             promotion.rollback(root, ModelKind.ENCODER, "to try again", NOW)
         registry.promoted_path(root, ModelKind.ENCODER, "b-1").unlink(missing_ok=True)
-    # Before the lock, the pointer's reading, and for the model and then the pointer: making its folder, writing, renaming, syncing.
+    # Before the lock, the pointer's reading, and for the model and then the pointer:
+    # making its folder, writing, renaming, syncing.
     assert left == ["a-1"] * (len(left) - 2) + ["b-1"] * 2 and len(left) >= 10
     assert set(files(root)) == {
         "models/encoder.json",
@@ -435,7 +447,9 @@ def test_killed_anywhere_it_leaves_the_old_pointer_or_the_new_one(root, tmp_path
 def evaluation(
     folder: Path, candidate: registry.Model, better: float, former: registry.ModelRef
 ) -> Path:
-    """What evaluate_models writes: the default's precisions, and the candidate's, which differ by `better` on average."""
+    """What evaluate_models writes: the default's precisions, and the candidate's,
+    which differ by `better` on average.
+    """
     goals = promotion.PROMOTION_POLICIES[ModelKind.ENCODER].primary_metrics
     base = {goal: precisions(0.6, seed) for seed, goal in enumerate(goals)}
     step = np.random.default_rng(3).choice(

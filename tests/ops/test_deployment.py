@@ -1,4 +1,6 @@
-"""What `wearalike init` writes runs: settings load, mappings hold, DAGs parse, a PostgreSQL takes its script and keeps its roles apart."""
+"""What `wearalike init` writes runs: settings load, mappings hold, DAGs parse,
+a PostgreSQL takes its script and keeps its roles apart.
+"""
 
 import os
 import re
@@ -178,7 +180,9 @@ def test_a_folder_that_cannot_be_written_is_named(caplog):
 
 
 def test_a_wheel_carries_what_init_writes(tmp_path, folder):
-    """Built by setuptools itself, of this checkout's files without the weights, then asked to write a deployment."""
+    """Built by setuptools itself, of this checkout's files without the weights,
+    then asked to write a deployment.
+    """
     source = tmp_path / "source"
     source.mkdir()
     for name in ("README.md", "LICENSE"):
@@ -205,7 +209,10 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
     )
     (wheel,) = tmp_path.glob("wearalike-*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
-    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import wearalike.ops.deployment.create as d;"
+    program = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
+        "import wearalike.ops.deployment.create as d;"
+    )
     program += "d.create(pathlib.Path(sys.argv[2]), with_sample=True); print(d.__file__)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", program, tmp_path / "installed", tmp_path / "made"],
@@ -227,7 +234,9 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
 
 @pytest.fixture(scope="module")
 def postgres(folder):
-    """The address of a server on which the deployment's own script has run, without user and database."""
+    """The address of a server on which the deployment's own script has run,
+    without user and database.
+    """
     with start_server() as address:
         host, port = re.search(r"@([\d.]+):(\d+)/", address).groups()
         env = {
@@ -262,7 +271,8 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
 
     with connect("postgres") as con:
         roles = con.execute(
-            "SELECT rolname, rolpassword IS NOT NULL, rolsuper FROM pg_authid WHERE rolname !~ '^pg_|postgres'"
+            "SELECT rolname, rolpassword IS NOT NULL, rolsuper FROM pg_authid "
+            "WHERE rolname !~ '^pg_|postgres'"
         ).fetchall()
         assert sorted(roles) == [
             (name, True, False)
@@ -277,7 +287,8 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
     load(f"postgresql://wearalike_loader@{postgres}/shop", "r2")
     with connect("wearalike_site") as site:
         found = site.execute(
-            "SELECT rank, similar_product_id, run FROM site_similar_products WHERE product_id = 'moda:00003' ORDER BY rank"
+            "SELECT rank, similar_product_id, run FROM site_similar_products "
+            "WHERE product_id = 'moda:00003' ORDER BY rank"
         )
         assert found.fetchall() == [(2, "moda:00005", "r2"), (3, "moda:00000", "r2")], (
             "moda:00004 is out of stock"
@@ -327,7 +338,9 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
 
 
 def test_airflow_can_make_its_tables_there(postgres):
-    """The role and the driver of compose.yaml; Airflow's whole migration takes half a minute and shows no more."""
+    """The role and the driver of compose.yaml;
+    Airflow's whole migration takes half a minute and shows no more.
+    """
     import sqlalchemy
 
     compose = yaml.safe_load(

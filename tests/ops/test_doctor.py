@@ -266,7 +266,8 @@ def test_tables_of_an_older_version(place):
         )
         with psycopg.connect(address) as con:
             con.execute(
-                "ALTER TABLE wearalike.products DROP COLUMN vendor_code CASCADE, DROP COLUMN shape_weight CASCADE"
+                "ALTER TABLE wearalike.products DROP COLUMN vendor_code CASCADE, "
+                "DROP COLUMN shape_weight CASCADE"
             )
             con.execute("ALTER TABLE wearalike.similar_lists RENAME COLUMN shortfall_reason TO why")
             con.execute("DROP TABLE wearalike.quality CASCADE")
@@ -279,7 +280,8 @@ def test_tables_of_an_older_version(place):
             "similar_lists.why is unknown",
         ):
             assert part in old.observation
-        # What it advises mends it: the run before is still there, and the next one can be published.
+        # What it advises mends it: the run before is still there,
+        # and the next one can be published.
         with psycopg.connect(address, autocommit=True) as con:
             con.execute(old.advice.removeprefix("as wearalike_loader: ").partition(" Then ")[0])
             assert con.execute(

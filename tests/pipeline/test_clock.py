@@ -19,7 +19,9 @@ import datetime, sys
 from importlib import import_module
 offset = lambda: datetime.datetime.now().astimezone().utcoffset()
 print(datetime.datetime.now().year, offset())
-for name in ("map_products", "download_images", "build_indexes", "report_quality", "publish_tables"):
+for name in (
+    "map_products", "download_images", "build_indexes", "report_quality", "publish_tables"
+):
     options = sys.argv[1:] if name == "download_images" else [*sys.argv[1:], "--force"]
     code = import_module(f"wearalike.pipeline.{name}").main(options)
     assert code == 0, name
@@ -31,7 +33,9 @@ print(offset())
     FAKETIME is None, reason="libfaketime is not installed (Debian: apt-get install libfaketime)"
 )
 def test_a_clock_of_another_year_that_runs_fast_changes_nothing(night, night_port, tmp_path):
-    """As on a machine whose battery is empty: it is 1999, an hour goes by in a second, and in the middle summer time ends."""
+    """As on a machine whose battery is empty: it is 1999, an hour goes by in a second,
+    and in the middle summer time ends.
+    """
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
     config = tmp_path / "wearalike.toml"
     sample.write_settings(
@@ -43,7 +47,8 @@ def test_a_clock_of_another_year_that_runs_fast_changes_nothing(night, night_por
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     clock["TZ"] = "America/New_York"  # from 2:00 back to 1:00 on 31 October
-    # A file, not -c: pyspark's connect module, which Great Expectations imports, ends a process whose __main__ is none.
+    # A file, not -c: pyspark's connect module, which Great Expectations imports,
+    # ends a process whose __main__ is none.
     script = tmp_path / "jobs.py"
     script.write_text(JOBS)
     command = [sys.executable, str(script), "--run", "day-1", "--config", str(config)]

@@ -1,4 +1,6 @@
-"""The night encodes with the promoted model; what another has made is kept beside, and never mixed with it."""
+"""The night encodes with the promoted model; what another has made is kept beside,
+and never mixed with it.
+"""
 
 import hashlib
 import io

@@ -1,4 +1,6 @@
-"""Faults of the machine, made for real: a disk that is full or read-only, copies of one job at once, a task that wakes too late."""
+"""Faults of the machine, made for real: a disk that is full or read-only,
+copies of one job at once, a task that wakes too late.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def test_pictures_on_a_full_disk(small: SmallDisk, tmp_path: Path, server: Serve
 
 
 def test_a_table_and_a_publication_on_a_full_disk(small: SmallDisk, caplog) -> None:
-    """What was published before stands and is read, and a table that did not fit is not there at all."""
+    """What was published before stands and is read,
+    and a table that did not fit is not there at all.
+    """
     place = _place(small.path, f"duckdb:{small.path / 'warehouse'}")
     small.remount("size=12m")
     make(place.data_dir, "r1", night("r1"))

@@ -61,7 +61,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    """Answers /<path> with server.answers[path]: a list of (status, body[, headers]), one a request, the last for ever."""
+    """Answers /<path> with server.answers[path]: a list of (status, body[, headers]),
+    one a request, the last for ever.
+    """
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads, made.answers, made.asked = True, {}, []
     thread = threading.Thread(target=made.serve_forever)
@@ -235,7 +237,9 @@ def test_a_feed_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, r
 
 @pytest.mark.parametrize("override", [{"max_growth_ratio": 40}, {"max_drop_ratio": 0.9}])
 def test_an_operator_who_knows_better_says_so_in_the_settings(server, tmp_path, override):
-    """And what was said is kept with the run: ingest_feeds writes the shop's settings into _manifest.json."""
+    """And what was said is kept with the run:
+    ingest_feeds writes the shop's settings into _manifest.json.
+    """
     before, after = (
         (("a", "b", "c"), (*"abc", *range(101)))
         if "max_growth_ratio" in override
@@ -408,7 +412,9 @@ def test_a_week_of_nights(server, tmp_path, caplog):
 
 
 def test_days_come_in_any_order(server, tmp_path):
-    """A night skipped, one of an earlier day run late, a shop that is gone for a week and back with a broken feed."""
+    """A night skipped, one of an earlier day run late,
+    a shop that is gone for a week and back with a broken feed.
+    """
     root = tmp_path / "root"
     server.answers = {"a": [(200, yml("1", "2"))], "b": [(200, yml("5", "6"))]}
     assert night(tmp_path, server, "2026-11-01", ["a", "b"]) == 0
@@ -440,7 +446,9 @@ def test_days_come_in_any_order(server, tmp_path):
 
 
 def shelved(**shelves):
-    """A feed whose offers are of a category each: shelved(Платья="ab") are offers a and b of Платья."""
+    """A feed whose offers are of a category each:
+    shelved(Платья="ab") are offers a and b of Платья.
+    """
     names = "".join(f'<category id="{n}">{name}</category>' for n, name in enumerate(shelves, 1))
     body = yml(*"".join(shelves.values())).decode()
     for number, ids in enumerate(shelves.values(), 1):
@@ -470,7 +478,9 @@ DRESSES, SKIRTS = "women.dresses.other", "women.skirts.other"
 def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_itself(
     server, tmp_path, caplog
 ):
-    """As after a shop's move to another system: every word is new, and no line of the mapping knows one."""
+    """As after a shop's move to another system: every word is new,
+    and no line of the mapping knows one.
+    """
     root = tmp_path / "root"
     for ident in "ab":
         write_mapping(tmp_path, ident, Платья=DRESSES, Юбки=SKIRTS)

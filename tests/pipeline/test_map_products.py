@@ -1,4 +1,4 @@
-"""jobs/map_products.py on a small root: offers in, products and refusals out, mistakes stopping it."""
+"""jobs/map_products.py on a small root: offers in, products and refusals out, mistakes stop it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from wearalike.tables import OFFERS, PRODUCTS
 
 REPOSITORY = Path(__file__).parents[2]
 RUN = "2026-11-21"
-MODA = '<mapping shop="moda"><map path="Платья" to="women.dresses.other"/><ignore path="Книги" reason="books"/></mapping>'
+MODA = (
+    '<mapping shop="moda"><map path="Платья" to="women.dresses.other"/>'
+    '<ignore path="Книги" reason="books"/></mapping>'
+)
 TOY = '<mapping shop="toy"><map path="Bags" to="bags.totes"/></mapping>'
 
 

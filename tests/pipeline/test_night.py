@@ -1,4 +1,6 @@
-"""The whole night on the drawn sample shops: what it means, and that it comes out the same after kills and on other days."""
+"""The whole night on the drawn sample shops: what it means,
+and that it comes out the same after kills and on other days.
+"""
 
 import re
 import shutil
@@ -138,7 +140,8 @@ def test_the_merchandisers_rules_act_in_the_night(root, tmp_path, port):
     shutil.copytree(root, tmp_path / "root")
     shutil.copytree(REPOSITORY / "mappings", tmp_path / "mappings")
     (tmp_path / "mappings" / "rules.xml").write_text(
-        f"""<rules><hide id="recalled" product="{hidden}"/><pin id="gift" product="{pinned}" at="1" on_product="{page}"/>
+        f"""<rules><hide id="recalled" product="{hidden}"/>
+        <pin id="gift" product="{pinned}" at="1" on_product="{page}"/>
         <require id="own" same="shop" on_shop="{shop}"/><fill id="full" on_product="{page}"/>
         <hide id="over" product="{pinned}" until="2020-01-01"/></rules>"""
     )
@@ -152,7 +155,8 @@ def test_the_merchandisers_rules_act_in_the_night(root, tmp_path, port):
         str(tmp_path / "root" / "warehouse" / "wearalike.duckdb"), read_only=True
     ) as site:
         after = site.execute(
-            "SELECT product_id, rank, similar_product_id, rule, fallback FROM current_similar_products"
+            "SELECT product_id, rank, similar_product_id, rule, fallback "
+            "FROM current_similar_products"
         ).fetchall()
     assert after and hidden not in {similar for _, _, similar, _, _ in after}
     assert [row for row in after if row[3]] == [(page, 1, pinned, "pin:gift", None)]

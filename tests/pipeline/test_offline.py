@@ -1,4 +1,6 @@
-"""A night in a network that has loopback alone: nobody but shops and warehouse is asked, and no secret is told."""
+"""A night in a network that has loopback alone: nobody but shops and warehouse is asked,
+and no secret is told.
+"""
 
 import json
 import shutil
@@ -39,7 +41,9 @@ def sealed(tmp_path_factory) -> tuple[Path, dict]:
 
 
 def test_nothing_phones_home(sealed):
-    """The kernel counts whatever has no way to go, a look-up of a name as well, of every process of the night, Java's too."""
+    """The kernel counts whatever has no way to go, a look-up of a name as well,
+    of every process of the night, Java's too.
+    """
     folder, told = sealed
     assert told["codes"] == [0, 1, 0] and told["no_route"] == 0
     assert (

@@ -1,4 +1,6 @@
-"""The gate and its job on a small real run: it passes whole, and fails by name for every single way to break it."""
+"""The gate and its job on a small real run: it passes whole,
+and fails by name for every single way to break it.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,9 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
 def looked(
     asking: dict, products: list[dict], codes: dict[str, np.ndarray]
 ) -> tuple[dict, list[dict]]:
-    """The asking product's row of looks, a shirt worn with it, and its rows of look_products, by comparing that with every shirt."""
+    """The asking product's row of looks, a shirt worn with it, and its rows of look_products,
+    by comparing that with every shirt.
+    """
     product_id = asking["product_id"]
     shirts = [p["product_id"] for p in products if p["super_category"] == "upper_wear"]
     number = int(asking["offer_id"])
@@ -177,7 +181,9 @@ def genders_fit(one: dict, other: dict) -> bool:
 
 
 def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
-    """Every table of a run of `count` products in two shops; three more offers were refused and one withdrawn. seed: of the codes."""
+    """Every table of a run of `count` products in two shops;
+    three more offers were refused and one withdrawn. seed: of the codes.
+    """
     products = [product(n) for n in range(count)]
     codes = coded(products, seed)
     packed = {p: np.packbits(bits).tobytes() for p, bits in codes.items()}
@@ -305,7 +311,9 @@ def write(root: Path, run: str, night: dict[str, pa.Table]) -> None:
 
 
 def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.ExpectationOutcome]:
-    """As the job does it, but for the files; of the expectations about rows only those whose name starts with `only`."""
+    """As the job does it, but for the files;
+    of the expectations about rows only those whose name starts with `only`.
+    """
     made = {
         name: {"rows": {"taken": len(rows), "written": len(rows), "refused": {}}}
         for name, rows in night.items()
@@ -591,7 +599,8 @@ def test_an_empty_night_fails_on_its_floor_alone(
 ) -> None:
     outcomes = judged({name: rows.slice(0, 0) for name, rows in night.items()})
     assert [str(o) for o in outcomes if o.verdict is GateVerdict.FAIL] == [
-        "measures.expect_column_values_to_be_between(products_count): 1 row, e.g. scope=all, products_count=0.0"
+        "measures.expect_column_values_to_be_between(products_count): 1 row, e.g. scope=all, "
+        "products_count=0.0"
     ]
 
 
@@ -705,7 +714,8 @@ def test_a_night_is_held_against_the_last_that_passed(
     assert job(tmp_path, "2026-11-21") == 1
     assert "products_kept_ratio): 3 rows, e.g. scope=all, products_kept_ratio=0.4" in caplog.text
     assert "churn@10): 1 row, e.g. scope=all, churn@10=0.627" in caplog.text
-    # The night after is not held against the one that failed. An operator who knows better says so, and it is written down.
+    # The night after is not held against the one that failed. An operator who knows better says so,
+    # and it is written down.
     assert (
         job(
             tmp_path,

@@ -1,4 +1,6 @@
-"""A job does on a Spark standalone cluster what it does on one machine, also where an executor is lost on the way."""
+"""A job does on a Spark standalone cluster what it does on one machine,
+also where an executor is lost on the way.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ TO_COMPILE = "ranking._select_allowed_in_block-"
 
 @pytest.fixture(scope="module")
 def two_workers(night, tmp_path_factory):
-    """Executors find compiled what the night has compiled, but for one small function; else the tests take half a minute more."""
+    """Executors find compiled what the night has compiled, but for one small function;
+    else the tests take half a minute more.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     with spark_package.build_library_zip() as library:
         for path in (REPOSITORY / "lib" / "wearalike").rglob("__pycache__/*.nb[ic]"):
@@ -52,7 +56,9 @@ def place(night, night_port, tmp_path):
 
 
 def started(two_workers: SparkCluster, place: Path, program: str) -> subprocess.Popen[str]:
-    """A process that runs a program on the cluster: `options` in it are those of any job, all of whose work is done again."""
+    """A process that runs a program on the cluster: `options` in it are those of any job,
+    all of whose work is done again.
+    """
     options = [
         "--run",
         "day-1",
@@ -62,7 +68,10 @@ def started(two_workers: SparkCluster, place: Path, program: str) -> subprocess.
         "--spark-master",
         two_workers.master,
     ]
-    jobs = f"import sys\nfrom wearalike.pipeline import ingest_feeds, match_products\noptions = {options!r}\n"
+    jobs = (
+        "import sys\nfrom wearalike.pipeline import ingest_feeds, match_products\n"
+        f"options = {options!r}\n"
+    )
     path = place.parent / "program.py"
     path.write_text(
         f"{jobs}if __name__ == '__main__':\n    sys.exit({program})\n", encoding="utf-8"
@@ -130,7 +139,8 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
         <= run_tables.read_manifest(night / "root", MATCHES, "day-1")["files"].items()
     )
     assert all(two_workers.executors_ever(worker) for worker in (0, 1)), "both worked"
-    # What executors compile is kept under the library's own name, where those of the next job find it.
+    # What executors compile is kept under the library's own name,
+    # where those of the next job find it.
     with spark_package.build_library_zip() as library:
         assert list((two_workers.folder / "numba" / library.stem).rglob(f"{TO_COMPILE}*.nbc"))
 

@@ -1,4 +1,6 @@
-"""What people say of pairs: which they are shown, how precise that makes the lists, how far judges agree."""
+"""What people say of pairs: which they are shown, how precise that makes the lists,
+how far judges agree.
+"""
 
 import shutil
 from collections import Counter, defaultdict

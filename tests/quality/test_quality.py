@@ -18,7 +18,9 @@ def night(
     last: list[tuple[str, list[str]]] = (),
     **more: list[dict],
 ) -> dict:
-    """A night of in-stock adult unisex products, all indexed; `similar` and `last` say which were recommended, best first."""
+    """A night of in-stock adult unisex products, all indexed;
+    `similar` and `last` say which were recommended, best first.
+    """
     usual = {
         "availability": "in_stock",
         "gender": "unisex",
@@ -66,7 +68,9 @@ def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.M
 
 
 def planted() -> list[dict]:
-    """In shop a 12 red and 20 blue bags, in shop b 8 of each; the shops' words differ, our leaves are the same."""
+    """In shop a 12 red and 20 blue bags, in shop b 8 of each; the shops' words differ,
+    our leaves are the same.
+    """
     names = [
         (shop, colour)
         for shop, red, blue in (("a", 12, 20), ("b", 8, 8))
@@ -86,14 +90,16 @@ def planted() -> list[dict]:
 def test_precision_on_a_planted_case() -> None:
     products = planted()
     ids = [f"{p['shop_id']}:{p['offer_id']}" for p in products]
-    # a:00 is red, of shop a. Its first ten: 5 red of a, 1 blue of a, 2 red of b, 2 blue of b; what follows does not count.
+    # a:00 is red, of shop a. Its first ten: 5 red of a, 1 blue of a, 2 red of b, 2 blue of b;
+    # what follows does not count.
     ten = [*ids[1:6], ids[12], ids[32], ids[33], ids[40], ids[41]]
     rows = found(night(products, [("a:00", [*ten, *ids[6:12]])]))
     # The other 47 have no list: 0 of 10, and so they are judged.
     assert rows["precision@10_queries_count", "all"].value == 48
     assert rows["precision@10", "all"].value == pytest.approx((5 / 6) / 48)
     assert rows["leaf_precision@10", "all"].value == pytest.approx((7 / 10) / 48)
-    # Drawn blindly: in shop a 11 of the 31 others are red for a red one, 19 for a blue one; in b 7 of 15 whichever.
+    # Drawn blindly: in shop a 11 of the 31 others are red for a red one, 19 for a blue one;
+    # in b 7 of 15 whichever.
     assert rows["precision@10_random", "shop=a"].value == pytest.approx(
         (12 * 11 / 31 + 20 * 19 / 31) / 32
     )
@@ -142,7 +148,8 @@ def test_chance_draws_only_from_what_could_have_been_answered() -> None:
         con.execute(category_precision.JUDGED_PRODUCTS_SQL)
         rows = con.execute(category_precision.PRECISION_SQL, {"k": 10}).df()
         of_asking = rows.head(1)
-    # Left are the y and the last one, both answered: one relevant of ten places, as many as we found.
+    # Left are the y and the last one, both answered: one relevant of ten places,
+    # as many as we found.
     assert of_asking[["precision", "chance"]].to_numpy().tolist() == [[0.1, 0.1]]
 
 

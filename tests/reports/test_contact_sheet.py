@@ -1,4 +1,4 @@
-"""The contact sheet: a page that shows what a run recommends, safe to open whatever the feeds say."""
+"""The contact sheet: it shows what a run recommends, and is safe to open whatever the feeds say."""
 
 import base64
 import hashlib

@@ -1,4 +1,6 @@
-"""What is said of a judged run and of all runs: the page, the workbook, the lines and the feed tell what the tables say, safely."""
+"""What is said of a judged run and of all runs: the page, the workbook,
+the lines and the feed tell what the tables say, safely.
+"""
 
 import base64
 import io

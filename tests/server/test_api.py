@@ -1,4 +1,6 @@
-"""The JSON API, asked over HTTP: `wearalike serve` in a process of its own, on DuckDB and on PostgreSQL."""
+"""The JSON API, asked over HTTP: `wearalike serve` in a process of its own,
+on DuckDB and on PostgreSQL.
+"""
 
 import contextlib
 import io
@@ -444,7 +446,8 @@ def test_a_body_beyond_the_limit_is_not_read(api, address):
     assert_problem(
         api.post("/photo", content=b"\0" * 16_000_001, headers={"content-type": "image/png"}), 413
     )
-    # What no header announces is counted as it comes; the client may find the connection closed before it reads why.
+    # What no header announces is counted as it comes;
+    # the client may find the connection closed before it reads why.
     with contextlib.suppress(httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
         assert_problem(
             api.post("/photo", content=chunks(), headers={"content-type": "image/png"}), 413
@@ -487,7 +490,8 @@ def held_upload(address: str) -> socket.socket:
     parts = urlsplit(address)
     connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
     connection.sendall(
-        b"POST /v1/photo HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nx"
+        b"POST /v1/photo HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        b"Content-Length: 1000\r\n\r\nx"
     )
     return connection
 
@@ -573,7 +577,9 @@ def test_the_api_does_what_its_description_says(address, tmp_path, paths, exclud
 
 @pytest.fixture(scope="module", params=["duckdb", "postgresql"])
 def moving(request, tmp_path_factory):
-    """(address, process, warehouse) of a server over two loaded runs, r1 published, whose products have odd ids."""
+    """(address, process, warehouse) of a server over two loaded runs, r1 published,
+    whose products have odd ids.
+    """
     folder = tmp_path_factory.mktemp("moving")
     if request.param == "duckdb":
         yield from _moving(folder, f"duckdb:{folder / 'warehouse'}")

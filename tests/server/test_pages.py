@@ -1,4 +1,6 @@
-"""The pages, seen by a real browser: a server that was started for it, over one night whose feeds said hostile things."""
+"""The pages, seen by a real browser: a server that was started for it,
+over one night whose feeds said hostile things.
+"""
 
 import contextlib
 import io
@@ -169,7 +171,9 @@ def browser() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def visit(browser: Browser, base: str, *, may_say: str = "nothing", **options) -> Iterator[Page]:
-    """A page of its own. At the end: nothing was asked of anybody else, no script failed, no policy was broken."""
+    """A page of its own. At the end: nothing was asked of anybody else, no script failed,
+    no policy was broken.
+    """
     context = browser.new_context(base_url=base, **options)
     page, asked, said = context.new_page(), [], []
     page.on("request", lambda r: asked.append(r.url))

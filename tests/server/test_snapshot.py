@@ -1,4 +1,6 @@
-"""Readers of what is published: one run an answer, the pointer followed at once, any text that a shop writes."""
+"""Readers of what is published: one run an answer, the pointer followed at once,
+any text that a shop writes.
+"""
 
 import itertools
 import threading
@@ -327,7 +329,8 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
         assert s.run == "r1"
     with psycopg.connect(shop, autocommit=True) as con:
         con.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop' AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop' "
+            "AND pid <> pg_backend_pid()"
         )
     with published.snapshot() as s:
         assert s.product("moda:00001")

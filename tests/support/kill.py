@@ -1,4 +1,6 @@
-"""Nights that are killed: one process of the whole night, drawn at random, at a moment drawn at random, again and again."""
+"""Nights that are killed: one process of the whole night, drawn at random,
+at a moment drawn at random, again and again.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ import psutil
 from wearalike import tables
 from wearalike.storage import run_tables
 
-# What a reader of the run gets; `quality` also speaks of the run before, so it is compared only where that is the same.
+# What a reader of the run gets; `quality` also speaks of the run before,
+# so it is compared only where that is the same.
 COMPARED_TABLES = [t for t in tables.TABLES if t not in (tables.QUALITY, tables.REFUSED)]
-# A night of which nothing ends and nothing works any more hangs: so long, with less processor time than an idle JVM takes.
+# A night of which nothing ends and nothing works any more hangs: so long,
+# with less processor time than an idle JVM takes.
 HANG_TIMEOUT_S, IDLE_CPU_S = 300.0, 3.0
 
 
@@ -42,10 +46,11 @@ def run_command(run: str, config: Path) -> list[str]:
 def kill_until_complete(
     command: list[str], root: Path, seed: int, max_cpu_s: float, max_kills: int | None = None
 ) -> Counter[str]:
-    """Kills by victim, of a night that is begun again whenever one has ended it, until it is whole; after `most` it is left alone.
+    """Kills by victim, of a night that is begun again whenever one has ended it, until it is whole;
+    after `most` it is left alone.
 
-    longest_s: of processor time that the night's processes have between two kills, so that a busy machine changes little. They are
-    given more while nothing comes of it.
+    longest_s: of processor time that the night's processes have between two kills,
+    so that a busy machine changes little. They are given more while nothing comes of it.
     """
     log, moments, victims, made, allowed_s = (
         root.with_name("log"),
@@ -73,7 +78,9 @@ def kill_until_complete(
 
 
 def _wait_for_cpu_time(process: subprocess.Popen[bytes], work_s: float, log: Path) -> bool:
-    """Waits until the night's processes have worked for so long; False where the night has ended before."""
+    """Waits until the night's processes have worked for so long;
+    False where the night has ended before.
+    """
     start_s = seen_s = _cpu_time_s(process.pid)
     seen_at = time.monotonic()
     while process.poll() is None:
@@ -97,7 +104,9 @@ def _cpu_time_s(pid: int) -> float:
 
 
 def _kill_random_process(process: subprocess.Popen[bytes], moments: random.Random) -> list[str]:
-    """Kills one process of the night; its name, nothing where it has just ended. What it leaves running is let be, as a machine would."""
+    """Kills one process of the night; its name, nothing where it has just ended.
+    What it leaves running is let be, as a machine would.
+    """
     family = sorted(_process_tree(process.pid), key=lambda p: (p.create_time(), p.pid))
     try:
         victim = moments.choice(family)
@@ -178,7 +187,9 @@ def assert_equal_tables(one: Path, other: Path, run: str) -> None:
 
 
 def assert_equal_runs(one: Path, other: Path, run: str) -> None:
-    """Their tables are the same, every file is the one its manifest names, and their sites read the same."""
+    """Their tables are the same, every file is the one its manifest names,
+    and their sites read the same.
+    """
     assert_equal_tables(one, other, run)
     quality = [
         run_tables.read_table(root, tables.QUALITY, run, ["metric", "scope", "value", "verdict"])

@@ -1,6 +1,8 @@
-"""A real Spark standalone cluster for tests and benches: a master and workers of one core each, on free ports of loopback.
+"""A real Spark standalone cluster for tests and benches: a master and workers of one core each,
+on free ports of loopback.
 
-Executors run a Python that has every dependency of wearalike installed, and not wearalike: it has to come with the job.
+Executors run a Python that has every dependency of wearalike installed, and not wearalike:
+it has to come with the job.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 @dataclass(frozen=True)
 class SparkCluster:
-    """master: its address. workers: their processes. folder: what they write. env: what a job's process is to have around it."""
+    """master: its address. workers: their processes. folder: what they write.
+    env: what a job's process is to have around it.
+    """
 
     master: str
     workers: tuple[psutil.Process, ...]
@@ -58,7 +62,9 @@ def _python_workers(executor: psutil.Process) -> list[psutil.Process]:
 def start_cluster(
     folder: Path, workers: int = 2, executor_memory: str = "512m", numba_cache: Path | None = None
 ) -> Iterator[SparkCluster]:
-    """folder: an empty one. numba_cache: where executors keep what they compile; default: in `folder`."""
+    """folder: an empty one. numba_cache: where executors keep what they compile;
+    default: in `folder`.
+    """
     conf = folder / "conf"
     conf.mkdir(parents=True)
     defaults = {
@@ -133,11 +139,14 @@ def start_cluster(
 
 
 def _write_bare_python(folder: Path) -> Path:
-    """An interpreter that sees the packages installed beside ours, and no .pth file, which is how a checkout is installed."""
+    """An interpreter that sees the packages installed beside ours, and no .pth file,
+    which is how a checkout is installed.
+    """
     path = folder / "python"
     packages = shlex.quote(sysconfig.get_path("purelib"))
     path.write_text(
-        f'#!/bin/sh\nPYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}"{packages} exec {shlex.quote(sys.executable)} -S "$@"\n',
+        f'#!/bin/sh\nPYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}"{packages} exec '
+        f'{shlex.quote(sys.executable)} -S "$@"\n',
         encoding="utf-8",
     )
     path.chmod(0o755)

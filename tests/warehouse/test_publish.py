@@ -82,8 +82,8 @@ def test_a_judged_run_is_published(place, caplog):
         make(place.data_dir, run, night(run))
         assert publish_tables.main(arguments(place, run)) == 0
     assert (
-        "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, 3 look_products, 1 quality"
-        in caplog.text
+        "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, "
+        "3 look_products, 1 quality" in caplog.text
     )
     warehouse = open_warehouse(place.warehouse)
     assert publish.published_run(place) == "r2"
@@ -274,7 +274,8 @@ def _is_loading(address: str, warehouse) -> bool:
         return (Path(address[7:]) / "runs" / ".r2.duckdb").exists()
     return bool(
         warehouse.query(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY %similar_products%'"
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+            "AND query LIKE 'COPY %similar_products%'"
         )
     )
 

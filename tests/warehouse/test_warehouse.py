@@ -571,17 +571,21 @@ def test_a_statement_that_cannot_run_is_rejected(warehouse):
 READER = """
 import sys
 from pathlib import Path
-address, statement, stop, least = sys.argv[1], Path(sys.argv[2]).read_text(encoding="utf-8"), Path(sys.argv[3]), int(sys.argv[4])
+address, statement = sys.argv[1], Path(sys.argv[2]).read_text(encoding="utf-8")
+stop, least = Path(sys.argv[3]), int(sys.argv[4])
 seen, answers, connection = [], 0, None
 while answers < least or not stop.exists():
     if answers % 25 == 0:
         connection = connection and connection.close()
         if address.startswith("duckdb:"):
             import duckdb
-            connection = duckdb.connect(address[7:] + "/wearalike.duckdb", read_only=True, config={"threads": 1})
+            file = address[7:] + "/wearalike.duckdb"
+            connection = duckdb.connect(file, read_only=True, config={"threads": 1})
         else:
             import psycopg
-            connection = psycopg.connect(address, autocommit=True, cursor_factory=psycopg.RawCursor, options="-c search_path=wearalike")
+            connection = psycopg.connect(
+                address, autocommit=True, cursor_factory=psycopg.RawCursor,
+                options="-c search_path=wearalike")
     found = [(r[0], r[3]) for r in connection.execute(statement, ["moda:00000"]).fetchall()]
     run = found[0][0]
     assert found == [(run, f"dress of {run}")] * 20, found
@@ -685,8 +689,8 @@ def test_the_pointer_is_right_where_the_log_differs(tmp_path):
     whole = log.read_text(encoding="utf-8")
     # Killed between the note and the move.
     log.write_text(
-        whole
-        + '{"run": "r2", "published_at": "2026-11-21T03:00:00+00:00", "kind": "publish", "note": null}\n',
+        whole + '{"run": "r2", "published_at": "2026-11-21T03:00:00+00:00", "kind": "publish", '
+        '"note": null}\n',
         encoding="utf-8",
     )
     assert [p.run for p in warehouse.state().publications] == ["r1"]
@@ -909,7 +913,8 @@ def test_roles_have_what_they_need_and_no_more(postgres):
         con.execute((SQL / "views" / "site.sql").read_text(encoding="utf-8"))
     with psycopg.connect(address.replace("postgres@", "wearalike_site@"), autocommit=True) as con:
         looks = con.execute(
-            "SELECT super_category, rank, look_product_id, x0, run FROM site_look_products WHERE product_id = 'moda:00000'"
+            "SELECT super_category, rank, look_product_id, x0, run FROM site_look_products "
+            "WHERE product_id = 'moda:00000'"
         )
         assert looks.fetchall() == [("foot_wear", 1, "moda:00002", 10, "r1")]
         # The product that completes this look is out of stock.
@@ -1009,7 +1014,10 @@ def test_a_duckdb_file_that_another_process_writes_is_told(tmp_path):
     folder = tmp_path / "w"
     warehouse = open_warehouse(f"duckdb:{folder}")
     load(warehouse, "r1", night("r1"))
-    code = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    code = (
+        "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('held', flush=True); "
+        "sys.stdin.read()"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(folder / "runs" / "r1.duckdb")],
         stdin=subprocess.PIPE,
@@ -1035,7 +1043,10 @@ def test_a_server_restarted_in_mid_load_is_waited_for():
         loader = threading.Thread(target=lambda: made.append(load(warehouse, "r1", parts)))
         loader.start()
         with psycopg.connect(held.address, autocommit=True) as con:
-            busy = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %similar_products%' AND pid <> pg_backend_pid()"
+            busy = (
+                "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %similar_products%' "
+                "AND pid <> pg_backend_pid()"
+            )
             while not con.execute(busy).fetchall():
                 assert loader.is_alive()
         held.stop(signal.SIGINT)
