@@ -47,8 +47,8 @@ def place(tmp_path) -> settings.Settings:
 
 def only(found) -> doctor.CheckResult:
     """The one finding that is not well, which says what to do."""
-    (one,) = [f for f in found if f.verdict is not CheckStatus.OK]
-    assert one.to_do and f"to do: {one.to_do}" in str(one)
+    (one,) = [f for f in found if f.status is not CheckStatus.OK]
+    assert one.advice and f"to do: {one.advice}" in str(one)
     return one
 
 
@@ -241,7 +241,7 @@ def test_what_is_published_and_since_when(place):
     late = only(
         doctor.check_warehouse(Environment(place, limits=HealthLimits(max_publication_age_s=-1)))
     )
-    assert late.status is CheckStatus.WARN and "last nights" in late.advice
+    assert late.status is CheckStatus.WARN and "last nightly runs" in late.advice
 
 
 def test_a_publication_of_tomorrow(place, tmp_path):

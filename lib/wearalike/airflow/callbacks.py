@@ -1,4 +1,4 @@
-"""What Airflow calls when a task or a run ends: gauges of row counts, and alerts.
+"""Callbacks for Airflow at the end of a task or a run: gauges of row counts, and alerts.
 
 Nothing here changes what a run does. An alert is a line in the log, and goes to the notifier that
 the Airflow Variable `wearalike_alerts` names, if any: a class of Airflow or of a provider, and its

@@ -1,4 +1,4 @@
-"""What each task reads and writes, as Airflow and OpenLineage want it, from pipeline.stages.
+"""The inputs and outputs of each task, for Airflow and OpenLineage, from pipeline.stages.
 
 Parsing a DAG file imports this module, so it imports no heavy library. The columns of a table come
 from wearalike.tables when OpenLineage asks for them, in the process of the task.

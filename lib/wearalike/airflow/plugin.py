@@ -1,7 +1,8 @@
-"""wearalike inside Airflow's web UI: the API and the pages under /wearalike, and their place in the navigation.
+"""wearalike inside Airflow's web UI: the API and the pages under /wearalike, and a link to them.
 
-Airflow finds this by the entry point `airflow.plugins`, in every process that it starts, so nothing is loaded before somebody
-looks. Only who is logged in to Airflow is answered. The settings are those of the nights: $WEARALIKE_CONFIG.
+Airflow finds this module by the entry point `airflow.plugins`, in every process that it starts. So
+nothing is loaded before the first request. Only users who are logged in to Airflow get an answer.
+The settings are those of the nightly runs: $WEARALIKE_CONFIG.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ URL_PREFIX = "/wearalike"
 
 
 class AirflowAuthMiddleware:
-    """The ASGI app that Airflow mounts: lets in who is logged in, and then makes way for wearalike's own."""
+    """The ASGI app that Airflow mounts: passes requests of logged-in users to wearalike's app."""
 
     def __init__(self) -> None:
+        """Load nothing yet."""
         self._app: Any = None
         self._app_lock: asyncio.Lock | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request, of HTTP only."""
         if scope["type"] != "http":
             return
         if (refused := await _auth_error_response(scope)) is not None:
             return await refused(scope, receive, send)
 
-        async def kept_private(message: Any) -> None:
-            # What is public elsewhere is here for who is logged in.
+        async def send_as_private(message: Any) -> None:
+            # Pages that other deployments may cache publicly are for logged-in users here.
             if message["type"] == "http.response.start":
                 headers = [
                     (
@@ -45,10 +48,13 @@ class AirflowAuthMiddleware:
             await send(message)
 
         app = await self._load_app()
-        await app(scope, receive, kept_private)
+        await app(scope, receive, send_as_private)
 
     async def _load_app(self) -> Any:
-        """wearalike's app, made with the first request; where the settings cannot be read, what says so."""
+        """Return wearalike's app, created at the first request.
+
+        Where the settings cannot be read, return a response that says so.
+        """
         if self._app_lock is None:
             self._app_lock = asyncio.Lock()
         async with self._app_lock:
@@ -64,7 +70,7 @@ class AirflowAuthMiddleware:
 
 
 async def _auth_error_response(scope: Any) -> Any:
-    """The answer to who is not logged in to Airflow; None for who is."""
+    """Return the response to a user who is not logged in to Airflow; None if the user is."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
@@ -84,6 +90,7 @@ async def _auth_error_response(scope: Any) -> Any:
 
 
 def _create_app() -> Any:
+    """Create wearalike's app from the settings."""
     from wearalike import settings
     from wearalike.server import app
 
@@ -91,20 +98,23 @@ def _create_app() -> Any:
 
 
 def _problem_response(status: int, detail: str) -> Any:
+    """Return a response of application/problem+json."""
     from http import HTTPStatus
 
     from fastapi.responses import JSONResponse
 
-    told = {
+    content = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
-    return JSONResponse(told, status, {"Cache-Control": "no-store"}, "application/problem+json")
+    return JSONResponse(content, status, {"Cache-Control": "no-store"}, "application/problem+json")
 
 
 class WearalikePlugin(AirflowPlugin):
+    """The app under URL_PREFIX, and a link to it under Browse."""
+
     name = "wearalike"
     fastapi_apps: ClassVar[list[Any]] = [  # type: ignore[misc]
         {"app": AirflowAuthMiddleware(), "url_prefix": URL_PREFIX, "name": "wearalike"}

@@ -1,4 +1,4 @@
-"""`wearalike evaluate`: measure encoders and detectors on labelled photos; one command, one table."""
+"""`wearalike evaluate`: measure encoders and detectors on labelled photos, in one table."""
 
 from __future__ import annotations
 

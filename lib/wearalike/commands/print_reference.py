@@ -139,7 +139,7 @@ def _settings_table(
     | type[settings.ServerSettings],
     prefix: str,
 ) -> str:
-    """The keys of a dataclass of settings with type and default; what they mean is its docstring."""
+    """Return a settings class's docstring, then a table of its keys with type and default."""
     rows = ["| key | type | default |", "|---|---|---|"]
     for key in settings.settings_fields(settings_class):
         default = (
@@ -152,11 +152,12 @@ def _settings_table(
 
 
 def _format_default(value: object) -> str:
+    """Return a default value as the table shows it."""
     return "none" if value is MISSING or value is None or value == () else f"`{value}`"
 
 
 def _reason_list(reason_enum: type[StrEnum]) -> str:
-    """The reasons of a kind with what is said beside each: after `#` in the code, or in feeds.ADVICE."""
+    """List the reasons of a kind, each with its comment in the code or its text in feeds.ADVICE."""
     comments = dict(
         re.findall(r'^\s+\w+ = "(\w+)"\s+# (.+)$', inspect.getsource(reason_enum), re.MULTILINE)
     )

@@ -1,4 +1,4 @@
-"""`wearalike promote`: use a new model from the next run on, if it is better than the current one."""
+"""`wearalike promote`: use a new model from the next run on, if it beats the current one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wearalike query`: from a shopper's photos to the products in stock most similar to their items."""
+"""`wearalike query`: from shoppers' photos to the products in stock most similar to their items."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def query(
 ) -> None:
     """Find the products most similar to the items in each PHOTO, a file or a folder of files.
 
-    Each photo gets an answer as JSON, a picture with its items numbered, and a row in the warehouse.
+    Each photo gets an answer as JSON, a picture with numbered items, and a row in the warehouse.
     A photo that cannot be read is logged and skipped; the exit code is then 1.
     """
     settings = job.read_settings(config, data_dir)

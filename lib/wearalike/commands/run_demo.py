@@ -60,10 +60,10 @@ def demo(shops: str | None, run_name: str, folder: Path, serve: bool, port: int)
     """Run the real DAG through Airflow, on sample shops that the code draws.
 
     \b
-    wearalike demo                                     the drawn sample shops
-    wearalike demo --shops http://127.0.0.1:8765/      shops whose feeds that page lists as JSON
-    wearalike demo --shops wearalike.toml              shops of a settings file
-    wearalike demo --serve                             Airflow, to look at the DAG and trigger it
+    $ wearalike demo                                     the drawn sample shops
+    $ wearalike demo --shops http://127.0.0.1:8765/      shops whose feeds that page lists as JSON
+    $ wearalike demo --shops wearalike.toml              shops of a settings file
+    $ wearalike demo --serve                             Airflow, to look at the DAG and trigger it
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

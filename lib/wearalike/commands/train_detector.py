@@ -138,7 +138,7 @@ def detector(
     that is trained.
 
     A training continues where it stopped: repeat the same command. Two CPU cores take about 1 s
-    for a step of 8 scenes, so 2,000 steps take half an hour or more, and the box head ten minutes
+    for a step of 8 scenes, so 2,000 steps take half an hour or more. The box head takes ten minutes
     on 10,000 images. A GPU takes minutes.
     """
     device = registry.resolve_device(options.pop("device"))

@@ -1,4 +1,4 @@
-"""`wearalike train encoder` and `train view-classifier`: labelled photos to one safetensors file."""
+"""`wearalike train encoder` and `train view-classifier`: labelled photos to a safetensors file."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def encoder(
     code. The other kinds know the view of their images.
 
     A training continues where it stopped: repeat the same command. Two CPU cores take 1.5 to 3 s
-    for a step of 64 images, so 700 steps take 20 to 40 minutes, and the heads' own steps as long
+    for a step of 64 images, so 700 steps take 20 to 40 minutes. The heads' own steps take as long
     again. A GPU takes minutes.
     """
     run = _training_run(options)

@@ -1,6 +1,7 @@
-"""What a night needs, examined where it is to run: each finding says what was seen and, where it is not well, what to do.
+"""Check everything that a run needs, on the machine where it will run.
 
-Nothing is changed: a file is written into the root and removed again; of every feed only the first bytes are read.
+Each result says what was found and, where it is not well, what to do. Nothing is changed: a file is
+written into the data folder and removed again. Only the first bytes of every feed are read.
 """
 
 from __future__ import annotations
@@ -39,14 +40,23 @@ _FETCH_POLICY = http_client.FetchPolicy(max_attempts=1, timeout_s=20.0, idle_tim
 
 
 class CheckStatus(StrEnum):
+    """The result of a check."""
+
     OK = "ok"
-    WARN = "warn"  # a night would run, and may not be what is wanted
-    FAIL = "fail"  # a night would not end well
+    WARN = "warn"  # a run would succeed, but may not do what is wanted
+    FAIL = "fail"  # a run would fail
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """what: was examined. seen: there. to_do: where it is not well; empty where it is."""
+    """The result of one check.
+
+    Attributes:
+        subject: the thing that was checked.
+        status: the result.
+        observation: facts that the check found.
+        advice: what to do; empty where all is well.
+    """
 
     subject: str
     status: CheckStatus
@@ -54,14 +64,21 @@ class CheckResult:
     advice: str = ""
 
     def __str__(self) -> str:
+        """Return one line, and a second one with the advice if there is any."""
         line = f"{self.status:<5} {self.subject:<16} {self.observation}"
         return f"{line}\n{'':<23}to do: {self.advice}" if self.advice else line
 
 
 @dataclass(frozen=True, slots=True)
 class HealthLimits:
-    """fail_free_bytes, warn_free_bytes: less than this is free on the root's disk. late_s: since the last publication.
-    skew_s: between this clock and another."""
+    """Limits beyond which a check warns or fails.
+
+    Attributes:
+        min_free_bytes: less free space than this on the data folder's disk fails.
+        ample_free_bytes: less free space than this warns.
+        max_publication_age_s: a last publication older than this, in seconds, warns.
+        max_clock_skew_s: a larger difference between two clocks, in seconds, warns.
+    """
 
     min_free_bytes: int = 2_000_000_000
     ample_free_bytes: int = 20_000_000_000
@@ -71,43 +88,68 @@ class HealthLimits:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What is examined: a place and its environment."""
+    """The deployment that is checked.
+
+    Attributes:
+        settings: its settings.
+        env: its environment variables.
+        limits: limits of the checks.
+    """
 
     settings: Settings
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     limits: HealthLimits = HealthLimits()
 
 
-def run_checks(patient: Environment) -> Iterator[CheckResult]:
-    """Every finding, the quick ones first. A check never raises for what an operator can mend."""
+def run_checks(environment: Environment) -> Iterator[CheckResult]:
+    """Run every check, the quick ones first.
+
+    A check never raises for something that an operator can mend.
+
+    Args:
+        environment: the deployment.
+
+    Yields:
+        The results.
+    """
     for check in CHECKS:
-        yield from check(patient)
+        yield from check(environment)
 
 
-def _ok_result(what: str, seen: str) -> CheckResult:
-    return CheckResult(what, CheckStatus.OK, seen)
+def _ok_result(subject: str, observation: str) -> CheckResult:
+    """Return a result where all is well."""
+    return CheckResult(subject, CheckStatus.OK, observation)
 
 
-def _failed_result(what: str, seen: str, to_do: str) -> CheckResult:
-    return CheckResult(what, CheckStatus.FAIL, seen, to_do)
+def _failed_result(subject: str, observation: str, advice: str) -> CheckResult:
+    """Return a result that would make a run fail."""
+    return CheckResult(subject, CheckStatus.FAIL, observation, advice)
 
 
-def check_java(patient: Environment) -> Iterator[CheckResult]:
-    """Spark's Java: $JAVA_HOME's, else the PATH's."""
-    home, wanted = (
-        patient.env.get("JAVA_HOME"),
-        f"install Java {MIN_JAVA_VERSION} or newer, e.g. apt-get install openjdk-17-jre-headless",
+def _model_advice(kind: registry.ModelKind) -> str:
+    """Return what to do about a model that cannot be used."""
+    return (
+        "install wearalike again; a model of your own: put its file back, "
+        f"or wearalike promote --kind {kind} --rollback"
+    )
+
+
+def check_java(environment: Environment) -> Iterator[CheckResult]:
+    """Check Spark's Java: that of $JAVA_HOME, else that of the PATH."""
+    home = environment.env.get("JAVA_HOME")
+    wanted = (
+        f"install Java {MIN_JAVA_VERSION} or newer, e.g. apt-get install openjdk-17-jre-headless"
     )
     program = (
         str(Path(home, "bin", "java"))
         if home
-        else shutil.which("java", path=patient.env.get("PATH", ""))
+        else shutil.which("java", path=environment.env.get("PATH", ""))
     )
     if not program:
         yield _failed_result("java", "none on the PATH", wanted)
         return
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             [program, "-version"], capture_output=True, text=True, timeout=30, check=False
         ).stderr
     except OSError as error:
@@ -117,20 +159,20 @@ def check_java(patient: Environment) -> Iterator[CheckResult]:
             f"{wanted}, and set JAVA_HOME to where it is, or not at all",
         )
         return
-    version = re.search(r'version "(?:1\.)?(\d+)[^"]*"', told)
+    version = re.search(r'version "(?:1\.)?(\d+)[^"]*"', output)
     if version is None or int(version[1]) < MIN_JAVA_VERSION:
         yield _failed_result(
             "java",
-            f"{program}: {told.strip().splitlines()[0] if told.strip() else 'says nothing'}",
+            f"{program}: {output.strip().splitlines()[0] if output.strip() else 'says nothing'}",
             wanted,
         )
     else:
         yield _ok_result("java", f"{version[0]} at {program}")
 
 
-def check_root(patient: Environment) -> Iterator[CheckResult]:
-    """The folder of all tables: can be written, on a disk with room, whose clock is ours."""
-    folder = patient.settings.data_dir.absolute()
+def check_root(environment: Environment) -> Iterator[CheckResult]:
+    """Check the folder of all tables: it can be written, its disk has room and keeps our time."""
+    folder = environment.settings.data_dir.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
@@ -139,34 +181,32 @@ def check_root(patient: Environment) -> Iterator[CheckResult]:
         yield _failed_result(
             "root",
             f"{folder}: {error.strerror}",
-            "make it a folder that the jobs' user can write, or name another as `root`",
+            "make it a folder that the jobs' user can write, or name another as `data_dir`",
         )
         return
     yield _ok_result("root", f"{folder} can be written")
-    yield _check_disk_space(folder, patient.limits)
-    yield _check_clock_skew("clock", "the root's disk", written_at, patient.limits)
+    yield _check_disk_space(folder, environment.limits)
+    yield _check_clock_skew("clock", "the root's disk", written_at, environment.limits)
 
 
 def _check_disk_space(folder: Path, limits: HealthLimits) -> CheckResult:
+    """Check the free space on the data folder's disk."""
     free = shutil.disk_usage(folder).free
     seen = f"{free / 1e9:,.1f} GB free at {folder}"
-    verdict = (
-        CheckStatus.FAIL
-        if free < limits.min_free_bytes
-        else CheckStatus.WARN
-        if free < limits.ample_free_bytes
-        else CheckStatus.OK
+    if free < limits.min_free_bytes:
+        status = CheckStatus.FAIL
+    elif free < limits.ample_free_bytes:
+        status = CheckStatus.WARN
+    else:
+        return _ok_result("disk", seen)
+    advice = (
+        f"make room: wanted are {limits.ample_free_bytes / 1e9:,.0f} GB; old runs' folders may go"
     )
-    to_do = (
-        ""
-        if verdict is CheckStatus.OK
-        else f"make room: wanted are {limits.ample_free_bytes / 1e9:,.0f} GB; old runs' folders may go"
-    )
-    return CheckResult("disk", verdict, seen, to_do)
+    return CheckResult("disk", status, seen, advice)
 
 
 def _check_clock_skew(what: str, other: str, other_s: float, limits: HealthLimits) -> CheckResult:
-    """This clock against another's seconds since 1970."""
+    """Compare this clock with another's seconds since 1970."""
     ahead_s = time.time() - other_s
     seen = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {ahead_s:+.1f} s against {other}"
     if abs(ahead_s) > limits.max_clock_skew_s:
@@ -179,10 +219,10 @@ def _check_clock_skew(what: str, other: str, other_s: float, limits: HealthLimit
     return _ok_result(what, seen)
 
 
-def check_device(patient: Environment) -> Iterator[CheckResult]:
-    """The GPU, where one is wanted or there."""
+def check_device(environment: Environment) -> Iterator[CheckResult]:
+    """Check the GPU, where one is wanted or present."""
     try:
-        found = registry.resolve_device(patient.settings.device)
+        found = registry.resolve_device(environment.settings.device)
     except registry.BadModel as error:
         yield _failed_result(
             "device",
@@ -200,9 +240,9 @@ def check_device(patient: Environment) -> Iterator[CheckResult]:
     yield _ok_result("device", f"{found}: {name}")
 
 
-def check_mappings(patient: Environment) -> Iterator[CheckResult]:
-    """Taxonomy, mappings and rules, as check-mapping reads them."""
-    place = patient.settings
+def check_mappings(environment: Environment) -> Iterator[CheckResult]:
+    """Check the taxonomy, mappings and rules, as `wearalike check-mapping` does."""
+    place = environment.settings
     if not place.shops:
         yield CheckResult(
             "shops",
@@ -227,40 +267,43 @@ def check_mappings(patient: Environment) -> Iterator[CheckResult]:
         yield _ok_result("mappings", f"{place.mappings}: no mistakes, {len(place.shops)} shops")
 
 
-def check_models(patient: Environment) -> Iterator[CheckResult]:
-    """The detector and the encoder that the next night would use: their hashes, and that they run."""
-    to_do = "install wearalike again; a model of your own: put its file back, or wearalike.commands.promote_model --rollback"
+def check_models(environment: Environment) -> Iterator[CheckResult]:
+    """Check the detector and the encoder of the next run: their hashes, and that they run."""
     picture = np.arange(96 * 64 * 3, dtype=np.uint8).reshape(96, 64, 3)
     try:
-        on = registry.resolve_device(patient.settings.device)
+        on = registry.resolve_device(environment.settings.device)
     except registry.BadModel:
-        on = "cpu"  # `device` says so
+        on = "cpu"  # check_device reports the error
     try:
-        detector = detect.load_detector(patient.settings.data_dir, None, on)
+        detector = detect.load_detector(environment.settings.data_dir, None, on)
         detector.detect([picture])
         yield _ok_result("detector", f"{detector.version} runs on {on}")
     except (registry.BadModel, ImportError, OSError) as error:
-        yield _failed_result("detector", str(error), to_do)
+        yield _failed_result("detector", str(error), _model_advice(registry.ModelKind.DETECTOR))
     try:
         encoder = encoders.build_encoder(
-            registry.resolve_model(patient.settings.data_dir, registry.ModelKind.ENCODER).read(), on
+            registry.resolve_model(
+                environment.settings.data_dir, registry.ModelKind.ENCODER
+            ).read(),
+            on,
         )
-        seen = encoder.encode([picture])
-        yield _ok_result(
-            "encoder",
-            f"{encoder.version} runs on {on}, {8 * (seen.shape.shape[1] + seen.colour.shape[1])} bits an item",
-        )
+        codes = encoder.encode([picture])
+        bits = 8 * (codes.shape.shape[1] + codes.colour.shape[1])
+        yield _ok_result("encoder", f"{encoder.version} runs on {on}, {bits} bits an item")
     except (registry.BadModel, ImportError, OSError) as error:
-        yield _failed_result("encoder", str(error), to_do)
+        yield _failed_result("encoder", str(error), _model_advice(registry.ModelKind.ENCODER))
 
 
-def check_looks(patient: Environment) -> Iterator[CheckResult]:
-    """The detector that sees what products are worn with; a night runs without it, and has no looks."""
-    if patient.settings.looks == "off":
+def check_looks(environment: Environment) -> Iterator[CheckResult]:
+    """Check the detector that sees what products are worn with.
+
+    A run succeeds without it, but has no looks.
+    """
+    if environment.settings.looks == "off":
         yield _ok_result("looks", "switched off in the settings")
         return
     try:
-        model = detect.classifying_detector(patient.settings.data_dir)
+        model = detect.classifying_detector(environment.settings.data_dir)
         detect.NetworkDetector(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
         yield _ok_result("looks", f"{model.version} sees what products are worn with")
     except ImportError as error:
@@ -269,21 +312,17 @@ def check_looks(patient: Environment) -> Iterator[CheckResult]:
         )
         yield CheckResult("looks", CheckStatus.WARN, f"none: {error}", to_do)
     except (registry.BadModel, OSError) as error:
-        yield _failed_result(
-            "looks",
-            str(error),
-            "install wearalike again; a model of your own: put its file back, or wearalike.commands.promote_model --rollback",
-        )
+        yield _failed_result("looks", str(error), _model_advice(registry.ModelKind.DETECTOR))
 
 
-def check_warehouse(patient: Environment) -> Iterator[CheckResult]:
-    """Whether it answers, what it publishes since when, and that its tables are those of this version."""
+def check_warehouse(environment: Environment) -> Iterator[CheckResult]:
+    """Check that the warehouse answers, what it publishes, and that its tables suit us."""
     try:
-        there = open_warehouse(patient.settings.warehouse)
+        there = open_warehouse(environment.settings.warehouse)
         state = there.state()
-        if patient.settings.warehouse.startswith("postgres"):
+        if environment.settings.warehouse.startswith("postgres"):
             now = there.query("SELECT extract(epoch FROM clock_timestamp()) AS now_s")[0]["now_s"]
-            yield _check_clock_skew("clock", "the warehouse", float(now), patient.limits)
+            yield _check_clock_skew("clock", "the warehouse", float(now), environment.limits)
             yield from _check_columns(
                 {(r["table_name"], r["column_name"]) for r in there.query(migrations.COLUMNS_SQL)}
             )
@@ -293,7 +332,7 @@ def check_warehouse(patient: Environment) -> Iterator[CheckResult]:
         yield _failed_result(
             "warehouse",
             str(error),
-            "start it, and check host, port and firewall; nights stay in Parquet until it answers",
+            "start it, and check host, port and firewall; runs stay in Parquet until it answers",
         )
     except (Rejected, ValueError, OSError) as error:
         yield _failed_result(
@@ -302,24 +341,28 @@ def check_warehouse(patient: Environment) -> Iterator[CheckResult]:
             "check `warehouse` in the settings or $WEARALIKE_WAREHOUSE, and its role's rights",
         )
     else:
-        yield from _check_publications(state, patient.limits)
+        yield from _check_publications(state, environment.limits)
 
 
 def _check_columns(there: set[tuple[str, str]]) -> Iterator[CheckResult]:
+    """Check that the warehouse has the columns of this version."""
     if differences := migrations.schema_differences(there):
-        to_do = f"as wearalike_loader: {' '.join(migrations.migration_statements(there))} Then sql/views/site.sql again"
+        statements = " ".join(migrations.migration_statements(there))
         yield _failed_result(
-            "warehouse", f"made by another version of wearalike: {', '.join(differences)}", to_do
+            "warehouse",
+            f"made by another version of wearalike: {', '.join(differences)}",
+            f"as wearalike_loader: {statements} Then sql/views/site.sql again",
         )
 
 
 def _check_publications(state: WarehouseState, limits: HealthLimits) -> Iterator[CheckResult]:
+    """Check that the last publication is recent, and not in the future."""
     if not state.publications:
         yield CheckResult(
             "warehouse",
             CheckStatus.WARN,
             "answers; nothing is published yet",
-            "run a night: wearalike run --run 2026-11-21",
+            "start a run: wearalike run --run 2026-11-21",
         )
         return
     last = state.publications[-1]
@@ -337,7 +380,8 @@ def _check_publications(state: WarehouseState, limits: HealthLimits) -> Iterator
             "warehouse",
             CheckStatus.WARN,
             seen,
-            f"that is {age.total_seconds() / 3600:,.0f} hours: look why the last nights did not publish",
+            f"that is {age.total_seconds() / 3600:,.0f} hours: "
+            "find out why the last nightly runs did not publish",
         )
     else:
         yield _ok_result("warehouse", seen)
@@ -348,6 +392,8 @@ class _HeadReceived(Exception):
 
 
 class _FeedHead(io.BytesIO):
+    """A buffer that ends the transfer after FEED_HEAD_BYTES."""
+
     def write(self, piece: bytes, /) -> int:  # type: ignore[override]
         count = super().write(piece)
         if self.tell() >= FEED_HEAD_BYTES:
@@ -355,17 +401,19 @@ class _FeedHead(io.BytesIO):
         return count
 
 
-def check_feeds(patient: Environment) -> Iterator[CheckResult]:
-    """The first bytes of every feed, fetched under the same guard as by night."""
+def check_feeds(environment: Environment) -> Iterator[CheckResult]:
+    """Check the first bytes of every feed, fetched under the same guard as by a run."""
 
-    async def every() -> list[CheckResult]:
-        return await asyncio.gather(*map(_check_feed, patient.settings.shops))
+    async def check_all() -> list[CheckResult]:
+        return await asyncio.gather(*map(_check_feed, environment.settings.shops))
 
-    yield from asyncio.run(every())
+    yield from asyncio.run(check_all())
 
 
 async def _check_feed(shop: ShopSettings) -> CheckResult:
-    what, body = f"feed {shop.id}", _FeedHead()
+    """Fetch the first bytes of a feed and check that they are XML or gzip."""
+    what = f"feed {shop.id}"
+    body = _FeedHead()
     try:
         async with http_client.Client(
             address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports), _FETCH_POLICY
@@ -400,23 +448,25 @@ async def _check_feed(shop: ShopSettings) -> CheckResult:
 
 
 _FEED_ADVICE = {
-    http_client.FetchReason.PRIVATE_ADDRESS: "a shop in your own network: allowed_networks = ['10.1.2.0/24'] in its [[shops]] table",
+    http_client.FetchReason.PRIVATE_ADDRESS: (
+        "a shop in your own network: allowed_networks = ['10.1.2.0/24'] in its [[shops]] table"
+    ),
     http_client.FetchReason.UNKNOWN_HOST: "check the address, and this machine's DNS",
     http_client.FetchReason.TLS: "ask the shop to renew its certificate",
 }
 
 
-def check_airflow(patient: Environment) -> Iterator[CheckResult]:
-    """Airflow's database and the pools that the DAGs name, where Airflow is set up."""
-    home = Path(patient.env.get("AIRFLOW_HOME") or Path.home() / "airflow")
+def check_airflow(environment: Environment) -> Iterator[CheckResult]:
+    """Check Airflow's database and the pools that the DAGs name, where Airflow is set up."""
+    home = Path(environment.env.get("AIRFLOW_HOME") or Path.home() / "airflow")
     if not (home / "airflow.cfg").is_file() and not any(
-        name.startswith("AIRFLOW__") for name in patient.env
+        name.startswith("AIRFLOW__") for name in environment.env
     ):
         yield _ok_result("airflow", "not set up for this user; `wearalike run` needs none")
         return
     command = [sys.executable, "-m", "airflow", "pools", "list", "--output", "json"]
     done = subprocess.run(
-        command, env=dict(patient.env), capture_output=True, text=True, timeout=180, check=False
+        command, env=dict(environment.env), capture_output=True, text=True, timeout=180, check=False
     )
     try:
         slots = {
@@ -424,10 +474,10 @@ def check_airflow(patient: Environment) -> Iterator[CheckResult]:
             for pool in json.loads(done.stdout[done.stdout.index("[{") :])
         }
     except (ValueError, LookupError, TypeError):
-        told = (done.stderr.strip() or done.stdout.strip() or "says nothing").splitlines()[-1]
+        output = (done.stderr.strip() or done.stdout.strip() or "says nothing").splitlines()[-1]
         yield _failed_result(
             "airflow",
-            f"{home}: {told[:300]}",
+            f"{home}: {output[:300]}",
             "airflow db migrate, and check AIRFLOW_HOME and AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
         )
         return

@@ -1,10 +1,12 @@
-"""images -> items: sees the garments, shoes and bags in every image of a run.
+"""images -> items: detect the garments, shoes and bags in every image of a run.
 
-What a detector saw in an image is kept by the image's content, so a night looks only at images it has never
-seen. With --shard only that share of the looking is done; without it, all that is left, and the run's table.
+Items are cached by the image's content, so a run detects only in images that are new. With --shard
+the job only fills the cache for that shard. Without it, the job does all that is left and writes
+the run's table.
 
-The detector is the promoted one, else the packaged default. --detector says otherwise: whole or foreground, which need no
-weights, a packaged model's name, or the version of a model that was promoted once.
+The detector is the promoted one, else the packaged default. --detector names another one. It takes
+whole or foreground, which need no weights, a packaged model's name, or a version that was promoted
+once.
 """
 
 from __future__ import annotations
@@ -31,24 +33,26 @@ IMAGES_PER_BATCH = 32
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, is_sharded=True)
-    made.add_argument(
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__, is_sharded=True)
+    arg_parser.add_argument(
         "--detector", metavar="NAME", help="default: the promoted one, else the packaged default"
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
     )
-    return made
+    return arg_parser
 
 
 def work(args: argparse.Namespace) -> None:
+    """Fill the cache of items; without --shard, write the table `items` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
     detector = detect.load_detector(
         root, args.detector, registry.resolve_device(args.device or settings.device)
     )
     parameters = {"detector": detector.version}
-    stood = run_tables.table_version(root, ITEMS, args.run)
+    version_before = run_tables.table_version(root, ITEMS, args.run)
     signature = run_tables.signature(
         {"images": run_tables.input_hash(root, IMAGES, args.run)}, parameters
     )
@@ -63,7 +67,7 @@ def work(args: argparse.Namespace) -> None:
         root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
     ).sort_by([("image_id", "ascending"), ("item_id", "ascending")])
     with run_tables.write_table(
-        root, ITEMS, args.run, signature, parameters, version_before=stood
+        root, ITEMS, args.run, signature, parameters, version_before=version_before
     ) as table:
         found = seen.filter(pc.is_valid(seen["item_id"]))
         table.write(found.select(ITEMS.column_names))
@@ -76,7 +80,16 @@ def work(args: argparse.Namespace) -> None:
 def detect_new_images(
     root: Path, detector: detect.Detector, image_ids: pa.Array, shard: tuple[int, int] | None
 ) -> None:
-    """Looks at the images of a share that the detector has never seen, keeping what it saw every few hundred."""
+    """Detect items in the images that the detector has never seen, and cache them.
+
+    The cache is written every IMAGES_PER_CACHE_WRITE images, so a killed job loses little.
+
+    Args:
+        root: folder of all tables.
+        detector: the detector.
+        image_ids: images of the run.
+        shard: (i, n), to detect only shard i of n; None: all images.
+    """
     known = run_tables.read_cached(
         root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
     )["image_id"]
@@ -89,7 +102,7 @@ def detect_new_images(
     ]
     progress = job.Progress("images", len(new))
 
-    def look(image_ids: list[str]) -> list[dict[str, object]]:
+    def detect_batch(image_ids: list[str]) -> list[dict[str, object]]:
         return detect.detect_items_batch(
             detector, [(i, run_tables.image_path(root, i).read_bytes()) for i in image_ids]
         )
@@ -98,12 +111,12 @@ def detect_new_images(
     with ThreadPoolExecutor(workers) as cores:
         for start in range(0, len(new), IMAGES_PER_CACHE_WRITE):
             part = new[start : start + IMAGES_PER_CACHE_WRITE]
-            # A second day's few pictures are shared out too.
+            # A small part, as on a second day, is shared out over all cores too.
             size = min(IMAGES_PER_BATCH, -(-len(part) // workers))
             rows = [
                 r
                 for found in cores.map(
-                    look, [part[i : i + size] for i in range(0, len(part), size)]
+                    detect_batch, [part[i : i + size] for i in range(0, len(part), size)]
                 )
                 for r in found
             ]
@@ -117,6 +130,14 @@ def detect_new_images(
 
 
 def refused_rows(empty: pa.Table) -> pa.Table:
+    """Return a row of refusals for each image without items.
+
+    Args:
+        empty: rows of the cache with image_id and the reason why there is no item.
+
+    Returns:
+        The rows for the refused part of `items`.
+    """
     return pa.table(
         {
             "kind": ["image"] * len(empty),
@@ -129,6 +150,7 @@ def refused_rows(empty: pa.Table) -> pa.Table:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

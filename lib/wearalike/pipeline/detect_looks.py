@@ -1,11 +1,16 @@
-"""images, items -> looks: sees what else products are worn with in their own full-figure images, and encodes it.
+"""images, items -> looks: detect and encode the items that products are worn with.
 
-A second look at the images, by a detector that names what it sees: the promoted one, else the packaged `garments`, which needs
-`pip install wearalike[yolo]`. It looks only at images in which something tall stands out of the ground, and only at those it has
-never seen; what it saw and the codes are kept by content, beside those of the other jobs. With --shard only that share of the
-work is done; without it, all that is left, and the run's table.
+The job searches the full-figure images of the products themselves. It uses a second detector, one
+that names the items it sees. This is the promoted one, else the packaged `garments`, which needs
+`pip install wearalike[yolo]`.
 
-Where no such detector can run, or looks are switched off (`looks = "off"` in the settings), the table is empty and says why.
+The detector looks only at images in which something tall stands out of the ground, and only at
+those that are new to it. Items and codes are cached by content, beside those of the other jobs.
+With --shard the job only fills the caches for that shard. Without it, the job does all that is left
+and writes the run's table.
+
+The table is empty and says why where no such detector can run. The same holds where looks are
+switched off (`looks = "off"` in the settings).
 """
 
 from __future__ import annotations
@@ -31,19 +36,21 @@ PRODUCTS_PER_BATCH = 8192
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, is_sharded=True)
-    made.add_argument(
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__, is_sharded=True)
+    arg_parser.add_argument(
         "--detector",
         metavar="NAME",
         help="a trained one; default: the promoted one, else the packaged garments",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
     )
-    return made
+    return arg_parser
 
 
 def work(args: argparse.Namespace) -> None:
+    """Fill the caches of worn items; without --shard, write the table `looks` too."""
     settings = job.load_settings(args)
     root, device = settings.data_dir, args.device or settings.device
     encoder = run_tables.read_manifest(root, CODES, args.run)["encoder"]
@@ -69,11 +76,14 @@ def work(args: argparse.Namespace) -> None:
         )
     )
     if len(new := undetected_images(root, model.version, pc.unique(share["image_id"]))):
-        # Only now: where all was seen before, no network is loaded.
+        # Loaded here, so that a run without new images loads no network.
         try:
             detector = detect.NetworkDetector(model.read(), registry.resolve_device(device))
         except ImportError as error:
-            why = f"detector {model.version} cannot run here: {error}; pip install wearalike[yolo], apt-get install libgl1"
+            why = (
+                f"detector {model.version} cannot run here: {error}; "
+                "pip install wearalike[yolo], apt-get install libgl1"
+            )
             if args.detector:
                 raise job.JobRejected(why) from error
             write_empty_table(args, root, inputs, why)
@@ -91,6 +101,14 @@ def work(args: argparse.Namespace) -> None:
 def write_empty_table(
     args: argparse.Namespace, root: Path, inputs: dict[str, str], reason: str
 ) -> None:
+    """Write an empty table `looks`, with the reason in its manifest.
+
+    Args:
+        args: the job's options; with --shard nothing is written.
+        root: folder of all tables.
+        inputs: hashes of the input tables, by name.
+        reason: why there are no looks.
+    """
     log.warning("no looks: %s", reason)
     facts = {"why_empty": reason}
     signature = run_tables.signature(inputs, facts)
@@ -100,7 +118,16 @@ def write_empty_table(
 
 
 def undetected_images(root: Path, version: str, image_ids: pa.Array) -> pa.Array:
-    """Those of the images that the detector has never looked at."""
+    """Return the images in which the detector has never detected.
+
+    Args:
+        root: folder of all tables.
+        version: the detector's version.
+        image_ids: images of the run.
+
+    Returns:
+        Those of them that the cache lacks.
+    """
     known = run_tables.read_cached(root, "items", version, detect.ITEM_CACHE_SCHEMA, image_ids)[
         "image_id"
     ].combine_chunks()
@@ -108,6 +135,13 @@ def undetected_images(root: Path, version: str, image_ids: pa.Array) -> pa.Array
 
 
 def detect_new_images(root: Path, detector: detect.Detector, image_ids: pa.Array) -> None:
+    """Detect items in images and cache them.
+
+    Args:
+        root: folder of all tables.
+        detector: the detector.
+        image_ids: the images.
+    """
     from wearalike.pipeline import detect_items
 
     detect_items.detect_new_images(root, detector, image_ids, None)
@@ -116,7 +150,17 @@ def detect_new_images(root: Path, detector: detect.Detector, image_ids: pa.Array
 def iter_worn_items(
     root: Path, products: pa.Table, images: pa.Table, detector: str
 ) -> Iterator[tuple[pa.Table, pa.Table, set[str]]]:
-    """Some thousand products at a time, what they are worn with, and which of them are shown on a full figure."""
+    """Yield products with the items worn with them, PRODUCTS_PER_BATCH products at a time.
+
+    Args:
+        root: folder of all tables.
+        products: product_id, shop_id and super_category of products.
+        images: images in which the detector looked.
+        detector: its version.
+
+    Yields:
+        The products, the items worn with them, and the ids of products shown on a full figure.
+    """
     products = products.sort_by("product_id")
     for start in range(0, products.num_rows, PRODUCTS_PER_BATCH):
         some = products.slice(start, PRODUCTS_PER_BATCH).combine_chunks()
@@ -128,7 +172,14 @@ def iter_worn_items(
 
 
 def encode_worn_items(root: Path, version: str, device: str, worn: pa.Table) -> None:
-    """Encodes the items that are not encoded yet, by the encoder of the run's codes."""
+    """Encode the items that have no code yet, by the encoder of the run's codes.
+
+    Args:
+        root: folder of all tables.
+        version: the encoder's version.
+        device: "auto", "cpu" or "cuda".
+        worn: items worn with products.
+    """
     from wearalike.pipeline import encode_items
 
     new = worn.group_by(
@@ -151,6 +202,16 @@ def encode_worn_items(root: Path, version: str, device: str, worn: pa.Table) -> 
 
 
 def read_cached_codes(root: Path, version: str, worn: pa.Table) -> pa.Table:
+    """Return the cached codes of items.
+
+    Args:
+        root: folder of all tables.
+        version: the encoder's version.
+        worn: items worn with products.
+
+    Returns:
+        Rows of encoders.CODE_CACHE_SCHEMA.
+    """
     return run_tables.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, worn["item_id"].combine_chunks()
     )
@@ -164,6 +225,16 @@ def write_looks(
     products: pa.Table,
     images: pa.Table,
 ) -> None:
+    """Write the table `looks` from the caches.
+
+    Args:
+        args: the job's options.
+        root: folder of all tables.
+        inputs: hashes of the input tables, by name.
+        facts: versions of the detector and of the encoder.
+        products: all products of the run.
+        images: images in which the detector looked.
+    """
     all_images = run_tables.read_table(root, IMAGES, args.run, ["product_id"])
     figures_count = 0
     with run_tables.write_table(
@@ -182,18 +253,18 @@ def write_looks(
             "figures": figures_count,
         }
     log.info(
-        "%s looked at %d images: %d of %d products are on a full figure, %d of them with things to be matched",
-        *(
-            facts["detector"],
-            table.manifest_extras["images_looked_at"],
-            figures_count,
-            products.num_rows,
-            table.rows_written,
-        ),
+        "%s looked at %d images: %d of %d products are on a full figure, "
+        "%d of them with items to be matched",
+        facts["detector"],
+        table.manifest_extras["images_looked_at"],
+        figures_count,
+        products.num_rows,
+        table.rows_written,
     )
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

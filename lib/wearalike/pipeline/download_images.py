@@ -1,8 +1,9 @@
-"""products -> images: fetches every picture of a run's products, and keeps it by content.
+"""products -> images: download every picture of a run's products, and keep it by content.
 
-Every picture ends as a row of images, or is refused with a reason. What a server says has not changed since it was last
-asked is not sent again, and a killed job goes on where it was. With --shard only that share of the addresses is asked;
-without it, all that are left, and the run's table is written.
+Every picture ends as a row of `images`, or is refused with a reason. A picture is not sent again
+where the server says that it has not changed since the last request. A killed job continues where
+it stopped. With --shard the job only requests that shard's addresses. Without it, the job requests
+all that are left and writes the run's table.
 """
 
 from __future__ import annotations
@@ -27,35 +28,36 @@ log = logging.getLogger("wearalike.download_images")
 
 
 def parser() -> argparse.ArgumentParser:
-    made, rules = job.parser(__doc__, is_sharded=True), download.DownloadPolicy()
-    made.add_argument(
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__, is_sharded=True)
+    rules = download.DownloadPolicy()
+    arg_parser.add_argument(
         "--attempts",
         type=int,
         default=rules.attempts,
-        help="for what may pass (default: %(default)s)",
+        help="attempts where an error may pass (default: %(default)s)",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--timeout-s",
         type=float,
         default=rules.timeout_s,
-        help="of one attempt (default: %(default)s)",
+        help="seconds for one attempt (default: %(default)s)",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--placeholder-groups",
         type=int,
         default=rules.max_groups_per_image,
-        help="a picture that more groups of one shop share is none of a product (default: %(default)s)",
+        help="a picture that more groups of one shop share shows no product (default: %(default)s)",
     )
-    return made
+    return arg_parser
 
 
 def work(args: argparse.Namespace) -> None:
+    """Download pictures; without --shard, write the table `images` too."""
     settings = job.load_settings(args)
-    root, rules = (
-        settings.data_dir,
-        download.DownloadPolicy(args.placeholder_groups, args.attempts, args.timeout_s),
-    )
-    stood = run_tables.table_version(root, IMAGES, args.run)
+    root = settings.data_dir
+    rules = download.DownloadPolicy(args.placeholder_groups, args.attempts, args.timeout_s)
+    version_before = run_tables.table_version(root, IMAGES, args.run)
     wanted = image_tables.explode_image_urls(
         run_tables.read_table(root, PRODUCTS, args.run, image_tables.IMAGE_SOURCE_COLUMNS)
     )
@@ -71,7 +73,7 @@ def work(args: argparse.Namespace) -> None:
     if args.shard:
         return
     with run_tables.write_table(
-        root, IMAGES, args.run, signature, parameters, version_before=stood
+        root, IMAGES, args.run, signature, parameters, version_before=version_before
     ) as table:
         taken, refused = image_tables.build_tables(
             wanted,
@@ -98,7 +100,15 @@ def fetch_images(
     rules: download.DownloadPolicy,
     args: argparse.Namespace,
 ) -> None:
-    """Asks what is left to ask, or this chunk's share of it."""
+    """Request the addresses that are left, or this shard's share of them.
+
+    Args:
+        root: folder of all tables.
+        wanted: a row for each picture of a product, with shop_id and image_url.
+        shops: the shops of these products.
+        rules: attempts, timeout and limits.
+        args: the job's options; --shard and --force are used.
+    """
     asks = {}
     for shop in shops:
         urls = pc.unique(wanted.filter(pc.equal(wanted["shop_id"], shop.id))["image_url"])
@@ -111,7 +121,7 @@ def fetch_images(
                     ]
                 )
             )
-            # The shards run side by side, and the shop is to be asked no faster for that.
+            # Shards run side by side. Together they must not ask the shop faster than one job.
             shop = replace(
                 shop,
                 max_connections_per_host=max(1, shop.max_connections_per_host // args.shard[1]),
@@ -132,6 +142,7 @@ def fetch_images(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

@@ -1,7 +1,8 @@
-"""items -> codes: turns every item of a run into 128 bits of shape and 128 bits of colour.
+"""items -> codes: encode every item of a run as 128 bits of shape and 128 bits of colour.
 
-An item's codes are kept under the encoder's version, so a night encodes only items it has never seen, and codes
-of two encoders never meet. With --shard only that share is encoded; without it, all that is left, and the table.
+Codes are cached by item and encoder version, so a run encodes only items that are new. Codes of two
+encoders are never mixed. With --shard the job only fills the cache for that shard. Without it, the
+job does all that is left and writes the table.
 """
 
 from __future__ import annotations
@@ -28,31 +29,33 @@ from wearalike.tables import CODES, ITEMS
 
 log = logging.getLogger("wearalike.encode_items")
 ITEMS_PER_CACHE_WRITE = 512
-# Of whole pictures, memory holds twice as many.
+# Memory holds the whole pictures of two batches at once.
 ITEMS_PER_BATCH = 64
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__, is_sharded=True)
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__, is_sharded=True)
     known, default = ", ".join(registry.ENCODERS), registry.DEFAULT_ENCODER
-    made.add_argument(
+    arg_parser.add_argument(
         "--encoder",
         metavar="NAME",
         help=f"{known} or a version promoted here; default: the promoted one, else {default}",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
     )
-    return made
+    return arg_parser
 
 
 def work(args: argparse.Namespace) -> None:
+    """Fill the cache of codes; without --shard, write the table `codes` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
     model = registry.resolve_model(root, registry.ModelKind.ENCODER, args.encoder)
     version = model.version
     parameters = {"encoder": version}
-    stood = run_tables.table_version(root, CODES, args.run)
+    version_before = run_tables.table_version(root, CODES, args.run)
     signature = run_tables.signature(
         {"items": run_tables.input_hash(root, ITEMS, args.run)}, parameters
     )
@@ -80,7 +83,7 @@ def work(args: argparse.Namespace) -> None:
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     ).sort_by("item_id")
     with run_tables.write_table(
-        root, CODES, args.run, signature, parameters, version_before=stood
+        root, CODES, args.run, signature, parameters, version_before=version_before
     ) as table:
         has_code = pc.is_valid(seen["shape"])
         table.write(seen.filter(has_code).select(CODES.column_names))
@@ -103,7 +106,16 @@ def work(args: argparse.Namespace) -> None:
 
 
 def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> None:
-    """Encodes the items, keeping codes every few hundred. Pictures are decoded while the network works."""
+    """Encode items and cache the codes.
+
+    The cache is written every ITEMS_PER_CACHE_WRITE items. The next batch of pictures is decoded
+    while the network works.
+
+    Args:
+        root: folder of all tables.
+        encoder: the encoder.
+        items: rows with item_id, image_id and the box.
+    """
     progress = job.Progress("items", items.num_rows)
     parts = [
         items.slice(start, ITEMS_PER_BATCH) for start in range(0, items.num_rows, ITEMS_PER_BATCH)
@@ -125,7 +137,16 @@ def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> 
 def read_item_crops(
     root: Path, items: pa.Table, side_px: int | None = None
 ) -> list[NDArray[np.uint8] | None]:
-    """The pixels of every item, None where its image cannot be read. side_px: as decode.crop_boxes has it."""
+    """Return the pixels of every item.
+
+    Args:
+        root: folder of all tables.
+        items: rows with image_id and the box x0, y0, x1, y1.
+        side_px: see decode.crop_boxes.
+
+    Returns:
+        An image for each item, uint8; None where the image cannot be read.
+    """
     return list(
         _iter_item_crops(
             root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist(), side_px
@@ -136,6 +157,7 @@ def read_item_crops(
 def _iter_item_crops(
     root: Path, rows: list[dict[str, Any]], side_px: int | None
 ) -> Iterator[NDArray[np.uint8] | None]:
+    """Yield the pixels of each row's item; None where its image cannot be read."""
     for row in rows:
         try:
             content = run_tables.image_path(root, row["image_id"]).read_bytes()
@@ -149,7 +171,16 @@ def _iter_item_crops(
 def code_rows(
     encoder: encoders.Encoder, item_ids: list[str], crops: list[NDArray[np.uint8] | None]
 ) -> pa.Table:
-    """Rows of encoders.CODE_CACHE_SCHEMA, one an item."""
+    """Encode pictures and return rows for the cache.
+
+    Args:
+        encoder: the encoder.
+        item_ids: the items.
+        crops: an image for each item, uint8; None where it cannot be read.
+
+    Returns:
+        Rows of encoders.CODE_CACHE_SCHEMA, one for each item.
+    """
     seen = iter(zip(*encoder.encode([p for p in crops if p is not None]), strict=True))
     rows = []
     for item_id, picture in zip(item_ids, crops, strict=True):
@@ -169,6 +200,7 @@ def code_rows(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

@@ -1,9 +1,11 @@
-"""feeds -> offers: pulls every shop's feed and writes the tables feeds and offers of a run.
+"""feeds -> offers: pull every shop's feed and write the tables feeds and offers of a run.
 
-Spark spreads the shops over its workers, one task a shop. A feed that cannot be used (not fetched, broken, cut off,
-far smaller than last time, in words that the shop's mapping does not know ...) keeps the shop's offers of the last run
-that was good, and the log says which shop, why, and what to do. The exit code is 1 only when no shop has any offers,
-and before any feed is pulled where a mapping has mistakes.
+Spark spreads the shops over its workers, one task for each shop. A feed may be unusable: not
+fetched, broken, cut off, far smaller than last time, or in words that the shop's mapping lacks. The
+shop then keeps the offers of the last good run, and the log says which shop, why, and what to do.
+
+The exit code is 1 only when no shop has any offers, or when a mapping has mistakes. In the second
+case no feed is pulled.
 
 A run that has pulled its feeds keeps them: call with --force to pull again.
 """
@@ -35,23 +37,23 @@ log = logging.getLogger("wearalike.ingest_feeds")
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__)
-    made.add_argument("--spark-master", help="Spark's master; default: the settings'")
-    return made
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__)
+    arg_parser.add_argument("--spark-master", help="Spark's master; default: the settings'")
+    return arg_parser
 
 
 def work(args: argparse.Namespace) -> None:
+    """Pull all feeds and write `feeds` and `offers`, if they are out of date."""
     settings = job.load_settings(args)
     if not settings.shops:
         raise job.JobRejected(
             "the settings name no shop: add a [[shops]] table with id and feed to wearalike.toml"
         )
-    root, parameters = (
-        settings.data_dir.resolve(),
-        {shop.id: _shop_parameters(shop) for shop in settings.shops},
-    )
+    root = settings.data_dir.resolve()
+    parameters = {shop.id: _shop_parameters(shop) for shop in settings.shops}
     if not args.force and is_up_to_date(root, args.run, parameters):
-        log.info("feeds and offers: stand, nothing to do; --force pulls again")
+        log.info("feeds and offers: up to date, nothing to do; --force pulls again")
         return
     seen = {
         table.name: run_tables.table_version(root, table, args.run) for table in (OFFERS, FEEDS)
@@ -69,19 +71,29 @@ def work(args: argparse.Namespace) -> None:
 
 
 def _shop_parameters(shop: ShopSettings) -> dict[str, Any]:
-    """The shop's settings; of its address nothing that may be a password, not even in a hash, from which a weak one could be guessed."""
-    told = {name: value for name, value in asdict(shop).items() if name != "secrets"}
-    return {**told, "feed": shop.redact_secrets(address_guard.redact_url(shop.feed))}
+    """Return the shop's settings without anything of its address that may be a password.
+
+    Not even a hash of it is kept: from a hash a weak password could be guessed.
+    """
+    known = {name: value for name, value in asdict(shop).items() if name != "secrets"}
+    return {**known, "feed": shop.redact_secrets(address_guard.redact_url(shop.feed))}
 
 
 def is_up_to_date(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
-    """Whether both tables are there, of one pull, by these settings."""
+    """Return True if both tables are complete, come from one pull, and used these settings.
+
+    Args:
+        root: folder of all tables.
+        run: the run.
+        parameters: the settings of each shop.
+
+    Returns:
+        True if there is nothing to pull.
+    """
     if not (run_tables.is_complete(root, FEEDS, run) and run_tables.is_complete(root, OFFERS, run)):
         return False
-    pulled, offers = (
-        run_tables.read_manifest(root, FEEDS, run),
-        run_tables.read_manifest(root, OFFERS, run),
-    )
+    pulled = run_tables.read_manifest(root, FEEDS, run)
+    offers = run_tables.read_manifest(root, OFFERS, run)
     return pulled["signature"] == offers["signature"] and pulled["parameters"] == json.loads(
         json.dumps(parameters)
     )
@@ -90,10 +102,23 @@ def is_up_to_date(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
 def pull_feeds(
     root: Path, run: str, settings: Settings, folder: Path, master: str
 ) -> list[feeds.IngestResult]:
-    """Every shop's feed pulled, in the shops' order. A task that Spark starts twice fills two folders; one is named."""
+    """Pull every shop's feed.
+
+    A task that Spark starts twice fills two folders. Only one of them is named in the result.
+
+    Args:
+        root: folder of all tables.
+        run: the run.
+        settings: the settings, whose shops are pulled.
+        folder: where the offers are written, a folder for each task.
+        master: Spark's master.
+
+    Returns:
+        A result for each shop, in the shops' order.
+    """
     from wearalike.pipeline.spark import spark_session
 
-    def one(
+    def pull_one(
         task: tuple[ShopSettings, feeds.LastGoodFeed | None, feeds.OfferMapper | None],
     ) -> feeds.IngestResult:
         shop, previous, known = task
@@ -106,11 +131,21 @@ def pull_feeds(
         (shop, last_good_feed(root, run, shop.id), known.get(shop.id)) for shop in settings.shops
     ]
     with spark_session("ingest_feeds", master, folder) as spark:
-        return spark.sparkContext.parallelize(tasks, len(tasks)).map(one).collect()
+        return spark.sparkContext.parallelize(tasks, len(tasks)).map(pull_one).collect()
 
 
 def offer_mappers(settings: Settings) -> dict[str, feeds.OfferMapper]:
-    """What the mappings make of offers, by shop; none of a shop without a mapping yet. Raises BadMapping as map_products does."""
+    """Return the function that maps a shop's offers, for each shop that has a mapping.
+
+    Args:
+        settings: the settings, which name the shops and the folder of mappings.
+
+    Returns:
+        The mappers, by shop.
+
+    Raises:
+        BadMapping: a mapping has mistakes, as in map_products.
+    """
     taxonomy, mappings = catalog.read_taxonomy_and_mappings(
         settings, [shop.id for shop in settings.shops]
     )
@@ -121,7 +156,16 @@ def offer_mappers(settings: Settings) -> dict[str, feeds.OfferMapper]:
 
 
 def last_good_feed(root: Path, run: str, shop_id: str) -> feeds.LastGoodFeed | None:
-    """The shop's offers in the latest run before this one, by name, that has any."""
+    """Return the shop's offers of the latest earlier run that has any.
+
+    Args:
+        root: folder of all tables.
+        run: the run; earlier runs are those whose names sort before it.
+        shop_id: the shop.
+
+    Returns:
+        The offers' files and number; None where no earlier run has any.
+    """
     for earlier in reversed(
         [
             r
@@ -153,7 +197,20 @@ def write_tables(
     parameters: Mapping[str, Any],
     table_versions: Mapping[str, run_tables.TableVersion],
 ) -> None:
-    """Both tables, offers first. Their signature is of what was pulled, so that pulling again replaces them."""
+    """Write both tables, offers first.
+
+    Their signature is the hash of the pulled feeds, so pulling again replaces the tables.
+
+    Args:
+        root: folder of all tables.
+        run: the run.
+        pulled: a result for each shop.
+        parameters: the settings of each shop.
+        table_versions: versions of both tables before the pull, by name.
+
+    Raises:
+        job.JobRejected: no shop has any offers.
+    """
     rows = [one.feed_row for one in pulled]
     for row in rows:
         if row["status"] != "fresh":
@@ -200,6 +257,7 @@ def write_tables(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

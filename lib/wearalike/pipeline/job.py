@@ -76,8 +76,8 @@ def parser(doc: str | None, *, is_sharded: bool = False) -> argparse.ArgumentPar
             "--shard",
             type=_shard_argument,
             metavar="I/N",
-            help="only fill the cache for shard I of N (1/4 .. 4/4); without it: everything that is "
-            "left, and the table",
+            help="only fill the cache for shard I of N (1/4 .. 4/4); "
+            "without it: everything that is left, and the table",
         )
     return stage_parser
 

@@ -1,8 +1,9 @@
-"""offers -> products: each offer's category mapped to a leaf of the taxonomy, or the offer refused.
+"""offers -> products: map each offer's category to a leaf of the taxonomy, or refuse the offer.
 
-Reads the run's offers, <mappings>/taxonomy.xml and <mappings>/shops/<shop>.xml; writes the table products.
-A mistake in any of these files stops the job before any work, with every mistake listed by file and line.
-A shop without a mapping has all its offers refused as unmapped, and the log says which file to write.
+The job reads the run's offers, <mappings>/taxonomy.xml and <mappings>/shops/<shop>.xml. It writes
+the table `products`. A mistake in any of these files stops the job before any work, and the log
+lists every mistake by file and line. Where a shop has no mapping, all its offers are refused as
+unmapped, and the log says which file to write.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ log = logging.getLogger(__name__)
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of the job's options."""
     return job.parser(__doc__)
 
 
 def work(args: argparse.Namespace) -> None:
+    """Write the table `products`, if it is out of date."""
     settings = job.load_settings(args)
     offered = set(
         pc.unique(
@@ -73,6 +76,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

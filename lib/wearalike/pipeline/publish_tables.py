@@ -1,10 +1,14 @@
-"""products, similar_products, similar_lists, look_products, quality -> the warehouse; then the site reads this run.
+"""Load a run's tables into the warehouse; then the site reads this run.
 
-A run whose quality table holds a `fail` is not published: the job ends with 1 and names the failing measures, and the
-site goes on reading the run before. --override publishes it all the same; who and why are kept in `publications`.
-A day before the published one, run late or again, is loaded but not published, unless --override says so.
-The job may be killed and repeated at any moment; a run that is published already is left as it is.
-Where the warehouse does not answer, the tables stay in Parquet, the site is not touched and the job ends with 1.
+The tables are products, similar_products, similar_lists, look_products and quality. A run whose
+quality table holds a `fail` is not published. The job then ends with 1 and names the failing
+measures, and the site keeps the run before. --override publishes the run nevertheless; who and why
+are kept in `publications`.
+
+A run of an earlier day than the published one is loaded but not published, unless --override says
+so. The job may be killed and repeated at any moment; a published run is left as it is. Where the
+warehouse does not answer, the tables stay in Parquet, the site does not change, and the job ends
+with 1.
 """
 
 from __future__ import annotations
@@ -22,30 +26,43 @@ log = logging.getLogger("wearalike.publish_tables")
 
 
 def parser() -> argparse.ArgumentParser:
-    made = job.parser(__doc__)
-    made.add_argument(
+    """Return the parser of the job's options."""
+    arg_parser = job.parser(__doc__)
+    arg_parser.add_argument(
         "--override",
         type=publish.parse_override,
         metavar="WHO: WHY",
         help="publish although the gate is closed",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--keep",
         type=positive_int,
         default=7,
         metavar="N",
         help="runs that stay in the warehouse; default: %(default)s",
     )
-    return made
+    return arg_parser
 
 
 def positive_int(text: str) -> int:
+    """Parse an integer of 1 or more for argparse.
+
+    Args:
+        text: what the user wrote.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is something else.
+    """
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r}: wanted 1 or more")
     return int(text)
 
 
 def work(args: argparse.Namespace) -> None:
+    """Load and publish a run, then prune old ones."""
     place = job.load_settings(args)
     warehouse = open_warehouse(place.warehouse)
     try:
@@ -67,7 +84,7 @@ def work(args: argparse.Namespace) -> None:
     try:
         gone = warehouse.prune(args.keep)
     except Unreachable as error:
-        # The site reads the new run already; the next night prunes.
+        # The site reads the new run already; the next run prunes.
         log.warning("old runs are not pruned: %s", error)
         gone = []
     counts = ", ".join(f"{count:,} {name}" for name, count in done.load.counts.items())
@@ -77,19 +94,22 @@ def work(args: argparse.Namespace) -> None:
         )
     if done.later_run:
         log.warning(
-            "%s is loaded and not published: the site reads %s, a later day; --override publishes it",
+            "%s is loaded and not published: the site reads %s, a later day; "
+            "--override publishes it",
             args.run,
             done.later_run,
         )
-    moved = (
-        f"published {done.move}"
-        if done.move
-        else f"{args.run} is {'loaded' if done.later_run else 'published already, nothing to do'}"
-    )
+    if done.move:
+        moved = f"published {done.move}"
+    elif done.later_run:
+        moved = f"{args.run} is loaded"
+    else:
+        moved = f"{args.run} is published already, nothing to do"
     log.info("%s: %s%s", moved, counts, f"; pruned {', '.join(gone)}" if gone else "")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the job; see `job.run_job` for its exit codes."""
     return job.run_job(work, parser(), argv)
 
 

@@ -1,4 +1,4 @@
-"""The one way jobs come by a Spark session: on this machine, or on a cluster that the library is shipped to."""
+"""Spark sessions: on this machine, or on a cluster to which the library is shipped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wearalike.storage import atomic
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Numba's own, and before them the one that knows our library where it was shipped; see jobs/compiled.py.
+# Ours for the library in its shipped zip (pipeline/numba_cache.py), then Numba's own.
 _NUMBA_CACHE_LOCATORS = (
     "wearalike.pipeline.numba_cache.ShippedCacheLocator",
     "UserProvidedCacheLocator",
@@ -27,11 +27,22 @@ _NUMBA_CACHE_LOCATORS = (
 
 @contextlib.contextmanager
 def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession]:
-    """A session on `master` (local[*], spark://..., yarn, k8s://...) for work that writes into `folder`.
+    """Open a Spark session for work that writes into a folder.
 
-    Workers run this interpreter unless the environment says otherwise. A cluster's get this library, and are free for others when
-    the block ends; a local session stays for the next job of the process. A worker's OSError for want of room where `folder` is
-    comes out as the atomic.DiskFull that it was.
+    Workers run this interpreter unless the environment says otherwise. A cluster's workers get this
+    library, and are released when the block ends. A local session stays for the next job of the
+    process.
+
+    Args:
+        name: name of the application.
+        master: Spark's master: local[*], spark://..., yarn or k8s://...
+        folder: where the workers write.
+
+    Yields:
+        The session.
+
+    Raises:
+        atomic.DiskFull: a worker had no room left on the folder's disk.
     """
     from pyspark.sql import SparkSession
 
@@ -69,6 +80,7 @@ def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession
 
 @contextlib.contextmanager
 def _translate_disk_full(folder: Path) -> Iterator[None]:
+    """Raise atomic.DiskFull for a worker's error that says so."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 

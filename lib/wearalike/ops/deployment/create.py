@@ -1,7 +1,8 @@
-"""A folder from which data engineers run wearalike: settings, mappings, DAGs, SQL, and a compose file for Airflow and PostgreSQL.
+"""Write a folder for a deployment: settings, mappings, DAGs, SQL and a compose file.
 
-files/ holds what is ours alone to write. mappings/, dags/ and sql/ are the repository's own: a wheel carries them beside
-files/, an editable install finds them in the checkout.
+The compose file runs Airflow and PostgreSQL. The folder files/ holds files that only deployments
+have. mappings/, dags/ and sql/ are those of the repository: a wheel carries them beside files/, and
+an editable install finds them in the checkout.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from wearalike.sample.catalogue import SHOPS
 _PACKAGE_DIR = Path(__file__).resolve().parent
 _REPOSITORY_DIR = _PACKAGE_DIR.parents[3]
 SAMPLE_URL = "http://127.0.0.1:8765"
-# What .env.example says instead of a secret.
+# .env.example has this text in place of each secret.
 SECRET_PLACEHOLDER = "change-me"
 
 _SHOPS_TEMPLATE = """\
-# A shop, once a [[shops]] table. Credentials stay out of this file: ${NAME} is read from the environment (feeds.env).
+# A shop is a [[shops]] table. Keep credentials out of this file:
+# ${NAME} is read from the environment (feeds.env).
 #
 # [[shops]]
 # id = "newshop"
@@ -40,10 +42,18 @@ class FolderOccupied(FileExistsError):
 
 
 def create_deployment(folder: Path, *, with_sample: bool = False) -> list[Path]:
-    """Writes a deployment into a folder, which may hold other files; returns every file written, in order of path.
+    """Write a deployment into a folder, all of it or nothing.
 
-    with_sample: its shops are the drawn sample shops at SAMPLE_ADDRESS, with their mappings; else there is none yet.
-    All or nothing. Raises Occupied where a file or folder of those names is there, OSError where it cannot be written.
+    Args:
+        folder: where to write; it may hold other files.
+        with_sample: name the drawn sample shops at SAMPLE_URL, with their mappings; else no shop.
+
+    Returns:
+        Every file written, in order of path.
+
+    Raises:
+        FolderOccupied: the folder has a file or folder of one of those names.
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".wearalike-init-") as scratch:
@@ -52,7 +62,8 @@ def create_deployment(folder: Path, *, with_sample: bool = False) -> list[Path]:
         names = sorted(path.name for path in built.iterdir())
         if there := [name for name in names if os.path.lexists(folder / name)]:
             raise FolderOccupied(
-                f"{folder}: has {', '.join(there)} already, and nothing is ever overwritten; name another folder"
+                f"{folder}: has {', '.join(there)} already, and nothing is ever overwritten; "
+                "name another folder"
             )
         files = sorted(
             folder / path.relative_to(built) for path in built.rglob("*") if path.is_file()
@@ -63,6 +74,7 @@ def create_deployment(folder: Path, *, with_sample: bool = False) -> list[Path]:
 
 
 def _write_deployment(folder: Path, with_sample: bool) -> None:
+    """Write all files of a deployment into an empty folder."""
     _copy_templates(folder)
     shutil.copytree(
         _source_dir("dags"), folder / "dags", ignore=shutil.ignore_patterns("__pycache__")
@@ -89,11 +101,11 @@ def _write_deployment(folder: Path, with_sample: bool) -> None:
 
 
 def _copy_templates(folder: Path) -> None:
-    """Our own files, with the version that writes them."""
+    """Copy the files of files/, with this version in place of @VERSION@."""
     files = _PACKAGE_DIR / "files"
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         relative = path.relative_to(files)
-        # Those of the wheel that are copied by their own rules.
+        # In a wheel these lie beside our own; _write_deployment copies them.
         if relative.parts[0] in ("mappings", "dags", "sql"):
             continue
         target = folder / relative.with_name(_HIDDEN_FILE_NAMES.get(relative.name, relative.name))
@@ -104,7 +116,7 @@ def _copy_templates(folder: Path) -> None:
         target.chmod({".sh": 0o755, ".env": 0o600}.get(target.suffix, 0o644))
 
 
-# Under other names in the package, where hidden files get lost.
+# The package has these under other names, because packaging loses hidden files.
 _HIDDEN_FILE_NAMES = {
     "env.example": ".env.example",
     "gitignore": ".gitignore",
@@ -113,7 +125,11 @@ _HIDDEN_FILE_NAMES = {
 
 
 def _source_dir(name: str) -> Path:
-    """The folder `mappings`, `dags` or `sql`. Raises FileNotFoundError where the installation lost it."""
+    """Return the folder `mappings`, `dags` or `sql`.
+
+    Raises:
+        FileNotFoundError: the installation lacks it.
+    """
     found = next(
         (path for path in (_PACKAGE_DIR / "files" / name, _REPOSITORY_DIR / name) if path.is_dir()),
         None,
@@ -126,13 +142,16 @@ def _source_dir(name: str) -> Path:
 
 
 def _sample_shops_toml() -> str:
+    """Return the [[shops]] tables of the sample shops."""
     addresses = {shop.id: f"{SAMPLE_URL}/{shop.id}/feed.xml" for shop in SHOPS}
     shops = sample.settings_text(addresses, Path("data")).partition("\n\n")[2]
-    return f"# The drawn sample shops; serve them with: python -m wearalike.sample --port {SAMPLE_URL.rpartition(':')[2]}\n\n{shops}"
+    port = SAMPLE_URL.rpartition(":")[2]
+    command = f"python -m wearalike.sample --port {port}"
+    return f"# The drawn sample shops; serve them with: {command}\n\n{shops}"
 
 
 def _constraint_lines() -> Iterator[str]:
-    """The versions that this very installation runs with."""
+    """Yield a line for each package of this installation, with its version."""
     yield "# The versions that `wearalike init` ran with: the image gets the same."
     found = {
         d.metadata["Name"].lower().replace("_", "-"): d.version.partition("+")[0]

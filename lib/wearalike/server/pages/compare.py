@@ -23,7 +23,7 @@ from wearalike.server.snapshot import Snapshot
 router = APIRouter()
 RESULTS_PER_COLUMN = 10
 COMPARED_WEIGHTS = ((1, 1), (8, 2), (2, 8), (1, 0), (0, 1))
-# Versions that `wearalike.commands.describe_items` computes without a model file, with the
+# Versions that `wearalike describe-items` computes without a model file, with the
 # value of its --encoder.
 ENCODER_OF_VERSION = {
     "hsv-1": "hsv",
@@ -149,8 +149,7 @@ def _build_columns(
     ]
     command = None
     if missing:
-        program = "python -m wearalike.commands.describe_items"
-        command = f"{program} --run {s.run} {' '.join(missing)}"
+        command = f"wearalike describe-items --run {s.run} {' '.join(missing)}"
     return columns, len(candidates) - int(row in candidates), command
 
 
