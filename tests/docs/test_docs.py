@@ -1,4 +1,4 @@
-"""The pages of docs/ agree with the code: the reference is fresh, commands parse, links lead to files."""
+"""The pages of docs/ agree with the code: fresh reference, commands that parse, links to files."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: unique class names, functions named by verbs or nouns."""
+"""House rules that a machine can check: unique class names, functions named by verbs or nouns."""
 
 import ast
 import re

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,9 +188,9 @@ def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             whole_log.write(line)
-            _, separator, message = line.partition(" wearalike.")
-            if separator:
-                print("  " + message.split(" [airflow.")[0].rstrip(), flush=True)
+            # A stage's own log line; Airflow also logs the command line, which names the package.
+            if own := re.search(r" (?:INFO|WARNING|ERROR) wearalike\.(.+)", line):
+                print("  " + own[1].split(" [airflow.")[0].rstrip(), flush=True)
         if process.wait():
             raise job.JobRejected(f"the run failed; the whole log is {logfile}")
 
