@@ -64,7 +64,7 @@ def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult
             name, TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1"
         )
     network = detector._network
-    forward, batch = network._network, network._batch  # type: ignore[attr-defined]
+    forward, batch = network._network, network._batch_size  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ids = [hashlib.sha256(content).hexdigest() for content in contents]

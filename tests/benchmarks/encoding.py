@@ -122,8 +122,8 @@ class EncodingWork:
     def run_batches(self) -> None:
         """Run the network alone on the encoder's device, in batches as the encoder makes them."""
         forward = self.encoder._forward  # type: ignore[attr-defined]
-        for start in range(0, len(self.tensors), forward._batch):
-            forward._network(np.concatenate(self.tensors[start : start + forward._batch]))
+        for start in range(0, len(self.tensors), forward._batch_size):
+            forward._network(np.concatenate(self.tensors[start : start + forward._batch_size]))
 
     def equal_bits_ratio(self) -> float:
         """Return the share of bits that equal the notebook's, to show that it is the same work."""

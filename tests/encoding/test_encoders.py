@@ -143,11 +143,10 @@ def test_the_compiled_network_is_the_network():
 
 
 def test_the_engine_keeps_no_user_id_and_leaves_the_environment_alone(tmp_path):
-    load = (
-        "models.compile_network(models.load_backbone(models.EFFICIENTNET_LITE0), "
-        "(1, 3, 224, 224), 1)"
+    load = "m.compile_network(m.load_backbone(m.EFFICIENTNET_LITE0), (1, 3, 224, 224), 1)"
+    script = (
+        f"import os; from wearalike.models import registry as m; {load}; print('CI' in os.environ)"
     )
-    script = f"import os; from wearalike import models; {load}; print('CI' in os.environ)"
     env = {k: v for k, v in os.environ.items() if k != "CI"} | {"HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True

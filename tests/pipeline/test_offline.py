@@ -15,6 +15,7 @@ from wearalike import tables
 from wearalike.storage import run_tables
 
 pytestmark = pytest.mark.timeout(1800)
+REPOSITORY = Path(__file__).resolve().parents[2]
 SECRET = "hush-hush_7361"
 
 
@@ -31,7 +32,7 @@ def sealed(tmp_path_factory) -> tuple[Path, dict]:
         "unshare",
         "-n",
         sys.executable,
-        str(Path(__file__).with_name("sealed_night.py")),
+        str(REPOSITORY / "tests" / "support" / "offline.py"),
         str(folder),
         SECRET,
     ]

@@ -591,7 +591,7 @@ def test_an_expectation_that_crashes_fails_as_an_error(
     )
     assert outcome.verdict is GateVerdict.FAIL
     assert "no_such" in str(outcome.error)
-    assert "could not be judged" in str(outcome)
+    assert "could not be checked" in str(outcome)
 
 
 def test_an_empty_night_fails_on_its_floor_alone(

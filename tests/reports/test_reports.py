@@ -442,7 +442,7 @@ def test_a_line_nobody_can_read_is_a_warning_and_stops_no_night(
     path = root / "reports" / "runs.jsonl"
     path.write_text('{"run": "a", "judged_at": "x", "published_at": null}\n<html>\n')
     with pytest.raises(
-        run_feed.CorruptRunLog, match=r"runs.jsonl: line 2 is no line of a run: '<html>'"
+        run_feed.CorruptRunLog, match=r"runs.jsonl: line 2 is not the record of a run: '<html>'"
     ):
         run_feed.record_verdict(root, "day-1")
     with run_feed.warn_on_errors():
