@@ -785,7 +785,7 @@ def test_mounted_elsewhere_the_reference_says_so(place):
 
 def test_the_documented_paths_are_there(api):
     described = api.get("/openapi.json").json()["paths"]
-    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    page = (DOCS / "how-to" / "use-the-api.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(?:GET|POST) (/v1/[^`?]*)", page, re.MULTILINE))
     assert told == set(described) | {"/v1/openapi.json", "/v1/docs"}
     asked = re.findall(r"http://127\.0\.0\.1:8080(/v1/[\w/.:%{}@-]*)", page)

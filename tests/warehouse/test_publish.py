@@ -313,7 +313,7 @@ def test_postgresql_on_a_full_disk(postgres, small, tmp_path, caplog):
             "SELECT count(*) AS count FROM pg_class WHERE relname ~ '^similar_products_[0-9]+$'"
         )
         assert left == [{"count": 1}], "the broken load left a table behind"
-        small.change("size=200m")
+        small.remount("size=200m")
         assert publish_tables.main(arguments(place, "r2")) == 0
         assert_holds(warehouse, "r2", parts)
 
