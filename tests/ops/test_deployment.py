@@ -187,7 +187,7 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
     source.mkdir()
     for name in ("README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, source)
-    for name in ("lib", "jobs", "dags", "mappings", "sql"):
+    for name in (".ci", "lib", "dags", "mappings", "sql"):
         shutil.copytree(
             REPOSITORY / name,
             source / name,
