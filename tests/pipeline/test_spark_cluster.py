@@ -138,7 +138,7 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
         and near.items()
         <= run_tables.read_manifest(night / "root", MATCHES, "day-1")["files"].items()
     )
-    assert all(two_workers.executors_ever(worker) for worker in (0, 1)), "both worked"
+    assert all(two_workers.executor_ids(worker) for worker in (0, 1)), "both worked"
     # What executors compile is kept under the library's own name,
     # where those of the next job find it.
     with spark_package.build_library_zip() as library:
@@ -150,14 +150,14 @@ def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
     before = run_tables.read_manifest(root, MATCHES, "day-1")["files"]
     process = started(two_workers, place, "match_products.main(options)")
     end = time.monotonic() + START_TIMEOUT_S
-    while not (at_work := two_workers.executors(0)):
+    while not (at_work := two_workers.busy_executors(0)):
         assert process.poll() is None and time.monotonic() < end, process.stderr.read()
         time.sleep(0.02)
     at_work[0].kill()
-    had = two_workers.executors_ever(0)
+    had = two_workers.executor_ids(0)
     assert not list((root / "matches").glob(".run=*/spark/_SUCCESS")) and process.poll() is None
     ended(process)
-    assert len(had) == 1 and len(two_workers.executors_ever(0)) > 1, "another took its place"
+    assert len(had) == 1 and len(two_workers.executor_ids(0)) > 1, "another took its place"
     assert run_tables.read_manifest(root, MATCHES, "day-1")["files"].keys() == before.keys()
     assert_same(root, night / "root", *MADE)
 
