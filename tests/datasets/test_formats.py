@@ -59,7 +59,7 @@ def yolo(
     return text
 
 
-def said(problems: list[reading.LabelProblem]) -> list[str]:
+def problem_texts(problems: list[reading.LabelProblem]) -> list[str]:
     return [str(problem) for problem in problems]
 
 
@@ -131,7 +131,8 @@ def test_boxes_are_those_of_the_upright_picture(tmp_path):
         coco(tmp_path / "b.json", [{**about, "width": WIDTH, "height": HEIGHT}], []), tmp_path
     )
     assert (
-        not found and "said to be 200 x 120 px, is 120 x 200 px when upright" in said(problems)[0]
+        not found
+        and "said to be 200 x 120 px, is 120 x 200 px when upright" in problem_texts(problems)[0]
     )
 
 
@@ -239,7 +240,7 @@ def test_every_problem_of_a_coco_file_is_named_at_once(tmp_path):
         ("annotations[3]", "got True"),
         ("annotation 6", "image_id: wanted a number or text, got {}"),
     ]
-    lines = said(problems)
+    lines = problem_texts(problems)
     assert len(lines) == len(wanted)
     for line, (where, what) in zip(lines, wanted, strict=True):
         assert (
@@ -359,7 +360,7 @@ def test_every_problem_of_a_yolo_folder_is_named_at_once(tmp_path):
     assert [(i.path.name, i.split, i.objects) for i in images] == [
         (name, "val", ()) for name in names
     ]
-    lines = said(problems)
+    lines = problem_texts(problems)
     wanted = {
         "labels/train/1.txt": "duplicate picture: 1.jpg, 1.png",
         "labels/train/gone.txt": "missing picture",
@@ -404,7 +405,7 @@ def test_class_names_that_cannot_be_used_are_named(tmp_path, names, what):
 def test_class_names_may_be_a_line_each(tmp_path):
     yolo(tmp_path, "2 .5 .5 .1 .1\n")
     (tmp_path / "data.yaml").unlink()
-    assert "no data.yaml and no classes.txt" in said(reading.read_yolo(tmp_path)[1])[0]
+    assert "no data.yaml and no classes.txt" in problem_texts(reading.read_yolo(tmp_path)[1])[0]
     (tmp_path / "labels/classes.txt").write_text("dress\n\nshoes \n")
     (image,), problems = reading.read_yolo(tmp_path)
     assert not problems and [o.category for o in image.objects] == ["shoes"]
@@ -425,7 +426,7 @@ def test_pictures_are_found_in_the_usual_folders_with_their_splits(tmp_path):
     coco(tmp_path / "annotations/more_train2017.json", images, [])
     assert (
         "labelled in another file of the set too"
-        in said(reading.read_labels("coco", tmp_path)[1])[0]
+        in problem_texts(reading.read_labels("coco", tmp_path)[1])[0]
     )
 
 

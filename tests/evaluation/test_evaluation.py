@@ -87,7 +87,7 @@ def photos(*labels: dict[str, str], splits: str = "") -> labelled_photos.Labelle
     return labelled_photos.LabelledDataset("few", found, ("type", "colour", "both"))
 
 
-def asked(n: int, split: str = "all") -> rank.QueryGallerySplit:
+def split_of(n: int, split: str = "all") -> rank.QueryGallerySplit:
     splits = " ".join(("test", "train", "train")[i % 3] for i in range(n))
     return rank.split_query_gallery(photos(*[{"type": "x"}] * n, splits=splits), split)
 
@@ -105,7 +105,7 @@ FAR = {
 def test_rankings_of_floats_are_those_of_the_definition(distance, split):
     rows = np.random.default_rng(1).random((90, 12), np.float32)
     rows[30], rows[60] = rows[0], rows[0]
-    trial = asked(90, split)
+    trial = split_of(90, split)
     found = rank.rank_gallery(rows, trial, distance, 7)
     assert found.shape == (len(trial.queries), 7) and len(trial.queries) == (
         30 if split == "test" else 90
@@ -131,7 +131,7 @@ def test_rankings_of_floats_are_those_of_the_definition(distance, split):
 def test_rankings_of_codes_are_those_of_the_definition(distance, weights):
     codes = np.random.default_rng(2).integers(0, 256, (90, 32), np.uint8)
     codes[40:50] = codes[0]
-    trial = asked(90, "all")
+    trial = split_of(90, "all")
     found = rank.rank_gallery(codes, trial, distance, 5)
     ones = np.bitwise_count(codes[:, None] ^ codes[None])
     far = weights[0] * ones[..., :16].sum(axis=2, dtype=int) + weights[1] * ones[..., 16:].sum(
@@ -143,7 +143,7 @@ def test_rankings_of_codes_are_those_of_the_definition(distance, weights):
 
 def test_bits_of_any_length_are_compared():
     hashes = np.array([[0b1111], [0b0111], [0b0000], [0b0001]], np.uint8)
-    assert rank.rank_gallery(hashes, asked(4), "hamming", 5).tolist() == [
+    assert rank.rank_gallery(hashes, split_of(4), "hamming", 5).tolist() == [
         [1, 3, 2, -1, -1],
         [0, 3, 2, -1, -1],
         [3, 1, 0, -1, -1],
@@ -163,7 +163,7 @@ def test_a_distance_that_does_not_suit_is_refused():
         ("hellinger", -floats),
     ):
         with pytest.raises(ValueError, match=f"distance '{distance}' is not for"):
-            rank.rank_gallery(rows, asked(4), distance, 2)
+            rank.rank_gallery(rows, split_of(4), distance, 2)
     for distance in ("hamming 0:0", "hamming 1", "cosinus"):
         with pytest.raises(ValueError, match=f"distance '{distance}': known are"):
             rank.is_suitable_distance(distance, hashes)

@@ -112,7 +112,7 @@ def jpeg(colour, size=(300, 200)):
     return out.getvalue()
 
 
-def found(**right):
+def metrics_with_hits(**right):
     """Return metrics of a detector that finds so many of ten a category.
 
     It has a stray box for each one that it misses.
@@ -232,7 +232,9 @@ def everything(hostile=HOSTILE):
         [ReportImage(jpeg("red"), hostile, True), ReportImage(jpeg("blue"), "", False)],
         hostile,
     )
-    rows_of = compare_categories(found(bag=9, boot=5, **{hostile: 4}), found(bag=5, boot=8))
+    rows_of = compare_categories(
+        metrics_with_hits(bag=9, boot=5, **{hostile: 4}), metrics_with_hits(bag=5, boot=8)
+    )
     names = ["front", hostile]
     now, before = (
         compute_classifier_metrics(["front", hostile, "front"], np.array(s, float), names)
@@ -322,7 +324,9 @@ def test_pictures_are_small_and_marked():
 
 
 def test_versions_stand_worst_first_and_coloured_by_what_is_better():
-    rows = compare_categories(found(bag=9, boot=5, hat=3), found(bag=5, boot=8))
+    rows = compare_categories(
+        metrics_with_hits(bag=9, boot=5, hat=3), metrics_with_hits(bag=5, boot=8)
+    )
     tree = parsed(
         EvaluationReport(
             "t",
@@ -361,7 +365,7 @@ def test_versions_stand_worst_first_and_coloured_by_what_is_better():
             "test",
             "v2",
             None,
-            compare_categories(found(bag=9)),
+            compare_categories(metrics_with_hits(bag=9)),
             measures=("tpr",),
         )
     ]
@@ -481,7 +485,10 @@ def figures():
         row("ab", "", "bytes an image", 32.0, k=None),
         row("a*", "cosine", "type", None),
     ]
-    detectors = [("garments-1", found(bag=5, boot=8)), ("garments-2", found(bag=9, hat=3))]
+    detectors = [
+        ("garments-1", metrics_with_hits(bag=5, boot=8)),
+        ("garments-2", metrics_with_hits(bag=9, hat=3)),
+    ]
     return evaluation_figures.retrieval_figures(rows) + [
         f
         for v, r in detectors

@@ -126,7 +126,7 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
     return found
 
 
-def looked(
+def look_rows(
     asking: dict, products: list[dict], codes: dict[str, np.ndarray]
 ) -> tuple[dict, list[dict]]:
     """The asking product's row of looks, a shirt worn with it, and its rows of look_products,
@@ -221,7 +221,7 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
         for shop, status, refused, withdrawn in (("bazaar", "fresh", 2, 0), ("moda", "stale", 1, 1))
         for written in [sum(p["shop_id"] == shop for p in products)]
     ]
-    looks = [looked(p, products, codes) for p in products if p["super_category"] == "bags"]
+    looks = [look_rows(p, products, codes) for p in products if p["super_category"] == "bags"]
     short = {p: "rules" if len(rows) < RULES["k"] else None for p, rows in lists.items()}
     refused = [
         {

@@ -36,7 +36,9 @@ def place(night):
     return settings.read_settings(night / "wearalike.toml")
 
 
-def said(judge: str, number: int, verdict: RelevanceVerdict, category: str = "bags") -> Judgement:
+def judgement_of(
+    judge: str, number: int, verdict: RelevanceVerdict, category: str = "bags"
+) -> Judgement:
     return Judgement(judge, f"moda:{number}", f"moda:{number + 1000}", verdict, category)
 
 
@@ -155,9 +157,16 @@ def test_a_judge_has_a_name(tmp_path, name):
 
 
 def test_precision_counts_a_pair_once_and_the_least_precise_category_first():
-    told = [said("anna", n, YES) for n in range(8)] + [said("anna", 8, NO), said("anna", 9, WRONG)]
-    told += [said("boris", 0, NO), said("boris", 1, YES), said("boris", 20, UNSURE, "shoes")]
-    told += [said("anna", 30, NO, "coats"), said("anna", 31, UNSURE, "coats")]
+    told = [judgement_of("anna", n, YES) for n in range(8)] + [
+        judgement_of("anna", 8, NO),
+        judgement_of("anna", 9, WRONG),
+    ]
+    told += [
+        judgement_of("boris", 0, NO),
+        judgement_of("boris", 1, YES),
+        judgement_of("boris", 20, UNSURE, "shoes"),
+    ]
+    told += [judgement_of("anna", 30, NO, "coats"), judgement_of("anna", 31, UNSURE, "coats")]
     everything, coats, bags = judgement_metrics.precision_by_category(told)
     assert (everything.category, coats.category, bags.category) == (None, "coats", "bags")
     assert (bags.value, bags.pairs) == (pytest.approx(7.5 / 10), 10)
@@ -166,16 +175,16 @@ def test_precision_counts_a_pair_once_and_the_least_precise_category_first():
     assert everything.pairs == 11 and everything.value == pytest.approx(7.5 / 11)
     assert bags.low < 0.75 < bags.high < 1
     assert (
-        judgement_metrics.precision_by_category([said("anna", 1, UNSURE)])
+        judgement_metrics.precision_by_category([judgement_of("anna", 1, UNSURE)])
         == []
         == judgement_metrics.precision_by_category([])
     )
 
 
 def test_agreement_is_of_pairs_that_both_judged():
-    told = [said("anna", n, v) for n, v in enumerate((YES, YES, NO, UNSURE, NO))]
-    told += [said("boris", n, v) for n, v in enumerate((YES, NO, NO, NO))] + [
-        said("carla", 99, YES)
+    told = [judgement_of("anna", n, v) for n, v in enumerate((YES, YES, NO, UNSURE, NO))]
+    told += [judgement_of("boris", n, v) for n, v in enumerate((YES, NO, NO, NO))] + [
+        judgement_of("carla", 99, YES)
     ]
     (found,) = judgement_metrics.judge_agreements(told)
     assert (found.judges, found.pairs) == (("anna", "boris"), 3)

@@ -60,7 +60,7 @@ def night(
     }
 
 
-def found(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Metric]:
+def metrics_by_key(of: dict, made: dict | None = None) -> dict[tuple[str, str], metrics.Metric]:
     with metrics.open_run_tables(of) as con:
         rows = run_metrics.run_metrics(con, of, made or {})
     assert len({(m.metric, m.scope) for m in rows}) == len(rows)
@@ -93,7 +93,7 @@ def test_precision_on_a_planted_case() -> None:
     # a:00 is red, of shop a. Its first ten: 5 red of a, 1 blue of a, 2 red of b, 2 blue of b;
     # what follows does not count.
     ten = [*ids[1:6], ids[12], ids[32], ids[33], ids[40], ids[41]]
-    rows = found(night(products, [("a:00", [*ten, *ids[6:12]])]))
+    rows = metrics_by_key(night(products, [("a:00", [*ten, *ids[6:12]])]))
     # The other 47 have no list: 0 of 10, and so they are judged.
     assert rows["precision@10_queries_count", "all"].value == 48
     assert rows["precision@10", "all"].value == pytest.approx((5 / 6) / 48)
@@ -119,7 +119,7 @@ def test_random_lists_get_what_is_promised_of_random_lists() -> None:
     drawn = []
     for _ in range(20):
         lists = [(i, rng.permutation([o for o in ids if o != i])[:10].tolist()) for i in ids]
-        rows = found(night(products, lists))
+        rows = metrics_by_key(night(products, lists))
         drawn.append(
             [rows[f"{kind}@10_gain", "all"].value for kind in ("precision", "leaf_precision")]
         )
@@ -156,7 +156,7 @@ def test_chance_draws_only_from_what_could_have_been_answered() -> None:
 def test_products_whose_first_ten_are_all_of_other_shops_are_left_out() -> None:
     products = planted()
     ids = [f"{p['shop_id']}:{p['offer_id']}" for p in products]
-    rows = found(night(products, [("a:00", ids[32:42])]))
+    rows = metrics_by_key(night(products, [("a:00", ids[32:42])]))
     assert rows["precision@10_queries_count", "all"].value == 47
     assert rows["leaf_precision@10_queries_count", "all"].value == 48
 
@@ -180,7 +180,7 @@ def test_coverage_refusals_accounts_and_freshness() -> None:
         {"shop_id": "a", "status": "fresh", "offers_count": 2, "withdrawn_count": 0},
         {"shop_id": "b", "status": "stale", "offers_count": 5, "withdrawn_count": 1},
     ]
-    rows = found(
+    rows = metrics_by_key(
         night(
             products,
             [("a:1", ["b:3", "a:2"])],
@@ -230,7 +230,7 @@ def test_coverage_refusals_accounts_and_freshness() -> None:
 
 
 def test_a_night_of_nothing_has_nothing_to_measure_but_zeros() -> None:
-    rows = found(night([]))
+    rows = metrics_by_key(night([]))
     assert {key: m.value for key, m in rows.items()} == {
         ("products_count", "all"): 0,
         ("stale_feeds_count", "all"): 0,

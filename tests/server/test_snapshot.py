@@ -146,29 +146,31 @@ def test_search_finds_all_words_in_any_case_a_page_at_a_time(published, warehous
     load(warehouse, "r1", parts)
     warehouse.publish("r1")
 
-    def found(*words, **bounds):
+    def search_numbers(*words, **bounds):
         with published.snapshot() as s:
             return [int(row["product_id"][-1]) for row in s.search(*words, **bounds)]
 
     assert (
-        found("dress RED") == [0, 4]
-        and found("платье") == [2]
-        and found("LIPA") == [0, 2]
-        and found("дом Blue") == [5]
+        search_numbers("dress RED") == [0, 4]
+        and search_numbers("платье") == [2]
+        and search_numbers("LIPA") == [0, 2]
+        and search_numbers("дом Blue") == [5]
     )
     assert (
-        found("100%") == [3]
-        and found("red_") == [4]
-        and found("%") == [3]
-        and found("00003") == [3]
-        and found("'") == found("a\0b") == []
+        search_numbers("100%") == [3]
+        and search_numbers("red_") == [4]
+        and search_numbers("%") == [3]
+        and search_numbers("00003") == [3]
+        and search_numbers("'") == search_numbers("a\0b") == []
     )
     assert (
-        found() == [0, 1, 2, 3, 4, 5]
-        and found(category="women.dresses") == [0, 1]
-        and found("red", shop="moda") == [0, 1, 4]
+        search_numbers() == [0, 1, 2, 3, 4, 5]
+        and search_numbers(category="women.dresses") == [0, 1]
+        and search_numbers("red", shop="moda") == [0, 1, 4]
     )
-    assert found(shop="x") == found(super_category="bags") == [] and found("blue " * 30) == [5]
+    assert search_numbers(shop="x") == search_numbers(
+        super_category="bags"
+    ) == [] and search_numbers("blue " * 30) == [5]
     seen, after = [], None
     with published.snapshot() as s:
         while page := s.search("", limit=4, after=after):
