@@ -65,7 +65,7 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(
     assert names == {
         *(
             "java",
-            "root",
+            "data_dir",
             "disk",
             "clock",
             "mappings",

@@ -179,14 +179,14 @@ def check_root(environment: Environment) -> Iterator[CheckResult]:
             written_at = os.stat(file.name).st_mtime
     except OSError as error:
         yield _failed_result(
-            "root",
+            "data_dir",
             f"{folder}: {error.strerror}",
             "make it a folder that the jobs' user can write, or name another as `data_dir`",
         )
         return
-    yield _ok_result("root", f"{folder} can be written")
+    yield _ok_result("data_dir", f"{folder} can be written")
     yield _check_disk_space(folder, environment.limits)
-    yield _check_clock_skew("clock", "the root's disk", written_at, environment.limits)
+    yield _check_clock_skew("clock", "the disk of data_dir", written_at, environment.limits)
 
 
 def _check_disk_space(folder: Path, limits: HealthLimits) -> CheckResult:

@@ -131,12 +131,12 @@ def fetch_images(
             root, args.run, urls, ledger.read_ledger(root, shop.id, args.run), args.force
         )
     total = sum(a.num_rows for a in asks.values())
-    log.info("%d addresses to ask in %d shops", total, len(shops))
+    log.info("%d addresses to request from %d shops", total, len(shops))
     counts = download.download_images(
         root, args.run, asks, rules, job.Progress("pictures", total).update
     )
     log.info(
-        "asked: %s",
+        "requested: %s",
         ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing",
     )
 

@@ -162,12 +162,9 @@ def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) 
             "remembered": remembered,
         }
         table.manifest_extras["made_from"] = input_hashes(root, run)
-    log.info(
-        "%d products searched everything, %d what changed since %s",
-        searched_anew,
-        remembered,
-        previous_run,
-    )
+    log.info("%d products searched everything", searched_anew)
+    if previous_run:
+        log.info("%d products searched only the changes since %s", remembered, previous_run)
 
 
 def _match_with_spark(
