@@ -693,7 +693,7 @@ def test_a_failed_gate_leaves_its_reasons_and_exit_code_1_every_time(
         assert job(tmp_path, RUN) == 1
         [error] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
         assert name in error and "product_id=moda:00" in error and "quality.html" in error
-    assert "stands" in caplog.text
+    assert "up to date" in caplog.text
     assert (
         rows_by_measure(tmp_path, RUN)["violations_count", f"expectation={name}"]["verdict"]
         == "fail"

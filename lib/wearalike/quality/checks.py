@@ -218,20 +218,24 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             value_set=[Availability.IN_STOCK.value],
             description="the recommended product is in stock",
         ),
+        *_ranking_expectations(gxe),
+    ]
+
+
+def _ranking_expectations(gxe: Any) -> list[Any]:
+    """Return what ranks and distances of any list must meet."""
+    return [
         _expect_equal(
             gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3, … without gaps"
         ),
-        _expect_equal(
-            gxe,
-            "shape_distance",
-            "shape_bits",
-            "shape_distance is the number of bits that differ",
-        ),
-        _expect_equal(
-            gxe,
-            "colour_distance",
-            "colour_bits",
-            "colour_distance is the number of bits that differ",
+        *(
+            _expect_equal(
+                gxe,
+                f"{part}_distance",
+                f"{part}_bits",
+                f"{part}_distance is the number of bits that differ",
+            )
+            for part in ("shape", "colour")
         ),
     ]
 
@@ -270,21 +274,7 @@ def _look_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             value_set=[Availability.IN_STOCK.value],
             description="the recommended product is in stock",
         ),
-        _expect_equal(
-            gxe, "rank", "rank_expected", "the ranks of a list are 1, 2, 3, … without gaps"
-        ),
-        _expect_equal(
-            gxe,
-            "shape_distance",
-            "shape_bits",
-            "shape_distance is the number of bits that differ",
-        ),
-        _expect_equal(
-            gxe,
-            "colour_distance",
-            "colour_bits",
-            "colour_distance is the number of bits that differ",
-        ),
+        *_ranking_expectations(gxe),
     ]
 
 
