@@ -26,7 +26,7 @@ from wearalike.evaluation.descriptors.classic import ColourHistogram, HogDescrip
 from wearalike.evaluation.detectors import ClassAgnosticDetectorAdapter, PhotoDetections
 from wearalike.evaluation.extract import ExtractedFeatures
 from wearalike.evaluation.results import RESULT_KEYS, SPEED_MEASURE
-from wearalike.models import promotion
+from wearalike.models import promotion_decision
 
 COLOURS = {"red": (200, 30, 40), "blue": (30, 60, 190), "green": (30, 150, 60)}
 SHAPES = ("bag", "trousers")
@@ -487,7 +487,7 @@ def test_detectors_are_measured_by_boxes_and_by_photo(boxed):
         and gains["f1"]["reference"] == "whole-1"
     )
     assert (
-        seen.queries.schema == promotion.QUERIES_SCHEMA
+        seen.queries.schema == promotion_decision.QUERIES_SCHEMA
         and seen.queries["value"].to_pylist() == is_bag * 2
     )
 

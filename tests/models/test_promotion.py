@@ -17,14 +17,10 @@ import pytest
 
 from wearalike.commands import app, promote_model
 from wearalike.evaluation import compare_encoders
-from wearalike.models import promotion, registry
+from wearalike.models import promotion, promotion_decision, registry
 from wearalike.models.files import BadModel, ModelKind
-from wearalike.models.promotion import (
-    BadEvaluation,
-    EvaluatedModel,
-    PromotionError,
-    PromotionPolicy,
-)
+from wearalike.models.promotion import PromotionError
+from wearalike.models.promotion_decision import BadEvaluation, EvaluatedModel, PromotionPolicy
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 QUERIES = 400
@@ -61,12 +57,12 @@ def rows(version: str, values: dict, dataset="photos", **change) -> pa.Table:
         for (measure, distance), each in values.items()
         for i, v in enumerate(each.tolist())
     ]
-    return pa.Table.from_pylist([r | change for r in made], promotion.QUERIES_SCHEMA)
+    return pa.Table.from_pylist([r | change for r in made], promotion_decision.QUERIES_SCHEMA)
 
 
 def decided(changed: dict, policy=POLICY, base=BASE):
     values = pa.concat_tables([rows("old-1", base), rows("new-1", {**base, **changed})])
-    return promotion.decide_promotion(values, MEASURED, NEW, OLD, policy)
+    return promotion_decision.decide_promotion(values, MEASURED, NEW, OLD, policy)
 
 
 def shifted(goal, by: float, share: float = 1.0) -> dict:
@@ -84,7 +80,7 @@ TYPE, COLOUR, BOTH = GOALS
 
 
 def test_an_evaluation_has_the_columns_that_a_decision_reads():
-    assert compare_encoders.QUERIES_SCHEMA is promotion.QUERIES_SCHEMA
+    assert compare_encoders.QUERIES_SCHEMA is promotion_decision.QUERIES_SCHEMA
 
 
 def test_better_is_an_interval_above_0_on_the_same_queries():
@@ -148,8 +144,12 @@ def test_what_the_policy_does_not_name_does_not_count():
 def test_every_dataset_counts():
     away = [rows("old-1", BASE, "away"), rows("new-1", {**BASE, **shifted(COLOUR, -0.04)}, "away")]
     home = [rows("old-1", BASE), rows("new-1", {**BASE, **shifted(TYPE, 0.08)})]
-    assert promotion.decide_promotion(pa.concat_tables(home), MEASURED, NEW, OLD, POLICY).is_better
-    decision = promotion.decide_promotion(pa.concat_tables(home + away), MEASURED, NEW, OLD, POLICY)
+    assert promotion_decision.decide_promotion(
+        pa.concat_tables(home), MEASURED, NEW, OLD, POLICY
+    ).is_better
+    decision = promotion_decision.decide_promotion(
+        pa.concat_tables(home + away), MEASURED, NEW, OLD, POLICY
+    )
     assert not decision.is_better and "colour@10 hamming 2:8 of away/test" in decision.why
 
 
@@ -216,7 +216,7 @@ BOTH_SIDES = pa.concat_tables([rows("old-1", BASE), rows("new-1", BASE)])
 )
 def test_an_evaluation_that_says_nothing_is_refused(values, measured, message):
     with pytest.raises(BadEvaluation, match=message):
-        promotion.decide_promotion(values, measured, NEW, OLD, POLICY)
+        promotion_decision.decide_promotion(values, measured, NEW, OLD, POLICY)
 
 
 # The files
@@ -450,7 +450,7 @@ def evaluation(
     """What evaluate_models writes: the default's precisions, and the candidate's,
     which differ by `better` on average.
     """
-    goals = promotion.PROMOTION_POLICIES[ModelKind.ENCODER].primary_metrics
+    goals = promotion_decision.PROMOTION_POLICIES[ModelKind.ENCODER].primary_metrics
     base = {goal: precisions(0.6, seed) for seed, goal in enumerate(goals)}
     step = np.random.default_rng(3).choice(
         [0, 0.1 * np.sign(better)], QUERIES, p=[1 - abs(better) * 10, abs(better) * 10]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, settings_options
 from wearalike.detection import detect
-from wearalike.models import promotion, registry
+from wearalike.models import promotion, promotion_decision, registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
 
@@ -116,7 +116,7 @@ def promote_candidate(
 
 def promotion_reason(
     model: registry.Model,
-    former: promotion.EvaluatedModel,
+    former: promotion_decision.EvaluatedModel,
     evaluation: Path | None,
     override: str | None,
 ) -> str:
@@ -145,16 +145,16 @@ def promotion_reason(
         )
     values = pq.read_table(evaluation / "queries.parquet")
     hashes = json.loads((evaluation / "models.json").read_bytes())
-    candidate = promotion.EvaluatedModel(model.version, model.sha256)
-    decision = promotion.decide_promotion(
-        values, hashes, candidate, former, promotion.PROMOTION_POLICIES[model.kind]
+    candidate = promotion_decision.EvaluatedModel(model.version, model.sha256)
+    decision = promotion_decision.decide_promotion(
+        values, hashes, candidate, former, promotion_decision.PROMOTION_POLICIES[model.kind]
     )
     if not decision.is_better:
         raise job.JobRejected(f"{model.version} is not promoted: {decision.why}")
     return decision.why
 
 
-def current_model(root: Path, kind: ModelKind) -> promotion.EvaluatedModel:
+def current_model(root: Path, kind: ModelKind) -> promotion_decision.EvaluatedModel:
     """Return the model that runs use now.
 
     Args:
@@ -171,6 +171,6 @@ def current_model(root: Path, kind: ModelKind) -> promotion.EvaluatedModel:
     )
     if has_no_detector:
         fallback = detect.WEIGHT_FREE_DETECTORS[detect.FALLBACK_DETECTOR]
-        return promotion.EvaluatedModel(fallback.version, None)
+        return promotion_decision.EvaluatedModel(fallback.version, None)
     model = registry.resolve_model(root, kind)
-    return promotion.EvaluatedModel(model.version, model.sha256)
+    return promotion_decision.EvaluatedModel(model.version, model.sha256)

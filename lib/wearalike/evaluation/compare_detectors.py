@@ -26,7 +26,7 @@ from wearalike.metrics.boxes import confidence_size_score
 from wearalike.metrics.categories import CategoryMetrics, compare_categories, ratio_or_nan
 from wearalike.metrics.classification import ClassifierMetrics, compute_classifier_metrics
 from wearalike.metrics.detection import Boxes, compute_detection_metrics
-from wearalike.models.promotion import QUERIES_SCHEMA
+from wearalike.models.promotion_decision import QUERIES_SCHEMA
 from wearalike.tables import SuperCategory
 
 # Categories with fewer examples have an AP of their own, but do not count in that of all.

@@ -16,7 +16,7 @@ from wearalike.evaluation.extract import ExtractedFeatures
 from wearalike.evaluation.rank import QueryGallerySplit
 from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow, result_row
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
-from wearalike.models.promotion import QUERIES_SCHEMA
+from wearalike.models.promotion_decision import QUERIES_SCHEMA
 
 # Labels that examples are judged by, the hardest first; a set's first one of these is used.
 _EXAMPLE_LABELS = ("both", "type+gender", "type")
