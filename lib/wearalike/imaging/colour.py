@@ -15,7 +15,7 @@ _SRGB_TO_LINEAR = np.where(
     ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4,
 ).astype(np.float32)
 # Linear sRGB to XYZ, relative to the white point D65 (IEC 61966-2-1).
-_LINEAR_TO_XYZ = (
+LINEAR_TO_XYZ = (
     np.array(
         [
             [0.4124564, 0.3575761, 0.1804375],
@@ -46,7 +46,7 @@ def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     Returns:
         float32 (..., 3): L 0..100, a and b about -128..127.
     """
-    xyz = _SRGB_TO_LINEAR[rgb] @ _LINEAR_TO_XYZ.T
+    xyz = _SRGB_TO_LINEAR[rgb] @ LINEAR_TO_XYZ.T
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.stack(
         [116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])],

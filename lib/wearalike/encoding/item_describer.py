@@ -1,0 +1,288 @@
+"""Descriptors of the item in a picture: what the code heads of `likeness_net` read.
+
+A mask head on the trunk's maps says which pixels belong to the item. Features and colours are
+pooled under that mask, so that skin, hair and background count little.
+
+Shapes: n pictures; maps are (n, channels, height, width).
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wearalike.imaging.colour import LINEAR_TO_XYZ
+
+# Channels and sides in px of the trunk's maps of a picture of 224 px.
+STAGE_CHANNELS = (24, 40, 112, 320, 1280)
+STAGE_SIDES_PX = (56, 28, 14, 7, 7)
+PALETTE_COLOURS = 128
+# Side of the mask and of its windows, in px.
+MASK_PX = 28
+# All of the item, its upper part, lower part, middle and flanks.
+WINDOWS_COUNT = 5
+
+# Width of each part of the descriptors, in the order of the columns.
+SHAPE_WIDTHS = {
+    "picture": 1280,  # last maps, mean over the picture
+    "item": 1280,  # last maps, mean over the item
+    "upper": 320,  # fourth maps, mean over the item's upper part
+    "lower": 320,  # fourth maps, mean over the item's lower part
+    "stage3": 224,  # third maps over the item: means, then standard deviations
+    "stage2": 80,  # second maps, the same
+    "stage1": 48,  # first maps, the same
+    "mask": 196,  # the mask at 14 px
+}
+COLOUR_WIDTHS = {
+    "histograms": WINDOWS_COUNT * PALETTE_COLOURS,  # square roots of shares, window by window
+    "lab_mean": 3,
+    "lab_spread": 3,
+    "fine_contrast": 3,  # difference from the mean of 3 x 3 px
+    "wide_contrast": 3,  # difference from the mean of 7 x 7 px
+}
+SHAPE_COUNT = sum(SHAPE_WIDTHS.values())
+COLOUR_COUNT = sum(COLOUR_WIDTHS.values())
+DESCRIPTORS_COUNT = SHAPE_COUNT + COLOUR_COUNT
+
+# A pixel of the mask is this many px of the picture, and one of the colour map this many.
+_MASK_STEP_PX = 8
+_COLOUR_STEP_PX = 6
+# A pixel counts for the palette's colours near its own, as in imagenet-itq: standard deviation
+# of a normal curve in ΔE.
+_SOFTNESS_DELTA_E = 6.0
+# Divisors that bring mean, spread and contrasts of Lab to about 1, in ΔE.
+_LAB_MEAN_UNIT, _LAB_SPREAD_UNIT, _FINE_UNIT, _WIDE_UNIT = 30.0, 15.0, 3.0, 8.0
+# Added to weights and variances, so that an empty mask gives finite numbers.
+_MIN_WEIGHT = 1e-4
+_MIN_VARIANCE = 1e-6
+_MIN_MOMENT = 1e-3
+_MIN_WINDOW_WEIGHT = 1e-6
+
+
+def descriptor_slice(part: str) -> slice:
+    """Return the columns of one part of the descriptors.
+
+    Args:
+        part: A key of SHAPE_WIDTHS or COLOUR_WIDTHS.
+
+    Example:
+        >>> descriptor_slice("item")
+        slice(1280, 2560, None)
+    """
+    widths = SHAPE_WIDTHS | COLOUR_WIDTHS
+    ends = dict(zip(widths, accumulate(widths.values()), strict=True))
+    return slice(ends[part] - widths[part], ends[part])
+
+
+class TrunkMaps(NamedTuple):
+    """Maps of a trunk, float32, of STAGE_CHANNELS channels and STAGE_SIDES_PX sides."""
+
+    stage1: Tensor
+    stage2: Tensor
+    stage3: Tensor
+    stage4: Tensor
+    final: Tensor
+
+
+class MaskHead(nn.Module):
+    """Maps of the trunk and downsampled pixels to logits of the item's mask."""
+
+    places: Tensor
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        stage2, stage3, stage4 = STAGE_CHANNELS[1:4]
+        self.from_stage2 = nn.Conv2d(stage2, width, 1)
+        self.from_stage3 = nn.Conv2d(stage3, width, 1, bias=False)
+        self.from_stage4 = nn.Conv2d(stage4, width, 1, bias=False)
+        # Three channels of colour and three of place.
+        self.from_pixels = nn.Conv2d(6, width, 1, bias=False)
+        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.pointwise = nn.Conv2d(width, width, 1)
+        self.logit = nn.Conv2d(width, 1, 1)
+        y, x = _grid()
+        places = torch.cat([x, y, x * x + y * y], dim=1)
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, stage2: Tensor, stage3: Tensor, stage4: Tensor, pixels: Tensor) -> Tensor:
+        """Return logits of the mask.
+
+        Args:
+            stage2: Second maps, (n, 40, 28, 28).
+            stage3: Third maps, (n, 112, 14, 14).
+            stage4: Fourth maps, (n, 320, 7, 7).
+            pixels: `downsample_for_mask` of the pictures, (n, 3, 28, 28).
+
+        Returns:
+            float32 (n, 1, 28, 28).
+        """
+        places = self.places.expand(pixels.shape[0], -1, -1, -1)
+        x = self.from_stage2(stage2) + self.from_pixels(torch.cat([pixels, places], dim=1))
+        x = x + _resize(self.from_stage3(stage3), MASK_PX)
+        x = functional.relu(x + _resize(self.from_stage4(stage4), MASK_PX))
+        x = functional.relu(self.pointwise(self.depthwise(x)) + x)
+        return self.logit(x)
+
+
+class ItemDescriber(nn.Module):
+    """Maps of the trunk and the picture to descriptors of the item.
+
+    Attributes:
+        mask: The mask head.
+        palette: Lab colours of the histograms, float32 (128, 3).
+    """
+
+    palette: Tensor
+    grid_x: Tensor
+    grid_y: Tensor
+
+    def __init__(self, mask: MaskHead, palette: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.mask = mask
+        self.register_buffer("palette", torch.tensor(palette, dtype=torch.float32))
+        y, x = _grid()
+        self.register_buffer("grid_x", x, persistent=False)
+        self.register_buffer("grid_y", y, persistent=False)
+
+    def forward(self, pictures: Tensor, maps: TrunkMaps) -> Tensor:
+        """Return the descriptors, (n, DESCRIPTORS_COUNT): shape, then colour.
+
+        Args:
+            pictures: float32 (n, 3, 224, 224), -1..1.
+            maps: The trunk's maps of the pictures.
+        """
+        pixels = downsample_for_mask(pictures)
+        logits = self.mask(maps.stage2, maps.stage3, maps.stage4, pixels)
+        windows = self.place_windows(logits.sigmoid())
+        shape = self.describe_shape(maps, windows)
+        return torch.cat([shape, self.describe_colour(pictures, windows)], dim=1)
+
+    def place_windows(self, mask: Tensor) -> Tensor:
+        """Return windows relative to where the item lies.
+
+        Args:
+            mask: Probabilities of the mask, (n, 1, 28, 28).
+
+        Returns:
+            float32 (n, 5, 28, 28): all of the item, upper part, lower part, middle, flanks.
+        """
+        total = mask.sum((2, 3), keepdim=True) + _MIN_MOMENT
+        mean_y = (mask * self.grid_y).sum((2, 3), keepdim=True) / total
+        mean_x = (mask * self.grid_x).sum((2, 3), keepdim=True) / total
+        from_y, from_x = self.grid_y - mean_y, self.grid_x - mean_x
+        variance_y = (mask * from_y**2).sum((2, 3), keepdim=True) / total
+        variance_x = (mask * from_x**2).sum((2, 3), keepdim=True) / total
+        # In standard deviations of the mask.
+        y = from_y / (variance_y + _MIN_MOMENT).sqrt()
+        x = from_x / (variance_x + _MIN_MOMENT).sqrt()
+        upper, lower = torch.sigmoid(-4 * y - 2), torch.sigmoid(4 * y - 2)
+        middle = torch.exp(-(y * y + x * x))
+        flanks = torch.sigmoid(4 * x.abs() - 4)
+        parts = [mask, mask * upper, mask * lower, mask * middle, mask * flanks]
+        return torch.cat(parts, dim=1)
+
+    def describe_shape(self, maps: TrunkMaps, windows: Tensor) -> Tensor:
+        """Return the descriptors of shape, (n, SHAPE_COUNT).
+
+        Args:
+            maps: The trunk's maps.
+            windows: `place_windows` of the mask, (n, 5, 28, 28).
+        """
+        mask = windows[:, :1]
+        mask_14px = functional.avg_pool2d(mask, 2)
+        halves = functional.avg_pool2d(windows[:, 1:3], 4)
+        parts = [
+            maps.final.mean((2, 3)),
+            _weighted_mean(maps.final, functional.avg_pool2d(mask, 4)),
+            _weighted_mean(maps.stage4, halves[:, :1]),
+            _weighted_mean(maps.stage4, halves[:, 1:]),
+            *_weighted_mean_and_spread(maps.stage3, mask_14px),
+            *_weighted_mean_and_spread(maps.stage2, mask),
+            *_weighted_mean_and_spread(maps.stage1, _resize(mask, STAGE_SIDES_PX[0])),
+            mask_14px.flatten(1),
+        ]
+        return torch.cat(parts, dim=1)
+
+    def describe_colour(self, pictures: Tensor, windows: Tensor) -> Tensor:
+        """Return the descriptors of colour, (n, COLOUR_COUNT).
+
+        Args:
+            pictures: float32 (n, 3, 224, 224), -1..1.
+            windows: `place_windows` of the mask, (n, 5, 28, 28).
+        """
+        lab = rgb_to_lab(functional.avg_pool2d(pictures, _COLOUR_STEP_PX) * 0.5 + 0.5)
+        pixels = lab.flatten(2).transpose(1, 2)
+        # Squared distances to the palette, less the pixel's own square, which softmax ignores.
+        palette_squares = (self.palette * self.palette).sum(1)
+        squares = palette_squares - 2 * pixels @ self.palette.T
+        shares = torch.softmax(-squares / (2 * _SOFTNESS_DELTA_E**2), dim=2)
+        windows = _resize(windows, lab.shape[-1])
+        weights = windows.flatten(2) + _MIN_WINDOW_WEIGHT
+        histograms = (weights / weights.sum(2, keepdim=True)) @ shares
+        mask = windows[:, :1]
+        mean, spread = _weighted_mean_and_spread(lab, mask)
+        fine = (lab - functional.avg_pool2d(lab, 3, 1, 1)).abs()
+        wide = (lab - functional.avg_pool2d(lab, 7, 1, 3)).abs()
+        parts = [
+            (histograms + _MIN_WINDOW_WEIGHT).sqrt().flatten(1),
+            mean / _LAB_MEAN_UNIT,
+            spread / _LAB_SPREAD_UNIT,
+            _weighted_mean(fine, mask) / _FINE_UNIT,
+            _weighted_mean(wide, mask) / _WIDE_UNIT,
+        ]
+        return torch.cat(parts, dim=1)
+
+
+def downsample_for_mask(pictures: Tensor) -> Tensor:
+    """Return the pixels that the mask head reads: (n, 3, 224, 224) to (n, 3, 28, 28)."""
+    return functional.avg_pool2d(pictures, _MASK_STEP_PX)
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Return CIE Lab of sRGB, as `imaging.colour` does for arrays.
+
+    Args:
+        rgb: float32 (n, 3, height, width), 0..1.
+
+    Returns:
+        float32 (n, 3, height, width): L 0..100, a and b about -128..127.
+    """
+    rgb = rgb.clamp(0, 1)
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = functional.conv2d(linear, torch.from_numpy(LINEAR_TO_XYZ)[..., None, None].to(rgb))
+    # The gradient of a root is infinite at 0; below the limit the other branch is taken.
+    f = torch.where(
+        xyz > 216 / 24389, xyz.clamp(min=1e-4) ** (1 / 3), (24389 / 27 * xyz + 16) / 116
+    )
+    x, y, z = f[:, 0:1], f[:, 1:2], f[:, 2:3]
+    return torch.cat([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
+
+
+def _grid() -> tuple[Tensor, Tensor]:
+    """Return the places of the mask's pixels, -1..1: y and x, (1, 1, 28, 28) each."""
+    side = torch.linspace(-1, 1, MASK_PX)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    return y[None, None].clone(), x[None, None].clone()
+
+
+def _resize(maps: Tensor, side_px: int) -> Tensor:
+    return functional.interpolate(maps, size=(side_px, side_px), mode="bilinear")
+
+
+def _weighted_mean(maps: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of maps (n, c, h, w) under weights (n, 1, h, w): (n, c)."""
+    weights = weights + _MIN_WEIGHT
+    return (maps * weights).sum((2, 3)) / weights.sum((2, 3))
+
+
+def _weighted_mean_and_spread(maps: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of maps under weights, (n, c) each."""
+    mean = _weighted_mean(maps, weights)
+    variance = _weighted_mean(maps * maps, weights) - mean * mean
+    return mean, variance.clamp(min=_MIN_VARIANCE).sqrt()
