@@ -6,24 +6,46 @@ files (COCO, YOLO) every box is an item.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.datasets.csv_lines import (
+    SPLITS,
+    check_picture,
+    check_split,
+    parse_box,
+    read_csv_lines,
+)
 from wearalike.datasets.formats import reading
-from wearalike.datasets.layouts import DATASET_KINDS, DATASET_LAYOUTS, BadDataset, DatasetLayout
+from wearalike.datasets.layouts import (
+    COLOUR_NUMBER_COLUMN,
+    DATASET_KINDS,
+    DATASET_LAYOUTS,
+    GROUP_COLUMN,
+    PRODUCT_COLUMNS,
+    VIEW_COLUMN,
+    BadDataset,
+    DatasetLayout,
+)
 from wearalike.datasets.mask_items import find_mask_items, read_mask_words
 from wearalike.metrics.boxes import BOX_COLUMNS
 
-SPLITS = ("train", "val", "test")
+__all__ = [
+    "COMPOUND_LABELS",
+    "SPLITS",
+    "LabelledDataset",
+    "LabelledPhoto",
+    "number_classes",
+    "read_dataset",
+]
+
 # Labels made of others: two photos share a compound label if they share all its parts.
 COMPOUND_LABELS = {"type+gender": ("type", "gender"), "both": ("type", "colour")}
-# Coordinates in a CSV file have fewer digits than this.
-_MAX_COORDINATE_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +58,9 @@ class LabelledPhoto:
         split: One of SPLITS.
         labels: Value of each known label by the label's name.
         box: The item's box: x0, y0, x1, y1 in px, x1 and y1 outside; None if nobody drew one.
+        group: The article, all its colours together; empty if unknown.
+        product: The article in one colour: what a shop sells. Empty if unknown.
+        view: The set's own word for the view (figure, back, side); empty if unknown.
     """
 
     id: str
@@ -43,6 +68,9 @@ class LabelledPhoto:
     split: str
     labels: Mapping[str, str]
     box: tuple[int, int, int, int] | None = None
+    group: str = ""
+    product: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +79,26 @@ class LabelledDataset:
 
     Attributes:
         name: Name of the set's folder.
-        photos: Photos with at least one label, sorted by id.
+        photos: Photos with at least one label, group or view, sorted by id.
         label_names: Labels of the set, compound ones among them.
+        query_ids: Photos that are the queries of an evaluation, the others being its gallery. None
+            leaves that to the splits.
     """
 
     name: str
     photos: tuple[LabelledPhoto, ...]
     label_names: tuple[str, ...]
+    query_ids: frozenset[str] | None = None
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The articles by number, int64 (n,); -1 where the article is not known."""
+        return number_classes([photo.group for photo in self.photos])
+
+    @property
+    def products(self) -> NDArray[np.int64]:
+        """The products by number, int64 (n,); -1 where the product is not known."""
+        return number_classes([photo.product for photo in self.photos])
 
     def class_ids(self, label: str) -> NDArray[np.int64]:
         """Number the classes of a label.
@@ -70,9 +111,21 @@ class LabelledDataset:
         """
         parts = COMPOUND_LABELS.get(label, (label,))
         values = [tuple(photo.labels.get(part, "") for part in parts) for photo in self.photos]
-        classes = sorted({value for value in values if all(value)})
-        numbers = {value: number for number, value in enumerate(classes)}
-        return np.array([numbers.get(value, -1) for value in values], np.int64)
+        return number_classes([value if all(value) else () for value in values])
+
+
+def number_classes(values: Sequence[Any]) -> NDArray[np.int64]:
+    """Number the different values in their order.
+
+    Args:
+        values: Values that can be sorted; an empty one is not known.
+
+    Returns:
+        int64 (n,). The number of value i, -1 if it is empty.
+    """
+    classes = sorted({value for value in values if value})
+    numbers = {value: number for number, value in enumerate(classes)}
+    return np.array([numbers.get(value, -1) for value in values], np.int64)
 
 
 def read_dataset(kind: str, folder: Path) -> LabelledDataset:
@@ -98,7 +151,7 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
         raise BadDataset(f"kind {kind!r}: known are {', '.join(DATASET_KINDS)}")
     layout = DATASET_LAYOUTS[kind]
     table = folder / layout.csv_file
-    lines = _read_csv_lines(table)
+    lines = read_csv_lines(table)
     header = next(lines, (1, []))[1]
     columns = _label_columns(layout, header, table)
     words = read_mask_words(folder) if layout.mask_template is not None else []
@@ -121,7 +174,9 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
                 photos[item_id] = LabelledPhoto(
                     item_id, photo.path, photo.split, {"type": word}, box
                 )
-    known = tuple(photos[i] for i in sorted(photos) if photos[i].labels)
+    known = tuple(
+        photo for _, photo in sorted(photos.items()) if photo.labels or photo.group or photo.view
+    )
     if not known:
         raise BadDataset(f"{table}: no photo with a label")
     compounds = [name for name, parts in COMPOUND_LABELS.items() if set(parts) <= set(columns)]
@@ -148,27 +203,14 @@ def _read_label_files(kind: str, location: Path) -> LabelledDataset:
     return LabelledDataset(root.resolve().name, photos, ("type",))
 
 
-def _read_csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and values of each line that is not empty."""
-    if not table.is_file():
-        raise BadDataset(f"{table}: no such file")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        try:
-            for values in rows:
-                if values:
-                    yield rows.line_num, [v.strip() for v in values]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BadDataset(f"{table}:{rows.line_num + 1}: not CSV in UTF-8: {error}") from error
-
-
 def _label_columns(layout: DatasetLayout, header: list[str], table: Path) -> dict[str, str]:
     """Return the column of each label. Raises BadDataset if one is missing."""
     if len(set(header)) < len(header) or not all(header):
         raise BadDataset(
             f"{table}:1: wanted columns with names, each once, got {', '.join(header)}"
         )
-    others = [name for name in header if name not in (layout.image_column, "split", *BOX_COLUMNS)]
+    known = (layout.image_column, "split", *BOX_COLUMNS, *PRODUCT_COLUMNS)
+    others = [name for name in header if name not in known]
     columns = dict(zip(others, others, strict=True))
     if layout.label_columns is not None:
         columns = dict(layout.label_columns)
@@ -176,7 +218,8 @@ def _label_columns(layout: DatasetLayout, header: list[str], table: Path) -> dic
     wanted = [layout.image_column, "split", *columns.values(), *box_columns]
     if missing := [name for name in wanted if name not in header]:
         raise BadDataset(f"{table}:1: no column {missing[0]!r}; wanted {', '.join(wanted)}")
-    if not columns and layout.mask_template is None:
+    has_facts = bool(columns) or bool({GROUP_COLUMN, VIEW_COLUMN} & set(header))
+    if not has_facts and layout.mask_template is None:
         raise BadDataset(f"{table}:1: no column with labels beside {', '.join(wanted)}")
     if layout.label_columns is None and (taken := sorted(set(columns) & set(COMPOUND_LABELS))):
         parts = " with ".join(COMPOUND_LABELS[taken[0]])
@@ -194,33 +237,38 @@ def _parse_photo(
     """Return the photo of a CSV line. Raises BadDataset."""
     name = row[layout.image_column]
     photo_id = layout.path_template.format(name)
-    path = PurePosixPath(photo_id)
-    leads_out = path.is_absolute() or ".." in path.parts
-    if not name or "\\" in name or "\0" in name or leads_out:
-        raise BadDataset(
-            f"{where}: {layout.image_column}: wanted a picture's path inside {folder}, got {name!r}"
-        )
-    if row["split"] not in SPLITS:
-        raise BadDataset(f"{where}: split: wanted {', '.join(SPLITS)}, got {row['split']!r}")
-    if not (folder / photo_id).is_file():
-        raise BadDataset(f"{where}: {folder / photo_id}: no such picture")
+    check_picture(folder, name, photo_id, where, layout.image_column)
+    check_split(row["split"], where)
     labels = {
         label: row[column]
         for label, column in columns.items()
         if row[column] and row[column] not in layout.null_labels
     }
-    return LabelledPhoto(photo_id, folder / photo_id, row["split"], labels, _parse_box(row, where))
+    box = parse_box(row, where)
+    if layout.label_columns is not None:
+        return LabelledPhoto(photo_id, folder / photo_id, row["split"], labels, box)
+    group = row.get(GROUP_COLUMN, "")
+    return LabelledPhoto(
+        photo_id,
+        folder / photo_id,
+        row["split"],
+        labels,
+        box,
+        group,
+        _product(row, group, where),
+        row.get(VIEW_COLUMN, ""),
+    )
 
 
-def _parse_box(row: Mapping[str, str], where: str) -> tuple[int, int, int, int] | None:
-    """Return the box of a CSV line, None if its columns are empty. Raises BadDataset."""
-    values = [row.get(column, "") for column in BOX_COLUMNS]
-    if not any(values):
-        return None
-    if not all(v.isascii() and v.isdecimal() and len(v) < _MAX_COORDINATE_DIGITS for v in values):
-        columns = ", ".join(BOX_COLUMNS)
-        raise BadDataset(f"{where}: box: wanted {columns} in whole pixels, got {', '.join(values)}")
-    x0, y0, x1, y1 = map(int, values)
-    if x0 >= x1 or y0 >= y1:
-        raise BadDataset(f"{where}: box: wanted x0 < x1 and y0 < y1, got {', '.join(values)}")
-    return x0, y0, x1, y1
+def _product(row: Mapping[str, str], group: str, where: str) -> str:
+    """Return the product of a CSV line: the article in one colour; empty if the line cannot say.
+
+    A set with `group` alone lists articles in their colours. Two pictures of one group are known to
+    show one product only if `colour_number` says so, or if there are views and no other colour.
+    """
+    number = row.get(COLOUR_NUMBER_COLUMN, "")
+    if number and not group:
+        raise BadDataset(f"{where}: {COLOUR_NUMBER_COLUMN} {number!r}, and no {GROUP_COLUMN}")
+    if COLOUR_NUMBER_COLUMN in row:
+        return f"{group}/{number}" if group and number else ""
+    return f"{group}/{row.get('colour', '')}" if group and VIEW_COLUMN in row else ""

@@ -17,6 +17,14 @@ CLOTHING_DATASET = "clothing-dataset"
 CCP = "ccp"
 FASHION_PRODUCT_IMAGES = "fashion-product-images"
 FOLDER = "folder"
+PAIRS = "pairs"
+RUN = "run"
+
+# Columns of a user's labels.csv that say which product a picture shows, and how; no labels.
+GROUP_COLUMN = "group"
+COLOUR_NUMBER_COLUMN = "colour_number"
+VIEW_COLUMN = "view"
+PRODUCT_COLUMNS = (GROUP_COLUMN, COLOUR_NUMBER_COLUMN, VIEW_COLUMN)
 
 
 class BadDataset(ValueError):
@@ -32,7 +40,7 @@ class DatasetLayout:
         image_column: Column that identifies the picture.
         path_template: Path of the picture in the folder, with {} for the value of that column.
         label_columns: Column of each label by the label's name. None takes every column
-            except image, split and box.
+            except image, split, box and PRODUCT_COLUMNS.
         null_labels: Values that mean "not known".
         mask_template: Path of the mask in the folder, with {} as above. A mask is a PNG of one byte
             a pixel: the line number (from 0) of a word in labels.txt. Each word in a mask is an
@@ -93,6 +101,8 @@ DATASET_LAYOUTS = {
 }
 # Every kind that `--data KIND=FOLDER` takes.
 DATASET_KINDS = (*DATASET_LAYOUTS, *reading.LABEL_FORMATS)
+# Kinds that `wearalike evaluate` takes too: worn and flat pictures of garments, and a run's tables.
+MEASURED_KINDS = (*DATASET_KINDS, PAIRS, RUN)
 
 
 def parse_kind_and_folder(text: str) -> tuple[str, Path]:

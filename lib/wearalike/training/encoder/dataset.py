@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.detection import detect
 from wearalike.encoding import imagenet_itq, runtime
-from wearalike.encoding.hashnet import VIEW_PREFIX
 from wearalike.imaging import colour, decode
 from wearalike.models import registry
 from wearalike.models.registry import EFFICIENTNET_LITE0
@@ -216,7 +215,7 @@ def _build_tasks(
     """Yield a task for every label that has two classes with enough images."""
     for labelled in sets:
         for label in labelled.label_names:
-            if label in (MIXED_LABEL, VIEW_PREFIX):
+            if label == MIXED_LABEL:
                 continue
             class_ids = labelled.class_ids(label)
             class_by_photo = {

@@ -19,7 +19,6 @@ from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.datasets.layouts import BadDataset
 from wearalike.detection import classes
 from wearalike.detection.classes import GarmentClass, UnknownLabel
-from wearalike.encoding.hashnet import VIEW_PREFIX
 from wearalike.imaging import decode
 from wearalike.tables import ImageView, SuperCategory
 from wearalike.training.augmentation import alpha_blend
@@ -86,7 +85,7 @@ def _all_examples(
 ) -> Iterator[ViewExample]:
     """Yield the examples that a set's column `view` or its kind gives."""
     rng = np.random.default_rng([seed, len(photos)])
-    if VIEW_PREFIX in labelled.label_names:
+    if any(photo.view for photo in labelled.photos):
         yield from _labelled_examples(photos)
     elif kind == layouts.CCP:
         for path in dict.fromkeys(p.path for p in photos):
@@ -102,8 +101,8 @@ def _all_examples(
 def _labelled_examples(photos: Sequence[LabelledPhoto]) -> Iterator[ViewExample]:
     """Yield the photos that have a word in the column `view`."""
     for photo in photos:
-        word = photo.labels.get(VIEW_PREFIX)
-        if word is None:
+        word = photo.view
+        if not word:
             continue
         if word not in tuple(ImageView):
             raise BadDataset(f"{photo.path}: view {word!r}, wanted {', '.join(ImageView)}")
