@@ -88,6 +88,18 @@ def test_a_code_does_not_depend_on_company_order_or_number(encoder):
     assert nothing[0].shape == nothing[1].shape == (0, 16)
 
 
+@pytest.mark.parametrize("name", registry.ENCODERS)
+def test_codes_are_the_signs_of_the_floats(name):
+    of_name = encoders.load_packaged_encoder(name, "cpu")
+    pictures = [drawn("trousers", RED), drawn("bag", BLUE), drawn("bag", DARK_RED, (90, 60))]
+    floats, codes = of_name.encode_floats(pictures), of_name.encode(pictures)
+    for rows, bits in zip(floats, codes[:2], strict=True):
+        assert rows.dtype == np.float32 and rows.shape == (3, registry.CODE_BITS)
+        assert np.isfinite(rows).all() and len(np.unique(np.abs(rows))) > 100
+        assert (np.packbits(rows > 0, axis=1) == bits).all()
+    assert [rows.shape for rows in of_name.encode_floats([])] == [(0, registry.CODE_BITS)] * 2
+
+
 def test_light_on_a_plain_ground_does_not_change_the_colour_code_much(encoder):
     on_white, on_grey = drawn("bag", BLUE), drawn("bag", BLUE).copy()
     on_grey[(on_grey == 255).all(axis=2)] = 225

@@ -1,7 +1,7 @@
 """Pairs of photos: a garment worn by somebody, and the same garment laid flat.
 
-pairs.csv has the columns `group` (the garment), `figure` and `flat` (paths inside the folder). It may
-have the garment's box in the figure (x0, y0, x1, y1 in px), `split`, and labels such as `type`.
+pairs.csv has the columns `group` (the garment), `figure` and `flat` (paths inside the folder). It
+may have the garment's box in the figure (x0, y0, x1, y1 in px), `split`, and labels such as `type`.
 """
 
 from __future__ import annotations

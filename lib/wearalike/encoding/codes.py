@@ -25,6 +25,18 @@ class EncodedCrops(NamedTuple):
     views: Sequence[ImageView | None]
 
 
+class FloatCodes(NamedTuple):
+    """Numbers that codes are the signs of; row i is crop i.
+
+    Attributes:
+        shape: float32 (n, 128). Bit j of a shape code is 1 where column j is above 0.
+        colour: float32 (n, 128). The same of colour.
+    """
+
+    shape: NDArray[np.float32]
+    colour: NDArray[np.float32]
+
+
 class Encoder(Protocol):
     """Turns crops into codes.
 
@@ -38,6 +50,19 @@ class Encoder(Protocol):
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         """Encode crops; the code of one does not depend on the others.
+
+        Args:
+            crops: uint8 (height, width, 3) RGB each.
+
+        Raises:
+            BadModel: The network returns numbers that are not finite, or all equal.
+        """
+        ...
+
+    def encode_floats(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Return the numbers whose signs are the codes that `encode` returns.
+
+        An evaluation compares them with the codes: the difference is what the bits cost.
 
         Args:
             crops: uint8 (height, width, 3) RGB each.

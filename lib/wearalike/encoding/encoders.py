@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike.encoding.codes import EncodedCrops, Encoder
+from wearalike.encoding.codes import EncodedCrops, Encoder, FloatCodes
 from wearalike.encoding.imagenet_itq import ITQ_ARCHITECTURE, ImagenetItqEncoder
 from wearalike.encoding.runtime import InferenceRunner
 from wearalike.models import registry
@@ -27,6 +27,7 @@ __all__ = [
     "CodeReason",
     "EncodedCrops",
     "Encoder",
+    "FloatCodes",
     "HashNetEncoder",
     "build_encoder",
     "load_packaged_encoder",
@@ -81,6 +82,11 @@ class HashNetEncoder:
         return EncodedCrops(
             codes[:, : CODE_BITS // 8], codes[:, CODE_BITS // 8 :], _confident_views(view_logits)
         )
+
+    def encode_floats(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Return the logits squashed to -1..1, as training sees them; see Encoder."""
+        squashed = np.tanh(self._forward(crops)[:, : 2 * CODE_BITS])
+        return FloatCodes(squashed[:, :CODE_BITS], squashed[:, CODE_BITS:])
 
 
 def _confident_views(logits: NDArray[np.float64]) -> list[ImageView | None]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.encoding.codes import EncodedCrops
+from wearalike.encoding.codes import EncodedCrops, FloatCodes
 from wearalike.encoding.runtime import feature_extractor
 from wearalike.imaging import colour, decode
 from wearalike.models import registry
@@ -61,30 +61,38 @@ class ImagenetItqEncoder:
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         """Encode crops, see Encoder; it tells no views."""
+        floats = self.encode_floats(crops)
+        return EncodedCrops(
+            np.packbits(floats.shape > 0, axis=1),
+            np.packbits(floats.colour > 0, axis=1),
+            [None] * len(crops),
+        )
+
+    def encode_floats(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Return the centred and rotated features and histograms; see Encoder."""
         arrays = self._arrays
         palette = arrays["palette"]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
             rows = list(cores.map(lambda crop: colour_histogram(crop, palette), crops))
         histograms = np.array(rows, dtype=np.float32).reshape(-1, len(palette))
-        return EncodedCrops(
-            _sign_bits(self._features(crops), arrays["shape_mean"], arrays["shape_rotation"]),
-            _sign_bits(np.sqrt(histograms), arrays["colour_mean"], arrays["colour_rotation"]),
-            [None] * len(crops),
+        return FloatCodes(
+            _rotate(self._features(crops), arrays["shape_mean"], arrays["shape_rotation"]),
+            _rotate(np.sqrt(histograms), arrays["colour_mean"], arrays["colour_rotation"]),
         )
 
 
-def _sign_bits(
+def _rotate(
     rows: NDArray[np.float32], mean: NDArray[np.float32], rotation: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """Return the signs of centred and rotated rows: (n, d), (d,), (d, 128) -> uint8 (n, 16).
+) -> NDArray[np.float32]:
+    """Return centred and rotated rows: (n, d), (d,), (d, 128) -> float32 (n, 128).
 
     Each row is multiplied alone in double precision, because a matrix product rounds differently
     for another number of rows.
     """
     wide = rotation.astype(np.float64)
     centred = rows.astype(np.float64) - mean
-    bits = np.array([row @ wide > 0 for row in centred], dtype=bool)
-    return np.packbits(bits.reshape(-1, rotation.shape[1]), axis=1)
+    rotated = np.array([row @ wide for row in centred], dtype=np.float32)
+    return rotated.reshape(-1, rotation.shape[1])
 
 
 def item_pixels(crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
