@@ -1,8 +1,10 @@
 """An operator's settings are read as meant, or refused with the file and the key."""
 
+import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from wearalike import settings
 
@@ -41,26 +43,28 @@ def test_a_file_is_read_with_its_defaults(tmp_path):
         and found.mappings == Path("/etc/wearalike/mappings")
         and found.spark_master == "local[*]"
     )
-    assert found.warehouse == "postgresql://wearalike@127.0.0.1/shop" and found.device == "cpu"
+    assert found.warehouse.get_secret_value() == "postgresql://wearalike@127.0.0.1/shop"
+    assert "postgresql" not in repr(found) and found.device == "cpu"
     assert found.shops == (
         settings.ShopSettings(
-            "moda",
-            "https://shop.example/feed?code=se:cret",
+            id="moda",
+            feed="https://shop.example/feed?code=se:cret",
             min_offers=100,
             max_drop_ratio=0.3,
             allowed_networks=("127.0.0.0/8",),
             allowed_ports=(80, 8080),
+            secrets=("se:cret",),
         ),
         settings.ShopSettings(
-            "closet",
-            "https://closet.example/feed.xml",
+            id="closet",
+            feed="https://closet.example/feed.xml",
             dialect="google_atom",
             min_request_interval_s=1,
         ),
     )
     assert (
         found.shop("closet").max_connections_per_host
-        == settings.ShopSettings("x", "y").max_connections_per_host
+        == settings.ShopSettings(id="x", feed="y").max_connections_per_host
     )
     with pytest.raises(
         settings.BadSettings, match="no shop 'nosuch'; the settings name moda, closet"
@@ -76,10 +80,30 @@ def test_the_environment_overrides_the_file(tmp_path):
     assert (found.data_dir, found.device) == (Path("/elsewhere"), "cuda")
 
 
+def test_a_mistake_in_the_environment_is_named_with_its_variable(tmp_path):
+    with pytest.raises(settings.BadSettings) as error:
+        settings.read_settings(
+            write(tmp_path, "device = 'cpu'"), {"WEARALIKE_DEVICE": "tpu", "WEARALIKE_LOOKS": ""}
+        )
+    assert str(error.value) == "$WEARALIKE_DEVICE: device: wanted auto, cpu or cuda, got 'tpu'"
+
+
+def test_made_in_code_they_read_no_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEARALIKE_DEVICE", "cuda")
+    assert settings.Settings(data_dir=tmp_path).device == "auto"
+
+
+def test_they_travel_to_other_processes(tmp_path):
+    found = settings.read_settings(write(tmp_path, GOOD), {"MODA_CODE": "se:cret"})
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert len({*found.shops}) == 2
+
+
 def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = settings.read_settings(None, {})
-    assert found.shops == () and found.warehouse == f"duckdb:{found.data_dir / 'warehouse'}"
+    assert found.shops == ()
+    assert found.warehouse == SecretStr(f"duckdb:{found.data_dir / 'warehouse'}")
 
 
 @pytest.mark.parametrize(
@@ -98,11 +122,27 @@ def test_without_a_file_there_are_defaults_and_no_shops(tmp_path, monkeypatch):
         ("[[shops]]\nid = 'a'\nfeed = 'x'\nmin_offers = '1'", "min_offers: wanted int, got '1'"),
         ("[[shops]]\nid = 'a'\nfeed = 'x'\nmin_offers = true", "min_offers: wanted int, got True"),
         ("[[shops]]\nid = 'a'\nfeed = 'x'\nis_delta = 1", "is_delta: wanted bool, got 1"),
-        ("[[shops]]\nid = 'a'\nfeed = 'x'\ndialect = 'csv'", "dialect: wanted one of yml"),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\ndialect = 'csv'",
+            "dialect: wanted yml, admitad, google",
+        ),
         (
             "[[shops]]\nid = 'a'\nfeed = 'x'\nallowed_ports = ['80']",
             "allowed_ports: wanted a list of int",
         ),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\nallowed_ports = [70000]",
+            "allowed_ports: wanted 65535 or less, got 70000",
+        ),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\nallowed_networks = ['10.1.2.1/24']",
+            "allowed_networks: wanted networks such as 10.1.2.0/24: 10.1.2.1/24 has host bits set",
+        ),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\nmax_drop_ratio = nan",
+            "shop 'a': max_drop_ratio: wanted 0 or more, got nan",
+        ),
+        ("shops = [1]", r"wanted \[\[shops\]\] tables"),
         (
             "[[shops]]\nid = 'a'\nfeed = 'x'\n[[shops]]\nid = 'a'\nfeed = 'y'",
             "shop 'a' is given twice",
@@ -127,11 +167,10 @@ def test_what_the_environment_gives_is_struck_out_wherever_it_stands(tmp_path):
     shop = settings.read_settings(
         write(tmp_path, text), {"TOKEN": "top/se cret", "REGION": "eu", "HASH": "top"}
     ).shops[0]
-    assert shop.feed == "https://a.example/top/se cret/x?region=eu&h=top" and "cret" not in repr(
-        shop
-    )
+    assert shop.feed.get_secret_value() == "https://a.example/top/se cret/x?region=eu&h=top"
+    assert "se cret" not in repr(shop) and "se cret" not in str(shop.model_dump())
     assert shop.redact_secrets(
-        f"got {shop.feed}, https://a.example/top/se%20cret/x, /top%2Fse%20cret"
+        f"got {shop.feed.get_secret_value()}, https://a.example/top/se%20cret/x, /top%2Fse%20cret"
     ) == ("got https://a.example/***/x?region=eu&h=top, https://a.example/***/x, /***")
     with pytest.raises(settings.BadSettings, match="unknown key 'secrets'"):
         settings.read_settings(
@@ -143,6 +182,10 @@ def test_what_the_environment_gives_is_struck_out_wherever_it_stands(tmp_path):
 def test_a_warehouse_that_is_no_text_is_not_repeated(tmp_path):
     with pytest.raises(settings.BadSettings, match="warehouse: wanted a text, got list") as bad:
         settings.read_settings(write(tmp_path, 'warehouse = ["postgresql://u:s3cret@h/d"]\n'), {})
+    assert "s3cret" not in str(bad.value)
+    shop = '[[shops]]\nid = "a"\nfeed = ["https://u:s3cret@h/d"]\n'
+    with pytest.raises(settings.BadSettings, match="feed: wanted a text, got list") as bad:
+        settings.read_settings(write(tmp_path, shop), {})
     assert "s3cret" not in str(bad.value)
 
 

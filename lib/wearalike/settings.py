@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    Strict,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from wearalike.validation import describe_error, describe_unknown_key, first_error
 
 SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
 # The environment variable that overrides each key of the file.
@@ -19,13 +38,20 @@ ENVIRONMENT_VARIABLES = {
 }
 RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
+# TOML tells numbers from texts and truth values; a wrong one is refused, not converted.
+_Int = Annotated[int, Strict()]
+_Count = Annotated[int, Strict(), Field(ge=1)]
+_Ratio = Annotated[float, Strict(), Field(ge=0)]
+_Flag = Annotated[bool, Strict()]
+_Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+_FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
 
 class BadSettings(ValueError):
     """The settings file or an environment variable has a value that cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShopSettings:
+class ShopSettings(BaseModel):
     """One shop as the operator describes it.
 
     Attributes:
@@ -34,8 +60,8 @@ class ShopSettings:
             stay out of files.
         dialect: "yml", "admitad", "google_rss" or "google_atom"; None lets the feed say.
         min_offers: A feed with fewer usable offers is not used; the last good offers stay.
-        max_drop_ratio: 0..1. A feed that loses a larger share of offers against the last good feed,
-            or of those with a mapped category, is not used.
+        max_drop_ratio: A feed that loses a larger share of offers against the last good feed, or of
+            those with a mapped category, is not used.
         max_growth_ratio: A feed that gains a larger share, and more than 100 offers, is not used: 1
             is twice as many.
         available_false: Meaning of YML's available="false" at this shop: "on_order" or
@@ -51,21 +77,33 @@ class ShopSettings:
         secrets: Values that came into `feed` from the environment. Not a key of the file.
     """
 
-    id: str
-    feed: str = field(repr=False)  # may hold a password
-    dialect: str | None = None
-    min_offers: int = 1
-    max_drop_ratio: float = 0.5
-    max_growth_ratio: float = 1.0
-    available_false: str = "on_order"
-    is_delta: bool = False
+    model_config = _FROZEN
+
+    id: Annotated[str, Field(pattern=f"^{SHOP_ID_PATTERN.pattern}$")]
+    feed: SecretStr
+    dialect: Literal["yml", "admitad", "google_rss", "google_atom"] | None = None
+    min_offers: Annotated[_Int, Field(ge=0)] = 1
+    max_drop_ratio: _Ratio = 0.5
+    max_growth_ratio: _Ratio = 1.0
+    available_false: Literal["on_order", "out_of_stock"] = "on_order"
+    is_delta: _Flag = False
     allowed_networks: tuple[str, ...] = ()
-    allowed_ports: tuple[int, ...] = ()
-    max_connections_per_host: int = 8
-    min_request_interval_s: float = 0.0
-    max_feed_bytes: int = 8_000_000_000
-    max_image_bytes: int = 16_000_000
-    secrets: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    allowed_ports: tuple[_Port, ...] = ()
+    max_connections_per_host: _Count = 8
+    min_request_interval_s: _Ratio = 0.0
+    max_feed_bytes: _Count = 8_000_000_000
+    max_image_bytes: _Count = 16_000_000
+    secrets: tuple[str, ...] = Field(default=(), repr=False, exclude=True)
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"wanted networks such as 10.1.2.0/24: {error}") from error
+        return networks
 
     def redact_secrets(self, text: str) -> str:
         """Return the text with the shop's secrets replaced by ***, quoted or not."""
@@ -75,8 +113,7 @@ class ShopSettings:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
+class ServerSettings(BaseModel):
     """The limits of `wearalike serve`.
 
     Attributes:
@@ -89,19 +126,20 @@ class ServerSettings:
             each. Beyond it a shortlist is searched, which may miss some.
     """
 
-    requests_a_minute: int = 3000
-    searches_a_minute: int = 600
+    model_config = _FROZEN
+
+    requests_a_minute: _Count = 3000
+    searches_a_minute: _Count = 600
     allowed_origins: tuple[str, ...] = ()
-    exact_search_max_products: int = 10_000_000
+    exact_search_max_products: _Count = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a deployment.
+class Settings(BaseSettings):
+    """The settings of a deployment. Made in code, it reads neither file nor environment.
 
     Attributes:
         data_dir: Folder of all tables and caches.
-        warehouse: "duckdb:<folder>" or "postgresql://...".
+        warehouse: "duckdb:<folder>" or "postgresql://...". Default: DuckDB in the data folder.
         device: "auto", "cpu" or "cuda".
         spark_master: Spark's master.
         mappings: Folder of taxonomy.xml and shops/.
@@ -110,14 +148,39 @@ class Settings:
         serve: The limits of the server.
     """
 
-    data_dir: Path
-    warehouse: str = field(repr=False)  # may hold a password
-    device: str = "auto"
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, env_prefix="WEARALIKE_"
+    )
+
+    data_dir: Path = Path("build/wearalike")
+    warehouse: SecretStr = Field(
+        default_factory=lambda values: SecretStr(f"duckdb:{values['data_dir'] / 'warehouse'}")
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     spark_master: str = "local[*]"
     mappings: Path = Path("mappings")
-    looks: str = "auto"
-    shops: tuple[ShopSettings, ...] = field(default_factory=tuple)
-    serve: ServerSettings = field(default_factory=ServerSettings)
+    looks: Literal["auto", "off"] = "auto"
+    shops: tuple[ShopSettings, ...] = ()
+    serve: ServerSettings = ServerSettings()
+
+    @field_validator("shops")
+    @classmethod
+    def _check_shop_ids(cls, shops: tuple[ShopSettings, ...]) -> tuple[ShopSettings, ...]:
+        ids = [shop.id for shop in shops]
+        if twice := sorted({shop_id for shop_id in ids if ids.count(shop_id) > 1}):
+            raise ValueError(f"shop {twice[0]!r} is given twice")
+        return shops
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **named_others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor alone; `read_settings` gives it the other sources."""
+        return (init_settings,)
 
     def shop(self, shop_id: str) -> ShopSettings:
         """Return a shop by its id.
@@ -145,130 +208,85 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
     """
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
     path = named or Path("wearalike.toml")
-    raw: dict[str, Any] = {}
-    if path.is_file():
+    if named and not path.is_file():
+        raise BadSettings(f"{named}: no such settings file")
+    from_file = _FileSource(path, env)()
+    from_environment = _EnvironmentSource(env)()
+    try:
+        return Settings(**{**from_file, **from_environment})
+    except ValidationError as error:
+        first = first_error(error)
+        raise BadSettings(_describe_error(path, first, from_file, from_environment)) from None
+
+
+class _FileSource(TomlConfigSettingsSource):
+    """The settings file: its paths start at the file, and its feeds' ${NAME}s are filled in."""
+
+    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
+        self._path, self._env = path, env
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            super().__init__(Settings, toml_file=path)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadSettings(f"{path}: not TOML: {error}") from error
-    elif named:
-        raise BadSettings(f"{named}: no such settings file")
-    overrides = {key: env[name] for key, name in ENVIRONMENT_VARIABLES.items() if env.get(name)}
-    here = path.resolve().parent
-    values = {
-        k: str(here / v) if k in ("data_dir", "mappings") and isinstance(v, str) else v
-        for k, v in raw.items()
-        if k not in _TABLE_KEYS
-    }
-    values |= overrides
-    known = {f.name for f in fields(Settings)}
-    if unknown := sorted(set(values) - known):
-        raise BadSettings(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    for key, value in values.items():
-        if not isinstance(value, str):
-            # An address may hold a password, so it is not repeated.
-            shown = type(value).__name__ if key == "warehouse" else repr(value)
-            raise BadSettings(f"{path}: {key}: wanted a text, got {shown}")
-    if values.get("device", "auto") not in ("auto", "cpu", "cuda"):
-        raise BadSettings(f"{path}: device: wanted auto, cpu or cuda, got {values['device']!r}")
-    if values.get("looks", "auto") not in ("auto", "off"):
-        raise BadSettings(f"{path}: looks: wanted auto or off, got {values['looks']!r}")
-    root = Path(values.get("data_dir", "build/wearalike"))
-    entries = raw.get("shops", [])
-    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        raise BadSettings(f"{path}: shops: wanted [[shops]] tables, one a shop")
-    shops = tuple(_parse_shop(path, number, entry, env) for number, entry in enumerate(entries, 1))
-    if twice := sorted({s.id for s in shops if sum(t.id == s.id for t in shops) > 1}):
-        raise BadSettings(f"{path}: shop {twice[0]!r} is given twice")
-    return Settings(
-        data_dir=root,
-        warehouse=values.get("warehouse", f"duckdb:{root / 'warehouse'}"),
-        device=values.get("device", "auto"),
-        spark_master=values.get("spark_master", "local[*]"),
-        mappings=Path(values.get("mappings", "mappings")),
-        looks=values.get("looks", "auto"),
-        shops=shops,
-        serve=_parse_server(path, raw.get("serve", {})),
-    )
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the file's values, not yet validated."""
+        values = dict(self.toml_data)
+        for key in ("data_dir", "mappings"):
+            if isinstance(values.get(key), str):
+                values[key] = self._path.resolve().parent / values[key]
+        if isinstance(values.get("shops"), list):
+            values["shops"] = [
+                self._fill_in_feed(number, entry) if isinstance(entry, dict) else entry
+                for number, entry in enumerate(values["shops"], 1)
+            ]
+        return values
+
+    def _fill_in_feed(self, number: int, entry: dict[str, Any]) -> dict[str, Any]:
+        where = f"{self._path}: shop {entry.get('id', number)!r}"
+        if "secrets" in entry:
+            raise BadSettings(f"{where}: {describe_unknown_key('secrets', ShopSettings)}")
+        if not isinstance(entry.get("feed"), str):
+            return entry
+        feed, secrets = _expand_environment(where, entry["feed"], self._env)
+        return {**entry, "feed": feed, "secrets": secrets}
 
 
-_TABLE_KEYS = ("shops", "serve")
-_TYPES_BY_ANNOTATION: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "str | None": str,
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-}
-_ALLOWED_VALUES = {
-    "dialect": ("yml", "admitad", "google_rss", "google_atom"),
-    "available_false": ("on_order", "out_of_stock"),
-}
+class _EnvironmentSource(EnvSettingsSource):
+    """The variables of ENVIRONMENT_VARIABLES that are set and not empty."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        # The library looks variables up in lower case.
+        return {
+            name.lower(): self._env[name]
+            for name in ENVIRONMENT_VARIABLES.values()
+            if self._env.get(name)
+        }
 
 
-def settings_fields(
-    kind: type[Settings] | type[ShopSettings] | type[ServerSettings],
-) -> list[Field[Any]]:
-    """Return the keys that a settings file may have for this class."""
-    return [key for key in fields(kind) if key.name != "secrets"]
-
-
-def _parse_shop(
-    path: Path, number: int, entry: dict[str, Any], env: Mapping[str, str]
-) -> ShopSettings:
-    where = f"{path}: shop {entry.get('id', number)!r}"
-    values = _parse_values(where, ShopSettings, entry)
-    for key in ("id", "feed"):
-        if key not in entry:
-            raise BadSettings(f"{where}: {key} is missing")
-    if not SHOP_ID_PATTERN.fullmatch(values["id"]):
-        raise BadSettings(f"{where}: id: wanted [a-z0-9_-]{{1,64}}, got {values['id']!r}")
-    feed, secrets = _expand_environment(where, values["feed"], env)
-    return replace(ShopSettings(**values), feed=feed, secrets=secrets)
-
-
-def _parse_server(path: Path, entry: Any) -> ServerSettings:
-    if not isinstance(entry, dict):
-        raise BadSettings(f"{path}: serve: wanted a [serve] table, got {entry!r}")
-    values = _parse_values(f"{path}: serve", ServerSettings, entry)
-    for key in ("requests_a_minute", "searches_a_minute", "exact_search_max_products"):
-        if values.get(key, 1) < 1:
-            raise BadSettings(f"{path}: serve: {key}: wanted 1 or more, got {values[key]}")
-    return ServerSettings(**values)
-
-
-def _parse_values(
-    where: str, kind: type[ShopSettings] | type[ServerSettings], entry: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the entry's values as the dataclass wants them.
-
-    Raises BadSettings for a key that it does not have or a value of another type.
-    """
-    by_name = {key.name: key for key in settings_fields(kind)}
-    if unknown := sorted(set(entry) - set(by_name)):
-        raise BadSettings(
-            f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(by_name))}"
-        )
-    values: dict[str, Any] = {}
-    for key, value in entry.items():
-        wanted = str(by_name[key].type)
-        if wanted.startswith("tuple"):
-            element = int if "int" in wanted else str
-            if not isinstance(value, list) or not all(isinstance(v, element) for v in value):
-                raise BadSettings(
-                    f"{where}: {key}: wanted a list of {element.__name__}, got {value!r}"
-                )
-            value = tuple(value)
-        elif not isinstance(value, _TYPES_BY_ANNOTATION[wanted]) or (
-            isinstance(value, bool) and wanted != "bool"
-        ):
-            raise BadSettings(f"{where}: {key}: wanted {wanted}, got {value!r}")
-        if key in _ALLOWED_VALUES and value not in _ALLOWED_VALUES[key]:
-            raise BadSettings(
-                f"{where}: {key}: wanted one of {', '.join(_ALLOWED_VALUES[key])}, got {value!r}"
-            )
-        values[key] = value
-    return values
+def _describe_error(
+    path: Path, error: Any, from_file: Mapping[str, Any], from_environment: Mapping[str, Any]
+) -> str:
+    """Return a validation error as one sentence with file or variable, key, wanted and found."""
+    first, *rest = error["loc"]
+    if first in from_environment:
+        return f"${ENVIRONMENT_VARIABLES[first]}: {describe_error(error, Settings, error['loc'])}"
+    if first == "shops" and error["type"] == "value_error" and not rest:
+        return f"{path}: {error['ctx']['error']}"
+    if first == "shops" and len(rest) < 2:
+        return f"{path}: shops: wanted [[shops]] tables, one a shop"
+    if first == "shops":
+        shop_id = from_file["shops"][rest[0]].get("id", rest[0] + 1)
+        return f"{path}: shop {shop_id!r}: {describe_error(error, ShopSettings, rest[1:])}"
+    if first == "serve" and not rest:
+        return f"{path}: serve: wanted a [serve] table, got {error['input']!r}"
+    if first == "serve":
+        return f"{path}: serve: {describe_error(error, ServerSettings, rest)}"
+    return f"{path}: {describe_error(error, Settings, error['loc'])}"
 
 
 # A shorter value is no secret, and redacting it would leave no text readable.

@@ -101,8 +101,8 @@ def download_ours(root: Path, urls: list[str]) -> None:
     sha256, sync, ledger.
     """
     shop = ShopSettings(
-        "bench",
-        urls[0],
+        id="bench",
+        feed=urls[0],
         allowed_networks=("127.0.0.1/32",),
         max_connections_per_host=CONNECTIONS,
         min_request_interval_s=0.0,

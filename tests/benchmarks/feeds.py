@@ -21,7 +21,7 @@ from wearalike import feeds
 from wearalike.settings import ShopSettings
 
 OFFERS, OFFERS_FULL = 50_000, 1_000_000
-SHOP = ShopSettings("shop", "http://shop.example/")
+SHOP = ShopSettings(id="shop", feed="http://shop.example/")
 # The fields of an offer that become columns, by their tags.
 TAGS = (
     "name",

@@ -81,7 +81,9 @@ def test_a_folder_of_other_things_is_refused(tmp_path, caplog):
 
 
 def test_the_mapping_knows_every_section():
-    place = settings.Settings(Path("unused"), "unused", mappings=REPOSITORY / "mappings")
+    place = settings.Settings(
+        data_dir=Path("unused"), warehouse="unused", mappings=REPOSITORY / "mappings"
+    )
     taxonomy = catalog.read_taxonomy(place.mappings / "taxonomy.xml")
     text = etree.parse(catalog.mapping_path(place, photos.SHOP_ID))
     assert catalog.read_mapping(catalog.mapping_path(place, photos.SHOP_ID), taxonomy)

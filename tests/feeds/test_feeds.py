@@ -30,7 +30,7 @@ from wearalike.settings import ShopSettings
 from wearalike.tables import OFFERS
 
 DATA = Path(__file__).parents[1] / "data" / "feeds"
-SHOP = ShopSettings("s", "http://shop.example/")
+SHOP = ShopSettings(id="s", feed="http://shop.example/")
 
 
 def read(path, shop=SHOP, charset=None):
@@ -128,14 +128,14 @@ def test_yml_mixes_vendor_model_and_falls_back_on_what_the_feed_says_of_itself()
     ("policy", "said"), [("on_order", "on_order"), ("out_of_stock", "out_of_stock")]
 )
 def test_what_unavailable_means_is_the_shops_policy(policy, said):
-    _, records = read(DATA / "yml.xml", ShopSettings("s", "x", available_false=policy))
+    _, records = read(DATA / "yml.xml", ShopSettings(id="s", feed="x", available_false=policy))
     assert [record.availability for record in records] == ["in_stock", "in_stock", said, said]
 
 
 def test_admitad_is_yml_with_deletions_and_spellings_of_its_own():
     reader, (gone, asos, order, no) = read(
         DATA / "admitad.xml",
-        ShopSettings("s", "x", dialect="admitad", available_false="out_of_stock"),
+        ShopSettings(id="s", feed="x", dialect="admitad", available_false="out_of_stock"),
     )
     assert gone == WithdrawnOffer("gone")
     assert (asos.availability, asos.old_price_cents, asos.gender, asos.colours, asos.sizes) == (
@@ -563,7 +563,7 @@ def test_a_feed_of_no_use_says_why(tmp_path, content, reason):
 
 def test_a_dialect_that_the_shop_names_is_held_against_the_root(tmp_path):
     assert (
-        refusal(tmp_path, WHOLE, ShopSettings("s", "x", dialect="google_rss"))
+        refusal(tmp_path, WHOLE, ShopSettings(id="s", feed="x", dialect="google_rss"))
         is FeedReason.WRONG_ROOT
     )
 
@@ -573,7 +573,7 @@ def test_bombs_are_refused_before_they_unpack(tmp_path):
     assert refusal(tmp_path, bomb) is FeedReason.TOO_LARGE
     assert refusal(tmp_path, gzip.compress(bomb)) is FeedReason.TOO_LARGE
     assert (
-        refusal(tmp_path, WHOLE, ShopSettings("s", "x", max_feed_bytes=1000))
+        refusal(tmp_path, WHOLE, ShopSettings(id="s", feed="x", max_feed_bytes=1000))
         is FeedReason.TOO_LARGE
     )
 
@@ -606,7 +606,7 @@ import resource
 from pathlib import Path
 from wearalike import feeds
 from wearalike.settings import ShopSettings
-reader = feeds.read_offers(Path({str(path)!r}), ShopSettings("s", "x"))
+reader = feeds.read_offers(Path({str(path)!r}), ShopSettings(id="s", feed="x"))
 next(records := iter(reader))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(sum(1 for _ in records), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from tests.support.change_settings import change
 from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import night
 
@@ -35,11 +35,11 @@ BARE = {name: value for name, value in os.environ.items() if not name.startswith
 def place(tmp_path) -> settings.Settings:
     """An empty root with one shop, which is not asked."""
     shop = settings.ShopSettings(
-        "lipa", "http://127.0.0.1:1/feed.xml", allowed_networks=("127.0.0.1/32",)
+        id="lipa", feed="http://127.0.0.1:1/feed.xml", allowed_networks=("127.0.0.1/32",)
     )
     return settings.Settings(
-        tmp_path / "root",
-        f"duckdb:{tmp_path / 'warehouse'}",
+        data_dir=tmp_path / "root",
+        warehouse=f"duckdb:{tmp_path / 'warehouse'}",
         mappings=REPOSITORY / "mappings",
         shops=(shop,),
     )
@@ -102,7 +102,7 @@ def test_looks_that_cannot_be_looked_for_are_a_warning_and_switched_off_none(pla
         and "ultralytics" in found.observation
         and "wearalike[yolo]" in found.advice
     )
-    (well,) = doctor.check_looks(Environment(replace(place, looks="off")))
+    (well,) = doctor.check_looks(Environment(change(place, looks="off")))
     assert well.status is CheckStatus.OK and "switched off" in well.observation
 
 
@@ -139,13 +139,13 @@ def test_an_old_java(place, tmp_path):
 
 
 def test_a_root_that_cannot_be_written(place, tmp_path):
-    found = only(doctor.check_root(Environment(replace(place, data_dir=Path("/proc/wearalike")))))
+    found = only(doctor.check_root(Environment(change(place, data_dir=Path("/proc/wearalike")))))
     assert found.status is CheckStatus.FAIL and "/proc/wearalike" in found.observation
     (tmp_path / "file").touch()
     assert (
         "Not a directory"
         in only(
-            doctor.check_root(Environment(replace(place, data_dir=tmp_path / "file" / "root")))
+            doctor.check_root(Environment(change(place, data_dir=tmp_path / "file" / "root")))
         ).observation
     )
 
@@ -178,7 +178,7 @@ def test_broken_and_missing_mappings(place, tmp_path):
     broken.write_text(
         broken.read_text(encoding="utf-8").replace('to="', 'to="wo', 1), encoding="utf-8"
     )
-    found = only(doctor.check_mappings(Environment(replace(place, mappings=mine))))
+    found = only(doctor.check_mappings(Environment(change(place, mappings=mine))))
     assert (
         found.status is CheckStatus.FAIL
         and f"{broken}:" in found.observation
@@ -187,15 +187,15 @@ def test_broken_and_missing_mappings(place, tmp_path):
     broken.unlink()
     assert (
         "no mapping"
-        in only(doctor.check_mappings(Environment(replace(place, mappings=mine)))).observation
+        in only(doctor.check_mappings(Environment(change(place, mappings=mine)))).observation
     )
     assert (
         str(tmp_path / "none")
         in only(
-            doctor.check_mappings(Environment(replace(place, mappings=tmp_path / "none")))
+            doctor.check_mappings(Environment(change(place, mappings=tmp_path / "none")))
         ).observation
     )
-    assert only(doctor.check_mappings(Environment(replace(place, shops=())))).subject == "shops"
+    assert only(doctor.check_mappings(Environment(change(place, shops=())))).subject == "shops"
 
 
 # The warehouse
@@ -219,7 +219,7 @@ def test_a_warehouse_that_does_not_answer_is_named_without_its_password(place):
         port = closed.getsockname()[1]
     found = only(
         doctor.check_warehouse(
-            Environment(replace(place, warehouse=f"postgresql://u:s3cret@127.0.0.1:{port}/shop"))
+            Environment(change(place, warehouse=f"postgresql://u:s3cret@127.0.0.1:{port}/shop"))
         )
     )
     assert (
@@ -228,14 +228,12 @@ def test_a_warehouse_that_does_not_answer_is_named_without_its_password(place):
         and "start it" in found.advice
     )
     assert "s3cret" not in str(found)
-    bad = only(
-        doctor.check_warehouse(Environment(replace(place, warehouse="mysql://u:s3cret@h/d")))
-    )
+    bad = only(doctor.check_warehouse(Environment(change(place, warehouse="mysql://u:s3cret@h/d"))))
     assert "WEARALIKE_WAREHOUSE" in bad.advice and "s3cret" not in str(bad)
 
 
 def test_what_is_published_and_since_when(place):
-    publish(place.warehouse)
+    publish(place.warehouse.get_secret_value())
     (found,) = doctor.check_warehouse(Environment(place))
     assert found.status is CheckStatus.OK and "published is r1, since 20" in found.observation
     late = only(
@@ -245,7 +243,7 @@ def test_what_is_published_and_since_when(place):
 
 
 def test_a_publication_of_tomorrow(place, tmp_path):
-    publish(place.warehouse)
+    publish(place.warehouse.get_secret_value())
     log = tmp_path / "warehouse" / "publications.jsonl"
     move = json.loads(log.read_text(encoding="utf-8"))
     move["published_at"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -258,7 +256,7 @@ def test_tables_of_an_older_version(place):
     psycopg = pytest.importorskip("psycopg")
     with start_server() as postgres:
         address = create_database(postgres, "old")
-        there = replace(place, warehouse=address)
+        there = change(place, warehouse=address)
         publish(address)
         found = list(doctor.check_warehouse(Environment(there)))
         assert [f.subject for f in found] == ["clock", "warehouse"] and all(
@@ -340,7 +338,7 @@ def test_a_feed_of_no_use(place, status, body, seen):
     with answering(status, body) as (address, _):
         found = only(
             doctor.check_feeds(
-                Environment(replace(place, shops=(replace(place.shops[0], feed=address),)))
+                Environment(change(place, shops=(change(place.shops[0], feed=address),)))
             )
         )
     assert (
@@ -358,15 +356,13 @@ def test_a_feed_is_not_read_to_its_end_and_the_guard_holds(place):
         sent,
     ):
         (found,) = doctor.check_feeds(
-            Environment(replace(place, shops=(replace(shop, feed=address),)))
+            Environment(change(place, shops=(change(shop, feed=address),)))
         )
         assert found.status is CheckStatus.OK and found.observation == "answers with XML"
         assert sent[0] < 32_000_000
         private = only(
             doctor.check_feeds(
-                Environment(
-                    replace(place, shops=(replace(shop, feed=address, allowed_networks=()),))
-                )
+                Environment(change(place, shops=(change(shop, feed=address, allowed_networks=()),)))
             )
         )
     assert "private_address" in private.observation and "allowed_networks" in private.advice
@@ -390,7 +386,7 @@ def test_a_promoted_model_that_was_changed(place):
     path = registry.promoted_path(place.data_dir, registry.ModelKind.ENCODER, "shops-1")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"changed since")
-    found = only(doctor.check_models(Environment(replace(place, device="cpu"))))
+    found = only(doctor.check_models(Environment(change(place, device="cpu"))))
     assert (
         found.subject == "encoder"
         and found.status is CheckStatus.FAIL
@@ -404,7 +400,7 @@ def test_a_gpu_that_is_not_there(place):
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    found = only(doctor.check_device(Environment(replace(place, device="cuda"))))
+    found = only(doctor.check_device(Environment(change(place, device="cuda"))))
     assert found.status is CheckStatus.FAIL and "sees no GPU" in found.observation
 
 

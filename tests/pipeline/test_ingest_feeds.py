@@ -76,7 +76,7 @@ def server():
 
 def shop(server, ident, **more):
     address = f"http://127.0.0.1:{server.server_port}/{ident}?user=me&code=s3cret"
-    return ShopSettings(ident, address, allowed_networks=("127.0.0.0/8",), **more)
+    return ShopSettings(id=ident, feed=address, allowed_networks=("127.0.0.0/8",), **more)
 
 
 def ingest(folder, shop, run="r1", previous=None):
@@ -132,7 +132,7 @@ def test_offers_are_sorted_and_the_last_of_an_id_counts(server, tmp_path):
     one, two = (
         ingest(
             tmp_path / name,
-            ShopSettings("s", shop(server, name).feed, allowed_networks=("127.0.0.0/8",)),
+            ShopSettings(id="s", feed=shop(server, name).feed, allowed_networks=("127.0.0.0/8",)),
         )[1]
         for name in "tu"
     )
@@ -298,7 +298,7 @@ def night(place, server, run, idents, *options, **more):
         lines += [
             "[[shops]]",
             f'id = "{ident}"',
-            f'feed = "{shop(server, ident).feed}"',
+            f'feed = "{shop(server, ident).feed.get_secret_value()}"',
             'allowed_networks = ["127.0.0.0/8"]',
         ]
         lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
@@ -537,7 +537,9 @@ def test_a_mistake_in_a_mapping_stops_the_night_before_any_feed_is_asked(server,
 def test_no_credential_of_an_address_is_kept_not_even_as_a_hash(server):
     one = shop(server, "s")
     other = ShopSettings(
-        "s", one.feed.replace("s3cret", "an0ther"), allowed_networks=one.allowed_networks
+        id="s",
+        feed=one.feed.get_secret_value().replace("s3cret", "an0ther"),
+        allowed_networks=one.allowed_networks,
     )
     kept = ingest_feeds._shop_parameters(one)
     assert kept == ingest_feeds._shop_parameters(other), (
@@ -556,7 +558,9 @@ def test_real_shops_of_two_days(tmp_path):
                 address = served.stdout.readline().strip()
                 for ident in ("moda", "bazaar", "closet"):
                     real = ShopSettings(
-                        ident, f"{address}{ident}/feed.xml", allowed_networks=("127.0.0.0/8",)
+                        id=ident,
+                        feed=f"{address}{ident}/feed.xml",
+                        allowed_networks=("127.0.0.0/8",),
                     )
                     made, offers, refused = ingest(tmp_path / f"{ident}{day}", real)
                     assert (

@@ -4,10 +4,10 @@ how far judges agree.
 
 import shutil
 from collections import Counter, defaultdict
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.support.change_settings import change
 from tests.support.postgres_server import create_database, start_server
 
 from wearalike import settings
@@ -86,7 +86,7 @@ def test_the_sample_is_fixed_and_spread_over_categories_and_ranks(place):
 def test_both_engines_draw_the_same_pairs_and_hold_what_is_judged(place):
     ours = judgements.sample_pairs(open_warehouse(place.warehouse), RUN)
     with start_server() as address:
-        theirs = replace(place, warehouse=create_database(address, "judged"))
+        theirs = change(place, warehouse=create_database(address, "judged"))
         warehouse = open_warehouse(theirs.warehouse)
         publish.publish_run(place.data_dir, RUN, warehouse)
         assert judgements.sample_pairs(warehouse, RUN) == ours and len(ours) > 100

@@ -55,7 +55,7 @@ def get(url, **headers):
 
 def read_feed(shop, folder):
     """Return our own reader of a shop's feed, and its records."""
-    status, _, body = get(shop.feed)
+    status, _, body = get(shop.feed.get_secret_value())
     assert status == 200
     path = folder / f"{shop.id}.xml"
     path.write_bytes(body)
@@ -161,7 +161,8 @@ def test_every_picture_is_one_but_for_three(place, tmp_path):
 
 def test_unchanged_answers_are_not_sent_again(place):
     _, here = place
-    for url in (here.shops[0].feed, here.shops[0].feed.replace("feed.xml", "img/1000.jpg")):
+    first = here.shops[0].feed.get_secret_value()
+    for url in (first, first.replace("feed.xml", "img/1000.jpg")):
         status, headers, body = get(url)
         assert status == 200 and len(body) > 1000
         again, _, nothing = get(url, **{"If-None-Match": headers["ETag"]})
@@ -171,16 +172,17 @@ def test_unchanged_answers_are_not_sent_again(place):
 
 def test_the_first_page_lists_the_shops(place):
     day, here = place
-    page = json.loads(get(here.shops[0].feed.replace("/lipa/feed.xml", "/"))[2])
+    page = json.loads(get(here.shops[0].feed.get_secret_value().replace("/lipa/feed.xml", "/"))[2])
     assert {name: (s["feed"], s["offers"], s["day"]) for name, s in page.items()} == {
-        s.id: (s.feed, 100, day) for s in here.shops
+        s.id: (s.feed.get_secret_value(), 100, day) for s in here.shops
     }
-    assert get(here.shops[0].feed.replace("feed.xml", "../../etc/passwd"))[0] == 404
+    feed = here.shops[0].feed.get_secret_value()
+    assert get(feed.replace("feed.xml", "../../etc/passwd"))[0] == 404
 
 
 def test_yml_is_as_real_shops_write_it(place):
     _, here = place
-    body = get(here.shop("lipa").feed)[2]
+    body = get(here.shop("lipa").feed.get_secret_value())[2]
     assert body.startswith(
         b"<?xml version='1.0' encoding='windows-1251'?>\n"
         b'<!DOCTYPE yml_catalog SYSTEM "shops.dtd">'
@@ -334,9 +336,9 @@ def test_settings_quote_what_a_path_may_hold(tmp_path):
     )
     here = settings.read_settings(tmp_path / "w.toml", env={})
     assert here.data_dir == root
-    assert [(s.id, s.feed, s.dialect, s.allowed_networks) for s in here.shops] == [
-        ("one", "http://127.0.0.1:1/f", None, ("127.0.0.1/32",))
-    ]
+    assert [
+        (s.id, s.feed.get_secret_value(), s.dialect, s.allowed_networks) for s in here.shops
+    ] == [("one", "http://127.0.0.1:1/f", None, ("127.0.0.1/32",))]
 
 
 def test_runs_in_the_foreground():

@@ -278,7 +278,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server, tmp_pa
 def feeds_shop(address: str):
     from wearalike.settings import ShopSettings
 
-    return ShopSettings("s", address, allowed_networks=("127.0.0.1/32",))
+    return ShopSettings(id="s", feed=address, allowed_networks=("127.0.0.1/32",))
 
 
 # Files

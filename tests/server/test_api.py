@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +24,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from tests.server.test_snapshot import ODD_IDS, changed
+from tests.support.change_settings import change
 from tests.support.http_server import serve_site
 from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import load
@@ -51,8 +52,9 @@ def place(night) -> Settings:
 def address(place, tmp_path_factory):
     config = tmp_path_factory.mktemp("serve") / "wearalike.toml"
     limits = "[serve]\nrequests_a_minute = 1000000\nsearches_a_minute = 1000000\n"
+    warehouse = place.warehouse.get_secret_value()
     config.write_text(
-        f'data_dir = "{place.data_dir}"\nwarehouse = "{place.warehouse}"\ndevice = "cpu"\n{limits}',
+        f'data_dir = "{place.data_dir}"\nwarehouse = "{warehouse}"\ndevice = "cpu"\n{limits}',
         encoding="utf-8",
     )
     with serve_site(config) as (where, _):
@@ -225,7 +227,7 @@ def test_a_live_list_keeps_the_merchandiser_s_rules_of_its_night(place, tmp_path
     )
     made["parameters"]["merchandise"] = [asdict(pin), asdict(hide)]
     facts.write_text(json.dumps(made, default=str))
-    here = replace(
+    here = change(
         place, data_dir=tmp_path / "root", warehouse=f"duckdb:{tmp_path / 'root' / 'warehouse'}"
     )
     with TestClient(app.create_app(here)) as client:
@@ -702,7 +704,7 @@ def test_a_server_that_is_ended_answers_first_what_it_was_asked(moving):
 
 
 def test_nothing_published_yet_says_what_to_do(tmp_path):
-    place = Settings(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
+    place = Settings(data_dir=tmp_path, warehouse=f"duckdb:{tmp_path / 'warehouse'}")
     with TestClient(app.create_app(place)) as client:
         for path in ("/v1/products", "/v1/health", "/v1/products/x", "/v1/quality"):
             answer = client.get(path)
@@ -719,7 +721,9 @@ def test_nothing_published_yet_says_what_to_do(tmp_path):
 def test_a_warehouse_that_is_away_is_a_problem_without_its_password(tmp_path, monkeypatch):
     monkeypatch.setattr(postgres_read, "WAIT_S", 0.5)
     with TestClient(
-        app.create_app(Settings(tmp_path, "postgresql://me:secret@127.0.0.1:1/shop"))
+        app.create_app(
+            Settings(data_dir=tmp_path, warehouse="postgresql://me:secret@127.0.0.1:1/shop")
+        )
     ) as client:
         answer = client.get("/v1/products")
         assert_problem(answer, 503)
@@ -729,7 +733,7 @@ def test_a_warehouse_that_is_away_is_a_problem_without_its_password(tmp_path, mo
 def test_a_client_that_asks_too_often_is_told_when_to_come_again(place):
     with TestClient(
         app.create_app(
-            replace(place, serve=ServerSettings(requests_a_minute=6, searches_a_minute=2))
+            change(place, serve=ServerSettings(requests_a_minute=6, searches_a_minute=2))
         )
     ) as client:
         product_id = client.get("/v1/products?limit=1").json()["products"][0]["product_id"]
@@ -748,7 +752,7 @@ def test_other_sites_pages_may_ask_only_where_the_settings_say_so(place):
         assert "access-control-allow-origin" not in client.get("/v1/health", headers=asked).headers
     with TestClient(
         app.create_app(
-            replace(place, serve=ServerSettings(allowed_origins=("https://shop.example",)))
+            change(place, serve=ServerSettings(allowed_origins=("https://shop.example",)))
         )
     ) as client:
         answer = client.get("/v1/health", headers=asked)

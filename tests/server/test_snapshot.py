@@ -5,12 +5,12 @@ any text that a shop writes.
 import itertools
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
+from tests.support.change_settings import change
 from tests.support.postgres_server import create_database, drop_warehouse, start_server
 from tests.warehouse.test_warehouse import load, night
 
@@ -46,8 +46,10 @@ def shop(postgres) -> str:
 def place(request, tmp_path) -> Settings:
     folder = f"duckdb:{tmp_path / 'warehouse'}"
     return Settings(
-        tmp_path / "root",
-        folder if request.param == "duckdb" else drop_warehouse(request.getfixturevalue("shop")),
+        data_dir=tmp_path / "root",
+        warehouse=folder
+        if request.param == "duckdb"
+        else drop_warehouse(request.getfixturevalue("shop")),
     )
 
 
@@ -280,7 +282,7 @@ def test_readers_in_flight_never_see_two_runs(published, warehouse):
 
 
 def test_a_file_is_let_go_of_when_nobody_reads_it_any_more(tmp_path):
-    place = Settings(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
+    place = Settings(data_dir=tmp_path, warehouse=f"duckdb:{tmp_path / 'warehouse'}")
     warehouse, published = open_warehouse(place.warehouse), PublishedRepository(place)
     for run in ("r1", "r2"):
         load(warehouse, run, night(run))
@@ -307,7 +309,7 @@ def test_a_file_is_let_go_of_when_nobody_reads_it_any_more(tmp_path):
 
 
 def test_a_file_made_before_there_were_looks_has_none(tmp_path):
-    place = Settings(tmp_path, f"duckdb:{tmp_path / 'warehouse'}")
+    place = Settings(data_dir=tmp_path, warehouse=f"duckdb:{tmp_path / 'warehouse'}")
     warehouse = open_warehouse(place.warehouse)
     load(warehouse, "r1", night("r1"))
     warehouse.publish("r1")
@@ -323,7 +325,7 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
     import psycopg
 
     monkeypatch.setattr(postgres_read, "WAIT_S", 0.5)
-    place = Settings(tmp_path, drop_warehouse(shop))
+    place = Settings(data_dir=tmp_path, warehouse=drop_warehouse(shop))
     warehouse, published = open_warehouse(place.warehouse), PublishedRepository(place)
     load(warehouse, "r1", night("r1"))
     warehouse.publish("r1")
@@ -337,7 +339,7 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
     with published.snapshot() as s:
         assert s.product("moda:00001")
     published.close()
-    away = PublishedRepository(replace(place, warehouse="postgresql://me:secret@127.0.0.1:1/shop"))
+    away = PublishedRepository(change(place, warehouse="postgresql://me:secret@127.0.0.1:1/shop"))
     with pytest.raises(Unreachable) as told, away.snapshot():
         pass
     assert "secret" not in str(told.value)
@@ -345,7 +347,7 @@ def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatc
 
 
 def test_a_reader_s_connections_cannot_write(shop, tmp_path):
-    published = PublishedRepository(Settings(tmp_path, drop_warehouse(shop)))
+    published = PublishedRepository(Settings(data_dir=tmp_path, warehouse=drop_warehouse(shop)))
     open_warehouse(shop).state()
     with pytest.raises(Exception, match="read-only"), published._reader._transaction() as con:
         con.execute("CREATE TABLE mine (x int)")

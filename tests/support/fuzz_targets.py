@@ -24,7 +24,7 @@ from wearalike.tables import OFFERS
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEEDS_DIR = Path(__file__).resolve().parents[1] / "data" / "fuzz"
 SHOPS = {
-    kind: ShopSettings("s", "http://shop.example/", dialect=kind, max_feed_bytes=1 << 22)
+    kind: ShopSettings(id="s", feed="http://shop.example/", dialect=kind, max_feed_bytes=1 << 22)
     for kind in (None, "admitad")
 }
 _MEMORY_DIR = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.support.change_settings import change
 from tests.support.full_disk import mount_disk
 from tests.support.postgres_server import create_database_in, drop_warehouse, start_server
 from tests.warehouse.test_warehouse import assert_holds, night
@@ -250,7 +250,7 @@ def test_a_job_killed_in_mid_load_finishes_when_repeated(place):
         [sys.executable, str(JOB), *arguments(place, "r2")], stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 60
-    while not _is_loading(place.warehouse, warehouse):
+    while not _is_loading(place.warehouse.get_secret_value(), warehouse):
         assert job.poll() is None and time.monotonic() < deadline, job.communicate()
         time.sleep(0.002)
     job.kill()
@@ -264,8 +264,8 @@ def test_a_job_killed_in_mid_load_finishes_when_repeated(place):
     assert publish_tables.main(arguments(place, "r2")) == 0
     assert publish.published_run(place) == "r2"
     assert_holds(warehouse, "r2", parts)
-    if place.warehouse.startswith("duckdb:"):
-        left = sorted(path.name for path in (Path(place.warehouse[7:]) / "runs").iterdir())
+    if (address := place.warehouse.get_secret_value()).startswith("duckdb:"):
+        left = sorted(path.name for path in (Path(address[7:]) / "runs").iterdir())
         assert left == ["r1.duckdb", "r2.duckdb"]
 
 
@@ -330,4 +330,4 @@ def test_an_unreachable_warehouse_leaves_parquet_and_says_so(tmp_path, caplog):
     with pytest.raises(Unreachable):
         publish.published_run(place)
     with pytest.raises(ValueError, match="wanted duckdb:<folder>"):
-        publish.rollback(replace(place, warehouse="nowhere"))
+        publish.rollback(change(place, warehouse="nowhere"))

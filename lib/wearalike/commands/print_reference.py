@@ -11,13 +11,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING
 from enum import StrEnum
 from pathlib import Path
 
 import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from wearalike import catalog, feeds, search, settings, tables
+from wearalike import catalog, feeds, search, settings, tables, validation
 from wearalike.commands.groups import CONTEXT_SETTINGS
 from wearalike.detection import detect
 from wearalike.encoding import encoders
@@ -141,19 +142,18 @@ def _settings_table(
 ) -> str:
     """Return a settings class's docstring, then a table of its keys with type and default."""
     rows = ["| key | type | default |", "|---|---|---|"]
-    for key in settings.settings_fields(settings_class):
-        default = (
-            "required"
-            if key.default is MISSING and key.default_factory is MISSING
-            else _format_default(key.default)
-        )
-        rows.append(f"| {prefix}{key.name} | {str(key.type).replace('|', 'or')} | {default} |")
+    for name, field in validation.written_fields(settings_class).items():
+        default = "required" if field.is_required() else _format_default(field)
+        key_type = validation.describe_type(field.annotation)
+        rows.append(f"| {prefix}{name} | {key_type.removeprefix('a ')} | {default} |")
     return f"{inspect.getdoc(settings_class)}\n\n" + "\n".join(rows)
 
 
-def _format_default(value: object) -> str:
+def _format_default(field: FieldInfo) -> str:
     """Return a default value as the table shows it."""
-    return "none" if value is MISSING or value is None or value == () else f"`{value}`"
+    if field.default_factory or isinstance(field.default, BaseModel):
+        return "as described"
+    return f"`{field.default}`" if field.default not in (None, ()) else "none"
 
 
 def _reason_list(reason_enum: type[StrEnum]) -> str:

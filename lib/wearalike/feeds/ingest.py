@@ -101,7 +101,9 @@ def _download_feed(shop: ShopSettings, scratch: Path, row: dict[str, Any]) -> Fe
     path = scratch / "feed"
     guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
     try:
-        response = http_client.download(shop.feed, path, guard=guard, max_bytes=shop.max_feed_bytes)
+        response = http_client.download(
+            shop.feed.get_secret_value(), path, guard=guard, max_bytes=shop.max_feed_bytes
+        )
     except http_client.FetchError as error:
         raise _bad_feed(error, shop) from error
     row["feed_bytes"] = response.size_bytes

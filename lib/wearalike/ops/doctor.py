@@ -320,7 +320,7 @@ def check_warehouse(environment: Environment) -> Iterator[CheckResult]:
     try:
         there = open_warehouse(environment.settings.warehouse)
         state = there.state()
-        if environment.settings.warehouse.startswith("postgres"):
+        if environment.settings.warehouse.get_secret_value().startswith("postgres"):
             now = there.query("SELECT extract(epoch FROM clock_timestamp()) AS now_s")[0]["now_s"]
             yield _check_clock_skew("clock", "the warehouse", float(now), environment.limits)
             yield from _check_columns(
@@ -418,7 +418,9 @@ async def _check_feed(shop: ShopSettings) -> CheckResult:
         async with http_client.Client(
             address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports), _FETCH_POLICY
         ) as client:
-            await client.fetch(shop.feed, shop.max_feed_bytes, file=body, may_log_in=True)
+            await client.fetch(
+                shop.feed.get_secret_value(), shop.max_feed_bytes, file=body, may_log_in=True
+            )
     except _HeadReceived:
         pass
     except http_client.FetchError as error:

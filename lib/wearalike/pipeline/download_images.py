@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import logging
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -122,10 +122,13 @@ def fetch_images(
                 )
             )
             # Shards run side by side. Together they must not ask the shop faster than one job.
-            shop = replace(
-                shop,
-                max_connections_per_host=max(1, shop.max_connections_per_host // args.shard[1]),
-                min_request_interval_s=shop.min_request_interval_s * args.shard[1],
+            connections = max(1, shop.max_connections_per_host // args.shard[1])
+            interval_s = shop.min_request_interval_s * args.shard[1]
+            shop = shop.model_copy(
+                update={
+                    "max_connections_per_host": connections,
+                    "min_request_interval_s": interval_s,
+                }
             )
         asks[shop] = ledger.pending_downloads(
             root, args.run, urls, ledger.read_ledger(root, shop.id, args.run), args.force

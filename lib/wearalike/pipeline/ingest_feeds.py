@@ -18,7 +18,6 @@ import logging
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,8 +74,8 @@ def _shop_parameters(shop: ShopSettings) -> dict[str, Any]:
 
     Not even a hash of it is kept: from a hash a weak password could be guessed.
     """
-    known = {name: value for name, value in asdict(shop).items() if name != "secrets"}
-    return {**known, "feed": shop.redact_secrets(address_guard.redact_url(shop.feed))}
+    address = address_guard.redact_url(shop.feed.get_secret_value())
+    return {**shop.model_dump(), "feed": shop.redact_secrets(address)}
 
 
 def is_up_to_date(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from pydantic import SecretStr
 
 from wearalike.settings import RUN_PATTERN
 from wearalike.tables import PUBLISHED_TABLES, Table
@@ -232,7 +233,7 @@ class Warehouse(Protocol):
         """
 
 
-def open_warehouse(address: str) -> Warehouse:
+def open_warehouse(address: str | SecretStr) -> Warehouse:
     """Return the warehouse at an address; it connects when used.
 
     Args:
@@ -241,6 +242,7 @@ def open_warehouse(address: str) -> Warehouse:
     Raises:
         ValueError: No such address. The text never repeats it: it may hold a password.
     """
+    address = read_address(address)
     scheme, _, rest = address.partition(":")
     if scheme == "duckdb" and rest:
         from wearalike.warehouse.duckdb.load import DuckDBWarehouse
@@ -254,6 +256,11 @@ def open_warehouse(address: str) -> Warehouse:
         "warehouse: wanted duckdb:<folder> or postgresql://user:password@host/database, got one of"
         f" scheme {scheme[:20]!r}"
     )
+
+
+def read_address(address: str | SecretStr) -> str:
+    """Return the text of an address that may hold a password."""
+    return address.get_secret_value() if isinstance(address, SecretStr) else address
 
 
 def read_warehouse_table(warehouse: Warehouse, run: str, table: Table) -> pa.Table:

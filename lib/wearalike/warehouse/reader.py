@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import SecretStr
+
 from wearalike.warehouse.base import WarehouseState
 
 QueryFunction = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
@@ -62,7 +64,7 @@ class WarehouseReader(Protocol):
         """Let go of the connections."""
 
 
-def open_reader(address: str) -> WarehouseReader:
+def open_reader(address: str | SecretStr) -> WarehouseReader:
     """Return the reader of a warehouse.
 
     Args:
@@ -71,8 +73,9 @@ def open_reader(address: str) -> WarehouseReader:
     Raises:
         ValueError: No such address. The text never repeats it.
     """
-    from wearalike.warehouse.base import open_warehouse
+    from wearalike.warehouse.base import open_warehouse, read_address
 
+    address = read_address(address)
     open_warehouse(address)  # raises ValueError for a bad address
     scheme, _, rest = address.partition(":")
     if scheme == "duckdb":
