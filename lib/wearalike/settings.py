@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -37,6 +38,7 @@ ENVIRONMENT_VARIABLES = {
     for key in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks")
 }
 RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+CURRENCY_PATTERN = re.compile(r"[A-Z]{3}")
 
 # TOML tells numbers from texts and truth values; a wrong one is refused, not converted.
 _Int = Annotated[int, Strict()]
@@ -45,6 +47,14 @@ _Ratio = Annotated[float, Strict(), Field(ge=0)]
 _Flag = Annotated[bool, Strict()]
 _Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 _FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def day_of_run(run: str) -> date:
+    """Return the day of a run: the date YYYY-MM-DD at the start of its name, else today in UTC."""
+    try:
+        return date.fromisoformat(run[:10])
+    except ValueError:
+        return datetime.now(UTC).date()
 
 
 class BadSettings(ValueError):
@@ -66,6 +76,10 @@ class ShopSettings(BaseModel):
             is twice as many.
         available_false: Meaning of YML's available="false" at this shop: "on_order" or
             "out_of_stock".
+        default_currency: ISO 4217 code of prices that name no currency, or name it by a sign of
+            several, as "kr".
+        decimal_mark: "." or "," in the prices of this shop; None lets each price say. A price such
+            as "1.299 €" says nothing, and is read as 1.30.
         is_delta: The feed holds only what changed since the last good run (Admitad's last_import).
         allowed_networks: Networks (CIDR) that may be connected to although they are not public.
         allowed_ports: Ports that may be connected to. Empty: 80 and 443, and any port of an allowed
@@ -86,6 +100,8 @@ class ShopSettings(BaseModel):
     max_drop_ratio: _Ratio = 0.5
     max_growth_ratio: _Ratio = 1.0
     available_false: Literal["on_order", "out_of_stock"] = "on_order"
+    default_currency: Annotated[str, Field(pattern=f"^{CURRENCY_PATTERN.pattern}$")] | None = None
+    decimal_mark: Literal[".", ","] | None = None
     is_delta: _Flag = False
     allowed_networks: tuple[str, ...] = ()
     allowed_ports: tuple[_Port, ...] = ()

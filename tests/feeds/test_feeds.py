@@ -237,11 +237,6 @@ def test_a_cross_sell_link_that_cannot_be_an_id_is_left_out_and_counted(tmp_path
         (offer(price="<currencyId>RUB</currencyId>"), OfferReason.BAD_PRICE),
         (offer(price="<price>0</price><currencyId>RUB</currencyId>"), OfferReason.BAD_PRICE),
         (offer(price="<price>100-200</price><currencyId>RUB</currencyId>"), OfferReason.BAD_PRICE),
-        (
-            offer(price="<price>1</price><currencyId>US Dollars</currencyId>"),
-            OfferReason.BAD_CURRENCY,
-        ),
-        (offer(more="<url>javascript:alert(1)</url>"), OfferReason.BAD_URL),
         (offer(picture="/1.jpg"), OfferReason.NO_PICTURE),
         (offer(picture="file:///etc/passwd"), OfferReason.NO_PICTURE),
     ],
@@ -284,67 +279,6 @@ def test_plain_text_is_settled_and_shows_no_tag(text):
         r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", made
     )
     assert not re.search(r"<[a-zA-Z/!][^<>]*>", made) and made == made.strip() and "  " not in made
-
-
-@pytest.mark.parametrize(
-    ("text", "cents", "currency"),
-    [
-        ("1990", 199000, ""),
-        ("15.00 USD", 1500, "USD"),
-        ("1999.0000", 199900, ""),
-        ("1 234,50 руб.", 123450, "RUB"),
-        ("1\xa0234 ₽", 123400, "RUB"),
-        ("1,234.5", 123450, ""),
-        ("1.234,56 €", 123456, "EUR"),
-        ("1,234", 123400, ""),
-        ("12,3", 1230, ""),
-        ("1'234.50 CHF", 123450, "CHF"),
-        ("1.005", 101, ""),
-        ("от 1500 р.", 150000, "RUB"),
-        ("$5", 500, "USD"),
-        ("0.1", 10, ""),
-        ("９９", 9900, ""),
-    ],
-)
-def test_money_as_shops_write_it(text, cents, currency):
-    assert normalize.parse_price(text) == (cents, currency)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "free",
-        "0",
-        "0.00",
-        "-5",
-        "5-10",
-        "10 20",
-        "1,23,4",
-        "0,123",
-        "1e9",
-        "9" * 20,
-        "NaN",
-        "١٢٣ and 4",
-    ],
-)
-def test_what_is_not_one_price_is_refused(text):
-    with pytest.raises(normalize.InvalidOffer) as error:
-        normalize.parse_price(text)
-    assert error.value.reason is OfferReason.BAD_PRICE
-
-
-@given(
-    st.integers(1, 10**12 - 1),
-    st.sampled_from(["", " ", "\xa0", "'", ","]),
-    st.sampled_from(["", " RUB", " руб."]),
-)
-def test_money_is_exact_however_it_is_grouped(cents, separator, word):
-    whole = f"{cents // 100:,}".replace(",", separator)
-    assert normalize.parse_price(f"{whole}.{cents % 100:02}{word}") == (
-        cents,
-        "RUB" if word else "",
-    )
 
 
 def test_addresses_are_encoded_and_only_the_webs():

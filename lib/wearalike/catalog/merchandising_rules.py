@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from lxml import etree
 
 from wearalike.catalog.taxonomy import Taxonomy
 from wearalike.catalog.xml_validation import XmlDocument, did_you_mean, read_validated_xml
+from wearalike.settings import day_of_run
 
 # Products within this factor of a price are in one price band.
 DEFAULT_PRICE_FACTOR = 1.5
@@ -112,12 +113,9 @@ def active_rules(rules: Iterable[MerchandisingRule], run: str) -> tuple[Merchand
 
     Args:
         rules: The rules.
-        run: The run. Its day is the date YYYY-MM-DD at the start of its name, else today in UTC.
+        run: The run; see `settings.day_of_run`.
     """
-    try:
-        day = date.fromisoformat(run[:10])
-    except ValueError:
-        day = datetime.now(UTC).date()
+    day = day_of_run(run)
     return tuple(rule for rule in rules if rule.is_active_on(day))
 
 

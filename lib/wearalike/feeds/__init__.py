@@ -8,7 +8,9 @@
 - `dialect`: the interface of a dialect, and the raw offers it returns
 - `yml`: Yandex YML and Admitad's XML
 - `google`: Google Merchant, RSS 2.0 and Atom 1.0
-- `normalize`: a shop's words to ours (text, prices, addresses, genders, ages, availability)
+- `normalize`: a shop's words to ours (text, addresses, genders, ages, availability)
+- `money`, `currency_signs`: amounts, currencies and days in the notations of shops
+- `offer_price`: the price of an offer on the run's day, and the higher one before
 - `offers`: a raw offer to a usable one
 - `parser`: a feed to its offers, one by one, with flat memory
 - `staging`: the offers of a feed on disk, deduplicated

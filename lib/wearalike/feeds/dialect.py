@@ -34,8 +34,11 @@ class RawOffer(NamedTuple):
     category_paths: list[str]
     google_category: str | None
     price: str | None
-    old_price: str | None
+    sale_prices: Sequence[str | None]
+    sale_dates: str | None
+    old_prices: Sequence[str | None]
     currency: str | None
+    feed_currency: str
     availability: Availability
     genders: Sequence[str | None]
     age_groups: Sequence[str | None]

@@ -63,8 +63,6 @@ class GoogleDialect:
         def all_of(*names: str) -> list[str]:
             return [text for name in names for text in texts.get(name, ())]
 
-        price = first("price")
-        sale_price = first("sale_price")
         size_system = first("size_system")
         sizes = all_of("size")
         return RawOffer(
@@ -77,9 +75,12 @@ class GoogleDialect:
             category_ids=[],
             category_paths=[_clean_path(path) for path in all_of("product_type")],
             google_category=first("google_product_category"),
-            price=sale_price or price,
-            old_price=price if sale_price else "",
+            price=first("price"),
+            sale_prices=all_of("sale_price"),
+            sale_dates=first("sale_price_effective_date"),
+            old_prices=(),
             currency="",
+            feed_currency="",
             availability=parse_known_availability(first("availability"), self._warning_counts),
             genders=all_of("gender"),
             age_groups=all_of("age_group"),

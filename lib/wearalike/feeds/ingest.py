@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ from wearalike.feeds.staging import LastGoodFeed
 from wearalike.feeds.unpack import unpack_chunks
 from wearalike.feeds.volume_checks import OfferMapper
 from wearalike.net import address_guard, http_client
-from wearalike.settings import ShopSettings
+from wearalike.settings import ShopSettings, day_of_run
 
 _CHARSET_PARAMETER = re.compile(r"""charset=["']?([\w.:-]+)""", re.IGNORECASE)
 
@@ -69,7 +70,7 @@ def ingest_shop(
     with TemporaryDirectory(dir=folder) as scratch_name:
         scratch = Path(scratch_name)
         try:
-            reader = _download_feed(shop, scratch, row)
+            reader = _download_feed(shop, day_of_run(run), scratch, row)
             withdrawn_count = staging.stage_records(reader, scratch)
             row["dialect"] = reader.dialect
             base = previous if shop.is_delta else None
@@ -96,7 +97,7 @@ def ingest_shop(
     return IngestResult(row, folder, dict(sorted(reader.warning_counts.items())))
 
 
-def _download_feed(shop: ShopSettings, scratch: Path, row: dict[str, Any]) -> FeedReader:
+def _download_feed(shop: ShopSettings, day: date, scratch: Path, row: dict[str, Any]) -> FeedReader:
     """Download the feed; put its size and hash into `row`. Raise BadFeed if that fails."""
     path = scratch / "feed"
     guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
@@ -113,7 +114,7 @@ def _download_feed(shop: ShopSettings, scratch: Path, row: dict[str, Any]) -> Fe
         digest.update(chunk)
     row["feed_sha256"] = digest.hexdigest()
     charset = _CHARSET_PARAMETER.search(response.headers.get("content-type", ""))
-    return read_offers(path, shop, charset[1] if charset else None)
+    return read_offers(path, shop, charset[1] if charset else None, day)
 
 
 def _bad_feed(error: http_client.FetchError, shop: ShopSettings) -> BadFeed:

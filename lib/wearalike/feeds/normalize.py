@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -19,7 +18,6 @@ class OfferReason(StrEnum):
     MISSING_ID = "missing_id"
     MISSING_TITLE = "missing_title"
     BAD_PRICE = "bad_price"
-    BAD_CURRENCY = "bad_currency"
     BAD_URL = "bad_url"
     NO_PICTURE = "no_picture"
     DUPLICATE_ID = "duplicate_id"
@@ -41,9 +39,6 @@ class InvalidOffer(ValueError):
 
 MAX_URL_CHARS = 4096
 MAX_WORD_CHARS = 500
-MAX_PRICE_CENTS = 10**14
-# ISO 4217 for "no currency": the feed names none.
-NO_CURRENCY = "XXX"
 
 # Control, format and surrogate characters.
 _HIDDEN_UNICODE_CATEGORIES = ("Cc", "Cf", "Cs")
@@ -82,101 +77,6 @@ def plain_text(text: str) -> str:
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
     return text
-
-
-_PLAIN_AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?(?: ([A-Za-z]{3}))?")
-_NUMBER_RUN = re.compile(r"\d(?:[\d .,'’]*\d)?")
-_DECIMAL_NUMBER = re.compile(
-    r"(?P<whole>\d{1,12})(?:\.(?P<part>\d+)|,(?P<comma>\d{1,2}))?", re.ASCII
-)
-_GROUPED_NUMBER = re.compile(
-    r"(?P<whole>[1-9]\d{0,2}(?P<sep>[ '’.,])\d{3}(?:(?P=sep)\d{3}){0,3})"
-    r"(?:(?!(?P=sep))[.,](?P<part>\d+))?",
-    re.ASCII,
-)
-_CURRENCY_WORD = re.compile(r"[^\W\d_]+|[€$£₽₴₸]")
-_CURRENCY_CODE = re.compile("[A-Z]{3}")
-_CURRENCIES = {
-    **dict.fromkeys(("RUR", "РУБ", "РУБЛЬ", "РУБЛЯ", "РУБЛЕЙ", "Р", "₽"), "RUB"),
-    **dict.fromkeys(("ГРН", "₴"), "UAH"),
-    **dict.fromkeys(("ТГ", "ТЕНГЕ", "₸"), "KZT"),
-    "BYR": "BYN",
-    "€": "EUR",
-    "$": "USD",
-    "£": "GBP",
-}
-
-
-@lru_cache(maxsize=16384)
-def parse_price(text: str) -> tuple[int, str]:
-    """Read a price as shops write it.
-
-    The result is exact; parts finer than a cent are rounded half up. Before three digits a point is
-    decimal, and a comma groups thousands.
-
-        >>> parse_price("1 234,50 руб.")
-        (123450, 'RUB')
-
-    Args:
-        text: Such as "15.00 USD", "1 234,50 руб." or "1,234.5".
-
-    Returns:
-        (cents, currency): hundredths of the currency, and its ISO 4217 code, or "" if the text
-        names none.
-
-    Raises:
-        InvalidOffer: BAD_PRICE for anything but one number above 0.
-    """
-    plain = _PLAIN_AMOUNT.fullmatch(text)
-    if plain:
-        whole, part, word = plain.groups("")
-        cents = int(whole) * 100 + int(part.ljust(2, "0"))
-        currency = parse_currency(word) if word else ""
-    else:
-        cents, currency = _parse_written_price(unicodedata.normalize("NFKC", text))
-    if not 0 < cents <= MAX_PRICE_CENTS:
-        raise InvalidOffer(OfferReason.BAD_PRICE, f"{text[:80]!r}; wanted one number above 0")
-    return cents, currency
-
-
-def _parse_written_price(text: str) -> tuple[int, str]:
-    """Return (cents, currency) of text in NFKC; 0 cents if it is not one number."""
-    numbers = _NUMBER_RUN.findall(text)
-    number = " ".join(numbers[0].split()) if len(numbers) == 1 else ""
-    match = _DECIMAL_NUMBER.fullmatch(number) or _GROUPED_NUMBER.fullmatch(number)
-    is_negative = re.search(r"[-−–]\s*\d", text)
-    if match is None or is_negative:
-        return 0, ""
-    groups = match.groupdict()
-    whole = re.sub(r"[^0-9]", "", groups["whole"])
-    part = groups["part"] or groups.get("comma") or "0"
-    exact_cents = Decimal(f"{whole}.{part[:20]}") * 100
-    words = (word.upper() for word in _CURRENCY_WORD.findall(text))
-    currency_words = (w for w in words if w in _CURRENCIES or _CURRENCY_CODE.fullmatch(w))
-    word = next(currency_words, "")
-    return int(exact_cents.quantize(Decimal(1), ROUND_HALF_UP)), _CURRENCIES.get(word, word)
-
-
-@lru_cache(maxsize=1024)
-def parse_currency(text: str) -> str:
-    """Return the ISO 4217 code of a currency as shops write it.
-
-        >>> parse_currency("руб.")
-        'RUB'
-
-    Args:
-        text: A code, a symbol, or a word such as "руб.".
-
-    Raises:
-        InvalidOffer: BAD_CURRENCY for anything else.
-    """
-    word = text.strip(" .\t\r\n\xa0").upper()
-    word = _CURRENCIES.get(word, word)
-    if not _CURRENCY_CODE.fullmatch(word):
-        raise InvalidOffer(
-            OfferReason.BAD_CURRENCY, f"{text[:80]!r}; wanted three letters of ISO 4217, e.g. RUB"
-        )
-    return word
 
 
 _PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#$&-;=?-Z_a-z~]*)?")

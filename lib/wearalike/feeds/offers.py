@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,16 +12,14 @@ from wearalike.feeds.dialect import RawOffer
 from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.normalize import (
     MAX_WORD_CHARS,
-    NO_CURRENCY,
     InvalidOffer,
     OfferReason,
     normalize_url,
     parse_age_group,
-    parse_currency,
     parse_gender,
-    parse_price,
     plain_text,
 )
+from wearalike.feeds.offer_price import read_offer_price
 from wearalike.settings import ShopSettings
 
 # Longer texts are cut and longer lists lose their end; each is counted as a warning.
@@ -78,20 +77,21 @@ class RefusedOffer(NamedTuple):
 
 
 def normalize_offer(
-    raw: RawOffer, shop: ShopSettings, warning_counts: Counter[FeedWarning]
+    raw: RawOffer, shop: ShopSettings, day: date, warning_counts: Counter[FeedWarning]
 ) -> Offer:
     """Return the offer that the shop's words describe.
 
     Args:
         raw: The offer in the shop's words.
         shop: The shop.
+        day: The run's day, on which sales count.
         warning_counts: Counts the repairs; this function adds to it.
 
     Returns:
         The offer.
 
     Raises:
-        InvalidOffer: The id, title, price, currency, address or images cannot be used.
+        InvalidOffer: The id, title, price or images cannot be used.
     """
     offer_id = raw.offer_id
     genders = raw.genders
@@ -105,25 +105,22 @@ def normalize_offer(
             OfferReason.MISSING_TITLE,
             f"{(raw.title or '')[:80]!r}; wanted a name, or a type, vendor and model",
         )
-    price_cents, price_currency = parse_price(raw.price or "")
-    old_price_cents = _old_price_cents(raw.old_price, warning_counts) if raw.old_price else 0
-    if not (raw.currency or price_currency):
-        warning_counts[FeedWarning.NO_CURRENCY] += 1
+    money = read_offer_price(raw, shop, day, warning_counts)
     return Offer(  # by position: by name it takes three times as long
         f"{shop.id}:{offer_id}",
         shop.id,
         offer_id,
         _clean_word(raw.group_id),
         title,
-        normalize_url(raw.url) if raw.url else None,
+        _usable_url(raw.url, warning_counts) if raw.url else None,
         _clean_word(raw.brand),
         _clean_word(raw.vendor_code),
         _limit_categories(raw.category_ids, MAX_ID_CHARS, warning_counts),
         _limit_categories(raw.category_paths, MAX_PATH_CHARS, warning_counts),
         _clean_word(raw.google_category),
-        price_cents,
-        old_price_cents if old_price_cents > price_cents else None,
-        parse_currency(raw.currency) if raw.currency else price_currency or NO_CURRENCY,
+        money.cents,
+        money.old_cents,
+        money.currency,
         raw.availability,
         parse_gender(*genders) if genders else None,
         parse_age_group(*raw.age_groups, *genders) if raw.age_groups or genders else None,
@@ -203,13 +200,13 @@ def _related_offer_ids(
     return usable
 
 
-def _old_price_cents(text: str, warning_counts: Counter[FeedWarning]) -> int:
-    """Return the old price, or 0 for one that cannot be read."""
+def _usable_url(text: str, warning_counts: Counter[FeedWarning]) -> str | None:
+    """Return the address of a page, or None for one that cannot be used."""
     try:
-        return parse_price(text)[0]
+        return normalize_url(text)
     except InvalidOffer:
-        warning_counts[FeedWarning.BAD_OLD_PRICE] += 1
-        return 0
+        warning_counts[FeedWarning.BAD_URL] += 1
+        return None
 
 
 def _usable_image_urls(

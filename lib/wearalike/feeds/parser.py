@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ _DIALECTS_BY_ROOT = {
 }
 
 
-def read_offers(path: Path, shop: ShopSettings, charset: str | None = None) -> FeedReader:
+def read_offers(
+    path: Path, shop: ShopSettings, charset: str | None = None, day: date | None = None
+) -> FeedReader:
     """Return a reader of the offers of a feed file. The same bytes always give the same offers.
 
         reader = read_offers(Path("feed.xml"), shop)
@@ -50,11 +53,12 @@ def read_offers(path: Path, shop: ShopSettings, charset: str | None = None) -> F
         path: The file, gzip or not.
         shop: The shop; its dialect may be None to detect it.
         charset: HTTP's charset, used if the file declares none.
+        day: The run's day, on which sales count. Default: today in UTC.
 
     Returns:
         The reader, to be iterated once.
     """
-    return FeedReader(path, shop, charset)
+    return FeedReader(path, shop, charset, day or datetime.now(UTC).date())
 
 
 class FeedReader:
@@ -67,7 +71,7 @@ class FeedReader:
         offers_count: The offers so far.
     """
 
-    def __init__(self, path: Path, shop: ShopSettings, charset: str | None) -> None:
+    def __init__(self, path: Path, shop: ShopSettings, charset: str | None, day: date) -> None:
         """Prepare to read; the arguments are those of `read_offers`."""
         self.dialect: str | None = None
         self.encoding = "utf-8"
@@ -76,6 +80,7 @@ class FeedReader:
         self._path = path
         self._shop = shop
         self._charset = charset
+        self._day = day
 
     def __iter__(self) -> Iterator[Offer | RefusedOffer | WithdrawnOffer]:
         """Yield the records.
@@ -100,7 +105,7 @@ class FeedReader:
                 yield raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
                 continue
             try:
-                yield normalize_offer(raw, self._shop, self.warning_counts)
+                yield normalize_offer(raw, self._shop, self._day, self.warning_counts)
             except InvalidOffer as error:
                 yield RefusedOffer(raw.offer_id or None, error.reason, error.detail)
 
