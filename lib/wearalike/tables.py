@@ -144,6 +144,7 @@ FEEDS = Table(
         ),
         Column("feed_bytes", pa.int64(), "size as it came over the wire", True),
         Column("feed_sha256", _text, "of the feed, unpacked", True),
+        Column("feed_date", _text, "the day the shop says it made the feed, ISO 8601", True),
     ),
 )
 

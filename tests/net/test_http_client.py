@@ -376,6 +376,37 @@ def test_redirects_are_followed_five_times_and_no_more(server: Server) -> None:
     assert len(server.paths("/loop")) == 6
 
 
+SIGNED = (
+    "/a%2Fb.jpg?m=%2Fm.png&sig=%28x%2Cy%29&t=a+b%7E",
+    "/unsafe/https%3A%2F%2Fshop.example%2F1.jpg",
+    "/unsafe/https://shop.example/1.jpg?x=100%&y={w}|[1]",
+    "/a//b/./c.jpg?Policy=eyJ_&Signature=a-b~c__",
+)
+
+
+@pytest.mark.parametrize("path", SIGNED)
+def test_an_address_is_asked_byte_for_byte_in_redirects_too(server: Server, path: str) -> None:
+    bare = path.split("?")[0]
+    server.pages[bare] = lambda h, n: h.answer()
+    server.pages["/at"] = lambda h, n: h.answer(302, b"", Location=path)
+    server.pages["/away"] = lambda h, n: h.answer(302, b"", Location=server.url(path))
+    for first in (path, "/at", "/away"):
+        server.asked.clear()
+        (answer,) = fetch(server.url(first))
+        assert isinstance(answer, http_client.Response) and answer.content == BODY
+        assert server.asked[-1][1] == path
+
+
+def test_only_what_cannot_be_sent_is_encoded(server: Server) -> None:
+    server.pages["/a%20b/%C3%A9,%2F.jpg"] = lambda h, n: h.answer()
+    server.pages["/sub/%C3%A9"] = lambda h, n: h.answer()
+    server.pages["/sub/at"] = raw(b"302 x\r\nLocation: \xc3\xa9")
+    for path in ("/a b/é,%2F.jpg?q=%28", "\\a b/é,%2F.jpg?q=%28", "/sub/at"):
+        (answer,) = fetch(server.url(path))
+        assert isinstance(answer, http_client.Response) and answer.content == BODY, answer
+    assert server.asked[0][1] == "/a%20b/%C3%A9,%2F.jpg?q=%28"
+
+
 @pytest.mark.parametrize(
     ("location", "wanted"),
     [

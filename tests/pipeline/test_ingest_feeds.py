@@ -16,7 +16,7 @@ import pytest
 
 from wearalike import feeds
 from wearalike.feeds import FeedReason
-from wearalike.pipeline import ingest_feeds, map_products
+from wearalike.pipeline import ingest_feeds, job, map_products
 from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, OFFERS, PRODUCTS, REFUSED
@@ -83,7 +83,8 @@ def ingest(folder, shop, run="r1", previous=None):
     """(Ingested, offers, refused) of one shop."""
     folder.mkdir()
     made = feeds.ingest_shop(shop, run, folder, previous)
-    assert sorted(path.name for path in folder.iterdir()) == ["offers.parquet", "refused.parquet"]
+    files = {path.name for path in folder.iterdir()} - {feeds.UNUSED_REFUSED}
+    assert files == {"offers.parquet", "refused.parquet"}
     offers, refused = (
         pq.read_table(folder / "offers.parquet"),
         pq.read_table(folder / "refused.parquet"),
@@ -409,6 +410,73 @@ def test_a_week_of_nights(server, tmp_path, caplog):
         and "s3cret" not in caplog.text
     )
     assert not list(root.glob("*/.run=*"))
+
+
+def test_the_refused_offers_of_a_feed_that_is_not_used_are_kept(server, tmp_path, caplog):
+    """A new shop whose every offer is refused, alone and beside a good one."""
+    root = tmp_path / "root"
+    server.answers = {"new": [(200, yml("1", "2", price=0))], "good": [(200, yml("5"))]}
+    assert night(tmp_path, server, "d1", ["new"]) == 1
+    assert "refused: bad_price 2" in caplog.text and "_refused.parquet" in caplog.text
+    assert not run_tables.is_complete(root, OFFERS, "d1")
+    assert night(tmp_path, server, "d2", ["new", "good"]) == 0
+    for run in ("d1", "d2"):
+        refused = run_tables.read_refused(root, run).to_pylist()
+        assert [(r["stage"], r["shop_id"], r["key"], r["reason"]) for r in refused] == [
+            ("feeds", "new", "new:1", "bad_price"),
+            ("feeds", "new", "new:2", "bad_price"),
+        ]
+        row = run_tables.read_table(root, FEEDS, run).to_pylist()[0]
+        assert row["status"] == "missing" and "refused: bad_price 2" in row["detail"]
+    # A feed that is good again leaves nothing of the kind behind.
+    server.answers["new"] = [(200, yml("1", "2"))]
+    assert night(tmp_path, server, "d2", ["new", "good"], "--force") == 0
+    assert run_tables.read_refused(root, "d2").num_rows == 0
+
+
+def test_a_feed_over_which_our_code_fails_costs_its_shop_alone(
+    server, tmp_path, monkeypatch, caplog
+):
+    """The fault is put into the reader, within this process: no feed is known to find one."""
+    good = tmp_path / "1"
+    server.answers = {name: [(200, yml("a", "b"))] for name in "st"}
+    row = ingest(good, shop(server, "s"))[0].feed_row
+
+    def fail(*args):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(feeds.ingest, "read_offers", fail)
+    made, offers, _ = ingest(tmp_path / "2", shop(server, "s"), "r2", previous(good, row))
+    assert (made.feed_row["status"], made.feed_row["reason"]) == ("stale", FeedReason.UNEXPECTED)
+    assert "ZeroDivisionError: a fault of ours" in made.feed_row["detail"]
+    assert "Traceback" in caplog.text and offers.num_rows == 2
+
+    # Where it happens to most shops, the night ends: the fault is not theirs.
+    fine = ingest(tmp_path / "3", shop(server, "t"), "r2", previous(good, row))[0]
+    with pytest.raises(job.JobRejected, match="2 of 2 feeds failed unexpectedly: s, t"):
+        ingest_feeds.write_tables(tmp_path / "root", "r2", [made, fine], {}, {})
+
+    def fail_of_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feeds.ingest, "read_offers", fail_of_disk)
+    (tmp_path / "4").mkdir()
+    with pytest.raises(OSError, match="No space"):
+        feeds.ingest_shop(shop(server, "s"), "r2", tmp_path / "4", None)
+
+
+def test_a_feed_that_was_made_long_ago_is_used_and_the_operator_warned(server, tmp_path, caplog):
+    content = yml("1").replace(b"<yml_catalog>", b'<yml_catalog date="2026-09-01 10:00">')
+    server.answers = {"old": [(200, content)], "new": [(200, yml("1"))]}
+    assert night(tmp_path, server, "2026-11-01", ["old", "new"]) == 0
+    rows = run_tables.read_table(tmp_path / "root", FEEDS, "2026-11-01").to_pylist()
+    assert [(r["status"], r["feed_date"]) for r in rows] == [
+        ("fresh", "2026-09-01"),
+        ("fresh", None),
+    ]
+    assert "old: its feed is of 2026-09-01" in caplog.text and "new: " not in caplog.text
+    caplog.clear()
+    assert night(tmp_path, server, "2026-09-20", ["old"]) == 0 and "is of" not in caplog.text
 
 
 def test_days_come_in_any_order(server, tmp_path):

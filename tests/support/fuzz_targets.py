@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from wearalike import catalog, feeds
-from wearalike.feeds import normalize
+from wearalike.feeds import addresses, normalize
 from wearalike.imaging import decode
 from wearalike.net import address_guard, http_client
 from wearalike.settings import ShopSettings
@@ -88,14 +88,14 @@ def fuzz_address(content: bytes) -> None:
     """An address is a web address or refused; Retry-After is a number; no login is ever shown."""
     text = content.decode("utf-8", "surrogateescape")
     try:
-        url = normalize.normalize_url(text)
+        url = addresses.normalize_url(text)
     except normalize.InvalidOffer:
         pass
     else:
         assert (
             url.isascii()
             and url.startswith(("http://", "https://"))
-            and normalize.normalize_url(url) == url
+            and addresses.normalize_url(url) == url
         )
     try:
         target = http_client._parse_url(text, False)

@@ -8,10 +8,12 @@
 - `dialect`: the interface of a dialect, and the raw offers it returns
 - `yml`: Yandex YML and Admitad's XML
 - `google`: Google Merchant, RSS 2.0 and Atom 1.0
-- `normalize`: a shop's words to ours (text, addresses, genders, ages, availability)
+- `normalize`: a shop's words to ours (text, genders, ages, availability)
+- `addresses`: addresses of pages and pictures as shops write them
 - `money`, `currency_signs`: amounts, currencies and days in the notations of shops
 - `offer_price`: the price of an offer on the run's day, and the higher one before
 - `offers`: a raw offer to a usable one
+- `feed_date`: the day on which a feed was made
 - `parser`: a feed to its offers, one by one, with flat memory
 - `staging`: the offers of a feed on disk, deduplicated
 - `volume_checks`: limits on how much a feed may shrink, grow or fail to map
@@ -20,7 +22,8 @@
 
 from wearalike.feeds.dialect import WithdrawnOffer
 from wearalike.feeds.errors import ADVICE, BadFeed, FeedReason, FeedWarning
-from wearalike.feeds.ingest import IngestResult, ingest_shop
+from wearalike.feeds.feed_date import MAX_FEED_AGE_DAYS
+from wearalike.feeds.ingest import UNUSED_REFUSED, IngestResult, ingest_shop
 from wearalike.feeds.normalize import OfferReason
 from wearalike.feeds.offers import Offer, RefusedOffer
 from wearalike.feeds.parser import FeedReader, read_offers
@@ -29,6 +32,8 @@ from wearalike.feeds.volume_checks import OfferMapper
 
 __all__ = [
     "ADVICE",
+    "MAX_FEED_AGE_DAYS",
+    "UNUSED_REFUSED",
     "BadFeed",
     "FeedReader",
     "FeedReason",

@@ -23,6 +23,7 @@ class FeedReason(StrEnum):
     TOO_MANY_LOST = "too_many_lost"
     TOO_MANY_NEW = "too_many_new"
     TOO_MANY_UNMAPPED = "too_many_unmapped"
+    UNEXPECTED = "unexpected"
 
 
 # The advice to an operator whose feed was not used.
@@ -36,20 +37,23 @@ ADVICE = {
     "in a browser",
     FeedReason.NOT_XML: "choose the shop's XML export; CSV, JSON and zip are not read",
     FeedReason.WRONG_ROOT: "check the address, and the shop's dialect in the settings",
-    FeedReason.BROKEN: "ask the shop to repair its export at the named line",
+    FeedReason.BROKEN: "ask the shop to repair its export at the named line; "
+    "the fault may stand some lines above it",
     FeedReason.TRUNCATED: "the feed was cut off: run again later with --force; "
     "ask the shop if it happens again",
     FeedReason.ENTITIES: "ask the shop for a feed without a DTD of its own; a DTD is never read",
     FeedReason.TOO_LARGE: "if the size is right, raise max_feed_bytes of the shop; "
     "a gzip bomb stays refused",
-    FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8",
-    FeedReason.TOO_FEW: "see the table refused for the reasons; if the shop is that small now, "
-    "lower min_offers of the shop",
+    FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8, or to declare the encoding "
+    "that it writes",
+    FeedReason.TOO_FEW: "see the refused rows of the table feeds for the reasons; "
+    "if the shop is that small now, lower min_offers of the shop",
     FeedReason.TOO_MANY_LOST: "if the loss is real, raise max_drop_ratio of the shop for one run",
     FeedReason.TOO_MANY_NEW: "if the shop has grown so much, raise max_growth_ratio of the shop "
     "for one run",
     FeedReason.TOO_MANY_UNMAPPED: "map the shop's new words, then run again with --force; "
     "if it does sell other things now, raise max_drop_ratio of the shop for one run",
+    FeedReason.UNEXPECTED: "this is a fault of wearalike: report it with the traceback in the log",
 }
 
 
@@ -71,14 +75,21 @@ class FeedWarning(StrEnum):
     """A fault of a feed or of one of its offers that was repaired and counted."""
 
     ENCODING = "encoding"
+    LEADING_CHARACTERS = "leading_characters"
+    UNDECLARED_NAMESPACE = "undeclared_namespace"
     STRAY_BYTES = "stray_bytes"
     AMPERSAND = "ampersand"
+    BARE_MARKUP = "bare_markup"
+    HTML_TAG = "html_tag"
+    INSTRUCTION = "instruction"
     ENTITY = "entity"
     CONTROL_CHARACTER = "control_character"
     LONG_TEXT = "long_text"
+    OLD_DATE = "old_date"
     MANY_VALUES = "many_values"
     BAD_IMAGE_URL = "bad_image_url"
     BAD_URL = "bad_url"
+    REPAIRED_IMAGE_URL = "repaired_image_url"
     BAD_OLD_PRICE = "bad_old_price"
     BAD_SALE_PRICE = "bad_sale_price"
     BAD_SALE_DATES = "bad_sale_dates"

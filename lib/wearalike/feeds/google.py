@@ -1,12 +1,15 @@
 """Google Merchant feeds: RSS 2.0 and Atom 1.0.
 
-Elements are recognised by their namespace, whatever its prefix is.
+Elements are recognised by their namespace, whatever its prefix is. Shops write the namespaces with
+https, with a slash at the end, or not at all; each is understood.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from lxml.etree import _Element as Element
@@ -14,14 +17,33 @@ from lxml.etree import _Element as Element
 from wearalike.feeds.dialect import RawOffer, parse_known_availability
 from wearalike.feeds.errors import FeedWarning
 
-GOOGLE_NAMESPACE = "{http://base.google.com/ns/1.0}"
-ATOM_NAMESPACE = "{http://www.w3.org/2005/Atom}"
+_GOOGLE_NAMESPACE = re.compile(r"(?:https?:)?//base\.google\.com/ns(?:/1\.0)?/?", re.IGNORECASE)
+_ATOM_NAMESPACE = re.compile(r"(?:https?:)?//(?:www\.)?w3\.org/2005/atom/?", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def _split_tag(tag: str, own_namespace: str) -> tuple[bool, str]:
+    """Return whether a tag is one of Google's, and its name there.
+
+    Args:
+        tag: "{namespace}name", "name", or "prefix:name" of a prefix that is not declared.
+        own_namespace: The namespace of the item; a default one says nothing about its children.
+
+    Returns:
+        The name alone for Google's, Atom's and the item's own namespace, else the whole tag.
+    """
+    namespace, _, name = tag.removeprefix("{").rpartition("}")
+    if _GOOGLE_NAMESPACE.fullmatch(namespace) or (not namespace and name.startswith("g:")):
+        return True, name.removeprefix("g:")
+    if namespace == own_namespace or not namespace or _ATOM_NAMESPACE.fullmatch(namespace):
+        return False, name
+    return False, tag
 
 
 class GoogleDialect:
     """Reads the items of an RSS 2.0 feed or the entries of an Atom feed."""
 
-    tags = ("item", f"{ATOM_NAMESPACE}entry")
+    tags = ("item", "entry")
 
     def __init__(self, warning_counts: Counter[FeedWarning]) -> None:
         """Prepare to read one feed.
@@ -39,19 +61,23 @@ class GoogleDialect:
         Args:
             element: An item or entry.
         """
+        own_namespace = str(element.tag).removeprefix("{").rpartition("}")[0]
         google_texts: dict[str, list[str]] = defaultdict(list)
         other_texts: dict[str, list[str]] = defaultdict(list)
         for child in element:
             tag: Any = child.tag
+            if tag.__class__ is not str:
+                continue
             text = " ".join(child.itertext()) if len(child) else child.text
-            if tag.startswith(GOOGLE_NAMESPACE):
+            is_google, name = _split_tag(tag, own_namespace)
+            if is_google:
                 if text:
-                    google_texts[tag[len(GOOGLE_NAMESPACE) :]].append(text)
-            elif tag == f"{ATOM_NAMESPACE}link" and child.get("href"):
+                    google_texts[name].append(text)
+            elif name == "link" and child.get("href"):
                 if child.get("rel", "alternate") == "alternate":
                     other_texts["link"].append(child.get("href", ""))
             elif text:
-                other_texts[tag.removeprefix(ATOM_NAMESPACE)].append(text)
+                other_texts[name].append(text)
         return self._build_raw_offer(other_texts | google_texts)
 
     def _build_raw_offer(self, texts: dict[str, list[str]]) -> RawOffer:

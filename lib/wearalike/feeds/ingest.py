@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
+import pyarrow.parquet as pq
+
 from wearalike.feeds import staging, volume_checks
-from wearalike.feeds.errors import BadFeed, FeedReason
+from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
+from wearalike.feeds.feed_date import MAX_FEED_AGE_DAYS
 from wearalike.feeds.parser import FeedReader, read_offers
 from wearalike.feeds.staging import LastGoodFeed
 from wearalike.feeds.unpack import unpack_chunks
@@ -22,6 +29,13 @@ from wearalike.settings import ShopSettings, day_of_run
 _CHARSET_PARAMETER = re.compile(r"""charset=["']?([\w.:-]+)""", re.IGNORECASE)
 
 
+# The refused offers of a feed that was read and is not used (tables.REFUSED by key).
+UNUSED_REFUSED = "unused_refused.parquet"
+_MAX_SHOWN_REASONS = 5
+
+log = logging.getLogger("wearalike.feeds")
+
+
 @dataclass(frozen=True, slots=True)
 class IngestResult:
     """The outcome of ingesting one feed.
@@ -29,7 +43,7 @@ class IngestResult:
     Attributes:
         feed_row: The shop's row of tables.FEEDS.
         folder: Holds offers.parquet (tables.OFFERS by product_id) and refused.parquet
-            (tables.REFUSED by key).
+            (tables.REFUSED by key); for a feed that was read and is not used also UNUSED_REFUSED.
         warning_counts: The number of repairs of each FeedWarning.
     """
 
@@ -80,11 +94,14 @@ def ingest_shop(
                 volume_checks.check_mapped_share(
                     shop, folder / "offers.parquet", previous, map_offers
                 )
-        except BadFeed as error:
-            row["reason"] = str(error.reason)
-            row["detail"] = shop.redact_secrets(address_guard.redact_url(error.detail))
+        except Exception as error:  # noqa: BLE001 - the boundary of one feed
+            bad = _expected_error(error, shop)
+            detail = bad.detail + _keep_unused_refused(folder)
+            row["reason"] = str(bad.reason)
+            row["detail"] = shop.redact_secrets(address_guard.redact_url(detail))
             row |= staging.copy_last_good(shop.id, folder, previous)
             return IngestResult(row, folder)
+    _check_feed_date(reader, day_of_run(run), row)
     # The offers that a delta feed left unchanged count as read, too.
     unchanged_and_read = written_count + refused_count + withdrawn_count
     row |= {
@@ -95,6 +112,41 @@ def ingest_shop(
         "warnings_count": reader.warning_counts.total(),
     }
     return IngestResult(row, folder, dict(sorted(reader.warning_counts.items())))
+
+
+def _expected_error(error: Exception, shop: ShopSettings) -> BadFeed:
+    """Return the BadFeed of an error; one of our own faults is one, too, with its traceback logged.
+
+    The disk and the memory of this machine are no part of a feed: their errors are raised again.
+    """
+    if isinstance(error, BadFeed):
+        return error
+    if isinstance(error, OSError | MemoryError | duckdb.IOException | duckdb.OutOfMemoryException):
+        raise error
+    log.error("%s: the feed failed unexpectedly", shop.id, exc_info=error)
+    return BadFeed(FeedReason.UNEXPECTED, f"{type(error).__name__}: {error}"[:500])
+
+
+def _keep_unused_refused(folder: Path) -> str:
+    """Put the refused offers of a feed that is not used aside; return their reasons as text."""
+    refused = folder / "refused.parquet"
+    if not refused.exists():
+        return ""
+    reasons = pq.read_table(refused, columns=["reason"])["reason"].to_pylist()
+    if not reasons:
+        return ""
+    os.replace(refused, folder / UNUSED_REFUSED)
+    shown = Counter(reasons).most_common(_MAX_SHOWN_REASONS)
+    return f"; refused: {', '.join(f'{reason} {n:,}' for reason, n in shown)}"
+
+
+def _check_feed_date(reader: FeedReader, day: date, row: dict[str, Any]) -> None:
+    """Put the feed's day into `row`; count a warning if it is long before the run's day."""
+    if reader.feed_date is None:
+        return
+    row["feed_date"] = reader.feed_date.isoformat()
+    if (day - reader.feed_date).days > MAX_FEED_AGE_DAYS:
+        reader.warning_counts[FeedWarning.OLD_DATE] = 1
 
 
 def _download_feed(shop: ShopSettings, day: date, scratch: Path, row: dict[str, Any]) -> FeedReader:

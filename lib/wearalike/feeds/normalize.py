@@ -1,4 +1,4 @@
-"""Turn a shop's words into ours: text, prices, addresses, genders, ages and availability."""
+"""Turn a shop's words into ours: text, prices, genders, ages and availability."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import unicodedata
 from enum import StrEnum
 from functools import lru_cache
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from wearalike.tables import AgeGroup, Availability, Gender
 
@@ -21,6 +20,7 @@ class OfferReason(StrEnum):
     BAD_URL = "bad_url"
     NO_PICTURE = "no_picture"
     DUPLICATE_ID = "duplicate_id"
+    UNEXPECTED = "unexpected"
 
 
 class InvalidOffer(ValueError):
@@ -37,7 +37,6 @@ class InvalidOffer(ValueError):
         self.detail = detail
 
 
-MAX_URL_CHARS = 4096
 MAX_WORD_CHARS = 500
 
 # Control, format and surrogate characters.
@@ -77,51 +76,6 @@ def plain_text(text: str) -> str:
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
     return text
-
-
-_PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#$&-;=?-Z_a-z~]*)?")
-_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
-_URL_SAFE_CHARS = "%/:?#@!$&'()*+,;=~-._"
-
-
-def normalize_url(text: str) -> str:
-    """Return a web address with other characters than ASCII percent-encoded and its host in IDNA.
-
-    Args:
-        text: The address as the shop writes it.
-
-    Raises:
-        InvalidOffer: BAD_URL unless it is an absolute http or https address of at most 4,096
-            characters that carries no password.
-    """
-    if _PLAIN_URL.fullmatch(text) and len(text) <= MAX_URL_CHARS:
-        return text
-    address = "".join(c for c in text.strip() if c.isprintable() or c == "\xa0")
-    try:
-        parts = urlsplit(address)
-        host = (parts.hostname or "").encode("idna").decode()
-        port = parts.port
-    except ValueError as error:
-        raise InvalidOffer(OfferReason.BAD_URL, f"{address[:200]!r}: {error}") from error
-    is_web = parts.scheme in ("http", "https")
-    if not is_web or not _HOST.fullmatch(host) or "@" in parts.netloc:
-        raise InvalidOffer(
-            OfferReason.BAD_URL, f"{address[:200]!r}; wanted an absolute http or https address"
-        )
-    if ":" in host:
-        host = f"[{host}]"
-    netloc = host if port is None else f"{host}:{port}"
-    encoded = urlunsplit((parts.scheme, netloc, *map(_percent_encode, parts[2:])))
-    if len(encoded) > MAX_URL_CHARS:
-        raise InvalidOffer(
-            OfferReason.BAD_URL, f"{len(encoded)} characters; wanted at most {MAX_URL_CHARS}"
-        )
-    return encoded
-
-
-def _percent_encode(part: str) -> str:
-    """Return a part of an address percent-encoded; existing escapes stay as they are."""
-    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(part, _URL_SAFE_CHARS))
 
 
 _MALE = re.compile(r"\b(?:муж|мальч|male|m[ae]n|boy|gentlem|[mм]\b)", re.IGNORECASE)

@@ -8,13 +8,13 @@ from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
+from wearalike.feeds.addresses import normalize_url, read_image_urls
 from wearalike.feeds.dialect import RawOffer
 from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.normalize import (
     MAX_WORD_CHARS,
     InvalidOffer,
     OfferReason,
-    normalize_url,
     parse_age_group,
     parse_gender,
     plain_text,
@@ -27,7 +27,6 @@ MAX_ID_CHARS = 200
 MAX_TITLE_CHARS = 1_000
 MAX_DESCRIPTION_CHARS = 5_000
 MAX_PATH_CHARS = 1_000
-MAX_IMAGES = 50
 MAX_LIST_VALUES = 200
 MAX_CATEGORIES = 50
 # Markup may take so many times the characters of its plain text; a sane page takes far fewer.
@@ -127,7 +126,7 @@ def normalize_offer(
         _clean_words(raw.colours, warning_counts),
         _clean_words(raw.sizes, warning_counts),
         _clean_words(raw.materials, warning_counts),
-        _usable_image_urls(raw.image_urls, warning_counts),
+        read_image_urls(raw.image_urls, warning_counts),
         _clean_text(raw.description, MAX_DESCRIPTION_CHARS, warning_counts) or None,
         _related_offer_ids(raw.related_offer_ids, offer_id, warning_counts)
         if raw.related_offer_ids
@@ -207,25 +206,3 @@ def _usable_url(text: str, warning_counts: Counter[FeedWarning]) -> str | None:
     except InvalidOffer:
         warning_counts[FeedWarning.BAD_URL] += 1
         return None
-
-
-def _usable_image_urls(
-    texts: Sequence[str | None], warning_counts: Counter[FeedWarning]
-) -> list[str]:
-    """Return the distinct usable addresses of at most MAX_IMAGES texts.
-
-    Raise InvalidOffer (NO_PICTURE) if there is none.
-    """
-    if len(texts) > MAX_IMAGES:
-        warning_counts[FeedWarning.MANY_VALUES] += 1
-    urls: dict[str, None] = {}
-    last_fault = "no picture; wanted at least one http or https address"
-    for text in texts[:MAX_IMAGES]:
-        try:
-            urls[normalize_url(text or "")] = None
-        except InvalidOffer as error:
-            warning_counts[FeedWarning.BAD_IMAGE_URL] += 1
-            last_fault = error.detail
-    if not urls:
-        raise InvalidOffer(OfferReason.NO_PICTURE, last_fault)
-    return list(urls)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,21 @@ from lxml.etree import _Element as Element
 
 from wearalike.feeds.dialect import Dialect, WithdrawnOffer
 from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
-from wearalike.feeds.google import ATOM_NAMESPACE, GoogleDialect
+from wearalike.feeds.feed_date import read_feed_date
+from wearalike.feeds.google import GoogleDialect
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
-from wearalike.feeds.offers import Offer, RefusedOffer, normalize_offer
+from wearalike.feeds.offers import MAX_ID_CHARS, Offer, RefusedOffer, normalize_offer
 from wearalike.feeds.sanitize import SanitizedFeed
 from wearalike.feeds.yml import YmlDialect
 from wearalike.settings import ShopSettings
 
+log = logging.getLogger("wearalike.feeds")
+
 # The most bytes without a whole offer; a feed with a larger one is refused before it fills memory.
 MAX_OFFER_BYTES = 64 << 20
+# More offers that our own code fails over refuse the feed; so many of their tracebacks are logged.
+MAX_UNEXPECTED_OFFERS = 100
+MAX_LOGGED_TRACEBACKS = 3
 # Bytes the parser receives at once: their tree stays in the processor's cache until it is read.
 PARSER_BLOCK_BYTES = 1 << 15
 
@@ -32,12 +40,14 @@ _SAFE_PARSER_OPTIONS: dict[str, Any] = {
     "no_network": True,
     "load_dtd": False,
 }
-# The dialects of each root element; without a setting the first one is meant.
+# The dialects of each root element, in any namespace; without a setting the first one is meant.
 _DIALECTS_BY_ROOT = {
     "yml_catalog": ("yml", "admitad"),
     "rss": ("google_rss",),
-    f"{ATOM_NAMESPACE}feed": ("google_atom",),
+    "feed": ("google_atom",),
 }
+# libxml2's numbers of what it tells of namespaces and languages: none of it breaks the tree.
+_HARMLESS_ERRORS = (*range(97, 101), *range(200, 206))
 
 
 def read_offers(
@@ -69,6 +79,7 @@ class FeedReader:
         encoding: The encoding of the feed. Known once the iteration began.
         warning_counts: The repairs so far, by kind.
         offers_count: The offers so far.
+        feed_date: The day that the feed names as its own. Known once the iteration began.
     """
 
     def __init__(self, path: Path, shop: ShopSettings, charset: str | None, day: date) -> None:
@@ -77,10 +88,12 @@ class FeedReader:
         self.encoding = "utf-8"
         self.warning_counts: Counter[FeedWarning] = Counter()
         self.offers_count = 0
+        self.feed_date: date | None = None
         self._path = path
         self._shop = shop
         self._charset = charset
         self._day = day
+        self._unexpected_count = 0
 
     def __iter__(self) -> Iterator[Offer | RefusedOffer | WithdrawnOffer]:
         """Yield the records.
@@ -93,21 +106,53 @@ class FeedReader:
         blocks = iter(source)
         first = next(blocks)
         self.encoding = source.encoding
-        root = _root_tag(first)
+        self.feed_date = read_feed_date(first)
+        root = _root_name(first)
         self.dialect = _detect_dialect(root, self._shop.dialect)
         dialect = self._make_dialect(root)
-        for element in _iter_elements(chain([first], blocks), dialect.tags):
-            raw = dialect.parse_element(element)
-            if raw is None:
-                continue
-            self.offers_count += 1
-            if isinstance(raw, WithdrawnOffer):
-                yield raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
-                continue
+        elements = _iter_elements(chain([first], blocks), dialect.tags, self.warning_counts)
+        for element in elements:
             try:
-                yield normalize_offer(raw, self._shop, self._day, self.warning_counts)
-            except InvalidOffer as error:
-                yield RefusedOffer(raw.offer_id or None, error.reason, error.detail)
+                record = self._read_element(dialect, element)
+            except Exception as error:  # noqa: BLE001 - the boundary of one offer
+                record = self._refuse_unexpected(element, error)
+            if record is not None:
+                self.offers_count += 1
+                yield record
+
+    def _read_element(
+        self, dialect: Dialect, element: Element
+    ) -> Offer | RefusedOffer | WithdrawnOffer | None:
+        """Return the record of an element, or None if it is no offer."""
+        raw = dialect.parse_element(element)
+        if raw is None:
+            return None
+        if isinstance(raw, WithdrawnOffer):
+            return raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
+        try:
+            return normalize_offer(raw, self._shop, self._day, self.warning_counts)
+        except InvalidOffer as error:
+            return RefusedOffer(raw.offer_id or None, error.reason, error.detail)
+
+    def _refuse_unexpected(self, element: Element, error: Exception) -> RefusedOffer:
+        """Return the refusal of an offer over which our own code fails.
+
+        Raise BadFeed if that has happened too often: then the fault is not in the offer. The disk
+        and the memory are no part of an offer either.
+        """
+        if isinstance(error, OSError | MemoryError):
+            raise error
+        self._unexpected_count += 1
+        ident = _find_id(element)
+        detail = f"{type(error).__name__}: {error}"[:300]
+        if self._unexpected_count <= MAX_LOGGED_TRACEBACKS:
+            log.error("%s: offer %s: unexpected", self._shop.id, ident, exc_info=error)
+        if self._unexpected_count > MAX_UNEXPECTED_OFFERS:
+            raise BadFeed(
+                FeedReason.UNEXPECTED,
+                f"{self._unexpected_count} offers failed unexpectedly, the last: {detail}",
+            ) from error
+        return RefusedOffer(ident, OfferReason.UNEXPECTED, detail)
 
     def _make_dialect(self, root: str) -> Dialect:
         """Return the reader of a feed's elements."""
@@ -121,18 +166,25 @@ class FeedReader:
 
     def _iter_categories(self) -> Iterator[Element]:
         """Yield every category of the feed, read anew; its repairs are not counted twice."""
-        return _iter_elements(iter(self._open_feed(Counter())), ("category",))
+        unused_counts = Counter[FeedWarning]()
+        return _iter_elements(iter(self._open_feed(unused_counts)), ("category",), unused_counts)
+
+
+def _find_id(element: Element) -> str | None:
+    """Return the id of an offer that could not be read, if it has one."""
+    texts = (child.text for child in element if _local_name(str(child.tag)) in ("id", "g:id"))
+    return (element.get("id") or next(filter(None, texts), "")).strip()[:MAX_ID_CHARS] or None
 
 
 _WITHDRAWN_WITHOUT_ID = RefusedOffer(None, OfferReason.MISSING_ID, "deleted, but without an id")
 
 
-def _root_tag(block: bytes) -> str:
-    """Return the tag of the root element, "{namespace}name" if it has one. Raise BadFeed."""
+def _root_name(block: bytes) -> str:
+    """Return the name of the root element, without a namespace. Raise BadFeed."""
     parser = etree.XMLPullParser(events=("start",), **_SAFE_PARSER_OPTIONS)
     _feed_parser(parser, block)
     for _, element in parser.read_events():
-        return str(element.tag)
+        return etree.QName(element).localname
     raise BadFeed(
         FeedReason.TRUNCATED,
         f"ends within its first element: {block[:60].decode('utf-8', 'replace')!r}",
@@ -153,8 +205,10 @@ def _detect_dialect(root: str, wanted: str | None) -> str:
     raise BadFeed(FeedReason.WRONG_ROOT, f"root is <{root[:80]}>; wanted {expected}{suffix}")
 
 
-def _iter_elements(blocks: Iterator[bytes], tags: tuple[str, ...]) -> Iterator[Element]:
-    """Yield the elements with these tags in their order, whole, and drop each after use.
+def _iter_elements(
+    blocks: Iterator[bytes], tags: tuple[str, ...], warning_counts: Counter[FeedWarning]
+) -> Iterator[Element]:
+    """Yield the elements with these names in their order, whole, and drop each after use.
 
     The parser is asked for one event only: that of a processing instruction placed before the root,
     by which the root is found. Events of elements would slow the parser by a fifth.
@@ -180,13 +234,45 @@ def _iter_elements(blocks: Iterator[bytes], tags: tuple[str, ...]) -> Iterator[E
             raise BadFeed(
                 FeedReason.TOO_LARGE, f"{waiting_bytes:,} bytes and no whole offer in them"
             )
+    _close_parser(parser, mark, warning_counts)
+    if (rest := mark.getnext()) is not None:
+        yield from rest.iter(*_in_any_namespace(tags))
+
+
+def _close_parser(
+    parser: etree.XMLPullParser, mark: Element, warning_counts: Counter[FeedWarning]
+) -> None:
+    """End a document. Raise BadFeed if its root element has not ended.
+
+    libxml2 tells the last error only, and an undeclared prefix may hide that the end is missing. So
+    a second mark is put behind the root element. It is the root's sibling only if the root is
+    whole.
+    """
+    is_whole = False
     try:
-        rest = parser.close()
+        parser.feed(b"<?mark?>")
+        root = mark.getnext()
+        is_whole = root is not None and root.getnext() is not None
+        parser.close()
     except etree.XMLSyntaxError as error:
-        raise BadFeed(
-            FeedReason.TRUNCATED, f"ends before its root element does: {error}"
-        ) from error
-    yield from rest.iter(*tags)
+        if not is_whole:
+            shown = "" if error.code in _HARMLESS_ERRORS else f": {error}"
+            detail = f"ends before its root element does{shown}"
+            raise BadFeed(FeedReason.TRUNCATED, detail) from error
+        if error.code not in _HARMLESS_ERRORS:
+            raise BadFeed(FeedReason.BROKEN, f"not well-formed XML: {error}") from error
+        warning_counts[FeedWarning.UNDECLARED_NAMESPACE] += 1
+
+
+def _in_any_namespace(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return lxml's patterns of names in any namespace, or none."""
+    return tuple(f"{{*}}{name}" for name in tags)
+
+
+@lru_cache(maxsize=4096)
+def _local_name(tag: str) -> str:
+    """Return a tag without its namespace."""
+    return tag.rpartition("}")[2]
 
 
 def _split_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -203,12 +289,12 @@ def _iter_complete_elements(node: Element, tags: tuple[str, ...]) -> Iterator[El
     """
     *whole, last = node
     for child in whole:
-        if child.tag in tags:
+        if _local_name(str(child.tag)) in tags:
             yield child
         else:
-            yield from child.iter(*tags)
+            yield from child.iter(*_in_any_namespace(tags))
     del node[: len(whole)]
-    if len(last) and last.tag not in tags:
+    if len(last) and _local_name(str(last.tag)) not in tags:
         yield from _iter_complete_elements(last, tags)
 
 

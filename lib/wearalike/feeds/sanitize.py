@@ -22,7 +22,7 @@ from wearalike.feeds.xml_repair import MAX_TEXT_BYTES, XmlSanitizer
 MAX_PROLOG_BYTES = 1 << 16
 
 _QUOTED_LITERAL = rb"""(?:"[^"]*"|'[^']*')"""
-_DOCTYPE = rb"<!DOCTYPE\s+[\w:.-]+(?:\s+(?:PUBLIC\s+%b\s+%b|SYSTEM\s+%b))?\s*>" % (
+_DOCTYPE = rb"(?i:<!DOCTYPE\s+[\w:.-]+(?:\s+(?:PUBLIC\s+%b\s+%b|SYSTEM\s+%b))?)\s*>" % (
     (_QUOTED_LITERAL,) * 3
 )
 _PROLOG = re.compile(rb"\s*(?:(?:<\?.*?\?>|<!--.*?-->|%b)\s*)*" % _DOCTYPE, re.DOTALL)

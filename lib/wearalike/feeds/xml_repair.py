@@ -1,4 +1,9 @@
-"""Repair XML text that would stop a parser: bare ampersands, HTML entities, control characters."""
+"""Repair XML text that would stop a parser.
+
+Repaired are bare `&`, `<` and `]]>`, HTML's entities and unclosed tags, and control characters.
+Processing instructions are dropped: no dialect uses one, and they would split the text of an
+element.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,22 @@ MAX_TEXT_BYTES = 1 << 20
 
 _XML_ENTITIES = ("amp;", "lt;", "gt;", "quot;", "apos;")
 _CONTROL_BYTES = bytes(c for c in range(32) if c not in b"\t\n\r")
-_SECTION_ENDS = {b"<![CDATA[": b"]]>", b"<!--": b"-->"}
-_SECTION_START = re.compile(rb"<!(?:\[CDATA\[|--)")
+_CDATA = b"<![CDATA["
+_COMMENT = b"<!--"
+_INSTRUCTION = b"<?"
+_SECTION_ENDS = {_CDATA: b"]]>", _COMMENT: b"-->", _INSTRUCTION: b"?>"}
+# A name begins with a letter: "<?" alone is text.
+_SECTION_START = re.compile(rb"<!\[CDATA\[|<!--|<\?(?=[A-Za-z_:])")
 # Characters that XML 1.0 forbids, and two of them (U+FFFE, U+FFFF) in UTF-8.
 _FORBIDDEN_CHARS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _NONCHARACTER = re.compile(rb"\xef\xbf[\xbe\xbf]")
 _SUSPECT_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)")
+# A "<" that begins no tag, comment or CDATA section, and the end of no CDATA section. Any byte
+# beyond ASCII may begin a name.
+_BARE_MARKUP = re.compile(rb"<(?!/?[A-Za-z_:\x80-\xff]|!--|!\[CDATA\[)|\]\]>")
+_ESCAPED_MARKUP = {b"<": b"&lt;", b"]]>": b"]]&gt;"}
+# Tags that HTML never closes.
+_VOID_TAG = re.compile(rb"<(/?)((?:br|hr|wbr)(?=[\s/>])[^<>]*?)\s*/?>", re.IGNORECASE)
 _AMPERSAND = re.compile(r"&(#[0-9]{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{0,31};)?")
 
 
@@ -37,39 +52,46 @@ class XmlSanitizer:
             warning_counts: Counts the repairs; this class adds to it.
         """
         self._warning_counts = warning_counts
-        # Inside a CDATA section or a comment: its closing bytes, the bytes it has had so far, and
-        # whether its rest is being dropped.
+        # Inside a CDATA section, a comment or an instruction: its closing bytes, the bytes it has
+        # had so far, and whether its rest is being dropped.
         self._section_end = b""
         self._section_bytes = 0
         self._is_cut = False
+        # Ends of CDATA sections that stood in other ones.
+        self._surplus_ends = 0
 
     def sanitize(self, block: bytes) -> bytes:
         """Return the next block of the document, repaired."""
-        sections = self._split_sections(block)
-        if self._is_clean(block):
-            for _ in sections:  # keeps track of open sections
-                pass
+        is_long = bool(self._section_end) and self._section_bytes > MAX_TEXT_BYTES
+        sections = list(self._split_sections(block))
+        if not is_long and self._is_clean(block, sections):
             return block
         return b"".join(
-            self._sanitize_text(block[start:end])
-            if bytes_before is None
-            else self._sanitize_literal(block[start:end], bytes_before)
-            for start, end, bytes_before in sections
+            self._sanitize_part(block[start:end], section_end, bytes_before)
+            for start, end, section_end, bytes_before in sections
         )
 
-    def _is_clean(self, block: bytes) -> bool:
+    def _is_clean(self, block: bytes, sections: list[tuple[int, int, bytes, int]]) -> bool:
         """Return True if the block needs no repair; most blocks do not."""
-        if self._section_end and self._section_bytes > MAX_TEXT_BYTES:
-            return False
         if _SUSPECT_AMPERSAND.search(block) or _NONCHARACTER.search(block):
             return False
-        return len(block.translate(None, _CONTROL_BYTES)) == len(block)
+        if len(block.translate(None, _CONTROL_BYTES)) < len(block):
+            return False
+        for start, end, section_end, _ in sections:
+            if not section_end:
+                if _BARE_MARKUP.search(block, start, end) or _VOID_TAG.search(block, start, end):
+                    return False
+                continue
+            is_instruction = section_end == _SECTION_ENDS[_INSTRUCTION]
+            if is_instruction or block.find(_CDATA, start + 1, end) >= 0:
+                return False
+        return True
 
-    def _split_sections(self, block: bytes) -> Iterator[tuple[int, int, int | None]]:
-        """Yield (start, end, bytes_before) for each part of the block.
+    def _split_sections(self, block: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+        """Yield (start, end, section_end, bytes_before) for each part of the block.
 
-        bytes_before counts the bytes its CDATA section or comment had in earlier blocks. It is None
-        for other text.
+        section_end closes its CDATA section, comment or instruction; it is empty for other text.
+        bytes_before counts the bytes that the section had in earlier blocks.
         """
         start = 0
         while start < len(block):
@@ -77,7 +99,7 @@ class XmlSanitizer:
             if not self._section_end:
                 opening = _SECTION_START.search(block, start)
                 end = opening.start() if opening else len(block)
-                yield start, end, None
+                yield start, end, b"", 0
                 if opening is None:
                     return
                 start = end
@@ -88,24 +110,63 @@ class XmlSanitizer:
             end = len(block) if closing < 0 else closing + len(self._section_end)
             bytes_before = self._section_bytes
             self._section_bytes += end - start
-            yield start, end, bytes_before
+            section_end = self._section_end
             if closing >= 0:
                 self._section_end = b""
+            yield start, end, section_end, bytes_before
             start = end
 
-    def _sanitize_literal(self, part: bytes, bytes_before: int) -> bytes:
+    def _sanitize_part(self, part: bytes, section_end: bytes, bytes_before: int) -> bytes:
+        """Return a part of a block, repaired; an instruction is dropped."""
+        if not section_end:
+            return self._sanitize_text(part)
+        if section_end == _SECTION_ENDS[_INSTRUCTION]:
+            if part.endswith(section_end):
+                self._warning_counts[FeedWarning.INSTRUCTION] += 1
+            return b""
+        return self._sanitize_literal(part, section_end, bytes_before)
+
+    def _sanitize_literal(self, part: bytes, section_end: bytes, bytes_before: int) -> bytes:
         """Return a part of a CDATA section or comment; drop it if the section is too long."""
         if bytes_before <= MAX_TEXT_BYTES:
             self._is_cut = False
+            if section_end == _SECTION_ENDS[_CDATA]:
+                part = self._merge_nested(part, 0 if bytes_before else len(_CDATA))
             return self._strip_forbidden(part.decode()).encode()
         self._warning_counts[FeedWarning.LONG_TEXT] += not self._is_cut
         self._is_cut = True
-        return self._section_end if part.endswith(self._section_end) else b""
+        return section_end if part.endswith(section_end) else b""
+
+    def _merge_nested(self, part: bytes, start: int) -> bytes:
+        """Return a part of a CDATA section without the openings of sections within it."""
+        if nested_count := part.count(_CDATA, start):
+            self._warning_counts[FeedWarning.BARE_MARKUP] += nested_count
+            self._surplus_ends += nested_count
+            return part[:start] + part[start:].replace(_CDATA, b"")
+        return part
 
     def _sanitize_text(self, part: bytes) -> bytes:
         """Return tags and text with valid characters and references only."""
+        part = _BARE_MARKUP.sub(self._escape_markup, part)
+        part = _VOID_TAG.sub(self._close_void_tag, part)
         text = self._strip_forbidden(part.decode())
         return _AMPERSAND.sub(self._replace_reference, text).encode()
+
+    def _escape_markup(self, match: re.Match[bytes]) -> bytes:
+        """Return the text that the shop meant; nothing for the end of a section in a section."""
+        if match[0] == _SECTION_ENDS[_CDATA] and self._surplus_ends:
+            self._surplus_ends -= 1
+            return b""
+        self._warning_counts[FeedWarning.BARE_MARKUP] += 1
+        return _ESCAPED_MARKUP[match[0]]
+
+    def _close_void_tag(self, match: re.Match[bytes]) -> bytes:
+        """Return a tag that HTML never closes as an empty element; drop its closing tag."""
+        is_end, content = match.groups()
+        if not is_end and match[0].endswith(b"/>"):
+            return match[0]
+        self._warning_counts[FeedWarning.HTML_TAG] += 1
+        return b"" if is_end else b"<%b/>" % content
 
     def _strip_forbidden(self, text: str) -> str:
         """Remove the characters that XML forbids."""

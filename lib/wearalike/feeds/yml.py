@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from lxml import etree
 from lxml.etree import _Element as Element
 
+from wearalike.feeds.addresses import PICTURE_ELEMENTS, picture_texts
 from wearalike.feeds.dialect import RawOffer, WithdrawnOffer, parse_known_availability
 from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
@@ -25,7 +27,6 @@ MAX_CATEGORY_DEPTH = 64
 _MARKUP_ELEMENTS = frozenset(("name", "model", "typePrefix", "description"))
 # The list of an offer that an element, or a param of that name, adds a value to.
 _LIST_BY_ELEMENT = {
-    "picture": "picture",
     "categoryId": "categoryId",
     "related_offer": "related",
     **dict.fromkeys(("oldprice", "oldPrice", "old_price", "price_old"), "old_prices"),
@@ -50,6 +51,12 @@ _FALSE_WORDS = ("false", "0", "no")
 def _list_of_param(name: str | None) -> str | None:
     """Return the list that a param adds to, or None for the many params that are not used."""
     return _LIST_BY_PARAM.get(" ".join((name or "").split()).lower())
+
+
+def _drop_namespaces(element: Element) -> None:
+    """Remove the namespaces from an element and everything in it; YML has none."""
+    for node in element.iter("{*}*"):
+        node.tag = etree.QName(node).localname
 
 
 class YmlDialect:
@@ -85,6 +92,8 @@ class YmlDialect:
         Args:
             element: An element with one of the tags.
         """
+        if str(element.tag).startswith("{"):
+            _drop_namespaces(element)
         if element.tag == "offer":
             if element.get("deleted", "").strip().lower() in _TRUE_WORDS:
                 return WithdrawnOffer(element.get("id", "").strip())
@@ -101,6 +110,8 @@ class YmlDialect:
         lists: dict[str, list[str | None]] = defaultdict(list)
         for child in element:
             tag: Any = child.tag
+            if tag.__class__ is not str:
+                continue
             text = child.text
             if tag == "param":
                 if kind := _list_of_param(child.get("name")):
@@ -108,6 +119,8 @@ class YmlDialect:
                     lists[kind].append(f"{text} {unit}" if unit and text else text)
             elif tag == "rec":
                 lists["related"] += (text or "").split(",")
+            elif tag in PICTURE_ELEMENTS:
+                lists["pictures"] += picture_texts(child)
             elif tag in _LIST_BY_ELEMENT:
                 lists[_LIST_BY_ELEMENT[tag]].append(text)
             elif tag in _MARKUP_ELEMENTS and len(child):
@@ -142,7 +155,7 @@ class YmlDialect:
             many("colours", ()),
             many("sizes", ()),
             many("materials", ()),
-            many("picture", ()),
+            many("pictures", ()),
             one("description"),
             many("related", ()),
         )
@@ -160,7 +173,7 @@ class YmlDialect:
     def _add_category(self, element: Element) -> None:
         """Remember a category of the tree; a category element elsewhere has another meaning."""
         parent = element.getparent()
-        if parent is None or parent.tag != "categories":
+        if parent is None or etree.QName(parent).localname != "categories":
             return
         name = plain_text("".join(element.itertext())[:MAX_WORD_CHARS])
         ident = (element.get("id") or "").strip()

@@ -28,6 +28,7 @@ from yarl import URL
 
 from wearalike import __version__
 from wearalike.net.address_guard import NOT_PUBLIC_ERRNO, AddressGuard, redact_url
+from wearalike.net.web_address import parse_address
 
 MAX_REDIRECTS = 5
 _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
@@ -351,7 +352,7 @@ def download(
 def _parse_url(text: str, may_log_in: bool, base: URL | None = None) -> URL:
     """Return the absolute address to ask. Raises FetchError."""
     try:
-        url = base.join(URL(text)) if base else URL(text)
+        url = parse_address(text, base)
         has_login = url.user is not None or url.password is not None
         is_web = url.scheme in ("http", "https") and url.host and url.port
     except (ValueError, TypeError, LookupError) as error:  # the last from yarl, for "htp://:[:]:@"

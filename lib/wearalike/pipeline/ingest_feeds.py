@@ -32,6 +32,9 @@ from wearalike.settings import Settings, ShopSettings
 from wearalike.storage import atomic, run_tables
 from wearalike.tables import FEEDS, OFFERS
 
+# If our own code fails over a larger share of the feeds, the night ends.
+MAX_UNEXPECTED_FEEDS_RATIO = 0.5
+
 log = logging.getLogger("wearalike.ingest_feeds")
 
 
@@ -211,7 +214,7 @@ def write_tables(
         job.JobRejected: no shop has any offers.
     """
     rows = [one.feed_row for one in pulled]
-    for row in rows:
+    for one, row in zip(pulled, rows, strict=True):
         if row["status"] != "fresh":
             reason = feeds.FeedReason(row["reason"])
             kept = f"offers of run {row['source_run']} kept" if row["source_run"] else "no offers"
@@ -224,11 +227,32 @@ def write_tables(
                 row["detail"],
                 feeds.ADVICE[reason],
             )
-    if not any(row["written_count"] for row in rows):
-        raise job.JobRejected("no shop has any offers: see the warnings above")
+        elif feeds.FeedWarning.OLD_DATE in one.warning_counts:
+            log.warning(
+                "%s: its feed is of %s, %d days or more before the run: ask the shop if it still "
+                "writes this feed",
+                row["shop_id"],
+                row["feed_date"],
+                feeds.MAX_FEED_AGE_DAYS,
+            )
+    unexpected = [
+        row["shop_id"] for row in rows if row.get("reason") == feeds.FeedReason.UNEXPECTED
+    ]
+    if len(unexpected) > MAX_UNEXPECTED_FEEDS_RATIO * len(rows):
+        raise job.JobRejected(
+            f"{len(unexpected)} of {len(rows)} feeds failed unexpectedly: "
+            f"{', '.join(unexpected)}; "
+            "the fault is not theirs; see the tracebacks above"
+        )
     signature = run_tables.signature(
         {row["shop_id"]: json.dumps(row, sort_keys=True) for row in rows}, parameters
     )
+    if not any(row["written_count"] for row in rows):
+        advice = "see the warnings above"
+        if any((one.folder / feeds.UNUSED_REFUSED).exists() for one in pulled):
+            _write_feeds(root, run, pulled, signature, parameters, table_versions)
+            advice += f", and {run_tables.table_dir(root, FEEDS, run) / '_refused.parquet'}"
+        raise job.JobRejected(f"no shop has any offers: {advice}")
     with run_tables.write_table(
         root, OFFERS, run, signature, parameters, version_before=table_versions[OFFERS.name]
     ) as table:
@@ -240,10 +264,7 @@ def write_tables(
         table.manifest_extras["repairs"] = {
             one.feed_row["shop_id"]: one.warning_counts for one in pulled
         }
-    with run_tables.write_table(
-        root, FEEDS, run, signature, parameters, version_before=table_versions[FEEDS.name]
-    ) as table_of_feeds:
-        table_of_feeds.write(pa.Table.from_pylist(rows, FEEDS.arrow_schema))
+    _write_feeds(root, run, pulled, signature, parameters, table_versions)
     fresh_count = sum(row["status"] == "fresh" for row in rows)
     refused = dict(table.refusal_counts) or "none"
     log.info(
@@ -253,6 +274,25 @@ def write_tables(
         table.rows_written,
         refused,
     )
+
+
+def _write_feeds(
+    root: Path,
+    run: str,
+    pulled: list[feeds.IngestResult],
+    signature: str,
+    parameters: Mapping[str, Any],
+    table_versions: Mapping[str, run_tables.TableVersion],
+) -> None:
+    """Write the table feeds; its refused rows are the offers of feeds that are not used."""
+    with run_tables.write_table(
+        root, FEEDS, run, signature, parameters, version_before=table_versions[FEEDS.name]
+    ) as table:
+        rows = [one.feed_row for one in pulled]
+        table.write(pa.Table.from_pylist(rows, FEEDS.arrow_schema))
+        for one in pulled:
+            if (one.folder / feeds.UNUSED_REFUSED).exists():
+                table.refuse(pq.read_table(one.folder / feeds.UNUSED_REFUSED))
 
 
 def main(argv: list[str] | None = None) -> int:
