@@ -6,6 +6,8 @@ PYTHON ?= python3
 HASHES ?= yes
 BIN := .venv/bin
 READY := .venv/.ready
+# uv takes the versions and the hashes of the lock, for the packages that are asked for.
+CONSTRAINTS := -c $(if $(HASHES),requirements.lock,.venv/versions.txt)
 
 # Where an environment forbids bytecode files, every process, and a night and its tests start many, would compile its libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -45,7 +47,7 @@ bench-full: $(READY) $(PEERS) ## the same at the sizes of a million products; ha
 	@$(BIN)/python -m tests.benchmarks --full $(ARGS)
 
 fuzz: $(READY) ## coverage-guided fuzzing; TARGET=feed, picture, mapping or address, RUNS=<executions>; findings in build/long/fuzz
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[fuzz]'
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q $(CONSTRAINTS) -e '.[fuzz]'
 	@for target in $(or $(TARGET),feed picture mapping address); do \
 		set -o pipefail; mkdir -p build/long/fuzz; $(BIN)/python tests/long/fuzz.py $$target build/long/fuzz -runs=$(or $(RUNS),250000) \
 			-print_final_stats=1 2>&1 | tee build/long/fuzz/$$target.log || exit 1; done
@@ -57,20 +59,20 @@ java:
 	@command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 | grep -qE '"(1[7-9]|[2-9][0-9])' || \
 		{ echo "wearalike needs Java 17 or newer for Spark, and found $$(command -v java >/dev/null 2>&1 && java -version 2>&1 | head -n 1 || echo none): install a JRE, e.g. 'apt-get install openjdk-17-jre-headless', and run make again."; exit 1; }
 
-$(READY): pyproject.toml constraints.txt .ci/requirements.lock
+$(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wearalike needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "setting up .venv (some GB, a few minutes the first time)"
 	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.8
-	@$(if $(HASHES),VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps --require-hashes -r .ci/requirements.lock)
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q -c constraints.txt -e '.[postgres,yolo,dev]'
+	@sed -E '/--hash=/d; s/ *\\$$//' requirements.lock > .venv/versions.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
-lock: $(READY) ## .ci/requirements.lock anew, from pyproject.toml and constraints.txt: every package by version and hashes
-	@$(BIN)/uv pip compile -q --generate-hashes --no-annotate --no-header -c constraints.txt --extra postgres --extra yolo --extra dev \
-		pyproject.toml -o .ci/requirements.lock
+lock: $(READY) ## requirements.lock anew from pyproject.toml: every package by version and hashes; UPGRADE=yes for newer versions
+	@$(BIN)/uv pip compile -q --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		$(if $(UPGRADE),--upgrade) --extra dev --extra fuzz pyproject.toml -o requirements.lock
 
-audit: $(READY) ## known vulnerabilities of what .ci/requirements.lock names; asks the internet
-	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r .ci/requirements.lock
+audit: $(READY) ## known vulnerabilities of what requirements.lock names; asks the internet
+	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r requirements.lock
 
 sbom: $(READY) ## what is installed in .venv, as CycloneDX in build/sbom.json
 	@mkdir -p build

@@ -1,4 +1,4 @@
-"""Put dags/, mappings/ and sql/ into wheels, where `wearalike init` finds them."""
+"""Put into wheels what `wearalike init` writes: dags/, mappings/, sql/ and the lock."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ TARGET = "wearalike/ops/deployment/files"
 
 
 class DeploymentFilesHook(BuildHookInterface):
-    """An editable install reads the folders in the checkout, so it gets no copies."""
+    """An editable install reads them in the checkout, so it gets no copies."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the folders.
+        """Add the folders and the lock.
 
         Args:
             version: "standard" or "editable".
-            build_data: gets the folders under `force_include`.
+            build_data: gets them under `force_include`.
         """
         if version == "standard":
-            for name in ("dags", "mappings", "sql"):
+            for name in ("dags", "mappings", "sql", "requirements.lock"):
                 build_data["force_include"][name] = f"{TARGET}/{name}"

@@ -86,7 +86,8 @@ def test_without_sample_shops_there_is_none_and_the_rest_is_the_same(folder, tmp
     assert (
         settings.read_settings(tmp_path / "one.toml", {"NEWSHOP_CODE": "7"})
         .shops[0]
-        .feed.endswith("code=7")
+        .feed.get_secret_value()
+        .endswith("code=7")
     )
 
 
@@ -123,10 +124,11 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
         "dag-processor",
     }
     images = {service["image"] for service in services.values()}
-    assert f"wearalike-airflow:{__version__}" in images and len(images) == 2
+    assert {f"wearalike-{n}:{__version__}" for n in ("airflow", "server")} < images
+    assert len(images) == 3
     dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
-    images |= set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
-    assert len(images) == 3 and all(PINNED.fullmatch(image) for image in images), images
+    images |= set(re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE))
+    assert len(images) == 4 and all(PINNED.fullmatch(image) for image in images), images
     named = set(re.findall(r"\$\{(\w+)", text))
     assert len(named) >= 7 and named == set(secrets(folder / ".env"))
     mounts = {mount.split(":")[0] for service in services.values() for mount in service["volumes"]}
@@ -135,11 +137,22 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
         assert (
             (folder / mount).exists() if mount.startswith("./") else mount in compose["volumes"]
         ), mount
-    constraints = (folder / "constraints.txt").read_text(encoding="utf-8")
-    assert re.search(r"^apache-airflow==\d", constraints, re.MULTILINE) and re.search(
-        r"^psycopg==\d", constraints, re.MULTILINE
-    )
-    assert not re.search(r"^wearalike==|\+", constraints, re.MULTILINE)
+    lock = (folder / "requirements.lock").read_text(encoding="utf-8")
+    assert lock == (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+
+
+def test_the_server_has_an_image_without_airflow_spark_and_java(folder):
+    stages = re.split(r"^FROM ", (folder / "Dockerfile").read_text(encoding="utf-8"), flags=re.M)
+    base, server, airflow = stages[1:]
+    assert server.startswith("base AS server") and airflow.startswith("base AS airflow")
+    assert "openjdk" in airflow and "openjdk" not in base + server
+    for stage in (server, airflow):
+        assert "-c /tmp/requirements.lock" in stage
+    (extras,) = re.findall(r'^ARG SERVER_EXTRAS="(.+)"', server, re.MULTILINE)
+    assert extras == "server,postgres"
+    compose = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    targets = {name: s["build"]["target"] for name, s in compose.items() if "build" in s}
+    assert targets.pop("server") == "server" and set(targets.values()) == {"airflow"}
 
 
 def test_secrets_are_random_and_for_the_owner_alone(folder, tmp_path):
@@ -185,7 +198,7 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
     """
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("README.md", "LICENSE"):
+    for name in ("README.md", "LICENSE", "requirements.lock"):
         shutil.copy2(REPOSITORY / name, source)
     for name in (".ci", "lib", "dags", "mappings", "sql"):
         shutil.copytree(

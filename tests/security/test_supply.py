@@ -1,5 +1,6 @@
 """Packages are pinned by version and hash, and hadolint accepts the container file."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -14,37 +15,23 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins(name: str) -> dict[str, str]:
-    lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
-    return {
-        plain(found[1]): found[2]
-        for line in lines
-        if (found := re.match(r"([\w.-]+)==([^\s\\;]+)", line))
-    }
-
-
 def test_every_package_is_locked_by_version_and_hash():
-    locked, constrained = pins(".ci/requirements.lock"), pins("constraints.txt")
-    assert len(locked) > 150
-    assert {
-        name: version for name, version in locked.items() if constrained.get(name) != version
-    } == {}, "run make lock"
-    parts = (
-        (REPOSITORY / ".ci/requirements.lock")
-        .read_text(encoding="utf-8")
-        .replace("\\\n", " ")
-        .splitlines()
-    )
-    assert len(parts) == len(locked) and all(
-        re.search(r"--hash=sha256:[0-9a-f]{64}", part) for part in parts
-    )
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    parts = lock.replace("\\\n", " ").splitlines()
+    assert len(parts) > 150
+    for part in parts:
+        assert re.match(r"[\w.-]+==[^\s;]+ .*--hash=sha256:[0-9a-f]{64}", part), part
+    assert "://" not in lock, "the lock names an index"
+    locked = {plain(part.partition("==")[0]) for part in parts}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = {
         plain(re.match(r"[\w.-]+", text)[0])
-        for text in (*project["dependencies"], *extras["postgres"], *extras["yolo"], *extras["dev"])
+        for text in (*project["dependencies"], *itertools.chain(*extras.values()))
     }
-    assert len(wanted) > 30 and wanted <= set(locked), "run make lock"
+    # Faiss for GPUs takes the place of the locked one.
+    missing = wanted - locked - {"wearalike", "faiss-gpu-cu12"}
+    assert len(wanted) > 30 and not missing, "run make lock"
 
 
 def test_the_container_file_is_without_complaints():

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from wearalike import extras
 from wearalike.pipeline import job
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -50,7 +51,11 @@ class LazyGroup(click.Group):
         if cmd_name not in self._lazy_commands:
             return None
         module, _, attribute = self._lazy_commands[cmd_name][0].partition(":")
-        found = getattr(import_module(module), attribute)
+        try:
+            with extras.explain_missing():
+                found = getattr(import_module(module), attribute)
+        except extras.MissingExtra as error:
+            raise click.ClickException(str(error)) from error
         assert isinstance(found, click.Command)
         return found
 

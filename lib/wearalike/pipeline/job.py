@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wearalike import settings
+from wearalike import extras, settings
 from wearalike.storage import atomic, run_tables
 from wearalike.tables import Table
 
@@ -38,6 +38,7 @@ class JobRejected(RuntimeError):
 # Errors that an operator can mend: one line in the log and exit code 1, without a traceback.
 OPERATOR_ERRORS = (
     JobRejected,
+    extras.MissingExtra,
     run_tables.TableNotFound,
     run_tables.RowCountMismatch,
     atomic.Superseded,
@@ -201,7 +202,8 @@ def run_logged(work: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     _configure_logging()
     started_at_s = time.monotonic()
     try:
-        work(*args, **kwargs)
+        with extras.explain_missing():
+            work(*args, **kwargs)
     except OPERATOR_ERRORS as error:
         log.error("%s", error)
         log.debug("traceback", exc_info=True)

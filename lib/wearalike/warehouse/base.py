@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pydantic import SecretStr
 
+from wearalike.extras import explain_missing
 from wearalike.settings import RUN_PATTERN
 from wearalike.tables import PUBLISHED_TABLES, Table
 
@@ -241,6 +242,7 @@ def open_warehouse(address: str | SecretStr) -> Warehouse:
 
     Raises:
         ValueError: No such address. The text never repeats it: it may hold a password.
+        MissingExtra: A PostgreSQL address without the extra `postgres`.
     """
     address = read_address(address)
     scheme, _, rest = address.partition(":")
@@ -249,7 +251,8 @@ def open_warehouse(address: str | SecretStr) -> Warehouse:
 
         return DuckDBWarehouse(Path(rest))
     if scheme in ("postgresql", "postgres"):
-        from wearalike.warehouse.postgres.load import PostgresWarehouse
+        with explain_missing():
+            from wearalike.warehouse.postgres.load import PostgresWarehouse
 
         return PostgresWarehouse(address)
     raise ValueError(

@@ -1,8 +1,8 @@
 """Write a folder for a deployment: settings, mappings, DAGs, SQL and a compose file.
 
 The compose file runs Airflow and PostgreSQL. The folder files/ holds files that only deployments
-have. mappings/, dags/ and sql/ are those of the repository: a wheel carries them beside files/, and
-an editable install finds them in the checkout.
+have. mappings/, dags/, sql/ and requirements.lock are those of the repository: a wheel carries them
+beside files/, and an editable install finds them in the checkout.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from importlib.metadata import distributions
 from pathlib import Path
 
 from wearalike import __version__, sample
@@ -77,22 +75,22 @@ def _write_deployment(folder: Path, with_sample: bool) -> None:
     """Write all files of a deployment into an empty folder."""
     _copy_templates(folder)
     shutil.copytree(
-        _source_dir("dags"), folder / "dags", ignore=shutil.ignore_patterns("__pycache__")
+        _source_path("dags"), folder / "dags", ignore=shutil.ignore_patterns("__pycache__")
     )
-    shutil.copytree(_source_dir("sql"), folder / "sql")
+    shutil.copytree(_source_path("sql"), folder / "sql")
     shutil.copytree(
-        _source_dir("mappings"), folder / "mappings", ignore=shutil.ignore_patterns("shops")
+        _source_path("mappings"), folder / "mappings", ignore=shutil.ignore_patterns("shops")
     )
     (folder / "mappings" / "shops").mkdir()
     for shop in SHOPS if with_sample else ():
         shutil.copy2(
-            _source_dir("mappings") / "shops" / f"{shop.id}.xml", folder / "mappings" / "shops"
+            _source_path("mappings") / "shops" / f"{shop.id}.xml", folder / "mappings" / "shops"
         )
     with (folder / "wearalike.toml").open("a", encoding="utf-8") as settings:
         settings.write(_sample_shops_toml() if with_sample else _SHOPS_TEMPLATE)
     (folder / "packages").mkdir()
     (folder / "packages" / ".gitkeep").touch()
-    (folder / "constraints.txt").write_text("\n".join(_constraint_lines()) + "\n", encoding="utf-8")
+    shutil.copy2(_source_path("requirements.lock"), folder)
     env = (folder / ".env.example").read_text(encoding="utf-8")
     (folder / ".env").touch(0o600)
     (folder / ".env").write_text(
@@ -106,7 +104,7 @@ def _copy_templates(folder: Path) -> None:
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         relative = path.relative_to(files)
         # In a wheel these lie beside our own; _write_deployment copies them.
-        if relative.parts[0] in ("mappings", "dags", "sql"):
+        if relative.parts[0] in ("mappings", "dags", "sql", "requirements.lock"):
             continue
         target = folder / relative.with_name(_HIDDEN_FILE_NAMES.get(relative.name, relative.name))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,14 +122,14 @@ _HIDDEN_FILE_NAMES = {
 }
 
 
-def _source_dir(name: str) -> Path:
-    """Return the folder `mappings`, `dags` or `sql`.
+def _source_path(name: str) -> Path:
+    """Return the folder `mappings`, `dags` or `sql`, or the lock.
 
     Raises:
         FileNotFoundError: the installation lacks it.
     """
     found = next(
-        (path for path in (_PACKAGE_DIR / "files" / name, _REPOSITORY_DIR / name) if path.is_dir()),
+        (path for path in (_PACKAGE_DIR / "files" / name, _REPOSITORY_DIR / name) if path.exists()),
         None,
     )
     if found is None:
@@ -148,15 +146,3 @@ def _sample_shops_toml() -> str:
     port = SAMPLE_URL.rpartition(":")[2]
     command = f"python -m wearalike.sample --port {port}"
     return f"# The drawn sample shops; serve them with: {command}\n\n{shops}"
-
-
-def _constraint_lines() -> Iterator[str]:
-    """Yield a line for each package of this installation, with its version."""
-    yield "# The versions that `wearalike init` ran with: the image gets the same."
-    found = {
-        d.metadata["Name"].lower().replace("_", "-"): d.version.partition("+")[0]
-        for d in distributions()
-    }
-    yield from (
-        f"{name}=={version}" for name, version in sorted(found.items()) if name != "wearalike"
-    )
