@@ -154,3 +154,13 @@ def test_a_command_names_the_extra_that_it_lacks(tmp_path, arguments, extra):
     assert done.returncode == 1
     assert f"is not installed: pip install 'wearalike[{extra}]'" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_airflow_and_spark_stay_where_they_run():
+    modules = imported_modules()
+    for module, places in {
+        "airflow": ("dags/", "lib/wearalike/airflow/"),
+        "pyspark": ("lib/wearalike/pipeline/spark",),
+        "py4j": ("lib/wearalike/pipeline/spark",),
+    }.items():
+        assert all(path.startswith(places) for path in modules[module]), modules[module]

@@ -96,9 +96,9 @@ def _python_path_env() -> dict[str, str]:
 
 def measure_workers(master: str, folder: Path, codes: int) -> dict[str, object]:
     """Seconds of one worker and of two, and how the cost grows with the number of codes."""
-    from wearalike.pipeline.match_products import run_tasks
     from wearalike.pipeline.match_task import MatchTask
     from wearalike.pipeline.spark import spark_session
+    from wearalike.pipeline.spark_matching import run_tasks
 
     sizes = [codes // 4, codes // 2, codes]
     rules = (*astuple(search.ListRules()), "[]")

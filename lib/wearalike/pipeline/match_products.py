@@ -20,9 +20,9 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,9 +33,6 @@ from wearalike.pipeline import job, match_task
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
 from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger("wearalike.match_products")
 
@@ -174,6 +171,7 @@ def _match_with_spark(
     if not tasks:
         return
     from wearalike.pipeline.spark import spark_session
+    from wearalike.pipeline.spark_matching import run_tasks
 
     with spark_session("match_products", spark_master, table.path) as spark:
         run_tasks(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
@@ -219,28 +217,6 @@ def split_queries(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
         bounds = [count * part // parts for part in range(parts + 1)]
         queries += [(super_category, bounds[part], bounds[part + 1]) for part in range(parts)]
     return queries
-
-
-def run_tasks(spark: SparkSession, tasks: Sequence[MatchTask], parts: int) -> DataFrame:
-    """Return the rows of tables.MATCHES of the tasks, in their order.
-
-    Args:
-        spark: The session.
-        tasks: The tasks.
-        parts: Number of partitions; a worker does the tasks of one, one after another.
-    """
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    rows = spark.sparkContext.parallelize([astuple(task) for task in tasks], parts)
-    frame = spark.createDataFrame(rows, match_task.TASK_SCHEMA)
-    return frame.mapInArrow(_match_batches, from_arrow_schema(MATCHES.arrow_schema))
-
-
-def _match_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Match the tasks of Spark's batches, a task after the other."""
-    for batch in batches:
-        for row in batch.to_pylist():
-            yield match_task.run_match_task(MatchTask(**row))
 
 
 def input_hashes(root: Path, run: str) -> dict[str, str]:
