@@ -317,6 +317,11 @@ def test_the_formulas_reckon_what_the_tables_say(book: Path, root: Path, tmp_pat
         ]
 
 
+def test_the_same_runs_give_the_same_workbook(book: Path, root: Path, tmp_path: Path) -> None:
+    workbook.write_workbook(root, tmp_path / "again.xlsx")
+    assert (tmp_path / "again.xlsx").read_bytes() == book.read_bytes()
+
+
 def test_a_workbook_that_cannot_be_written_leaves_the_last_one(
     book: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

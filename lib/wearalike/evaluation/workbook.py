@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openpyxl import Workbook
-from openpyxl.formatting.rule import FormulaRule
-from openpyxl.utils import get_column_letter
-from openpyxl.worksheet.worksheet import Worksheet
+from xlsxwriter.utility import xl_col_to_name
 
 from wearalike.evaluation.figures import FIGURE_KEY, FIGURES_SCHEMA, Figure
 from wearalike.metrics.categories import SMALLER_IS_BETTER
 from wearalike.reports import spreadsheet
+from wearalike.reports.spreadsheet import DataBook, DataSheet
 
 # Excel's limit of a sheet's name, in characters.
 _MAX_SHEET_NAME_CHARS = 31
@@ -102,11 +100,8 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
         {"versions", "figures", *(f"compare {kind}s" for kind in kinds)}
     )
     sheet_names = {version: names.reserve(version[1]) for version in versions}
-    book = Workbook()
-    book.remove(book.worksheets[0])
-    comparing = {
-        kind: book.create_sheet(f"compare {kind}s"[:_MAX_SHEET_NAME_CHARS]) for kind in kinds
-    }
+    book = DataBook()
+    comparing = {kind: book.add_sheet(f"compare {kind}s"[:_MAX_SHEET_NAME_CHARS]) for kind in kinds}
     columns = [name for name in FIGURES_SCHEMA.names if name not in ("kind", "version")]
     for version, name in sheet_names.items():
         of_version = [
@@ -114,12 +109,12 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
             for row in rows
             if (row["kind"], row["version"]) == version
         ]
-        spreadsheet.write_sheet(book.create_sheet(name), columns, of_version, _COLUMN_WIDTHS)
-    _write_versions_sheet(book.create_sheet("versions"), table.models, sheet_names)
-    _write_figures_sheet(book.create_sheet("figures"), table)
+        book.add_sheet(name).write_table(columns, of_version, _COLUMN_WIDTHS)
+    _write_versions_sheet(book.add_sheet("versions"), table.models, sheet_names)
+    _write_figures_sheet(book.add_sheet("figures"), table)
     for kind, sheet in comparing.items():
         _write_comparison_sheet(sheet, kind, table)
-    spreadsheet.save_workbook(book, path)
+    book.save(path)
 
 
 def _figure_key(row: Figure) -> tuple[Any, ...]:
@@ -176,53 +171,50 @@ def _number_models(rows: Sequence[dict[str, Any]]) -> list[_ComparedModel]:
     return models
 
 
-def _write_figures_sheet(sheet: Worksheet, table: _NumberedFigures) -> None:
+def _write_figures_sheet(sheet: DataSheet, table: _NumberedFigures) -> None:
     """Write the long table, the lookup of each row first."""
     columns = ["lookup", *FIGURES_SCHEMA.names]
     lines = [[lookup, *row.values()] for lookup, row in zip(table.lookups, table.rows, strict=True)]
-    spreadsheet.write_sheet(sheet, columns, lines, _COLUMN_WIDTHS)
+    sheet.write_table(columns, lines, _COLUMN_WIDTHS)
 
 
 def _write_versions_sheet(
-    sheet: Worksheet, models: Sequence[_ComparedModel], sheet_names: Mapping[tuple[str, str], str]
+    sheet: DataSheet, models: Sequence[_ComparedModel], sheet_names: Mapping[tuple[str, str], str]
 ) -> None:
     """Write the models with links to their versions' sheets."""
     columns = ["contestant", "kind", "version", "distance", "sheet"]
     lines = [[m.label, m.kind, m.version, m.distance, ""] for m in models]
-    spreadsheet.write_sheet(sheet, columns, lines, _COLUMN_WIDTHS)
+    sheet.write_table(columns, lines, _COLUMN_WIDTHS)
     link_column = columns.index("sheet") + 1
     for model in models:
-        cell = sheet.cell(model.number + 1, link_column)
-        spreadsheet.write_link(cell, sheet_names[model.kind, model.version])
+        sheet.write_link(model.number + 1, link_column, sheet_names[model.kind, model.version])
 
 
-def _write_comparison_sheet(sheet: Worksheet, kind: str, table: _NumberedFigures) -> None:
+def _write_comparison_sheet(sheet: DataSheet, kind: str, table: _NumberedFigures) -> None:
     """Write two cells to choose a model each, and a row of formulas a figure of this kind."""
     meaning = (
         "Choose in the yellow cells. Green: better, red: worse. "
         "A difference may be chance: see the report's paired intervals."
     )
-    spreadsheet.write_title(sheet, f"Compare any two {kind}s", meaning)
+    sheet.write_title(f"Compare any two {kind}s", meaning)
     models = [model for model in table.models if model.kind == kind]
     chosen = (models[-1].label, models[max(0, len(models) - 2)].label)
-    spreadsheet.add_choices(
-        sheet,
+    sheet.add_choices(
         "versions",
         models[0].number + 1,
         models[-1].number + 1,
         len(table.models),
         chosen,
     )
-    spreadsheet.write_heading(sheet, _FIRST_ROW - 1, _COMPARISON_COLUMNS, _COLUMN_WIDTHS)
+    sheet.write_heading(_FIRST_ROW - 1, _COMPARISON_COLUMNS, _COLUMN_WIDTHS)
     number_formats = _number_formats(row for row in table.rows if row["kind"] == kind)
     for i, (key, number_format) in enumerate(number_formats.items(), _FIRST_ROW):
         _write_comparison_row(sheet, i, key, table, number_format)
     last_row = _FIRST_ROW - 1 + len(number_formats)
     _colour_differences(sheet, last_row)
-    for column in _HIDDEN_COLUMNS:
-        sheet.column_dimensions[column].hidden = True
-    sheet.freeze_panes = f"A{_FIRST_ROW}"
-    sheet.auto_filter.ref = f"B{_FIRST_ROW - 1}:N{last_row}"
+    sheet.hide_columns(_HIDDEN_COLUMNS)
+    sheet.freeze_above(_FIRST_ROW)
+    sheet.add_filters(_FIRST_ROW - 1, 2, last_row, _DIFFERENCE_COLUMN)
 
 
 def _number_formats(rows: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], str]:
@@ -235,35 +227,36 @@ def _number_formats(rows: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], str
     return {key: "#,##0" if whole else "0.000" for key, whole in is_whole.items()}
 
 
-def _colour_differences(sheet: Worksheet, last_row: int) -> None:
+def _colour_differences(sheet: DataSheet, last_row: int) -> None:
     """Colour better differences green and worse ones red."""
     for fill, sign in ((spreadsheet.BETTER_FILL, ">"), (spreadsheet.WORSE_FILL, "<")):
         side = f'IF($G{_FIRST_ROW}="bigger",1,IF($G{_FIRST_ROW}="smaller",-1,0))'
         formula = f"AND(ISNUMBER($N{_FIRST_ROW}),{side}*$N{_FIRST_ROW}{sign}0)"
-        rule = FormulaRule([formula], fill=fill)
-        sheet.conditional_formatting.add(f"N{_FIRST_ROW}:N{last_row}", rule)
+        sheet.add_fill_rule(f"N{_FIRST_ROW}:N{last_row}", formula, fill)
 
 
 def _write_comparison_row(
-    sheet: Worksheet, i: int, key: tuple[Any, ...], table: _NumberedFigures, number_format: str
+    sheet: DataSheet, i: int, key: tuple[Any, ...], table: _NumberedFigures, number_format: str
 ) -> None:
     """Write row i: the key, both models' figures, and their difference; empty if unknown."""
     direction = _better_direction(key[FIGURE_KEY.index("measure")])
     for j, value in enumerate((table.keys[key], *key, direction), 1):
-        spreadsheet.write_value(sheet.cell(i, j), value)
+        sheet.write_value(i, j, value)
     last = len(table.rows) + 1
     # Row of the cell that chooses a model, column of its figures' row, and its first column.
-    for choice_row, helper, first_column in ((3, "O", 8), (4, "P", 11)):
+    for choice_row, helper, helper_column, first_column in ((3, "O", 15, 8), (4, "P", 16, 11)):
         lookup = f"$A${choice_row}*{_LOOKUP_STRIDE}+$A{i}"
-        sheet[f"{helper}{i}"] = f"=IFERROR(MATCH({lookup},figures!$A$2:$A${last},0),0)"
+        row_formula = f"=IFERROR(MATCH({lookup},figures!$A$2:$A${last},0),0)"
+        sheet.write_formula(i, helper_column, row_formula)
         for j, name in enumerate(("value", "low", "high"), first_column):
-            column = get_column_letter(FIGURES_SCHEMA.get_field_index(name) + 2)
+            column = xl_col_to_name(FIGURES_SCHEMA.get_field_index(name) + 1)
             value = f"INDEX(figures!${column}$2:${column}${last},${helper}{i})"
             formula = f'=IF(${helper}{i}=0,"",IF({value}="","",{value}))'
-            sheet.cell(i, j, formula).number_format = number_format
+            sheet.write_formula(i, j, formula, num_format=number_format)
     difference = f'=IF(AND(ISNUMBER(H{i}),ISNUMBER(K{i})),H{i}-K{i},"")'
-    cell = sheet.cell(i, _DIFFERENCE_COLUMN, difference)
-    cell.number_format = f"+{number_format};-{number_format};0"
+    sheet.write_formula(
+        i, _DIFFERENCE_COLUMN, difference, num_format=spreadsheet.signed_format(number_format)
+    )
 
 
 def _better_direction(measure: str) -> str:

@@ -7,30 +7,36 @@ places in the same workbook.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openpyxl import Workbook
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, Cell, MergedCell
-from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
-from openpyxl.utils import get_column_letter
-from openpyxl.worksheet.datavalidation import DataValidation
-from openpyxl.worksheet.hyperlink import Hyperlink
-from openpyxl.worksheet.properties import PageSetupProperties
-from openpyxl.worksheet.worksheet import Worksheet
+from xlsxwriter import Workbook
+from xlsxwriter.format import Format
+from xlsxwriter.utility import xl_cell_to_rowcol
 
 from wearalike.storage import atomic
 
-BETTER_FILL, WORSE_FILL = (
-    PatternFill("solid", bgColor="D1FADF"),
-    PatternFill("solid", bgColor="FEE4E2"),
-)
-_HEADING_FILL = PatternFill("solid", fgColor="F2F4F7")
-_CHOICE_FILL = PatternFill("solid", fgColor="FFF4CE")
-_HEADING_BORDER = Border(bottom=Side("thin", color="D0D5DD"))
+BETTER_FILL, WORSE_FILL = "#D1FADF", "#FEE4E2"
+_CHOICE_FILL = "#FFF4CE"
+_HEADING_STYLE = {
+    "bold": True,
+    "font_color": "#475467",
+    "bg_color": "#F2F4F7",
+    "bottom": 1,
+    "bottom_color": "#D0D5DD",
+}
+# Characters that XML cannot hold.
+_ILLEGAL_PATTERN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_MAX_CELL_CHARS = 32_767
+# A file says when it was made. The same figures give the same file, so it is always this.
+_CREATED = datetime(2000, 1, 1, tzinfo=UTC)
+# A spreadsheet might read text that begins so as a formula when it is edited or pasted.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 class UniqueNames:
@@ -66,9 +72,8 @@ class UniqueNames:
 
 def clean_text(text: str) -> str:
     """Return text that XML and a cell can hold: at most 32,767 letters, none illegal."""
-    return ILLEGAL_CHARACTERS_RE.sub("\ufffd", text.encode("utf-8", "replace").decode("utf-8"))[
-        :32_767
-    ]
+    encodable = text.encode("utf-8", "replace").decode("utf-8")
+    return _ILLEGAL_PATTERN.sub("\ufffd", encodable)[:_MAX_CELL_CHARS]
 
 
 def finite_or_none(value: float | int | None) -> float | int | None:
@@ -76,118 +81,188 @@ def finite_or_none(value: float | int | None) -> float | int | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def write_value(cell: Cell | MergedCell, value: str | float | int | None) -> None:
-    """Write a value as data: text stays text; NaN and infinity leave the cell empty."""
-    if isinstance(value, str):
-        cell.value = clean_text(value)
-        cell.data_type = "s"
-        cell.quotePrefix = value[:1] in ("=", "+", "-", "@", "\t", "\r", "'")
-    else:
-        cell.value = finite_or_none(value)
-        cell.number_format = number_format(value)
-
-
 def number_format(value: float | int | None) -> str:
     """Return the Excel format of a number: three decimals, or none for a whole number."""
     return "0.000" if isinstance(value, float) and not value.is_integer() else "#,##0"
 
 
-def write_heading(
-    sheet: Worksheet, row: int, columns: Sequence[str], widths: Mapping[str, int]
-) -> None:
-    """Write a heading row; columns with a width hold texts, the others numbers."""
-    for j, name in enumerate(columns, 1):
-        cell = sheet.cell(row, j)
-        write_value(cell, name)
-        cell.font, cell.fill, cell.border = (
-            Font("Calibri", bold=True, color="475467"),
-            _HEADING_FILL,
-            _HEADING_BORDER,
-        )
-        cell.alignment = Alignment(horizontal="left" if name in widths else "right")
-        sheet.column_dimensions[get_column_letter(j)].width = widths.get(name, 11)
+def signed_format(plain_format: str) -> str:
+    """Return the Excel format of a difference: it always has a sign."""
+    return f"+{plain_format};-{plain_format};0"
 
 
-def write_sheet(
-    sheet: Worksheet,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    widths: Mapping[str, int],
-) -> None:
-    """Write rows under a frozen heading with filters."""
-    write_heading(sheet, 1, columns, widths)
-    for i, row in enumerate(rows, 2):
-        for j, value in enumerate(row, 1):
-            write_value(sheet.cell(i, j), value)
-    sheet.freeze_panes = "A2"
-    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
+def _text_style(text: str) -> dict[str, bool]:
+    """Return the property that marks a text as text, where it might be read as a formula."""
+    return {"quote_prefix": True} if text.startswith(_FORMULA_STARTS) else {}
 
 
-def write_link(cell: Cell | MergedCell, sheet_name: str) -> None:
-    """Write a link to a sheet of the same workbook."""
-    write_value(cell, sheet_name)
-    # As plain text, openpyxl would store the target as an address outside the workbook.
-    cell.hyperlink = Hyperlink(ref=cell.coordinate, location=f"'{sheet_name}'!A1")
-    cell.font = Font("Calibri", color="3457B1", underline="single")
+class DataSheet:
+    """A sheet of a DataBook. Rows and columns count from 1, as in Excel."""
+
+    def __init__(self, book: DataBook, name: str) -> None:
+        """Add a sheet to the book.
+
+        Args:
+            book: The workbook.
+            name: The sheet's name, see UniqueNames.
+        """
+        self._book, self._sheet = book, book.workbook.add_worksheet(name)
+        # One page wide.
+        self._sheet.set_landscape()
+        self._sheet.fit_to_pages(1, 0)
+        self._widths: dict[int, float] = {}
+
+    def write_value(
+        self, row: int, column: int, value: str | float | int | None, **style: Any
+    ) -> None:
+        """Write a value as data: text stays text; NaN and infinity leave the cell empty.
+
+        Args:
+            row: The row.
+            column: The column.
+            value: The value.
+            **style: Properties of XlsxWriter's Format.
+        """
+        if isinstance(value, str):
+            cell_format = self._book.format({**style, **_text_style(value)})
+            if value:
+                self._sheet.write_string(row - 1, column - 1, clean_text(value), cell_format)
+            else:
+                self._sheet.write_blank(row - 1, column - 1, None, cell_format)
+        elif (number := finite_or_none(value)) is not None:
+            style.setdefault("num_format", number_format(value))
+            self._sheet.write_number(row - 1, column - 1, number, self._book.format(style))
+
+    def write_formula(self, row: int, column: int, formula: str, **style: Any) -> None:
+        """Write a formula of ours; the spreadsheet computes it when it opens the file."""
+        cell_format = self._book.format(style)
+        self._sheet.write_formula(row - 1, column - 1, formula, cell_format, "")
+
+    def write_heading(self, row: int, columns: Sequence[str], widths: Mapping[str, int]) -> None:
+        """Write a heading row; columns with a width hold texts, the others numbers."""
+        for j, name in enumerate(columns, 1):
+            align = "left" if name in widths else "right"
+            self.write_value(row, j, name, align=align, **_HEADING_STYLE)
+            self._widths[j] = widths.get(name, 11)
+            self._sheet.set_column(j - 1, j - 1, self._widths[j])
+
+    def write_table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]], widths: Mapping[str, int]
+    ) -> None:
+        """Write rows under a frozen heading with filters."""
+        self.write_heading(1, columns, widths)
+        for i, row in enumerate(rows, 2):
+            for j, value in enumerate(row, 1):
+                self.write_value(i, j, value)
+        self.freeze_above(2)
+        self.add_filters(1, 1, len(rows) + 1, len(columns))
+
+    def write_link(self, row: int, column: int, sheet_name: str) -> None:
+        """Write a link to a sheet of the same workbook."""
+        style = {"font_color": "#3457B1", "underline": 1, **_text_style(sheet_name)}
+        cell_format = self._book.format(style)
+        target = f"internal:'{sheet_name}'!A1"
+        self._sheet.write_url(row - 1, column - 1, target, cell_format, sheet_name)
+
+    def write_title(self, text: str, meaning: str) -> None:
+        """Write title and explanation of a comparison sheet, and the names of its two choices."""
+        self.write_value(1, 2, text, bold=True, font_size=14)
+        self.write_value(2, 2, meaning, font_color="#667085")
+        self.write_value(3, 2, "this", bold=True)
+        self.write_value(4, 2, "last", bold=True)
+
+    def add_choices(
+        self,
+        source_sheet: str,
+        first: int,
+        last: int,
+        label_count: int,
+        selected: tuple[str, str],
+    ) -> None:
+        """Add drop-downs in C3 and C4, and in A3 and A4 the number of the label chosen.
+
+        Args:
+            source_sheet: Sheet with the labels in column A.
+            first: First row of the labels offered.
+            last: Last row of the labels offered.
+            label_count: Number of all labels, from row 2 on.
+            selected: The labels chosen at first.
+        """
+        choice = {
+            "validate": "list",
+            "source": f"={source_sheet}!$A${first}:$A${last}",
+            "error_title": "Not in the list",
+            "error_message": "Choose one of the list.",
+        }
+        self._sheet.data_validation("C3:C4", choice)
+        labels = f"{source_sheet}!$A$2:$A${label_count + 1}"
+        fill = self._book.format({"bg_color": _CHOICE_FILL})
+        for row, label in zip((3, 4), selected, strict=True):
+            self._sheet.merge_range(f"C{row}:F{row}", "", fill)
+            self.write_value(row, 3, label, bg_color=_CHOICE_FILL)
+            # EXACT, because MATCH reads * and ? as wildcards and ignores case.
+            self.write_formula(row, 1, f"=SUMPRODUCT(EXACT({labels},$C${row})*(ROW({labels})-1))")
+
+    def add_fill_rule(self, cells: str, formula: str, colour: str) -> None:
+        """Fill the cells for which a formula holds.
+
+        Args:
+            cells: The range, e.g. "N7:N20".
+            formula: The condition for its first cell, without "=".
+            colour: "#rrggbb".
+        """
+        rule = {
+            "type": "formula",
+            "criteria": f"={formula}",
+            "format": self._book.format({"bg_color": colour}),
+        }
+        self._sheet.conditional_format(cells, rule)
+
+    def hide_columns(self, letters: str) -> None:
+        """Hide columns, each named by one letter."""
+        for letter in letters:
+            _, j = xl_cell_to_rowcol(f"{letter}1")
+            self._sheet.set_column(j, j, self._widths.get(j + 1), None, {"hidden": True})
+
+    def freeze_above(self, row: int) -> None:
+        """Keep the rows above this one in sight."""
+        self._sheet.freeze_panes(row - 1, 0)
+
+    def add_filters(self, first_row: int, first_column: int, row: int, column: int) -> None:
+        """Add filters to a heading, down to the last row and column."""
+        self._sheet.autofilter(first_row - 1, first_column - 1, row - 1, column - 1)
 
 
-def write_title(sheet: Worksheet, text: str, meaning: str) -> None:
-    """Write title and explanation of a comparison sheet, and the names of its two choices."""
-    for cell, said in (("B1", text), ("B3", "this"), ("B4", "last")):
-        sheet[cell] = said
-        sheet[cell].font = Font("Calibri", bold=True, size=14 if cell == "B1" else 11)
-    sheet["B2"] = meaning
-    sheet["B2"].font = Font("Calibri", color="667085")
+class DataBook:
+    """An Excel workbook in memory."""
 
+    def __init__(self) -> None:
+        """Begin a book without sheets."""
+        self._buffer = io.BytesIO()
+        self.workbook = Workbook(self._buffer, {"in_memory": True})
+        self.workbook.set_properties({"created": _CREATED})
+        self._formats: dict[tuple[tuple[str, Any], ...], Format] = {}
 
-def add_choices(
-    sheet: Worksheet,
-    source_sheet: str,
-    first: int,
-    last: int,
-    label_count: int,
-    selected: tuple[str, str],
-) -> None:
-    """Add drop-downs in C3 and C4, and in A3 and A4 the number of the label chosen.
+    def format(self, style: Mapping[str, Any]) -> Format | None:
+        """Return the workbook's format with these properties; None for none."""
+        key = tuple(sorted(style.items()))
+        if key and key not in self._formats:
+            self._formats[key] = self.workbook.add_format(dict(style))
+        return self._formats.get(key)
 
-    Args:
-        sheet: The comparison sheet.
-        source_sheet: Sheet with the labels in column A.
-        first: First row of the labels offered.
-        last: Last row of the labels offered.
-        label_count: Number of all labels, from row 2 on.
-        selected: The labels chosen at first.
-    """
-    choice = DataValidation(
-        type="list", formula1=f"={source_sheet}!$A${first}:$A${last}", showErrorMessage=True
-    )
-    choice.error, choice.errorTitle = "Choose one of the list.", "Not in the list"
-    sheet.add_data_validation(choice)
-    labels = f"{source_sheet}!$A$2:$A${label_count + 1}"
-    for row, label in zip((3, 4), selected, strict=True):
-        write_value(sheet.cell(row, 3), label)
-        sheet.cell(row, 3).fill = _CHOICE_FILL
-        sheet.merge_cells(start_row=row, end_row=row, start_column=3, end_column=6)
-        choice.add(f"C{row}")
-        # EXACT, because MATCH reads * and ? as wildcards and ignores case.
-        sheet.cell(row, 1, f"=SUMPRODUCT(EXACT({labels},$C${row})*(ROW({labels})-1))")
+    def add_sheet(self, name: str) -> DataSheet:
+        """Return a new sheet at the end."""
+        return DataSheet(self, name)
 
+    def save(self, path: Path) -> None:
+        """Write the workbook whole or not at all.
 
-def save_workbook(book: Workbook, path: Path) -> None:
-    """Write the workbook whole or not at all; every sheet prints one page wide.
+        Args:
+            path: The file; an existing one is replaced.
 
-    Args:
-        book: The workbook.
-        path: The file; an existing one is replaced.
-
-    Raises:
-        OSError: The file cannot be written; an existing one stays.
-    """
-    for sheet in book.worksheets:
-        sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
-        sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
-    book.calculation.fullCalcOnLoad = (
-        True  # nothing is reckoned here: the spreadsheet does it when it opens the file
-    )
-    with atomic.replace_file(path) as hidden:
-        book.save(hidden)
+        Raises:
+            OSError: The file cannot be written; an existing one stays.
+        """
+        self.workbook.close()
+        with atomic.replace_file(path) as hidden:
+            hidden.write_bytes(self._buffer.getvalue())

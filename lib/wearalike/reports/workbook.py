@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openpyxl import Workbook
-from openpyxl.utils import get_column_letter
-from openpyxl.worksheet.worksheet import Worksheet
+from xlsxwriter.utility import xl_col_to_name
 
 from wearalike.reports import spreadsheet
+from wearalike.reports.spreadsheet import DataBook, DataSheet
 from wearalike.storage import run_tables
 from wearalike.tables import QUALITY
 
@@ -60,41 +59,35 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
     rows = {run: run_tables.read_table(root, QUALITY, run).to_pylist() for run in runs}
     names = spreadsheet.UniqueNames({"compare", "runs", "measures"})
     sheets = {run: names.reserve(run) for run in runs}
-    book = Workbook()
-    book.remove(book.worksheets[0])
-    compare, index, every = (book.create_sheet(name) for name in ("compare", "runs", "measures"))
+    book = DataBook()
+    compare, index, every = (book.add_sheet(name) for name in ("compare", "runs", "measures"))
     columns = QUALITY.column_names
     for run in reversed(runs):
-        spreadsheet.write_sheet(
-            book.create_sheet(sheets[run]),
-            columns,
-            [[row[c] for c in columns] for row in rows[run]],
-            _COLUMN_WIDTHS,
-        )
+        lines = [[row[c] for c in columns] for row in rows[run]]
+        book.add_sheet(sheets[run]).write_table(columns, lines, _COLUMN_WIDTHS)
     _fill_runs_sheet(index, runs, made, sheets)
     keys = _fill_metrics_sheet(every, runs, rows)
     _fill_compare_sheet(compare, runs, keys)
-    spreadsheet.save_workbook(book, path)
+    book.save(path)
     return runs
 
 
 def _fill_runs_sheet(
-    sheet: Worksheet, runs: Sequence[str], made: dict[str, Any], sheets: dict[str, str]
+    sheet: DataSheet, runs: Sequence[str], made: dict[str, Any], sheets: dict[str, str]
 ) -> None:
     facts = [(run, made[run]) for run in runs]
     lines = [
         [run, f["verdict"], f["parameters"]["last_run"], "", "; ".join(f["failed"])]
         for run, f in facts
     ]
-    spreadsheet.write_sheet(
-        sheet, ["run", "verdict", "held against", "sheet", "not ok"], lines, _COLUMN_WIDTHS
-    )
+    columns = ["run", "verdict", "held against", "sheet", "not ok"]
+    sheet.write_table(columns, lines, _COLUMN_WIDTHS)
     for i, run in enumerate(runs, 2):
-        spreadsheet.write_link(sheet.cell(i, 4), sheets[run])
+        sheet.write_link(i, columns.index("sheet") + 1, sheets[run])
 
 
 def _fill_metrics_sheet(
-    sheet: Worksheet, runs: Sequence[str], rows: dict[str, list[dict[str, Any]]]
+    sheet: DataSheet, runs: Sequence[str], rows: dict[str, list[dict[str, Any]]]
 ) -> list[tuple[str, str, str]]:
     """Write a row for every metric, a column for every run; return the rows' keys."""
     values = {
@@ -103,8 +96,7 @@ def _fill_metrics_sheet(
     }
     # The newest run's metrics first, in its order; those of older runs follow.
     keys = list(dict.fromkeys(key for run in reversed(runs) for key in values[run]))
-    spreadsheet.write_sheet(
-        sheet,
+    sheet.write_table(
         [*_KEY_COLUMNS, *runs],
         [[*key, *(values[run].get(key) for run in runs)] for key in keys],
         _COLUMN_WIDTHS,
@@ -113,33 +105,29 @@ def _fill_metrics_sheet(
 
 
 def _fill_compare_sheet(
-    sheet: Worksheet, runs: Sequence[str], keys: Sequence[tuple[str, str, str]]
+    sheet: DataSheet, runs: Sequence[str], keys: Sequence[tuple[str, str, str]]
 ) -> None:
     """Write two cells that choose a run each, and a row of formulas for every metric."""
-    spreadsheet.write_title(
-        sheet,
+    sheet.write_title(
         "Compare any two runs",
         "Choose in the yellow cells. Empty: the run lacks the metric.",
     )
     picked = (runs[-1], runs[max(0, len(runs) - 2)])
-    spreadsheet.add_choices(sheet, "runs", 2, len(runs) + 1, len(runs), picked)
-    spreadsheet.write_heading(
-        sheet, _FIRST_ROW - 1, ["", *_KEY_COLUMNS, "this", "last", "difference"], _COLUMN_WIDTHS
-    )
-    first, last = (get_column_letter(len(_KEY_COLUMNS) + n) for n in (1, len(runs)))
+    sheet.add_choices("runs", 2, len(runs) + 1, len(runs), picked)
+    columns = ["", *_KEY_COLUMNS, "this", "last", "difference"]
+    sheet.write_heading(_FIRST_ROW - 1, columns, _COLUMN_WIDTHS)
+    first, last = (xl_col_to_name(len(_KEY_COLUMNS) + n) for n in (0, len(runs) - 1))
     for i, key in enumerate(keys):
         row, of = _FIRST_ROW + i, i + 2
         for j, text in enumerate(key, 2):
-            spreadsheet.write_value(sheet.cell(row, j), text)
+            sheet.write_value(row, j, text)
         number_format = "#,##0" if key[-1] == "count" else "0.000"
         for column, chosen in ((5, "$A$3"), (6, "$A$4")):
             found = f"INDEX(measures!${first}${of}:${last}${of},{chosen})"
-            sheet.cell(
-                row, column, f'=IF({chosen}=0,"",IF({found}="","",{found}))'
-            ).number_format = number_format
-        sheet.cell(
-            row, 7, f'=IF(AND(ISNUMBER(E{row}),ISNUMBER(F{row})),E{row}-F{row},"")'
-        ).number_format = f"+{number_format};-{number_format};0"
-    sheet.column_dimensions["A"].hidden = True
-    sheet.freeze_panes = f"A{_FIRST_ROW}"
-    sheet.auto_filter.ref = f"B{_FIRST_ROW - 1}:G{_FIRST_ROW - 1 + len(keys)}"
+            formula = f'=IF({chosen}=0,"",IF({found}="","",{found}))'
+            sheet.write_formula(row, column, formula, num_format=number_format)
+        difference = f'=IF(AND(ISNUMBER(E{row}),ISNUMBER(F{row})),E{row}-F{row},"")'
+        sheet.write_formula(row, 7, difference, num_format=spreadsheet.signed_format(number_format))
+    sheet.hide_columns("A")
+    sheet.freeze_above(_FIRST_ROW)
+    sheet.add_filters(_FIRST_ROW - 1, 2, _FIRST_ROW - 1 + len(keys), 7)
