@@ -110,10 +110,13 @@ class Table:
         return [c.name for c in self.columns]
 
 
+# Bits of a code of shape, and of one of colour. A Hamming distance is 0..CODE_BITS.
+CODE_BITS = 128
+
 _text = pa.string()
 _texts = pa.list_(pa.field("element", pa.string(), nullable=False))
 _int = pa.int32()
-_code = pa.binary(16)
+_code = pa.binary(CODE_BITS // 8)
 
 FEEDS = Table(
     "feeds",
@@ -261,8 +264,8 @@ CODES = Table(
     ("item_id",),
     (
         Column("item_id", _text, "the item"),
-        Column("shape", _code, "128 bits, most significant bit of byte 0 first"),
-        Column("colour", _code, "128 bits, most significant bit of byte 0 first"),
+        Column("shape", _code, f"{CODE_BITS} bits, most significant bit of byte 0 first"),
+        Column("colour", _code, f"{CODE_BITS} bits, most significant bit of byte 0 first"),
         Column("encoder", _text, "name and version; codes of two encoders are never compared"),
         Column(
             "view",
@@ -337,8 +340,8 @@ SIMILAR_PRODUCTS = Table(
         Column("score", pa.float64(), "0..1, 1 is the same code, 0 no more alike than chance"),
         Column("shape_score", pa.float64(), "the same for shape alone"),
         Column("colour_score", pa.float64(), "the same for colour alone"),
-        Column("shape_distance", _int, "Hamming, 0..128 bits"),
-        Column("colour_distance", _int, "Hamming, 0..128 bits"),
+        Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
+        Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
         Column("shape_weight", _int, "weight used for shape"),
         Column("colour_weight", _int, "weight used for colour"),
         Column("item_id", _text, "the product's item compared"),
@@ -426,8 +429,8 @@ LOOK_PRODUCTS = Table(
         ),
         Column("shape_score", pa.float64(), "the same for shape alone"),
         Column("colour_score", pa.float64(), "the same for colour alone"),
-        Column("shape_distance", _int, "Hamming, 0..128 bits"),
-        Column("colour_distance", _int, "Hamming, 0..128 bits"),
+        Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
+        Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
         Column("shape_weight", _int, "weight used for shape"),
         Column("colour_weight", _int, "weight used for colour"),
         Column("image_id", _text, "the product's own image that the item is worn in"),

@@ -35,7 +35,7 @@ from wearalike.models import registry
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.pipeline import encode_items
 from wearalike.storage import run_tables
-from wearalike.tables import ITEMS
+from wearalike.tables import CODE_BITS, ITEMS
 
 PICTURES, PICTURES_FULL = 120, 2_000
 GPU_PICTURES, GPU_PICTURES_FULL = 5_000, 50_000
@@ -97,7 +97,7 @@ class EncodingWork:
             )
             with torch.no_grad():
                 codes.append(
-                    np.packbits(self.network(tensor[None])[0, : 2 * registry.CODE_BITS].numpy() > 0)
+                    np.packbits(self.network(tensor[None])[0, : 2 * CODE_BITS].numpy() > 0)
                 )
         return np.stack(codes)
 

@@ -154,3 +154,38 @@ def test_jobs_are_thin():
     for path in jobs:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 25 and re.search(r"from wearalike\.pipeline", text), path
+
+
+# Files in which 128 is no number of bits: pixels, colours, channels.
+OTHER_128 = {
+    "detection/detectors.py",
+    "detection/networks/yolo.py",
+    "encoding/imagenet_itq.py",
+    "encoding/item_describer.py",
+    "evaluation/descriptors/classic.py",
+    "sample/garments.py",
+    "sample/shading.py",
+    "training/detector/scenes.py",
+    "training/encoder/view_classifier.py",
+}
+
+
+def test_the_number_of_bits_is_defined_once():
+    places = []
+    for path, tree in library_trees():
+        name = str(path.relative_to(LIBRARY))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Constant) or id(node) in docstrings:
+                continue
+            # A formula in a text, such as SQL, divides by it or counts up to it.
+            is_formula = isinstance(node.value, str) and re.search(r"(/ ?\(?|\.\.)128", node.value)
+            if is_formula or (node.value == 128 and name not in OTHER_128):
+                places.append(name)
+    assert places == ["tables.py"], places

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from wearalike.encoding import encoders, imagenet_itq, runtime
 from wearalike.models import registry
+from wearalike.tables import CODE_BITS
 from wearalike.training.encoder import itq
 
 
@@ -94,10 +95,10 @@ def test_codes_are_the_signs_of_the_floats(name):
     pictures = [drawn("trousers", RED), drawn("bag", BLUE), drawn("bag", DARK_RED, (90, 60))]
     floats, codes = of_name.encode_floats(pictures), of_name.encode(pictures)
     for rows, bits in zip(floats, codes[:2], strict=True):
-        assert rows.dtype == np.float32 and rows.shape == (3, registry.CODE_BITS)
+        assert rows.dtype == np.float32 and rows.shape == (3, CODE_BITS)
         assert np.isfinite(rows).all() and len(np.unique(np.abs(rows))) > 100
         assert (np.packbits(rows > 0, axis=1) == bits).all()
-    assert [rows.shape for rows in of_name.encode_floats([])] == [(0, registry.CODE_BITS)] * 2
+    assert [rows.shape for rows in of_name.encode_floats([])] == [(0, CODE_BITS)] * 2
 
 
 def test_light_on_a_plain_ground_does_not_change_the_colour_code_much(encoder):

@@ -12,7 +12,7 @@ from tests.support.command_line import parse
 from wearalike.commands import app
 from wearalike.encoding import encoders, hashnet
 from wearalike.models import registry
-from wearalike.models.registry import CODE_BITS
+from wearalike.tables import CODE_BITS
 from wearalike.training.encoder import augment, losses
 from wearalike.training.encoder.config import EncoderTrainingConfig, learning_rate_factor
 from wearalike.training.encoder.dataset import EncoderDataset, LabelTask

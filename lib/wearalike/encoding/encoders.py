@@ -18,8 +18,8 @@ from wearalike.encoding.imagenet_itq import ITQ_ARCHITECTURE, ImagenetItqEncoder
 from wearalike.encoding.runtime import InferenceRunner
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model
-from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
-from wearalike.tables import CODES, ImageView
+from wearalike.models.registry import EFFICIENTNET_LITE0
+from wearalike.tables import CODE_BITS, CODES, ImageView
 
 __all__ = [
     "CODE_CACHE_SCHEMA",

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from wearalike.models import registry
 from wearalike.models.files import BadModel
-from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
-from wearalike.tables import ImageView
+from wearalike.models.registry import EFFICIENTNET_LITE0
+from wearalike.tables import CODE_BITS, ImageView
 
 ARCHITECTURE = "efficientnet-lite0-hash"
 INPUT_PX = EFFICIENTNET_LITE0.input_px

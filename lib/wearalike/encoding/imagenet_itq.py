@@ -18,7 +18,8 @@ from wearalike.encoding.runtime import feature_extractor
 from wearalike.imaging import colour, decode
 from wearalike.models import registry
 from wearalike.models.files import Model
-from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
+from wearalike.models.registry import EFFICIENTNET_LITE0
+from wearalike.tables import CODE_BITS
 
 ITQ_ARCHITECTURE = "imagenet-itq"
 PALETTE_COLOURS = 128

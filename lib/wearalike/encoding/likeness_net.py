@@ -37,8 +37,8 @@ from wearalike.encoding.item_describer import (
 )
 from wearalike.models import registry
 from wearalike.models.files import BadModel
-from wearalike.models.registry import CODE_BITS, EFFICIENTNET_LITE0
-from wearalike.tables import ImageView
+from wearalike.models.registry import EFFICIENTNET_LITE0
+from wearalike.tables import CODE_BITS, ImageView
 
 ARCHITECTURE = "efficientnet-lite0-likeness"
 INPUT_PX = EFFICIENTNET_LITE0.input_px

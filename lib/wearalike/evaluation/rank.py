@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from wearalike.datasets.labelled_photos import LabelledDataset
 from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.metrics import retrieval
-from wearalike.models.registry import CODE_BITS
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.tables import CODE_BITS
 
 FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan", "hellinger")
 _HAMMING_PATTERN = re.compile(r"hamming(?: (\d{1,4}):(\d{1,4}))?")

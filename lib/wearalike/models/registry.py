@@ -58,8 +58,6 @@ __all__ = [
     "sha256_hex",
 ]
 
-CODE_BITS = 128
-
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:

@@ -7,13 +7,15 @@ is null where there is nothing to compare with.
 They run on the tables that metrics.open_run_tables opens.
 """
 
+from wearalike.tables import CODE_BITS
+
 _SHARD_FILTER = "hash(product_id) % $shares = $share"
 # Products with their model; see metrics.open_run_tables.
 _WITH_MODEL = "with_model AS (SELECT *, model_key(shop_id, group_id) AS model FROM products)"
 # Difference between a row's score and the score that its weights and distances give.
-_SCORE_ERROR = """abs(s.score - greatest(0, 1 - 2
+_SCORE_ERROR = f"""abs(s.score - greatest(0, 1 - 2
         * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance)
-        / (128 * (s.shape_weight + s.colour_weight))))"""
+        / ({CODE_BITS} * (s.shape_weight + s.colour_weight))))"""
 
 PRODUCTS_SQL = f"""
 SELECT * EXCLUDE (url, vendor_code, google_category, description)
@@ -78,8 +80,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     END AS score_rise,
     CASE WHEN NOT is_placed THEN s.score END AS score_of_match,
     {_SCORE_ERROR} AS score_error,
-    abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / 128)) AS shape_score_error,
-    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / 128)) AS colour_score_error
+    abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / {CODE_BITS})) AS shape_score_error,
+    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / {CODE_BITS})) AS colour_score_error
 FROM (
     SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
         fallback IS NOT NULL OR rule IS NOT NULL AND rule LIKE 'pin:%' AS is_placed

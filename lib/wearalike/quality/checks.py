@@ -9,6 +9,7 @@ from typing import Any
 from wearalike import settings
 from wearalike.quality import check_queries
 from wearalike.tables import (
+    CODE_BITS,
     INDEXES,
     LOOK_PRODUCTS,
     PRODUCTS,
@@ -169,25 +170,26 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             ),
             shape_score=(0, 1, "shape_score is 0..1"),
             colour_score=(0, 1, "colour_score is 0..1"),
-            shape_distance=(0, 128, "shape_distance is 0..128"),
-            colour_distance=(0, 128, "colour_distance is 0..128"),
+            shape_distance=(0, CODE_BITS, f"shape_distance is 0..{CODE_BITS}"),
+            colour_distance=(0, CODE_BITS, f"colour_distance is 0..{CODE_BITS}"),
             w_sum=(1, None, "a weight is above 0"),
             **_WEIGHT_RANGES,
             score_error=(
                 0,
                 _MAX_SCORE_ERROR,
                 "score is max(0, 1 - 2 * (shape_weight * shape_distance"
-                " + colour_weight * colour_distance) / (128 * (shape_weight + colour_weight)))",
+                " + colour_weight * colour_distance)"
+                f" / ({CODE_BITS} * (shape_weight + colour_weight)))",
             ),
             shape_score_error=(
                 0,
                 _MAX_SCORE_ERROR,
-                "shape_score is max(0, 1 - 2 * shape_distance / 128)",
+                f"shape_score is max(0, 1 - 2 * shape_distance / {CODE_BITS})",
             ),
             colour_score_error=(
                 0,
                 _MAX_SCORE_ERROR,
-                "colour_score is max(0, 1 - 2 * colour_distance / 128)",
+                f"colour_score is max(0, 1 - 2 * colour_distance / {CODE_BITS})",
             ),
             score_rise=(
                 None,

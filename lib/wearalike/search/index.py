@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from wearalike.encoding import views
 from wearalike.metrics import boxes
-from wearalike.models.registry import CODE_BITS
-from wearalike.tables import INDEXES, REFUSED, SuperCategory
+from wearalike.tables import CODE_BITS, INDEXES, REFUSED, SuperCategory
 
 _ENTRY_BITS = 2 * CODE_BITS  # of shape and of colour
 _HALF_BYTES = CODE_BITS // 8

@@ -17,8 +17,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.models.registry import CODE_BITS
 from wearalike.search.candidates import ranges_to_indices
+from wearalike.tables import CODE_BITS
 
 # A cell holds about 2^4.5 = 23 codes.
 _LOG2_CODES_PER_CELL = 4.5

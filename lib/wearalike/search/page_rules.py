@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
-from wearalike.models.registry import CODE_BITS
 from wearalike.search.product_attributes import ProductAttributes
+from wearalike.tables import CODE_BITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wearalike.models.registry import CODE_BITS
 from wearalike.search.kernels.distances import shape_colour_distances
+from wearalike.tables import CODE_BITS
 
 
 def distance_matrices(

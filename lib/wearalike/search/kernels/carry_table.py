@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from wearalike.models.registry import CODE_BITS
 from wearalike.search.kernels.plane_adders import (
     ADDER_STEPS,
     DISTANCE_ROWS,
@@ -19,6 +18,7 @@ from wearalike.search.kernels.plane_adders import (
     LOOKUPS_PER_HALF,
     ZERO_ROW,
 )
+from wearalike.tables import CODE_BITS
 
 TILE_CODES = 64 * LANES
 _PARITY_ROW = 2 * ADDER_STEPS * 8  # its row in the table, after those of the steps
@@ -32,7 +32,9 @@ def transpose_bits(codes):  # type: ignore[no-untyped-def]
     Squares of 64 codes by 64 bits are transposed, halves of halves changing places: Warren,
     Hacker's Delight, 7-3.
     """
-    planes = np.zeros(((len(codes) + TILE_CODES - 1) // TILE_CODES, 256, LANES), np.uint64)
+    planes = np.zeros(
+        ((len(codes) + TILE_CODES - 1) // TILE_CODES, 2 * CODE_BITS, LANES), np.uint64
+    )
     square = np.empty(64, np.uint64)
     for first in range(0, len(codes), 64):
         tile = first // TILE_CODES

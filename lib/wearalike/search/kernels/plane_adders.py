@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from wearalike.models.registry import CODE_BITS
+from wearalike.tables import CODE_BITS
 
 LANES = 8  # words of a plane: one vector of 512 bits, two of 256
 ADDER_STEPS = CODE_BITS // 2  # each adds two bits of a half to the parity

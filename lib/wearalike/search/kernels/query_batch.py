@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.models.registry import CODE_BITS
+from wearalike.tables import CODE_BITS
 
 MAX_WEIGHT = 255  # the bit-plane kernel multiplies by weights of 8 bits
 

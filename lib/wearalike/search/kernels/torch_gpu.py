@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wearalike.models.registry import CODE_BITS
 from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.tables import CODE_BITS
 
 _BITS = 2 * CODE_BITS  # of shape and of colour
 _FLOAT16_MAX_EXACT_INT = 2048  # float16 holds every whole number up to it

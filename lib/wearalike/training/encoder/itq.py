@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.models.registry import CODE_BITS
+from wearalike.tables import CODE_BITS
 
 # Pixels whose distances to all centres are computed at once.
 _BLOCK_PIXELS = 10_000

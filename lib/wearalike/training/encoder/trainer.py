@@ -33,7 +33,7 @@ from torch.nn import functional
 from wearalike.encoding import hashnet
 from wearalike.encoding.hashnet import INPUT_PX
 from wearalike.models import registry
-from wearalike.models.registry import CODE_BITS
+from wearalike.tables import CODE_BITS
 from wearalike.training import amp
 from wearalike.training.encoder.batches import (
     AugmentedBatch,
