@@ -81,9 +81,9 @@ def test_every_command_is_one_that_its_job_understands(bag):
     assert len(found) == 15
     for task_id, stage, arguments in found:
         module = importlib.import_module(f"wearalike.pipeline.{stage}")
-        args = module.parser().parse_args(arguments)
-        assert args.run == "2026-11-21"
-        assert task_id == stage + ("_shard" if getattr(args, "shard", None) else "")
+        args = module.command().make_context(stage, arguments).params
+        assert args["run"] == "2026-11-21"
+        assert task_id == stage + ("_shard" if args.get("shard") else "")
 
 
 def test_sharded_stages_have_a_task_for_their_shards(bag):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from wearalike.commands.options import parse_kind_and_folder
 from wearalike.datasets import labelled_photos, layouts
 from wearalike.datasets.formats import reading, record
 from wearalike.datasets.formats.record import BadLabels, LabelledObject
@@ -458,7 +459,8 @@ def test_a_set_has_a_photo_for_every_box(tmp_path):
     ]
     assert found.photos[0].path == tmp_path / "images/val/1.jpg"
     assert found.class_ids("type").tolist() == [0, 1]
-    assert layouts.parse_kind_and_folder("coco=a") == ("coco", Path("a"))
+    parse = parse_kind_and_folder(layouts.DATASET_KINDS)
+    assert parse("coco=a") == ("coco", Path("a"))
     (tmp_path / "labels/val/1.txt").write_text("7 .5 .5 .1 .1\n")
     with pytest.raises(BadLabels, match=r"1\.txt:1: unknown class id"):
         labelled_photos.read_dataset("yolo", tmp_path)

@@ -31,7 +31,7 @@ def test_the_published_tables_are_those_of_the_schema():
 @pytest.mark.parametrize("stage", stages.STAGES, ids=lambda stage: stage.name)
 def test_every_stage_is_a_module_with_the_options_it_says(stage):
     module = importlib.import_module(f"wearalike.pipeline.{stage.name}")
-    options = {action.dest for action in module.parser()._actions}
+    options = {parameter.name for parameter in module.command().params}
     assert {"run", "data_dir", "config", "force"} <= options
     assert ("shard" in options) == stage.is_sharded
     assert inspect.getdoc(module)

@@ -6,6 +6,7 @@ import click
 
 import wearalike
 from wearalike.commands.groups import CONTEXT_SETTINGS, LazyGroup
+from wearalike.pipeline.stage_command import run_command
 
 _COMMANDS = {
     "run": ("run_pipeline:run", "Run every stage in order, without Airflow."),
@@ -51,8 +52,4 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         SystemExit: bad usage, with code 2 and the usage on stderr.
     """
-    try:
-        return int(app.main(argv, prog_name="wearalike", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from error
+    return run_command(app, argv, "wearalike")

@@ -11,8 +11,9 @@ from click.shell_completion import CompletionItem
 
 from wearalike import extras
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import CONTEXT_SETTINGS
 
-CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+__all__ = ["CONTEXT_SETTINGS", "LazyGroup", "LoggedCommand", "command"]
 
 
 class LoggedCommand(click.Command):

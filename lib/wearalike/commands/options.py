@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+from wearalike.pipeline.stage_command import PATH, ParsedText
 
-# A path as the rest of the code has it.
-PATH = click.Path(path_type=Path)
+__all__ = ["PATH", "ParsedText"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _combine(*decorators: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
@@ -44,33 +45,6 @@ device_option = click.option(
     show_default=True,
     help="Where networks run.",
 )
-
-
-class ParsedText(click.ParamType):
-    """A text that a function parses; its ValueError becomes bad usage."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        """Keep the function.
-
-        Args:
-            name: shown in usage and help, e.g. "SHAPE:COLOUR".
-            parse: returns the value of a text. Raises ValueError that says what was wanted.
-        """
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the parsed value; values that are parsed already pass."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the name as it is."""
-        return self.name
 
 
 def parse_kind_and_folder(kinds: tuple[str, ...]) -> Callable[[str], tuple[str, Path]]:

@@ -121,9 +121,9 @@ def _context(command: click.Command, name: str, parent: click.Context | None) ->
 def stage_blocks() -> Iterator[str]:
     """Yield the help of every stage."""
     for name in stages.STAGE_NAMES:
-        parser = importlib.import_module(f"wearalike.pipeline.{name}").parser()
-        parser.prog = f"python -m wearalike.pipeline {name}"
-        yield _block(name, parser.format_help())
+        command = importlib.import_module(f"wearalike.pipeline.{name}").command()
+        context = _context(command, f"python -m wearalike.pipeline {name}", None)
+        yield _block(name, command.get_help(context))
 
 
 def _block(title: str, text: str) -> str:

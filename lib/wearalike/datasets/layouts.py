@@ -6,7 +6,6 @@ Fashion Product Images. `folder` is a user's own folder; `coco` and `yolo` are l
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,20 +102,3 @@ DATASET_LAYOUTS = {
 DATASET_KINDS = (*DATASET_LAYOUTS, *reading.LABEL_FORMATS)
 # Kinds that `wearalike evaluate` takes too: worn and flat pictures of garments, and a run's tables.
 MEASURED_KINDS = (*DATASET_KINDS, PAIRS, RUN)
-
-
-def parse_kind_and_folder(text: str) -> tuple[str, Path]:
-    """Parse "ccp=photos", the value of a command's `--data`, to ("ccp", Path("photos")).
-
-    Args:
-        text: KIND=FOLDER, KIND one of DATASET_KINDS.
-
-    Raises:
-        argparse.ArgumentTypeError: The kind is unknown, or no folder is given.
-    """
-    kind, _, folder = text.partition("=")
-    if kind not in DATASET_KINDS or not folder:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: wanted KIND=FOLDER, KIND one of {', '.join(DATASET_KINDS)}"
-        )
-    return kind, Path(folder)

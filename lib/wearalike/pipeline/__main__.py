@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from importlib import import_module
 
-from wearalike.pipeline.runner import run_stage
-from wearalike.pipeline.stages import STAGE_NAMES
+import click
+
+from wearalike.pipeline.stage_command import CONTEXT_SETTINGS, run_command
+from wearalike.pipeline.stages import STAGES, STAGES_BY_NAME
+
+
+class StageGroup(click.Group):
+    """The stages as commands; a stage's module is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the stages in their order."""
+        return list(STAGES_BY_NAME)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a stage; None for an unknown name."""
+        if cmd_name not in STAGES_BY_NAME:
+            return None
+        found = import_module(f"wearalike.pipeline.{cmd_name}").command()
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the stage that the first argument names; an unknown one is bad usage."""
+        if args[0] not in STAGES_BY_NAME:
+            ctx.fail(f"no stage {args[0]!r}; the stages are {', '.join(STAGES_BY_NAME)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of stages into the help."""
+        with formatter.section("Stages"):
+            formatter.write_dl([(stage.name, stage.summary) for stage in STAGES])
+
+
+app = StageGroup(
+    help="Run one stage of a run.",
+    subcommand_metavar="STAGE ...",
+    context_settings=CONTEXT_SETTINGS,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,11 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The stage's exit code.
     """
-    parser = argparse.ArgumentParser("python -m wearalike.pipeline", description=__doc__)
-    parser.add_argument("stage", choices=STAGE_NAMES, metavar="STAGE", help=", ".join(STAGE_NAMES))
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="see STAGE --help")
-    args = parser.parse_args(argv)
-    return run_stage(args.stage, args.options)
+    return run_command(app, argv, "python -m wearalike.pipeline")
 
 
 if __name__ == "__main__":

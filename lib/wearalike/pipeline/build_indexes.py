@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 
+import click
 import pyarrow.compute as pc
 
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.search import index
 from wearalike.storage import run_tables
 from wearalike.tables import CODES, IMAGES, INDEXES, ITEMS, PRODUCTS
@@ -16,12 +17,12 @@ from wearalike.tables import CODES, IMAGES, INDEXES, ITEMS, PRODUCTS
 log = logging.getLogger("wearalike.build_indexes")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    return job.parser(__doc__)
+def command() -> click.Command:
+    """Return the stage as a command."""
+    return build_stage_command(work, __doc__)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Write the table `indexes` and its index files, if they are out of date."""
     root = job.load_settings(args).data_dir
     run = args.run
@@ -51,8 +52,8 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

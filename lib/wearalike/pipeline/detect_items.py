@@ -11,19 +11,25 @@ once.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike.detection import detect
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import (
+    StageOptions,
+    build_stage_command,
+    device_option,
+    run_command,
+)
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, ITEMS
 
@@ -32,19 +38,20 @@ IMAGES_PER_CACHE_WRITE = 512
 IMAGES_PER_BATCH = 32
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__, is_sharded=True)
-    arg_parser.add_argument(
-        "--detector", metavar="NAME", help="default: the promoted one, else the packaged default"
-    )
-    arg_parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
-    )
-    return arg_parser
+def command() -> click.Command:
+    """Return the stage as a command."""
+    options = [
+        click.Option(
+            ["--detector"],
+            metavar="NAME",
+            help="Default: the promoted one, else the packaged default.",
+        ),
+        device_option(),
+    ]
+    return build_stage_command(work, __doc__, options, is_sharded=True)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Fill the cache of items; without --shard, write the table `items` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
@@ -150,8 +157,8 @@ def refused_rows(empty: pa.Table) -> pa.Table:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ switched off (`looks = "off"` in the settings).
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +28,12 @@ from wearalike.detection import detect, looks
 from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import (
+    StageOptions,
+    build_stage_command,
+    device_option,
+    run_command,
+)
 from wearalike.storage import run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, LOOKS, PRODUCTS
 
@@ -35,21 +41,20 @@ log = logging.getLogger("wearalike.detect_looks")
 PRODUCTS_PER_BATCH = 8192
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__, is_sharded=True)
-    arg_parser.add_argument(
-        "--detector",
-        metavar="NAME",
-        help="a trained one; default: the promoted one, else the packaged garments",
-    )
-    arg_parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
-    )
-    return arg_parser
+def command() -> click.Command:
+    """Return the stage as a command."""
+    options = [
+        click.Option(
+            ["--detector"],
+            metavar="NAME",
+            help="A trained one; default: the promoted one, else the packaged garments.",
+        ),
+        device_option(),
+    ]
+    return build_stage_command(work, __doc__, options, is_sharded=True)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Fill the caches of worn items; without --shard, write the table `looks` too."""
     settings = job.load_settings(args)
     root, device = settings.data_dir, args.device or settings.device
@@ -98,9 +103,7 @@ def work(args: argparse.Namespace) -> None:
         write_looks(args, root, inputs, facts, products, images)
 
 
-def write_empty_table(
-    args: argparse.Namespace, root: Path, inputs: dict[str, str], reason: str
-) -> None:
+def write_empty_table(args: StageOptions, root: Path, inputs: dict[str, str], reason: str) -> None:
     """Write an empty table `looks`, with the reason in its manifest.
 
     Args:
@@ -218,7 +221,7 @@ def read_cached_codes(root: Path, version: str, worn: pa.Table) -> pa.Table:
 
 
 def write_looks(
-    args: argparse.Namespace,
+    args: StageOptions,
     root: Path,
     inputs: dict[str, str],
     facts: dict[str, str],
@@ -264,8 +267,8 @@ def write_looks(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,19 @@ all that are left and writes the run's table.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike.imaging import download, image_tables, ledger
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
 from wearalike.tables import IMAGES, PRODUCTS
@@ -27,32 +28,34 @@ from wearalike.tables import IMAGES, PRODUCTS
 log = logging.getLogger("wearalike.download_images")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__, is_sharded=True)
+def command() -> click.Command:
+    """Return the stage as a command."""
     rules = download.DownloadPolicy()
-    arg_parser.add_argument(
-        "--attempts",
-        type=int,
-        default=rules.attempts,
-        help="attempts where an error may pass (default: %(default)s)",
-    )
-    arg_parser.add_argument(
-        "--timeout-s",
-        type=float,
-        default=rules.timeout_s,
-        help="seconds for one attempt (default: %(default)s)",
-    )
-    arg_parser.add_argument(
-        "--placeholder-groups",
-        type=int,
-        default=rules.max_groups_per_image,
-        help="a picture that more groups of one shop share shows no product (default: %(default)s)",
-    )
-    return arg_parser
+    options = [
+        click.Option(
+            ["--attempts"],
+            default=rules.attempts,
+            show_default=True,
+            help="Attempts where an error may pass.",
+        ),
+        click.Option(
+            ["--timeout-s"],
+            type=float,
+            default=rules.timeout_s,
+            show_default=True,
+            help="Seconds for one attempt.",
+        ),
+        click.Option(
+            ["--placeholder-groups"],
+            default=rules.max_groups_per_image,
+            show_default=True,
+            help="A picture that more groups of one shop share shows no product.",
+        ),
+    ]
+    return build_stage_command(work, __doc__, options, is_sharded=True)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Download pictures; without --shard, write the table `images` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
@@ -98,7 +101,7 @@ def fetch_images(
     wanted: pa.Table,
     shops: list[ShopSettings],
     rules: download.DownloadPolicy,
-    args: argparse.Namespace,
+    args: StageOptions,
 ) -> None:
     """Request the addresses that are left, or this shard's share of them.
 
@@ -145,8 +148,8 @@ def fetch_images(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

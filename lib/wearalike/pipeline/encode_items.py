@@ -7,7 +7,6 @@ job does all that is left and writes the table.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,12 @@ from wearalike.encoding import encoders
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import (
+    StageOptions,
+    build_stage_command,
+    device_option,
+    run_command,
+)
 from wearalike.storage import run_tables
 from wearalike.tables import CODES, ITEMS
 
@@ -33,22 +39,21 @@ ITEMS_PER_CACHE_WRITE = 512
 ITEMS_PER_BATCH = 64
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__, is_sharded=True)
+def command() -> click.Command:
+    """Return the stage as a command."""
     known, default = ", ".join(registry.ENCODERS), registry.DEFAULT_ENCODER
-    arg_parser.add_argument(
-        "--encoder",
-        metavar="NAME",
-        help=f"{known} or a version promoted here; default: the promoted one, else {default}",
-    )
-    arg_parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), help="default: the settings' device"
-    )
-    return arg_parser
+    options = [
+        click.Option(
+            ["--encoder"],
+            metavar="NAME",
+            help=f"{known} or a version promoted here; default: the promoted one, else {default}.",
+        ),
+        device_option(),
+    ]
+    return build_stage_command(work, __doc__, options, is_sharded=True)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Fill the cache of codes; without --shard, write the table `codes` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
@@ -200,8 +205,8 @@ def code_rows(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

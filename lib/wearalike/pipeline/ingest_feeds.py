@@ -12,7 +12,6 @@ A run that has pulled its feeds keeps them: call with --force to pull again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -22,12 +21,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wearalike import catalog, feeds
 from wearalike.net import address_guard
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import (
+    StageOptions,
+    build_stage_command,
+    run_command,
+    spark_master_option,
+)
 from wearalike.settings import Settings, ShopSettings
 from wearalike.storage import atomic, run_tables
 from wearalike.tables import FEEDS, OFFERS
@@ -38,14 +44,15 @@ MAX_UNEXPECTED_FEEDS_RATIO = 0.5
 log = logging.getLogger("wearalike.ingest_feeds")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__)
-    arg_parser.add_argument("--spark-master", help="Spark's master; default: the settings'")
-    return arg_parser
+def command() -> click.Command:
+    """Return the stage as a command."""
+    options = [
+        spark_master_option(),
+    ]
+    return build_stage_command(work, __doc__, options)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Pull all feeds and write `feeds` and `offers`, if they are out of date."""
     settings = job.load_settings(args)
     if not settings.shops:
@@ -296,8 +303,8 @@ def _write_feeds(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

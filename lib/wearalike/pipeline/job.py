@@ -1,8 +1,7 @@
-"""The frame that all stages and commands share: options, log lines, progress and exit codes."""
+"""The frame that all stages and commands share: settings, log lines, progress and exit codes."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import logging
 import os
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tqdm import tqdm
@@ -47,42 +47,6 @@ OPERATOR_ERRORS = (
 )
 
 
-def parser(doc: str | None, *, is_sharded: bool = False) -> argparse.ArgumentParser:
-    """Return a parser with the options that mean the same in every stage.
-
-    Args:
-        doc: the stage's docstring, which becomes its --help.
-        is_sharded: adds --shard, for stages whose work can be cut into shards.
-
-    Returns:
-        A parser to which the stage adds its own options.
-    """
-    stage_parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    stage_parser.add_argument("--run", required=True, help="name of the run, e.g. 2026-11-21")
-    stage_parser.add_argument(
-        "--data-dir", type=Path, help="folder of all tables; default: the settings' data_dir"
-    )
-    stage_parser.add_argument(
-        "--config",
-        type=Path,
-        help="settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml",
-    )
-    stage_parser.add_argument(
-        "--force", action="store_true", help="do the work again although its result is complete"
-    )
-    if is_sharded:
-        stage_parser.add_argument(
-            "--shard",
-            type=_shard_argument,
-            metavar="I/N",
-            help="only fill the cache for shard I of N (1/4 .. 4/4); "
-            "without it: everything that is left, and the table",
-        )
-    return stage_parser
-
-
 def parse_shard(text: str) -> tuple[int, int]:
     """Return (i, n) of "i/n".
 
@@ -101,14 +65,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(left), int(right)
 
 
-def _shard_argument(text: str) -> tuple[int, int]:
-    """Parse a shard for argparse, which shows the text of its own error class only."""
-    try:
-        return parse_shard(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def is_in_shard(key: str, shard: tuple[int, int] | None) -> bool:
     """Return True if a key belongs to a shard; every key belongs to exactly one of the n.
 
@@ -125,7 +81,7 @@ def is_in_shard(key: str, shard: tuple[int, int] | None) -> bool:
     return int(key[:8], 16) % count == number - 1
 
 
-def load_settings(args: argparse.Namespace) -> settings.Settings:
+def load_settings(args: SimpleNamespace) -> settings.Settings:
     """Read the settings that a stage's options name; --data-dir goes before the file."""
     return read_settings(args.config, args.data_dir)
 
@@ -149,7 +105,7 @@ def read_settings(config: Path | None = None, data_dir: Path | None = None) -> s
     return settings.read_settings(config, env)
 
 
-def is_up_to_date(args: argparse.Namespace, root: Path, table: Table, signature: str) -> bool:
+def is_up_to_date(args: SimpleNamespace, root: Path, table: Table, signature: str) -> bool:
     """Return True, and log it, if the table was made from the same inputs and parameters.
 
     Args:
@@ -165,25 +121,6 @@ def is_up_to_date(args: argparse.Namespace, root: Path, table: Table, signature:
         return False
     log.info("%s: up to date, nothing to do", table.name)
     return True
-
-
-def run_job(
-    work: Callable[[argparse.Namespace], None],
-    arg_parser: argparse.ArgumentParser,
-    argv: list[str] | None = None,
-) -> int:
-    """Parse a stage's options, do its work and return the exit code.
-
-    Args:
-        work: does the work of the parsed options.
-        arg_parser: the stage's parser. Bad usage ends the process with exit code 2.
-        argv: the arguments; None: those of the process.
-
-    Returns:
-        0 when done; 1 for an error that the operator can mend.
-    """
-    args = arg_parser.parse_args(argv)
-    return run_logged(work, args)
 
 
 def run_logged(work: Callable[..., Any], *args: Any, **kwargs: Any) -> int:

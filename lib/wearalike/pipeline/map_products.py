@@ -8,27 +8,28 @@ unmapped, and the log says which file to write.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike import catalog
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.storage import run_tables
 from wearalike.tables import OFFERS, PRODUCTS
 
 log = logging.getLogger(__name__)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    return job.parser(__doc__)
+def command() -> click.Command:
+    """Return the stage as a command."""
+    return build_stage_command(work, __doc__)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Write the table `products`, if it is out of date."""
     settings = job.load_settings(args)
     offered = set(
@@ -76,8 +77,8 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

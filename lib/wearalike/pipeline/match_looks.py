@@ -6,13 +6,13 @@ audience. An item takes the weights of the category that most of its nearest in 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from wearalike import search
 from wearalike.detection import looks
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.search import gallery_store, index
 from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
@@ -31,25 +32,26 @@ log = logging.getLogger("wearalike.match_looks")
 _INHERITED_FACTS = ("detector", "encoder", "why_empty")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__)
-    arg_parser.add_argument(
-        "--k",
-        type=int,
-        default=5,
-        help="recommendations of each super-category (default: %(default)s)",
-    )
-    arg_parser.add_argument(
-        "--min-score",
-        type=float,
-        default=search.ListRules().min_score,
-        help="0..1; less alike products are left out (default: %(default)s)",
-    )
-    return arg_parser
+def command() -> click.Command:
+    """Return the stage as a command."""
+    options = [
+        click.Option(
+            ["--k"],
+            default=5,
+            show_default=True,
+            help="Recommendations of each super-category.",
+        ),
+        click.Option(
+            ["--min-score"],
+            default=search.ListRules().min_score,
+            show_default=True,
+            help="0..1; less alike products are left out.",
+        ),
+    ]
+    return build_stage_command(work, __doc__, options)
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Write look_products of a run, where it is out of date."""
     root = job.load_settings(args).data_dir
     run = args.run
@@ -131,8 +133,8 @@ def _audiences(items: pa.Table, products: pa.Table) -> NDArray[np.str_]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

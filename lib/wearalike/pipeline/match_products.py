@@ -15,7 +15,6 @@ The next run searches only for what is new or changed since, and produces the sa
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -24,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,6 +31,13 @@ import pyarrow.parquet as pq
 from wearalike import catalog, search
 from wearalike.pipeline import job, match_task
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
+from wearalike.pipeline.stage_command import (
+    StageOptions,
+    build_stage_command,
+    device_option,
+    run_command,
+    spark_master_option,
+)
 from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -40,32 +47,32 @@ log = logging.getLogger("wearalike.match_products")
 QUERIES_A_TASK = 16_384
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__)
+def command() -> click.Command:
+    """Return the stage as a command."""
     rules = search.ListRules()
-    arg_parser.add_argument(
-        "--k", type=int, default=rules.k, help="recommendations a product (default: %(default)s)"
-    )
-    arg_parser.add_argument(
-        "--min-score",
-        type=float,
-        default=rules.min_score,
-        help="0..1; less alike products are left out (default: %(default)s)",
-    )
-    arg_parser.add_argument(
-        "--max-per-brand",
-        type=int,
-        default=rules.max_per_brand,
-        help="results of one brand in a list, at most (default: %(default)s)",
-    )
-    arg_parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        help="auto means the CPU, which every worker has; default: the settings' device",
-    )
-    arg_parser.add_argument("--spark-master", help="Spark's master; default: the settings'")
-    return arg_parser
+    options = [
+        click.Option(
+            ["--k"],
+            default=rules.k,
+            show_default=True,
+            help="Recommendations a product.",
+        ),
+        click.Option(
+            ["--min-score"],
+            default=rules.min_score,
+            show_default=True,
+            help="0..1; less alike products are left out.",
+        ),
+        click.Option(
+            ["--max-per-brand"],
+            default=rules.max_per_brand,
+            show_default=True,
+            help="Results of one brand in a list, at most.",
+        ),
+        device_option("Auto means the CPU, which every worker has; default: the settings' device."),
+        spark_master_option(),
+    ]
+    return build_stage_command(work, __doc__, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ class MatchPlan:
         ]
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Write matches, similar_products and similar_lists of a run, where they are out of date."""
     settings = job.load_settings(args)
     taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
@@ -258,7 +265,7 @@ def _warn_of_missing_pins(
         )
 
 
-def write_similar_tables(args: argparse.Namespace, root: Path) -> None:
+def write_similar_tables(args: StageOptions, root: Path) -> None:
     """Write similar_products and similar_lists from matches, batch by batch."""
     run = args.run
     matches_hash = run_tables.input_hash(root, MATCHES, run)
@@ -287,8 +294,8 @@ def _iter_matches(root: Path, run: str) -> Iterator[pa.Table]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

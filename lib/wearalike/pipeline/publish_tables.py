@@ -13,11 +13,18 @@ with 1.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 
+import click
+
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import (
+    ParsedText,
+    StageOptions,
+    build_stage_command,
+    run_command,
+)
 from wearalike.reports import run_feed
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import Unreachable, open_warehouse
@@ -25,43 +32,27 @@ from wearalike.warehouse.base import Unreachable, open_warehouse
 log = logging.getLogger("wearalike.publish_tables")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's options."""
-    arg_parser = job.parser(__doc__)
-    arg_parser.add_argument(
-        "--override",
-        type=publish.parse_override,
-        metavar="WHO: WHY",
-        help="publish although the gate is closed",
-    )
-    arg_parser.add_argument(
-        "--keep",
-        type=positive_int,
-        default=7,
-        metavar="N",
-        help="runs that stay in the warehouse; default: %(default)s",
-    )
-    return arg_parser
+def command() -> click.Command:
+    """Return the stage as a command."""
+    options = [
+        click.Option(
+            ["--override"],
+            type=ParsedText("WHO: WHY", publish.parse_override),
+            help="Publish although the gate is closed.",
+        ),
+        click.Option(
+            ["--keep"],
+            type=click.IntRange(min=1),
+            default=7,
+            show_default=True,
+            metavar="N",
+            help="Runs that stay in the warehouse.",
+        ),
+    ]
+    return build_stage_command(work, __doc__, options)
 
 
-def positive_int(text: str) -> int:
-    """Parse an integer of 1 or more for argparse.
-
-    Args:
-        text: what the user wrote.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is something else.
-    """
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted 1 or more")
-    return int(text)
-
-
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Load and publish a run, then prune old ones."""
     place = job.load_settings(args)
     warehouse = open_warehouse(place.warehouse)
@@ -109,8 +100,8 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job; see `job.run_job` for its exit codes."""
-    return job.run_job(work, parser(), argv)
+    """Run the job; see `run_command` for its exit codes."""
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ If they cannot be written, a warning says so.
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -21,7 +21,15 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import (
+    ParsedText,
+    StageOptions,
+    build_stage_command,
+    run_command,
+)
 from wearalike.quality import drift, gate, judgement_metrics, judgements, metrics
 from wearalike.quality.metrics import Metric
 from wearalike.quality.run_metrics import run_metrics as compute_metrics
@@ -64,19 +72,19 @@ INPUT_TABLES = (
 COMPARED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the job's arguments."""
-    arguments = job.parser(__doc__)
+def command() -> click.Command:
+    """Return the stage as a command."""
     defaults = ", ".join(f"{f.name}={f.default}" for f in fields(Thresholds))
-    arguments.add_argument(
-        "--threshold",
-        action="append",
-        default=[],
-        type=parse_threshold,
-        metavar="NAME=VALUE",
-        help=f"another threshold, for this run only and recorded with it; defaults: {defaults}",
-    )
-    return arguments
+    options = [
+        click.Option(
+            ["--threshold"],
+            multiple=True,
+            type=ParsedText("NAME=VALUE", parse_threshold),
+            help="Another threshold, for this run only and recorded with it; "
+            f"defaults: {defaults}.",
+        ),
+    ]
+    return build_stage_command(work, __doc__, options)
 
 
 def parse_threshold(text: str) -> tuple[str, float]:
@@ -89,20 +97,16 @@ def parse_threshold(text: str) -> tuple[str, float]:
         Name and value.
 
     Raises:
-        argparse.ArgumentTypeError: Another name, or no number.
+        ValueError: Another name, or no number.
     """
     name, _, value = text.partition("=")
-    try:
+    with contextlib.suppress(ValueError):
         if name in {f.name for f in fields(Thresholds)}:
             return name, float(value)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(
-        f"{text!r}: wanted NAME=NUMBER, e.g. min_products_kept_ratio=0.2"
-    )
+    raise ValueError(f"{text!r}: wanted NAME=NUMBER, e.g. min_products_kept_ratio=0.2")
 
 
-def work(args: argparse.Namespace) -> None:
+def work(args: StageOptions) -> None:
     """Write the quality table of a run, and renew the reports of all runs.
 
     Args:
@@ -297,7 +301,7 @@ def previous_metrics(root: Path, last: str | None) -> list[Metric]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job; return its exit code."""
-    return job.run_job(work, parser(), argv)
+    return run_command(command(), argv)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Hold columns of a million strings in a few bytes a row.
 
-pandas' Arrow strings were measured in place of `Texts`, on a million ids with pandas 2.3. To find ten
-ids takes `Texts` 0.17 ms and pandas 60 ms: its `searchsorted` first creates an object for each row.
-One row takes 0.9 µs and 2.1 µs. The search does little else with ids, so `Texts` stays.
+pandas' Arrow strings were measured in place of `Texts`, on a million ids with pandas 2.3. To find
+ten ids takes `Texts` 0.17 ms and pandas 60 ms: its `searchsorted` first creates an object for each
+row. One row takes 0.9 µs and 2.1 µs. The search does little else with ids, so `Texts` stays.
 """
 
 from __future__ import annotations

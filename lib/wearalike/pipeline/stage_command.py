@@ -1,0 +1,136 @@
+"""The command line of a stage: its options as a click command, and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+
+from wearalike.pipeline import job
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+# The options of a stage by name, e.g. `run` and `data_dir`.
+StageOptions = SimpleNamespace
+# A path as the rest of the code has it.
+PATH = click.Path(path_type=Path)
+
+
+class ParsedText(click.ParamType):
+    """A text that a function parses; its ValueError becomes bad usage."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        """Keep the function.
+
+        Args:
+            name: shown in usage and help, e.g. "SHAPE:COLOUR".
+            parse: returns the value of a text. Raises ValueError that says what was wanted.
+        """
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; values that are parsed already pass."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the name as it is."""
+        return self.name
+
+
+def device_option(help_text: str = "Default: the settings' device.") -> click.Option:
+    """Return the option --device."""
+    return click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), help=help_text)
+
+
+def spark_master_option() -> click.Option:
+    """Return the option --spark-master."""
+    return click.Option(["--spark-master"], help="Spark's master; default: the settings'.")
+
+
+def build_stage_command(
+    work: Callable[[StageOptions], None],
+    doc: str | None,
+    options: Sequence[click.Option] = (),
+    *,
+    is_sharded: bool = False,
+) -> click.Command:
+    """Return a stage as a command, with the options that mean the same in every stage.
+
+    Args:
+        work: does the work of the options.
+        doc: the stage's docstring, which becomes its --help.
+        options: the stage's own options.
+        is_sharded: adds --shard, for stages whose work can be cut into shards.
+
+    Returns:
+        A command whose result is its exit code.
+    """
+    shared = [
+        click.Option(["--run"], required=True, help="Name of the run, e.g. 2026-11-21."),
+        click.Option(
+            ["--data-dir"],
+            type=PATH,
+            help="Folder of all tables; default: the settings' data_dir.",
+        ),
+        click.Option(
+            ["--config"],
+            type=PATH,
+            help="Settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml.",
+        ),
+        click.Option(
+            ["--force"], is_flag=True, help="Do the work again although its result is complete."
+        ),
+    ]
+    if is_sharded:
+        shared.append(
+            click.Option(
+                ["--shard"],
+                type=ParsedText("I/N", job.parse_shard),
+                help="Only fill the cache for shard I of N (1/4 .. 4/4); "
+                "without it: everything that is left, and the table.",
+            )
+        )
+
+    def run_work(**values: Any) -> int:
+        return job.run_logged(work, StageOptions(**values))
+
+    return click.Command(
+        None,
+        callback=run_work,
+        params=[*shared, *options],
+        help=doc,
+        context_settings=CONTEXT_SETTINGS,
+    )
+
+
+def run_command(
+    command: click.Command, argv: Sequence[str] | None = None, name: str | None = None
+) -> int:
+    """Run a command, and return its exit code.
+
+    Args:
+        command: the command.
+        argv: the arguments; None: those of the process.
+        name: its name in the usage; None: the name of the program.
+
+    Returns:
+        0 when done; 1 for an error that the operator can mend, which is logged.
+
+    Raises:
+        SystemExit: bad usage, with code 2 and the usage on stderr.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return int(command.main(arguments, prog_name=name, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from error
