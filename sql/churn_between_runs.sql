@@ -1,8 +1,9 @@
--- How many recommendations changed between two loaded runs, for products that both runs have.
--- Reads products and similar_products, which hold every loaded run.
--- $1: the earlier run, $2: the later run, text.
--- Returns super_category (in the later run), before_count, after_count (recommendations), kept_count (the same product
--- recommends the same product), kept_ratio (0..1 of before_count; null where that is 0); the most changed first.
+-- Count how many recommendations changed between two loaded runs, for products that both runs have.
+--
+-- Reads: products, similar_products. Both hold every loaded run.
+-- Parameters: $1, the earlier run, and $2, the later run; text.
+-- Returns, the most changed first: super_category in the later run, before_count, after_count, kept_count and kept_ratio.
+--   kept_count: recommendations that both runs have. kept_ratio: 0..1 of before_count, null where that is 0.
 WITH both_runs AS (
     SELECT new.product_id, new.super_category
     FROM products AS old

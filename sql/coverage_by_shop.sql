@@ -1,7 +1,8 @@
--- How many products of each shop have recommendations.
--- Reads current_products and current_similar_lists.
--- Returns shop_id, products_count, matched_count (one recommendation or more), full_count (as many as asked for),
--- matched_ratio (0..1); the least covered shop first.
+-- Count the products of each shop that have recommendations.
+--
+-- Reads: current_products, current_similar_lists.
+-- Returns, the least covered shop first: shop_id, products_count, matched_count (one recommendation or more),
+--   full_count (as many as asked for), matched_ratio (0..1).
 SELECT
     p.shop_id,
     count(*) AS products_count,

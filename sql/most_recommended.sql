@@ -1,7 +1,8 @@
--- The products that are recommended most often: a hub is often a bad picture that looks like everything.
--- Reads current_similar_products and current_products.
--- $1: how many products, integer.
--- Returns product_id, title, category, lists_count (products that recommend it), mean_score (0..1), url; most often first.
+-- List the products that are recommended most often. Such a hub often has a bad picture that resembles everything.
+--
+-- Reads: current_similar_products, current_products.
+-- Parameters: $1, how many products; integer.
+-- Returns, most often first: product_id, title, category, lists_count (products that recommend it), mean_score (0..1), url.
 SELECT
     s.similar_product_id AS product_id,
     p.title,

@@ -1,9 +1,11 @@
--- The three roles of a PostgreSQL warehouse, for its administrator, once a database: psql -d shop -f sql/postgres_roles.sql
--- Makes the schema wearalike and
---   wearalike_loader: owns the schema and what it makes in it; for the job publish_tables and for rollback.
---   wearalike_reader: reads what is there and what will be there, nothing else; for analysts.
---   wearalike_site: sees nothing until sql/views/site.sql, run by the loader, gives it the site's views; for the site.
--- All log in without a password until you give them one: \password wearalike_loader
+-- The three roles of a PostgreSQL warehouse. An administrator runs it once a database:
+--   psql -d shop -f sql/postgres_roles.sql
+--
+-- Creates the schema wearalike and the roles:
+--   wearalike_loader: owns the schema and its tables. The stage publish_tables and rollbacks use it.
+--   wearalike_reader: reads all tables, now and later, and changes none. For analysts.
+--   wearalike_site: sees nothing until the loader runs sql/views/site.sql. For the site.
+-- All log in without a password until you set one: \password wearalike_loader
 CREATE ROLE wearalike_loader LOGIN;
 CREATE ROLE wearalike_reader LOGIN;
 CREATE ROLE wearalike_site LOGIN;

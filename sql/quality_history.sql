@@ -1,7 +1,8 @@
--- One metric over the runs, those that were pruned too.
--- Reads quality, which holds every run that was ever loaded.
--- $1: metric, text, e.g. precision@10.
--- Returns run, scope, value, low, high (95 % interval), unit, verdict; in the order of runs.
+-- List one metric over all runs, pruned ones too.
+--
+-- Reads: quality. It holds every run that was ever loaded.
+-- Parameters: $1, the metric, e.g. precision@10; text.
+-- Returns, in the order of runs: run, scope, value, low and high (95 % interval), unit, verdict.
 SELECT run, scope, value, low, high, unit, verdict
 FROM quality
 WHERE metric = $1

@@ -1,8 +1,9 @@
--- What completes the look of one product's page: of each kind of thing worn with it the most alike in stock, best first.
--- Reads current_look_products and current_products, which show one run: all of it, or all of the run before.
--- $1: product_id, text. $1 is the parameter's own spelling in DuckDB and PostgreSQL (psycopg: RawCursor; psql: \bind).
--- Returns run, super_category, rank (1 is the most alike what is worn), product_id, title, brand, url, image_url (the main picture),
--- price_cents, old_price_cents, currency, score (0..1, bigger is more alike).
+-- Complete the look of one product: for each kind of item worn with it, the most similar products in stock, best first.
+--
+-- Reads: current_look_products, current_products. Both show one run, all of it.
+-- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql: \bind).
+-- Returns: run, super_category, rank (1 is the most alike), product_id, title, brand, url, image_url (the main picture),
+--   price_cents, old_price_cents, currency, score (0..1, bigger is more alike).
 SELECT
     s.run,
     s.super_category,

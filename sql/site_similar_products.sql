@@ -1,8 +1,9 @@
--- The recommendations on one product's page: at most 20, in stock, best first.
--- Reads current_similar_products and current_products, which show one run: all of it, or all of the run before.
--- $1: product_id, text. $1 is the parameter's own spelling in DuckDB and PostgreSQL (psycopg: RawCursor; psql: \bind).
--- Returns run, rank (1 is the most alike; gaps where a product went out of stock), product_id, title, brand, url,
--- image_url (the main picture), price_cents, old_price_cents, currency, score (0..1, bigger is more alike).
+-- List the recommendations for one product's page: at most 20, in stock, best first.
+--
+-- Reads: current_similar_products, current_products. Both show one run, all of it.
+-- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql: \bind).
+-- Returns: run, rank (1 is the most alike; products that went out of stock leave gaps), product_id, title, brand, url,
+--   image_url (the main picture), price_cents, old_price_cents, currency, score (0..1, bigger is more alike).
 SELECT
     s.run,
     s.rank,

@@ -1,6 +1,8 @@
--- Why products have fewer recommendations than asked for.
--- Reads current_similar_lists and current_products.
--- Returns shortfall_reason, super_category, products_count, mean_similar_count (recommendations a product); most products first.
+-- Count the products that have fewer recommendations than asked for, by reason.
+--
+-- Reads: current_similar_lists, current_products.
+-- Returns, most products first: shortfall_reason, super_category, products_count,
+--   mean_similar_count (recommendations a product).
 SELECT
     l.shortfall_reason,
     p.super_category,

@@ -1,8 +1,9 @@
--- The categories whose best recommendations are least alike: where to look at pictures, weights or mappings first.
--- Reads current_products and current_similar_products.
--- $1: leave out categories with fewer products, integer.
--- Returns category, products_count, matched_count (products with a recommendation), mean_best_score (0..1, of those; null
--- where there is none); worst first.
+-- List the categories whose best recommendations are least alike. Look at their pictures, weights and mappings first.
+--
+-- Reads: current_products, current_similar_products.
+-- Parameters: $1, the fewest products of a category; integer.
+-- Returns, worst first: category, products_count, matched_count (products with a recommendation),
+--   mean_best_score (0..1 over matched products; null where there is none).
 SELECT
     p.category,
     count(*) AS products_count,

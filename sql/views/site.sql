@@ -1,12 +1,17 @@
--- What a site on PostgreSQL reads, as views of its own; run by the loader once, after the first publication, and again after an
--- upgrade: psql -1 -U wearalike_loader -d shop -f sql/views/site.sql
--- Reads current_similar_products, current_look_products, current_products and published, which change all at once. Makes, and lets wearalike_site read,
---   site_similar_products: product_id, rank (1 is the most alike; gaps where a product went out of stock), similar_product_id,
---     shop_id, title, brand, url, image_url (the main picture), price_cents, old_price_cents, currency, score (0..1), run; in stock only.
---   site_look_products: to complete the look: product_id, super_category, rank (1 is the most alike what is worn with the product), then
---     as above of look_product_id; image_id, x0, y0, x1, y1: the product's own picture and the item worn there, px.
---   site_products: what is known of a product that the site shows: shop_id, title, category, super_category, availability.
---   site_freshness: one row: run, published_at (UTC), age_s since then; none before the first publication.
+-- The views that a site on PostgreSQL reads.
+--
+-- Run it as the loader once, after the first publication, and again after an upgrade:
+--   psql -1 -U wearalike_loader -d shop -f sql/views/site.sql
+--
+-- Reads: current_similar_products, current_look_products, current_products, published. All change at once.
+-- Creates these views and lets wearalike_site read them:
+--   site_similar_products: recommendations in stock. Columns: product_id, rank (1 is the most alike; products that went out of
+--     stock leave gaps), similar_product_id, shop_id, title, brand, url, image_url (the main picture), price_cents,
+--     old_price_cents, currency, score (0..1), run.
+--   site_look_products: recommendations to complete a look. Columns: product_id, super_category, rank (1 is the most alike),
+--     then the columns above for look_product_id. image_id, x0, y0, x1 and y1 (px) locate the worn item in the product's picture.
+--   site_products: facts that the site shows. Columns: shop_id, title, category, super_category, availability.
+--   site_freshness: one row, or none before the first publication. Columns: run, published_at (UTC), age_s (seconds since then).
 CREATE OR REPLACE VIEW wearalike.site_similar_products AS
 SELECT
     s.product_id,

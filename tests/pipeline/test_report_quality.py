@@ -732,9 +732,9 @@ def test_a_night_is_held_against_the_last_that_passed(
         == "2026-11-20"
     )
     assert (
-        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-22")["parameters"]["floors"][
-            "min_products_kept_ratio"
-        ]
+        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-22")["parameters"][
+            "thresholds"
+        ]["min_products_kept_ratio"]
         == 0.3
     )
     rows = rows_by_measure(tmp_path, "2026-11-22")
@@ -762,9 +762,9 @@ def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
     assert rows_by_measure(tmp_path, "2026-11-22")["churn@10", "all"]["verdict"] == "warn"
     assert job(tmp_path, "2026-11-21", "--threshold", "max_churn_ratio=1") == 0
     assert (
-        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-21")["parameters"]["floors"][
-            "max_churn_ratio"
-        ]
+        run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-21")["parameters"][
+            "thresholds"
+        ]["max_churn_ratio"]
         == 1
     )
 

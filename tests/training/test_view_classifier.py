@@ -177,7 +177,7 @@ def test_the_job_teaches_views_of_a_column_and_the_codes_stay_as_they_are(tmp_pa
     made = registry.read_model(tmp_path / "out" / "mine-1.safetensors")
     assert made.arrays["view.weight"].shape == (len(ImageView), 1280)
     assert (tmp_path / "out" / "views.csv").read_text().splitlines() == [
-        "shows,told,count",
+        "view,predicted,count",
         "figure,figure,1",
         "flat,flat,1",
     ]

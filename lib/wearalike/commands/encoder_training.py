@@ -200,7 +200,7 @@ def fit_view_classifier(
         unsure,
     )
     rows = sorted((shows, said or "", count) for (shows, said), count in counts.items())
-    lines = ["shows,told,count", *(f"{shows},{said},{count}" for shows, said, count in rows)]
+    lines = ["view,predicted,count", *(f"{shows},{said},{count}" for shows, said, count in rows)]
     (run.out / "views.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return dict(fitted)
 

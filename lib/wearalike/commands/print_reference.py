@@ -161,9 +161,11 @@ def _reason_list(reason_enum: type[StrEnum]) -> str:
     comments = dict(
         re.findall(r'^\s+\w+ = "(\w+)"\s+# (.+)$', inspect.getsource(reason_enum), re.MULTILINE)
     )
-    told = {str(reason): comments.get(str(reason), "") for reason in reason_enum}
+    text_by_reason = {str(reason): comments.get(str(reason), "") for reason in reason_enum}
     if reason_enum is feeds.FeedReason:
-        told = {str(reason): f"to do: {advice}" for reason, advice in feeds.ADVICE.items()}
+        text_by_reason = {
+            str(reason): f"to do: {advice}" for reason, advice in feeds.ADVICE.items()
+        }
     doc = (
         (inspect.getdoc(reason_enum) or "").splitlines()[0]
         if reason_enum.__doc__ != StrEnum.__doc__
@@ -177,6 +179,9 @@ def _reason_list(reason_enum: type[StrEnum]) -> str:
     return "\n".join(
         [
             *lines,
-            *(f"- `{reason}`" + (f": {text}" if text else "") for reason, text in told.items()),
+            *(
+                f"- `{reason}`" + (f": {text}" if text else "")
+                for reason, text in text_by_reason.items()
+            ),
         ]
     )

@@ -125,7 +125,7 @@ def work(args: StageOptions) -> None:
             f"last_{t.name}": run_tables.input_hash(root, t, last)
             for t in (*COMPARED_TABLES, QUALITY)
         }
-    parameters: dict[str, Any] = {"floors": asdict(thresholds), "last_run": last}
+    parameters: dict[str, Any] = {"thresholds": asdict(thresholds), "last_run": last}
     judged_rows = read_judged_rows(settings, run)
     if judged_rows:
         parameters["judged"] = judged_rows

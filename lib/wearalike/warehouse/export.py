@@ -109,7 +109,7 @@ def _find_publication(settings: Settings) -> PublicationEvent:
     """Return the present publication, once the data folder is seen to hold its very tables."""
     state = open_warehouse(settings.warehouse).state()
     if not state.publications:
-        raise NotExported("nothing is published yet; run a night first")
+        raise NotExported("nothing is published yet; run `wearalike run` first")
     publication = state.publications[-1]
     load, here = state.find_load(publication.run), None
     with contextlib.suppress(run_tables.TableNotFound):
