@@ -27,11 +27,11 @@ from wearalike.warehouse.base import (
     Rejected,
     Unreachable,
     Warehouse,
-    current_view_ddl,
     open_warehouse,
     read_warehouse_table,
 )
 from wearalike.warehouse.duckdb import load as duckdb_room
+from wearalike.warehouse.loaded_rows import current_view_ddl
 from wearalike.warehouse.postgres import migrations
 from wearalike.warehouse.reader import open_reader
 

@@ -36,8 +36,6 @@ from wearalike.storage import atomic
 from wearalike.tables import (
     PUBLISHED_TABLES,
     QUALITY,
-    RECORDED_TABLES,
-    RENAMED_COLUMNS,
     Table,
     ddl_columns,
 )
@@ -49,6 +47,10 @@ from wearalike.warehouse.base import (
     RunLoad,
     Unreachable,
     WarehouseState,
+)
+from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
+from wearalike.warehouse.duckdb.views import create_views, recorded_schema, select_renamed
+from wearalike.warehouse.loaded_rows import (
     check_row_count,
     check_run_and_tables,
     clean_batches,
@@ -61,11 +63,6 @@ LOCK_WAIT_S = 60.0
 # Rows of a row group, which DuckDB writes at once. Batches of this size cost a quarter less than
 # small ones, which it first has to join.
 ROW_GROUP_ROWS = 122_880
-# Extensions would be fetched over the network; everything used here is built in.
-CONNECTION_CONFIG: dict[str, Any] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-}
 # number counts the loads of the folder.
 _LOAD_TABLE_DDL = """CREATE TABLE load (
     run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT,
@@ -124,13 +121,13 @@ class DuckDBWarehouse:
         for row in rows:
             key = json.dumps([run, *(row[name] for name in table.key)])
             path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
-            content = pa.Table.from_pylist([{"run": run, **row}], _recorded_schema(table))
+            content = pa.Table.from_pylist([{"run": run, **row}], recorded_schema(table))
             with atomic.replace_file(path) as hidden:
                 pq.write_table(content, hidden)
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with self._open_runs() as (con, state, catalogs):
-            _create_views(con, state, catalogs, self.folder / "recorded")
+            create_views(con, state, catalogs, self.folder / "recorded")
             cursor = con.execute(statement, list(parameters))
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -311,26 +308,6 @@ def _copy_rows(
     return count
 
 
-def renamed_columns(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> dict[str, str]:
-    """Return the columns of a run's table that an earlier version named otherwise: old to new."""
-    names = RENAMED_COLUMNS.get(table.name, {})
-    present = con.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = $1 AND table_name = $2",
-        [catalog, table.name],
-    ).fetchall()
-    return {old: new for old, new in names.items() if (old,) in present}
-
-
-def select_renamed(
-    con: duckdb.DuckDBPyConnection, catalog: str, table: Table, view: str | None = None
-) -> str:
-    """Return a SELECT of a run's table, or of a view on it, with the present column names."""
-    renames = renamed_columns(con, catalog, table)
-    listed = ", ".join(f"{old} AS {new}" for old, new in renames.items())
-    columns = f"* RENAME ({listed})" if renames else "*"
-    return f"SELECT {columns} FROM {catalog}.{view or table.name}"
-
-
 def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
     """Return the number of a file's load in this folder; 0 where an earlier version wrote it.
 
@@ -343,70 +320,3 @@ def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
     if not con.execute(has_number, [catalog]).fetchall():
         return 0
     return int(con.execute(f"SELECT number FROM {catalog}.load").fetchall()[0][0])
-
-
-def _recorded_schema(table: Table) -> pa.Schema:
-    return pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
-
-
-def _create_views(
-    con: duckdb.DuckDBPyConnection, state: WarehouseState, catalogs: dict[str, str], recorded: Path
-) -> None:
-    """Give the connection the names that PostgreSQL has, over the attached files.
-
-    A file of an earlier version may lack a table.
-    """
-    there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
-    for table in PUBLISHED_TABLES:
-        con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
-        # The newest file holds the quality of every run, pruned ones too.
-        held = [
-            c
-            for c in list(catalogs.values())[: 1 if table is QUALITY else None]
-            if (c, table.name) in there
-        ]
-        parts = [
-            f"SELECT * FROM no_{table.name}",
-            *(select_renamed(con, catalog, table) for catalog in held),
-        ]
-        con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
-        published = catalogs.get(state.published_run or "")
-        shown = f"SELECT * FROM no_{table.name}"
-        if published in held:
-            shown = select_renamed(con, published, table, f"current_{table.name}")
-        con.execute(f"CREATE VIEW current_{table.name} AS {shown}")
-    for table in RECORDED_TABLES:
-        paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
-        con.register(
-            table.name, ds.dataset(paths, schema=_recorded_schema(table), format="parquet")
-        )
-    con.execute(
-        "CREATE TABLE publications"
-        " (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)"
-    )
-    for move in state.publications:
-        con.execute(
-            "INSERT INTO publications VALUES ($1, $2, $3, $4)",
-            [move.run, move.published_at, str(move.kind), move.note],
-        )
-
-
-@contextlib.contextmanager
-def translate_errors(prefix: str) -> Iterator[None]:
-    """Turn DuckDB's errors into Rejected and Unreachable.
-
-    Args:
-        prefix: A path and ": ".
-    """
-    try:
-        yield
-    except duckdb.Error as error:
-        if "No space left on device" in str(
-            error
-        ):  # whatever it was doing meanwhile gives the error its class
-            raise Unreachable(
-                f"{prefix}{atomic.disk_full_error(Path(prefix.removesuffix(': ')))}"
-            ) from error
-        raise (Unreachable if isinstance(error, duckdb.IOException) else Rejected)(
-            f"{prefix}{error}"
-        ) from error

@@ -17,13 +17,9 @@ import duckdb
 
 from wearalike.tables import PUBLISHED_TABLES
 from wearalike.warehouse.base import WarehouseState
-from wearalike.warehouse.duckdb.load import (
-    CONNECTION_CONFIG,
-    DuckDBWarehouse,
-    renamed_columns,
-    select_renamed,
-    translate_errors,
-)
+from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
+from wearalike.warehouse.duckdb.load import DuckDBWarehouse
+from wearalike.warehouse.duckdb.views import renamed_columns, select_renamed
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
 # The server also searches and runs detectors. The queries of a page need a few MB.

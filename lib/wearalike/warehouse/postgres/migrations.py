@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wearalike.tables import PUBLISHED_TABLES, RENAMED_COLUMNS, Table, ddl_columns
-from wearalike.warehouse.base import current_view_ddl
+from wearalike.warehouse.loaded_rows import current_view_ddl
 
 # (table, column) of every column that the warehouse has.
 TableColumns = set[tuple[str, str]]

@@ -12,7 +12,8 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState
-from wearalike.warehouse.postgres.load import CONNECTION_OPTIONS, PostgresWarehouse, read_state
+from wearalike.warehouse.postgres.load import PostgresWarehouse
+from wearalike.warehouse.postgres.schema import CONNECTION_OPTIONS, read_state
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
 
 MAX_CONNECTIONS = 8

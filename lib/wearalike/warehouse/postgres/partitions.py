@@ -1,0 +1,96 @@
+"""Partitions in PostgreSQL: copy a run's rows into one, find, wait and drop."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pyarrow.dataset as ds
+from psycopg import sql
+from psycopg.sql import SQL, Identifier
+
+from wearalike.tables import Table
+from wearalike.warehouse.loaded_rows import clean_batches
+from wearalike.warehouse.postgres.copy import encode_binary_copy
+from wearalike.warehouse.postgres.schema import (
+    PARENT_TABLES,
+    Connection,
+    columns_ddl,
+    identifier_list,
+)
+
+PLANNED_STATEMENTS_WAIT_S = 2.0
+
+
+def wait_for_planned_statements(con: Connection) -> None:
+    """Wait until statements that were planned before the load was attached have ended.
+
+    They would find the new run empty. Between planning and taking its snapshot a statement of a
+    busy server may sleep. A reader whose transaction stays open for longer has its snapshot, so it
+    is not waited for.
+    """
+    held = (
+        "relation = ANY($1::text[]::regclass[])"
+        " AND mode = 'AccessShareLock' AND pid <> pg_backend_pid()"
+    )
+    database = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    readers = con.execute(
+        f"SELECT virtualtransaction AS id FROM pg_locks WHERE {held} AND {database}".encode(),
+        [PARENT_TABLES],
+    ).fetchall()
+    deadline = time.monotonic() + PLANNED_STATEMENTS_WAIT_S
+    while readers and time.monotonic() < deadline:
+        time.sleep(0.01)
+        ids = [reader["id"] for reader in readers]
+        readers = con.execute(
+            "SELECT virtualtransaction AS id FROM pg_locks WHERE virtualtransaction = ANY($1)",
+            [ids],
+        ).fetchall()
+
+
+def find_partitions(con: Connection, parents: list[str], runs: list[str]) -> list[str]:
+    """Return the partitions of the tables that hold the runs."""
+    found = con.execute(
+        """SELECT c.relname AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = ANY($1::text[]::regclass[])
+        AND pg_get_expr(c.relpartbound, c.oid) IN (
+            SELECT format('FOR VALUES IN (%L)', run) FROM unnest($2::text[]) AS run
+        )""",
+        [parents, runs],
+    )
+    return [row["name"] for row in found]
+
+
+def drop_partitions(con: Connection, partitions: list[str]) -> None:
+    for name in partitions:
+        con.execute(SQL("DROP TABLE {}").format(Identifier(name)))
+
+
+def copy_rows(
+    con: Connection, run: str, table: Table, number: int, rows: ds.Dataset, struck: Counter[str]
+) -> int:
+    """Copy the rows into a new table, ready to be attached, and return how many.
+
+    The run is a default of its column and is not sent.
+    """
+    name = Identifier(f"{table.name}_{number}")
+    # Not LIKE its parent, which would lock the parent until the load is committed.
+    con.execute(SQL("CREATE TABLE {} ({})").format(name, columns_ddl(table)))
+    con.execute(
+        SQL("ALTER TABLE {0} ALTER run SET DEFAULT {1}, ADD CHECK (run = {1})").format(
+            name, sql.Literal(run)
+        )
+    )
+    copy = SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
+        name, identifier_list(table.column_names)
+    )
+    with con.cursor() as cursor:
+        with cursor.copy(copy) as stream:
+            for part in encode_binary_copy(clean_batches(table, rows, struck)):
+                stream.write(memoryview(part))
+        count = cursor.rowcount
+    con.execute(SQL("CREATE UNIQUE INDEX ON {} ({})").format(name, identifier_list(table.key)))
+    for column in table.lookup_columns:
+        con.execute(SQL("CREATE INDEX ON {} ({})").format(name, Identifier(column)))
+    con.execute(SQL("ANALYZE {}").format(name))
+    return count
