@@ -287,8 +287,8 @@ INDEXES = Table(
         Column("entry_id", pa.int64(), "its id inside that index: product_ids in order, from 0"),
         Column("item_id", _text, "the item that stands for the product"),
         Column("image_id", _text, "the image the item was seen in"),
-        Column("shape", _code, "the item's shape code"),
-        Column("colour", _code, "the item's colour code"),
+        Column("shape", _code, "shape code: of each bit what most of the product's images have"),
+        Column("colour", _code, "colour code, in the same way"),
     ),
 )
 

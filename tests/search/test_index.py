@@ -161,6 +161,50 @@ def test_sure_and_large_items_come_first_and_classified_before_unclassified():
     ]
 
 
+def test_what_stands_out_comes_first_where_nobody_wears_the_product_and_only_there():
+    found, _ = index.select_entries(
+        rows(PRODUCTS, *(product(i, "upper_wear") for i in range(1, 6))),
+        rows(
+            IMAGES,
+            image(1, 0, "worn"),
+            image(2, 0, "flat"),
+            image(3, 0, "on-bed"),
+            image(4, 0, "unknown"),
+            image(5, 0, "worn-unnamed"),
+            image(5, 1, "flat"),
+        ),
+        rows(
+            ITEMS,
+            *(
+                item(f"{image_id}-{name}", image_id, super_category, confidence)
+                for image_id, plain in (("worn", 1), ("flat", 1), ("on-bed", 0), ("unknown", 1))
+                for name, super_category, confidence in (
+                    ("top", "upper_wear", 0.6),
+                    ("all", None, 0.9 * plain),
+                )
+            ),
+            item("worn-unnamed-all", "worn-unnamed"),
+        ),
+        rows(
+            CODES,
+            *(code(f"{i}-top") for i in ("worn", "flat", "on-bed", "unknown")),
+            code("worn-all") | {"view": "figure"},
+            code("flat-all") | {"view": "flat"},
+            code("on-bed-all") | {"view": "flat"},
+            code("unknown-all"),
+            code("worn-unnamed-all") | {"view": "front"},
+        ),
+    )
+    assert [(r["product_id"], r["item_id"]) for r in found.to_pylist()] == [
+        ("s:1", "worn-top"),
+        ("s:2", "flat-all"),
+        ("s:3", "on-bed-top"),
+        ("s:4", "unknown-top"),
+        # A later image that shows the product alone is better than a person among other things.
+        ("s:5", "flat-all"),
+    ]
+
+
 def test_an_image_of_a_detail_or_a_back_comes_after_all_others():
     found, _ = index.select_entries(
         rows(PRODUCTS, product(1), product(2), product(3)),

@@ -30,9 +30,13 @@ FROM products WHERE {_SHARD_FILTER} ORDER BY product_id
 INDEXES_SQL = f"""
 SELECT e.*, p.product_id IS NOT NULL AS is_product,
     e.super_category = p.super_category AS is_in_its_super_category,
-    (c.shape = e.shape AND c.colour = e.colour) IS TRUE AS is_code_of_item
+    -- Up to two images of a product cannot outvote the item's own code (search.product_codes).
+    c.item_id IS NOT NULL AND ((c.shape = e.shape AND c.colour = e.colour)
+        OR images_count > 2) IS TRUE AS is_code_of_item
 FROM (SELECT * FROM indexes WHERE {_SHARD_FILTER}) e
 LEFT JOIN products p USING (product_id) LEFT JOIN codes c ON c.item_id = e.item_id
+LEFT JOIN (SELECT product_id, count(DISTINCT image_id) AS images_count FROM images
+    WHERE {_SHARD_FILTER} GROUP BY product_id) USING (product_id)
 ORDER BY e.product_id
 """
 

@@ -127,7 +127,7 @@ def _index_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             gxe,
             is_product="the entry's product is in this run",
             is_in_its_super_category="the entry has its product's super-category",
-            is_code_of_item="the entry has its item's codes",
+            is_code_of_item="the entry has its item's codes, or a vote of three images and more",
         ),
     ]
 

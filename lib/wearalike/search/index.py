@@ -19,11 +19,23 @@ from numpy.typing import NDArray
 
 from wearalike.encoding import views
 from wearalike.metrics import boxes
-from wearalike.tables import CODE_BITS, INDEXES, REFUSED, SuperCategory
+from wearalike.search import product_codes
+from wearalike.tables import CODE_BITS, INDEXES, REFUSED, ImageView, SuperCategory
 
 _ENTRY_BITS = 2 * CODE_BITS  # of shape and of colour
 _HALF_BYTES = CODE_BITS // 8
 _ENTRY_BYTES = _ENTRY_BITS // 8
+
+
+# Order of the items of a product, the best first.
+_BEST_FIRST = [
+    ("product_id", "ascending"),
+    ("is_second_choice", "ascending"),
+    ("is_partly_shown", "ascending"),
+    ("position", "ascending"),
+    ("worth", "descending"),
+    ("item_id", "ascending"),
+]
 
 
 class IndexReason(StrEnum):
@@ -43,10 +55,16 @@ def select_entries(
 ) -> tuple[pa.Table, pa.Table]:
     """Select the item that represents each product.
 
-    An item must have a code and be of the product's super-category; an item that the detector did
-    not classify is second choice. Images come in their order, but one that shows a detail or a back
-    comes after all others. In an image the best item is sure and large: confidence times the square
-    root of the box's area.
+    An item must have a code and be of the product's super-category, or be unnamed: what stands out
+    of the image's ground. In an image that somebody wears the product in, what stands out is the
+    person, so the named item comes first. In a flat image (views.FLAT, as the encoder says) on
+    plain ground what stands out is the product, and comes first.
+
+    Images come in their order, but one that shows a detail or a back comes after all others. A
+    second choice comes after the first choice of any image, if the detector named the product in
+    one. In an image the best item is sure and large: confidence times the square root of the box's
+    area. The item shown is the best one; the code is that of all the product's images together
+    (product_codes).
 
     Args:
         products: Rows of tables.PRODUCTS.
@@ -72,23 +90,63 @@ def select_entries(
     )
     fitting = _fitting_items(wanted, images, items)
     coded = fitting.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
-    coded = coded.append_column("is_unnamed", pc.is_null(coded["super_category"]))
+    flat_images = views.image_ids_with_views(items, codes, (ImageView.FLAT,))
+    coded = coded.append_column("is_second_choice", _is_second_choice(coded, flat_images))
     partial_images = views.image_ids_with_views(items, codes, views.PARTIAL_VIEWS)
     coded = coded.append_column("is_partly_shown", pc.is_in(coded["image_id"], partial_images))
-    best = _first_of_each_product(coded)
+    ranked = coded.sort_by(_BEST_FIRST)
+    voting = product_codes.voting_rows(
+        ranked, images, views.image_ids_with_views(items, codes, (ImageView.DETAIL,))
+    )
+    votes = ranked.take(pa.array(voting))
+    best = _first_of_each_product(votes)
+    voted = product_codes.vote_codes(
+        votes["product_id"], code_array(votes["shape"], votes["colour"])
+    )
     columns = {
         name: best["wanted" if name == "super_category" else name]
         for name in INDEXES.column_names
-        if name != "entry_id"
+        if name not in ("entry_id", "shape", "colour")
     }
     columns["entry_id"] = pa.array(_number_entries(columns["super_category"]), pa.int64())
+    columns["shape"] = _binary_column(voted[:, :_HALF_BYTES])
+    columns["colour"] = _binary_column(voted[:, _HALF_BYTES:])
     entries = pa.table(columns).select(INDEXES.column_names).cast(INDEXES.arrow_schema)
     return entries, _build_refused(wanted, images, fitting, entries)
 
 
+def _binary_column(halves: NDArray[np.uint8]) -> pa.Array:
+    """Return rows of 16 bytes as binary values."""
+    return pa.array([row.tobytes() for row in halves], pa.binary(_HALF_BYTES))
+
+
+def may_represent(products: pa.Table, images: pa.Table, items: pa.Table) -> pa.Array:
+    """Return which items may represent a product; no other one needs a code.
+
+    Args:
+        products: product_id and super_category of tables.PRODUCTS.
+        images: product_id and image_id of tables.IMAGES.
+        items: Rows of tables.ITEMS.
+
+    Returns:
+        bool, a value for each item: True for the unnamed ones, and for those of the super-category
+        of a product that the image shows.
+    """
+    shown = images.select(["product_id", "image_id"]).join(
+        products.select(["product_id", "super_category"]), "product_id", join_type="inner"
+    )
+    key = ("image_id", "super_category")
+    wanted, seen = (
+        pc.binary_join_element_wise(*(table[name] for name in key), "/") for table in (shown, items)
+    )
+    # The key of an unnamed item is null.
+    fits = pc.or_(pc.is_null(seen), pc.is_in(seen, wanted.combine_chunks()))
+    return fits.combine_chunks()
+
+
 def _fitting_items(wanted: pa.Table, images: pa.Table, items: pa.Table) -> pa.Table:
     """Return the items in each product's images that may represent it."""
-    scored = items.select(["image_id", "item_id", "super_category"]).append_column(
+    scored = items.select(["image_id", "item_id", "super_category", "confidence"]).append_column(
         "worth", _item_scores(items)
     )
     placed = images.select(["product_id", "position", "image_id"])
@@ -100,21 +158,31 @@ def _fitting_items(wanted: pa.Table, images: pa.Table, items: pa.Table) -> pa.Ta
     return seen.filter(fits)
 
 
-def _first_of_each_product(coded: pa.Table) -> pa.Table:
-    """Return the best row of each product, sorted by product_id."""
-    order = [
-        ("product_id", "ascending"),
-        ("is_unnamed", "ascending"),
-        ("is_partly_shown", "ascending"),
-        ("position", "ascending"),
-        ("worth", "descending"),
-        ("item_id", "ascending"),
-    ]
-    coded = coded.sort_by(order)
-    product_ids = coded["product_id"].to_numpy(zero_copy_only=False)
+def _is_second_choice(coded: pa.Table, flat_images: pa.Array) -> pa.Array:
+    """Return which rows are not what shows the product best in their image, bool."""
+    is_unnamed = pc.is_null(coded["super_category"])
+    is_flat = pc.is_in(coded["image_id"], flat_images)
+    # The unnamed item is sure of nothing, 0, where the ground is not plain: it is the whole image.
+    is_on_plain_ground = pc.is_in(
+        coded["image_id"],
+        coded.filter(pc.and_(is_unnamed, pc.greater(coded["confidence"], 0)))[
+            "image_id"
+        ].combine_chunks(),
+    )
+    is_unnamed_best = pc.and_(is_flat, is_on_plain_ground)
+    has_named = pc.is_in(
+        coded["product_id"],
+        coded.filter(pc.invert(is_unnamed))["product_id"].combine_chunks(),
+    )
+    return pc.and_(has_named, pc.equal(is_unnamed, pc.invert(is_unnamed_best))).combine_chunks()
+
+
+def _first_of_each_product(ranked: pa.Table) -> pa.Table:
+    """Return the first row of each product; rows of one product are neighbours."""
+    product_ids = ranked["product_id"].to_numpy(zero_copy_only=False)
     is_first = np.ones(len(product_ids), bool)
     is_first[1:] = product_ids[1:] != product_ids[:-1]
-    return coded.filter(pa.array(is_first))
+    return ranked.filter(pa.array(is_first))
 
 
 def _item_scores(items: pa.Table) -> pa.Array:

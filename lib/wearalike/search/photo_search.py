@@ -165,8 +165,12 @@ class PhotoSearch:
     ) -> tuple[list[dict[str, Any]], NDArray[np.uint64]]:
         """Return the items to search for, largest and surest first, and codes, uint64 (n, 4)."""
         with self._lock:
-            detected = detect.detect_items(self._detector, photo_id, content)
-            rows = [row for row in detected if row.get("super_category")]
+            detected: list[dict[str, Any]] = detect.detect_items(self._detector, photo_id, content)
+            rows = [
+                row
+                for row in detected
+                if row.get("super_category") and row["confidence"] >= detect.MIN_CONFIDENCE
+            ]
             boxes = [_box_corners(row) for row in rows]
             cropped = decode.crop_boxes(content, boxes, self._encoder.side_px)
             item_ids = [row["item_id"] for row in rows]
