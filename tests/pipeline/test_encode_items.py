@@ -7,6 +7,7 @@ import io
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from PIL import Image
@@ -15,10 +16,16 @@ from wearalike.models import promotion, registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import encode_items
 from wearalike.storage import run_tables
-from wearalike.tables import CODES, ITEMS
+from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
 
 RUN = "2026-11-24"
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+
+
+def filled(schema) -> dict:
+    """A row of nothing: what must be there is 0, empty or no entries."""
+    nothing = {pa.string(): "", pa.int32(): 0, pa.int64(): 0}
+    return {c.name: nothing.get(c.type, []) for c in schema.columns if not c.nullable}
 
 
 @pytest.fixture
@@ -46,8 +53,21 @@ def root(tmp_path):
             "super_category": None,
         }
         rows.append({"item_id": f"{number:032x}", "image_id": image_id, **box})
-    with run_tables.write_table(tmp_path, ITEMS, RUN, "sign") as table:
-        table.write(ITEMS.arrow_schema.empty_table().from_pylist(rows, ITEMS.arrow_schema))
+    # The first picture shows a shirt with trousers and a bag, and two products are the shirt.
+    worn = [("shirt", "upper_wear"), ("trousers", "lower_wear"), ("bag", "bags")]
+    rows += [rows[0] | {"item_id": name, "super_category": s} for name, s in worn]
+    products = [
+        {"product_id": f"s:{n}", "shop_id": "s", "super_category": s}
+        for n, s in enumerate(("upper_wear", "lower_wear", "bags", "upper_wear"))
+    ]
+    images = [
+        {"product_id": f"s:{n}", "position": 0, "image_id": rows[n % 3]["image_id"]}
+        for n in range(4)
+    ]
+    for schema, made in ((PRODUCTS, products), (IMAGES, images), (ITEMS, rows)):
+        with run_tables.write_table(tmp_path, schema, RUN, "sign") as table:
+            full = [filled(schema) | row for row in made]
+            table.write(pa.Table.from_pylist(full, schema.arrow_schema))
     return tmp_path
 
 
@@ -71,7 +91,7 @@ def encoded(root, *options) -> dict:
     )
     table = run_tables.read_table(root, CODES, RUN)
     (encoder,) = pc.unique(table["encoder"]).to_pylist()
-    assert encoder == run_tables.read_manifest(root, CODES, RUN)["encoder"] and table.num_rows == 3
+    assert encoder == run_tables.read_manifest(root, CODES, RUN)["encoder"] and table.num_rows == 4
     return {encoder: [np.frombuffer(s, np.uint8) for s in table["shape"].to_pylist()]}
 
 
@@ -92,6 +112,16 @@ def test_after_a_promotion_the_night_encodes_again_under_the_new_version(root):
     again = encoded(root)
     assert list(again) == [default] and kept(root) == {default: 1, "shops-1": 1}
     assert list(encoded(root, "--encoder", "shops-1")) == ["shops-1"]
+
+
+def test_only_what_may_stand_for_a_product_is_encoded_and_the_rest_is_counted(root):
+    encoded(root)
+    assert set(run_tables.read_table(root, CODES, RUN)["item_id"].to_pylist()) == {
+        *(f"{n:032x}" for n in range(3)),
+        "shirt",
+    }
+    manifest = run_tables.read_manifest(root, CODES, RUN)
+    assert manifest["items_of_other_kinds"] == 2 and manifest["rows"]["taken"] == 4
 
 
 def test_a_model_that_is_not_the_promoted_one_stops_the_night(root, caplog):

@@ -85,10 +85,7 @@ def work(args: StageOptions) -> None:
         try:
             detector = detect.NetworkDetector(model.read(), registry.resolve_device(device))
         except ImportError as error:
-            why = (
-                f"detector {model.version} cannot run here: {error}; "
-                "pip install wearalike[yolo], apt-get install libgl1"
-            )
+            why = str(error)
             if args.detector:
                 raise job.JobRejected(why) from error
             write_empty_table(args, root, inputs, why)

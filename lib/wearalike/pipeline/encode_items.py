@@ -1,5 +1,7 @@
-"""items -> codes: encode every item of a run as 128 bits of shape and 128 bits of colour.
+"""items -> codes: encode a run's items as 128 bits of shape and 128 bits of colour.
 
+Only items that may represent a product are encoded: those of the product's own super-category, and
+what stands out of each image. The other things in its images are counted in the manifest.
 Codes are cached by item and encoder version, so a run encodes only items that are new. Codes of two
 encoders are never mixed. With --shard the job only fills the cache for that shard. Without it, the
 job does all that is left and writes the table.
@@ -30,8 +32,9 @@ from wearalike.pipeline.stage_command import (
     device_option,
     run_command,
 )
+from wearalike.search import index
 from wearalike.storage import run_tables
-from wearalike.tables import CODES, ITEMS
+from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
 
 log = logging.getLogger("wearalike.encode_items")
 ITEMS_PER_CACHE_WRITE = 512
@@ -62,11 +65,15 @@ def work(args: StageOptions) -> None:
     parameters = {"encoder": version}
     version_before = run_tables.table_version(root, CODES, args.run)
     signature = run_tables.signature(
-        {"items": run_tables.input_hash(root, ITEMS, args.run)}, parameters
+        {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS)},
+        parameters,
     )
     if not args.shard and job.is_up_to_date(args, root, CODES, signature):
         return
-    items = run_tables.read_table(root, ITEMS, args.run)
+    detected = run_tables.read_table(root, ITEMS, args.run)
+    products = run_tables.read_table(root, PRODUCTS, args.run, ["product_id", "super_category"])
+    images = run_tables.read_table(root, IMAGES, args.run, ["product_id", "image_id"])
+    items = detected.filter(index.may_represent(products, images, detected))
     known = run_tables.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     )["item_id"].combine_chunks()
@@ -106,7 +113,10 @@ def work(args: StageOptions) -> None:
             )
         )
         table.rows_taken = items.num_rows
-        table.manifest_extras["encoder"] = version
+        table.manifest_extras |= {
+            "encoder": version,
+            "items_of_other_kinds": detected.num_rows - items.num_rows,
+        }
     log.info("%s: %d codes, %d new", version, items.num_rows, new.num_rows)
 
 

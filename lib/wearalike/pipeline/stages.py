@@ -70,8 +70,8 @@ _BEFORE_THE_GATE = (
     ),
     Stage(
         "encode_items",
-        "Encode every item as 128 bits of shape and 128 bits of colour.",
-        reads=("items",),
+        "Encode the items that may stand for a product: 128 bits of shape, 128 of colour.",
+        reads=("products", "images", "items"),
         writes=("codes",),
         pool="gpu",
         is_sharded=True,
