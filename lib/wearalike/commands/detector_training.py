@@ -19,7 +19,7 @@ from wearalike.models import registry
 from wearalike.models.files import Model, ModelKind
 from wearalike.pipeline import job
 from wearalike.training import loop, plot_losses
-from wearalike.training.detector import box_head, dataset
+from wearalike.training.detector import box_head, cell_head, dataset
 from wearalike.training.detector.trainer import DetectorTrainer, DetectorTrainingConfig
 
 log = logging.getLogger("wearalike.train_detector")
@@ -39,6 +39,7 @@ class DetectorTrainingRun:
         version: name and version of the model.
         architecture: the network's kind.
         box_head_steps: steps of the box head; 0: none.
+        cell_steps: steps of the head of an FCOS network on cells of a fixed backbone; 0: none.
         seed: seed of everything drawn at random.
         device: cpu or cuda.
         pseudo_label_with: a detector that labels what nobody has labelled.
@@ -49,6 +50,7 @@ class DetectorTrainingRun:
     version: str
     architecture: str
     box_head_steps: int
+    cell_steps: int
     seed: int
     device: str
     pseudo_label_with: str | None
@@ -74,9 +76,15 @@ def train_and_write(
     sources, grounds = dataset.scene_sources(prepared)
     log.info("images: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in sources))
     trainer = DetectorTrainer(sources, grounds, config, run.device)
+    until_s = started_at_s + minutes * 60 if minutes else float("inf")
     if initial_model:
         trainer.init_from(initial_model)
-    until_s = started_at_s + minutes * 60 if minutes else float("inf")
+    elif run.architecture == networks.FCOS and run.cell_steps:
+        head = train_cells(run, prepared, until_s)
+        if head is None:
+            log.info("stopped before the head was trained; the same command goes on")
+            return
+        trainer.init_from(head)
     if not run_training(trainer, run.out, until_s):
         log.info("stopped at step %d of %d; the same command goes on", trainer.step, config.steps)
         return
@@ -90,6 +98,7 @@ def train_and_write(
         "pictures": {s.name: len(s.pictures) for s in sources},
         "recipe": asdict(config),
         "second_steps": run.box_head_steps,
+        "cell_steps": run.cell_steps,
         "begin": initial_model.version if initial_model else registry.EFFICIENTNET_LITE0.name,
         "labelled_with": _pseudo_labelling_version(run),
         "seed": run.seed,
@@ -117,6 +126,47 @@ def _pseudo_labelling_version(run: DetectorTrainingRun) -> str | None:
     """Return that detector's version."""
     model = _pseudo_labelling_model(run)
     return model.version if model else None
+
+
+def train_cells(
+    run: DetectorTrainingRun, prepared: dataset.ScenesBySource, until_s: float
+) -> Model | None:
+    """Train the head of an FCOS network on cells of the prepared images.
+
+    Args:
+        run: the training's options.
+        prepared: the images.
+        until_s: time.monotonic() at which to stop.
+
+    Returns:
+        The network as a model; None if the time was up before.
+    """
+    config = cell_head.CellHeadTrainingConfig(steps=run.cell_steps, seed=run.seed)
+
+    def is_time_up() -> bool:
+        return time.monotonic() >= until_s
+
+    views = job.Progress("views for the head", cell_head.count_views(prepared, config))
+    cells = cell_head.extract_cells(
+        prepared, config, run.out / "cells", views.update, run.device, is_time_up
+    )
+    if cells is None:
+        return None
+    progress = job.Progress("steps of the head", config.steps)
+    table = run.out / "cells.csv"
+    rows: list[dict[str, float]] = []
+
+    def on_step(step: int, losses: dict[str, float]) -> None:
+        rows.append(losses)
+        progress.update(1)
+        if step % STEPS_PER_CHECKPOINT == 0:
+            loop.append_losses_csv(table, step, rows)
+            rows.clear()
+
+    arrays = cell_head.train_cell_head(cells, config, run.out / "cells.pt", on_step, is_time_up)
+    if arrays is None:
+        return None
+    return Model(ModelKind.DETECTOR, run.architecture, run.version, {}, arrays, CLASS_NAMES, "")
 
 
 def train_box_head(

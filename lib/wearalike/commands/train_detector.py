@@ -13,7 +13,7 @@ from wearalike.datasets import layouts
 from wearalike.detection.networks import registry as networks
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
-from wearalike.training.detector import box_head
+from wearalike.training.detector import box_head, cell_head
 from wearalike.training.detector.trainer import DetectorTrainingConfig
 
 _DEFAULTS = DetectorTrainingConfig()
@@ -60,6 +60,13 @@ _DEFAULTS = DetectorTrainingConfig()
     help="Steps of the box head, which reads each box again; 0: none.",
 )
 @click.option(
+    "--cell-steps",
+    type=int,
+    default=cell_head.CellHeadTrainingConfig().steps,
+    show_default=True,
+    help="First steps of fcos-lite0: its head learns on single cells of a fixed backbone; 0: none.",
+)
+@click.option(
     "--batch", type=int, default=_DEFAULTS.batch, show_default=True, help="Scenes a step."
 )
 @click.option(
@@ -93,8 +100,9 @@ def detector(
     item a photo, and its class in the column `type`. Only photos of these whose item stands out
     from a plain ground can be used, unless --pseudo-label-with names a detector.
 
-    A network of the architecture `yolo` also gets a box head. With --init-from and --steps 0 only
-    that is trained.
+    A network of the architecture fcos-lite0 begins with its head, on a backbone that does not
+    learn: minutes on a CPU. With --steps 0 that is all. One of yolo-lite0-seg, which needs the
+    extra `yolo`, also gets a box head. With --init-from and --steps 0 only that is trained.
 
     A training continues where it stopped: repeat the same command. Two CPU cores take about 1 s
     for a step of 8 scenes, so 2,000 steps take half an hour or more. The box head takes ten minutes

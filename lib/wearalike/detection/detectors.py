@@ -16,8 +16,11 @@ from wearalike.imaging import colour, decode
 from wearalike.models.files import BadModel, Model
 from wearalike.tables import SuperCategory
 
-# Below this confidence wrong items outnumber right ones.
+# Below this confidence wrong items outnumber right ones, where nothing else is known of a picture.
 MIN_CONFIDENCE = 0.3
+# Down to this confidence the best item of a super-category is kept if there is no surer one of it:
+# the picture of a product shows its super-category, so the question is only where.
+MIN_EXPECTED_CONFIDENCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,10 @@ def _span(ratios: NDArray[np.float64], min_ratio: float, margin: float) -> tuple
 class NetworkDetector:
     """Detects garments with a trained network.
 
-    The last box of each picture is that of the foreground, without a super-category. It stands for
-    a product whose own item the network misses.
+    Boxes of at least MIN_CONFIDENCE come first. Then come unsure ones, at most one for each other
+    super-category: they may stand for a product that is known to be of it, and for nothing else.
+    The last box is that of the foreground, without a super-category. It stands for a product whose
+    own item the network misses.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
@@ -149,7 +154,7 @@ class NetworkDetector:
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Box]]:
         """Return the items of each picture, see Detector."""
         detections = postprocess.detect_garments(
-            self._network, images, MIN_CONFIDENCE, self._groups
+            self._network, images, MIN_EXPECTED_CONFIDENCE, self._groups
         )
         return [
             [*self._to_boxes(one), self._foreground_box(image)]
@@ -157,7 +162,15 @@ class NetworkDetector:
         ]
 
     def _to_boxes(self, detections: base.Detections) -> list[Box]:
-        """Return detections as boxes, grown to whole pixels."""
+        """Return sure detections and the best of each group, as boxes grown to whole pixels."""
+        groups = self._groups[detections.classes]
+        # Most confident first, so the first of a group is its best.
+        is_best = np.zeros(len(groups), bool)
+        is_best[np.unique(groups, return_index=True)[1]] = True
+        kept = (detections.confidences > MIN_CONFIDENCE) | is_best
+        detections = base.Detections(
+            detections.boxes[kept], detections.classes[kept], detections.confidences[kept]
+        )
         low = np.floor(detections.boxes[:, :2])
         high = np.ceil(detections.boxes[:, 2:])
         corners = np.concatenate([low, high], axis=1).astype(int).tolist()

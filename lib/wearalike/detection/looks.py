@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wearalike.detection.detectors import MIN_CONFIDENCE
 from wearalike.encoding import views
 from wearalike.metrics.boxes import BOX_COLUMNS, box_corners, box_iou, item_scores
 from wearalike.tables import LOOK_PRODUCTS, LOOKS, REFUSED, ImageView, SuperCategory, Table
@@ -191,7 +192,8 @@ def worn_with_product(items: list[ItemRow], own_category: str, height: int) -> l
     overlaps = box_iou(corners, corners)
     kept = [own_row]
     for i, item in enumerate(ordered):
-        if item["super_category"] in never_worn_with:
+        is_unsure = item["confidence"] < MIN_CONFIDENCE
+        if is_unsure or item["super_category"] in never_worn_with:
             continue
         alternatives = _EXCLUSIVE_CATEGORIES.get(item["super_category"], ())
         is_same_item = (overlaps[i, kept] >= _SAME_ITEM_IOU).any()

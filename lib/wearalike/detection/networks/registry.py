@@ -5,12 +5,33 @@ Each class is imported when it is first wanted: torch, and for YOLO Ultralytics,
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from wearalike.detection.networks.base import DetectionNetwork, TrainableDetector
 from wearalike.models.files import BadModel, Model
 
 YOLO = "yolo-lite0-seg"
 MASK_RCNN = "mask-rcnn-lite0"
-ARCHITECTURES = (YOLO, MASK_RCNN)
+FCOS = "fcos-lite0"
+ARCHITECTURES = (FCOS, YOLO, MASK_RCNN)
+
+
+class UltralyticsMissing(BadModel, ImportError):
+    """A detector of the architecture YOLO is wanted, and Ultralytics cannot be imported."""
+
+
+@contextlib.contextmanager
+def _needing_ultralytics(name: str) -> Iterator[None]:
+    """Raise UltralyticsMissing, which says what to install, in place of an ImportError."""
+    try:
+        yield
+    except ImportError as error:
+        raise UltralyticsMissing(
+            f"{name} needs Ultralytics, which cannot be imported here ({error}); "
+            "pip install wearalike[yolo] (AGPL-3.0) and apt-get install libgl1, "
+            f"or take a detector of {FCOS}"
+        ) from error
 
 
 def load_detection_network(model: Model, device: str = "cpu") -> DetectionNetwork:
@@ -22,11 +43,17 @@ def load_detection_network(model: Model, device: str = "cpu") -> DetectionNetwor
 
     Raises:
         BadModel: The architecture is unknown, or the tensors do not fit it.
+        UltralyticsMissing: The architecture needs it.
     """
-    if model.architecture == YOLO:
-        from wearalike.detection.networks.yolo import YoloInference
+    if model.architecture == FCOS:
+        from wearalike.detection.networks.fcos import FcosInference
 
-        return YoloInference(model, device)
+        return FcosInference(model, device)
+    if model.architecture == YOLO:
+        with _needing_ultralytics(f"detector {model.version}"):
+            from wearalike.detection.networks.yolo import YoloInference
+
+            return YoloInference(model, device)
     if model.architecture == MASK_RCNN:
         from wearalike.detection.networks.mask_rcnn import MaskRcnnInference
 
@@ -49,11 +76,17 @@ def new_trainable_detector(
 
     Raises:
         BadModel: The architecture is unknown, or the backbone's weights are not the pinned ones.
+        UltralyticsMissing: The architecture needs it.
     """
-    if architecture == YOLO:
-        from wearalike.detection.networks.yolo_training import TrainableYolo
+    if architecture == FCOS:
+        from wearalike.detection.networks.fcos import TrainableFcos
 
-        return TrainableYolo(classes_count, device)
+        return TrainableFcos(classes_count, device)
+    if architecture == YOLO:
+        with _needing_ultralytics(f"architecture {architecture}"):
+            from wearalike.detection.networks.yolo_training import TrainableYolo
+
+            return TrainableYolo(classes_count, device)
     if architecture == MASK_RCNN:
         from wearalike.detection.networks.mask_rcnn import TrainableMaskRcnn
 

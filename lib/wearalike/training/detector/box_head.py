@@ -36,7 +36,7 @@ _POSITIVE_IOU = 0.5
 _NEGATIVE_IOU = 0.35
 # In these sources every item is labelled, so that a box beside them is background. In the others
 # only the first item is known.
-_FULLY_LABELLED_SOURCES = ("masks", "boxes", "plain")
+_FULLY_LABELLED_SOURCES = ("masks", "studio", "boxes", "plain")
 _STREET_SOURCES = ("masks", "boxes")
 _SLIGHT_AUGMENTATION = SceneAugmentationConfig(
     zoom_in=0.1, zoom_out=0.1, turn_degrees=2.0, shift_ratio=0.02, light=0.1, tint=0.03

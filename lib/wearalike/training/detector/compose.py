@@ -69,7 +69,7 @@ class SceneAugmentationConfig:
         tint: Standard deviation of the logarithm of the gain of each channel.
     """
 
-    zoom_in: float = 0.6
+    zoom_in: float = 1.0
     zoom_out: float = 0.25
     turn_degrees: float = 6.0
     shift_ratio: float = 0.15

@@ -55,9 +55,17 @@ _MIN_NAMED_CONFIDENCE = 0.03
 _MIN_OTHER_CONFIDENCE = 0.4
 # Boxes that overlap at least this much show the same thing.
 _SAME_IOU = 0.5
-# How often scenes are drawn from each source: photos with masks, with boxes, single things as they
-# are, single things pasted on other grounds, and things that a detector labelled.
-_SOURCE_SHARES = {"masks": 0.45, "boxes": 0.45, "plain": 0.15, "laid": 0.15, "seen": 0.25}
+# How often scenes are drawn from each source: photos with masks, the figures of these on plain
+# ground as shops show them, photos with boxes, single things as they are, single things pasted on
+# other grounds, and things that a detector labelled.
+_SOURCE_SHARES = {
+    "masks": 0.35,
+    "studio": 0.3,
+    "boxes": 0.45,
+    "plain": 0.15,
+    "laid": 0.15,
+    "seen": 0.25,
+}
 _MAX_PASTED_ITEMS = 4
 _CACHE_SCHEMA = pa.schema(
     [
@@ -68,7 +76,7 @@ _CACHE_SCHEMA = pa.schema(
     ]
 )
 
-# Scenes by source: "masks", "boxes", "plain" or "seen".
+# Scenes by source: "masks", "studio", "boxes", "plain" or "seen".
 ScenesBySource = dict[str, list[CompressedScene]]
 DatasetPhotos = LabelledDataset | list[LabelledImage]
 PreparationTask = Callable[[], tuple[str, CompressedScene | None]]
@@ -109,8 +117,8 @@ def prepare_scenes(
         split: Name of the split.
 
     Returns:
-        Scenes by how their items were found: "masks", "boxes", "plain" (the foreground) or "seen"
-        (by the pseudo-labeller).
+        Scenes by how their items were found: "masks", "studio" (figures of photos with masks on
+        plain ground), "boxes", "plain" (the foreground) or "seen" (by the pseudo-labeller).
 
     Raises:
         ValueError: There is nothing to learn, or a mask does not fit its photo.
@@ -143,6 +151,7 @@ def scene_sources(prepared: ScenesBySource) -> tuple[list[SceneSource], list[Com
     """
     sources = [
         _scene_source("masks", prepared["masks"], _uniform_probabilities),
+        _scene_source("studio", prepared["studio"], _uniform_probabilities),
         _scene_source("boxes", prepared["boxes"], _uniform_probabilities),
         _scene_source("plain", prepared["plain"], _class_probabilities),
         _scene_source("laid", prepared["plain"], _class_probabilities, _MAX_PASTED_ITEMS),
@@ -278,7 +287,11 @@ def _preparation_tasks(
         garments = [class_of(word) for word in words]
         # The set has a row an item; each photo is taken once.
         paths = dict.fromkeys(p.path for p in of_split)
-        return [partial(_prepare_masked_photo, path, folder, garments) for path in paths]
+        return [
+            partial(_prepare_masked_photo, path, folder, garments, source)
+            for path in paths
+            for source in ("masks", "studio")
+        ]
     return [
         partial(_prepare_single_item_photo, p, garment, pseudo_labeller)
         for p in of_split
@@ -287,12 +300,15 @@ def _preparation_tasks(
 
 
 def _prepare_masked_photo(
-    path: Path, folder: Path, garments: Sequence[GarmentClass | None]
+    path: Path, folder: Path, garments: Sequence[GarmentClass | None], source: str
 ) -> tuple[str, CompressedScene | None]:
-    """Return source and scene of a photo with a mask; None without items."""
+    """Return source and scene of a photo with a mask; None without items.
+
+    The source "studio" has the figure on plain ground; "masks" has the photo as it is.
+    """
     mask_path = layouts.DATASET_LAYOUTS[layouts.CCP].mask_path(folder, path.stem)
     if not mask_path.is_file():
-        return "masks", None
+        return source, None
     rgb = decode.decode_image(path.read_bytes())
     mask = decode.decode_mask(mask_path.read_bytes())
     if mask.shape != rgb.shape[:2]:
@@ -304,8 +320,10 @@ def _prepare_masked_photo(
         raise ValueError(
             f"{mask_path}: {mask.max()}, and labels.txt has only {len(garments)} words"
         )
+    if source == "studio":
+        rgb = scenes.lay_on_plain_ground(rgb, mask > 0)
     scene = scene_from_mask(rgb, mask, [g.name if g else None for g in garments])
-    return "masks", compress_scene(scene) if len(scene.classes) else None
+    return source, compress_scene(scene) if len(scene.classes) else None
 
 
 def _prepare_boxed_photo(photo: LabelledImage) -> tuple[str, CompressedScene | None]:

@@ -7,6 +7,7 @@ its foreground.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ MAX_ITEMS = 255
 _MASK_SIDE_PX = 128
 # A part of a mask smaller than this share of its largest part is a slip of the labeller's brush.
 _SPECK_RATIO = 0.1
+# Share of the plain grounds that are not white.
+_TINTED_GROUND_SHARE = 0.5
 # If more of an item's pixels have the colour of skin, somebody wears it and is foreground as well.
 _MAX_SKIN_RATIO = 0.02
 # These are photographed alone whatever their colour: most leather has the colour of skin.
@@ -126,6 +129,26 @@ def scene_from_mask(
                 classes.append(CLASS_NAMES.index(name))
                 instance_map[np.isin(parts, group)] = len(classes)
     return LabelledScene(rgb, instance_map, np.array(classes, np.int64))
+
+
+def lay_on_plain_ground(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Replace all but a figure by a plain, light ground, as shops photograph it.
+
+    Args:
+        rgb: uint8 (h, w, 3).
+        mask: bool (h, w). The figure with all that it wears.
+
+    Returns:
+        uint8 (h, w, 3). The ground's colour depends on the picture alone; half of them are white.
+    """
+    rng = np.random.default_rng(zlib.crc32(rgb[::16, ::16].tobytes()))
+    ground = np.full(3, 255.0)
+    if rng.random() < _TINTED_GROUND_SHARE:
+        ground = rng.uniform(190, 250) + rng.uniform(-6, 6, 3)
+    alpha = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1))
+    share = np.asarray(alpha, np.float32)[..., None] / 255
+    laid: NDArray[np.uint8] = (rgb * share + ground * (1 - share)).clip(0, 255).astype(np.uint8)
+    return laid
 
 
 def scene_from_plain_photo(rgb: NDArray[np.uint8], name: str) -> LabelledScene | None:
