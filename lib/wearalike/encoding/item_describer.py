@@ -53,6 +53,7 @@ DESCRIPTORS_COUNT = SHAPE_COUNT + COLOUR_COUNT
 # A pixel of the mask is this many px of the picture, and one of the colour map this many.
 _MASK_STEP_PX = 8
 _COLOUR_STEP_PX = 6
+_COLOUR_PX = 37
 # A pixel counts for the palette's colours near its own, as in imagenet-itq: standard deviation
 # of a normal curve in ΔE.
 _SOFTNESS_DELTA_E = 6.0
@@ -141,6 +142,8 @@ class ItemDescriber(nn.Module):
     palette: Tensor
     grid_x: Tensor
     grid_y: Tensor
+    to_colour_map: Tensor
+    to_stage1: Tensor
 
     def __init__(self, mask: MaskHead, palette: NDArray[np.float32]) -> None:
         super().__init__()
@@ -149,6 +152,8 @@ class ItemDescriber(nn.Module):
         y, x = _grid()
         self.register_buffer("grid_x", x, persistent=False)
         self.register_buffer("grid_y", y, persistent=False)
+        self.register_buffer("to_colour_map", _resize_matrix(_COLOUR_PX), persistent=False)
+        self.register_buffer("to_stage1", _resize_matrix(STAGE_SIDES_PX[0]), persistent=False)
 
     def forward(self, pictures: Tensor, maps: TrunkMaps) -> Tensor:
         """Return the descriptors, (n, DESCRIPTORS_COUNT): shape, then colour.
@@ -196,15 +201,15 @@ class ItemDescriber(nn.Module):
         """
         mask = windows[:, :1]
         mask_14px = functional.avg_pool2d(mask, 2)
-        halves = functional.avg_pool2d(windows[:, 1:3], 4)
+        # All of the item, its upper and its lower part.
+        windows_7px = functional.avg_pool2d(windows[:, :3], 4)
+        everywhere = torch.ones_like(windows_7px[:, :1])
         parts = [
-            maps.final.mean((2, 3)),
-            _weighted_mean(maps.final, functional.avg_pool2d(mask, 4)),
-            _weighted_mean(maps.stage4, halves[:, :1]),
-            _weighted_mean(maps.stage4, halves[:, 1:]),
-            *_weighted_mean_and_spread(maps.stage3, mask_14px),
-            *_weighted_mean_and_spread(maps.stage2, mask),
-            *_weighted_mean_and_spread(maps.stage1, _resize(mask, STAGE_SIDES_PX[0])),
+            _weighted_means(maps.final, torch.cat([everywhere, windows_7px[:, :1]], dim=1)),
+            _weighted_means(maps.stage4, windows_7px[:, 1:]),
+            _means_and_spreads(maps.stage3, mask_14px),
+            _means_and_spreads(maps.stage2, mask),
+            _means_and_spreads(maps.stage1, self.to_stage1 @ mask @ self.to_stage1.T),
             mask_14px.flatten(1),
         ]
         return torch.cat(parts, dim=1)
@@ -216,32 +221,30 @@ class ItemDescriber(nn.Module):
             pictures: float32 (n, 3, 224, 224), -1..1.
             windows: `place_windows` of the mask, (n, 5, 28, 28).
         """
-        lab = rgb_to_lab(functional.avg_pool2d(pictures, _COLOUR_STEP_PX) * 0.5 + 0.5)
+        lab = rgb_to_lab(_downsample(pictures, _COLOUR_STEP_PX) * 0.5 + 0.5)
         pixels = lab.flatten(2).transpose(1, 2)
         # Squared distances to the palette, less the pixel's own square, which softmax ignores.
         palette_squares = (self.palette * self.palette).sum(1)
         squares = palette_squares - 2 * pixels @ self.palette.T
         shares = torch.softmax(-squares / (2 * _SOFTNESS_DELTA_E**2), dim=2)
-        windows = _resize(windows, lab.shape[-1])
+        windows = self.to_colour_map @ windows @ self.to_colour_map.T
         weights = windows.flatten(2) + _MIN_WINDOW_WEIGHT
         histograms = (weights / weights.sum(2, keepdim=True)) @ shares
         mask = windows[:, :1]
-        mean, spread = _weighted_mean_and_spread(lab, mask)
         fine = (lab - functional.avg_pool2d(lab, 3, 1, 1)).abs()
         wide = (lab - functional.avg_pool2d(lab, 7, 1, 3)).abs()
+        units = lab.new_tensor([_LAB_MEAN_UNIT] * 3 + [_LAB_SPREAD_UNIT] * 3)
         parts = [
             (histograms + _MIN_WINDOW_WEIGHT).sqrt().flatten(1),
-            mean / _LAB_MEAN_UNIT,
-            spread / _LAB_SPREAD_UNIT,
-            _weighted_mean(fine, mask) / _FINE_UNIT,
-            _weighted_mean(wide, mask) / _WIDE_UNIT,
+            _means_and_spreads(lab, mask) / units,
+            _weighted_means(torch.cat([fine / _FINE_UNIT, wide / _WIDE_UNIT], dim=1), mask),
         ]
         return torch.cat(parts, dim=1)
 
 
 def downsample_for_mask(pictures: Tensor) -> Tensor:
     """Return the pixels that the mask head reads: (n, 3, 224, 224) to (n, 3, 28, 28)."""
-    return functional.avg_pool2d(pictures, _MASK_STEP_PX)
+    return _downsample(pictures, _MASK_STEP_PX)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -254,11 +257,11 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
         float32 (n, 3, height, width): L 0..100, a and b about -128..127.
     """
     rgb = rgb.clamp(0, 1)
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, _power((rgb + 0.055) / 1.055, 2.4))
     xyz = functional.conv2d(linear, torch.from_numpy(LINEAR_TO_XYZ)[..., None, None].to(rgb))
     # The gradient of a root is infinite at 0; below the limit the other branch is taken.
     f = torch.where(
-        xyz > 216 / 24389, xyz.clamp(min=1e-4) ** (1 / 3), (24389 / 27 * xyz + 16) / 116
+        xyz > 216 / 24389, _power(xyz.clamp(min=1e-4), 1 / 3), (24389 / 27 * xyz + 16) / 116
     )
     x, y, z = f[:, 0:1], f[:, 1:2], f[:, 2:3]
     return torch.cat([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -271,18 +274,62 @@ def _grid() -> tuple[Tensor, Tensor]:
     return y[None, None].clone(), x[None, None].clone()
 
 
+def _downsample(pictures: Tensor, step_px: int) -> Tensor:
+    """Return the means of squares of `step_px` pixels a side, (n, 3, side, side).
+
+    A convolution takes half the time of pooling, which wants another layout of the pictures.
+    """
+    kernel = torch.eye(3).to(pictures)[:, :, None, None].expand(3, 3, step_px, step_px)
+    return functional.conv2d(pictures, kernel / step_px**2, stride=step_px)
+
+
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """Return positive numbers to a power: a tenth of the time of the engine's own."""
+    return torch.exp(exponent * torch.log(base))
+
+
 def _resize(maps: Tensor, side_px: int) -> Tensor:
     return functional.interpolate(maps, size=(side_px, side_px), mode="bilinear")
 
 
-def _weighted_mean(maps: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean of maps (n, c, h, w) under weights (n, 1, h, w): (n, c)."""
-    weights = weights + _MIN_WEIGHT
-    return (maps * weights).sum((2, 3)) / weights.sum((2, 3))
+def _resize_matrix(side_px: int) -> Tensor:
+    """Return R with R @ mask @ R.T the mask resized bilinearly, float32 (side_px, 28).
+
+    Two products of matrices take a fifth of the time of the engine's own resizing.
+    """
+    columns = functional.interpolate(
+        torch.eye(MASK_PX)[None, None], size=(side_px, MASK_PX), mode="bilinear"
+    )
+    return columns[0, 0]
 
 
-def _weighted_mean_and_spread(maps: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of maps under weights, (n, c) each."""
-    mean = _weighted_mean(maps, weights)
-    variance = _weighted_mean(maps * maps, weights) - mean * mean
-    return mean, variance.clamp(min=_MIN_VARIANCE).sqrt()
+def _weighted_means(maps: Tensor, weights: Tensor) -> Tensor:
+    """Return the means of maps under weights.
+
+    Args:
+        maps: float32 (n, c, h, w).
+        weights: float32 (n, k, h, w).
+
+    Returns:
+        float32 (n, k * c), weight by weight.
+    """
+    return (_normalize(weights) @ _list_pixels(maps)).flatten(1)
+
+
+def _means_and_spreads(maps: Tensor, weights: Tensor) -> Tensor:
+    """Return means, then standard deviations, of maps under weights (n, 1, h, w): (n, 2 * c)."""
+    pixels, shares = _list_pixels(maps), _normalize(weights)
+    means = (shares @ pixels).flatten(1)
+    variances = (shares @ (pixels * pixels)).flatten(1) - means * means
+    return torch.cat([means, variances.clamp(min=_MIN_VARIANCE).sqrt()], dim=1)
+
+
+def _list_pixels(maps: Tensor) -> Tensor:
+    """Return maps (n, c, h, w) as (n, h * w, c): the engine lays them so, and need not move them."""
+    return maps.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _normalize(weights: Tensor) -> Tensor:
+    """Return weights (n, k, h, w) as (n, k, h * w), summing to 1."""
+    weights = weights.flatten(2) + _MIN_WEIGHT
+    return weights / weights.sum(2, keepdim=True)
