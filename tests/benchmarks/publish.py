@@ -37,7 +37,7 @@ def recommendations(rows: int) -> pa.Table:
     products = pa.array([f"shop:{n:08}" for n in range(-(-rows // 20) + 100)])
     texts = {
         "detector": registry.DETECTORS["garments"].version,
-        "encoder": registry.ENCODERS["fashion"].version,
+        "encoder": registry.ENCODERS[registry.DEFAULT_ENCODER].version,
     }
     columns = {
         "product_id": products.take(pa.array(numbers // 20)),

@@ -236,3 +236,73 @@ def test_a_palette_sits_in_the_clusters():
     assert found.shape == (12, 3) and found.dtype == np.float32
     apart = np.linalg.norm(found[:, None] - centres[None], axis=2)
     assert (apart.min(axis=0) < 3).all() and (apart.min(axis=1) < 4).all()
+
+
+@pytest.fixture(scope="module", params=["likeness", "fashion"])
+def own_encoder(request):
+    return encoders.load_packaged_encoder(request.param, "cpu")
+
+
+def test_a_code_of_our_networks_depends_on_the_picture_alone(own_encoder):
+    rng = np.random.default_rng(5)
+    patches = [rng.integers(0, 256, (4, 4, 3), dtype=np.uint8) for _ in range(7)]
+    pictures = [
+        p.repeat(rng.integers(20, 99), axis=0).repeat(rng.integers(20, 99), axis=1) for p in patches
+    ]
+    together, floats = own_encoder.encode(pictures), own_encoder.encode_floats(pictures)
+    order = rng.permutation(7)
+    shuffled = own_encoder.encode([pictures[i] for i in order])
+    alone = [own_encoder.encode([p]) for p in pictures]
+    for half in (0, 1):
+        assert len({c.tobytes() for c in together[half]}) == 7
+        assert (shuffled[half] == together[half][order]).all()
+        assert (np.concatenate([a[half] for a in alone]) == together[half]).all()
+        assert (np.packbits(floats[half] > 0, axis=1) == together[half]).all()
+    assert [a.views[0] for a in alone] == together.views
+    assert own_encoder.encode([])[0].shape == (0, 16)
+
+
+def test_a_code_does_not_depend_on_the_number_of_threads(tmp_path):
+    script = (
+        "import os, sys, numpy as np; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
+        "from wearalike.encoding import encoders;"
+        "pictures = np.load(sys.argv[1]);"
+        "made = encoders.load_packaged_encoder('likeness', 'cpu').encode(list(pictures));"
+        "sys.stdout.buffer.write(made.shape.tobytes() + made.colour.tobytes())"
+    )
+    pictures = np.stack([drawn("bag", RED), drawn("trousers", BLUE), drawn("bag", BLUE)])
+    np.save(tmp_path / "pictures.npy", pictures)
+    here = encoders.load_packaged_encoder("likeness", "cpu").encode(list(pictures))
+    command = [sys.executable, "-c", script, str(tmp_path / "pictures.npy")]
+    one_core = subprocess.run(command, capture_output=True, check=True).stdout
+    assert one_core == here.shape.tobytes() + here.colour.tobytes()
+
+
+def test_the_default_encoder_tells_shape_from_colour():
+    pictures = [
+        drawn("trousers", RED),
+        drawn("trousers", BLUE),
+        drawn("bag", RED),
+        drawn("trousers", DARK_RED, (200, 230)),
+    ]
+    shape, colour, _ = encoders.load_packaged_encoder("likeness", "cpu").encode(pictures)
+    assert max(apart(shape[0], shape[1]), apart(shape[0], shape[3])) < apart(shape[0], shape[2])
+    assert max(apart(colour[0], colour[2]), apart(colour[0], colour[3])) < apart(
+        colour[0], colour[1]
+    )
+
+
+def test_the_default_encoder_looks_at_the_item_and_not_at_its_ground():
+    on_white, on_grey = drawn("bag", BLUE), drawn("bag", BLUE).copy()
+    on_grey[(on_grey == 255).all(axis=2)] = (150, 160, 140)
+    shape, colour, _ = encoders.load_packaged_encoder("likeness", "cpu").encode(
+        [on_white, on_grey, drawn("trousers", RED)]
+    )
+    assert apart(shape[0], shape[1]) < 0.5 * apart(shape[0], shape[2])
+    assert apart(colour[0], colour[1]) < 0.5 * apart(colour[0], colour[2])
+
+
+def test_the_file_of_the_default_encoder_has_no_trunk():
+    model = registry.packaged_model(registry.ModelKind.ENCODER, "likeness").read()
+    assert not [name for name in model.arrays if name.startswith("trunk.")]
+    assert {"view.weight", "view.bias"} <= set(model.arrays)

@@ -4,6 +4,7 @@ and never mixed with it.
 
 import hashlib
 import io
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -74,8 +75,8 @@ def root(tmp_path):
 def retrained(root, version: str) -> registry.Model:
     """The packaged encoder with its bits in another order, promoted."""
     known = registry.packaged_model(ModelKind.ENCODER, registry.DEFAULT_ENCODER).read()
-    last = ("turn.", "shape.3.", "colour.3.")
-    arrays = {n: a[::-1] if n.startswith(last) else a for n, a in known.arrays.items()}
+    last = re.compile(r"turn\.|(shape|colour)\.3\.|heads\.(shape|colour)\.(linear|output)\.")
+    arrays = {n: a[::-1] if last.match(n) else a for n, a in known.arrays.items()}
     path = root / f"{version}.safetensors"
     path.write_bytes(
         registry.model_bytes(ModelKind.ENCODER, known.architecture, version, {}, arrays)

@@ -108,12 +108,18 @@ def train_hashnet(
     arrays: Arrays = {}
     if initial_model and not config.steps:
         # The view classifier stays valid because the backbone is frozen, so keep its weights.
-        arrays |= {name: a.astype(np.float16) for name, a in initial_model.arrays.items()}
+        arrays |= {name: narrow_array(a) for name, a in initial_model.arrays.items()}
     if not arrays or config.head_steps:
         arrays |= run_training(run, sets, config, initial_model)
     arrays |= fit_view_classifier(run, sets, arrays)
     begin = initial_model.version if initial_model else registry.EFFICIENTNET_LITE0.name
     return arrays, {**asdict(config), "begin": begin}
+
+
+def narrow_array(array: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return an array in float16 if that keeps every number, else as it is."""
+    narrow = array.astype(np.float16)
+    return narrow if np.array_equal(narrow, array) else array
 
 
 def run_training(

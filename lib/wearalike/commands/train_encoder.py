@@ -121,7 +121,7 @@ def view_classifier(init_from: str, **options: Any) -> None:
     initial = registry.load_by_name(ModelKind.ENCODER, init_from)
     config = EncoderTrainingConfig(steps=0, head_steps=0, seed=run.seed)
     train_and_write(
-        run, hashnet.ARCHITECTURE, lambda sets: train_hashnet(run, sets, config, initial)
+        run, initial.architecture, lambda sets: train_hashnet(run, sets, config, initial)
     )
 
 

@@ -1,6 +1,6 @@
 """Load an encoder, and encode crops: 128 bits of shape and 128 bits of colour each.
 
-encoder = load_packaged_encoder("fashion")
+encoder = load_packaged_encoder("likeness")
 shape, colour, views = encoder.encode([crop])
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,9 @@ from wearalike.models.files import BadModel, Model
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS, CODES, ImageView
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = [
     "CODE_CACHE_SCHEMA",
     "MIN_VIEW_CONFIDENCE",
@@ -29,6 +33,7 @@ __all__ = [
     "Encoder",
     "FloatCodes",
     "HashNetEncoder",
+    "LikenessEncoder",
     "build_encoder",
     "load_packaged_encoder",
 ]
@@ -49,10 +54,32 @@ CODE_CACHE_SCHEMA = pa.schema(
 MIN_VIEW_CONFIDENCE = 0.8
 
 
-class HashNetEncoder:
-    """Our own network (hashnet.HashNet): one forward pass gives both codes and the view."""
+class _NetworkEncoder:
+    """A network of ours: one forward pass gives both codes and the view."""
 
     side_px = EFFICIENTNET_LITE0.input_px
+
+    def __init__(self, version: str, network: torch.nn.Module, device: str) -> None:
+        self.version = version
+        self._forward = InferenceRunner(version, network, EFFICIENTNET_LITE0, device)
+
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
+        """Encode crops, see Encoder."""
+        rows = self._forward(crops)
+        codes = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1)
+        view_logits = rows[:, 2 * CODE_BITS :].astype(np.float64)
+        return EncodedCrops(
+            codes[:, : CODE_BITS // 8], codes[:, CODE_BITS // 8 :], _confident_views(view_logits)
+        )
+
+    def encode_floats(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Return the logits squashed to -1..1, as training sees them; see Encoder."""
+        squashed = np.tanh(self._forward(crops)[:, : 2 * CODE_BITS])
+        return FloatCodes(squashed[:, :CODE_BITS], squashed[:, CODE_BITS:])
+
+
+class HashNetEncoder(_NetworkEncoder):
+    """The encoder of hashnet.HashNet, as fashion-4 is."""
 
     def __init__(
         self, version: str, arrays: Mapping[str, NDArray[np.float32]], device: str = "cpu"
@@ -69,24 +96,28 @@ class HashNetEncoder:
         """
         from wearalike.encoding import hashnet
 
-        self.version = version
-        self._forward = InferenceRunner(
-            version, hashnet.load_hashnet(arrays), EFFICIENTNET_LITE0, device
-        )
+        super().__init__(version, hashnet.load_hashnet(arrays), device)
 
-    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
-        """Encode crops, see Encoder."""
-        rows = self._forward(crops)
-        codes = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1)
-        view_logits = rows[:, 2 * CODE_BITS :].astype(np.float64)
-        return EncodedCrops(
-            codes[:, : CODE_BITS // 8], codes[:, CODE_BITS // 8 :], _confident_views(view_logits)
-        )
 
-    def encode_floats(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
-        """Return the logits squashed to -1..1, as training sees them; see Encoder."""
-        squashed = np.tanh(self._forward(crops)[:, : 2 * CODE_BITS])
-        return FloatCodes(squashed[:, :CODE_BITS], squashed[:, CODE_BITS:])
+class LikenessEncoder(_NetworkEncoder):
+    """The encoder of likeness_net.LikenessNet, as likeness-1 is."""
+
+    def __init__(
+        self, version: str, arrays: Mapping[str, NDArray[np.float32]], device: str = "cpu"
+    ) -> None:
+        """Load the network.
+
+        Args:
+            version: Name and version of the model.
+            arrays: The arrays of its file by name.
+            device: "cpu" or "cuda".
+
+        Raises:
+            BadModel: The arrays do not fit, or the trunk's package is not the pinned one.
+        """
+        from wearalike.encoding import likeness_net
+
+        super().__init__(version, likeness_net.load_likeness_net(arrays), device)
 
 
 def _confident_views(logits: NDArray[np.float64]) -> list[ImageView | None]:
@@ -116,8 +147,8 @@ def load_packaged_encoder(name: str, device: str = "cpu") -> Encoder:
         BadModel: There is no such encoder, or its file is not the pinned one.
 
     Example:
-        >>> load_packaged_encoder("fashion").version
-        'fashion-4'
+        >>> load_packaged_encoder("likeness").version
+        'likeness-1'
     """
     return build_encoder(registry.packaged_model(registry.ModelKind.ENCODER, name).read(), device)
 
@@ -132,14 +163,16 @@ def build_encoder(model: Model, device: str = "cpu") -> Encoder:
     Raises:
         BadModel: It is no encoder, or its architecture or tensors are not ours.
     """
-    from wearalike.encoding import hashnet
+    from wearalike.encoding import hashnet, likeness_net
 
-    if model.kind is registry.ModelKind.ENCODER and model.architecture == ITQ_ARCHITECTURE:
-        return ImagenetItqEncoder(model, device)
-    if model.kind is registry.ModelKind.ENCODER and model.architecture == hashnet.ARCHITECTURE:
-        return HashNetEncoder(model.version, model.arrays, device)
-    known = f"{ITQ_ARCHITECTURE}, {hashnet.ARCHITECTURE}"
+    known = (ITQ_ARCHITECTURE, hashnet.ARCHITECTURE, likeness_net.ARCHITECTURE)
+    if model.kind is registry.ModelKind.ENCODER and model.architecture in known:
+        if model.architecture == ITQ_ARCHITECTURE:
+            return ImagenetItqEncoder(model, device)
+        if model.architecture == hashnet.ARCHITECTURE:
+            return HashNetEncoder(model.version, model.arrays, device)
+        return LikenessEncoder(model.version, model.arrays, device)
     raise BadModel(
         f"{model.kind} {model.version}: architecture {model.architecture!r}: "
-        f"known of encoders are {known}"
+        f"known of encoders are {', '.join(known)}"
     )

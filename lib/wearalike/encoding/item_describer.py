@@ -325,7 +325,7 @@ def _means_and_spreads(maps: Tensor, weights: Tensor) -> Tensor:
 
 
 def _list_pixels(maps: Tensor) -> Tensor:
-    """Return maps (n, c, h, w) as (n, h * w, c): the engine lays them so, and need not move them."""
+    """Return maps (n, c, h, w) as (n, h * w, c), the order in which the engine keeps them."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2)
 
 

@@ -262,6 +262,11 @@ def export_arrays(
     }
 
 
+def has_likeness_arrays(arrays: Mapping[str, NDArray[np.floating]]) -> bool:
+    """Return whether arrays are those of this network, not of another encoder."""
+    return "heads.mean" in arrays
+
+
 def drop_view_arrays(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.floating]]:
     """Return the arrays of a model file without those of the view layer."""
     return {name: array for name, array in arrays.items() if not name.startswith(f"{VIEW_PREFIX}.")}

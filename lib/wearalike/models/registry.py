@@ -125,6 +125,12 @@ ENCODERS = {
         "fashion-4.safetensors",
         "7f5f3e44206408a06b4be8be513dddf4b9498ed6a0de8e2298170dbd26bfe0cc",
     ),
+    "likeness": EncoderModel(
+        "likeness-1",
+        EFFICIENTNET_LITE0,
+        "likeness-1.safetensors",
+        "a95ce5053f3c14cc09402e5c62032113e93cfd45fe9d07eb81c0c48cce987f48",
+    ),
 }
 DEFAULT_ENCODER = "fashion"
 

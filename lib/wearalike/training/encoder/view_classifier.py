@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wearalike.datasets.labelled_photos import LabelledDataset
-from wearalike.encoding import encoders, hashnet, runtime
+from wearalike.encoding import encoders, hashnet, likeness_net, runtime
 from wearalike.encoding.hashnet import INPUT_PX, VIEW_PREFIX
 from wearalike.imaging import decode
 from wearalike.models.registry import EFFICIENTNET_LITE0
@@ -62,7 +62,11 @@ def train_view_classifier(
     Raises:
         BadDataset: A column `view` has a word that is no view.
     """
-    backbone = _PooledHashNet(hashnet.load_hashnet(hashnet.drop_view_arrays(arrays)))
+    backbone: nn.Module = (
+        _PooledTrunk(likeness_net.load_likeness_net(likeness_net.drop_view_arrays(arrays)))
+        if likeness_net.has_likeness_arrays(arrays)
+        else _PooledHashNet(hashnet.load_hashnet(hashnet.drop_view_arrays(arrays)))
+    )
     extract = runtime.InferenceRunner("views", backbone, EFFICIENTNET_LITE0, device)
     rows: list[NDArray[np.float32]] = []
     views: list[ImageView] = []
@@ -126,7 +130,12 @@ def confusion_counts(
     Raises:
         BadDataset: A column `view` has a word that is no view.
     """
-    encoder = encoders.HashNetEncoder("views", arrays, device)
+    encoder_class = (
+        encoders.LikenessEncoder
+        if likeness_net.has_likeness_arrays(arrays)
+        else encoders.HashNetEncoder
+    )
+    encoder = encoder_class("views", arrays, device)
     counts: Counter[tuple[ImageView, ImageView | None]] = Counter()
     for kind, labelled in sets:
         examples = list(iterate_examples(kind, labelled, seed, split))
@@ -191,3 +200,14 @@ class _PooledHashNet(nn.Module):
 
     def forward(self, squares: Tensor) -> Tensor:
         return self.network.upper_features(self.network.stem(squares))[1]
+
+
+class _PooledTrunk(nn.Module):
+    """From images to the pooled features of a likeness encoder's trunk."""
+
+    def __init__(self, network: likeness_net.LikenessNet) -> None:
+        super().__init__()
+        self.trunk = network.trunk
+
+    def forward(self, squares: Tensor) -> Tensor:
+        return self.trunk(squares).final.mean(dim=(2, 3))
