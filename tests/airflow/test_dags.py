@@ -30,7 +30,7 @@ from wearalike.airflow import callbacks
 from wearalike.commands import query_photo
 from wearalike.pipeline.stages import STAGE_NAMES, STAGES
 from wearalike.search import photo_query
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import (
     IMAGES,
     PRODUCTS,
@@ -517,7 +517,7 @@ def ask_about_a_photo(address, token, root):
         if i["product_id"] == product["product_id"]
     )["image_id"]
     photo = root.parent / "x $(touch ran) ; 'photo.jpg"
-    shutil.copyfile(run_tables.image_path(root, image_id), photo)
+    shutil.copyfile(content_cache.image_path(root, image_id), photo)
     runs = f"{address}/api/v2/dags/photo_query/dagRuns"
     conf = {"photo": str(photo), "k": 3, "weights": "2:8", "gender": "female"}
     with pytest.raises(urllib.error.HTTPError) as refused:

@@ -31,7 +31,7 @@ from wearalike.imaging import decode as imaging_decode
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import detect_items
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 
 PICTURES, PICTURES_FULL = 60, 1_000
 TARGET = "≥ 0.8"
@@ -69,7 +69,7 @@ def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult
         root = Path(folder)
         ids = [hashlib.sha256(content).hexdigest() for content in contents]
         for image_id, content in zip(ids, contents, strict=True):
-            run_tables.write_atomic(run_tables.image_path(root, image_id), content)
+            content_cache.write_atomic(content_cache.image_path(root, image_id), content)
         tensors = [detector_input(content, network) for content in contents]
         ready = [np.concatenate(tensors[i : i + batch]) for i in range(0, len(tensors), batch)]
 

@@ -34,7 +34,7 @@ from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.pipeline import encode_items
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 from wearalike.tables import CODE_BITS, ITEMS
 
 PICTURES, PICTURES_FULL = 120, 2_000
@@ -58,7 +58,7 @@ class EncodingWork:
         rows = []
         for content in contents:
             image_id = hashlib.sha256(content).hexdigest()
-            run_tables.write_atomic(run_tables.image_path(root, image_id), content)
+            content_cache.write_atomic(content_cache.image_path(root, image_id), content)
             rows += detect.detect_items(detector, image_id, content)
         self.items = pa.Table.from_pylist(rows, detect.ITEM_CACHE_SCHEMA).select(ITEMS.column_names)
         self.boxes = [tuple(row[name] for name in ("x0", "y0", "x1", "y1")) for row in rows]
@@ -77,7 +77,7 @@ class EncodingWork:
         """Run the nightly job with an empty cache: read, decode, crop, encode and cache."""
         shutil.rmtree(self.root / "cache" / "codes", ignore_errors=True)
         encode_items.encode_and_cache(self.root, self.encoder, self.items.slice(0, count))
-        return run_tables.read_cached(
+        return content_cache.read_cached(
             self.root, "codes", self.encoder.version, encoders.CODE_CACHE_SCHEMA
         )
 

@@ -31,7 +31,7 @@ from tests.benchmarks.pictures import load_pictures
 
 from wearalike import search
 from wearalike.search import index
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import CODES, INDEXES, MATCHES, PRODUCTS, PUBLISHED_TABLES, SuperCategory
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import open_warehouse
@@ -230,7 +230,7 @@ def _cpu_time_s(pid: int) -> float:
 def sample_photos(root: Path, run: str) -> list[bytes]:
     """Every third picture of a night, to ask about."""
     ids = sorted(set(run_tables.read_table(root, INDEXES, run)["image_id"].to_pylist()))
-    return [run_tables.image_path(root, i).read_bytes() for i in ids][::3]
+    return [content_cache.image_path(root, i).read_bytes() for i in ids][::3]
 
 
 def measure_enlarged(

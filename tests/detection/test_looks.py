@@ -19,7 +19,7 @@ from wearalike.pipeline import detect_looks, job, match_looks
 from wearalike.sample.catalogue import SHOPS, list_products
 from wearalike.sample.pictures import OutfitPicture
 from wearalike.search import index
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 
 GARMENTS = registry.DETECTORS["garments"].version
 
@@ -476,11 +476,11 @@ def copied(night, tmp_path):
 def test_done_in_shares_and_with_some_of_them_lost_it_is_the_same(night, copied):
     """Three quarters were seen before; an eighth is done by its share, the last by the job."""
     arguments = ["--data-dir", str(copied), "--run", RUN]
-    seen = run_tables.read_cached(night / "root", "items", GARMENTS, detect.ITEM_CACHE_SCHEMA)
+    seen = content_cache.read_cached(night / "root", "items", GARMENTS, detect.ITEM_CACHE_SCHEMA)
     is_old = pa.array(
         [not any(job.is_in_shard(i, (n, 8)) for n in (7, 8)) for i in seen["image_id"].to_pylist()]
     )
-    run_tables.cache_rows(copied, "items", GARMENTS, seen.filter(is_old))
+    content_cache.cache_rows(copied, "items", GARMENTS, seen.filter(is_old))
     assert detect_looks.main([*arguments, "--shard", "7/8"]) == 0
     assert not run_tables.is_complete(copied, tables.LOOKS, RUN)
     kept = {p.name for p in (copied / "cache" / "items" / GARMENTS).iterdir()}

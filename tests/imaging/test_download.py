@@ -26,7 +26,7 @@ from PIL import Image
 
 from wearalike.imaging import ledger
 from wearalike.pipeline import download_images
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import IMAGES, PRODUCTS, REFUSED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -197,7 +197,7 @@ def test_pictures_become_rows_and_files(server: Server, tmp_path: Path) -> None:
     ]
     assert server.asked == {"/a/1": 1, "/a/2": 1, "/b/1": 1}
     assert {p.name for p in (tmp_path / "cache" / "images").glob("??/*")} == {one, two}
-    assert run_tables.image_path(tmp_path, one).read_bytes() == server.content["/a/1"]
+    assert content_cache.image_path(tmp_path, one).read_bytes() == server.content["/a/1"]
     assert download(tmp_path) == 0 and sum(server.asked.values()) == 3
 
 
@@ -345,7 +345,7 @@ def test_the_second_night_downloads_only_what_changed(server: Server, tmp_path: 
     server.forget()
     server.pages, server.content = {}, {"/a/7": jpeg(1000, side=64)}
     lost = run_tables.read_table(root, IMAGES, DAY_2).to_pylist()[0]["image_id"]
-    run_tables.image_path(root, lost).unlink()
+    content_cache.image_path(root, lost).unlink()
     prepare(root, night(server), "2026-11-23")
     assert download(root, "2026-11-23") == 0
     # /a/3 and /a/4 came back, /a/7 changed, the lost file of /a/0 came again: two addresses each.
@@ -465,7 +465,7 @@ def test_a_killed_job_goes_on_where_it_was(server: Server, tmp_path: Path) -> No
     assert 0 < known.num_rows < count
     for image_id in known["image_id"].to_pylist():
         assert (
-            hashlib.sha256(run_tables.image_path(root, image_id).read_bytes()).hexdigest()
+            hashlib.sha256(content_cache.image_path(root, image_id).read_bytes()).hexdigest()
             == image_id
         )
     server.forget()
@@ -500,7 +500,7 @@ def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> N
             "checked_at",
             pa.array([i] * 6, ledger.LEDGER_SCHEMA.field("checked_at").type),
         )
-        run_tables.cache_rows(tmp_path, "downloads", "a", older)
+        content_cache.cache_rows(tmp_path, "downloads", "a", older)
     assert len(list(parts.glob("*.parquet"))) == 71
     ledger.compact_ledger(tmp_path, "a")
     assert len(list(parts.glob("*.parquet"))) == 1

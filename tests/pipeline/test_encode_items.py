@@ -16,7 +16,7 @@ from PIL import Image
 from wearalike.models import promotion, registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import encode_items
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
 
 RUN = "2026-11-24"
@@ -43,7 +43,7 @@ def root(tmp_path):
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "PNG")
         image_id = hashlib.sha256(file.getvalue()).hexdigest()
-        run_tables.write_atomic(run_tables.image_path(tmp_path, image_id), file.getvalue())
+        content_cache.write_atomic(content_cache.image_path(tmp_path, image_id), file.getvalue())
         box = {
             "x0": 0,
             "y0": 0,

@@ -23,7 +23,7 @@ from wearalike.sample.cloth import Cloth
 from wearalike.sample.painting import Pose, encode_jpeg, paint_garment
 from wearalike.sample.sketch import SeededChoices, Sketch, rounded_box
 from wearalike.search import ShortfallReason
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import (
     IMAGES,
     ITEMS,
@@ -99,7 +99,9 @@ def root(tmp_path_factory):
         if colour:
             content = drawn(colour)
             image_ids[product_id] = hashlib.sha256(content).hexdigest()
-            run_tables.write_atomic(run_tables.image_path(root, image_ids[product_id]), content)
+            content_cache.write_atomic(
+                content_cache.image_path(root, image_ids[product_id]), content
+            )
     write(
         root,
         PRODUCTS,
@@ -324,7 +326,7 @@ def test_a_run_that_is_not_there_and_a_picture_that_is_lost(root, tmp_path):
     ):
         render_contact_sheet(root, "2000-01-01")
     shutil.copytree(root, tmp_path / "copy")
-    lost = run_tables.image_path(
+    lost = content_cache.image_path(
         tmp_path / "copy", run_tables.read_table(root, IMAGES, RUN)["image_id"][1].as_py()
     )
     lost.unlink()

@@ -24,7 +24,7 @@ from wearalike.search import (
 )
 from wearalike.search.photo_query import PhotoQuery, PhotoResult
 from wearalike.search.photo_search import PhotoSearch
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, PRODUCTS
 from wearalike.warehouse.base import open_warehouse
 
@@ -55,7 +55,7 @@ def pictures(photo_settings):
     ).to_pylist()
     in_stock = sorted(p["product_id"] for p in products if p["availability"] == "in_stock")
     return {
-        i: run_tables.image_path(photo_settings.data_dir, entries[i]).read_bytes()
+        i: content_cache.image_path(photo_settings.data_dir, entries[i]).read_bytes()
         for i in in_stock
         if i in entries
     }

@@ -34,7 +34,7 @@ from wearalike import settings
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
 from wearalike.server import app, uploads
 from wearalike.settings import ServerSettings, Settings
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 from wearalike.warehouse.base import open_warehouse
 from wearalike.warehouse.postgres import read as postgres_read
@@ -80,7 +80,7 @@ def pictures(place) -> dict[str, bytes]:
         key=lambda e: e["product_id"],
     )
     return {
-        e["product_id"]: run_tables.image_path(place.data_dir, e["image_id"]).read_bytes()
+        e["product_id"]: content_cache.image_path(place.data_dir, e["image_id"]).read_bytes()
         for e in entries
         if e["product_id"] in in_stock
     }

@@ -30,7 +30,7 @@ from wearalike.quality import judgements
 from wearalike.server import app
 from wearalike.server.live_search import LiveSearch
 from wearalike.server.snapshot import PublishedRepository
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import (
     IMAGES,
     INDEXES,
@@ -412,7 +412,7 @@ def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
     }
     chosen = [entries["harbour:1017"], entries["harbour:1001"]]
     photo = side_by_side(
-        [run_tables.image_path(place.data_dir, e["image_id"]).read_bytes() for e in chosen]
+        [content_cache.image_path(place.data_dir, e["image_id"]).read_bytes() for e in chosen]
     )
     with visit(browser, base, may_say="422") as page:
         page.goto("/photo")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wearalike.storage import atomic, run_tables
+from wearalike.storage import atomic, content_cache, run_tables
 from wearalike.tables import CODES, FEEDS, REFUSED, SIMILAR_LISTS
 
 
@@ -208,26 +208,26 @@ def test_a_run_that_is_no_folder_name_is_refused(tmp_path, run):
 
 def test_kept_work_is_read_once_a_row_and_by_key(tmp_path):
     schema = CODES.arrow_schema
-    assert run_tables.read_cached(tmp_path, "codes", "e-1", schema).num_rows == 0
-    run_tables.cache_rows(tmp_path, "codes", "e-1", codes("a", "b"))
-    run_tables.cache_rows(tmp_path, "codes", "e-1", codes("b", "c"))
-    run_tables.cache_rows(tmp_path, "codes", "e-1", codes("b", "c"))
+    assert content_cache.read_cached(tmp_path, "codes", "e-1", schema).num_rows == 0
+    content_cache.cache_rows(tmp_path, "codes", "e-1", codes("a", "b"))
+    content_cache.cache_rows(tmp_path, "codes", "e-1", codes("b", "c"))
+    content_cache.cache_rows(tmp_path, "codes", "e-1", codes("b", "c"))
     assert (
-        run_tables.read_cached(tmp_path, "codes", "e-1", schema)
+        content_cache.read_cached(tmp_path, "codes", "e-1", schema)
         .sort_by("item_id")
         .equals(codes("a", "b", "c"))
     )
-    assert run_tables.read_cached(tmp_path, "codes", "e-1", schema, pa.array(["c", "z"])).equals(
+    assert content_cache.read_cached(tmp_path, "codes", "e-1", schema, pa.array(["c", "z"])).equals(
         codes("c")
     )
-    assert run_tables.read_cached(tmp_path, "codes", "e-2", schema).num_rows == 0
+    assert content_cache.read_cached(tmp_path, "codes", "e-2", schema).num_rows == 0
     assert len(list((tmp_path / "cache" / "codes" / "e-1").iterdir())) == 2
 
 
 def test_bytes_are_kept_whole_and_once(tmp_path):
-    path = run_tables.image_path(tmp_path, "abcdef")
-    run_tables.write_atomic(path, b"first")
-    run_tables.write_atomic(path, b"second")
+    path = content_cache.image_path(tmp_path, "abcdef")
+    content_cache.write_atomic(path, b"first")
+    content_cache.write_atomic(path, b"second")
     assert path == tmp_path / "cache" / "images" / "ab" / "abcdef" and path.read_bytes() == b"first"
     assert [p.name for p in path.parent.iterdir()] == ["abcdef"]
 

@@ -18,7 +18,7 @@ from wearalike.evaluation.descriptors import base, cache
 from wearalike.models import registry
 from wearalike.pipeline import job
 from wearalike.pipeline.encode_items import read_item_crops
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, ITEMS
 
 log = logging.getLogger("wearalike.describe_items")
@@ -106,7 +106,7 @@ def describe_new_items(
     """
     if not force:
         id_column = pa.schema([cache.CACHE_SCHEMA.field("item_id")])
-        cached = run_tables.read_cached(root, cache.CACHE_KIND, descriptor.version, id_column)
+        cached = content_cache.read_cached(root, cache.CACHE_KIND, descriptor.version, id_column)
         cached_ids = cached["item_id"].combine_chunks()
         items = items.filter(pc.invert(pc.is_in(items["item_id"], cached_ids)))
     progress = job.Progress(descriptor.version, items.num_rows)

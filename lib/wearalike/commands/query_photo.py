@@ -16,7 +16,7 @@ from wearalike.pipeline import job
 from wearalike.search import photo_annotation, photo_search
 from wearalike.search import photo_query as queries
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 from wearalike.tables import PHOTO_QUERIES, AgeGroup, Gender
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import Warehouse, open_warehouse
@@ -172,10 +172,10 @@ def answer_photo(
     content = path.read_bytes()
     result = search.search(content, photo_query)
     folder = (out or settings.data_dir / PHOTO_QUERIES.name) / result.query_id
-    run_tables.write_atomic(
+    content_cache.write_atomic(
         folder / "annotated.jpg", photo_annotation.annotate_photo(content, result)
     )
-    run_tables.write_atomic(folder / "answer.json", result.to_json().encode())
+    content_cache.write_atomic(folder / "answer.json", result.to_json().encode())
     row = queries.photo_query_row(result, photo_query, datetime.now(UTC))
     warehouse.record(result.run, PHOTO_QUERIES, [row])
     log.info("%s: %d items, %s", path, len(result.items), folder)

@@ -17,7 +17,7 @@ from wearalike.datasets.labelled_photos import COMPOUND_LABELS, LabelledDataset,
 from wearalike.datasets.layouts import BadDataset
 from wearalike.datasets.pattern_words import find_pattern
 from wearalike.metrics.boxes import BOX_COLUMNS, item_scores
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def read_run(root: Path, run: str) -> LabelledDataset:
     for row in sorted(placed, key=lambda row: (row["image_id"], row["product_id"])):
         product = product_by_id[row["product_id"]]
         item = _best_item(items_by_image.get(row["image_id"], []), product["super_category"])
-        path = run_tables.image_path(root, row["image_id"])
+        path = content_cache.image_path(root, row["image_id"])
         if item is None or not path.is_file():
             left_out += 1
             continue

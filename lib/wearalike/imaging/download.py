@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from wearalike.imaging import decode, ledger, sandbox
 from wearalike.net import address_guard, http_client
 from wearalike.settings import ShopSettings
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 
 # The ledger is written after so many answers or seconds: a killed job repeats at most these.
 _FLUSH_ROWS = 500
@@ -198,10 +198,10 @@ def cache_image(root: Path, content: bytes, decoders: sandbox.DecoderPool) -> di
     """
     image_id = hashlib.sha256(content).hexdigest()
     header = decode.read_header(content)
-    path = run_tables.image_path(root, image_id)
+    path = content_cache.image_path(root, image_id)
     if not path.exists():
         decoders.check_image(content, _CHECK_SIDE_PX)
-        run_tables.write_atomic(path, content)
+        content_cache.write_atomic(path, content)
     return {
         "image_id": image_id,
         "format": header.format,

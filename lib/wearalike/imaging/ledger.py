@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 
 CACHE_KIND = "downloads"
 LEDGER_SCHEMA = pa.schema(
@@ -49,7 +49,7 @@ def read_ledger(root: Path, shop_id: str, run: str | None = None) -> pa.Table:
     Returns:
         LEDGER_SCHEMA, one row for each address.
     """
-    rows = run_tables.read_cached(root, CACHE_KIND, shop_id, LEDGER_SCHEMA)
+    rows = content_cache.read_cached(root, CACHE_KIND, shop_id, LEDGER_SCHEMA)
     return _newest_rows(rows, run)
 
 
@@ -61,7 +61,7 @@ def append_to_ledger(root: Path, shop_id: str, rows: pa.Table) -> None:
         shop_id: The shop.
         rows: LEDGER_SCHEMA.
     """
-    run_tables.cache_rows(root, CACHE_KIND, shop_id, rows)
+    content_cache.cache_rows(root, CACHE_KIND, shop_id, rows)
 
 
 def pending_downloads(
@@ -85,7 +85,7 @@ def pending_downloads(
     rows = ledger_rows.take(pc.index_in(urls, ledger_rows["url"].combine_chunks()))
     rows = rows.set_column(0, "url", urls)
     ids = pc.unique(rows["image_id"]).drop_null().to_pylist()
-    stored_ids = [i for i in ids if run_tables.image_path(root, i).exists()]
+    stored_ids = [i for i in ids if content_cache.image_path(root, i).exists()]
     is_stored = pc.is_in(rows["image_id"], pa.array(stored_ids, pa.string()))
     is_conditional = pc.and_(is_stored, not force)
     for column in ("etag", "last_modified"):

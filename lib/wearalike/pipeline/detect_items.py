@@ -30,7 +30,7 @@ from wearalike.pipeline.stage_command import (
     device_option,
     run_command,
 )
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import IMAGES, ITEMS
 
 log = logging.getLogger("wearalike.detect_items")
@@ -70,7 +70,7 @@ def work(args: StageOptions) -> None:
     detect_new_images(root, detector, image_ids, args.shard)
     if args.shard:
         return
-    seen = run_tables.read_cached(
+    seen = content_cache.read_cached(
         root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
     ).sort_by([("image_id", "ascending"), ("item_id", "ascending")])
     with run_tables.write_table(
@@ -97,7 +97,7 @@ def detect_new_images(
         image_ids: images of the run.
         shard: (i, n), to detect only shard i of n; None: all images.
     """
-    known = run_tables.read_cached(
+    known = content_cache.read_cached(
         root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
     )["image_id"]
     new = [
@@ -111,7 +111,7 @@ def detect_new_images(
 
     def detect_batch(image_ids: list[str]) -> list[dict[str, object]]:
         return detect.detect_items_batch(
-            detector, [(i, run_tables.image_path(root, i).read_bytes()) for i in image_ids]
+            detector, [(i, content_cache.image_path(root, i).read_bytes()) for i in image_ids]
         )
 
     workers = min(len(os.sched_getaffinity(0)), IMAGES_PER_CACHE_WRITE // IMAGES_PER_BATCH)
@@ -127,7 +127,7 @@ def detect_new_images(
                 )
                 for r in found
             ]
-            run_tables.cache_rows(
+            content_cache.cache_rows(
                 root,
                 "items",
                 detector.version,

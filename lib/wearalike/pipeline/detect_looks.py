@@ -34,7 +34,7 @@ from wearalike.pipeline.stage_command import (
     device_option,
     run_command,
 )
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, LOOKS, PRODUCTS
 
 log = logging.getLogger("wearalike.detect_looks")
@@ -128,7 +128,7 @@ def undetected_images(root: Path, version: str, image_ids: pa.Array) -> pa.Array
     Returns:
         Those of them that the cache lacks.
     """
-    known = run_tables.read_cached(root, "items", version, detect.ITEM_CACHE_SCHEMA, image_ids)[
+    known = content_cache.read_cached(root, "items", version, detect.ITEM_CACHE_SCHEMA, image_ids)[
         "image_id"
     ].combine_chunks()
     return image_ids.filter(pc.invert(pc.is_in(image_ids, known)))
@@ -165,7 +165,7 @@ def iter_worn_items(
     for start in range(0, products.num_rows, PRODUCTS_PER_BATCH):
         some = products.slice(start, PRODUCTS_PER_BATCH).combine_chunks()
         theirs = images.filter(pc.is_in(images["product_id"], some["product_id"].combine_chunks()))
-        seen = run_tables.read_cached(
+        seen = content_cache.read_cached(
             root, "items", detector, detect.ITEM_CACHE_SCHEMA, pc.unique(theirs["image_id"])
         )
         yield some, *looks.worn_items(some, theirs, seen.filter(pc.is_valid(seen["item_id"])))
@@ -212,7 +212,7 @@ def read_cached_codes(root: Path, version: str, worn: pa.Table) -> pa.Table:
     Returns:
         Rows of encoders.CODE_CACHE_SCHEMA.
     """
-    return run_tables.read_cached(
+    return content_cache.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, worn["item_id"].combine_chunks()
     )
 

@@ -33,7 +33,7 @@ from wearalike.pipeline.stage_command import (
     run_command,
 )
 from wearalike.search import index
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
 
 log = logging.getLogger("wearalike.encode_items")
@@ -74,7 +74,7 @@ def work(args: StageOptions) -> None:
     products = run_tables.read_table(root, PRODUCTS, args.run, ["product_id", "super_category"])
     images = run_tables.read_table(root, IMAGES, args.run, ["product_id", "image_id"])
     items = detected.filter(index.may_represent(products, images, detected))
-    known = run_tables.read_cached(
+    known = content_cache.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     )["item_id"].combine_chunks()
     new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
@@ -91,7 +91,7 @@ def work(args: StageOptions) -> None:
         )
     if args.shard:
         return
-    seen = run_tables.read_cached(
+    seen = content_cache.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     ).sort_by("item_id")
     with run_tables.write_table(
@@ -144,7 +144,7 @@ def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> 
             loading = next(loads, None)
             rows.append(code_rows(encoder, part["item_id"].to_pylist(), pictures))
             if number == len(parts) or len(rows) * ITEMS_PER_BATCH >= ITEMS_PER_CACHE_WRITE:
-                run_tables.cache_rows(root, "codes", encoder.version, pa.concat_tables(rows))
+                content_cache.cache_rows(root, "codes", encoder.version, pa.concat_tables(rows))
                 rows.clear()
             progress.update(part.num_rows)
 
@@ -175,7 +175,7 @@ def _iter_item_crops(
     """Yield the pixels of each row's item; None where its image cannot be read."""
     for row in rows:
         try:
-            content = run_tables.image_path(root, row["image_id"]).read_bytes()
+            content = content_cache.image_path(root, row["image_id"]).read_bytes()
             yield decode.crop_boxes(
                 content, [(row["x0"], row["y0"], row["x1"], row["y1"])], side_px
             )[0]

@@ -39,6 +39,7 @@ from wearalike.pipeline.stage_command import (
     spark_master_option,
 )
 from wearalike.storage import run_tables
+from wearalike.storage.table_writer import TableWriter
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 log = logging.getLogger("wearalike.match_products")
@@ -171,9 +172,7 @@ def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) 
         log.info("%d products searched only the changes since %s", remembered, previous_run)
 
 
-def _match_with_spark(
-    tasks: Sequence[MatchTask], spark_master: str, table: run_tables.TableWriter
-) -> None:
+def _match_with_spark(tasks: Sequence[MatchTask], spark_master: str, table: TableWriter) -> None:
     """Run the tasks on Spark, and put the files of their rows into the table."""
     if not tasks:
         return

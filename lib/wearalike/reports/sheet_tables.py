@@ -19,7 +19,7 @@ from PIL import Image
 
 from wearalike.imaging import decode
 from wearalike.search import ShortfallReason
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import (
     IMAGES,
     ITEMS,
@@ -231,7 +231,7 @@ class SheetTables:
 
     def _make_thumbnail(self, image: Row, item: Row | None) -> Thumbnail | None:
         """Return the thumbnail of an image; None if it is not stored and need not be."""
-        path = run_tables.image_path(self.root, image["image_id"])
+        path = content_cache.image_path(self.root, image["image_id"])
         if not self.needs_pictures and not path.exists():
             return None
         width_px, height_px = image["width_px"], image["height_px"]
@@ -245,7 +245,7 @@ class SheetTables:
     def _data_uri(self, image_id: str) -> str:
         """Return a small copy of an image as a data: URI; each image is decoded once."""
         if image_id not in self._data_uris:
-            content = run_tables.image_path(self.root, image_id).read_bytes()
+            content = content_cache.image_path(self.root, image_id).read_bytes()
             jpeg = io.BytesIO()
             rgb = decode.decode_image(content, self.thumbnail_px)
             Image.fromarray(rgb).save(jpeg, "JPEG", quality=75)

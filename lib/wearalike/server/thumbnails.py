@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from wearalike.imaging import decode
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import IMAGES, INDEXES, ITEMS, Table
 
 # Longer side of thumbnails: for a card, for a product's own page.
@@ -211,7 +211,7 @@ def thumbnail(root: Path, image_id: str, side_px: int) -> bytes:
             f"{image_id[:80]} of {side_px} px: wanted an image_id, and one of {sides} px"
         )
     try:
-        rgb = decode.decode_image(run_tables.image_path(root, image_id).read_bytes(), side_px)
+        rgb = decode.decode_image(content_cache.image_path(root, image_id).read_bytes(), side_px)
     except (FileNotFoundError, decode.BadPixels) as error:
         raise ThumbnailNotFound(f"{image_id}: {error}") from error
     out = io.BytesIO()

@@ -5,8 +5,6 @@
 | <data_dir>/<table>/run=<run>/part-*.parquet | the rows |
 | <data_dir>/<table>/run=<run>/_refused.parquet | rows refused on the way to this table |
 | <data_dir>/<table>/run=<run>/_manifest.json | counts, parameters, file hashes; written last |
-| <data_dir>/cache/<kind>/<version>/*.parquet | work kept by content, for all runs |
-| <data_dir>/cache/images/<first two>/<sha256> | the images |
 
 A table's folder is filled under a hidden name, synced, and renamed when whole. A reader sees all of
 it or nothing.
@@ -17,22 +15,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike import tables
 from wearalike.settings import RUN_PATTERN
 from wearalike.storage import atomic
+from wearalike.storage.table_writer import TableWriter
 from wearalike.tables import REFUSED, Table
 
 # Rows that readers take at a time.
@@ -178,96 +173,6 @@ def signature(inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass
-class TableWriter:
-    """Fill the hidden folder of one table; `write_table` yields it.
-
-    Attributes:
-        table: The table being written.
-        path: The hidden folder. Other files that belong to the table may be put there.
-        rows_written: Rows written so far.
-        rows_taken: Rows read from the input, if the caller counts them. Checked at the end.
-        refusal_counts: Refused rows by reason.
-        manifest_extras: Further entries for the manifest.
-    """
-
-    table: Table
-    path: Path
-    rows_written: int = 0
-    rows_taken: int | None = None
-
-    def __post_init__(self) -> None:
-        self._parts_writer: pq.ParquetWriter | None = None
-        self._refusals_writer: pq.ParquetWriter | None = None
-        self.refusal_counts: Counter[str] = Counter()
-        self.manifest_extras: dict[str, Any] = {}
-
-    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Append rows.
-
-        Args:
-            rows: Rows with the table's columns; they are cast to its schema.
-
-        Raises:
-            ValueError: A column that allows no nulls has some.
-        """
-        schema = self.table.arrow_schema
-        rows = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        rows = rows.select(schema.names).cast(schema)
-        for column in self.table.columns:
-            if not column.nullable and rows[column.name].null_count:
-                raise ValueError(
-                    f"{self.table.name}.{column.name}: {rows[column.name].null_count} nulls in a"
-                    " column that has none"
-                )
-        if self._parts_writer is None:
-            number = len(list(self.path.glob("part-*.parquet")))
-            self._parts_writer = pq.ParquetWriter(
-                self.path / f"part-{number:05}.parquet", schema, compression="zstd"
-            )
-        self._parts_writer.write_table(rows)
-        self.rows_written += rows.num_rows
-
-    def refuse(self, rows: pa.Table) -> None:
-        """Append refused rows (tables.REFUSED). The column `stage` is filled in here."""
-        if not rows.num_rows:
-            return
-        rows = rows.drop_columns(["stage"]) if "stage" in rows.column_names else rows
-        rows = rows.add_column(0, "stage", pa.array([self.table.name] * rows.num_rows))
-        rows = rows.select(REFUSED.column_names).cast(REFUSED.arrow_schema)
-        if self._refusals_writer is None:
-            self._refusals_writer = pq.ParquetWriter(
-                self.path / "_refused.parquet", REFUSED.arrow_schema, compression="zstd"
-            )
-        self._refusals_writer.write_table(rows)
-        self.refusal_counts.update(rows["reason"].to_pylist())
-
-    def adopt_parts(self, parts: Path) -> None:
-        """Take the Parquet files that Spark left in a folder as parts of this table, in their
-        order.
-
-        Raises:
-            ValueError: Their columns are not those of the table.
-        """
-        for number, part in enumerate(sorted(parts.glob("part-*.parquet"))):
-            os.replace(part, self.path / f"part-{number:05}.parquet")
-        shutil.rmtree(parts)
-        found = ds.dataset(sorted(map(str, self.path.glob("part-*.parquet"))), format="parquet")
-        if found.schema.names != self.table.column_names:
-            raise ValueError(
-                f"{self.table.name}: columns {found.schema.names}, wanted {self.table.column_names}"
-            )
-        self.rows_written = found.count_rows()
-
-    def close(self) -> None:
-        """Close the Parquet files. A table without rows gets one empty part."""
-        if self._parts_writer is None and not any(self.path.glob("part-*.parquet")):
-            pq.write_table(self.table.arrow_schema.empty_table(), self.path / "part-00000.parquet")
-        for writer in (self._parts_writer, self._refusals_writer):
-            if writer is not None:
-                writer.close()
-
-
 @contextlib.contextmanager
 def write_table(
     root: Path,
@@ -384,53 +289,3 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# Work kept by content.
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; a file that exists is left as it is."""
-    if not path.exists():
-        atomic.write_bytes(path, content, sync_folder=False)
-
-
-def image_path(root: Path, image_id: str) -> Path:
-    """Return the path of the image with this SHA-256, which need not exist."""
-    return root / "cache" / "images" / image_id[:2] / image_id
-
-
-def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
-    """Add rows to the cache of a kind and version, whole or not at all.
-
-    Rows with equal keys must be equal.
-    """
-    if not rows.num_rows:
-        return
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd")
-    content = sink.getvalue().to_pybytes()
-    write_atomic(
-        root / "cache" / kind / version / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet",
-        content,
-    )
-
-
-def read_cached(
-    root: Path, kind: str, version: str, schema: pa.Schema, keys: pa.Array | None = None
-) -> pa.Table:
-    """Read the cached rows of a kind and version; equal rows are returned once.
-
-    Args:
-        root: The data folder.
-        kind: Name of the cached work, e.g. "codes".
-        version: The version of the model that made it.
-        schema: Columns of the rows; the first is the key.
-        keys: If given, only rows with these keys.
-    """
-    paths = sorted(map(str, (root / "cache" / kind / version).glob("[!.]*.parquet")))
-    if not paths:
-        return schema.empty_table()
-    wanted = None if keys is None else pc.field(schema.names[0]).isin(keys)
-    rows = ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
-    return rows.group_by(schema.names, use_threads=False).aggregate([]).select(schema.names)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.models.files import BadModel
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 
 CACHE_KIND = "descriptors"
 # numbers: little-endian float32, or bits packed into bytes.
@@ -74,7 +74,7 @@ def cache_descriptors(root: Path, version: str, item_ids: Sequence[str], rows: F
     kind = str(rows.dtype)
     numbers = [row.astype(_DTYPES[kind]).tobytes() for row in rows]
     columns = [list(item_ids), [kind] * len(item_ids), numbers]
-    run_tables.cache_rows(root, CACHE_KIND, version, pa.table(columns, schema=CACHE_SCHEMA))
+    content_cache.cache_rows(root, CACHE_KIND, version, pa.table(columns, schema=CACHE_SCHEMA))
 
 
 def read_cached_descriptors(root: Path, version: str, item_ids: Sequence[str]) -> CachedDescriptors:
@@ -92,7 +92,7 @@ def read_cached_descriptors(root: Path, version: str, item_ids: Sequence[str]) -
         BadModel: The rows have more than one kind or width.
     """
     wanted = pa.array(sorted(item_ids), pa.string())
-    table = run_tables.read_cached(root, CACHE_KIND, version, CACHE_SCHEMA, wanted)
+    table = content_cache.read_cached(root, CACHE_KIND, version, CACHE_SCHEMA, wanted)
     table = table.sort_by("item_id").combine_chunks()
     numbers = table["numbers"].to_pylist()
     kinds = set(table["kind"].to_pylist())
