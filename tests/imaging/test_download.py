@@ -509,6 +509,25 @@ def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> N
     assert ledger.read_ledger(tmp_path, "a").num_rows == 6
 
 
+def test_a_ledger_whose_newest_part_has_all_becomes_that_part(
+    server: Server, tmp_path: Path
+) -> None:
+    prepare(tmp_path, night(server, 3))
+    assert download(tmp_path) == 0
+    parts = tmp_path / "cache" / "downloads" / "a"
+    newest = ledger.read_ledger(tmp_path, "a").sort_by("url")
+    for part in parts.glob("*.parquet"):
+        part.unlink()
+    content_cache.cache_rows(tmp_path, "downloads", "a", newest)
+    for i in range(70):
+        times = pa.array([i] * newest.num_rows, ledger.LEDGER_SCHEMA.field("checked_at").type)
+        older = newest.set_column(2, "checked_at", times)
+        content_cache.cache_rows(tmp_path, "downloads", "a", older)
+    ledger.compact_ledger(tmp_path, "a")
+    assert len(list(parts.glob("*.parquet"))) == 1
+    assert ledger.read_ledger(tmp_path, "a").sort_by("url").equals(newest)
+
+
 # The real shops
 
 

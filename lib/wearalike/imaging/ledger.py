@@ -111,9 +111,10 @@ def compact_ledger(root: Path, shop_id: str) -> None:
     parts = set(folder.glob("[!.]*.parquet"))
     if len(parts) < _MIN_PARTS_TO_COMPACT:
         return
-    append_to_ledger(root, shop_id, read_ledger(root, shop_id).sort_by("url"))
-    if set(folder.glob("[!.]*.parquet")) - parts:
-        for part in parts:
+    rows = read_ledger(root, shop_id).sort_by("url")
+    # The merged rows may be those of one of the parts.
+    if merged := content_cache.cache_rows(root, CACHE_KIND, shop_id, rows):
+        for part in parts - {merged}:
             part.unlink(missing_ok=True)
 
 

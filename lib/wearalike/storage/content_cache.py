@@ -30,20 +30,23 @@ def image_path(root: Path, image_id: str) -> Path:
     return root / "cache" / "images" / image_id[:2] / image_id
 
 
-def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> None:
+def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> Path | None:
     """Add rows to the cache of a kind and version, whole or not at all.
 
     Rows with equal keys must be equal.
+
+    Returns:
+        The file, named by its content, so it may have been there; None for no rows.
     """
     if not rows.num_rows:
-        return
+        return None
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd")
     content = sink.getvalue().to_pybytes()
-    write_atomic(
-        root / "cache" / kind / version / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet",
-        content,
-    )
+    name = f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
+    path = root / "cache" / kind / version / name
+    write_atomic(path, content)
+    return path
 
 
 def read_cached(
