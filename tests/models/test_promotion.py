@@ -43,7 +43,7 @@ BASE = {goal: precisions(0.6, seed) for seed, goal in enumerate(GOALS)}
 
 
 def rows(version: str, values: dict, dataset="photos", **change) -> pa.Table:
-    made = [
+    records = [
         {
             "dataset": dataset,
             "split": "test",
@@ -57,7 +57,7 @@ def rows(version: str, values: dict, dataset="photos", **change) -> pa.Table:
         for (measure, distance), each in values.items()
         for i, v in enumerate(each.tolist())
     ]
-    return pa.Table.from_pylist([r | change for r in made], promotion_decision.QUERIES_SCHEMA)
+    return pa.Table.from_pylist([r | change for r in records], promotion_decision.QUERIES_SCHEMA)
 
 
 def decided(changed: dict, policy=POLICY, base=BASE):
@@ -455,17 +455,17 @@ def evaluation(
     step = np.random.default_rng(3).choice(
         [0, 0.1 * np.sign(better)], QUERIES, p=[1 - abs(better) * 10, abs(better) * 10]
     )
-    found = folder / "evaluation"
-    found.mkdir(exist_ok=True)
+    evaluation_dir = folder / "evaluation"
+    evaluation_dir.mkdir(exist_ok=True)
     values = [
         rows(former.version, base),
         rows(candidate.version, {g: v + step for g, v in base.items()}),
     ]
-    pq.write_table(pa.concat_tables(values), found / "queries.parquet")
-    (found / "models.json").write_text(
+    pq.write_table(pa.concat_tables(values), evaluation_dir / "queries.parquet")
+    (evaluation_dir / "models.json").write_text(
         json.dumps({former.version: former.sha256, candidate.version: candidate.sha256})
     )
-    return found
+    return evaluation_dir
 
 
 def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, caplog):
@@ -473,20 +473,20 @@ def test_the_job_promotes_what_is_better_and_only_that(root, tmp_path, capsys, c
     order = ["--kind", "encoder", "--data-dir", str(root), "--candidate", str(path)]
     default = registry.resolve_model(root, ModelKind.ENCODER)
     for better, code in ((-0.05, 1), (0.0, 1), (0.05, 0)):
-        found = evaluation(tmp_path, model, better, default)
-        assert app.main(["promote", *order, "--evaluation", str(found)]) == code
+        evaluation_dir = evaluation(tmp_path, model, better, default)
+        assert app.main(["promote", *order, "--evaluation", str(evaluation_dir)]) == code
         assert using(root) == (DEFAULT if code else "shops-1")
     assert f"shops-1 is not promoted: not better than {DEFAULT}" in caplog.text
     assert f"encoder: shops-1: better than {DEFAULT}: " in capsys.readouterr().out
     # A promotion that was stopped after it had moved the pointer, tried again, is done.
-    assert app.main(["promote", *order, "--evaluation", str(found)]) == 0
+    assert app.main(["promote", *order, "--evaluation", str(evaluation_dir)]) == 0
     assert (
         "encoder: shops-1 is promoted already" in capsys.readouterr().out
         and len(registry.promotion_history(root, ModelKind.ENCODER)) == 1
     )
     # The same evaluation says nothing about a later one.
     later, _ = candidate(tmp_path, "shops-2")
-    assert app.main(["promote", *order[:-1], str(later), "--evaluation", str(found)]) == 1
+    assert app.main(["promote", *order[:-1], str(later), "--evaluation", str(evaluation_dir)]) == 1
     assert "shops-2 was not measured" in caplog.text and using(root) == "shops-1"
     assert (
         app.main(["promote", *order[:-1], str(later)]) == 1
@@ -516,13 +516,13 @@ def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_p
     former = promote_model.current_model(root, ModelKind.DETECTOR)
     base = {("f1", ""): precisions(0.4, 1), ("tpr", ""): precisions(0.5, 2)}
     better = {goal: np.clip(v + 0.2, 0, 1) for goal, v in base.items()}
-    found = tmp_path / "evaluation"
-    found.mkdir()
+    evaluation_dir = tmp_path / "evaluation"
+    evaluation_dir.mkdir()
     pq.write_table(
         pa.concat_tables([rows(former.version, base, k=0), rows("eyes-1", better, k=0)]),
-        found / "queries.parquet",
+        evaluation_dir / "queries.parquet",
     )
-    (found / "models.json").write_text(
+    (evaluation_dir / "models.json").write_text(
         json.dumps({former.version: former.sha256, "eyes-1": model.sha256})
     )
     order = [
@@ -533,7 +533,7 @@ def test_a_first_detector_is_held_against_the_one_that_needs_no_file(root, tmp_p
         "--candidate",
         str(path),
         "--evaluation",
-        str(found),
+        str(evaluation_dir),
     ]
     assert app.main(["promote", *order]) == 0
     move = registry.promotion_history(root, ModelKind.DETECTOR)[-1]

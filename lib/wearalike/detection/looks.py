@@ -113,20 +113,22 @@ def figure_candidates(images: pa.Table, items: pa.Table, codes: pa.Table) -> pa.
     is_tall = (height >= _MIN_FIGURE_ASPECT * width) & (
         height >= _MIN_FIGURE_HEIGHT_RATIO * images["height_px"].to_numpy()
     )
-    found = images.filter(pa.array(is_tall))
+    candidates = images.filter(pa.array(is_tall))
     is_cut = pc.invert(
-        pc.is_in(found["image_id"], views.image_ids_with_views(items, codes, (ImageView.FIGURE,)))
+        pc.is_in(
+            candidates["image_id"], views.image_ids_with_views(items, codes, (ImageView.FIGURE,))
+        )
     )
     by = ("product_id", "is_cut", "position")
-    found = (
-        found.append_column("is_cut", is_cut)
+    candidates = (
+        candidates.append_column("is_cut", is_cut)
         .sort_by([(name, "ascending") for name in by])
         .drop_columns("is_cut")
     )
-    ids = found["product_id"].to_numpy(zero_copy_only=False)
+    ids = candidates["product_id"].to_numpy(zero_copy_only=False)
     first = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, np.int64)
     turn = np.arange(len(ids)) - np.repeat(first, np.diff(np.r_[first, len(ids)]))
-    return found.filter(pa.array(turn < MAX_IMAGES_PER_PRODUCT))
+    return candidates.filter(pa.array(turn < MAX_IMAGES_PER_PRODUCT))
 
 
 def worn_items(
@@ -154,10 +156,10 @@ def worn_items(
         product_id, (width, height) = image["product_id"], (image["width_px"], image["height_px"])
         if product_id not in own:
             continue
-        found = worn_with_product(by_image[image["image_id"]], own[product_id], height)
-        if found:
+        worn = worn_with_product(by_image[image["image_id"]], own[product_id], height)
+        if worn:
             figures.add(product_id)
-        whole = [item for item in found if _is_whole(item, width, height)]
+        whole = [item for item in worn if _is_whole(item, width, height)]
         rows += [
             {**item, "product_id": product_id, "worth": score}
             for item, score in zip(whole, item_scores(whole).tolist(), strict=True)
@@ -190,26 +192,28 @@ def worn_with_product(items: list[ItemRow], own_category: str, height: int) -> l
     }
     corners = box_corners(ordered)
     overlaps = box_iou(corners, corners)
-    kept = [own_row]
+    separate_rows = [own_row]
     for i, item in enumerate(ordered):
         is_unsure = item["confidence"] < MIN_CONFIDENCE
         if is_unsure or item["super_category"] in never_worn_with:
             continue
         alternatives = _EXCLUSIVE_CATEGORIES.get(item["super_category"], ())
-        is_same_item = (overlaps[i, kept] >= _SAME_ITEM_IOU).any()
-        if not is_same_item and all(ordered[o]["super_category"] not in alternatives for o in kept):
-            kept.append(i)
+        is_same_item = (overlaps[i, separate_rows] >= _SAME_ITEM_IOU).any()
+        if not is_same_item and all(
+            ordered[o]["super_category"] not in alternatives for o in separate_rows
+        ):
+            separate_rows.append(i)
     tall = next(
         (item["y1"] - item["y0"] for item in items if item["super_category"] is None), height
     )
     middles = [
         (ordered[i]["y0"] + ordered[i]["y1"]) / 2
-        for i in kept
+        for i in separate_rows
         if ordered[i]["super_category"] in _BODY_CATEGORIES
     ]
     if not middles or max(middles) - min(middles) < _MIN_HEIGHT_GAP_RATIO * tall:
         return []
-    return [ordered[i] for i in kept if i != own_row]
+    return [ordered[i] for i in separate_rows if i != own_row]
 
 
 def _is_whole(item: ItemRow, width: int, height: int) -> bool:
@@ -252,8 +256,8 @@ def build_looks(
     for row in coded.sort_by(order).to_pylist():
         items[row["product_id"]].setdefault(row["super_category"], row)
     rows = [
-        {"product_id": product_id, "items": list(found.values())}
-        for product_id, found in sorted(items.items())
+        {"product_id": product_id, "items": list(by_category.values())}
+        for product_id, by_category in sorted(items.items())
     ]
     has_image, has_worn = set(images["product_id"].to_pylist()), set(worn["product_id"].to_pylist())
     refused = [
@@ -276,10 +280,10 @@ def _refusal_reason(
     return LookReason.NO_CODE if product_id in has_worn else LookReason.CUT_OFF
 
 
-def refuse_unmatched_looks(looks: pa.Table, products: pa.Table, found: pa.Table) -> pa.Table:
-    """Return tables.REFUSED of products with a look but no row in `found`, LOOK_PRODUCTS."""
+def refuse_unmatched_looks(looks: pa.Table, products: pa.Table, matched: pa.Table) -> pa.Table:
+    """Return tables.REFUSED of products with a look but no row in `matched`, LOOK_PRODUCTS."""
     left = looks.filter(
-        pc.invert(pc.is_in(looks["product_id"], found["product_id"].combine_chunks()))
+        pc.invert(pc.is_in(looks["product_id"], matched["product_id"].combine_chunks()))
     )["product_id"]
     shops = products["shop_id"].take(pc.index_in(left, products["product_id"].combine_chunks()))
     return _refused_rows(
@@ -304,7 +308,7 @@ def _refused_rows(table: Table, rows: list[tuple[str, str, LookReason]]) -> pa.T
 def explode_looks(looks: pa.Table) -> pa.Table:
     """Return tables.LOOKS with one row for each item: product_id and the item's columns."""
     looks = looks.combine_chunks()
-    found = pc.list_flatten(looks["items"]).combine_chunks()
+    rows = pc.list_flatten(looks["items"]).combine_chunks()
     at = pc.list_parent_indices(looks["items"])
-    columns = dict(zip((field.name for field in found.type), found.flatten(), strict=True))
+    columns = dict(zip((field.name for field in rows.type), rows.flatten(), strict=True))
     return pa.table({"product_id": looks["product_id"].take(at), **columns})

@@ -66,9 +66,9 @@ def read_labels(kind: str, location: Path) -> LabelsAndProblems:
     images: dict[Path, LabelledImage] = {}
     problems: list[LabelProblem] = []
     for file in files:
-        found, wrong = read_coco(file, folder)
+        labelled, wrong = read_coco(file, folder)
         problems += wrong
-        for image in found:
+        for image in labelled:
             if image.path in images:
                 problems.append(
                     LabelProblem(

@@ -183,7 +183,7 @@ def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, s
     names: dict[int, str] = {}
     taken: set[str] = set()
     try:
-        found = (
+        written_names = (
             _read_yaml_names(file)
             if file.suffix == ".yaml"
             else {line - 1: name for line, name in _read_lines(file)}
@@ -191,7 +191,7 @@ def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, s
     except BadLabels as error:
         problems.append(LabelProblem(str(file), str(error)))
         return None
-    for number, word in found.items():
+    for number, word in written_names.items():
         try:
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise BadLabels("wanted a number from 0 on")
