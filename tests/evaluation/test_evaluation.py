@@ -17,6 +17,7 @@ from wearalike.detection import detect
 from wearalike.evaluation import (
     compare_detectors,
     compare_encoders,
+    distances,
     extract,
     ground_truth,
     rank,
@@ -153,7 +154,7 @@ def test_bits_of_any_length_are_compared():
 
 def test_a_distance_that_does_not_suit_is_refused():
     floats, hashes = np.ones((4, 3), np.float32), np.zeros((4, 8), np.uint8)
-    assert rank.is_suitable_distance("cosine", floats) and rank.is_suitable_distance(
+    assert distances.is_suitable_distance("cosine", floats) and distances.is_suitable_distance(
         "hamming", hashes
     )
     for distance, rows in (
@@ -166,7 +167,7 @@ def test_a_distance_that_does_not_suit_is_refused():
             rank.rank_gallery(rows, split_of(4), distance, 2)
     for distance in ("hamming 0:0", "hamming 1", "cosinus"):
         with pytest.raises(ValueError, match=f"distance '{distance}': known are"):
-            rank.is_suitable_distance(distance, hashes)
+            distances.is_suitable_distance(distance, hashes)
 
 
 def test_measures_are_those_of_the_definition():

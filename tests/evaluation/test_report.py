@@ -15,7 +15,7 @@ import pytest
 from lxml import etree, html
 from PIL import Image
 
-from wearalike.evaluation import compare_encoders, report, workbook
+from wearalike.evaluation import compare_encoders, query_examples, report, workbook
 from wearalike.evaluation import figures as evaluation_figures
 from wearalike.evaluation.pivot import leaders
 from wearalike.evaluation.plots import PlotLine
@@ -424,7 +424,7 @@ def test_results_of_the_comparison_become_a_page(tmp_path):
         for who, each in values.items()
     ]
     shown = [(tmp_path / f"{name}.jpg", f"a {name}") for name in ("query", "right", "wrong")]
-    strip = compare_encoders.QueryExample(
+    strip = query_examples.QueryExample(
         "shop", "new", "hamming 1:1", "type", 0.5, shown[0], tuple(shown[1:]), (True, False), True
     )
     gains = [

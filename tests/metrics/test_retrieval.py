@@ -97,3 +97,46 @@ def test_a_hit_that_moves_up_never_lowers_a_measure_of_rank(relevant: np.ndarray
         np.nan_to_num(retrieval.average_precision(r, relevant_count, k)) for r in (relevant, risen)
     )
     assert (after >= before - 1e-12).all()
+
+
+def test_a_first_right_answer_stands_in_the_middle_of_its_ties():
+    far = np.array([[3.0, 1, 3, 3, 9]])
+    right = np.array([[False, False, True, False, True]])
+    nothing = np.zeros((1, 5), bool)
+    # One is nearer, two others are as far.
+    assert retrieval.first_relevant_rank(far, right, nothing).tolist() == [2]
+    # Rows that are no answers count for nothing, even right ones.
+    left_out = np.array([[True, True, False, False, False]])
+    assert retrieval.first_relevant_rank(far, right, left_out).tolist() == [0.5]
+    left_out = np.array([[False, False, True, False, False]])
+    assert retrieval.first_relevant_rank(far, right, left_out).tolist() == [3]
+    assert np.isnan(retrieval.first_relevant_rank(far, right, right)).all()
+    ranks = np.array([0, 0.5, 1, 9.5, 10, np.nan])
+    np.testing.assert_array_equal(retrieval.recall(ranks, 1), [1, 1, 0, 0, 0, np.nan])
+    np.testing.assert_array_equal(retrieval.recall(ranks, 10), [1, 1, 1, 1, 0, np.nan])
+
+
+def test_answers_as_far_as_the_last_share_its_places():
+    far = np.array([[1.0, 2, 2, 2, 3]])
+    right = np.array([[True, True, False, True, True]])
+    nothing = np.zeros((1, 5), bool)
+    # The nearest is right; two of the three tied ones are, for one place.
+    assert retrieval.tied_precision(far, right, nothing, 2) == pytest.approx([(1 + 2 / 3) / 2])
+    assert retrieval.tied_precision(far, right, nothing, 4) == pytest.approx([3 / 4])
+    # Fewer answers than places: still divided by k.
+    assert retrieval.tied_precision(far, right, nothing, 10) == pytest.approx([4 / 10])
+    left_out = np.array([[True, False, False, False, False]])
+    assert retrieval.tied_precision(far, right, left_out, 1) == pytest.approx([2 / 3])
+    assert retrieval.tied_precision(far, right, nothing | True, 3) == pytest.approx([0])
+
+
+def test_tied_precision_is_the_mean_over_all_orders_of_ties():
+    rng = np.random.default_rng(0)
+    far = rng.integers(0, 4, (6, 9)).astype(float)
+    right, nothing = rng.random((6, 9)) < 0.4, np.zeros((6, 9), bool)
+    shuffles = []
+    for _ in range(4000):
+        order = np.argsort(far + rng.random(far.shape) * 0.5, axis=1)
+        shuffles.append(np.take_along_axis(right, order, axis=1)[:, :5].mean(axis=1))
+    found = retrieval.tied_precision(far, right, nothing, 5)
+    assert found == pytest.approx(np.mean(shuffles, axis=0), abs=0.02)

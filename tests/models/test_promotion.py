@@ -219,6 +219,53 @@ def test_an_evaluation_that_says_nothing_is_refused(values, measured, message):
         promotion_decision.decide_promotion(values, measured, NEW, OLD, POLICY)
 
 
+ENCODERS = promotion_decision.PROMOTION_POLICIES[ModelKind.ENCODER]
+ENCODER_METRICS = (*ENCODERS.primary_metrics, *ENCODERS.guardrail_metrics)
+ENCODER_BASE = {goal: precisions(0.6, seed) for seed, goal in enumerate(ENCODER_METRICS)}
+
+
+def moved(goal: tuple[str, str], by: float) -> dict:
+    """The values of a metric, all moved by as much, so that its interval is a point."""
+    return {goal: ENCODER_BASE[goal] + by}
+
+
+@pytest.mark.parametrize("goal", ENCODERS.primary_metrics)
+def test_an_encoder_is_better_by_any_one_question(goal):
+    decision = decided(moved(goal, 0.01), ENCODERS, ENCODER_BASE)
+    assert decision.is_better and f"better than old-1: {goal[0]}@10 {goal[1]}" in decision.why
+    for measure, distance in ENCODER_METRICS:
+        assert f"{measure}@10 {distance} of photos/test" in decision.why
+    assert not decided({}, ENCODERS, ENCODER_BASE).is_better
+
+
+@pytest.mark.parametrize("goal", ENCODER_METRICS)
+def test_an_encoder_may_be_worse_by_no_question_beyond_its_tolerance(goal):
+    other = next(one for one in ENCODERS.primary_metrics if one != goal)
+    tolerance = ENCODERS.tolerances.get(goal, ENCODERS.tolerance)
+    lost = decided(moved(goal, -tolerance - 0.001) | moved(other, 0.1), ENCODERS, ENCODER_BASE)
+    assert not lost.is_better
+    assert f"maybe worse by more than {tolerance:g}: {goal[0]}@10 {goal[1]}" in lost.why
+    kept = decided(moved(goal, -tolerance + 0.001) | moved(other, 0.1), ENCODERS, ENCODER_BASE)
+    assert kept.is_better and f"tolerance {tolerance:g}" in kept.why
+
+
+@pytest.mark.parametrize("goal", ENCODERS.guardrail_metrics)
+def test_an_encoder_is_not_better_by_a_guardrail(goal):
+    assert not decided(moved(goal, 0.1), ENCODERS, ENCODER_BASE).is_better
+
+
+def test_questions_with_few_queries_are_named_and_do_not_count():
+    few = {g: v.copy() for g, v in ENCODER_BASE.items()}
+    for goal, wanted in ENCODERS.optional_queries.items():
+        few[goal][wanted - 1 :] = np.nan
+    worse = {goal: few[goal] - 0.5 for goal in ENCODERS.optional_queries}
+    better = {("type", "hamming 1:1"): ENCODER_BASE["type", "hamming 1:1"] + 0.1}
+    decision = decided(worse | better, ENCODERS, few)
+    assert decision.is_better and len(decision.left_out) == len(ENCODERS.optional_queries)
+    assert "too few queries to count: " in decision.why
+    assert "recall product@10 hamming 1:1 of photos/test" in decision.why
+
+
 # The files
 
 

@@ -30,10 +30,11 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
 @command("evaluate")
 @click.option(
     "--data",
-    type=ParsedText("KIND=FOLDER", parse_kind_and_folder(layouts.DATASET_KINDS)),
+    type=ParsedText("KIND=FOLDER", parse_kind_and_folder(layouts.MEASURED_KINDS)),
     multiple=True,
     required=True,
-    help=f"Labelled photos; may be repeated. KIND: {', '.join(layouts.DATASET_KINDS)}.",
+    help=f"Labelled photos; may be repeated. KIND: {', '.join(layouts.MEASURED_KINDS)}. "
+    "run=RUN takes the tables of a run.",
 )
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder of the report.")
 @click.option(
@@ -79,6 +80,13 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
     default=(10,),
     show_default=True,
     help="Length of lists; may be repeated.",
+)
+@click.option(
+    "--max-queries",
+    type=int,
+    default=2000,
+    show_default=True,
+    help="Of more queries so many are drawn, the same for every encoder.",
 )
 @click.option(
     "--crop-with",

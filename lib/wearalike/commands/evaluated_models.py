@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wearalike.datasets import layouts
 from wearalike.detection import detect
 from wearalike.evaluation.descriptors import base
 from wearalike.evaluation.descriptors.base import Descriptor
@@ -38,7 +39,8 @@ class EvaluationRun:
         crop_with: name of the detector that crops photos without a box.
         weights: files of networks that torch's cache lacks, by encoder.
         device: cpu or cuda.
-        root: folder of all tables, where the promoted models lie.
+        root: folder of all tables, where runs and the promoted models lie.
+        max_queries: of more queries so many are drawn.
     """
 
     data: tuple[tuple[str, Path], ...]
@@ -53,6 +55,7 @@ class EvaluationRun:
     weights: tuple[tuple[str, Path], ...]
     device: str
     root: Path
+    max_queries: int
 
     def check(self) -> None:
         """Raise ValueError for options that do not fit together."""
@@ -64,6 +67,14 @@ class EvaluationRun:
             raise ValueError(f"--weights {unknown[0]}: not among --encoder {names}")
         if min(self.k) < 1:
             raise ValueError(f"--k {min(self.k)}: wanted 1 or more")
+        if self.max_queries < 1:
+            raise ValueError(f"--max-queries {self.max_queries}: wanted 1 or more")
+        unboxed = [kind for kind, _ in self.data if kind in (layouts.PAIRS, layouts.RUN)]
+        if self.detectors and unboxed:
+            raise ValueError(
+                f"--data {unboxed[0]}=: detectors are not measured on it: its boxes name no class, "
+                "or a detector drew them"
+            )
 
 
 def load_encoders(run: EvaluationRun) -> list[Descriptor]:

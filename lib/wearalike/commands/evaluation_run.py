@@ -16,24 +16,31 @@ from wearalike.commands.evaluated_models import (
     load_encoders,
     load_pipeline_detector,
 )
-from wearalike.datasets import labelled_photos
+from wearalike.commands.evaluated_sets import EvaluatedSet, expand_set, read_set
 from wearalike.detection import detect
-from wearalike.detection.classes import GarmentClass, UnknownLabel
-from wearalike.evaluation import compare_detectors, extract, ground_truth, rank, report, workbook
+from wearalike.evaluation import (
+    compare_detectors,
+    distances,
+    extract,
+    ground_truth,
+    rank,
+    report,
+    summary,
+    workbook,
+)
 from wearalike.evaluation import figures as evaluation_figures
 from wearalike.evaluation.compare_encoders import (
     EncoderResults,
     EncoderUnderTest,
     compare_encoders,
-    format_table,
 )
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.base import Descriptor
-from wearalike.evaluation.detectors import (
-    DetectorUnderTest,
-)
+from wearalike.evaluation.detectors import DetectorUnderTest
+from wearalike.evaluation.strangers import SetOrigin
+from wearalike.evaluation.summary import Origins
+from wearalike.evaluation.text_table import format_table
 from wearalike.pipeline import job
-from wearalike.training.detector.dataset import CLASS_LOOKUP_BY_KIND
 
 log = logging.getLogger("wearalike.evaluate_models")
 
@@ -47,89 +54,85 @@ def evaluate_models(run: EvaluationRun) -> None:
     Raises:
         ValueError: two sets have one name, or two different models one version.
     """
-    sets = [(kind, labelled_photos.read_dataset(kind, folder), folder) for kind, folder in run.data]
-    names = [labelled.name for _, labelled, _ in sets]
+    sets = [read_set(kind, folder, run.root) for kind, folder in run.data]
+    names = [one.shop for one in sets]
     if len(set(names)) < len(names):
         raise ValueError(f"--data: wanted folders of different names, got {', '.join(names)}")
     encoders = load_encoders(run)
     detectors = load_detectors(run)
     results = EncoderResults()
     detector_results: list[compare_detectors.DetectorEvaluation] = []
-    for kind, labelled, folder in sets:
-        if encoders:
-            split = rank.split_query_gallery(labelled, run.split)
-            contestants = prepare_encoders(run, kind, split, encoders)
-            results.extend(compare_encoders(split, contestants, list(run.k)))
+    origins: dict[tuple[str, str], SetOrigin] = {}
+    for one in sets:
+        for measured in expand_set(one) if encoders else ():
+            results.extend(evaluate_encoders(run, measured, encoders))
+            origins |= {
+                (measured.labelled.name, descriptor.version): descriptor.trained_on.origin_of(
+                    one.kind, one.shop
+                )
+                for descriptor in encoders
+            }
         if detectors:
-            scenes = ground_truth.read_ground_truth(kind, labelled, folder, run.split)
-            detector_results += evaluate_detectors(run, labelled.name, scenes, detectors)
+            scenes = ground_truth.read_ground_truth(one.kind, one.labelled, one.folder, run.split)
+            detector_results += evaluate_detectors(run, one.shop, scenes, detectors)
     facts = {
         "photos": ", ".join(f"{kind} {folder.name}" for kind, folder in run.data),
         "split": run.split,
+        "queries": f"at most {run.max_queries:,} of a set",
         "cropped by": run.crop_with,
     }
     hashes = {d.version: d.sha256 for d in encoders} | {d.version: d.sha256 for d in detectors}
-    write_evaluation(run.out, results, detector_results, hashes, facts)
+    write_evaluation(run.out, results, detector_results, hashes, facts, origins)
     for descriptor in encoders:
         if isinstance(descriptor, Autoencoder) and descriptor.is_fitted:
             descriptor.save(run.out / "autoencoder.safetensors")
 
 
-def prepare_encoders(
-    run: EvaluationRun,
-    kind: str,
-    query_gallery: rank.QueryGallerySplit,
-    encoders: list[Descriptor],
-) -> list[EncoderUnderTest]:
-    """Encode a set's photos by every encoder.
+def evaluate_encoders(
+    run: EvaluationRun, measured: EvaluatedSet, encoders: list[Descriptor]
+) -> EncoderResults:
+    """Encode a set's photos by every encoder, and measure each.
 
     Args:
         run: the evaluation's options.
-        kind: the set's kind.
-        query_gallery: the set, split into queries and gallery.
+        measured: the set.
         encoders: the encoders.
 
     Returns:
-        Every encoder with its features and distances.
+        The results.
 
     Raises:
         ValueError: none of the distances suits an encoder.
     """
-
-    def class_of(label: str) -> GarmentClass | None:
-        try:
-            return CLASS_LOOKUP_BY_KIND[kind](label)
-        except UnknownLabel:
-            # The label is no garment of ours, so any item will do.
-            return None
-
+    labelled = measured.labelled
+    query_gallery = rank.split_query_gallery(labelled, run.split, run.max_queries)
     features = run.out / "features"
     log.info(
         "%s: %d queries, %d in the gallery",
-        query_gallery.labelled.name,
+        labelled.name,
         len(query_gallery.queries),
         len(query_gallery.gallery),
     )
     crops = extract.DatasetCrops(
-        query_gallery.labelled, load_pipeline_detector(run, run.crop_with), features, class_of
+        labelled, load_pipeline_detector(run, run.crop_with), features, measured.class_of
     )
     prepared = []
     for descriptor in encoders:
-        progress = job.Progress(f"{query_gallery.labelled.name}, {descriptor.version}", len(crops))
+        progress = job.Progress(f"{labelled.name}, {descriptor.version}", len(crops))
         described = extract.extract_features(
             crops, descriptor, query_gallery.gallery, features, progress.update
         )
-        distances = [
+        suitable = [
             distance
             for distance in run.distances or descriptor.distances
-            if rank.is_suitable_distance(distance, described.rows)
+            if distances.is_suitable_distance(distance, described.rows, described.floats)
         ]
-        if not distances:
+        if not suitable:
             raise ValueError(
                 f"--distance {', '.join(run.distances)}: none of them is for {descriptor.version}"
             )
-        prepared.append(EncoderUnderTest(descriptor.version, described, distances))
-    return prepared
+        prepared.append(EncoderUnderTest(descriptor.version, described, suitable))
+    return compare_encoders(query_gallery, prepared, list(run.k), picture_ids=crops.picture_ids)
 
 
 def evaluate_detectors(
@@ -166,6 +169,7 @@ def write_evaluation(
     detector_results: list[compare_detectors.DetectorEvaluation],
     model_hashes: dict[str, str | None],
     facts: dict[str, str],
+    origins: Origins,
 ) -> None:
     """Write the whole evaluation into a folder.
 
@@ -175,12 +179,16 @@ def write_evaluation(
         detector_results: the detectors' results on each set in turn, the baseline first.
         model_hashes: sha256 by version; None for a model without a file.
         facts: shown at the head of the page.
+        origins: what each set is to each encoder, by dataset and version.
     """
     out.mkdir(parents=True, exist_ok=True)
     pairs = compare_detectors.pair_with_reference(detector_results)
     versions = [compare_detectors.version_comparison(one, former) for one, former in pairs]
+    tables = summary.build_summary(results.rows, origins)
     page = dataclasses.replace(
-        report.build_report("How good the models are", results, facts), versions=versions
+        report.build_report("How good the models are", results, facts),
+        versions=versions,
+        summary=tables,
     )
     figures = evaluation_figures.retrieval_figures(results.rows)
     rows = list(results.rows)
@@ -201,4 +209,6 @@ def write_evaluation(
     evaluation_figures.write_parquet(out / "evaluation.parquet", figures)
     workbook.write_workbook(out / "evaluation.xlsx", figures)
     report.write_html(out, page)
+    (out / "summary.md").write_text(summary.format_markdown(tables), encoding="utf-8")
     print(format_table(rows))
+    print(summary.format_markdown(tables))

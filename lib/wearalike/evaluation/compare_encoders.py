@@ -1,25 +1,35 @@
-"""Compare descriptors on one labelled set: metrics, paired differences, queries and examples."""
+"""Compare descriptors on one labelled set: metrics, paired differences, queries and examples.
+
+Labels are asked among the pictures of other articles. Questions about products have their own
+galleries (`product_questions`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike.datasets.labelled_photos import COMPOUND_LABELS
-from wearalike.evaluation import rank
+from wearalike.evaluation import distances, product_questions, rank
+from wearalike.evaluation.distinct_codes import (
+    DISTINCT_CODES,
+    DISTINCT_WEIGHTS,
+    distinct_code_values,
+)
 from wearalike.evaluation.extract import ExtractedFeatures
-from wearalike.evaluation.rank import QueryGallerySplit
+from wearalike.evaluation.product_questions import Question
+from wearalike.evaluation.query_examples import QueryExample, label_examples, question_examples
+from wearalike.evaluation.rank import PATTERN_LABEL, QueryGallerySplit
 from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow, result_row
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.models.promotion_decision import QUERIES_SCHEMA
 
-# Labels that examples are judged by, the hardest first; a set's first one of these is used.
-_EXAMPLE_LABELS = ("both", "type+gender", "type")
+# Queries shown of each question, best and worst, and of each the answers.
+_QUESTION_EXAMPLES = (3, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +45,6 @@ class EncoderUnderTest:
     version: str
     features: ExtractedFeatures
     distances: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryExample:
-    """A query and its results, best first.
-
-    Attributes:
-        dataset: Name of the labelled set.
-        encoder: Version of the descriptor.
-        distance: Distance that it ranks by.
-        label: Label that tells if a result is relevant.
-        value: Relevance of the results, 0..1.
-        query: Path of the photo, and its label.
-        results: The same of each result.
-        is_relevant: True for each result that shares the label.
-        is_best: True for one of the best queries, False for one of the worst.
-    """
-
-    dataset: str
-    encoder: str
-    distance: str
-    label: str
-    value: float
-    query: tuple[Path, str]
-    results: tuple[tuple[Path, str], ...]
-    is_relevant: tuple[bool, ...]
-    is_best: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +76,28 @@ class EncoderResults:
         self.examples.extend(other.examples)
 
 
+class _MeasuredQueries(NamedTuple):
+    """Values of one measure.
+
+    Attributes:
+        rows: int64 (q,). Rows of the set that asked.
+        values: float64 (q,). Their values, 0..1; NaN where a query has none.
+    """
+
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+# Measured queries by measure and cut-off rank; rank 0 where the measure has none.
+_Measured = dict[tuple[str, int], _MeasuredQueries]
+
+
 def compare_encoders(
     query_gallery: QueryGallerySplit,
     encoders: Sequence[EncoderUnderTest],
     ks: Sequence[int],
     examples_count: int = 4,
+    picture_ids: Sequence[str] | None = None,
 ) -> EncoderResults:
     """Measure each descriptor by each of its distances.
 
@@ -109,146 +109,187 @@ def compare_encoders(
         encoders: Descriptors, the reference first.
         ks: Cut-off ranks. The first one is that of the examples.
         examples_count: Number of best queries, and of worst, that are shown of each descriptor.
+        picture_ids: Hash of each photo's bytes and box; without it every photo is another picture.
 
     Returns:
         All results.
     """
     results = EncoderResults()
     reference = encoders[0]
-    reference_values: dict[tuple[str, int], dict[str, NDArray[np.float64]]] = {}
-    dataset, split = query_gallery.labelled.name, query_gallery.split
+    reference_values: dict[str, _Measured] = {}
+    labelled, split = query_gallery.labelled, query_gallery.split
+    questions = product_questions.list_questions(query_gallery)
+    ids = picture_ids or [photo.id for photo in labelled.photos]
     for encoder in encoders:
         version = encoder.version
         for distance in encoder.distances:
-            ranking = rank.rank_gallery(encoder.features.rows, query_gallery, distance, max(ks))
-            for k in ks:
-                values = rank.compute_retrieval_metrics(query_gallery, ranking, k)
-                results.rows.extend(
-                    result_row(dataset, split, version, distance, name, k, bootstrap_mean(each))
-                    for name, each in values.items()
+            measured = _measure_labels(
+                query_gallery, encoder, distance, ks, examples_count, results
+            )
+            for question in questions:
+                measured |= _measure_question(
+                    query_gallery, question, encoder, distance, ks, results
                 )
-                results.queries.append(_queries_table(query_gallery, version, distance, k, values))
-                if encoder is reference:
-                    reference_values[distance, k] = values
-                    continue
-                is_shared = distance in reference.distances
-                reference_distance = distance if is_shared else reference.distances[0]
-                against = {
-                    "reference": reference.version,
-                    "reference_distance": reference_distance,
-                }
-                baseline = reference_values[reference_distance, k]
-                for name, each in values.items():
-                    gain = bootstrap_difference(each, baseline[name])
-                    row = result_row(dataset, split, version, distance, name, k, gain)
-                    results.differences.append(row | against)
+            measured |= _measure_codes(query_gallery, encoder, distance, ids)
+            results.rows.extend(
+                result_row(
+                    labelled.name, split, version, distance, name, k or None, bootstrap_mean(values)
+                )
+                for (name, k), (_, values) in measured.items()
+            )
+            if measured:
+                results.queries.append(_queries_table(query_gallery, version, distance, measured))
             results.rows.extend(_cost_rows(query_gallery, encoder, distance))
-            if distance == encoder.distances[0]:
-                first_results = ranking[:, : ks[0]]
-                results.examples.extend(
-                    query_examples(query_gallery, version, distance, first_results, examples_count)
+            if encoder is reference:
+                reference_values[distance] = measured
+                continue
+            is_shared = distance in reference.distances
+            reference_distance = distance if is_shared else reference.distances[0]
+            results.differences.extend(
+                _difference_rows(
+                    (labelled.name, split, version, distance),
+                    (reference.version, reference_distance),
+                    measured,
+                    reference_values[reference_distance],
                 )
+            )
     return results
 
 
-def query_examples(
+def _measure_labels(
     query_gallery: QueryGallerySplit,
-    encoder: str,
+    encoder: EncoderUnderTest,
     distance: str,
-    ranking: NDArray[np.int64],
-    count: int,
-) -> list[QueryExample]:
-    """Choose the best and the worst queries by relevance; a seed decides among equals.
-
-    Args:
-        query_gallery: Queries and gallery.
-        encoder: Version of the descriptor.
-        distance: Distance that it ranks by.
-        ranking: int64 (q, k), as rank.rank_gallery returns it.
-        count: Number of queries of either kind.
-
-    Returns:
-        The best, best first, then the worst, worst first.
-    """
-    labelled = query_gallery.labelled
-    known_labels = [name for name in _EXAMPLE_LABELS if name in labelled.label_names]
-    label = known_labels[0] if known_labels else labelled.label_names[0]
-    metrics = rank.compute_retrieval_metrics(query_gallery, ranking, ranking.shape[1])
-    values = metrics[f"relevance {label}"]
-    order = np.lexsort([np.random.default_rng(0).permutation(len(values)), -values])
-    order = order[~np.isnan(values[order])]
-    classes = labelled.class_ids(label)
-
-    def captioned(row: int) -> tuple[Path, str]:
-        photo = labelled.photos[row]
-        parts = COMPOUND_LABELS.get(label, (label,))
-        return photo.path, ", ".join(photo.labels.get(part, "?") for part in parts)
-
-    def example(query: int, is_best: bool) -> QueryExample:
-        row = int(query_gallery.queries[query])
-        results = [result for result in ranking[query].tolist() if result >= 0]
-        return QueryExample(
-            dataset=labelled.name,
-            encoder=encoder,
-            distance=distance,
-            label=label,
-            value=float(values[query]),
-            query=captioned(row),
-            results=tuple(map(captioned, results)),
-            is_relevant=tuple(bool(classes[result] == classes[row]) for result in results),
-            is_best=is_best,
+    ks: Sequence[int],
+    examples_count: int,
+    results: EncoderResults,
+) -> _Measured:
+    """Measure every label by one distance; examples of an encoder's own distance are added."""
+    if not set(query_gallery.labelled.label_names) - {PATTERN_LABEL}:
+        return {}
+    features = encoder.features
+    ranking = rank.rank_gallery(
+        features.rows, query_gallery, distance, max(ks), features.floats, skips_article=True
+    )
+    measured = {
+        (name, k): _MeasuredQueries(query_gallery.queries, values)
+        for k in ks
+        for name, values in rank.compute_retrieval_metrics(
+            query_gallery, ranking, k, skips_article=True
+        ).items()
+    }
+    if distance == encoder.distances[0]:
+        first_results = ranking[:, : ks[0]]
+        results.examples.extend(
+            label_examples(query_gallery, encoder.version, distance, first_results, examples_count)
         )
-
-    best = [example(query, True) for query in order[:count].tolist()]
-    worst = [example(query, False) for query in order[::-1][:count].tolist()]
-    return best + worst
+    return measured
 
 
-def format_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Format results for a terminal.
+def _measure_question(
+    query_gallery: QueryGallerySplit,
+    question: Question,
+    encoder: EncoderUnderTest,
+    distance: str,
+    ks: Sequence[int],
+    results: EncoderResults,
+) -> _Measured:
+    """Ask a question by one distance; examples of the distance that it is meant for are added."""
+    labelled, features = query_gallery.labelled, encoder.features
+    answers = product_questions.measure_question(
+        question, features.rows, features.floats, distance, ks
+    )
+    measured = {
+        key: _MeasuredQueries(question.queries, values) for key, values in answers.values.items()
+    }
+    if question.measure == PATTERN_LABEL:
+        words = product_questions.pattern_words(question, labelled)
+        measured |= {
+            (f"{PATTERN_LABEL} {word}", k): _MeasuredQueries(
+                question.queries[is_word], answers.values[PATTERN_LABEL, k][is_word]
+            )
+            for word, is_word in words.items()
+            for k in ks
+        }
+    if answers.ranks is not None and distance == _example_distance(question, encoder):
+        results.examples.extend(
+            question_examples(
+                question,
+                answers.ranks,
+                labelled,
+                encoder.version,
+                features,
+                distance,
+                _QUESTION_EXAMPLES,
+            )
+        )
+    return measured
+
+
+def _example_distance(question: Question, encoder: EncoderUnderTest) -> str:
+    """Return the distance whose queries are shown: siblings by shape alone, others by its own."""
+    if question.measure == product_questions.SIBLING_RECALL:
+        by_shape = [name for name in encoder.distances if name.endswith(" 1:0")]
+        return [*by_shape, *encoder.distances][0]
+    return encoder.distances[0]
+
+
+def _measure_codes(
+    query_gallery: QueryGallerySplit,
+    encoder: EncoderUnderTest,
+    distance: str,
+    picture_ids: Sequence[str],
+) -> _Measured:
+    """Tell which pictures have a code of their own, at the weights of each part and of both."""
+    weighted = distances.parse_weights(distance)
+    is_asked = weighted is not None and weighted.weights in DISTINCT_WEIGHTS
+    if weighted is None or not is_asked or weighted.kind != distances.HAMMING:
+        return {}
+    gallery = product_questions.product_gallery(query_gallery)
+    values = distinct_code_values(
+        encoder.features.rows.astype(np.uint8, copy=False),
+        weighted,
+        query_gallery.labelled,
+        picture_ids,
+        gallery,
+    )
+    return {(DISTINCT_CODES, 0): _MeasuredQueries(gallery, values)}
+
+
+def _difference_rows(
+    contestant: tuple[str, str, str, str],
+    reference: tuple[str, str],
+    measured: _Measured,
+    baseline: _Measured,
+) -> Iterator[ResultRow]:
+    """Yield the paired differences of what both measured.
 
     Args:
-        rows: Rows with the keys of results.RESULT_KEYS.
-
-    Returns:
-        A block a set, measure and k; a line an encoder and distance; a column a label.
+        contestant: Dataset, split, encoder and distance.
+        reference: Encoder and distance of the reference.
+        measured: What the contestant measured.
+        baseline: What the reference measured.
     """
-    blocks: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
-    for row in rows:
-        title, column = _block_and_column(row)
-        block = blocks.setdefault((f"{row['dataset']}, {row['split']} asks", title), {})
-        cells = block.setdefault(f"{row['encoder']}  {row['distance']}", {})
-        cells[column] = _format_number(row)
-    lines: list[str] = []
-    for (dataset, title), block in blocks.items():
-        columns = list(dict.fromkeys(column for cells in block.values() for column in cells))
-        width = max(map(len, block))
-        header = " " * width + "".join(f"  {column:>16}" for column in columns)
-        lines += ["", f"{dataset}: {title}", header]
-        for contestant, cells in block.items():
-            numbers = "".join(f"  {cells.get(column, ''):>16}" for column in columns)
-            lines.append(f"{contestant:{width}}{numbers}")
-    return "\n".join(lines)
+    against = {"reference": reference[0], "reference_distance": reference[1]}
+    for (name, k), (_, values) in measured.items():
+        if (name, k) in baseline:
+            gain = bootstrap_difference(values, baseline[name, k].values)
+            yield result_row(*contestant, name, k or None, gain) | against
 
 
 def _queries_table(
-    query_gallery: QueryGallerySplit,
-    encoder: str,
-    distance: str,
-    k: int,
-    values: Mapping[str, NDArray[np.float64]],
+    query_gallery: QueryGallerySplit, encoder: str, distance: str, measured: _Measured
 ) -> pa.Table:
     """Return the values of every query as a table of QUERIES_SCHEMA."""
     labelled = query_gallery.labelled
-    ids = [labelled.photos[row].id for row in query_gallery.queries.tolist()]
-    count = len(ids) * len(values)
+    count = sum(len(rows) for rows, _ in measured.values())
     constants = (labelled.name, query_gallery.split, encoder, distance)
     columns = [
         *(pa.repeat(constant, count) for constant in constants),
-        pa.array([measure for measure in values for _ in ids]),
-        pa.repeat(pa.scalar(k, pa.int32()), count),
-        pa.array(ids * len(values)),
-        pa.array(np.concatenate(list(values.values()))),
+        pa.array([name for (name, _), (rows, _) in measured.items() for _ in rows]),
+        pa.array([k for (_, k), (rows, _) in measured.items() for _ in rows], pa.int32()),
+        pa.array([labelled.photos[row].id for rows, _ in measured.values() for row in rows]),
+        pa.array(np.concatenate([values for _, values in measured.values()])),
     ]
     return pa.table(columns, QUERIES_SCHEMA)
 
@@ -268,22 +309,3 @@ def _cost_rows(
         result_row(dataset, split, encoder.version, distance, name, None, cost)
         for name, cost in costs.items()
     ]
-
-
-def _block_and_column(row: Mapping[str, object]) -> tuple[str, str]:
-    """Return the title of the block that a row belongs to, and its column."""
-    measure = str(row["measure"])
-    if row["k"] is None:
-        return "all photos", measure
-    kind, _, label = measure.rpartition(" ")
-    return f"{kind or 'precision'}@{row['k']}", label
-
-
-def _format_number(row: Mapping[str, object]) -> str:
-    """Format a value with half the width of its interval."""
-    value, low, high = row["value"], row["low"], row["high"]
-    if not (isinstance(value, float) and isinstance(low, float) and isinstance(high, float)):
-        return "-"
-    digits = 3 if value <= 1 else 0
-    half_width = f" ±{(high - low) / 2:,.{digits}f}" if high > low else ""
-    return f"{value:,.{digits}f}{half_width}"

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from wearalike.datasets.labelled_photos import LabelledDataset, LabelledPhoto
 from wearalike.detection import detect
 from wearalike.detection.classes import GarmentClass
-from wearalike.evaluation.descriptors.base import Descriptor, FeatureRows, TrainableDescriptor
+from wearalike.encoding.codes import FloatCodes
+from wearalike.evaluation.descriptors.base import (
+    Descriptor,
+    FeatureRows,
+    PartedDescriptor,
+    TrainableDescriptor,
+)
+from wearalike.evaluation.made_views import MADE_VIEW, make_view
 from wearalike.imaging import decode
 from wearalike.metrics.bootstrap import BootstrapEstimate
 from wearalike.metrics.boxes import item_scores
@@ -48,10 +55,12 @@ class ExtractedFeatures:
         rows: Row i describes photo i: uint8 (n, b) packed bits, or float32 (n, d).
         batch_seconds: float64 (batches,). Seconds a batch of BATCH_SIZE photos; the last may be
             smaller. Reading and cropping are not included.
+        floats: Float rows of shape and colour, where the descriptor has them.
     """
 
     rows: FeatureRows
     batch_seconds: NDArray[np.float64]
+    floats: FloatCodes | None = None
 
     @property
     def bytes_per_image(self) -> int:
@@ -79,6 +88,7 @@ class DatasetCrops:
 
     Attributes:
         photos: The labelled photos.
+        picture_ids: Hash of each photo's bytes and box; equal ones show the same.
         signature: Hash of everything that the crops depend on.
 
     Example:
@@ -123,12 +133,22 @@ class DatasetCrops:
             with atomic.replace_file(path) as hidden:
                 np.save(hidden, self._detect_boxes(detector))
         self._boxes: list[PixelBox] = list(map(tuple, np.load(path, allow_pickle=False).tolist()))
+        self.picture_ids = [
+            _hash_json([content_hash, box, photo.view == MADE_VIEW])
+            for photo, content_hash, box in zip(self.photos, hashes, self._boxes, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
-        return [decode.crop(read_pixels(self.photos[row]), self._boxes[row]) for row in rows]
+        return [self._read_crop(row) for row in rows]
+
+    def _read_crop(self, row: int) -> NDArray[np.uint8]:
+        """Return the crop of a photo, or the view made of it."""
+        photo = self.photos[row]
+        crop = decode.crop(read_pixels(photo), self._boxes[row])
+        return make_view(crop, photo.id) if photo.view == MADE_VIEW else crop
 
     def _detect_boxes(self, detector: detect.Detector) -> NDArray[np.int64]:
         """Return the box of each photo, int64 (n, 4)."""
@@ -196,7 +216,9 @@ def extract_features(
     if needs_fit:
         shuffled = np.random.default_rng(0).permutation(fit_rows)
         sample = np.sort(shuffled[:MAX_FIT_PHOTOS]).tolist()
-    key = _hash_json([descriptor.version, descriptor.sha256, crops.signature, sample])
+    is_parted = isinstance(descriptor, PartedDescriptor)
+    facts = [descriptor.version, descriptor.sha256, crops.signature, sample, is_parted]
+    key = _hash_json(facts)
     path = cache_dir / f"{descriptor.version}-{key[:_NAME_HASH_CHARS]}.safetensors"
     if not path.exists():
         if needs_fit:
@@ -204,7 +226,7 @@ def extract_features(
         features = _compute_features(crops, descriptor, on_batch)
         with atomic.replace_file(path) as hidden:
             _save_features(hidden, features)
-    return _load_features(path)
+    return _load_features(path, descriptor)
 
 
 def read_pixels(photo: LabelledPhoto) -> NDArray[np.uint8]:
@@ -234,6 +256,7 @@ def _compute_features(
     starts = range(0, len(crops), BATCH_SIZE)
     batches = [list(range(start, min(start + BATCH_SIZE, len(crops)))) for start in starts]
     rows: list[FeatureRows] = []
+    parts: list[FloatCodes] = []
     seconds: list[float] = []
     with ThreadPoolExecutor(1) as reader:
         next_images = reader.submit(crops.__getitem__, batches[0])
@@ -242,10 +265,15 @@ def _compute_features(
             if number + 1 < len(batches):
                 next_images = reader.submit(crops.__getitem__, batches[number + 1])
             started = time.perf_counter()
-            rows.append(descriptor.describe(images))
+            if isinstance(descriptor, PartedDescriptor):
+                parts.append(descriptor.describe_parts(images))
+                rows.append(descriptor.join_parts(parts[-1]))
+            else:
+                rows.append(descriptor.describe(images))
             seconds.append(time.perf_counter() - started)
             on_batch(len(batch))
-    return ExtractedFeatures(np.concatenate(rows), np.array(seconds))  # type: ignore[arg-type]
+    joined = FloatCodes(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
+    return ExtractedFeatures(np.concatenate(rows), np.array(seconds), joined)  # type: ignore[arg-type]
 
 
 def _hash_json(value: object) -> str:
@@ -254,16 +282,22 @@ def _hash_json(value: object) -> str:
 
 
 def _save_features(path: Path, features: ExtractedFeatures) -> None:
-    """Write features as safetensors."""
+    """Write features as safetensors; rows that follow from their parts are left out."""
     from safetensors.numpy import save_file
 
-    rows = np.ascontiguousarray(features.rows)
-    save_file({"rows": rows, "seconds": features.batch_seconds}, path)
+    arrays = {"rows": features.rows}
+    if features.floats is not None:
+        arrays = dict(features.floats._asdict())
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file({**contiguous, "seconds": features.batch_seconds}, path)
 
 
-def _load_features(path: Path) -> ExtractedFeatures:
+def _load_features(path: Path, descriptor: Descriptor) -> ExtractedFeatures:
     """Read what `_save_features` wrote."""
     from safetensors.numpy import load_file
 
     arrays = load_file(path)
-    return ExtractedFeatures(arrays["rows"], arrays["seconds"])
+    if not isinstance(descriptor, PartedDescriptor):
+        return ExtractedFeatures(arrays["rows"], arrays["seconds"])
+    parts = FloatCodes(arrays["shape"], arrays["colour"])
+    return ExtractedFeatures(descriptor.join_parts(parts), arrays["seconds"], parts)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wearalike.evaluation import plots
 from wearalike.evaluation.plots import PlotLine, PlotPoint
-from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow
+from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow, split_measure
 from wearalike.metrics.bootstrap import bootstrap_difference
 
 _WEIGHTS_PATTERN = re.compile(r"(\d+):(\d+)$")
@@ -100,9 +100,8 @@ class Pivot:
         )
         self.tables: dict[tuple[str, int], dict[str, str]] = {}
         for row in ranked:
-            # "mAP type" is the measure mAP of the label type; a label alone is precision.
-            kind, _, label = row["measure"].rpartition(" ")
-            table = self.tables.setdefault((kind or "precision", row["k"]), {})
+            kind, label = split_measure(row["measure"])
+            table = self.tables.setdefault((kind, row["k"]), {})
             table[label] = row["measure"]
         measures = {row["measure"] for row in rows}
         self.extras = [name for name in (SPEED_MEASURE, SIZE_MEASURE) if name in measures]

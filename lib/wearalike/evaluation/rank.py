@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.datasets.labelled_photos import LabelledDataset
+from wearalike.encoding.codes import FloatCodes
+from wearalike.evaluation import distances
 from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.metrics import retrieval
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.tables import CODE_BITS
 
-FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan", "hellinger")
-_HAMMING_PATTERN = re.compile(r"hamming(?: (\d{1,4}):(\d{1,4}))?")
-# A code of the search: bits of shape, then as many of colour.
-_CODE_BYTES = 2 * CODE_BITS // 8
-# Queries whose distances to the gallery are computed at once.
-_BLOCK_ROWS = 256
-# Decimals of a distance. Sums of equal rows may differ in the last digits; rounded, they tie.
-_DISTANCE_DECIMALS = 9
+# This label is asked for apart from the others (`product_questions`).
+PATTERN_LABEL = "pattern"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +39,19 @@ class QueryGallerySplit:
     gallery: NDArray[np.int64]
 
 
-def split_query_gallery(labelled: LabelledDataset, split: str) -> QueryGallerySplit:
+def split_query_gallery(
+    labelled: LabelledDataset, split: str, max_queries: int | None = None
+) -> QueryGallerySplit:
     """Split a labelled set into queries and gallery.
 
     The photos of the split are queries, those of the other splits are the gallery. If there are no
-    others, or the split is "all", each photo is a query for all the rest.
+    others, or the split is "all", each photo is a query for all the rest. A set may name its
+    queries itself (`query_ids`); then all its other photos are the gallery, whatever the split.
 
     Args:
         labelled: The labelled set.
         split: Name of a split, or "all".
+        max_queries: Of more queries so many are drawn by a fixed seed; None keeps all.
 
     Returns:
         Queries and gallery.
@@ -59,8 +59,14 @@ def split_query_gallery(labelled: LabelledDataset, split: str) -> QueryGallerySp
     Raises:
         ValueError: There is no query, or fewer than two photos to search.
     """
-    is_query = np.array([split in ("all", photo.split) for photo in labelled.photos])
-    queries = np.flatnonzero(is_query)
+    ids = labelled.query_ids
+    if ids is None:
+        is_query = np.array([split in ("all", photo.split) for photo in labelled.photos])
+        may_ask = is_query
+    else:
+        is_query = np.array([photo.id in ids for photo in labelled.photos])
+        may_ask = is_query & [split in ("all", photo.split) for photo in labelled.photos]
+    queries = np.flatnonzero(may_ask)
     others = np.flatnonzero(~is_query)
     gallery = others if len(others) else queries
     if not len(queries) or len(gallery) < 2:
@@ -68,49 +74,28 @@ def split_query_gallery(labelled: LabelledDataset, split: str) -> QueryGallerySp
             f"{labelled.name}: {len(queries)} photos of split {split}, {len(gallery)} to find: "
             "wanted 1 and 2 at least"
         )
+    if max_queries is not None and len(queries) > max_queries:
+        queries = np.sort(np.random.default_rng(0).permutation(queries)[:max_queries])
     return QueryGallerySplit(labelled, split, queries, gallery)
 
 
-def is_suitable_distance(distance: str, rows: FeatureRows) -> bool:
-    """Tell if a distance applies to feature rows.
-
-    Args:
-        distance: Name of the distance; see `rank_gallery`.
-        rows: uint8 (n, b) packed bits, or float32 (n, d).
-
-    Returns:
-        True if it applies. Weights of shape and colour apply to codes that have both.
-
-    Raises:
-        ValueError: The distance is unknown.
-    """
-    match = _HAMMING_PATTERN.fullmatch(distance)
-    has_weights = match is not None and match[1] is not None
-    has_zero_weights = match is not None and has_weights and int(match[1]) == int(match[2]) == 0
-    if has_zero_weights or (match is None and distance not in FLOAT_DISTANCES):
-        raise ValueError(
-            f"distance {distance!r}: known are {', '.join(FLOAT_DISTANCES)}, hamming, "
-            "and hamming with weights such as 8:2"
-        )
-    if rows.dtype == np.uint8:
-        return match is not None and (not has_weights or rows.shape[1] == _CODE_BYTES)
-    if match is not None:
-        return False
-    return distance != "hellinger" or bool((rows >= 0).all())
-
-
 def rank_gallery(
-    rows: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
+    rows: FeatureRows,
+    query_gallery: QueryGallerySplit,
+    distance: str,
+    k: int,
+    floats: FloatCodes | None = None,
+    skips_article: bool = False,
 ) -> NDArray[np.int64]:
     """Rank the gallery for every query, exactly; ties keep the set's order.
 
     Args:
         rows: Row i describes photo i: uint8 (n, b) packed bits, or float32 (n, d).
         query_gallery: Queries and gallery.
-        distance: "hamming" counts differing bits. "hamming 8:2" weights the shape and colour bits
-            of 256-bit codes. "cosine", "euclidean" and "manhattan" are for floats, "hellinger" for
-            rows of shares, which are scaled to sum to 1.
+        distance: Name of a distance, see `distances`.
         k: Number of results a query.
+        floats: Float rows of shape and colour, for the distances that need them.
+        skips_article: True to leave out the pictures of the query's own article.
 
     Returns:
         int64 (q, k). Rows of the set, nearest first; -1 beyond the end.
@@ -118,26 +103,42 @@ def rank_gallery(
     Raises:
         ValueError: The distance is unknown or does not apply to such rows.
     """
-    if not is_suitable_distance(distance, rows):
-        raise ValueError(f"distance {distance!r} is not for {rows.dtype} rows of {rows.shape[1]}")
-    rank = _rank_by_hamming if rows.dtype == np.uint8 else _rank_by_floats
-    # One more than k, because a query may find itself: it goes last, and the last is cut off.
-    ranking = rank(rows, query_gallery, distance, k + 1)
-    is_query_itself = ranking == query_gallery.queries[:, None]
-    ranking[is_query_itself] = -1
-    order = np.argsort(is_query_itself, axis=1, kind="stable")
-    return np.take_along_axis(ranking, order, axis=1)[:, :k]
+    distances.check_distance(distance, rows, floats)
+    groups = query_gallery.labelled.groups
+    own_groups = groups[query_gallery.queries]
+    # A query may find itself and its article: they go last, and the last are cut off.
+    known = groups[query_gallery.gallery]
+    left_out = np.bincount(known[known >= 0], minlength=1).max() if skips_article else 0
+    wanted = min(k + 1 + int(left_out), len(groups))
+    is_hamming = rows.dtype == np.uint8 and distance.startswith(distances.HAMMING)
+    ranking = (
+        _rank_by_hamming(rows, query_gallery, distance, wanted)
+        if is_hamming
+        else _rank_by_distances(rows, floats, query_gallery, distance, wanted)
+    )
+    is_skipped = ranking == query_gallery.queries[:, None]
+    if skips_article:
+        is_own = (groups[ranking] == own_groups[:, None]) & (own_groups >= 0)[:, None]
+        is_skipped |= is_own & (ranking >= 0)
+    ranking[is_skipped] = -1
+    order = np.argsort(is_skipped, axis=1, kind="stable")
+    ranking = np.take_along_axis(ranking, order, axis=1)[:, :k]
+    return np.pad(ranking, ((0, 0), (0, k - ranking.shape[1])), constant_values=-1)
 
 
 def compute_retrieval_metrics(
-    query_gallery: QueryGallerySplit, ranking: NDArray[np.int64], k: int
+    query_gallery: QueryGallerySplit,
+    ranking: NDArray[np.int64],
+    k: int,
+    skips_article: bool = False,
 ) -> dict[str, NDArray[np.float64]]:
-    """Compute every measure of every label.
+    """Compute every measure of every label but the pattern, which has its own question.
 
     Args:
         query_gallery: Queries and gallery.
         ranking: int64 (q, at least k), as `rank_gallery` returns it.
         k: Cut-off rank.
+        skips_article: True if the ranking leaves out the pictures of the query's own article.
 
     Returns:
         float64 (q,) by the name of the measure. NaN where the query's label is unknown and, for
@@ -145,6 +146,8 @@ def compute_retrieval_metrics(
     """
     values: dict[str, NDArray[np.float64]] = {}
     for label in query_gallery.labelled.label_names:
+        if label == PATTERN_LABEL:
+            continue
         classes = query_gallery.labelled.class_ids(label)
         query_classes = classes[query_gallery.queries]
         is_known = query_classes >= 0
@@ -152,8 +155,8 @@ def compute_retrieval_metrics(
         relevant = is_same_class & (ranking >= 0) & is_known[:, None]
         # Class -1, unknown, is counted at 0.
         class_counts = np.bincount(classes[query_gallery.gallery] + 1, minlength=classes.max() + 2)
-        is_in_gallery = np.isin(query_gallery.queries, query_gallery.gallery)
-        relevant_count = class_counts[query_classes + 1] - is_in_gallery
+        own_count = _own_counts(query_gallery, classes, skips_article)
+        relevant_count = class_counts[query_classes + 1] - own_count
         of_label = {
             label: retrieval.precision(relevant, k),
             f"mAP {label}": retrieval.average_precision(relevant, relevant_count, k),
@@ -163,15 +166,29 @@ def compute_retrieval_metrics(
     return values
 
 
+def _own_counts(
+    query_gallery: QueryGallerySplit, classes: NDArray[np.int64], skips_article: bool
+) -> NDArray[np.int64]:
+    """Return how many of a query's class in the gallery are no results: itself, its article."""
+    queries, gallery = query_gallery.queries, query_gallery.gallery
+    own = np.isin(queries, gallery).astype(np.int64)
+    if not skips_article:
+        return own
+    groups = query_gallery.labelled.groups
+    # Article and class as one number.
+    pairs = np.where(groups >= 0, groups * (classes.max() + 2) + classes + 1, -1)
+    counts = np.bincount(pairs[gallery] + 1, minlength=int(pairs.max()) + 2)
+    return np.where(groups[queries] >= 0, counts[pairs[queries] + 1], own)
+
+
 def _rank_by_hamming(
     codes: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
 ) -> NDArray[np.int64]:
     """Rank packed bits by the search's own kernel."""
-    match = _HAMMING_PATTERN.fullmatch(distance)
-    assert match is not None
-    shape_weight, colour_weight = (int(weight or 1) for weight in match.groups())
-    words = np.pad(codes, ((0, 0), (0, -codes.shape[1] % _CODE_BYTES))).view(np.uint64)
-    queries = QueryBatch.uniform(words[query_gallery.queries], shape_weight, colour_weight)
+    weighted = distances.parse_weights(distance)
+    weights = (1, 1) if weighted is None else weighted[1:]
+    words = np.pad(codes, ((0, 0), (0, -codes.shape[1] % distances.CODE_BYTES))).view(np.uint64)
+    queries = QueryBatch.uniform(words[query_gallery.queries], *weights)
     tiles = bitplane.transpose_codes(words[query_gallery.gallery])
     lists = bitplane.nearest_per_query(queries, tiles, k)
     ranking = np.full((len(lists), k), -1, np.int64)
@@ -180,46 +197,35 @@ def _rank_by_hamming(
     return ranking
 
 
-def _rank_by_floats(
-    rows: FeatureRows, query_gallery: QueryGallerySplit, distance: str, k: int
+def _rank_by_distances(
+    rows: FeatureRows,
+    floats: FloatCodes | None,
+    query_gallery: QueryGallerySplit,
+    distance: str,
+    k: int,
 ) -> NDArray[np.int64]:
-    """Rank float rows, a block of queries at a time."""
-    normalized = _normalize_rows(rows, distance)
-    gallery = normalized[query_gallery.gallery]
-    queries = query_gallery.queries
-    compute = _manhattan if distance == "manhattan" else _squared_euclidean
-    orders = []
-    for start in range(0, len(queries), _BLOCK_ROWS):
-        distances = compute(normalized[queries[start : start + _BLOCK_ROWS]], gallery)
-        rounded = np.round(distances, _DISTANCE_DECIMALS)
-        orders.append(np.argsort(rounded, axis=1, kind="stable")[:, :k])
-    ranking = query_gallery.gallery[np.concatenate(orders)]
-    return np.pad(ranking, ((0, 0), (0, k - ranking.shape[1])), constant_values=-1)
+    """Rank by any distance, a block of queries at a time."""
+    gallery = query_gallery.gallery
+    ranking = np.full((len(query_gallery.queries), k), -1, np.int64)
+    blocks = distances.iterate_distances(rows, floats, distance, query_gallery.queries, gallery)
+    for at, block in blocks:
+        for query, order in zip(at.tolist(), nearest_positions(block, k), strict=True):
+            ranking[query, : len(order)] = gallery[order]
+    return ranking
 
 
-def _normalize_rows(rows: FeatureRows, distance: str) -> NDArray[np.float64]:
-    """Scale rows so that Euclidean or Manhattan distances rank as the wanted distance does.
+def nearest_positions(block: NDArray[np.floating], k: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the k nearest of each row of distances, nearest first; ties keep their order.
 
-    Rows of cosine and hellinger get length 1, others a length of at most 1; zeros stay zeros.
+    Args:
+        block: Distances, (b, g).
+        k: Number of results; there are fewer if g is smaller.
+
+    Yields:
+        int64 (k,). Positions in the row.
     """
-    wide = rows.astype(np.float64)
-    if distance == "hellinger":
-        wide = np.sqrt(wide)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    if distance in ("cosine", "hellinger"):
-        return wide / np.where(lengths > 0, lengths, 1)
-    return wide / max(float(lengths.max()), 1e-300)
-
-
-def _squared_euclidean(
-    queries: NDArray[np.float64], gallery: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return squared distances, (q, d) and (g, d) -> (q, g)."""
-    return (queries**2).sum(axis=1)[:, None] - 2 * queries @ gallery.T + (gallery**2).sum(axis=1)
-
-
-def _manhattan(queries: NDArray[np.float64], gallery: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return distances, (q, d) and (g, d) -> (q, g)."""
-    import torch
-
-    return torch.cdist(torch.from_numpy(queries), torch.from_numpy(gallery), p=1).numpy()
+    last = min(k, block.shape[1]) - 1
+    furthest = np.partition(block, last, axis=1)[:, last]
+    for row, limit in zip(block, furthest, strict=True):
+        near = np.flatnonzero(row <= limit)
+        yield near[np.argsort(row[near], kind="stable")][:k]

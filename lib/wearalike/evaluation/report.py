@@ -21,13 +21,15 @@ from wearalike.evaluation import plots
 from wearalike.evaluation.pivot import Pivot, PlotImage, QueryValues, leaders
 from wearalike.evaluation.plots import PlotLine
 from wearalike.evaluation.results import ResultRow
+from wearalike.evaluation.summary import SummaryTable, has_bits_and_floats, is_cost_row
 from wearalike.imaging import decode
 from wearalike.metrics.categories import SMALLER_IS_BETTER, CategoryComparison
 from wearalike.metrics.classification import ClassifierMetrics
 from wearalike.reports import html
 
 if TYPE_CHECKING:
-    from wearalike.evaluation.compare_encoders import EncoderResults, QueryExample
+    from wearalike.evaluation.compare_encoders import EncoderResults
+    from wearalike.evaluation.query_examples import QueryExample
 
 # Longer side of a thumbnail, in px.
 THUMBNAIL_PX = 144
@@ -151,6 +153,7 @@ class EvaluationReport:
         strips: Example queries.
         versions: Detectors and classifiers.
         curves: Training curves.
+        summary: Tables of the figures that matter, first on the page.
     """
 
     title: str
@@ -162,6 +165,7 @@ class EvaluationReport:
     strips: Sequence[ReportExampleGroup] = ()
     versions: Sequence[VersionComparison] = ()
     curves: Sequence[TrainingCurves] = ()
+    summary: Sequence[SummaryTable] = ()
 
 
 def build_report(title: str, results: EncoderResults, facts: Mapping[str, str]) -> EvaluationReport:
@@ -223,13 +227,17 @@ def render_html(evaluation: EvaluationReport) -> str:
         "picture": _thumbnail_data_url,
         "mistakes": _frequent_mistakes,
     }
-    best = leaders(evaluation.rows, evaluation.values)
+    # Rows that show what the bits cost stand in the summary; they are no other contestants.
+    has_both = has_bits_and_floats(evaluation.rows)
+    rows = [row for row in evaluation.rows if not is_cost_row(row, has_both)]
+    differences = [row for row in evaluation.differences if not is_cost_row(row, has_both)]
+    best = leaders(rows, evaluation.values)
     return html.render(
         "evaluation_report.html",
         filters,
         e=evaluation,
-        retrieval=_pivots(evaluation.rows, best),
-        gains=_pivots(evaluation.differences, {}),
+        retrieval=_pivots(rows, best),
+        gains=_pivots(differences, {}),
         curves=[
             PlotImage(c.title, plots.plot_lines(c.title, c.x_name, c.y_name, c.lines))
             for c in evaluation.curves
@@ -247,11 +255,10 @@ def _values_by_contestant(
     values: dict[tuple[str, str, str, str], dict[tuple[str, int], NDArray[np.float64]]] = {}
     for table in queries:
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        for measure in dict.fromkeys(columns["measure"]):
-            is_measure = columns["measure"] == measure
-            dataset, split, encoder, distance, k = (
-                columns[name][is_measure][0]
-                for name in ("dataset", "split", "encoder", "distance", "k")
+        for measure, k in dict.fromkeys(zip(columns["measure"], columns["k"], strict=True)):
+            is_measure = (columns["measure"] == measure) & (columns["k"] == k)
+            dataset, split, encoder, distance = (
+                columns[name][is_measure][0] for name in ("dataset", "split", "encoder", "distance")
             )
             of_contestant = values.setdefault((dataset, split, encoder, distance), {})
             of_contestant[measure, int(k)] = columns["value"][is_measure]
@@ -272,7 +279,7 @@ def _example_groups(examples: Iterable[QueryExample]) -> list[ReportExampleGroup
         path, caption = example.query
         query = ReportImage(path.read_bytes(), caption)
         group = groups.setdefault(f"{contestant}: {rank} by {example.label}", [])
-        group.append(ReportExample(query, results, f"relevance {example.value:.2f}"))
+        group.append(ReportExample(query, results, example.note))
     return [ReportExampleGroup(title, group) for title, group in groups.items()]
 
 

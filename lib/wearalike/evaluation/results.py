@@ -1,9 +1,9 @@
 """Rows of evaluation.json: one measure of one model on one dataset.
 
 A row has the keys of RESULT_KEYS. `measure` names measure and label. Precision is named by its
-label alone ("type", "type+gender", "colour", "both": article type and colour); the others carry
-their own name before it ("mAP type", "relevance both"). Speed and size have no label and no k;
-their `queries` are the photos described.
+label alone ("type", "type+gender", "colour", "both": article type and colour). The others carry
+their own name before it: "mAP type", "relevance both", "recall product", "pattern striped". Speed,
+size and distinct codes have no label and no k; `queries` of the first two are the photos described.
 """
 
 from __future__ import annotations
@@ -26,10 +26,26 @@ RESULT_KEYS = (
     "high",
     "queries",
 )
+# Names that stand before a label.
+_MEASURE_NAMES = frozenset({"mAP", "relevance", "recall", "pattern"})
+PRECISION = "precision"
 SPEED_MEASURE = "images a second"
 SIZE_MEASURE = "bytes an image"
 
 ResultRow = dict[str, Any]
+
+
+def split_measure(measure: str) -> tuple[str, str]:
+    """Split a measure into its own name and its label.
+
+    Args:
+        measure: As in a row, such as "mAP type".
+
+    Returns:
+        "mAP" and "type"; PRECISION and the label for a label alone.
+    """
+    name, _, label = measure.partition(" ")
+    return (name, label) if label and name in _MEASURE_NAMES else (PRECISION, measure)
 
 
 def result_row(

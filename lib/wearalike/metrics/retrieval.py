@@ -102,3 +102,73 @@ def zero_to_nan(counts: NDArray[np.int64]) -> NDArray[np.float64]:
         float64 (n,).
     """
     return np.where(counts > 0, counts, np.nan)
+
+
+def first_relevant_rank(
+    distances: NDArray[np.floating],
+    is_relevant: NDArray[np.bool_],
+    is_left_out: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return the rank of each query's nearest relevant answer, from 0.
+
+    Answers as far away as it are counted by half: it stands in the middle of their span.
+
+    Args:
+        distances: (n, g). Distances to the gallery, rounded so that ties are ties.
+        is_relevant: bool (n, g). The right answers.
+        is_left_out: bool (n, g). Rows of the gallery that are no answers to the query.
+
+    Returns:
+        float64 (n,). NaN where nothing is relevant.
+
+    Example:
+        >>> is_right = np.array([[True, False, False]])
+        >>> first_relevant_rank(np.array([[2.0, 1.0, 2.0]]), is_right, np.zeros((1, 3), bool))
+        array([1.5])
+    """
+    is_right = is_relevant & ~is_left_out
+    nearest = np.where(is_right, distances, np.inf).min(axis=1, initial=np.inf)[:, None]
+    others = np.where(is_relevant | is_left_out, np.inf, distances)
+    ranks = (others < nearest).sum(axis=1) + (others == nearest).sum(axis=1) / 2
+    return np.where(is_right.any(axis=1), ranks, np.nan)
+
+
+def recall(ranks: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Return recall@k of queries with one answer to find: 1 if it is among the first k, else 0.
+
+    Args:
+        ranks: float64 (n,). Ranks from 0, as `first_relevant_rank` returns them.
+        k: Cut-off rank, 1 or more.
+
+    Returns:
+        float64 (n,), 0 or 1; NaN where the rank is.
+    """
+    return np.where(np.isnan(ranks), np.nan, ranks < k)
+
+
+def tied_precision(
+    distances: NDArray[np.floating],
+    is_relevant: NDArray[np.bool_],
+    is_left_out: NDArray[np.bool_],
+    k: int,
+) -> NDArray[np.float64]:
+    """Return precision@k where answers as far away as the k-th one share its remaining places.
+
+    Args:
+        distances: (n, g). Distances to the gallery, rounded so that ties are ties.
+        is_relevant: bool (n, g). The right answers.
+        is_left_out: bool (n, g). Rows of the gallery that are no answers to the query.
+        k: Cut-off rank, 1 or more.
+
+    Returns:
+        float64 (n,), 0..1. A gallery with fewer answers than k is still divided by k.
+    """
+    far = np.where(is_left_out, np.inf, distances)
+    last = min(k, far.shape[1]) - 1
+    furthest = np.partition(far, last, axis=1)[:, last][:, None]
+    is_nearer = far < furthest
+    is_tied = (far == furthest) & np.isfinite(furthest)
+    places = np.minimum(k - is_nearer.sum(axis=1), is_tied.sum(axis=1))
+    share = places / np.maximum(is_tied.sum(axis=1), 1)
+    right = is_relevant & ~is_left_out
+    return ((right & is_nearer).sum(axis=1) + (right & is_tied).sum(axis=1) * share) / k

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.encoding import runtime
+from wearalike.evaluation.strangers import TrainingSets
 from wearalike.imaging import decode
 from wearalike.models.files import BadModel
 from wearalike.models.registry import BackboneSpec
@@ -39,6 +40,8 @@ class Autoencoder:
     """Descriptor of float32 (n, 256). `fit` trains it, and `save` writes a safetensors file."""
 
     distances: tuple[str, ...] = ("cosine", "euclidean", "manhattan")
+    # It is fitted on pictures of the very set, or by somebody on others.
+    trained_on = TrainingSets(is_complete=False)
 
     def __init__(
         self, device: str = "cpu", weights: Path | None = None, steps: int = 600, seed: int = 0

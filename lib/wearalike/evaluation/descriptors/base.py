@@ -2,6 +2,7 @@
 
 classic      colour histogram, contour, bag of local features, perceptual hash: no training
 networks     pooled features of networks trained on ImageNet
+side by side such features for shape, and a Lab histogram for colour
 autoencoder  a network trained here to draw its own input again
 
 The codes of our own encoders are descriptors too: HashCodeDescriptor.
@@ -16,7 +17,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.encoding import encoders
+from wearalike.encoding import encoders, imagenet_itq, runtime
+from wearalike.encoding.codes import FloatCodes
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.classic import (
     ColourHistogram,
@@ -25,9 +27,11 @@ from wearalike.evaluation.descriptors.classic import (
     SiftBagOfWords,
 )
 from wearalike.evaluation.descriptors.networks import NETWORKS, PooledNetworkFeatures
+from wearalike.evaluation.strangers import TrainingSets, training_sets
 from wearalike.models import registry
-from wearalike.models.files import BadModel
+from wearalike.models.files import BadModel, Model, ModelKind
 
+SIDE_BY_SIDE = "efficientnet-lite0+lab"
 # float32 (n, d), or bits packed as uint8 (n, b).
 FeatureRows = NDArray[np.float32] | NDArray[np.uint8]
 
@@ -39,11 +43,13 @@ class Descriptor(Protocol):
         version: Name and version.
         sha256: Hash of the file with its weights; None if it has none.
         distances: Distances that it is meant for, the best first.
+        trained_on: Labelled sets that it learned from.
     """
 
     version: str
     sha256: str | None
     distances: tuple[str, ...]
+    trained_on: TrainingSets
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> FeatureRows:
         """Describe crops. A row does not depend on the other crops.
@@ -76,32 +82,105 @@ class TrainableDescriptor(Descriptor, Protocol):
         ...
 
 
+@runtime_checkable
+class PartedDescriptor(Descriptor, Protocol):
+    """A descriptor that describes shape and colour apart, by floats."""
+
+    def describe_parts(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Describe crops by float rows of shape and of colour.
+
+        Args:
+            crops: uint8 (height, width, 3) each.
+        """
+        ...
+
+    def join_parts(self, parts: FloatCodes) -> FeatureRows:
+        """Return the rows that `describe` returns.
+
+        Args:
+            parts: What `describe_parts` returned.
+        """
+        ...
+
+
+# The shape-to-colour weights that evaluations ask by.
+EVALUATED_WEIGHTS = ("1:1", "8:2", "2:8", "1:0", "0:1")
+
+
 class HashCodeDescriptor:
     """The codes of an encoder: 128 bits of shape, then 128 of colour, uint8 (n, 32)."""
 
-    distances: tuple[str, ...] = (
-        "hamming 1:1",
-        "hamming 8:2",
-        "hamming 2:8",
-        "hamming 1:0",
-        "hamming 0:1",
+    distances: tuple[str, ...] = tuple(
+        f"{kind} {weights}"
+        for kind in ("hamming", "asymmetric", "float")
+        for weights in EVALUATED_WEIGHTS
     )
 
-    def __init__(self, encoder: encoders.Encoder, sha256: str) -> None:
+    def __init__(self, encoder: encoders.Encoder, model: Model) -> None:
         """Wrap an encoder.
 
         Args:
             encoder: The encoder.
-            sha256: Hash of its model file.
+            model: Its model file.
         """
         self.version = encoder.version
-        self.sha256: str | None = sha256
+        self.sha256: str | None = model.sha256
+        self.trained_on = training_sets(model.version, model.card)
         self._encoder = encoder
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Describe crops; see Descriptor."""
         codes = self._encoder.encode(crops)
         return np.concatenate([codes.shape, codes.colour], axis=1)
+
+    def describe_parts(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Return the numbers whose signs are the codes; see PartedDescriptor."""
+        return self._encoder.encode_floats(crops)
+
+    def join_parts(self, parts: FloatCodes) -> NDArray[np.uint8]:
+        """Return the codes; see PartedDescriptor."""
+        return np.concatenate([np.packbits(part > 0, axis=1) for part in parts], axis=1)
+
+
+class SideBySideDescriptor:
+    """ImageNet's features for shape and a Lab histogram for colour, as floats.
+
+    Both are centred by the means of the encoder imagenet-itq, which makes its codes of them. The
+    difference between the two is what its 256 bits cost.
+    """
+
+    distances: tuple[str, ...] = tuple(f"float {weights}" for weights in EVALUATED_WEIGHTS)
+    version = f"{SIDE_BY_SIDE}-1"
+
+    def __init__(self, device: str = "cpu") -> None:
+        """Load the network and the palette.
+
+        Args:
+            device: "cpu" or "cuda".
+        """
+        model = registry.ENCODERS["imagenet-itq"]
+        self.sha256: str | None = model.sha256
+        self.trained_on = training_sets(model.version, {})
+        self._arrays = registry.read_encoder_arrays(model)
+        self._features = runtime.feature_extractor(registry.EFFICIENTNET_LITE0, device)
+
+    def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Describe crops; see Descriptor."""
+        return self.join_parts(self.describe_parts(crops))
+
+    def describe_parts(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
+        """Return the centred features and histograms; see PartedDescriptor."""
+        palette = self._arrays["palette"]
+        histograms = [imagenet_itq.colour_histogram(crop, palette) for crop in crops]
+        rows = np.sqrt(np.array(histograms, np.float32).reshape(-1, len(palette)))
+        return FloatCodes(
+            self._features(crops) - self._arrays["shape_mean"],
+            rows - self._arrays["colour_mean"],
+        )
+
+    def join_parts(self, parts: FloatCodes) -> NDArray[np.float32]:
+        """Return both parts as one row; see PartedDescriptor."""
+        return np.concatenate(parts, axis=1)
 
 
 _CLASSIC_DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
@@ -118,7 +197,7 @@ def descriptor_names() -> list[str]:
     Returns:
         Packaged encoders first.
     """
-    return [*registry.ENCODERS, *_CLASSIC_DESCRIPTORS, *NETWORKS, "autoencoder"]
+    return [*registry.ENCODERS, *_CLASSIC_DESCRIPTORS, *NETWORKS, SIDE_BY_SIDE, "autoencoder"]
 
 
 def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None) -> Descriptor:
@@ -149,10 +228,12 @@ def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None)
         raise BadModel(f"encoder {name}: takes no weights, got {weights}; those that do: {takers}")
     if name in _CLASSIC_DESCRIPTORS:
         return _CLASSIC_DESCRIPTORS[name]()
+    if name == SIDE_BY_SIDE:
+        return SideBySideDescriptor(device)
     if name in registry.ENCODERS:
-        encoder = encoders.load_packaged_encoder(name, device)
-        return HashCodeDescriptor(encoder, registry.ENCODERS[name].sha256)
+        model = registry.packaged_model(ModelKind.ENCODER, name).read()
+        return HashCodeDescriptor(encoders.build_encoder(model, device), model)
     if name.endswith(".safetensors"):
         model = registry.read_model(Path(name))
-        return HashCodeDescriptor(encoders.build_encoder(model, device), model.sha256)
+        return HashCodeDescriptor(encoders.build_encoder(model, device), model)
     raise BadModel(f"encoder {name!r}: known are {', '.join(descriptor_names())}")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wearalike.evaluation.strangers import TrainingSets
 from wearalike.imaging import decode
 from wearalike.models.files import BadModel
 
@@ -26,6 +27,7 @@ class ColourHistogram:
     version = "hsv-1"
     sha256: str | None = None
     distances: tuple[str, ...] = ("hellinger",)
+    trained_on = TrainingSets()
     _bins = (12, 4, 4)
 
     def describe(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
@@ -50,6 +52,7 @@ class HogDescriptor:
     version = "contour-1"
     sha256: str | None = None
     distances: tuple[str, ...] = ("cosine", "euclidean")
+    trained_on = TrainingSets()
     _side_px = 128
     _cells = 8
     _directions = 9
@@ -93,6 +96,7 @@ class PerceptualHash:
     version = "phash-1"
     sha256: str | None = None
     distances: tuple[str, ...] = ("hamming",)
+    trained_on = TrainingSets()
     _side_px = 32
     _frequencies = 8
 
@@ -122,6 +126,7 @@ class SiftBagOfWords:
     version = "sift-bag-1"
     sha256: str | None = None
     distances: tuple[str, ...] = ("hellinger", "cosine")
+    trained_on = TrainingSets()
     _words_count = 256
     _side_px = 224
     _max_features_per_crop = 300

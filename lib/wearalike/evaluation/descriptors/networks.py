@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.encoding import runtime
+from wearalike.evaluation.strangers import TrainingSets
 from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0, BackboneSpec
 
@@ -84,6 +85,7 @@ class PooledNetworkFeatures:
     """A network's features of a crop, just before it classifies it: float32 (n, d)."""
 
     distances: tuple[str, ...] = ("cosine", "euclidean", "manhattan")
+    trained_on = TrainingSets()
 
     def __init__(self, name: str, weights: Path | None = None, device: str = "cpu") -> None:
         """Load a network.
