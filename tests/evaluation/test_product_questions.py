@@ -297,7 +297,7 @@ def test_a_made_view_shows_the_same_thing_otherwise():
         ({"data": ["shops"]}, "folder", "shops", SetOrigin.HOME),
         ({"data": "photos of a friend"}, "folder", "shops", SetOrigin.UNKNOWN),
         ({}, "folder", "shops", SetOrigin.UNKNOWN),
-        # What the model began as counts, too.
+        # The model that it began as counts, too.
         ({"data": {"x": 1}, "recipe": {"begin": "fashion-4"}}, "folder", "street", SetOrigin.HOME),
         ({"data": {"x": 1}, "recipe": {"begin": "fashion-4"}}, "ccp", "mine", SetOrigin.HOME),
         ({"data": {"x": 1}, "recipe": {"begin": "own-1"}}, "folder", "y", SetOrigin.UNKNOWN),

@@ -267,8 +267,8 @@ def _difference_rows(
     Args:
         contestant: Dataset, split, encoder and distance.
         reference: Encoder and distance of the reference.
-        measured: What the contestant measured.
-        baseline: What the reference measured.
+        measured: The contestant's values.
+        baseline: The reference's values.
     """
     against = {"reference": reference[0], "reference_distance": reference[1]}
     for (name, k), (_, values) in measured.items():

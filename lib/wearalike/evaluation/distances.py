@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wearalike.encoding.codes import FloatCodes
 from wearalike.evaluation.descriptors.base import FeatureRows
-from wearalike.models.registry import CODE_BITS
+from wearalike.tables import CODE_BITS
 
 FLOAT_DISTANCES = ("cosine", "euclidean", "manhattan", "hellinger")
 HAMMING, ASYMMETRIC, FLOAT = "hamming", "asymmetric", "float"

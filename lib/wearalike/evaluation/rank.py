@@ -15,7 +15,6 @@ from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.metrics import retrieval
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
-from wearalike.tables import CODE_BITS
 
 # This label is asked for apart from the others (`product_questions`).
 PATTERN_LABEL = "pattern"
@@ -51,7 +50,7 @@ def split_query_gallery(
     Args:
         labelled: The labelled set.
         split: Name of a split, or "all".
-        max_queries: Of more queries so many are drawn by a fixed seed; None keeps all.
+        max_queries: So many are drawn of more queries, by a fixed seed; None keeps all.
 
     Returns:
         Queries and gallery.

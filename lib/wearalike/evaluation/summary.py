@@ -12,7 +12,7 @@ from wearalike.evaluation.rank import PATTERN_LABEL
 from wearalike.evaluation.results import ResultRow
 from wearalike.evaluation.strangers import SetOrigin
 
-# What a set is to an encoder, by dataset and version.
+# Origin of a set for an encoder, by dataset and version.
 Origins = Mapping[tuple[str, str], SetOrigin]
 # Kind of distance that shows what the bits cost, by its name in the table.
 BIT_COSTS = {"floats": FLOAT, "floats ask, bits answer": ASYMMETRIC, "bits": HAMMING}
@@ -68,7 +68,7 @@ class SummaryRow:
 
     Attributes:
         encoder: Version of the encoder.
-        note: What the set is to it, or the kind of distance.
+        note: The set's origin to it, or the kind of distance.
         cells: A row of results for each column; None where nothing was measured.
     """
 
@@ -97,7 +97,7 @@ def build_summary(rows: Sequence[ResultRow], origins: Origins) -> list[SummaryTa
 
     Args:
         rows: Rows of evaluation.json.
-        origins: What each set is to each encoder.
+        origins: Origin of each set for each encoder.
 
     Returns:
         A table a set, those first that the fewest encoders learned from. Then a table a set of what
@@ -160,7 +160,7 @@ def is_cost_row(row: ResultRow, has_both: Mapping[str, bool]) -> bool:
 
     Args:
         row: A row of evaluation.json.
-        has_both: What `has_bits_and_floats` returned.
+        has_both: Result of `has_bits_and_floats`.
     """
     weighted = parse_weights(row["distance"])
     return has_both.get(row["encoder"], False) and weighted is not None and weighted.kind != HAMMING

@@ -2,7 +2,7 @@
 
 classic      colour histogram, contour, bag of local features, perceptual hash: no training
 networks     pooled features of networks trained on ImageNet
-side by side such features for shape, and a Lab histogram for colour
+side-by-side such features for shape, and a Lab histogram for colour
 autoencoder  a network trained here to draw its own input again
 
 The codes of our own encoders are descriptors too: HashCodeDescriptor.
@@ -98,7 +98,7 @@ class PartedDescriptor(Descriptor, Protocol):
         """Return the rows that `describe` returns.
 
         Args:
-            parts: What `describe_parts` returned.
+            parts: The rows of `describe_parts`.
         """
         ...
 
