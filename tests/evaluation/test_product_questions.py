@@ -295,6 +295,8 @@ def test_a_made_view_shows_the_same_thing_otherwise():
         ({"data": {"shops": 9}}, "folder", "shops", SetOrigin.HOME),
         ({"data": {"shops": 9}}, "folder", "others", SetOrigin.NEVER_SEEN),
         ({"data": ["shops"]}, "folder", "shops", SetOrigin.HOME),
+        ({"data": {"ccp": "train split"}}, "ccp", "photos", SetOrigin.HOME),
+        ({"data": {"ccp": "train split"}}, "folder", "street", SetOrigin.HOME),
         ({"data": "photos of a friend"}, "folder", "shops", SetOrigin.UNKNOWN),
         ({}, "folder", "shops", SetOrigin.UNKNOWN),
         # The model that it began as counts, too.

@@ -73,7 +73,8 @@ def training_sets(version: str, card: Mapping[str, Any]) -> TrainingSets:
         return TrainingSets(_PACKAGED_SETS[version])
     if not isinstance(data, (Mapping, list)):
         return TrainingSets(is_complete=False)
-    names = frozenset(str(name) for name in data)
+    # A card may name a public set by its kind.
+    names = frozenset(_PUBLIC_SETS.get(str(name), str(name)) for name in data)
     recipe = card.get("recipe")
     begin = recipe.get("begin") if isinstance(recipe, Mapping) else None
     if begin is None or begin == EFFICIENTNET_LITE0.name:
