@@ -179,8 +179,8 @@ def test_a_code_is_a_products_own_if_no_other_product_has_it():
         ("a", "a/1", "", ""),
         ("b", "b/1", "", ""),
         ("", "", "", ""),
-        ("", "", "", ""),
-        ("", "", "", ""),
+        ("c", "c/1", "", ""),
+        ("d", "d/1", "", ""),
     )
     codes = np.zeros((6, 32), np.uint8)
     # Shape: rows 0 and 1 share one, 2 and 3 another. Colour: all the same.
@@ -193,7 +193,7 @@ def test_a_code_is_a_products_own_if_no_other_product_has_it():
             codes, weighted, labelled, ids, np.arange(6)
         ).tolist()
 
-    # Row 5 is the picture of row 4 again, and is not counted.
+    # Row 5 is the picture of row 4 again, for another product: it is not counted.
     for weights in ("1:0", "1:1"):
         np.testing.assert_array_equal(values(weights), [1, 1, 0, 0, 1, np.nan])
     np.testing.assert_array_equal(values("0:1"), [0, 0, 0, 0, 0, np.nan])

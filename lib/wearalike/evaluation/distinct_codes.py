@@ -40,12 +40,13 @@ def distinct_code_values(
     last = codes.shape[1] if weighted.colour_weight else half
     classes = number_classes([row.tobytes() for row in codes[gallery, first:last]])
     products = [labelled.photos[i].product or picture_ids[i] for i in gallery.tolist()]
-    owners: dict[int, set[str]] = {}
-    for code, owner in zip(classes.tolist(), products, strict=True):
-        owners.setdefault(code, set()).add(owner)
-    values = np.array([float(len(owners[code]) == 1) for code in classes.tolist()])
     pictures = np.array([picture_ids[i] for i in gallery.tolist()])
     _, first_seen = np.unique(pictures, return_index=True)
     is_first = np.zeros(len(gallery), bool)
     is_first[first_seen] = True
+    # A picture that two products share has one code and counts once, as its first product's.
+    owners: dict[int, set[str]] = {}
+    for position in first_seen.tolist():
+        owners.setdefault(int(classes[position]), set()).add(products[position])
+    values = np.array([float(len(owners[code]) == 1) for code in classes.tolist()])
     return np.where(is_first, values, np.nan)

@@ -11,6 +11,7 @@ from numpy import float64
 from numpy.typing import NDArray
 
 from wearalike.evaluation import plots
+from wearalike.evaluation.distinct_codes import DISTINCT_CODES
 from wearalike.evaluation.plots import PlotLine, PlotPoint
 from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow, split_measure
 from wearalike.metrics.bootstrap import bootstrap_difference
@@ -82,7 +83,7 @@ class Pivot:
         cells: Rows by (encoder, distance, measure, k); k is 0 for a measure without one.
         contestants: Encoders with their distances, in the rows' order.
         tables: Measures by label, by (kind of measure, k).
-        extras: Names of the speed and size measures that the rows have.
+        extras: Names of the measures without a cut-off rank that the rows have.
     """
 
     def __init__(self, rows: Sequence[ResultRow], best: Mapping[ColumnKey, Contestant]) -> None:
@@ -104,7 +105,8 @@ class Pivot:
             table = self.tables.setdefault((kind, row["k"]), {})
             table[label] = row["measure"]
         measures = {row["measure"] for row in rows}
-        self.extras = [name for name in (SPEED_MEASURE, SIZE_MEASURE) if name in measures]
+        extras = (SPEED_MEASURE, SIZE_MEASURE, DISTINCT_CODES)
+        self.extras = [name for name in extras if name in measures]
 
     def cell(self, contestant: Contestant, measure: str, k: int = 0) -> ResultRow | None:
         """Return one row of a contestant.
