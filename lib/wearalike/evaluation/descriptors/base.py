@@ -1,9 +1,11 @@
 """Descriptors behind one interface: crops in, one feature row a crop out.
 
-classic      colour histogram, contour, bag of local features, perceptual hash: no training
-networks     pooled features of networks trained on ImageNet
-side-by-side such features for shape, and a Lab histogram for colour
-autoencoder  a network trained here to draw its own input again
+| kind | descriptors |
+|---|---|
+| classic | colour histogram, contour, bag of local features, perceptual hash |
+| networks | pooled features of networks trained on ImageNet |
+| side by side | such features for shape, and a Lab histogram for colour |
+| autoencoder | a network trained here to draw its own input again |
 
 The codes of our own encoders are descriptors too: HashCodeDescriptor.
 """
