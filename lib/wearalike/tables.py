@@ -617,7 +617,3 @@ def markdown() -> str:
             lines.append(f"| {column.name} | {kind}{null} | {meaning} |")
         lines.append("")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(markdown())

@@ -156,6 +156,20 @@ def test_jobs_are_thin():
         assert len(text.splitlines()) <= 25 and re.search(r"from wearalike\.pipeline", text), path
 
 
+# The decoder's sandbox starts its own module as a process.
+SCRIPTS = {"imaging/sandbox.py"}
+
+
+def test_no_module_is_a_script_too():
+    scripts = {
+        str(path.relative_to(LIBRARY))
+        for path, tree in library_trees()
+        for node in tree.body
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+    }
+    assert {name for name in scripts if not name.endswith("__main__.py")} == SCRIPTS
+
+
 # Files in which 128 is no number of bits: pixels, colours, channels.
 OTHER_128 = {
     "detection/detectors.py",

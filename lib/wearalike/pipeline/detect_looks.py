@@ -16,7 +16,6 @@ switched off (`looks = "off"` in the settings).
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -266,7 +265,3 @@ def write_looks(
 def main(argv: list[str] | None = None) -> int:
     """Run the job; see `run_command` for its exit codes."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -150,7 +149,3 @@ def fetch_images(
 def main(argv: list[str] | None = None) -> int:
     """Run the job; see `run_command` for its exit codes."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import uuid
 from collections.abc import Mapping
 from functools import partial
@@ -305,7 +304,3 @@ def _write_feeds(
 def main(argv: list[str] | None = None) -> int:
     """Run the job; see `run_command` for its exit codes."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ unmapped, and the log says which file to write.
 from __future__ import annotations
 
 import logging
-import sys
 
 import click
 import pyarrow as pa
@@ -79,7 +78,3 @@ def work(args: StageOptions) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the job; see `run_command` for its exit codes."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,6 @@ audience. An item takes the weights of the category that most of its nearest in 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -135,7 +134,3 @@ def _audiences(items: pa.Table, products: pa.Table) -> NDArray[np.str_]:
 def main(argv: list[str] | None = None) -> int:
     """Run the job; see `run_command` for its exit codes."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

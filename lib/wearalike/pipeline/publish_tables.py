@@ -14,7 +14,6 @@ with 1.
 from __future__ import annotations
 
 import logging
-import sys
 
 import click
 
@@ -102,7 +101,3 @@ def work(args: StageOptions) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the job; see `run_command` for its exit codes."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -302,7 +301,3 @@ def previous_metrics(root: Path, last: str | None) -> list[Metric]:
 def main(argv: list[str] | None = None) -> int:
     """Run the job; return its exit code."""
     return run_command(command(), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
