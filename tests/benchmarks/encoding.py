@@ -29,7 +29,7 @@ from tests.benchmarks.pictures import describe_pictures, load_pictures
 from torch import nn
 
 from wearalike.detection import detect
-from wearalike.encoding import encoders, hashnet
+from wearalike.encoding import encoders, likeness_net
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.registry import EFFICIENTNET_LITE0
@@ -62,7 +62,7 @@ class EncodingWork:
             rows += detect.detect_items(detector, image_id, content)
         self.items = pa.Table.from_pylist(rows, detect.ITEM_CACHE_SCHEMA).select(ITEMS.column_names)
         self.boxes = [tuple(row[name] for name in ("x0", "y0", "x1", "y1")) for row in rows]
-        self.network: nn.Module = hashnet.load_hashnet(self.model.arrays)
+        self.network: nn.Module = likeness_net.load_likeness_net(self.model.arrays)
         cores = len(os.sched_getaffinity(0))
         self.forward = registry.compile_network(
             self.network, (1, 3, *[EFFICIENTNET_LITE0.input_px] * 2), cores

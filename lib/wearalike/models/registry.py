@@ -132,7 +132,7 @@ ENCODERS = {
         "a95ce5053f3c14cc09402e5c62032113e93cfd45fe9d07eb81c0c48cce987f48",
     ),
 }
-DEFAULT_ENCODER = "fashion"
+DEFAULT_ENCODER = "likeness"
 
 
 @dataclass(frozen=True, slots=True)
