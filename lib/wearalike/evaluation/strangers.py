@@ -17,6 +17,7 @@ _PACKAGED_SETS = {
     "fashion-2": frozenset({_MYNTRA, _CLOTHING, _STREET}),
     "fashion-3": frozenset({_MYNTRA, _CLOTHING, _STREET}),
     "fashion-4": frozenset({_MYNTRA, _CLOTHING, _STREET}),
+    "likeness-1": frozenset({_MYNTRA, _CLOTHING, _STREET, "hm", "tops", "myntra2"}),
 }
 # A public set is the same whatever its folder is called.
 _PUBLIC_SETS = {
