@@ -36,6 +36,7 @@ _DECIDED_COLUMNS = (
     "super_category",
     "shape_weight",
     "colour_weight",
+    "kind_weight",
     "gender",
     "age_group",
 )
@@ -140,6 +141,7 @@ def _map_one(offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy) ->
         "super_category": leaf.super_category,
         "shape_weight": leaf.shape_weight,
         "colour_weight": leaf.colour_weight,
+        "kind_weight": leaf.kind_weight,
         "gender": offer["gender"] or leaf.gender or Gender.UNISEX,
         "age_group": offer["age_group"] or leaf.age_group or AgeGroup.ADULT,
     }
