@@ -58,7 +58,7 @@ class DetectorTrainingConfig:
         augmentation: Strength of the augmentation.
     """
 
-    architecture: str = networks.FCOS
+    architecture: str = networks.YOLO
     steps: int = 2000
     batch: int = 8
     freeze_backbone_steps: int = 1200
