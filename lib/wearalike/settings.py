@@ -80,6 +80,10 @@ class ShopSettings(BaseModel):
             several, as "kr".
         decimal_mark: "." or "," in the prices of this shop; None lets each price say. A price such
             as "1.299 €" says nothing, and is read as 1.30.
+        excluded_conditions: Conditions whose offers are refused: "new", "refurbished" or "used".
+        exclude_adult: Offers that the feed marks for adults are refused.
+        excluded_destinations: Offers that the feed excludes from one of these destinations are
+            refused, e.g. "Shopping_ads".
         is_delta: The feed holds only what changed since the last good run (Admitad's last_import).
         allowed_networks: Networks (CIDR) that may be connected to although they are not public.
         allowed_ports: Ports that may be connected to. Empty: 80 and 443, and any port of an allowed
@@ -102,6 +106,9 @@ class ShopSettings(BaseModel):
     available_false: Literal["on_order", "out_of_stock"] = "on_order"
     default_currency: Annotated[str, Field(pattern=f"^{CURRENCY_PATTERN.pattern}$")] | None = None
     decimal_mark: Literal[".", ","] | None = None
+    excluded_conditions: tuple[Literal["new", "refurbished", "used"], ...] = ()
+    exclude_adult: _Flag = False
+    excluded_destinations: tuple[str, ...] = ()
     is_delta: _Flag = False
     allowed_networks: tuple[str, ...] = ()
     allowed_ports: tuple[_Port, ...] = ()

@@ -160,6 +160,7 @@ _offer_columns = (
     Column("url", _text, "the product's page in the shop, http(s)", True),
     Column("brand", _text, "maker", True),
     Column("vendor_code", _text, "maker's article number", True),
+    Column("gtins", _texts, "GTIN, EAN or UPC with a right check digit, in 14 digits", True),
     Column("category_ids", _texts, "the shop's category ids, first is main"),
     Column(
         "category_paths",
@@ -177,6 +178,7 @@ _offer_columns = (
     Column("colours", _texts, "colour words as the shop writes them"),
     Column("sizes", _texts, "sizes as the shop writes them, unit appended"),
     Column("materials", _texts, "materials as the shop writes them"),
+    Column("patterns", _texts, "patterns as the shop writes them", True),
     Column("image_urls", _texts, "http(s) addresses, first is main"),
     Column("description", _text, "plain text, at most 5,000 characters", True),
     Column(
@@ -187,8 +189,26 @@ _offer_columns = (
     ),
 )
 
+_article_columns = (
+    Column(
+        "article_id",
+        _text,
+        "the smallest product_id of the offers that are one article; null for one that is alone",
+        True,
+    ),
+    Column(
+        "article_evidence",
+        _texts,
+        "why it is one article with others, the strongest first (articles.ArticleEvidence)",
+        True,
+    ),
+)
+
 OFFERS = Table(
-    "offers", "One row a usable offer, as its feed says.", ("product_id",), _offer_columns
+    "offers",
+    "One row a usable offer, as its feed says.",
+    ("product_id",),
+    (*_offer_columns, *_article_columns),
 )
 
 # Columns of `products` that every list shows, beside the id and the first of the image URLs.
@@ -211,13 +231,12 @@ PRODUCTS = Table(
             Column(c.name, c.type, c.meaning)
             if c.name in ("gender", "age_group", "related_offer_ids")
             else c
-            for c in _offer_columns
+            for c in (*_offer_columns, *_article_columns)
         ),
         Column("category", _text, "leaf of the taxonomy, e.g. women.dresses.midi"),
         Column("super_category", _text, "tables.SuperCategory"),
         Column("shape_weight", _int, "weight of shape in the distance, from the category"),
         Column("colour_weight", _int, "weight of colour in the distance, from the category"),
-        Column("kind_weight", _int, "weight of kind in the distance, from the category"),
     ),
     lookup_columns=("category",),
 )
@@ -317,7 +336,6 @@ MATCHES = Table(
                             pa.field("item_id", _text, nullable=False),
                             pa.field("shape_distance", _int, nullable=False),
                             pa.field("colour_distance", _int, nullable=False),
-                            pa.field("kind_distance", _int, nullable=False),
                             pa.field("rule", _text),
                             pa.field("fallback", _text),
                         ]
@@ -339,24 +357,13 @@ SIMILAR_PRODUCTS = Table(
         Column("product_id", _text, "the product whose page is shown"),
         Column("rank", _int, "1 is the most alike"),
         Column("similar_product_id", _text, "the product to recommend"),
-        Column(
-            "score",
-            pa.float64(),
-            "0..1, 1 is the same code and kind, 0 another kind no more alike than chance",
-        ),
+        Column("score", pa.float64(), "0..1, 1 is the same code, 0 no more alike than chance"),
         Column("shape_score", pa.float64(), "the same for shape alone"),
         Column("colour_score", pa.float64(), "the same for colour alone"),
-        Column("kind_score", pa.float64(), "the same for kind alone"),
         Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
         Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
-        Column(
-            "kind_distance", _int, "between the two categories: 0 the same kind, 64 another family"
-        ),
         Column("shape_weight", _int, "weight used for shape"),
         Column("colour_weight", _int, "weight used for colour"),
-        Column("kind_weight", _int, "weight used for kind"),
-        Column("reason", _text, "why it is alike, in English words"),
-        Column("reason_ru", _text, "why it is alike, in Russian words"),
         Column("item_id", _text, "the product's item compared"),
         Column("similar_item_id", _text, "the recommended product's item compared"),
         Column(
@@ -504,12 +511,7 @@ PHOTO_QUERIES = Table(
         Column("width_px", _int, "after EXIF orientation"),
         Column("height_px", _int, "after EXIF orientation"),
         Column("k", _int, "results asked for an item"),
-        Column(
-            "weights",
-            _text,
-            "shape:colour or shape:colour:kind asked for; null for the category's own",
-            True,
-        ),
+        Column("weights", _text, "shape:colour asked for; null for the category's own", True),
         Column("gender", _text, "tables.Gender asked for", True),
         Column("age_group", _text, "tables.AgeGroup asked for", True),
         Column("items_count", _int, "garments, shoes and bags seen in it"),

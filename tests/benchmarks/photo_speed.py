@@ -82,7 +82,9 @@ def enlarge_run(root: Path, run: str, target: Path, count: int) -> None:
     made_products, made_entries = [], []
     for n in range(times):
         made_products.append(
-            products.assign(product_id=products["product_id"] + f"~{n}", group_id=None)
+            products.assign(
+                product_id=products["product_id"] + f"~{n}", group_id=None, article_id=None
+            )
         )
         flips = {
             name: rng.random((len(entries), 128)) < FLIPPED_RATIO * bool(n)

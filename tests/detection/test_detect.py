@@ -1,7 +1,6 @@
-"""Detectors find what is drawn, and the same in any company."""
+"""What detectors see in drawn pictures, and that it is the same in any company."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,39 +106,3 @@ def test_an_item_has_the_same_id_every_night_and_another_box_another():
 def test_what_is_no_picture_is_a_row_with_its_reason():
     (row,) = detect.detect_items(detect.ForegroundDetector(), "im", b"<html>log in</html>")
     assert row == {"image_id": "im", "reason": "unreadable", "detector": "foreground-1"}
-
-
-def drawn_shirt(ground) -> np.ndarray:
-    """A shirt with sleeves on a ground of broad bands, 300 x 400 px."""
-    image = Image.new("RGB", (300, 400), ground)
-    draw = ImageDraw.Draw(image)
-    for y in range(0, 400, 40):
-        draw.rectangle((0, y, 300, y + 19), fill=(200, 205, 190))
-    draw.rectangle((90, 110, 210, 330), fill=(190, 20, 40))
-    for x in (-1, 1):
-        sleeve = [(60, 0), (120, 90), (90, 110), (60, 60)]
-        draw.polygon([(150 + x * dx, 110 + dy) for dx, dy in sleeve], fill=(190, 20, 40))
-    return np.asarray(image)
-
-
-def test_the_mask_finds_the_item_on_any_ground_and_the_same_in_any_company():
-    images = [drawn_shirt("white"), drawn_shirt((180, 170, 150)), picture((90, 400))]
-    detector = detect.load_detector(Path("nowhere"), detect.MASK_DETECTOR)
-    assert detector.version == "garment-mask-1"
-    together = detector.detect(images)
-    for (box,) in together[:2]:
-        near = np.abs(np.array([box.x0, box.y0, box.x1, box.y1]) - (30, 110, 270, 330)).max()
-        assert near <= 20 and box.confidence > 0.7 and box.super_category is None
-    assert together == [detector.detect([p])[0] for p in images]
-
-
-def test_an_empty_mask_takes_the_whole_picture_and_says_so():
-    detector = detect.load_detector(Path("nowhere"), detect.MASK_DETECTOR)
-    blank = np.full((40, 30, 3), 255, np.uint8)
-    assert detector.detect([blank]) == [[detect.Box(0, 0, 30, 40, 0.0)]]
-
-
-def test_a_detector_that_names_nothing_is_told_from_one_that_does():
-    for name in detect.UNNAMED_DETECTOR_VERSIONS:
-        with pytest.raises(ValueError, match="does not say what it sees"):
-            detect.classifying_detector(Path("nowhere"), name)

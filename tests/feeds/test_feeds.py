@@ -74,7 +74,8 @@ def refusal(tmp_path, content, shop=SHOP):
 
 def test_a_yml_offer_becomes_a_row_of_the_table():
     reader, records = read(DATA / "yml.xml")
-    assert Offer._fields == tuple(OFFERS.column_names)
+    # The articles are found when the whole feed is known.
+    assert (*Offer._fields, "article_id", "article_evidence") == tuple(OFFERS.column_names)
     assert records[0]._asdict() == {
         "product_id": "s:A1VV",
         "shop_id": "s",
@@ -84,6 +85,7 @@ def test_a_yml_offer_becomes_a_row_of_the_table():
         "url": "https://shop.example/p/1?a=1&b=2",
         "brand": "Ромашка",
         "vendor_code": "RM-7",
+        "gtins": [],
         "category_ids": ["30", "20"],
         "category_paths": ["Женщинам > Платья > Платья миди", "Женщинам > Платья"],
         "google_category": None,
@@ -96,6 +98,7 @@ def test_a_yml_offer_becomes_a_row_of_the_table():
         "colours": ["черный", "black"],
         "sizes": ["42-44 RU", "46 RU"],
         "materials": ["хлопок"],
+        "patterns": ["горох"],
         "image_urls": ["https://shop.example/1.jpg", "https://shop.example/1-back.jpg"],
         "description": "Лёгкое платье & пояс хлопок",
         "related_offer_ids": ["1511AB", "3", "A,B"],
@@ -167,6 +170,7 @@ def test_google_rss_goes_by_namespace_not_prefix():
         "url": "https://shop.example/p/b1",
         "brand": "Acme",
         "vendor_code": "X-1",
+        "gtins": [],
         "category_ids": [],
         "category_paths": ["Women > Dresses", "Sale > Dresses"],
         "google_category": "Apparel & Accessories > Clothing",
@@ -179,6 +183,7 @@ def test_google_rss_goes_by_namespace_not_prefix():
         "colours": ["Red", "Navy Blue"],
         "sizes": ["M EU"],
         "materials": ["cotton", "wool"],
+        "patterns": [],
         "image_urls": [f"https://shop.example/b1{n}.jpg" for n in ("", "-2", "-3")],
         "description": "A dress",
         "related_offer_ids": [],
@@ -311,25 +316,6 @@ def test_addresses_are_encoded_and_only_the_webs():
     ):
         with pytest.raises(normalize.InvalidOffer):
             addresses.normalize_url(text)
-
-
-@pytest.mark.parametrize(
-    ("words", "gender", "age"),
-    [
-        (["Мужской"], "male", None),
-        (["женщинам"], "female", None),
-        (["м", "ж"], "unisex", None),
-        (["для девочек"], "female", "kids"),
-        (["Girls"], "female", "kids"),
-        (["Women"], "female", None),
-        (["Унисекс"], "unisex", None),
-        (["Детский"], None, "kids"),
-        (["none"], None, None),
-        (["newborn boy"], "male", "newborn"),
-    ],
-)
-def test_words_for_people(words, gender, age):
-    assert (normalize.parse_gender(*words), normalize.parse_age_group(*words)) == (gender, age)
 
 
 # Bytes

@@ -114,7 +114,11 @@ def server() -> Iterator[Server]:
 
 
 def product(
-    shop_id: str, offer_id: str, urls: list[str], group_id: str | None = None
+    shop_id: str,
+    offer_id: str,
+    urls: list[str],
+    group_id: str | None = None,
+    article_id: str | None = None,
 ) -> dict[str, Any]:
     texts = {f.name: "" for f in PRODUCTS.arrow_schema if f.type == pa.string() and not f.nullable}
     lists = {f.name: [] for f in PRODUCTS.arrow_schema if pa.types.is_list(f.type)}
@@ -123,10 +127,10 @@ def product(
         "shop_id": shop_id,
         "offer_id": offer_id,
         "group_id": group_id,
+        "article_id": article_id,
         "image_urls": urls,
     }
-    weights = {"shape_weight": 1, "colour_weight": 1, "kind_weight": 1}
-    return {**texts, **lists, "price_cents": 1, **weights, **mine}
+    return {**texts, **lists, "price_cents": 1, "shape_weight": 1, "colour_weight": 1, **mine}
 
 
 def prepare(root: Path, products: list[dict[str, Any]], run: str = DAY_1, **more: object) -> None:
@@ -402,7 +406,8 @@ def test_chunks_fill_what_the_last_call_needs(server: Server, tmp_path: Path) ->
 
 def test_a_picture_that_many_models_share_is_a_placeholder(server: Server, tmp_path: Path) -> None:
     server.content = dict.fromkeys(["/a/none", "/a/also-none", "/b/none"], jpeg(1)) | {
-        "/a/popular": jpeg(2)
+        "/a/popular": jpeg(2),
+        "/a/sizes": jpeg(3),
     }
     prepare(
         tmp_path,
@@ -414,11 +419,12 @@ def test_a_picture_that_many_models_share_is_a_placeholder(server: Server, tmp_p
             product("a", f"p{i}", [server.url("/a/popular")], group_id="one model")
             for i in range(9)
         ]
+        + [product("a", f"s{i}", [server.url("/a/sizes")], article_id="a:s0") for i in range(25)]
         + [product("b", f"n{i}", [server.url("/b/none")]) for i in range(3)],
     )
     assert download(tmp_path, DAY_1, "--placeholder-groups", "3") == 0
     assert refusals(tmp_path) == {f"a:n{i}#0": "placeholder" for i in range(4)}
-    assert run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 12
+    assert run_tables.read_table(tmp_path, IMAGES, DAY_1).num_rows == 12 + 25
     assert download(tmp_path, DAY_1, "--placeholder-groups", "4") == 0
     assert refusals(tmp_path) == {} and set(server.asked.values()) == {1}
 

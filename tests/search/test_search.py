@@ -9,41 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import search
-from wearalike.catalog.kinds import CategoryKinds, Families
 from wearalike.search import ListRules, ShortfallReason, gallery_search
-from wearalike.search.reasons import describe_likeness
+from wearalike.search.gallery import join_groups
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
-
-CATEGORIES = ("bags.totes", "bags.clutches", "shoes")
-
-
-def draw_kinds(rng, categories=CATEGORIES) -> CategoryKinds:
-    """Return a taxonomy's kinds: categories share some, in families, near each other or not."""
-    kind_of = {c: f"kind {rng.integers(0, len(categories))}" for c in categories}
-    kinds = sorted(set(kind_of.values()))
-    families = {kind: f"family {rng.integers(0, 2)}" for kind in kinds if rng.random() < 0.7}
-    pairs = {(a, b): int(rng.integers(0, 65)) for a in kinds for b in kinds if a < b}
-    kept = {pair: d for pair, d in pairs.items() if rng.random() < 0.4}
-    return CategoryKinds.build(
-        kind_of, Families(families, int(rng.integers(0, 65)), kind_distances=kept)
-    )
 
 
 def make_gallery(
-    seed: int,
-    n: int,
-    *,
-    bits: int = 128,
-    w=(2, 8),
-    out_of_stock=0.2,
-    groups=6,
-    brands=3,
-    most_kind_weight=0,
+    seed: int, n: int, *, bits: int = 128, w=(2, 8), out_of_stock=0.2, groups=6, brands=3
 ) -> search.Gallery:
-    """Return a gallery whose codes vary in the first `bits` alone; few bits make many ties.
-
-    Kinds are drawn, and weigh 0 to most_kind_weight.
-    """
+    """Return a gallery whose codes vary in the first `bits` alone; few bits make many ties."""
     rng = np.random.default_rng(seed)
     codes = np.zeros((n, 256), bool)
     codes[:, :bits] = rng.random((n, bits)) < 0.5
@@ -59,6 +33,7 @@ def make_gallery(
                 [[None, *"abcdefABCDEF"][i] for i in rng.integers(0, min(groups, 12) + 1, n)],
                 pa.string(),
             ),
+            "article_id": pa.nulls(n, pa.string()),
             "brand": pa.array(
                 [[None, "X", "Y", "Z"][i] for i in rng.integers(0, brands + 1, n)], pa.string()
             ),
@@ -67,18 +42,17 @@ def make_gallery(
             ],
             "gender": [("female", "male", "unisex")[i] for i in rng.integers(0, 3, n)],
             "age_group": [("adult", "kids")[i] for i in rng.integers(0, 2, n)],
-            "category": [CATEGORIES[i] for i in rng.integers(0, 3, n)],
+            "category": [
+                ("bags.totes", "bags.clutches", "shoes")[i] for i in rng.integers(0, 3, n)
+            ],
             "price_cents": pa.array(rng.integers(0, 400, n) * 10, pa.int64()),
             "currency": [("EUR", "USD")[int(i)] for i in rng.random(n) < 0.1],
             "shape_weight": pa.array([w[0]] * n, pa.int32()),
             "colour_weight": pa.array([w[1]] * n, pa.int32()),
         }
     )
-    kind_weight = np.random.default_rng([seed, 1]).integers(0, most_kind_weight + 1, n)
-    products = products.append_column("kind_weight", pa.array(kind_weight, pa.int32()))
     shuffled = products.take(rng.permutation(n))
-    kinds = draw_kinds(np.random.default_rng([seed, 2]))
-    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled, kinds)
+    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled)
 
 
 def search_each(*arguments) -> list[search.RankedList]:
@@ -88,23 +62,16 @@ def search_each(*arguments) -> list[search.RankedList]:
 
 def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
     """Return (row, shape distance, colour distance) of the best k, by the definition."""
-    return [found[:3] for found in one_by_one_with_kind(g, row, rules)]
-
-
-def one_by_one_with_kind(
-    g: search.Gallery, row: int, rules: ListRules
-) -> list[tuple[int, int, int, int]]:
-    """Return (row, shape, colour and kind distance) of the best k, by the definition."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
     colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
-    kind = [int(g.kind_table.distances[g.kind[row], g.kind[j]]) for j in range(len(g))]
-    ws, wc, wk = (int(w[row]) for w in (g.shape_weight, g.colour_weight, g.kind_weight))
-    far = [ws * shape[j] + wc * colour[j] + wk * kind[j] for j in range(len(g))]
-    ordered = sorted(range(len(g)), key=lambda j: (far[j], g.product_ids[j]))
+    ws, wc = int(g.shape_weight[row]), int(g.colour_weight[row])
+    ordered = sorted(
+        range(len(g)), key=lambda j: (ws * shape[j] + wc * colour[j], g.product_ids[j])
+    )
     taken, groups, brands = [], {g.groups[row]}, []
     for j in ordered:
-        score = max(0.0, 1 - 2 * far[j] / (128 * (ws + wc + wk)))
+        score = max(0.0, 1 - 2 * (ws * shape[j] + wc * colour[j]) / (128 * (ws + wc)))
         may = (
             g.is_in_stock[j]
             and g.age_group[j] == g.age_group[row]
@@ -120,7 +87,7 @@ def one_by_one_with_kind(
             continue
         groups.add(g.groups[j])
         brands.append(g.brands[j])
-        taken.append((j, int(shape[j]), int(colour[j]), kind[j]))
+        taken.append((j, int(shape[j]), int(colour[j])))
         if len(taken) == rules.k:
             break
     return taken
@@ -132,7 +99,6 @@ def one_by_one_with_kind(
     n=st.integers(1, 90),
     bits=st.sampled_from([1, 4, 128]),
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
-    most_kind_weight=st.sampled_from([0, 1, 5, 10]),
     rules=st.builds(
         ListRules,
         k=st.integers(1, 25),
@@ -140,15 +106,14 @@ def one_by_one_with_kind(
         max_per_brand=st.integers(1, 30),
     ),
 )
-def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, most_kind_weight, rules):
-    g = make_gallery(seed, n, bits=bits, w=w, most_kind_weight=most_kind_weight)
+def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
+    g = make_gallery(seed, n, bits=bits, w=w)
     found = {f.query_row: f for f in search_each(g, 0, n, rules)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
-        columns = (f.results, f.shape, f.colour, f.kind)
         assert list(
-            zip(*(column.tolist() for column in columns), strict=True)
-        ) == one_by_one_with_kind(g, row, rules)
+            zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), strict=True)
+        ) == one_by_one(g, row, rules)
         assert (f.shortfall_reason is None) == (len(f.results) == rules.k)
 
 
@@ -222,8 +187,7 @@ def test_scores_are_the_cosine_of_weighted_signs_cut_at_0():
 
 
 def small_tables():
-    g = make_gallery(11, 30, most_kind_weight=1)
-    g.kind_weight[:] = 5
+    g = make_gallery(11, 30)
     found = pa.Table.from_batches(
         [
             search.build_matches(
@@ -237,7 +201,6 @@ def small_tables():
             "product_id": [*g.product_ids, "s:none"],
             "shape_weight": pa.array([2] * 31, pa.int32()),
             "colour_weight": pa.array([8] * 31, pa.int32()),
-            "kind_weight": pa.array([5] * 31, pa.int32()),
         }
     )
     return g, found, products
@@ -256,7 +219,6 @@ def test_flat_rows_equal_the_lists():
             r["item_id"],
             r["shape_distance"],
             r["colour_distance"],
-            r["kind_distance"],
             row["item_id"],
         )
         for row in found.to_pylist()
@@ -271,28 +233,18 @@ def test_flat_rows_equal_the_lists():
             r["similar_item_id"],
             r["shape_distance"],
             r["colour_distance"],
-            r["kind_distance"],
             r["item_id"],
         )
         for r in flat.to_pylist()
     ]
     for r in flat.to_pylist():
         assert r["score"] == max(
-            0,
-            1
-            - 2
-            * (2 * r["shape_distance"] + 8 * r["colour_distance"] + 5 * r["kind_distance"])
-            / (128 * 15),
+            0, 1 - 2 * (2 * r["shape_distance"] + 8 * r["colour_distance"]) / 1280
         )
-        assert (r["shape_score"], r["colour_score"], r["kind_score"]) == (
+        assert (r["shape_score"], r["colour_score"]) == (
             max(0, 1 - r["shape_distance"] / 64),
             max(0, 1 - r["colour_distance"] / 64),
-            1 - r["kind_distance"] / 64,
         )
-        assert r["kind_weight"] == 5
-        distances = (r["kind_distance"], r["colour_distance"], r["shape_distance"])
-        assert r["reason"] == describe_likeness(*distances, "en")
-        assert r["reason_ru"] == describe_likeness(*distances, "ru")
         assert (r["shape_weight"], r["colour_weight"], r["detector"], r["encoder"]) == (
             2,
             8,
@@ -322,6 +274,55 @@ def test_every_product_has_a_row_in_lists():
         assert rows[row["product_id"]]["image_id"] == "im" + row["item_id"][1:]
 
 
+def joined(groups, shops, codes, pictures):
+    """The groups, as sets of rows."""
+    codes = np.array([[code, 0, 0, 0] for code in codes], np.uint64)
+    found = join_groups(
+        np.array(groups), np.array(shops), codes, [np.array(numbers) for numbers in pictures]
+    )
+    rows = {}
+    for row, group in enumerate(found.tolist()):
+        rows.setdefault(group, []).append(row)
+    return sorted(rows.values())
+
+
+def test_products_of_one_shop_with_one_code_or_picture_are_one_group():
+    nothing = [-1, -2, -3, -4]
+    assert joined(nothing, [0, 0, 0, 1], [7, 7, 8, 7], []) == [[0, 1], [2], [3]]
+    assert joined(nothing, [0, 0, 0, 1], [1, 2, 3, 4], [[5, 6, 5, 5]]) == [[0, 2], [1], [3]]
+    # By the code of one and the group of another, all are one.
+    assert joined([9, 9, -3, -4], [0] * 4, [1, 2, 2, 3], []) == [[0, 1, 2], [3]]
+    # A picture of no image is no one's.
+    assert joined(nothing, [0] * 4, [1, 2, 3, 4], [nothing]) == [[0], [1], [2], [3]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_groups_are_joined_as_by_comparing_every_pair(data):
+    n = data.draw(st.integers(1, 12))
+    groups = [g if g >= 0 else -1 - i for i, g in enumerate(data.draw(numbers(n, -4, 3)))]
+    shops, codes = data.draw(numbers(n, 0, 1)), data.draw(numbers(n, 0, 5))
+    pictures = data.draw(numbers(n, 0, 8))
+    parents = list(range(n))
+
+    def root(row):
+        return row if parents[row] == row else root(parents[row])
+
+    for i in range(n):
+        for j in range(i):
+            is_twin = shops[i] == shops[j] and (codes[i] == codes[j] or pictures[i] == pictures[j])
+            if groups[i] == groups[j] or is_twin:
+                parents[root(i)] = root(j)
+    wanted = {}
+    for row in range(n):
+        wanted.setdefault(root(row), []).append(row)
+    assert joined(groups, shops, codes, [pictures]) == sorted(wanted.values())
+
+
+def numbers(n, low, high):
+    return st.lists(st.integers(low, high), min_size=n, max_size=n)
+
+
 def test_an_entry_without_a_product_is_an_error():
     with pytest.raises(ValueError, match=r"have no product, e\.g\. s:lost"):
         empty = PRODUCTS.arrow_schema.empty_table().select(search.GALLERY_COLUMNS)
@@ -337,32 +338,18 @@ def test_an_entry_without_a_product_is_an_error():
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 90),
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
-    most_kind_weight=st.sampled_from([0, 5]),
     k=st.integers(1, 25),
 )
-def test_a_code_without_product_gets_the_list_of_a_product_with_it(seed, n, w, most_kind_weight, k):
+def test_a_code_without_product_gets_the_list_of_a_product_with_it(seed, n, w, k):
     """The code is that of one product, which is taken out of the candidates."""
-    g = make_gallery(seed, n, w=w, most_kind_weight=most_kind_weight)
+    g = make_gallery(seed, n, w=w)
     g.gender[:], g.age_group[:] = "unisex", "adult"
     rules = ListRules(k=k)
     row = seed % n
     g.groups[row] = -(10**9)  # nobody's group, as a photo has none
     candidates = np.array([j for j in range(n) if g.is_in_stock[j] and j != row], np.int64)
-    kinds = search.QueryKinds.of_row(g, row, int(g.kind_weight[row]))
-    found = search.search_code(g, candidates, g.codes[row], *w, rules, kinds)
-    columns = (found.results, found.shape, found.colour, found.kind)
-    assert list(zip(*(column.tolist() for column in columns), strict=True)) == one_by_one_with_kind(
-        g, row, rules
-    )
+    found = search.search_code(g, candidates, g.codes[row], *w, rules)
+    assert list(
+        zip(found.results.tolist(), found.shape.tolist(), found.colour.tolist(), strict=True)
+    ) == one_by_one(g, row, rules)
     assert found.query_row == -1 and (found.shortfall_reason is None) == (len(found.results) == k)
-
-
-def test_a_reason_says_kind_colour_and_shape():
-    """Each limit by the last distance below and the first above it, in both languages."""
-    assert describe_likeness(0, 20, 20, "en") == "same kind, same colour, shape much alike"
-    assert describe_likeness(1, 21, 21, "en") == "related kind, colour alike, shape alike"
-    assert describe_likeness(63, 40, 40, "en") == "related kind, colour alike, shape alike"
-    assert describe_likeness(64, 41, 41, "en") == "another kind, another colour, another shape"
-    assert describe_likeness(0, 0, 0, "ru") == "тот же вид, тот же цвет, форма очень похожа"
-    assert describe_likeness(64, 128, 128, "ru") == "другой вид, другой цвет, другая форма"
-    assert describe_likeness(None, 30, 30, "en") == "colour alike, shape alike"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +11,11 @@ from PIL import Image, ImageDraw
 
 from wearalike.detection import detect
 from wearalike.detection.classes import CLASS_GROUPS, CLASS_NAMES
-from wearalike.detection.networks import base, fcos, postprocess
+from wearalike.detection.networks import base, postprocess
 from wearalike.detection.networks import registry as networks
 from wearalike.imaging import decode
 from wearalike.models import registry
-from wearalike.models.files import BadModel, Model, ModelKind
+from wearalike.models.files import BadModel, ModelKind
 from wearalike.training.detector import box_head, compose
 from wearalike.training.detector.compose import (
     SceneAugmentationConfig,
@@ -250,42 +249,6 @@ def test_a_trained_detector_gives_its_items_and_last_what_stands_out(trained, tm
     last = found[0][-1]
     assert np.abs(np.array([last.x0, last.y0, last.x1, last.y1]) - (20, 40, 81, 111)).max() <= 9
     assert detector.version == "drawn-1"
-
-
-def test_of_each_super_category_the_surest_item_stays_however_unsure():
-    network = fcos.GarmentFcos(len(CLASS_NAMES))
-    arrays = {n: t.detach().numpy() for n, t in network.state_dict().items()}
-    detector = detect.NetworkDetector(
-        Model(ModelKind.DETECTOR, networks.FCOS, "drawn-2", {}, arrays, CLASS_NAMES, "")
-    )
-    top, shirt, coat = (CLASS_NAMES.index(n) for n in ("top", "shirt", "outerwear"))
-    found = base.Detections(
-        np.array([[10.0 * i, 0, 10.0 * i + 9.5, 20] for i in range(6)]),
-        np.array([SHOE, top, SHOE, BAG, shirt, coat]),
-        np.array([0.9, 0.6, 0.4, 0.2, 0.1, 0.06]),
-    )
-    boxes = [(b.super_category, b.confidence) for b in detector._to_boxes(found)]
-    # The second shoe is sure; the bag and the coat are the best of their kind, the shirt is not.
-    assert boxes == [
-        ("foot_wear", 0.9),
-        ("upper_wear", 0.6),
-        ("foot_wear", 0.4),
-        ("bags", 0.2),
-        ("outerwear", 0.06),
-    ]
-
-
-def test_without_ultralytics_its_detector_says_in_a_sentence_what_to_install(monkeypatch):
-    known = [n for n in sys.modules if n.split(".")[0] == "ultralytics"]
-    for name in [*known, "ultralytics"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    model = registry.packaged_model(ModelKind.DETECTOR, "garments").read()
-    with pytest.raises(networks.UltralyticsMissing, match=r"pip install wearalike\[yolo\]") as told:
-        detect.NetworkDetector(model)
-    # An operator's error, so that a photo query logs one line; an ImportError to others.
-    assert isinstance(told.value, ValueError) and "detector garments-2 needs" in str(told.value)
-    with pytest.raises(networks.UltralyticsMissing, match="architecture yolo-lite0-seg needs"):
-        networks.new_trainable_detector(networks.YOLO, len(CLASS_NAMES))
 
 
 def test_doubles_are_left_out_and_boxes_come_back_from_the_square():

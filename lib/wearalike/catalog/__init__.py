@@ -2,22 +2,26 @@
 
 - `xml_validation`: an operator's XML file against its schema, every mistake by file and line
 - `taxonomy`: our tree of categories
-- `kinds`: how unlike two leaves are in kind
 - `mapping`: the meaning of one shop's category ids and paths
+- `google_categories`: Google's product taxonomy, the default of every shop
 - `map_offers`: offers to products, by a mapping
 - `merchandising_rules`: the rules by which a merchandiser pins, hides, requires, prefers and fills
 - `suggest_mapping`: a draft of the lines that a mapping lacks
+- `attributes`: shops' words for attributes of goods, from attributes.xml
+- `packaged`: the files of mappings/ that come with wearalike
 - `configuration`: the files of a deployment, read and checked together
 """
 
+from wearalike.catalog.attributes import AttributeTable
 from wearalike.catalog.configuration import (
     find_mistakes,
     mapping_path,
     missing_mapping_hint,
+    read_attributes,
+    read_google_defaults,
     read_taxonomy_and_mappings,
     rules_path,
 )
-from wearalike.catalog.kinds import MAX_KIND_DISTANCE, CategoryKinds, KindTable
 from wearalike.catalog.map_offers import CategoryReason, category_word, map_offers, unmapped_words
 from wearalike.catalog.mapping import ShopMapping, read_mapping
 from wearalike.catalog.merchandising_rules import (
@@ -37,11 +41,9 @@ from wearalike.catalog.taxonomy import Leaf, Taxonomy, read_taxonomy
 from wearalike.catalog.xml_validation import BadMapping
 
 __all__ = [
-    "MAX_KIND_DISTANCE",
+    "AttributeTable",
     "BadMapping",
-    "CategoryKinds",
     "CategoryReason",
-    "KindTable",
     "Leaf",
     "LeafGuess",
     "MerchandisingRule",
@@ -58,6 +60,8 @@ __all__ = [
     "map_offers",
     "mapping_path",
     "missing_mapping_hint",
+    "read_attributes",
+    "read_google_defaults",
     "read_mapping",
     "read_rules",
     "read_taxonomy",

@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from wearalike.catalog.attributes import (
+    AttributeTable,
+    packaged_attribute_table,
+    read_attribute_table,
+)
+from wearalike.catalog.google_categories import (
+    GoogleCategories,
+    packaged_google_categories,
+    read_google_categories,
+)
 from wearalike.catalog.mapping import ShopMapping, read_mapping
 from wearalike.catalog.merchandising_rules import read_rules
 from wearalike.catalog.taxonomy import Taxonomy, read_taxonomy
@@ -15,6 +25,26 @@ from wearalike.settings import Settings
 def mapping_path(settings: Settings, shop_id: str) -> Path:
     """Return the path of a shop's mapping file, which need not exist."""
     return settings.mappings / "shops" / f"{shop_id}.xml"
+
+
+def read_attributes(settings: Settings) -> AttributeTable:
+    """Return the words of attributes: of the deployment's attributes.xml, else wearalike's own.
+
+    Raises:
+        BadMapping: With every mistake of the file.
+    """
+    path = settings.mappings / "attributes.xml"
+    return read_attribute_table(path) if path.is_file() else packaged_attribute_table()
+
+
+def read_google_defaults(settings: Settings) -> GoogleCategories:
+    """Return Google's categories: of the deployment's google_categories.xml, else wearalike's own.
+
+    Raises:
+        BadMapping: With every mistake of the file.
+    """
+    path = settings.mappings / "google_categories.xml"
+    return read_google_categories(path) if path.is_file() else packaged_google_categories()
 
 
 def rules_path(settings: Settings) -> Path:
@@ -60,7 +90,7 @@ def read_taxonomy_and_mappings(
 
 
 def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
-    """Return every mistake in the taxonomy, the mappings of some shops and the rules.
+    """Return every mistake in the taxonomy, the mappings of some shops, the rules and attributes.
 
     A missing mapping is a mistake.
 
@@ -77,6 +107,8 @@ def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
     try:
         taxonomy, _ = read_taxonomy_and_mappings(settings, shop_ids)
         read_rules(rules_path(settings), taxonomy)
+        read_attributes(settings)
+        read_google_defaults(settings)
     except BadMapping as error:
         return [*error.mistakes, *missing]
     return missing

@@ -13,8 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.catalog.mapping import ShopMapping
-from wearalike.catalog.taxonomy import Taxonomy
+from wearalike.catalog.google_categories import (
+    GoogleCategories,
+    guess_audience,
+    packaged_google_categories,
+)
+from wearalike.catalog.mapping import ShopMapping, path_key
+from wearalike.catalog.taxonomy import Leaf, Taxonomy
 from wearalike.tables import PRODUCTS, REFUSED, AgeGroup, Gender
 
 
@@ -28,7 +33,7 @@ class CategoryReason(StrEnum):
 
 # The columns of an offer that decide its leaf.
 _LIST_INPUTS = ["category_ids", "category_paths"]
-_WORD_INPUTS = ["gender", "age_group"]
+_WORD_INPUTS = ["gender", "age_group", "google_category"]
 _MAPPING_INPUTS = [*_LIST_INPUTS, *_WORD_INPUTS]
 # The columns of a product that the leaf decides.
 _DECIDED_COLUMNS = (
@@ -36,7 +41,6 @@ _DECIDED_COLUMNS = (
     "super_category",
     "shape_weight",
     "colour_weight",
-    "kind_weight",
     "gender",
     "age_group",
 )
@@ -50,7 +54,10 @@ _DECISION_SCHEMA = pa.schema(
 
 
 def map_offers(
-    offers: pa.Table, mapping: ShopMapping, taxonomy: Taxonomy
+    offers: pa.Table,
+    mapping: ShopMapping,
+    taxonomy: Taxonomy,
+    google: GoogleCategories | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Split the offers of a shop into products and refused rows.
 
@@ -58,6 +65,8 @@ def map_offers(
         offers: tables.OFFERS of one shop.
         mapping: The shop's mapping.
         taxonomy: The taxonomy with the leaves that the mapping names.
+        google: Google's categories, for offers that no line of the mapping fits. Default: those
+            that come with wearalike.
 
     Returns:
         (products, refused), in the order of the offers, each offer in exactly one of them.
@@ -71,7 +80,8 @@ def map_offers(
     """
     decision_of_offer, first_offer = _distinct_inputs(offers)
     inputs = offers.select(_MAPPING_INPUTS).take(first_offer).to_pylist()
-    decisions = [_map_one(row, mapping, taxonomy) for row in inputs]
+    google = google or packaged_google_categories()
+    decisions = [_map_one(row, mapping, taxonomy, google) for row in inputs]
     decided = pa.Table.from_pylist(decisions, _DECISION_SCHEMA).take(decision_of_offer)
     is_product = pc.is_null(decided["reason"])
     products = _product_rows(offers.filter(is_product), decided.filter(is_product))
@@ -123,28 +133,68 @@ def _distinct_inputs(offers: pa.Table) -> tuple[pa.Array, pa.Array]:
     return pa.array(which), pa.array(first)
 
 
-def _map_one(offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy) -> dict[str, Any]:
+def _map_one(
+    offer: dict[str, Any], mapping: ShopMapping, taxonomy: Taxonomy, google: GoogleCategories
+) -> dict[str, Any]:
     """Return a row of _DECISION_SCHEMA for the mapping inputs of one offer."""
-    word = category_word(offer["category_ids"], offer["category_paths"])
+    ids, paths = _all_categories(offer, google)
+    word = category_word(ids, paths)
     if word is None:
         return {"reason": CategoryReason.NO_CATEGORY, "detail": "neither a category id nor a path"}
-    line = mapping.find_line(
-        offer["category_ids"], offer["category_paths"], offer["gender"], offer["age_group"]
-    )
+    line = mapping.find_line(ids, paths, offer["gender"], offer["age_group"])
     if line is None:
-        return {"reason": CategoryReason.UNMAPPED_CATEGORY, "detail": word}
+        by_google = _map_by_google(offer, taxonomy, google)
+        return by_google or {"reason": CategoryReason.UNMAPPED_CATEGORY, "detail": word}
     if line.leaf_id is None:
         return {"reason": CategoryReason.IGNORED_CATEGORY, "detail": f"{word}: {line.reason}"}
-    leaf = taxonomy.leaves[line.leaf_id]
+    return _decide(taxonomy.leaves[line.leaf_id], offer["gender"], offer["age_group"])
+
+
+def _decide(leaf: Leaf, gender: str | None, age_group: str | None) -> dict[str, Any]:
+    """Return the decision for a leaf; it tells the audience where the offer does not."""
     return {
         "category": leaf.id,
         "super_category": leaf.super_category,
         "shape_weight": leaf.shape_weight,
         "colour_weight": leaf.colour_weight,
-        "kind_weight": leaf.kind_weight,
-        "gender": offer["gender"] or leaf.gender or Gender.UNISEX,
-        "age_group": offer["age_group"] or leaf.age_group or AgeGroup.ADULT,
+        "gender": gender or leaf.gender or Gender.UNISEX,
+        "age_group": age_group or leaf.age_group or AgeGroup.ADULT,
     }
+
+
+def _all_categories(offer: dict[str, Any], google: GoogleCategories) -> tuple[list[str], list[str]]:
+    """Return the ids and paths of an offer, Google's own last, so that lines may name it."""
+    ids, paths = offer["category_ids"], offer["category_paths"]
+    text = (offer["google_category"] or "").strip()
+    if not text:
+        return ids, paths
+    known = google.find(text)
+    ident, path = (text, "") if text.isdigit() else ("", text)
+    if known and text.isdigit():
+        path = known.path
+    elif known and path_key(known.path) == path_key(text):
+        ident = known.id
+    length = max(len(ids), len(paths))
+    padded_ids = [*ids, *[""] * (length - len(ids))]
+    padded_paths = [*paths, *[""] * (length - len(paths))]
+    # A number of Google's beside a shop's own ids would be taken for one of them.
+    return [*padded_ids, "" if ids else ident], [*padded_paths, path]
+
+
+def _map_by_google(
+    offer: dict[str, Any], taxonomy: Taxonomy, google: GoogleCategories
+) -> dict[str, Any] | None:
+    """Return the decision by google_product_category, or None where it tells no leaf."""
+    category = google.find(offer["google_category"])
+    if category is None:
+        return None
+    gender, age_group = guess_audience(offer["category_paths"], offer["gender"], offer["age_group"])
+    leaf_id, is_certain = google.find_leaf(category, gender, age_group)
+    leaf = taxonomy.leaves.get(leaf_id or "")
+    if leaf is None:
+        return None
+    # Where nothing tells whom it is for, it may be for anybody.
+    return _decide(leaf, gender if is_certain else gender or Gender.UNISEX, age_group)
 
 
 def category_word(ids: list[str], paths: list[str]) -> str | None:

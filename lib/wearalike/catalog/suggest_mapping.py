@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rapidfuzz import fuzz, process, utils
 
-from wearalike.catalog.configuration import read_taxonomy_and_mappings
+from wearalike.catalog.configuration import read_google_defaults, read_taxonomy_and_mappings
 from wearalike.catalog.map_offers import map_offers, unmapped_words
 from wearalike.catalog.mapping import ShopMapping
 from wearalike.catalog.taxonomy import Leaf, Taxonomy
@@ -161,7 +161,7 @@ def draft_shop_mapping(settings: Settings, shop_id: str, offers: pa.Table) -> st
     if not offers.num_rows:
         raise ValueError(f"shop {shop_id!r}: no offers in this run, so no words to suggest for")
     mapping = mappings.get(shop_id, ShopMapping(shop_id))
-    _, refused = map_offers(offers, mapping, taxonomy)
+    _, refused = map_offers(offers, mapping, taxonomy, read_google_defaults(settings))
     return draft_mapping(shop_id, unmapped_words(refused), taxonomy)
 
 

@@ -52,7 +52,7 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
     multiple=True,
     metavar="NAME",
     help=f"May be repeated: {PROMOTED}, a model file, or one of "
-    f"{', '.join(detect.UNNAMED_DETECTOR_VERSIONS)}.",
+    f"{', '.join(detect.WEIGHT_FREE_DETECTORS)}.",
 )
 @click.option(
     "--distance",

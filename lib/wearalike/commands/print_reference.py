@@ -22,6 +22,7 @@ from wearalike import catalog, feeds, search, settings, tables, validation
 from wearalike.commands.groups import CONTEXT_SETTINGS
 from wearalike.detection import detect
 from wearalike.encoding import encoders
+from wearalike.feeds import fields
 from wearalike.imaging import decode, image_tables
 from wearalike.net import http_client
 from wearalike.ops import doctor
@@ -77,6 +78,13 @@ def reference_page() -> str:
         *stage_blocks(),
         "## Tables",
         tables.markdown().strip(),
+        "## Fields of feeds",
+        "Each field that the documents of a dialect name: read, or ignored on purpose. A field "
+        "that is not here is counted by its name; the page of a run lists such names. "
+        "Letter case, `_` and `-` in names are ignored.",
+        *(fields.markdown(name, declared) for name, declared in feeds.FIELDS.items()),
+        "Names of params, and elements that are not here, may be attributes by "
+        "`mappings/attributes.xml`.",
         "## Reasons",
         "Why a row did not go on, or a list is short. "
         "The table `refused` has one row for each, with what was found and what was wanted.",

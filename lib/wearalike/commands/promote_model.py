@@ -99,8 +99,8 @@ def promote_candidate(
     reason = promotion_reason(model, former, evaluation, override)
     # Detectors that need no file have versions too.
     reserved = {
-        *detect.UNNAMED_DETECTOR_VERSIONS,
-        *detect.UNNAMED_DETECTOR_VERSIONS.values(),
+        *detect.WEIGHT_FREE_DETECTORS,
+        *(detector.version for detector in detect.WEIGHT_FREE_DETECTORS.values()),
     }
     promotion.promote(
         root,

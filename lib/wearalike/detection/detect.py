@@ -10,8 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from wearalike.detection.detectors import (
-    MASK_DETECTOR,
-    MASK_DETECTOR_VERSION,
     MIN_CONFIDENCE,
     Box,
     Detector,
@@ -29,9 +27,7 @@ __all__ = [
     "CLASSIFYING_DETECTOR",
     "FALLBACK_DETECTOR",
     "ITEM_CACHE_SCHEMA",
-    "MASK_DETECTOR",
     "MIN_CONFIDENCE",
-    "UNNAMED_DETECTOR_VERSIONS",
     "WEIGHT_FREE_DETECTORS",
     "Box",
     "Detector",
@@ -51,11 +47,6 @@ WEIGHT_FREE_DETECTORS: dict[str, type[WholeImageDetector] | type[ForegroundDetec
     "whole": WholeImageDetector,
     "foreground": ForegroundDetector,
 }
-# Versions of the detectors that name nothing and have no model file of their own, by name.
-UNNAMED_DETECTOR_VERSIONS = {
-    **{name: detector.version for name, detector in WEIGHT_FREE_DETECTORS.items()},
-    MASK_DETECTOR: MASK_DETECTOR_VERSION,
-}
 FALLBACK_DETECTOR = "foreground"
 # The packaged detector that names what it sees, used if none is promoted.
 CLASSIFYING_DETECTOR = "garments"
@@ -73,7 +64,7 @@ def load_detector(root: Path, name: str | None = None, device: str = "cpu") -> D
 
     Args:
         root: The data folder, in which models may be promoted.
-        name: One of UNNAMED_DETECTOR_VERSIONS, name of a packaged model, or a promoted version.
+        name: Name of a detector without weights or of a packaged model, or a promoted version.
             None: the promoted one, else the packaged default, else FALLBACK_DETECTOR.
         device: "cpu" or "cuda".
 
@@ -92,10 +83,6 @@ def load_detector(root: Path, name: str | None = None, device: str = "cpu") -> D
         name = FALLBACK_DETECTOR
     if name in WEIGHT_FREE_DETECTORS:
         return WEIGHT_FREE_DETECTORS[name]()
-    if name == MASK_DETECTOR:
-        from wearalike.detection.mask_detector import MaskDetector
-
-        return MaskDetector(device)
     return NetworkDetector(registry.resolve_model(root, ModelKind.DETECTOR, name).read(), device)
 
 
@@ -108,10 +95,10 @@ def classifying_detector(root: Path, name: str | None = None) -> registry.ModelR
             packaged CLASSIFYING_DETECTOR.
 
     Raises:
-        ValueError: The name is that of a detector that names nothing.
+        ValueError: The name is that of a detector without weights, which names nothing.
         BadModel: There is no such model, or its file is not the promoted one.
     """
-    if name in UNNAMED_DETECTOR_VERSIONS:
+    if name in WEIGHT_FREE_DETECTORS:
         raise ValueError(
             f"detector {name}: it does not say what it sees; "
             f"wanted a trained one, e.g. {CLASSIFYING_DETECTOR}"

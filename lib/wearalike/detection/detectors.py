@@ -22,10 +22,6 @@ MIN_CONFIDENCE = 0.3
 # the picture of a product shows its super-category, so the question is only where.
 MIN_EXPECTED_CONFIDENCE = 0.05
 
-# Name and version of mask_detector.MaskDetector, which is imported when wanted: it loads torch.
-MASK_DETECTOR = "garment-mask"
-MASK_DETECTOR_VERSION = "garment-mask-1"
-
 
 @dataclass(frozen=True, slots=True)
 class Box:

@@ -8,18 +8,26 @@
 - `dialect`: the interface of a dialect, and the raw offers it returns
 - `yml`: Yandex YML and Admitad's XML
 - `google`: Google Merchant, RSS 2.0 and Atom 1.0
-- `normalize`: a shop's words to ours (text, genders, ages, availability)
-- `addresses`: addresses of pages and pictures as shops write them
+- `fields`, `yml_fields`, `google_fields`, `declared`: every field of the dialects, read or ignored
+- `collected`: the texts of an offer by slot, while its elements are read
+- `normalize`: markup to plain text
+- `vocabulary`: a shop's words to ours, by attributes.xml; counts those that nothing knows
+- `values`: lists of colours, sizes and materials; numbers of articles
 - `money`, `currency_signs`: amounts, currencies and days in the notations of shops
 - `offer_price`: the price of an offer on the run's day, and the higher one before
+- `stock`: words, numbers and dates to whether an offer can be bought
+- `filters`: the offers that a shop's settings exclude
+- `addresses`: addresses of pages and pictures as shops write them
 - `offers`: a raw offer to a usable one
 - `feed_date`: the day on which a feed was made
 - `parser`: a feed to its offers, one by one, with flat memory
+- `articles`, `shared_articles`: the offers that are one article, in a shop and in several
 - `staging`: the offers of a feed on disk, deduplicated
 - `volume_checks`: limits on how much a feed may shrink, grow or fail to map
 - `ingest`: one shop's feed to its rows of a run, fresh, stale or missing
 """
 
+from wearalike.feeds.declared import FIELDS
 from wearalike.feeds.dialect import WithdrawnOffer
 from wearalike.feeds.errors import ADVICE, BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import MAX_FEED_AGE_DAYS
@@ -27,11 +35,13 @@ from wearalike.feeds.ingest import UNUSED_REFUSED, IngestResult, ingest_shop
 from wearalike.feeds.normalize import OfferReason
 from wearalike.feeds.offers import Offer, RefusedOffer
 from wearalike.feeds.parser import FeedReader, read_offers
+from wearalike.feeds.shared_articles import find_shared_articles
 from wearalike.feeds.staging import LastGoodFeed
 from wearalike.feeds.volume_checks import OfferMapper
 
 __all__ = [
     "ADVICE",
+    "FIELDS",
     "MAX_FEED_AGE_DAYS",
     "UNUSED_REFUSED",
     "BadFeed",
@@ -45,6 +55,7 @@ __all__ = [
     "OfferReason",
     "RefusedOffer",
     "WithdrawnOffer",
+    "find_shared_articles",
     "ingest_shop",
     "read_offers",
 ]

@@ -6,15 +6,17 @@ the words.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from lxml.etree import _Element as Element
 
-from wearalike.feeds.errors import FeedWarning
-from wearalike.feeds.normalize import parse_availability
 from wearalike.tables import Availability
+
+# Between a size and its unit in a raw offer, so that "42, 44" in RU is two sizes with one unit.
+UNIT_MARK = "\x1f"
+
+Texts = Sequence[str | None]
 
 
 class RawOffer(NamedTuple):
@@ -30,24 +32,33 @@ class RawOffer(NamedTuple):
     url: str | None
     brand: str | None
     vendor_code: str | None
+    gtins: Texts
     category_ids: list[str]
     category_paths: list[str]
     google_category: str | None
     price: str | None
-    sale_prices: Sequence[str | None]
+    sale_prices: Texts
     sale_dates: str | None
-    old_prices: Sequence[str | None]
+    old_prices: Texts
     currency: str | None
     feed_currency: str
-    availability: Availability
-    genders: Sequence[str | None]
-    age_groups: Sequence[str | None]
-    colours: Sequence[str | None]
-    sizes: Sequence[str | None]
-    materials: Sequence[str | None]
-    image_urls: Sequence[str | None]
+    availability: Availability | None
+    stocks: Texts
+    expiries: Texts
+    disabled: Texts
+    statuses: Texts
+    genders: Texts
+    ages: Texts
+    colours: Texts
+    sizes: Texts
+    materials: Texts
+    patterns: Texts
+    image_urls: Texts
     description: str | None
-    related_offer_ids: Sequence[str | None]
+    related_offer_ids: Texts
+    conditions: Texts
+    adult: Texts
+    excluded_destinations: Texts
 
 
 class WithdrawnOffer(NamedTuple):
@@ -61,7 +72,7 @@ class Dialect(Protocol):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The elements to read, "{namespace}name" where they have a namespace."""
+        """The elements to read, by their names without a namespace."""
 
     def parse_element(self, element: Element) -> RawOffer | WithdrawnOffer | None:
         """Return the offer an element describes, or None for another element.
@@ -69,17 +80,3 @@ class Dialect(Protocol):
         Args:
             element: A whole element with one of the tags.
         """
-
-
-def parse_known_availability(text: str, warning_counts: Counter[FeedWarning]) -> Availability:
-    """Return the availability that words name; count a warning and return UNKNOWN for others.
-
-    Args:
-        text: The shop's words.
-        warning_counts: Counts UNKNOWN_AVAILABILITY.
-    """
-    availability = parse_availability(text)
-    if availability is None:
-        warning_counts[FeedWarning.UNKNOWN_AVAILABILITY] += 1
-        return Availability.UNKNOWN
-    return availability

@@ -1,4 +1,4 @@
-"""Google Merchant feeds: RSS 2.0 and Atom 1.0.
+"""Google Merchant and Meta catalogue feeds: RSS 2.0, Atom 1.0, and tables with a head line.
 
 Elements are recognised by their namespace, whatever its prefix is. Shops write the namespaces with
 https, with a slash at the end, or not at all; each is understood.
@@ -6,19 +6,30 @@ https, with a slash at the end, or not at all; each is understood.
 
 from __future__ import annotations
 
+import json
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from lxml.etree import _Element as Element
 
-from wearalike.feeds.dialect import RawOffer, parse_known_availability
+from wearalike.feeds.collected import CollectedTexts, FieldFinder, inner_text
+from wearalike.feeds.dialect import UNIT_MARK, RawOffer
 from wearalike.feeds.errors import FeedWarning
+from wearalike.feeds.fields import Slot
+from wearalike.feeds.google_fields import GOOGLE_SLOTS
+from wearalike.feeds.vocabulary import Vocabulary
+from wearalike.tables import Availability
 
 _GOOGLE_NAMESPACE = re.compile(r"(?:https?:)?//base\.google\.com/ns(?:/1\.0)?/?", re.IGNORECASE)
 _ATOM_NAMESPACE = re.compile(r"(?:https?:)?//(?:www\.)?w3\.org/2005/atom/?", re.IGNORECASE)
+# The elements that name an attribute and its value, and the names of both in them.
+_DETAIL_NAMES = ("label", "attribute_name", "name")
+_DETAIL_VALUES = ("value", "attribute_value")
+# "image[0].url" is image; Meta's tables number what repeats.
+_COLUMN_NUMBER = re.compile(r"\[\d+\](?:\.(?P<part>\w+))?(?:\[\d+\])?")
 
 
 @lru_cache(maxsize=4096)
@@ -41,16 +52,19 @@ def _split_tag(tag: str, own_namespace: str) -> tuple[bool, str]:
 
 
 class GoogleDialect:
-    """Reads the items of an RSS 2.0 feed or the entries of an Atom feed."""
+    """Reads the items of an RSS 2.0 feed, the entries of an Atom feed, or the rows of a table."""
 
     tags = ("item", "entry")
 
-    def __init__(self, warning_counts: Counter[FeedWarning]) -> None:
+    def __init__(self, vocabulary: Vocabulary, warning_counts: Counter[FeedWarning]) -> None:
         """Prepare to read one feed.
 
         Args:
+            vocabulary: Reads the shop's words.
             warning_counts: Counts the repairs; this class adds to it.
         """
+        self.finder = FieldFinder(GOOGLE_SLOTS, vocabulary)
+        self._vocabulary = vocabulary
         self._warning_counts = warning_counts
 
     def parse_element(self, element: Element) -> RawOffer:
@@ -62,68 +76,165 @@ class GoogleDialect:
             element: An item or entry.
         """
         own_namespace = str(element.tag).removeprefix("{").rpartition("}")[0]
-        google_texts: dict[str, list[str]] = defaultdict(list)
-        other_texts: dict[str, list[str]] = defaultdict(list)
+        children: list[tuple[bool, str, Element]] = []
         for child in element:
             tag: Any = child.tag
-            if tag.__class__ is not str:
+            if tag.__class__ is str:
+                children.append((*_split_tag(tag, own_namespace), child))
+        # RSS and Atom have elements of the same names.
+        names_in_google = {name for is_google, name, child in children if is_google and child.text}
+        texts = CollectedTexts()
+        for is_google, name, child in children:
+            if not is_google and name in names_in_google:
                 continue
-            text = " ".join(child.itertext()) if len(child) else child.text
-            is_google, name = _split_tag(tag, own_namespace)
-            if is_google:
-                if text:
-                    google_texts[name].append(text)
-            elif name == "link" and child.get("href"):
+            if name == "link" and child.get("href"):
                 if child.get("rel", "alternate") == "alternate":
-                    other_texts["link"].append(child.get("href", ""))
-            elif text:
-                other_texts[name].append(text)
-        return self._build_raw_offer(other_texts | google_texts)
+                    texts.add(Slot.URL, child.get("href"))
+                continue
+            found = self.finder.find(name)
+            if found is None:
+                continue
+            if found[0] is Slot.PARAM:
+                self._add_detail(child, texts)
+            else:
+                texts.add(found[0], _text_of(child), found[1])
+        return self._build_raw_offer(texts)
 
-    def _build_raw_offer(self, texts: dict[str, list[str]]) -> RawOffer:
-        """Return the offer of an item's texts by element name."""
+    def parse_row(self, row: Mapping[str, str]) -> RawOffer:
+        """Return the offer of a row of a table.
 
-        def first(*names: str) -> str:
-            return next((texts[name][0] for name in names if name in texts), "")
+        Args:
+            row: The texts by the names of their columns.
+        """
+        texts = CollectedTexts()
+        for column, text in row.items():
+            if not text:
+                continue
+            number = _COLUMN_NUMBER.search(column)
+            name = column[: number.start()] if number else column
+            if number and number["part"] not in (None, "url"):
+                continue  # a picture's tags
+            name = re.sub(r"^g:", "", name.strip())
+            found = self.finder.find(re.sub(r"[\s-]+", "_", name))
+            if found is None:
+                continue
+            slot, is_fallback = found
+            for value in _cell_values(text, slot):
+                if slot is Slot.PARAM:
+                    self._add_detail_text(value, texts)
+                else:
+                    texts.add(slot, value, is_fallback)
+        return self._build_raw_offer(texts)
 
-        def all_of(*names: str) -> list[str]:
-            return [text for name in names for text in texts.get(name, ())]
+    def _add_detail(self, element: Element, texts: CollectedTexts) -> None:
+        """Add an element that names an attribute and its value."""
+        parts = {
+            str(child.tag).rpartition("}")[2].removeprefix("g:"): inner_text(child)
+            for child in element
+            if isinstance(child.tag, str)
+        }
+        if not parts:
+            self._add_detail_text(element.text or "", texts)
+            return
+        name = next((parts[key] for key in _DETAIL_NAMES if key in parts), "")
+        value = next((parts[key] for key in _DETAIL_VALUES if key in parts), "")
+        self._add_named(name, value, texts)
 
-        size_system = first("size_system")
-        sizes = all_of("size")
+    def _add_detail_text(self, text: str, texts: CollectedTexts) -> None:
+        """Add details in one text: "section:name:value", or {label: Size, value: S}."""
+        labelled = re.findall(r"label\W+([^,}\"]+)\"?\W+value\W+([^,}\"]+)", text)
+        if labelled:
+            for name, value in labelled:
+                self._add_named(name, value, texts)
+            return
+        for part in text.split(","):
+            *_, name, value = ["", "", *part.rsplit(":", 2)][-3:]
+            self._add_named(name, value, texts)
+
+    def _add_named(self, name: str, value: str, texts: CollectedTexts) -> None:
+        """Add the value of an attribute that a text names."""
+        if not name.strip() or not value.strip():
+            return
+        slot = self.finder.find_attribute(name)
+        if slot is not None:
+            texts.add(slot, value, is_fallback=True)
+
+    def _build_raw_offer(self, texts: CollectedTexts) -> RawOffer:
+        """Return the offer of an item's texts."""
+        first, all_of = texts.first, texts.all_of
+        size_system = first(Slot.SIZE_SYSTEM)
+        sizes = all_of(Slot.SIZE)
+        dates = first(Slot.SALE_DATES)
+        start, end = first(Slot.SALE_START), first(Slot.SALE_END)
+        words = first(Slot.AVAILABILITY)
+        said: Availability | None = None
+        if words:
+            said = self._vocabulary.read_availability(words)
+        elif not all_of(Slot.STOCK):
+            said = Availability.UNKNOWN
+            self._vocabulary.count_unknown("availability", "")
         return RawOffer(
-            offer_id=first("id").strip(),
-            group_id=first("item_group_id").lower(),  # Google ignores its case
-            title=first("title"),
-            url=first("link").strip(),
-            brand=first("brand"),
-            vendor_code=first("mpn"),
+            offer_id=(first(Slot.ID) or "").strip(),
+            group_id=(first(Slot.GROUP) or "").lower(),  # Google ignores its case
+            title=first(Slot.TITLE),
+            url=(first(Slot.URL) or "").strip(),
+            brand=first(Slot.BRAND),
+            vendor_code=first(Slot.VENDOR_CODE),
+            gtins=all_of(Slot.GTIN),
             category_ids=[],
-            category_paths=[_clean_path(path) for path in all_of("product_type")],
-            google_category=first("google_product_category"),
-            price=first("price"),
-            sale_prices=all_of("sale_price"),
-            sale_dates=first("sale_price_effective_date"),
+            category_paths=[_clean_path(path) for path in all_of(Slot.CATEGORY) if path],
+            google_category=first(Slot.GOOGLE_CATEGORY),
+            price=first(Slot.PRICE),
+            sale_prices=all_of(Slot.SALE_PRICE),
+            sale_dates=dates or (f"{start or ''}/{end or ''}" if start or end else None),
             old_prices=(),
             currency="",
             feed_currency="",
-            availability=parse_known_availability(first("availability"), self._warning_counts),
-            genders=all_of("gender"),
-            age_groups=all_of("age_group"),
-            colours=_split_values(all_of("color")),
-            sizes=[f"{size} {size_system}" for size in sizes] if size_system else sizes,
-            materials=_split_values(all_of("material")),
-            image_urls=all_of("image_link", "additional_image_link"),
-            description=first("description", "summary", "content"),
+            availability=said,
+            stocks=all_of(Slot.STOCK),
+            expiries=all_of(Slot.EXPIRY),
+            disabled=(),
+            statuses=all_of(Slot.STATUS),
+            genders=all_of(Slot.GENDER),
+            ages=all_of(Slot.AGE),
+            colours=all_of(Slot.COLOUR),
+            sizes=[f"{s}{UNIT_MARK}{size_system}" for s in sizes] if size_system else sizes,
+            materials=all_of(Slot.MATERIAL),
+            patterns=all_of(Slot.PATTERN),
+            image_urls=[*all_of(Slot.PICTURE), *all_of(Slot.FURTHER_PICTURE)],
+            description=first(Slot.DESCRIPTION),
             related_offer_ids=(),  # the format has no element for them
+            conditions=all_of(Slot.CONDITION),
+            adult=all_of(Slot.ADULT),
+            excluded_destinations=all_of(Slot.DESTINATION),
         )
+
+
+def _text_of(element: Element) -> str | None:
+    """Return the text of an element; of a structured one its content, of pictures their url."""
+    if not len(element):
+        return element.text
+    named = {str(child.tag).rpartition("}")[2]: child for child in element}
+    for name in ("content", "url"):
+        if name in named:
+            return inner_text(named[name])
+    return " ".join(element.itertext())
+
+
+def _cell_values(text: str, slot: Slot) -> Iterable[str]:
+    """Return the values of a table's cell: those of a list in JSON, or the text alone."""
+    if text[:1] not in "[{":
+        return [text]
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return [text]
+    if slot is Slot.PARAM:
+        return [text]
+    values = content if isinstance(content, list) else [content]
+    return [str(v.get("url", "")) if isinstance(v, dict) else str(v) for v in values]
 
 
 def _clean_path(path: str) -> str:
     """Return a category path with " > " between its parts and single spaces within them."""
     return " > ".join(" ".join(part.split()) for part in path.split(">"))
-
-
-def _split_values(texts: Iterable[str]) -> list[str]:
-    """Return the parts of texts such as "red/green": Google's way to give several values."""
-    return [part for text in texts for part in text.split("/")]

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from wearalike.catalog.attributes import AttributeTable
 from wearalike.feeds import staging, volume_checks
 from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import MAX_FEED_AGE_DAYS
@@ -32,6 +33,8 @@ _CHARSET_PARAMETER = re.compile(r"""charset=["']?([\w.:-]+)""", re.IGNORECASE)
 # The refused offers of a feed that was read and is not used (tables.REFUSED by key).
 UNUSED_REFUSED = "unused_refused.parquet"
 _MAX_SHOWN_REASONS = 5
+# Words of each kind that a run remembers of a shop.
+MAX_SHOWN_WORDS = 100
 
 log = logging.getLogger("wearalike.feeds")
 
@@ -45,11 +48,18 @@ class IngestResult:
         folder: Holds offers.parquet (tables.OFFERS by product_id) and refused.parquet
             (tables.REFUSED by key); for a feed that was read and is not used also UNUSED_REFUSED.
         warning_counts: The number of repairs of each FeedWarning.
+        unknown_words: For each kind of word (see Vocabulary) those that nothing knows, with the
+            number of offers that have each, most first, at most MAX_SHOWN_WORDS.
+        ignored_fields: How often each field that is ignored on purpose occurred.
+        article_evidence: How many offers each ArticleEvidence joins with others.
     """
 
     feed_row: dict[str, Any]
     folder: Path
     warning_counts: dict[str, int] = field(default_factory=dict)
+    unknown_words: dict[str, dict[str, int]] = field(default_factory=dict)
+    ignored_fields: dict[str, int] = field(default_factory=dict)
+    article_evidence: dict[str, int] = field(default_factory=dict)
 
 
 def ingest_shop(
@@ -58,6 +68,7 @@ def ingest_shop(
     folder: Path,
     previous: LastGoodFeed | None,
     map_offers: OfferMapper | None = None,
+    attributes: AttributeTable | None = None,
 ) -> IngestResult:
     """Download a shop's feed and write its offers.
 
@@ -70,9 +81,10 @@ def ingest_shop(
         folder: An existing folder; it receives offers.parquet and refused.parquet.
         previous: The shop's last good offers, if there are any.
         map_offers: The shop's mapping, to check that it still fits; None for a shop without one.
+        attributes: The words of attributes; None for those that come with wearalike.
 
     Returns:
-        The row of tables.FEEDS and the counted repairs.
+        The row of tables.FEEDS, the counted repairs and the words that nothing knows.
     """
     row: dict[str, Any] = {
         "shop_id": shop.id,
@@ -84,11 +96,13 @@ def ingest_shop(
     with TemporaryDirectory(dir=folder) as scratch_name:
         scratch = Path(scratch_name)
         try:
-            reader = _download_feed(shop, day_of_run(run), scratch, row)
+            reader = _download_feed(shop, day_of_run(run), attributes, scratch, row)
             withdrawn_count = staging.stage_records(reader, scratch)
             row["dialect"] = reader.dialect
             base = previous if shop.is_delta else None
-            written_count, refused_count = staging.deduplicate(shop.id, scratch, folder, base)
+            written_count, refused_count, evidence = staging.deduplicate(
+                shop.id, scratch, folder, base
+            )
             volume_checks.check_volume(shop, written_count, refused_count, previous)
             if previous and map_offers:
                 volume_checks.check_mapped_share(
@@ -111,7 +125,24 @@ def ingest_shop(
         "withdrawn_count": withdrawn_count,
         "warnings_count": reader.warning_counts.total(),
     }
-    return IngestResult(row, folder, dict(sorted(reader.warning_counts.items())))
+    return IngestResult(
+        row,
+        folder,
+        dict(sorted(reader.warning_counts.items())),
+        _most_frequent_words(reader.vocabulary.unknown_words),
+        dict(sorted(reader.ignored_fields.items())),
+        evidence,
+    )
+
+
+def _most_frequent_words(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Return the most frequent words of each kind, with their counts."""
+    words: dict[str, dict[str, int]] = {}
+    for (kind, word), count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+        of_kind = words.setdefault(kind, {})
+        if len(of_kind) < MAX_SHOWN_WORDS:
+            of_kind[word] = count
+    return dict(sorted(words.items()))
 
 
 def _expected_error(error: Exception, shop: ShopSettings) -> BadFeed:
@@ -149,7 +180,13 @@ def _check_feed_date(reader: FeedReader, day: date, row: dict[str, Any]) -> None
         reader.warning_counts[FeedWarning.OLD_DATE] = 1
 
 
-def _download_feed(shop: ShopSettings, day: date, scratch: Path, row: dict[str, Any]) -> FeedReader:
+def _download_feed(
+    shop: ShopSettings,
+    day: date,
+    attributes: AttributeTable | None,
+    scratch: Path,
+    row: dict[str, Any],
+) -> FeedReader:
     """Download the feed; put its size and hash into `row`. Raise BadFeed if that fails."""
     path = scratch / "feed"
     guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
@@ -166,7 +203,7 @@ def _download_feed(shop: ShopSettings, day: date, scratch: Path, row: dict[str, 
         digest.update(chunk)
     row["feed_sha256"] = digest.hexdigest()
     charset = _CHARSET_PARAMETER.search(response.headers.get("content-type", ""))
-    return read_offers(path, shop, charset[1] if charset else None, day)
+    return read_offers(path, shop, charset[1] if charset else None, day, attributes)
 
 
 def _bad_feed(error: http_client.FetchError, shop: ShopSettings) -> BadFeed:

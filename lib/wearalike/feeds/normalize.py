@@ -1,4 +1,4 @@
-"""Turn a shop's words into ours: text, prices, genders, ages and availability."""
+"""Turn markup into plain text, and say why an offer cannot be used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import html
 import re
 import unicodedata
 from enum import StrEnum
-from functools import lru_cache
-
-from wearalike.tables import AgeGroup, Availability, Gender
 
 
 class OfferReason(StrEnum):
@@ -20,6 +17,7 @@ class OfferReason(StrEnum):
     BAD_URL = "bad_url"
     NO_PICTURE = "no_picture"
     DUPLICATE_ID = "duplicate_id"
+    EXCLUDED = "excluded"
     UNEXPECTED = "unexpected"
 
 
@@ -76,95 +74,3 @@ def plain_text(text: str) -> str:
     if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
     return text
-
-
-_MALE = re.compile(r"\b(?:муж|мальч|male|m[ae]n|boy|gentlem|[mм]\b)", re.IGNORECASE)
-_FEMALE = re.compile(
-    r"\b(?:жен|девоч|девуш|female|wom[ae]n|girl|lad(?:y|ies)|[fwж]\b)", re.IGNORECASE
-)
-_UNISEX = re.compile(r"\b(?:унисекс|unisex)", re.IGNORECASE)
-# From the youngest to the oldest: the first that matches counts.
-_AGES = (
-    (AgeGroup.NEWBORN, re.compile(r"\b(?:новорожд|newborn)", re.IGNORECASE)),
-    (AgeGroup.INFANT, re.compile(r"\b(?:младен|infant|bab(?:y|ies))", re.IGNORECASE)),
-    (AgeGroup.TODDLER, re.compile(r"\b(?:малыш|toddler)", re.IGNORECASE)),
-    (
-        AgeGroup.KIDS,
-        re.compile(
-            r"\b(?:дет[исяе]|детск|реб[её]н|мальч|девоч|подрост|kid|child|boy|girl|junior|teen)",
-            re.IGNORECASE,
-        ),
-    ),
-    (AgeGroup.ADULT, re.compile(r"\b(?:взросл|adult)", re.IGNORECASE)),
-)
-
-
-@lru_cache(maxsize=4096)
-def parse_gender(*words: str | None) -> Gender | None:
-    """Return the gender that words name; both genders together are unisex.
-
-        >>> parse_gender("м/ж")
-        <Gender.UNISEX: 'unisex'>
-
-    Args:
-        words: Such as "Мужской", "girls" or "м/ж".
-
-    Returns:
-        The gender, or None if the words name none.
-    """
-    text = _join_words(words)
-    is_male = bool(_MALE.search(text))
-    is_female = bool(_FEMALE.search(text))
-    if _UNISEX.search(text) or (is_male and is_female):
-        return Gender.UNISEX
-    if is_male:
-        return Gender.MALE
-    return Gender.FEMALE if is_female else None
-
-
-@lru_cache(maxsize=4096)
-def parse_age_group(*words: str | None) -> AgeGroup | None:
-    """Return the youngest age group that words name.
-
-    Args:
-        words: Such as "Детский", "newborn" or "для мальчиков".
-
-    Returns:
-        The age group, or None if the words name none.
-    """
-    text = _join_words(words)
-    return next((group for group, pattern in _AGES if pattern.search(text)), None)
-
-
-def _join_words(words: tuple[str | None, ...]) -> str:
-    """Return the words as one text, each cut to MAX_WORD_CHARS."""
-    return " / ".join(word[:MAX_WORD_CHARS] for word in words if word)
-
-
-_AVAILABILITY = {
-    **dict.fromkeys(
-        ("in stock", "instock", "available", "true", "yes", "1", "в наличии", "есть"),
-        Availability.IN_STOCK,
-    ),
-    **dict.fromkeys(
-        ("out of stock", "outofstock", "not available", "false", "no", "0", "нет в наличии", "нет"),
-        Availability.OUT_OF_STOCK,
-    ),
-    **dict.fromkeys(("preorder", "pre order", "предзаказ"), Availability.PREORDER),
-    **dict.fromkeys(("backorder", "back order"), Availability.BACKORDER),
-    **dict.fromkeys(
-        ("available for order", "on order", "под заказ", "на заказ"), Availability.ON_ORDER
-    ),
-}
-
-
-def parse_availability(text: str) -> Availability | None:
-    """Return the availability that words name.
-
-    Args:
-        text: Such as "In Stock", "out_of_stock" or "под заказ".
-
-    Returns:
-        The availability, or None for unknown words.
-    """
-    return _AVAILABILITY.get(" ".join(re.split(r"[\s_-]+", text.strip().lower())))

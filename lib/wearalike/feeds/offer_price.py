@@ -18,6 +18,7 @@ from wearalike.feeds.money import (
     parse_price,
 )
 from wearalike.feeds.normalize import InvalidOffer
+from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.settings import ShopSettings
 
 _Amount = tuple[int, str]
@@ -38,7 +39,11 @@ class OfferPrice(NamedTuple):
 
 
 def read_offer_price(
-    raw: RawOffer, shop: ShopSettings, day: date, warning_counts: Counter[FeedWarning]
+    raw: RawOffer,
+    shop: ShopSettings,
+    day: date,
+    vocabulary: Vocabulary,
+    warning_counts: Counter[FeedWarning],
 ) -> OfferPrice:
     """Return the price of an offer on a day.
 
@@ -49,6 +54,7 @@ def read_offer_price(
         raw: The offer in the shop's words.
         shop: The shop, whose settings tell the decimal mark and what no feed says.
         day: The run's day.
+        vocabulary: Counts currencies that are not known.
         warning_counts: Counts what cannot be used; this function adds to it.
 
     Raises:
@@ -77,7 +83,7 @@ def read_offer_price(
             now, before = sale, regular
         else:
             warning_counts[FeedWarning.BAD_SALE_PRICE] += 1
-    currency = _find_currency(raw, shop, warning_counts) if raw.currency else ""
+    currency = _find_currency(raw, shop, vocabulary, warning_counts) if raw.currency else ""
     for amount in (now, regular, stated_sale, before):
         currency = currency or (amount[1] if amount else "")
     currency = currency or _known_currency(raw.feed_currency) or shop.default_currency or ""
@@ -123,12 +129,18 @@ def _may_be_compared(one: _Amount, other: _Amount) -> bool:
     return not (one[1] and other[1]) or one[1] == other[1]
 
 
-def _find_currency(raw: RawOffer, shop: ShopSettings, warning_counts: Counter[FeedWarning]) -> str:
+def _find_currency(
+    raw: RawOffer,
+    shop: ShopSettings,
+    vocabulary: Vocabulary,
+    warning_counts: Counter[FeedWarning],
+) -> str:
     """Return the currency that an offer names in an element of its own, or ""."""
     text = raw.currency or ""
     currency = parse_currency(text, shop.default_currency)
     if not currency and text.strip():
         warning_counts[FeedWarning.UNKNOWN_CURRENCY] += 1
+        vocabulary.count_unknown("currency", text)
     return currency
 
 

@@ -11,24 +11,23 @@ from typing import NamedTuple
 from wearalike.feeds.addresses import normalize_url, read_image_urls
 from wearalike.feeds.dialect import RawOffer
 from wearalike.feeds.errors import FeedWarning
-from wearalike.feeds.normalize import (
-    MAX_WORD_CHARS,
-    InvalidOffer,
-    OfferReason,
-    parse_age_group,
-    parse_gender,
-    plain_text,
-)
+from wearalike.feeds.filters import check_filters
+from wearalike.feeds.normalize import MAX_WORD_CHARS, InvalidOffer, OfferReason, plain_text
 from wearalike.feeds.offer_price import read_offer_price
+from wearalike.feeds.stock import combine_stock, is_over
+from wearalike.feeds.values import MAX_LIST_VALUES, read_gtins, split_words
+from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.settings import ShopSettings
+from wearalike.tables import Availability
 
 # Longer texts are cut and longer lists lose their end; each is counted as a warning.
 MAX_ID_CHARS = 200
 MAX_TITLE_CHARS = 1_000
 MAX_DESCRIPTION_CHARS = 5_000
 MAX_PATH_CHARS = 1_000
-MAX_LIST_VALUES = 200
 MAX_CATEGORIES = 50
+# How shops write that an offer has no group.
+_NO_GROUP_WORDS = frozenset(("none", "null", "nan", "n/a", "нет", "false", "undefined"))
 # Markup may take so many times the characters of its plain text; a sane page takes far fewer.
 _MAX_MARKUP_RATIO = 20
 
@@ -44,6 +43,7 @@ class Offer(NamedTuple):
     url: str | None
     brand: str | None
     vendor_code: str | None
+    gtins: list[str]
     category_ids: list[str]
     category_paths: list[str]
     google_category: str | None
@@ -56,6 +56,7 @@ class Offer(NamedTuple):
     colours: list[str]
     sizes: list[str]
     materials: list[str]
+    patterns: list[str]
     image_urls: list[str]
     description: str | None
     related_offer_ids: list[str]
@@ -76,7 +77,11 @@ class RefusedOffer(NamedTuple):
 
 
 def normalize_offer(
-    raw: RawOffer, shop: ShopSettings, day: date, warning_counts: Counter[FeedWarning]
+    raw: RawOffer,
+    shop: ShopSettings,
+    day: date,
+    vocabulary: Vocabulary,
+    warning_counts: Counter[FeedWarning],
 ) -> Offer:
     """Return the offer that the shop's words describe.
 
@@ -84,16 +89,18 @@ def normalize_offer(
         raw: The offer in the shop's words.
         shop: The shop.
         day: The run's day, on which sales count.
+        vocabulary: Reads the shop's words; counts those that it does not know.
         warning_counts: Counts the repairs; this function adds to it.
 
     Returns:
         The offer.
 
     Raises:
-        InvalidOffer: The id, title, price or images cannot be used.
+        InvalidOffer: The id, title, price or images cannot be used, or the settings exclude it.
     """
     offer_id = raw.offer_id
     genders = raw.genders
+    sizes = raw.sizes
     if not offer_id or len(offer_id) > MAX_ID_CHARS:
         raise InvalidOffer(
             OfferReason.MISSING_ID, f"id {offer_id[:40]!r}; wanted 1 to {MAX_ID_CHARS} characters"
@@ -104,34 +111,60 @@ def normalize_offer(
             OfferReason.MISSING_TITLE,
             f"{(raw.title or '')[:80]!r}; wanted a name, or a type, vendor and model",
         )
-    money = read_offer_price(raw, shop, day, warning_counts)
+    if raw.conditions or raw.adult or raw.excluded_destinations:
+        check_filters(raw, shop, vocabulary)
+    money = read_offer_price(raw, shop, day, vocabulary, warning_counts)
+    clean_sizes = split_words(sizes, warning_counts, is_size=True)
+    brand = _clean_word(raw.brand)
     return Offer(  # by position: by name it takes three times as long
         f"{shop.id}:{offer_id}",
         shop.id,
         offer_id,
-        _clean_word(raw.group_id),
+        _read_group(raw.group_id),
         title,
         _usable_url(raw.url, warning_counts) if raw.url else None,
-        _clean_word(raw.brand),
+        None if brand and vocabulary.names_no_brand(brand) else brand,
         _clean_word(raw.vendor_code),
+        read_gtins(raw.gtins, warning_counts) if raw.gtins else [],
         _limit_categories(raw.category_ids, MAX_ID_CHARS, warning_counts),
         _limit_categories(raw.category_paths, MAX_PATH_CHARS, warning_counts),
         _clean_word(raw.google_category),
         money.cents,
         money.old_cents,
         money.currency,
-        raw.availability,
-        parse_gender(*genders) if genders else None,
-        parse_age_group(*raw.age_groups, *genders) if raw.age_groups or genders else None,
-        _clean_words(raw.colours, warning_counts),
-        _clean_words(raw.sizes, warning_counts),
-        _clean_words(raw.materials, warning_counts),
+        _read_availability(raw, day, vocabulary, warning_counts),
+        vocabulary.read_gender(genders) if genders else None,
+        vocabulary.read_age_group(raw.ages, genders, clean_sizes),
+        split_words(raw.colours, warning_counts),
+        clean_sizes,
+        split_words(raw.materials, warning_counts),
+        split_words(raw.patterns, warning_counts),
         read_image_urls(raw.image_urls, warning_counts),
         _clean_text(raw.description, MAX_DESCRIPTION_CHARS, warning_counts) or None,
         _related_offer_ids(raw.related_offer_ids, offer_id, warning_counts)
         if raw.related_offer_ids
         else [],
     )
+
+
+def _read_group(text: str | None) -> str | None:
+    """Return a group, or None for a text by which shops say that there is none."""
+    group = _clean_word(text)
+    is_none = group is None or not group.strip("0 -_.") or group.casefold() in _NO_GROUP_WORDS
+    return None if is_none else group
+
+
+def _read_availability(
+    raw: RawOffer, day: date, vocabulary: Vocabulary, warning_counts: Counter[FeedWarning]
+) -> Availability:
+    """Return the availability by all that the feed says of it."""
+    said = raw.availability
+    if raw.stocks:
+        said = combine_stock(said, raw.stocks, vocabulary)
+    may_be_over = raw.expiries or raw.disabled or raw.statuses
+    if may_be_over and is_over(raw.expiries, raw.disabled, raw.statuses, day, warning_counts):
+        return Availability.OUT_OF_STOCK
+    return said or Availability.UNKNOWN
 
 
 def _clean_text(text: str | None, max_chars: int, warning_counts: Counter[FeedWarning]) -> str:
@@ -173,16 +206,6 @@ def _limit_categories(
         warning_counts[FeedWarning.LONG_TEXT] += 1
         return [text[:max_chars] for text in texts]
     return texts
-
-
-def _clean_words(texts: Sequence[str | None], warning_counts: Counter[FeedWarning]) -> list[str]:
-    """Return the distinct words as plain text, of at most MAX_LIST_VALUES texts."""
-    if not texts:
-        return []
-    if len(texts) > MAX_LIST_VALUES:
-        warning_counts[FeedWarning.MANY_VALUES] += 1
-    words = [word for text in texts[:MAX_LIST_VALUES] if (word := _clean_word(text))]
-    return list(dict.fromkeys(words))
 
 
 def _related_offer_ids(

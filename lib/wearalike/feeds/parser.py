@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import chain
@@ -14,6 +14,7 @@ from typing import Any
 from lxml import etree
 from lxml.etree import _Element as Element
 
+from wearalike.catalog.attributes import AttributeTable, packaged_attribute_table
 from wearalike.feeds.dialect import Dialect, WithdrawnOffer
 from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import read_feed_date
@@ -21,6 +22,7 @@ from wearalike.feeds.google import GoogleDialect
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
 from wearalike.feeds.offers import MAX_ID_CHARS, Offer, RefusedOffer, normalize_offer
 from wearalike.feeds.sanitize import SanitizedFeed
+from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.feeds.yml import YmlDialect
 from wearalike.settings import ShopSettings
 
@@ -51,7 +53,11 @@ _HARMLESS_ERRORS = (*range(97, 101), *range(200, 206))
 
 
 def read_offers(
-    path: Path, shop: ShopSettings, charset: str | None = None, day: date | None = None
+    path: Path,
+    shop: ShopSettings,
+    charset: str | None = None,
+    day: date | None = None,
+    attributes: AttributeTable | None = None,
 ) -> FeedReader:
     """Return a reader of the offers of a feed file. The same bytes always give the same offers.
 
@@ -64,11 +70,18 @@ def read_offers(
         shop: The shop; its dialect may be None to detect it.
         charset: HTTP's charset, used if the file declares none.
         day: The run's day, on which sales count. Default: today in UTC.
+        attributes: The words of attributes. Default: those that come with wearalike.
 
     Returns:
         The reader, to be iterated once.
     """
-    return FeedReader(path, shop, charset, day or datetime.now(UTC).date())
+    return FeedReader(
+        path,
+        shop,
+        charset,
+        day or datetime.now(UTC).date(),
+        attributes or packaged_attribute_table(),
+    )
 
 
 class FeedReader:
@@ -79,10 +92,19 @@ class FeedReader:
         encoding: The encoding of the feed. Known once the iteration began.
         warning_counts: The repairs so far, by kind.
         offers_count: The offers so far.
+        vocabulary: Reads the shop's words; its unknown_words are those that nothing knows.
+        ignored_fields: How often each field that is ignored on purpose occurred.
         feed_date: The day that the feed names as its own. Known once the iteration began.
     """
 
-    def __init__(self, path: Path, shop: ShopSettings, charset: str | None, day: date) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shop: ShopSettings,
+        charset: str | None,
+        day: date,
+        attributes: AttributeTable,
+    ) -> None:
         """Prepare to read; the arguments are those of `read_offers`."""
         self.dialect: str | None = None
         self.encoding = "utf-8"
@@ -93,6 +115,8 @@ class FeedReader:
         self._shop = shop
         self._charset = charset
         self._day = day
+        self.vocabulary = Vocabulary(attributes, self.warning_counts)
+        self.ignored_fields: Mapping[str, int] = {}
         self._unexpected_count = 0
 
     def __iter__(self) -> Iterator[Offer | RefusedOffer | WithdrawnOffer]:
@@ -110,6 +134,7 @@ class FeedReader:
         root = _root_name(first)
         self.dialect = _detect_dialect(root, self._shop.dialect)
         dialect = self._make_dialect(root)
+        self.ignored_fields = dialect.finder.ignored_fields
         elements = _iter_elements(chain([first], blocks), dialect.tags, self.warning_counts)
         for element in elements:
             try:
@@ -130,7 +155,7 @@ class FeedReader:
         if isinstance(raw, WithdrawnOffer):
             return raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
         try:
-            return normalize_offer(raw, self._shop, self._day, self.warning_counts)
+            return normalize_offer(raw, self._shop, self._day, self.vocabulary, self.warning_counts)
         except InvalidOffer as error:
             return RefusedOffer(raw.offer_id or None, error.reason, error.detail)
 
@@ -154,11 +179,13 @@ class FeedReader:
             ) from error
         return RefusedOffer(ident, OfferReason.UNEXPECTED, detail)
 
-    def _make_dialect(self, root: str) -> Dialect:
+    def _make_dialect(self, root: str) -> YmlDialect | GoogleDialect:
         """Return the reader of a feed's elements."""
         if root == "yml_catalog":
-            return YmlDialect(self._shop, self.warning_counts, self._iter_categories)
-        return GoogleDialect(self.warning_counts)
+            return YmlDialect(
+                self._shop, self.vocabulary, self.warning_counts, self._iter_categories
+            )
+        return GoogleDialect(self.vocabulary, self.warning_counts)
 
     def _open_feed(self, warning_counts: Counter[FeedWarning]) -> SanitizedFeed:
         """Open the feed from its beginning."""

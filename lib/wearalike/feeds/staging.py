@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from wearalike.feeds.articles import count_evidence, find_articles
 from wearalike.feeds.dialect import WithdrawnOffer
 from wearalike.feeds.normalize import OfferReason
 from wearalike.feeds.offers import Offer, RefusedOffer
@@ -23,7 +24,9 @@ BATCH_ROWS = 8192
 SORT_MEMORY_LIMIT = "256MB"
 
 # position: the number of the record in the feed, from 1.
-_STAGED_OFFERS_SCHEMA = pa.schema([*OFFERS.arrow_schema, pa.field("position", pa.int64())])
+_STAGED_OFFERS_SCHEMA = pa.schema(
+    [*(OFFERS.arrow_schema.field(name) for name in Offer._fields), pa.field("position", pa.int64())]
+)
 # Refused offers, and withdrawn ones with reason null.
 _STAGED_NON_OFFERS_SCHEMA = pa.schema(
     [
@@ -33,6 +36,7 @@ _STAGED_NON_OFFERS_SCHEMA = pa.schema(
         ("position", pa.int64()),
     ]
 )
+_READ_COLUMNS = ", ".join(Offer._fields)
 _OFFER_COLUMNS = ", ".join(OFFERS.column_names)
 
 # The last record of an id counts, even if it is refused or withdrawn. For a shop with a delta feed,
@@ -48,11 +52,14 @@ FROM (
 GROUP BY offer_id
 """
 _WRITTEN_OFFERS_SQL = f"""
-SELECT {_OFFER_COLUMNS} FROM read SEMI JOIN last USING (offer_id, position)
+CREATE TEMP TABLE written AS
+SELECT {_READ_COLUMNS} FROM read SEMI JOIN last USING (offer_id, position)
 UNION ALL
-SELECT {_OFFER_COLUMNS} FROM old_offers
+SELECT {_READ_COLUMNS} FROM old_offers
 WHERE shop_id = $shop AND offer_id NOT IN (SELECT offer_id FROM last)
-ORDER BY product_id
+"""
+_OFFERS_WITH_ARTICLES_SQL = f"""
+SELECT {_OFFER_COLUMNS} FROM written LEFT JOIN articles USING (product_id) ORDER BY product_id
 """
 _REFUSED_OFFERS_SQL = f"""
 SELECT 'offers' AS stage, $shop AS shop_id, 'offer' AS kind,
@@ -153,8 +160,8 @@ def _flush_rows(writer: pq.ParquetWriter, rows: list[tuple[Any, ...]]) -> None:
 
 def deduplicate(
     shop_id: str, scratch: Path, folder: Path, base: LastGoodFeed | None
-) -> tuple[int, int]:
-    """Write the last record of each offer id.
+) -> tuple[int, int, dict[str, int]]:
+    """Write the last record of each offer id, and tell which offers are one article.
 
     Args:
         shop_id: The shop.
@@ -163,13 +170,20 @@ def deduplicate(
         base: The offers that a delta feed changes; None for a full feed.
 
     Returns:
-        (written, refused) counts of rows.
+        (written, refused, evidence): counts of rows, and of the offers that each kind of evidence
+        joins with others.
     """
     with _open_duckdb(scratch, base) as database:
         database.read_parquet(str(scratch / "read.parquet")).create_view("read")
         database.read_parquet(str(scratch / "unread.parquet")).create_view("unread")
         database.execute(_LAST_RECORDS_SQL)
-        return _write_tables(database, _WRITTEN_OFFERS_SQL, _REFUSED_OFFERS_SQL, shop_id, folder)
+        database.execute(_WRITTEN_OFFERS_SQL, {"shop": shop_id})
+        articles = find_articles(database)
+        database.register("articles", articles)
+        counts = _write_tables(
+            database, _OFFERS_WITH_ARTICLES_SQL, _REFUSED_OFFERS_SQL, shop_id, folder
+        )
+        return (*counts, count_evidence(articles))
 
 
 def copy_last_good(shop_id: str, folder: Path, previous: LastGoodFeed | None) -> dict[str, Any]:
@@ -242,7 +256,8 @@ def _write_query(
     """Write the rows of a query to a file batch by batch; return their number."""
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        reader = database.sql(query, params={"shop": shop_id}).to_arrow_reader(BATCH_ROWS)
+        parameters = {"shop": shop_id} if "$shop" in query else None
+        reader = database.sql(query, params=parameters).to_arrow_reader(BATCH_ROWS)
         for batch in reader:
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
             count += batch.num_rows

@@ -1,4 +1,4 @@
-"""Yandex YML, and Admitad's XML: YML with deletions and with elements of each shop's own.
+"""Yandex YML, and the dialects of it, such as Admitad's, with deletions and elements of their own.
 
 One feed may mix the simplified form of an offer (`name`) and the form vendor.model (`typePrefix`,
 `vendor`, `model`).
@@ -6,51 +6,37 @@ One feed may mix the simplified form of an offer (`name`) and the form vendor.mo
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 from lxml import etree
 from lxml.etree import _Element as Element
 
-from wearalike.feeds.addresses import PICTURE_ELEMENTS, picture_texts
-from wearalike.feeds.dialect import RawOffer, WithdrawnOffer, parse_known_availability
+from wearalike.feeds.addresses import picture_texts
+from wearalike.feeds.collected import (
+    CollectedTexts,
+    FieldFinder,
+    inner_text,
+    value_texts,
+    with_unit,
+)
+from wearalike.feeds.dialect import RawOffer, WithdrawnOffer
 from wearalike.feeds.errors import FeedWarning
+from wearalike.feeds.fields import Slot
 from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
+from wearalike.feeds.stock import is_false, is_true
+from wearalike.feeds.vocabulary import Vocabulary
+from wearalike.feeds.yml_fields import YML_SLOTS
 from wearalike.settings import ShopSettings
 from wearalike.tables import Availability
 
 # A deeper category tree counts as a cycle; no shop's tree comes near this.
 MAX_CATEGORY_DEPTH = 64
-# Shops write unescaped tags inside these.
-_MARKUP_ELEMENTS = frozenset(("name", "model", "typePrefix", "description"))
-# The list of an offer that an element, or a param of that name, adds a value to.
-_LIST_BY_ELEMENT = {
-    "categoryId": "categoryId",
-    "related_offer": "related",
-    **dict.fromkeys(("oldprice", "oldPrice", "old_price", "price_old"), "old_prices"),
-    "price_promo": "sale_prices",
-    **dict.fromkeys(("gender", "Gender"), "genders"),
-    **dict.fromkeys(("color", "Color", "colour", "Colour"), "colours"),
-    **dict.fromkeys(("size", "Size"), "sizes"),
-    **dict.fromkeys(("material", "Material"), "materials"),
-}
-_LIST_BY_PARAM = {
-    **dict.fromkeys(("цвет", "color", "colour"), "colours"),
-    **dict.fromkeys(("пол", "gender", "sex"), "genders"),
-    **dict.fromkeys(("возраст", "возрастная группа", "age", "age group"), "ages"),
-    **dict.fromkeys(("размер", "size"), "sizes"),
-    **dict.fromkeys(("материал", "состав", "material", "composition"), "materials"),
-}
-_TRUE_WORDS = ("true", "1", "yes")
-_FALSE_WORDS = ("false", "0", "no")
-
-
-@lru_cache(maxsize=4096)
-def _list_of_param(name: str | None) -> str | None:
-    """Return the list that a param adds to, or None for the many params that are not used."""
-    return _LIST_BY_PARAM.get(" ".join((name or "").split()).lower())
+# The slots whose elements are lists of values.
+_LIST_SLOTS = frozenset((Slot.COLOUR, Slot.MATERIAL, Slot.PATTERN, Slot.GENDER))
+# The attributes of an offer that need no look-up.
+_PLAIN_ATTRIBUTES = frozenset(("id", "available", "group_id"))
 
 
 def _drop_namespaces(element: Element) -> None:
@@ -67,6 +53,7 @@ class YmlDialect:
     def __init__(
         self,
         shop: ShopSettings,
+        vocabulary: Vocabulary,
         warning_counts: Counter[FeedWarning],
         reread_categories: Callable[[], Iterable[Element]],
     ) -> None:
@@ -74,10 +61,13 @@ class YmlDialect:
 
         Args:
             shop: The shop; its available_false tells what available="false" means.
+            vocabulary: Reads the shop's words.
             warning_counts: Counts the repairs; this class adds to it.
             reread_categories: Reads the feed anew and yields its category elements. It is called
                 only if an offer comes before every category.
         """
+        self.finder = FieldFinder(YML_SLOTS, vocabulary)
+        self._vocabulary = vocabulary
         self._warning_counts = warning_counts
         self._reread_categories = reread_categories
         # id -> (name, id of the parent)
@@ -95,7 +85,7 @@ class YmlDialect:
         if str(element.tag).startswith("{"):
             _drop_namespaces(element)
         if element.tag == "offer":
-            if element.get("deleted", "").strip().lower() in _TRUE_WORDS:
+            if is_true(element.get("deleted")):
                 return WithdrawnOffer(element.get("id", "").strip())
             return self._build_raw_offer(element)
         if element.tag == "category":
@@ -106,69 +96,139 @@ class YmlDialect:
 
     def _build_raw_offer(self, element: Element) -> RawOffer:
         """Return the offer of an offer element in the shop's words."""
-        texts: dict[str, str | None] = {}
-        lists: dict[str, list[str | None]] = defaultdict(list)
+        texts = CollectedTexts()
+        self._add_attributes(element, texts)
         for child in element:
             tag: Any = child.tag
             if tag.__class__ is not str:
                 continue
-            text = child.text
             if tag == "param":
-                if kind := _list_of_param(child.get("name")):
-                    unit = child.get("unit") if kind == "sizes" else None
-                    lists[kind].append(f"{text} {unit}" if unit and text else text)
-            elif tag == "rec":
-                lists["related"] += (text or "").split(",")
-            elif tag in PICTURE_ELEMENTS:
-                lists["pictures"] += picture_texts(child)
-            elif tag in _LIST_BY_ELEMENT:
-                lists[_LIST_BY_ELEMENT[tag]].append(text)
-            elif tag in _MARKUP_ELEMENTS and len(child):
-                texts[tag] = " ".join(child.itertext())
+                self._add_param(child, texts)
+                continue
+            found = self.finder.find(tag)
+            if found is None:
+                continue
+            slot, is_fallback = found
+            if slot is Slot.PICTURE:
+                for address in picture_texts(child):
+                    texts.add(slot, address, is_fallback)
+            elif slot is Slot.OUTLETS:
+                for outlet in child.iter("outlet"):
+                    texts.add(Slot.STOCK, outlet.get("instock"))
+            elif slot is Slot.TITLE_PART:
+                texts.add(Slot.TITLE_PART, f"{tag}\n{inner_text(child)}")
+            elif slot is Slot.AGE and tag == "age":
+                if "mon" in child.get("unit", ""):
+                    texts.add(slot, f"{child.text or ''} months")
+            elif slot is Slot.CONDITION:
+                texts.add(slot, child.get("type") or child.text)
+            elif slot is Slot.RELATED_LIST:
+                for ident in (child.text or "").split(","):
+                    texts.add(Slot.RELATED, ident)
+            elif slot in _LIST_SLOTS and len(child):
+                for text in value_texts(child):
+                    texts.add(slot, text, is_fallback)
             else:
-                texts[tag] = text
-        one = texts.get
-        many = lists.get
-        title = one("name") or " ".join(
-            filter(None, (one("typePrefix"), one("vendor"), one("model")))
-        )
-        ids = [ident.strip() for ident in dict.fromkeys(many("categoryId", ())) if ident]
+                texts.add(slot, inner_text(child) if len(child) else child.text, is_fallback)
+        return self._build_from_texts(texts)
+
+    def _add_attributes(self, element: Element, texts: CollectedTexts) -> None:
+        """Add the attributes of an offer element."""
+        for name, value in element.items():
+            if name not in _PLAIN_ATTRIBUTES or not value.strip():
+                found = self.finder.find(f"@{name}")
+                if found is None:
+                    continue
+                slot = found[0]
+                if slot is Slot.AVAILABILITY:
+                    texts.add(slot, f"@{value}")
+                    continue
+            else:
+                slot = YML_SLOTS["@" + name.replace("_", "")][0]
+                value = f"@{value}" if slot is Slot.AVAILABILITY else value
+            texts.add(slot, value)
+
+    def _add_param(self, element: Element, texts: CollectedTexts) -> None:
+        """Add a param to the attribute that its name means."""
+        slot = self.finder.find_attribute(element.get("name") or "")
+        if slot is None:
+            return
+        unit = element.get("unit")
+        for text in value_texts(element) if len(element) else [element.text or ""]:
+            if unit and slot is Slot.SIZE:
+                text = with_unit(text, unit)
+            elif unit and slot is Slot.AGE:
+                text = f"{text} {unit}"
+            texts.add(slot, text)
+
+    def _build_from_texts(self, texts: CollectedTexts) -> RawOffer:
+        """Return the offer of an offer's texts."""
+        first = texts.first
+        many = texts.all_of
+        ids = [ident.strip() for ident in dict.fromkeys(many(Slot.CATEGORY_ID)) if ident]
+        paths = [self._category_path(ident) for ident in ids]
+        if not any(paths):
+            # A category that the offer names in words counts where the tree says nothing.
+            named = [_clean_path(text) for text in many(Slot.CATEGORY) if text]
+            paths = [path for path in dict.fromkeys(named) if path] or paths
+        brand = first(Slot.BRAND)
         return RawOffer(  # by position: by name it takes three times as long
-            element.get("id", "").strip(),
-            element.get("group_id"),
-            title,
-            one("url"),
-            one("vendor"),
-            one("vendorCode"),
+            (first(Slot.ID) or "").strip(),
+            first(Slot.GROUP),
+            first(Slot.TITLE) or _join_title(many(Slot.TITLE_PART), brand),
+            first(Slot.URL),
+            brand,
+            first(Slot.VENDOR_CODE),
+            many(Slot.GTIN),
             ids,
-            [self._category_path(ident) for ident in ids],
+            paths,
+            first(Slot.GOOGLE_CATEGORY),
+            first(Slot.PRICE),
+            many(Slot.SALE_PRICE),
             None,
-            one("price"),
-            many("sale_prices", ()),
-            None,
-            many("old_prices", ()),
-            one("currencyId"),
+            many(Slot.OLD_PRICE),
+            first(Slot.CURRENCY),
             self._currency,
-            self._parse_availability(element.get("available"), one("available")),
-            many("genders", ()),
-            many("ages", ()),
-            many("colours", ()),
-            many("sizes", ()),
-            many("materials", ()),
-            many("pictures", ()),
-            one("description"),
-            many("related", ()),
+            self._read_availability(many(Slot.AVAILABILITY)),
+            many(Slot.STOCK),
+            many(Slot.EXPIRY),
+            many(Slot.DISABLED),
+            many(Slot.STATUS),
+            many(Slot.GENDER),
+            many(Slot.AGE),
+            many(Slot.COLOUR),
+            many(Slot.SIZE),
+            many(Slot.MATERIAL),
+            many(Slot.PATTERN),
+            many(Slot.PICTURE),
+            first(Slot.DESCRIPTION),
+            many(Slot.RELATED),
+            many(Slot.CONDITION),
+            many(Slot.ADULT),
+            many(Slot.DESTINATION),
         )
 
-    def _parse_availability(self, attribute: str | None, text: str | None) -> Availability:
-        """Return IN_STOCK unless the attribute or the element `available` contradicts."""
-        if attribute and attribute != "true" and attribute.strip().lower() in _FALSE_WORDS:
-            return self._unavailable
-        if not text:
+    def _read_availability(self, texts: Iterable[str | None]) -> Availability:
+        """Return IN_STOCK unless an attribute, then an element, says otherwise.
+
+        An attribute that is there and empty stands for no, as in the feeds of Prom.
+        """
+        said = []
+        for text in texts:
+            word = (text or "").removeprefix("@")
+            if word == "true":
+                continue
+            if is_false(word):
+                return self._unavailable
+            if not word.strip():
+                return Availability.OUT_OF_STOCK
+            said.append(self._vocabulary.read_availability(word))
+        if not said:
             return Availability.IN_STOCK
-        if text.strip().lower() == "false":
-            return self._unavailable
-        return parse_known_availability(text, self._warning_counts)
+        for availability in said:
+            if availability not in (Availability.IN_STOCK, Availability.UNKNOWN):
+                return availability
+        return Availability.IN_STOCK if Availability.IN_STOCK in said else Availability.UNKNOWN
 
     def _add_category(self, element: Element) -> None:
         """Remember a category of the tree; a category element elsewhere has another meaning."""
@@ -211,3 +271,16 @@ class YmlDialect:
             if ident:
                 self._warning_counts[FeedWarning.CATEGORY_CYCLE] += 1
         return " > ".join(filter(None, reversed(names)))
+
+
+def _join_title(parts: Iterable[str | None], brand: str | None) -> str:
+    """Return a title of typePrefix, brand and model."""
+    named = dict(part.split("\n", 1) for part in parts if part)
+    return " ".join(filter(None, (named.get("typePrefix"), brand, named.get("model"))))
+
+
+def _clean_path(text: str) -> str:
+    """Return the path of a category that an offer names: parted by ">" or several "/"."""
+    is_slashed = ">" not in text and text.count("/") > 1
+    parts = text[:MAX_WORD_CHARS].split("/" if is_slashed else ">")
+    return " > ".join(filter(None, map(plain_text, parts)))

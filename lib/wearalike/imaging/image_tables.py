@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from wearalike.tables import IMAGES, REFUSED
 
-IMAGE_SOURCE_COLUMNS = ["product_id", "shop_id", "group_id", "image_urls"]
+IMAGE_SOURCE_COLUMNS = ["product_id", "shop_id", "group_id", "article_id", "image_urls"]
 _IMAGE_URLS_SCHEMA = pa.schema(
     [
         ("product_id", pa.string()),
@@ -41,7 +41,7 @@ def explode_image_urls(products: pa.Table) -> pa.Table:
 
     Returns:
         product_id, position (from 0), image_url, shop_id and group. The group tells models apart
-        inside a shop: it is made of the group_id, else of the product_id.
+        inside a shop: it is made of the article_id, else of the group_id, else of the product_id.
     """
     batches = products.select(IMAGE_SOURCE_COLUMNS).to_batches()
     return pa.Table.from_batches(map(_explode_batch, batches), _IMAGE_URLS_SCHEMA)
@@ -53,8 +53,8 @@ def _explode_batch(products: pa.RecordBatch) -> pa.RecordBatch:
     owner = pc.list_parent_indices(urls)
     counts = pc.list_value_length(urls).to_numpy()
     position = np.arange(len(owner)) - np.repeat(counts.cumsum() - counts, counts)
-    group = pc.if_else(
-        pc.is_valid(products["group_id"]),
+    group = pc.coalesce(
+        pc.binary_join_element_wise("product", products["article_id"], ":"),
         pc.binary_join_element_wise("group", products["group_id"], ":"),
         pc.binary_join_element_wise("product", products["product_id"], ":"),
     )

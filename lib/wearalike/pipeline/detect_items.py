@@ -5,8 +5,8 @@ the job only fills the cache for that shard. Without it, the job does all that i
 the run's table.
 
 The detector is the promoted one, else the packaged default. --detector names another one. It takes
-whole, foreground or garment-mask, which name nothing, a packaged model's name, or a version that
-was promoted once.
+whole or foreground, which need no weights, a packaged model's name, or a version that was promoted
+once.
 """
 
 from __future__ import annotations

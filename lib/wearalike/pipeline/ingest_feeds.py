@@ -59,7 +59,11 @@ def work(args: StageOptions) -> None:
             "the settings name no shop: add a [[shops]] table with id and feed to wearalike.toml"
         )
     root = settings.data_dir.resolve()
-    parameters = {shop.id: _shop_parameters(shop) for shop in settings.shops}
+    attributes = catalog.read_attributes(settings)
+    parameters = {
+        shop.id: {**_shop_parameters(shop), "attributes": attributes.sha256}
+        for shop in settings.shops
+    }
     if not args.force and is_up_to_date(root, args.run, parameters):
         log.info("feeds and offers: up to date, nothing to do; --force pulls again")
         return
@@ -71,7 +75,12 @@ def work(args: StageOptions) -> None:
             root,
             args.run,
             pull_feeds(
-                root, args.run, settings, folder, args.spark_master or settings.spark_master
+                root,
+                args.run,
+                settings,
+                attributes,
+                folder,
+                args.spark_master or settings.spark_master,
             ),
             parameters,
             seen,
@@ -108,7 +117,12 @@ def is_up_to_date(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
 
 
 def pull_feeds(
-    root: Path, run: str, settings: Settings, folder: Path, master: str
+    root: Path,
+    run: str,
+    settings: Settings,
+    attributes: catalog.AttributeTable,
+    folder: Path,
+    master: str,
 ) -> list[feeds.IngestResult]:
     """Pull every shop's feed.
 
@@ -118,6 +132,7 @@ def pull_feeds(
         root: folder of all tables.
         run: the run.
         settings: the settings, whose shops are pulled.
+        attributes: the words of attributes.
         folder: where the offers are written, a folder for each task.
         master: Spark's master.
 
@@ -132,7 +147,7 @@ def pull_feeds(
         shop, previous, known = task
         own = folder / f"{shop.id}.{uuid.uuid4().hex}"
         own.mkdir()
-        return feeds.ingest_shop(shop, run, own, previous, known)
+        return feeds.ingest_shop(shop, run, own, previous, known, attributes)
 
     known = offer_mappers(settings)
     tasks = [
@@ -157,8 +172,9 @@ def offer_mappers(settings: Settings) -> dict[str, feeds.OfferMapper]:
     taxonomy, mappings = catalog.read_taxonomy_and_mappings(
         settings, [shop.id for shop in settings.shops]
     )
+    google = catalog.read_google_defaults(settings)
     return {
-        shop: partial(catalog.map_offers, mapping=mapping, taxonomy=taxonomy)
+        shop: partial(catalog.map_offers, mapping=mapping, taxonomy=taxonomy, google=google)
         for shop, mapping in mappings.items()
     }
 
@@ -269,6 +285,15 @@ def write_tables(
         table.rows_taken = sum(row["offers_count"] - row["withdrawn_count"] for row in rows)
         table.manifest_extras["repairs"] = {
             one.feed_row["shop_id"]: one.warning_counts for one in pulled
+        }
+        table.manifest_extras["unknown_words"] = {
+            one.feed_row["shop_id"]: one.unknown_words for one in pulled if one.unknown_words
+        }
+        table.manifest_extras["article_evidence"] = {
+            one.feed_row["shop_id"]: one.article_evidence for one in pulled if one.article_evidence
+        }
+        table.manifest_extras["ignored_fields"] = {
+            one.feed_row["shop_id"]: one.ignored_fields for one in pulled if one.ignored_fields
         }
     _write_feeds(root, run, pulled, signature, parameters, table_versions)
     fresh_count = sum(row["status"] == "fresh" for row in rows)

@@ -14,8 +14,7 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike import catalog
-from wearalike.catalog import category_kinds
+from wearalike import catalog, feeds
 from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.storage import run_tables
@@ -40,10 +39,10 @@ def work(args: StageOptions) -> None:
     taxonomy, mappings = catalog.read_taxonomy_and_mappings(
         settings, offered | {shop.id for shop in settings.shops}
     )
+    google = catalog.read_google_defaults(settings)
     parameters = {
+        "google_categories": google.sha256,
         "taxonomy": taxonomy.sha256,
-        # Tables of a version without kinds are made again.
-        "kinds": 1,
         "mappings": {shop: mapping.sha256 for shop, mapping in mappings.items()},
     }
     signature = run_tables.signature(
@@ -53,23 +52,23 @@ def work(args: StageOptions) -> None:
         return
     for shop_id in sorted(offered - mappings.keys()):
         log.warning(
-            "%s: no mapping, all its offers are refused; wanted %s",
+            "%s: no mapping, offers without a google_product_category are refused; wanted %s",
             shop_id,
             catalog.missing_mapping_hint(settings, shop_id),
         )
     offers = run_tables.open_dataset(settings.data_dir, OFFERS, args.run)
+    shared_articles = feeds.find_shared_articles(offers)
     with run_tables.write_table(
         settings.data_dir, PRODUCTS, args.run, signature, parameters
     ) as writer:
         writer.rows_taken = offers.count_rows()
-        category_kinds.write_category_kinds(writer.path, taxonomy.kinds)
         for batch in offers.to_batches(batch_size=run_tables.BATCH_ROWS):
             for shop_id in pc.unique(batch["shop_id"]).to_pylist():
                 part = pa.Table.from_batches([batch]).filter(pc.field("shop_id") == shop_id)
                 products, refused = catalog.map_offers(
-                    part, mappings.get(shop_id, catalog.ShopMapping(shop_id)), taxonomy
+                    part, mappings.get(shop_id, catalog.ShopMapping(shop_id)), taxonomy, google
                 )
-                writer.write(products)
+                writer.write(shared_articles.rename(products))
                 writer.refuse(refused)
     log.info(
         "products: %d of %d offers mapped, refused: %s",

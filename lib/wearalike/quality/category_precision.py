@@ -15,7 +15,7 @@ CREATE OR REPLACE TEMP TABLE asked AS
 WITH found AS (
     SELECT product_id, shop_id, super_category, category, age_group, gender,
         availability = 'in_stock' AS can_answer, category_paths[1] AS path,
-        coalesce(model_key(shop_id, group_id), product_id) AS model
+        coalesce(model_key(article_id, shop_id, group_id), product_id) AS model
     FROM products WHERE product_id IN (SELECT product_id FROM indexes))
 SELECT 'precision' AS kind, shop_id AS realm, path AS label, * EXCLUDE (path)
 FROM found WHERE path IS NOT NULL

@@ -29,7 +29,8 @@ FROM facts GROUP BY GROUPING SETS ((), (shop_id), (super_category)) ORDER BY sco
 # Links to products outside the run or of the same super-category count neither way.
 LOOK_AGREEMENT_SQL = """
 WITH with_model AS (
-        SELECT *, coalesce(model_key(shop_id, group_id), product_id) AS model FROM products),
+        SELECT *, coalesce(model_key(article_id, shop_id, group_id), product_id) AS model
+        FROM products),
     links AS (
         SELECT p.product_id, o.model, o.category
         FROM (

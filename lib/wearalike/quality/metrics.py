@@ -23,11 +23,12 @@ RunTables = Mapping[str, ds.Dataset | pa.Table]
 K = 10
 # Expressions that several queries need, beside genders_fit of catalog.eligibility.
 # scope: of a grouping set by shop and super-category.
-# model_key: products with the same key are sizes or colours of one model.
+# model_key: products with the same key are one article, in its sizes or colours.
 _MACROS_SQL = """
 CREATE MACRO scope(shop, super) AS
     coalesce('shop=' || shop, 'super_category=' || super, 'all');
-CREATE MACRO model_key(shop, group_name) AS shop || ':' || lower(group_name);
+CREATE MACRO model_key(article, shop, group_name) AS
+    coalesce(article, shop || ':' || lower(group_name));
 """
 
 

@@ -95,8 +95,7 @@ class Thresholds:
         """Return a Threshold for each metric.
 
         Args:
-            are_models_of_last_run: If false, churn only gives a warning. The distance counts as a
-                model.
+            are_models_of_last_run: If false, churn only gives a warning.
         """
         return [
             Threshold("offers_unaccounted_count", 0, 0),

@@ -15,10 +15,11 @@ from wearalike.quality.gate import ExpectationOutcome, worst_verdict
 from wearalike.quality.metrics import K, Metric
 from wearalike.quality.thresholds import GateVerdict
 from wearalike.reports import html
-from wearalike.tables import SIMILAR_PRODUCTS
+from wearalike.tables import OFFERS, SIMILAR_PRODUCTS
 
 MAX_EXAMPLE_KEYS = 3
 MAX_UNMAPPED_LINES = 200
+MAX_UNKNOWN_WORDS = 30
 # At most 160 * 6 thumbnails of about 3 kB: the page stays below 8 MB whatever the run's size.
 CONTACT_SHEET_OPTIONS = {"per_category": 2, "rows": 160, "matches": 5, "thumbnail_px": 96}
 MAX_GROWTH_ROWS = 16
@@ -150,6 +151,8 @@ def render_run_page(con: duckdb.DuckDBPyConnection, judged: JudgedRun) -> str:
         refused=_query_rows(con, REFUSED_SQL, {"examples": MAX_EXAMPLE_KEYS}),
         unmapped=_unmapped_lines(con),
         max_unmapped=MAX_UNMAPPED_LINES,
+        unknown_words=judged.manifests.get(OFFERS.name, {}).get("unknown_words", {}),
+        max_words=MAX_UNKNOWN_WORDS,
         **(_table_facts(con, judged, by_scope) if judged.metrics else {"steps": []}),
     )
 

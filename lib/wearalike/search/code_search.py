@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,29 +23,6 @@ _VOTERS = 10
 _NO_GROUPS = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class QueryKinds:
-    """The kind that a code wants, as a distance to each kind of a gallery.
-
-    Attributes:
-        weight: 0..255. Weight of kind in the distance.
-        distances: int32 (kinds,), 0..64, in the order of the gallery's kind_table.
-    """
-
-    weight: int
-    distances: NDArray[np.int32]
-
-    @classmethod
-    def none(cls, gallery: Gallery) -> QueryKinds:
-        """Return that no kind is wanted."""
-        return cls(0, np.zeros(len(gallery.kind_table.names), np.int32))
-
-    @classmethod
-    def of_row(cls, gallery: Gallery, row: int, weight: int) -> QueryKinds:
-        """Return that the kind of a row of the gallery is wanted, with a weight of 0..255."""
-        return cls(weight, gallery.kind_table.distances[gallery.kind[row]])
-
-
 def search_code(
     gallery: Gallery,
     candidate_rows: NDArray[np.int64],
@@ -54,7 +30,6 @@ def search_code(
     shape_weight: int,
     colour_weight: int,
     rules: ListRules,
-    kinds: QueryKinds | None = None,
 ) -> RankedList:
     """Return the list for one code; its query_row is -1.
 
@@ -65,11 +40,10 @@ def search_code(
         shape_weight: 0..255.
         colour_weight: 0..255.
         rules: The rules of the list.
-        kinds: The kind that is wanted; default: none counts.
     """
     shape = np.array([shape_weight], np.int32)
     colour = np.array([colour_weight], np.int32)
-    return next(search_codes(gallery, candidate_rows, code[None], shape, colour, rules, kinds))
+    return next(search_codes(gallery, candidate_rows, code[None], shape, colour, rules))
 
 
 def search_codes(
@@ -79,7 +53,6 @@ def search_codes(
     shape_weight: NDArray[np.int32],
     colour_weight: NDArray[np.int32],
     rules: ListRules,
-    kinds: QueryKinds | None = None,
 ) -> Iterator[RankedList]:
     """Yield the list for each of several codes, in their order; see `search_code`.
 
@@ -90,17 +63,12 @@ def search_codes(
         shape_weight: int32 (n,), 0..255.
         colour_weight: int32 (n,), 0..255.
         rules: The rules of the lists.
-        kinds: The kind that all codes want; default: none counts.
     """
     candidates = CandidateSet(gallery, candidate_rows)
-    kinds = kinds or QueryKinds.none(gallery)
-    limits = distance_limits(shape_weight + colour_weight + kinds.weight, rules.min_score)
-    offsets = np.tile(kinds.weight * kinds.distances, (len(codes), 1))
-    queries = QueryBatch(codes, shape_weight, colour_weight, limits, offsets)
+    limits = distance_limits(shape_weight + colour_weight, rules.min_score)
+    queries = QueryBatch(codes, shape_weight, colour_weight, limits)
     for block in queries.split(_BLOCK_QUERIES):
-        yield from _rank_codes(
-            candidates, rules, block, kinds.distances, CANDIDATES_PER_RESULT * rules.k
-        )
+        yield from _rank_codes(candidates, rules, block, CANDIDATES_PER_RESULT * rules.k)
 
 
 def vote_category_weights(
@@ -132,11 +100,7 @@ def vote_category_weights(
 
 
 def _rank_codes(
-    candidates: CandidateSet,
-    rules: ListRules,
-    queries: QueryBatch,
-    kind_distances: NDArray[np.int32],
-    count: int,
+    candidates: CandidateSet, rules: ListRules, queries: QueryBatch, count: int
 ) -> Iterator[RankedList]:
     """Yield the lists of a batch from `count` candidates each; fetch more where a list needs it."""
     counts, nearest = candidates.find_nearest(queries, count)
@@ -152,13 +116,10 @@ def _rank_codes(
             rules.max_per_brand,
         )
         if len(rows) == count and len(allowed) < rules.k:
-            wider = _WIDENING_FACTOR * count
-            yield from _rank_codes(candidates, rules, queries[i : i + 1], kind_distances, wider)
+            yield from _rank_codes(candidates, rules, queries[i : i + 1], _WIDENING_FACTOR * count)
         else:
             code = queries.codes[i : i + 1]
-            results = rows[allowed]
-            kind = kind_distances[gallery.kind[results]]
-            yield _build_list(candidates, rules, code, len(rows), results, kind)
+            yield _build_list(candidates, rules, code, len(rows), rows[allowed])
 
 
 def _build_list(
@@ -167,7 +128,6 @@ def _build_list(
     code: NDArray[np.uint64],
     found_count: int,
     results: NDArray[np.int64],
-    kind: NDArray[np.int32],
 ) -> RankedList:
     """Add distances and the reason of a short list to the results for a code, uint64 (1, 4)."""
     shape, colour = distance_matrices(code, candidates.gallery.codes[results])
@@ -180,12 +140,5 @@ def _build_list(
     )
     count = len(results)
     return RankedList(
-        -1,
-        results,
-        shape[0],
-        colour[0],
-        kind,
-        reason,
-        rules=[None] * count,
-        fallbacks=[None] * count,
+        -1, results, shape[0], colour[0], reason, rules=[None] * count, fallbacks=[None] * count
     )

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from wearalike.catalog.eligibility import is_for_audience
-from wearalike.catalog.kinds import CategoryKinds, KindTable
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.product_attributes import (
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 GALLERY_COLUMNS = [
     *ATTRIBUTE_COLUMNS,
     "group_id",
+    "article_id",
     "availability",
     "gender",
     "age_group",
     "shape_weight",
     "colour_weight",
-    "kind_weight",
 ]
+# An odd number whose bits look random: 2 to the 64th divided by the golden ratio.
+_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,13 @@ class Gallery:
         codes: uint64 (n, 4). Two words of shape, two of colour.
         shape_weight: int32 (n,), 0..255.
         colour_weight: int32 (n,), 0..255.
-        kind_weight: int32 (n,), 0..255.
-        kind: int64 (n,). Row of the product's kind in kind_table.
         gender: object (n,).
         age_group: object (n,).
         is_in_stock: bool (n,).
-        groups: int64 (n,). Equal for the products of one group; unique and negative without one.
+        groups: int64 (n,). Equal for the products of one article, and for those of a shop with one
+            picture or one code; unique and negative without one.
         brands: int64 (n,). Equal for the products of one brand; unique and negative without one.
         attributes: The facts that merchandising rules compare.
-        kind_table: The kinds of the products.
         device: Where it is searched, "cpu" or "cuda"; the results are the same.
     """
 
@@ -70,29 +71,16 @@ class Gallery:
     codes: NDArray[np.uint64]
     shape_weight: NDArray[np.int32]
     colour_weight: NDArray[np.int32]
-    kind_weight: NDArray[np.int32]
-    kind: NDArray[np.int64]
     gender: NDArray[np.object_]
     age_group: NDArray[np.object_]
     is_in_stock: NDArray[np.bool_]
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
     attributes: ProductAttributes
-    kind_table: KindTable
     device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.product_ids)
-
-    def weight_sums(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the sum of the three weights of rows, int32 (m,)."""
-        return self.shape_weight[rows] + self.colour_weight[rows] + self.kind_weight[rows]
-
-    def kind_distances(
-        self, query_rows: NDArray[np.int64], candidate_rows: NDArray[np.integer]
-    ) -> NDArray[np.int32]:
-        """Return the kind distance of query_rows[i] to candidate_rows[i], int32 (m,), 0..64."""
-        return self.kind_table.distances[self.kind[query_rows], self.kind[candidate_rows]]
 
     @cached_property
     def id_columns(self) -> tuple[pa.StringArray, pa.StringArray]:
@@ -122,17 +110,12 @@ class Gallery:
     def split_by_audience(
         self, start: int, stop: int
     ) -> Iterator[tuple[NDArray[np.int64], CandidateSet]]:
-        """Yield the rows start..stop by audience, each with what that audience may be shown.
-
-        Rows of one kind stand together, so that a block of them is near the same candidates.
-        """
+        """Yield the rows start..stop by audience, each with what that audience may be shown."""
         rows = np.arange(start, min(stop, len(self)))
         audiences, audience = self.audiences
         numbers = np.unique(audience[rows]).tolist()
         for number in sorted(numbers, key=audiences.__getitem__):
-            asking = rows[audience[rows] == number]
-            asking = asking[np.argsort(self.kind[asking], kind="stable")]
-            yield asking, self.candidates_for_audience(*audiences[number])
+            yield rows[audience[rows] == number], self.candidates_for_audience(*audiences[number])
 
 
 @dataclass(frozen=True)
@@ -152,15 +135,13 @@ class CandidateSet:
     @cached_property
     def tiles(self) -> bitplane.BitPlaneTiles:
         """Their codes for the CPU kernel: 64 bytes a candidate, half of it if all are eligible."""
-        return bitplane.transpose_codes(self._candidate_codes, self.gallery.kind[self.rows])
+        return bitplane.transpose_codes(self._candidate_codes)
 
     @cached_property
     def _device_codes(self) -> torch_gpu.DeviceCodes:
         from wearalike.search.kernels import torch_gpu
 
-        return torch_gpu.upload_codes(
-            self._candidate_codes, self.gallery.device, self.gallery.kind[self.rows]
-        )
+        return torch_gpu.upload_codes(self._candidate_codes, self.gallery.device)
 
     @property
     def _candidate_codes(self) -> NDArray[np.uint64]:
@@ -211,20 +192,13 @@ def eligible_candidates(
     return gallery.is_in_stock & np.array(is_for, bool)[audience]
 
 
-def build_gallery(
-    entries: pa.Table,
-    codes: NDArray[np.uint8],
-    products: pa.Table,
-    category_kinds: CategoryKinds | None = None,
-) -> Gallery:
+def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> Gallery:
     """Build the gallery of one super-category.
 
     Args:
         entries: Rows of tables.INDEXES in product_id order.
         codes: uint8 (n, 32), shape then colour; row i is that of entry i.
-        products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order. A
-            kind_weight that is missing or null, as in a run of an earlier version, is 0.
-        category_kinds: The kinds of the run's taxonomy; default: all categories are one kind.
+        products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order.
 
     Raises:
         ValueError: An entry has no product.
@@ -239,11 +213,11 @@ def build_gallery(
         """Return a column of the products in the order of the entries; one is held at a time."""
         return products[name].take(product_rows)
 
-    kind_weight = np.zeros(len(product_ids), np.int32)
-    if "kind_weight" in products.column_names:
-        kind_weight = pc.fill_null(column("kind_weight"), 0).to_numpy().astype(np.int32)
-    kind, kind_table = _number_kinds(column("category"), category_kinds)
-    groups = pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n")
+    groups = pc.coalesce(
+        column("article_id"),
+        pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n"),
+    )
+    pictures = [entries["image_id"]] if "image_id" in entries.column_names else []
     is_in_stock = pc.equal(column("availability"), Availability.IN_STOCK.value)
     return Gallery(
         product_ids=product_ids,
@@ -251,29 +225,79 @@ def build_gallery(
         codes=np.ascontiguousarray(codes).view(np.uint64),
         shape_weight=column("shape_weight").to_numpy().astype(np.int32),
         colour_weight=column("colour_weight").to_numpy().astype(np.int32),
-        kind_weight=kind_weight,
-        kind=kind,
         gender=intern_texts(column("gender")),
         age_group=intern_texts(column("age_group")),
         is_in_stock=is_in_stock.to_numpy(zero_copy_only=False),
-        groups=_number_equal_values(groups),
+        groups=join_groups(
+            _number_equal_values(groups),
+            _number_equal_values(column("shop_id")),
+            np.ascontiguousarray(codes).view(np.uint64),
+            [_number_equal_values(ids) for ids in pictures],
+        ),
         brands=_number_equal_values(pc.utf8_lower(column("brand"))),
         attributes=build_attributes(column, product_ids),
-        kind_table=kind_table,
     )
 
 
-def _number_kinds(
-    categories: pa.ChunkedArray, category_kinds: CategoryKinds | None
-) -> tuple[NDArray[np.int64], KindTable]:
-    """Return the row of each category's kind in the table of the kinds that occur, int64 (n,)."""
-    if category_kinds is None or not len(categories):
-        return np.zeros(len(categories), np.int64), KindTable.single()
-    encoded = categories.combine_chunks().dictionary_encode()
-    names = [category_kinds.kind(category) for category in encoded.dictionary.to_pylist()]
-    table = category_kinds.table.select(names)
-    rows = np.array([table.names.index(name) for name in names], np.int64)
-    return rows[encoded.indices.to_numpy()], table
+def join_groups(
+    groups: NDArray[np.int64],
+    shops: NDArray[np.int64],
+    codes: NDArray[np.uint64],
+    pictures: list[NDArray[np.int64]],
+) -> NDArray[np.int64]:
+    """Join the groups of products of one shop that have the same code or picture.
+
+    Args:
+        groups: int64 (n,). Equal for the products of one article; unique and negative without one.
+        shops: int64 (n,). Equal for the products of one shop.
+        codes: uint64 (n, 4).
+        pictures: Arrays of int64 (n,), equal for the products of one picture.
+
+    Returns:
+        int64 (n,). The groups, joined; those without a twin are unchanged.
+    """
+    pairs = [
+        pair
+        for keys in (*pictures, _number_equal_codes(codes))
+        for pair in [_find_twins(shops, keys)]
+        if len(pair)
+    ]
+    if not pairs:
+        return groups
+    twins = np.concatenate(pairs)
+    _, numbers = np.unique(groups, return_inverse=True)
+    ends = numbers[twins]
+    size = int(numbers.max()) + 1
+    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), (size, size))
+    _, labels = connected_components(graph, directed=False)
+    joined = labels[numbers].astype(np.int64)
+    is_shared = np.bincount(labels)[labels] > 1
+    # Numbers above those of the groups, so that no other group has them.
+    return np.where(is_shared[numbers], joined + groups.max() + 1 + len(groups), groups)
+
+
+def _number_equal_codes(codes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return equal numbers for equal codes, and no others: a hash is checked."""
+    mixed = np.zeros(len(codes), np.uint64)
+    for word in range(codes.shape[1]):
+        mixed = (mixed ^ codes[:, word]) * _HASH_FACTOR
+        mixed ^= mixed >> np.uint64(29)
+    numbers = pa.array(mixed).dictionary_encode().indices.to_numpy().astype(np.int64)
+    first = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    is_equal = (codes == codes[first[numbers]]).all(axis=1)
+    return np.where(is_equal, numbers, -1 - np.arange(len(numbers)))
+
+
+def _find_twins(shops: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return int64 (m, 2): the rows that share shop and key with an earlier row, and that row."""
+    # Keys lie between minus and plus their number.
+    both = shops * np.int64(2 * len(keys) + 2) + keys
+    numbers = pa.array(both).dictionary_encode().indices.to_numpy().astype(np.int64)
+    first = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    rows = np.flatnonzero(first[numbers] != np.arange(len(numbers)))
+    return np.stack([rows, first[numbers[rows]]], axis=1)
 
 
 def _number_equal_values(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -14,7 +14,6 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from wearalike import search
-from wearalike.catalog import category_kinds
 from wearalike.search import index
 from wearalike.storage import run_tables
 from wearalike.tables import DISPLAY_COLUMNS, INDEXES, PRODUCTS
@@ -113,12 +112,13 @@ def _load_gallery(
     entry_ids, codes = read_index(path)
     is_in_super_category = ds.field("super_category") == super_category
     entries = run_tables.open_dataset(root, INDEXES, run).to_table(
-        ["entry_id", "product_id", "item_id"], is_in_super_category, **_DATASET_READ_OPTIONS
+        ["entry_id", "product_id", "item_id", "image_id"],
+        is_in_super_category,
+        **_DATASET_READ_OPTIONS,
     )
     if not np.array_equal(entries["entry_id"].to_numpy(), entry_ids):
         raise index.BadIndex(f"{path}: its ids are not those of the table beside it")
     products = run_tables.open_dataset(root, PRODUCTS, run).to_table(
         columns, is_in_super_category, **_DATASET_READ_OPTIONS
     )
-    kinds = category_kinds.read_category_kinds(root, run)
-    return search.build_gallery(entries, codes, products, kinds), products
+    return search.build_gallery(entries, codes, products), products

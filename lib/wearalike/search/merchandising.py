@@ -92,7 +92,8 @@ class _RuledPage:
 
     @property
     def weight_sum(self) -> int:
-        return int(self.candidates.gallery.weight_sums(np.array([self.row]))[0])
+        gallery = self.candidates.gallery
+        return int(gallery.shape_weight[self.row] + gallery.colour_weight[self.row])
 
     def rank(self, nearest_rows: NDArray[np.int64], is_complete: bool) -> list[ListEntry] | None:
         """Return the list; None if candidates beyond the nearest could stand in it."""

@@ -18,7 +18,7 @@ from wearalike import catalog
 from wearalike import search as search_module
 from wearalike.models import registry
 from wearalike.search import gallery_store
-from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery, Weights
+from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery
 from wearalike.search.photo_search import PhotoNetworks, PhotoSearch
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
@@ -62,7 +62,7 @@ class LiveSearch:
         self,
         s: Snapshot,
         product: dict[str, Any],
-        weights: Weights | tuple[int, int] | None = None,
+        weights: tuple[int, int] | None = None,
         k: int = 20,
     ) -> LiveList:
         """Search the products most similar to one of the snapshot.
@@ -70,8 +70,7 @@ class LiveSearch:
         Args:
             s: The snapshot.
             product: A row of tables.PRODUCTS.
-            weights: Weights of shape, colour and kind, 0..10, not both first ones 0; a kind that is
-                not named weighs 0. None for the category's.
+            weights: Weights of shape and colour, 0..10, not both 0; None for the category's.
             k: Most results, 1..100.
 
         Returns:
@@ -82,20 +81,18 @@ class LiveSearch:
             BadIndex: An index file is corrupt.
             ValueError: Other weights or k.
         """
-        wanted = PhotoQuery(k=k, weights=weights).named_weights
+        PhotoQuery(k=k, weights=weights)
+        shape_weight, colour_weight = weights or (product["shape_weight"], product["colour_weight"])
         run = self._load_run(s)
         loaded = run.load_gallery(product["super_category"])
         row = _find_row(loaded.gallery, product["product_id"]) if loaded else None
         if loaded is None or row is None:
             return LiveList([], search_module.ShortfallReason.NO_CODE)
-        gallery = loaded.gallery
-        if wanted is not None:
-            gallery = replace(
-                gallery,
-                shape_weight=_replace_value(gallery.shape_weight, row, wanted.shape),
-                colour_weight=_replace_value(gallery.colour_weight, row, wanted.colour),
-                kind_weight=_replace_value(gallery.kind_weight, row, wanted.kind),
-            )
+        gallery = replace(
+            loaded.gallery,
+            shape_weight=_replace_value(loaded.gallery.shape_weight, row, shape_weight),
+            colour_weight=_replace_value(loaded.gallery.colour_weight, row, colour_weight),
+        )
         ranked = search_module.search_gallery(
             gallery, row, row + 1, replace(run.rules, k=k), run.merchandising_rules
         )
@@ -103,9 +100,8 @@ class LiveSearch:
         query = pa.table(
             {
                 "product_id": [product["product_id"]],
-                "shape_weight": gallery.shape_weight[[row]],
-                "colour_weight": gallery.colour_weight[[row]],
-                "kind_weight": gallery.kind_weight[[row]],
+                "shape_weight": [shape_weight],
+                "colour_weight": [colour_weight],
             }
         )
         table = search_module.build_similar_products(

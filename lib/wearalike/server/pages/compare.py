@@ -15,7 +15,6 @@ from starlette.responses import HTMLResponse
 
 from wearalike import search
 from wearalike.evaluation.descriptors import cache
-from wearalike.search.photo_query import Weights
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import LiveSearch, RunNotSearchable
 from wearalike.server.pages.base import app_repository_and_images, query_param, render_page
@@ -23,7 +22,7 @@ from wearalike.server.snapshot import Snapshot
 
 router = APIRouter()
 RESULTS_PER_COLUMN = 10
-COMPARED_WEIGHTS = ((1, 1, 0), (1, 1, 1), (8, 2, 0), (2, 8, 0), (1, 0, 0), (0, 1, 0))
+COMPARED_WEIGHTS = ((1, 1), (8, 2), (2, 8), (1, 0), (0, 1))
 # Versions that `wearalike describe-items` computes without a model file, with the
 # value of its --encoder.
 ENCODER_OF_VERSION = {
@@ -110,19 +109,19 @@ def _build_columns(
     """
     listed = s.similar(product["product_id"], RESULTS_PER_COLUMN)
     shared = {row["similar_product_id"] for row in listed}
-    own = " : ".join(f"{part} {product[f'{part}_weight']}" for part in ("shape", "colour", "kind"))
+    own = f"shape {product['shape_weight']} : colour {product['colour_weight']}"
     encoder = listed[0]["encoder"] if listed else "no codes"
     columns = [
         RankingColumn("Published", f"{own}, {encoder}", _score_rows(listed, shared), True),
     ]
     try:
         loaded = live.load_gallery(s, product["super_category"])
-        for weights in map(Weights._make, COMPARED_WEIGHTS):
-            rows = live.similar(s, product, weights, RESULTS_PER_COLUMN).rows
+        for shape, colour in COMPARED_WEIGHTS:
+            rows = live.similar(s, product, (shape, colour), RESULTS_PER_COLUMN).rows
             columns.append(
                 RankingColumn(
-                    f"Codes {weights}",
-                    "Hamming distance, 32 bytes an item" + ", and kind" * bool(weights.kind),
+                    f"Codes {shape}:{colour}",
+                    "Hamming distance, 32 bytes an item",
                     _score_rows(rows, shared),
                 )
             )

@@ -58,7 +58,7 @@ class DetectorTrainingConfig:
         augmentation: Strength of the augmentation.
     """
 
-    architecture: str = networks.YOLO
+    architecture: str = networks.FCOS
     steps: int = 2000
     batch: int = 8
     freeze_backbone_steps: int = 1200

@@ -1,0 +1,98 @@
+"""The fields of an offer in YML and in the dialects of it: Admitad, Prom, Rozetka, Hotline."""
+
+from __future__ import annotations
+
+from wearalike.feeds.fields import Field, Slot, fields_of, index_fields
+
+YML_FIELDS: tuple[Field, ...] = (
+    Field("@id", Slot.ID),
+    *fields_of(Slot.GROUP, "@group_id", "@item_group_id"),
+    *fields_of(Slot.AVAILABILITY, "@available", "@in_stock", "@presence"),
+    Field("@deleted", Slot.DELETED, "Admitad"),
+    Field("@type", Slot.IGNORED, "the form of an offer shows in its elements"),
+    *fields_of(Slot.IGNORED, "@bid", "@cbid", "@fee", "@selling_type", note="for the marketplace"),
+    *fields_of(Slot.IGNORED, "@shopId", note="the shop of the settings counts"),
+    Field("id", Slot.ID, "where the attribute is missing"),
+    Field("name", Slot.TITLE),
+    *fields_of(Slot.TITLE_PART, "typePrefix", "model", note="after typePrefix and vendor"),
+    *fields_of(Slot.TITLE, "title", "name_ua", note="where there is no name"),
+    *fields_of(Slot.URL, "url", "link"),
+    Field("vendor", Slot.BRAND),
+    *fields_of(Slot.BRAND, "brand", "manufacturer", note="where there is no vendor"),
+    Field("vendorCode", Slot.VENDOR_CODE),
+    *fields_of(Slot.VENDOR_CODE, "article", "mpn", note="where there is no vendorCode"),
+    *fields_of(Slot.GTIN, "barcode", "gtin", "ean", "upc"),
+    Field("categoryId", Slot.CATEGORY_ID, "may be repeated"),
+    *fields_of(Slot.CATEGORY, "category", "category_name", "market_category", "product_type"),
+    Field("google_product_category", Slot.GOOGLE_CATEGORY),
+    Field("price", Slot.PRICE),
+    *fields_of(Slot.SALE_PRICE, "price_promo", "promo_price", "sale_price"),
+    *fields_of(Slot.OLD_PRICE, "oldprice", "price_old"),
+    *fields_of(Slot.CURRENCY, "currencyId", "currency"),
+    *fields_of(Slot.AVAILABILITY, "available", "availability", "presence"),
+    *fields_of(
+        Slot.STOCK, "quantity", "stock_quantity", "quantity_in_stock", "count", "stock", "in_stock"
+    ),
+    *fields_of(Slot.OUTLETS, "outlets", note="attribute instock of each outlet"),
+    *fields_of(Slot.EXPIRY, "expiration_date"),
+    *fields_of(Slot.DISABLED, "disabled", "archived"),
+    *fields_of(Slot.GROUP, "group_id", "item_group_id", "parent_id"),
+    Field("gender", Slot.GENDER),
+    Field("age_group", Slot.AGE),
+    Field("age", Slot.AGE, "with attribute unit=month; years are a rating, as of films"),
+    *fields_of(Slot.COLOUR, "color", "colour", "colors", "colours"),
+    *fields_of(Slot.SIZE, "size", "sizes"),
+    *fields_of(Slot.MATERIAL, "material", "materials", "composition"),
+    Field("pattern", Slot.PATTERN),
+    Field("param", Slot.PARAM, "attribute name; children value in several languages"),
+    *fields_of(
+        Slot.PICTURE, "picture", "pictures", "picture_orig", "picture_url", "additional_picture"
+    ),
+    *fields_of(Slot.PICTURE, "image", "images", "image_link", "image_url", "additional_image"),
+    Field("additional_image_link", Slot.PICTURE),
+    Field("description", Slot.DESCRIPTION),
+    Field("description_ua", Slot.DESCRIPTION, "where there is no description"),
+    Field("related_offer", Slot.RELATED),
+    Field("rec", Slot.RELATED_LIST),
+    Field("condition", Slot.CONDITION, "attribute type, else the text"),
+    Field("state", Slot.CONDITION),
+    Field("adult", Slot.ADULT),
+    *fields_of(
+        Slot.IGNORED,
+        *("bid", "cbid", "fee", "cpa", "credit-template", "enable_auto_discounts", "vat", "tax"),
+        *("shop-sku", "market-sku", "tn-ved-codes", "box-count", "certificate"),
+        *("min-quantity", "step-quantity", "minimum_order_quantity", "quantum", "transport-unit"),
+        *("min-delivery-pieces", "leadtime", "delivery-weekdays", "supplier", "topseller", "kit"),
+        *("portal_category_id", "portal_category_url", "keywords", "keywords_ua", "prices"),
+        *("purchase_price", "additional_expenses", "cofinance_price", "wprice", "discount"),
+        note="for the marketplace",
+    ),
+    *fields_of(
+        Slot.IGNORED,
+        *("delivery", "pickup", "store", "delivery-options", "pickup-options", "deliveryIncluded"),
+        *("local_delivery_cost", "delivery_cost", "weight", "dimensions", "sales_notes"),
+        note="how goods are delivered",
+    ),
+    *fields_of(
+        Slot.IGNORED,
+        *("country_of_origin", "country", "manufacturer_warranty", "seller_warranty", "warranty"),
+        *("warranty-days", "comment-warranty", "service-life-days", "comment-life-days", "expiry"),
+        *("period-of-validity-days", "comment-validity-days", "downloadable", "video", "aliases"),
+        note="says nothing of looks or sale",
+    ),
+    *fields_of(
+        Slot.IGNORED,
+        *("buyurl", "xCategory", "additional", "modified_time", "advcampaign_id", "thumbnail"),
+        note="repeats another field",
+    ),
+    *fields_of(
+        Slot.IGNORED,
+        *("author", "publisher", "series", "year", "ISBN", "volume", "part", "language", "binding"),
+        *("page_extent", "table_of_contents", "performed_by", "performance_type", "storage"),
+        *("format", "recording_length", "artist", "media", "starring", "director", "originalName"),
+        *("worldRegion", "region", "days", "dataTour", "hotel_stars", "room", "meal", "included"),
+        *("transport", "place", "hall", "hall_part", "date", "is_premiere", "is_kids"),
+        note="of books, music, films, tours and tickets",
+    ),
+)
+YML_SLOTS = index_fields(YML_FIELDS)
