@@ -1,8 +1,10 @@
-"""Labelled photos to a promoted model: train, evaluate, promote if it is better.
+"""Labelled photos or runs to a promoted model: train, evaluate, promote if it is better.
 
-**Normal.** Started by hand with the parameters below. `train` takes hours on two cores and minutes
-on a GPU, the others some minutes. When all is green, the next run detects or encodes with the new
-model. The rows of the former model stay.
+**Normal.** Once a week an encoder learns from the last runs' own tables, if this DAG is unpaused.
+It is promoted only if it is better for these shops. Started by hand with the parameters below, it
+trains on labelled photos too. `train` takes hours on two cores and minutes on a GPU, the others
+some minutes. When all is green, the next run detects or encodes with the new model. The rows of the
+former model stay.
 
 **Late** when `train` logs that more is left than you want to wait for: stop it, nothing is lost.
 Cleared, it continues from its last checkpoint.
@@ -19,9 +21,11 @@ is ever overwritten: to train again on other photos, give another version, or no
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import timedelta
 
+import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Param, dag
 
@@ -31,7 +35,15 @@ VERSION = (
 )
 OUT = "{{ params.folder }}/" + VERSION
 CANDIDATE = f"{OUT}/{VERSION}.safetensors"
-DATA = "--data {{ params.data }}={{ params.labelled }}"
+LABELLED = "{{ '--data ' ~ params.data ~ '=' ~ params.labelled if params.labelled else '' }}"
+# Without labelled photos, an encoder learns from two weeks of nightly runs.
+_LAST_RUNS = (
+    "(params.last_runs if params.last_runs is not none else (0 if params.labelled else 14)) "
+    "if params.kind == 'encoder' else 0"
+)
+LAST_RUNS = "{{ '--last-runs ' ~ (" + _LAST_RUNS + ") if params.kind == 'encoder' else '' }}"
+LATEST_RUN = "{{ '--data run=latest' if (" + _LAST_RUNS + ") else '' }}"
+TRAINING_FOLDER = os.environ.get("WEARALIKE_DATA_DIR", "/var/lib/wearalike") + "/training"
 # These texts go into a shell.
 _PATH = r"^/[A-Za-z0-9_./-]+$"
 
@@ -43,7 +55,8 @@ def command(name: str, *options: str) -> str:
 
 @dag(
     dag_id="train_models",
-    schedule=None,
+    schedule="0 12 * * 0",
+    start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,
@@ -55,7 +68,19 @@ def command(name: str, *options: str) -> str:
         "execution_timeout": timedelta(days=2),
     },
     params={
-        "labelled": Param(type="string", pattern=_PATH, description="folder of labelled photos"),
+        "labelled": Param(
+            None,
+            type=["null", "string"],
+            pattern=_PATH,
+            description="folder of labelled photos; empty: the last runs alone",
+        ),
+        "last_runs": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            description="an encoder learns from so many of the last runs; empty: 14, or none "
+            "beside labelled photos",
+        ),
         "data": Param(
             "folder",
             enum=["folder", "fashion-product-images", "clothing-dataset", "ccp"],
@@ -63,6 +88,7 @@ def command(name: str, *options: str) -> str:
         ),
         "kind": Param("encoder", enum=["encoder", "detector"], description="the model to train"),
         "folder": Param(
+            TRAINING_FOLDER,
             type="string",
             pattern=_PATH,
             description="folder of checkpoints, candidates and evaluations",
@@ -78,7 +104,7 @@ def command(name: str, *options: str) -> str:
             type=["null", "string"],
             pattern=r"^([a-z0-9][a-z0-9._-]{0,63}|/[A-Za-z0-9_./-]+)$",
             description="model to start from: a packaged one (fashion, garments) or a file; "
-            "best where there are few photos; empty: ImageNet",
+            "best where there are few photos; empty: ImageNet, or the promoted one for runs",
         ),
         "steps": Param(
             None,
@@ -95,7 +121,8 @@ def train_models() -> None:
         task_id="train",
         bash_command=command(
             "train {{ params.kind }}",
-            DATA,
+            LABELLED,
+            LAST_RUNS,
             f"--version {VERSION}",
             f"--out {OUT}",
             "{{ '--init-from ' ~ params.init_from if params.init_from else '' }}",
@@ -108,7 +135,8 @@ def train_models() -> None:
         task_id="evaluate",
         bash_command=command(
             "evaluate",
-            DATA,
+            LABELLED,
+            LATEST_RUN,
             "--{{ params.kind }} promoted",
             f"--{{{{ params.kind }}}} {CANDIDATE}",
             f"--out {OUT}/evaluation",

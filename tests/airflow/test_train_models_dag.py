@@ -113,10 +113,12 @@ def test_the_parameters_reach_the_job(dag):
         )
     with pytest.raises(registry.BadModel, match="no such file"):
         registry.load_by_name(registry.ModelKind.ENCODER, "fashions")
-    for kind in registry.ModelKind:
-        assert parsed(commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps > 0, (
-            "without the parameter the job's own"
-        )
+    steps = {
+        kind: parsed(commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps
+        for kind in registry.ModelKind
+    }
+    assert steps["detector"] > 0, "without the parameter the job's own"
+    assert steps["encoder"] is None, "without the parameter the job's own, by what it starts from"
 
 
 def test_the_layouts_offered_are_those_that_can_be_read(dag):
@@ -138,6 +140,8 @@ def test_the_layouts_offered_are_those_that_can_be_read(dag):
         {"steps": 0},
         {"steps": "9; id"},
         {"seed": -1},
+        {"last_runs": -1},
+        {"last_runs": "3; id"},
     ],
 )
 def test_what_a_shell_would_obey_is_refused(dag, change):
@@ -146,10 +150,35 @@ def test_what_a_shell_would_obey_is_refused(dag, change):
         parameters(dag, {**GIVEN, **change})
 
 
-def test_what_must_be_said_must_be_said(dag):
-    for name in GIVEN:
-        with pytest.raises(ValueError, match=f"param {name}: No value passed"):
-            parameters(dag, {k: v for k, v in GIVEN.items() if k != name})
+def test_on_its_schedule_an_encoder_learns_from_the_runs_alone(dag):
+    """Nobody says anything then, so every parameter has a default."""
+    jobs = commands(dag, {})
+    train, evaluate = parsed(jobs["train"]), parsed(jobs["evaluate"])
+    assert (train.data, train.last_runs, train.init_from) == ((), 14, None)
+    assert evaluate.data == (("run", Path("latest")),) and evaluate.encoders[0] == "promoted"
+    assert parsed(jobs["promote"]).evaluation == evaluate.out
+    assert dag.timetable.can_be_scheduled and not dag.catchup
+
+
+@pytest.mark.parametrize(
+    ("given", "last_runs", "measured"),
+    [
+        ({}, 0, ["folder"]),
+        ({"last_runs": 3}, 3, ["folder", "run"]),
+        ({"labelled": None, "last_runs": 0}, 0, []),
+    ],
+)
+def test_an_encoder_is_measured_on_what_it_learns_from(dag, given, last_runs, measured):
+    jobs = commands(dag, {**GIVEN, **given})
+    assert parsed(jobs["train"]).last_runs == last_runs
+    if measured:
+        assert [kind for kind, _ in parsed(jobs["evaluate"]).data] == measured
+
+
+def test_a_detector_never_learns_from_runs(dag):
+    jobs = commands(dag, {**GIVEN, "kind": "detector", "last_runs": 3})
+    assert [kind for kind, _ in parsed(jobs["train"]).data] == ["folder"]
+    assert [kind for kind, _ in parsed(jobs["evaluate"]).data] == ["folder"]
 
 
 def test_one_task_follows_the_other_and_only_promoting_is_not_tried_again(dag):
@@ -159,4 +188,4 @@ def test_one_task_follows_the_other_and_only_promoting_is_not_tried_again(dag):
     ).upstream_task_ids == {"train"}
     assert [t.retries for t in dag.topological_sort()] == [3, 1, 0]
     assert all(f"**{word}" in dag.doc_md for word in ("Normal.**", "Late**", "Red.**", "Undo**"))
-    assert dag.max_active_runs == 1 and not dag.timetable.can_be_scheduled
+    assert dag.max_active_runs == 1

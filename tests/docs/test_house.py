@@ -180,7 +180,12 @@ OTHER_128 = {
     "sample/garments.py",
     "sample/shading.py",
     "training/detector/scenes.py",
+    "training/encoder/item_cutout.py",
+    "training/encoder/likeness_config.py",
+    "training/encoder/photometry.py",
     "training/encoder/view_classifier.py",
+    "training/encoder/view_generators.py",
+    "training/encoder/worn_views.py",
 }
 
 

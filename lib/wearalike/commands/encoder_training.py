@@ -1,4 +1,4 @@
-"""One training of an encoder: fit, train, and write the model file."""
+"""One training of an encoder: read what it learns from, train, and write the model file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wearalike.datasets import labelled_photos
-from wearalike.encoding import imagenet_itq, runtime
+from wearalike.datasets import labelled_photos, layouts, run_photos
+from wearalike.encoding import likeness_net
 from wearalike.models import registry
-from wearalike.models.files import Model, ModelKind
+from wearalike.models.files import BadModel, Model, ModelKind
 from wearalike.pipeline import job
-from wearalike.tables import ImageView
-from wearalike.training import loop, plot_losses
-from wearalike.training.encoder import dataset, itq, view_examples
+from wearalike.quality import judgements
+from wearalike.settings import Settings
+from wearalike.storage import run_tables
+from wearalike.tables import ITEMS, ImageView
+from wearalike.training.encoder import likeness_recipe, view_examples
 from wearalike.training.encoder import view_classifier as view_classifiers
-from wearalike.training.encoder.config import EncoderTrainingConfig
-from wearalike.training.encoder.trainer import EncoderTrainer
+from wearalike.training.encoder.likeness_config import LikenessConfig
+from wearalike.training.encoder.training_pictures import TrainingSource
+from wearalike.warehouse.base import Unreachable, open_warehouse
 
 log = logging.getLogger("wearalike.train_encoder")
-STEPS_PER_CHECKPOINT = 50
-ITQ_IMAGES_PER_BATCH = 256
-ITQ_PIXELS_PER_IMAGE = 16
+# Names that --init-from takes beside packaged models and files.
+IMAGENET = "imagenet"
+PROMOTED = "promoted"
+# The packaged encoder to start from where the promoted one is of another architecture.
+PACKAGED = "likeness"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -40,28 +45,99 @@ class EncoderTrainingRun:
     """One training, as the command's options describe it.
 
     Attributes:
-        data: kind and folder of each set of labelled photos.
+        data: kind and folder of each set of labelled photos; of a run, its name.
+        last_runs: so many of the last runs are learned from, beside `data`.
         out: folder for the checkpoint, the losses and the model file.
         version: name and version of the model.
         seed: seed of everything drawn at random.
         device: cpu or cuda.
+        settings: where runs, promoted models and judgements are.
     """
 
     data: tuple[tuple[str, Path], ...]
+    last_runs: int
     out: Path
     version: str
     seed: int
     device: str
+    settings: Settings
 
-    def read_datasets(self) -> list[labelled_photos.LabelledDataset]:
-        """Return the sets of labelled photos, in their order."""
-        return [labelled_photos.read_dataset(kind, folder) for kind, folder in self.data]
+    def read_sources(self) -> list[TrainingSource]:
+        """Return the sets of labelled photos, in their order, those of the last runs at the end.
+
+        Raises:
+            BadDataset: there is nothing to learn from.
+        """
+        root = self.settings.data_dir
+        named = [name for kind, name in self.data if kind == layouts.RUN]
+        runs = run_tables.list_runs(root, ITEMS)[-self.last_runs :] if self.last_runs else []
+        latest = [(layouts.RUN, Path(run)) for run in runs if Path(run) not in named]
+        if not self.data and not latest:
+            raise layouts.BadDataset(f"nothing to learn from: no --data, and no run in {root}")
+        return [
+            TrainingSource(
+                kind,
+                folder,
+                run_photos.read_run(root, str(folder))
+                if kind == layouts.RUN
+                else labelled_photos.read_dataset(kind, folder),
+            )
+            for kind, folder in (*self.data, *latest)
+        ]
+
+    def read_judgements(self, sources: list[TrainingSource]) -> list[judgements.Judgement]:
+        """Return people's judgements of pairs; none without runs, or without a warehouse.
+
+        Args:
+            sources: the sets that are learned from.
+        """
+        if all(source.kind != layouts.RUN for source in sources):
+            return []
+        try:
+            return judgements.read_judgements(open_warehouse(self.settings.warehouse))
+        except Unreachable as error:
+            log.warning("no judgements: %s", error)
+            return []
+
+
+def load_initial_model(run: EncoderTrainingRun, name: str | None) -> Model | None:
+    """Return the encoder that a likeness training starts from.
+
+    Args:
+        run: the training's options.
+        name: promoted, imagenet, a packaged model or a file; None: promoted if the training learns
+            from runs, else imagenet. A promoted encoder of another architecture gives way to the
+            packaged one.
+
+    Returns:
+        The model; None for ImageNet.
+
+    Raises:
+        BadModel: there is no such model, or it is not of this architecture.
+    """
+    has_runs = bool(run.last_runs) or any(kind == layouts.RUN for kind, _ in run.data)
+    name = name or (PROMOTED if has_runs else IMAGENET)
+    if name == IMAGENET:
+        return None
+    if name == PROMOTED:
+        promoted = registry.resolve_model(run.settings.data_dir, ModelKind.ENCODER).read()
+        if promoted.architecture == likeness_net.ARCHITECTURE:
+            return promoted
+        log.info("%s is no likeness encoder: starts from %s", promoted.version, PACKAGED)
+        name = PACKAGED
+    model = registry.load_by_name(ModelKind.ENCODER, name)
+    if model.architecture != likeness_net.ARCHITECTURE:
+        raise BadModel(
+            f"--init-from {name}: {model.version} is of architecture {model.architecture}, "
+            f"wanted {likeness_net.ARCHITECTURE}, or {IMAGENET}"
+        )
+    return model
 
 
 def train_and_write(
     run: EncoderTrainingRun,
     architecture: str,
-    train: Callable[[list[labelled_photos.LabelledDataset]], tuple[Arrays, object]],
+    train: Callable[[list[TrainingSource]], tuple[Arrays, object]],
 ) -> None:
     """Train, write the model file, and print its path and sha256.
 
@@ -70,9 +146,10 @@ def train_and_write(
         architecture: of the model file.
         train: returns the arrays of the model, and the recipe for its card.
     """
-    sets = run.read_datasets()
+    sources = run.read_sources()
     started_at_s = time.monotonic()
-    arrays, recipe = train(sets)
+    arrays, recipe = train(sources)
+    sets = [source.labelled for source in sources]
     card = {
         "data": {s.name: sum(p.split == "train" for p in s.photos) for s in sets},
         "recipe": recipe,
@@ -88,105 +165,100 @@ def train_and_write(
     print(path, hashlib.sha256(content).hexdigest())
 
 
-def train_hashnet(
+def train_likeness(
     run: EncoderTrainingRun,
-    sets: list[labelled_photos.LabelledDataset],
-    config: EncoderTrainingConfig,
-    initial_model: Model | None,
+    sources: list[TrainingSource],
+    config: LikenessConfig,
+    initial: Model | None,
 ) -> tuple[Arrays, object]:
-    """Train our own network, then its view classifier.
+    """Train the likeness encoder, then its view classifier.
 
     Args:
         run: the training's options.
-        sets: labelled photos.
-        config: the trainer's configuration; no steps leave the initial model's codes as they are.
-        initial_model: the model to start from; None: ImageNet's weights.
+        sources: the sets of labelled photos.
+        config: the recipe.
+        initial: the encoder to start from; None: ImageNet's weights.
 
     Returns:
-        The tensors, and the recipe for the model's card.
+        The arrays, and the recipe for the model's card.
     """
-    arrays: Arrays = {}
-    if initial_model and not config.steps:
-        # The view classifier stays valid because the backbone is frozen, so keep its weights.
-        arrays |= {name: narrow_array(a) for name, a in initial_model.arrays.items()}
-    if not arrays or config.head_steps:
-        arrays |= run_training(run, sets, config, initial_model)
-    arrays |= fit_view_classifier(run, sets, arrays)
-    begin = initial_model.version if initial_model else registry.EFFICIENTNET_LITE0.name
+
+    def start_progress(label: str, total: int) -> Callable[[int], None]:
+        return job.Progress(label, total).update
+
+    training = likeness_recipe.LikenessTraining(
+        sources,
+        run.out,
+        config,
+        run.device,
+        initial,
+        run.read_judgements(sources),
+        start_progress,
+    )
+    arrays: Arrays = dict(likeness_recipe.train_likeness(training))
+    if initial:
+        # The trunk is frozen, so what told views before still does.
+        arrays = view_arrays(initial.arrays) | arrays
+    arrays |= fit_view_classifier(run, sources, arrays)
+    begin = initial.version if initial else registry.EFFICIENTNET_LITE0.name
     return arrays, {**asdict(config), "begin": begin}
 
 
+def refit_view_classifier(
+    run: EncoderTrainingRun, sources: list[TrainingSource], initial: Model
+) -> tuple[Arrays, object]:
+    """Train the view classifier of an encoder whose codes stay as they are.
+
+    Args:
+        run: the training's options.
+        sources: the sets of labelled photos.
+        initial: the encoder.
+
+    Returns:
+        All arrays of the new file, and the recipe for its card.
+    """
+    arrays: Arrays = {name: narrow_array(array) for name, array in initial.arrays.items()}
+    arrays |= fit_view_classifier(run, sources, arrays)
+    return arrays, {"begin": initial.version}
+
+
 def narrow_array(array: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Return an array in float16 if that keeps every number, else as it is."""
+    """Return an array in float16 if that keeps every number, else as it is.
+
+    Args:
+        array: the array.
+    """
     narrow = array.astype(np.float16)
     return narrow if np.array_equal(narrow, array) else array
 
 
-def run_training(
-    run: EncoderTrainingRun,
-    sets: list[labelled_photos.LabelledDataset],
-    config: EncoderTrainingConfig,
-    initial_model: Model | None,
-) -> Arrays:
-    """Train the network to its last step, from the folder's checkpoint if there is one.
+def view_arrays(arrays: Any) -> Arrays:
+    """Return the arrays of an encoder's view layer.
 
     Args:
-        run: the training's options.
-        sets: labelled photos.
-        config: the trainer's configuration.
-        initial_model: the model to start from; None: ImageNet's weights.
-
-    Returns:
-        The averaged weights.
+        arrays: the arrays of the encoder by name.
     """
-    image_count = sum(p.split == "train" for s in sets for p in s.photos)
-    prepared = job.Progress("images", image_count)
-    examples = dataset.build_dataset(sets, run.device, lambda done, of: prepared.update(1))
-    tasks = ", ".join(f"{t.name} ({len(t.classes)} classes)" for t in examples.tasks)
-    log.info("%d images; %s", len(examples.images), tasks)
-    trainer = EncoderTrainer(
-        examples, config, run.device, initial_model.arrays if initial_model else None
-    )
-    checkpoint = run.out / "checkpoint.pt"
-    table = run.out / "losses.csv"
-    if checkpoint.exists():
-        trainer.load_checkpoint(checkpoint)
-        log.info("goes on from step %d", trainer.step)
-    last_step = config.steps + config.head_steps
-    progress = job.Progress("steps", last_step - trainer.step)
-    rows: list[dict[str, float]] = []
-
-    def on_step(step: int, losses: dict[str, float]) -> None:
-        rows.append(losses)
-        progress.update(1)
-        if step % STEPS_PER_CHECKPOINT == 0 or step == last_step:
-            loop.append_losses_csv(table, step, rows)
-            rows.clear()
-            trainer.save_checkpoint(checkpoint)
-            plot_losses.plot_losses(table, run.out / "losses.png")
-
-    views = job.Progress("views for the heads", config.head_views * len(examples.images))
-    trainer.run(last_step, on_step, views.update)
-    return trainer.averaged_weights()
+    prefix = f"{likeness_net.VIEW_PREFIX}."
+    return {n: narrow_array(a) for n, a in arrays.items() if n.startswith(prefix)}
 
 
 def fit_view_classifier(
-    run: EncoderTrainingRun, sets: list[labelled_photos.LabelledDataset], arrays: Arrays
+    run: EncoderTrainingRun, sources: list[TrainingSource], arrays: Arrays
 ) -> Arrays:
     """Train the view classifier on the network's features; write its test results to views.csv.
 
     Args:
         run: the training's options.
-        sets: labelled photos.
+        sources: the sets of labelled photos. Runs are left out: an encoder told their views.
         arrays: the network's tensors.
 
     Returns:
         The classifier's tensors; none where the sets say nothing of views.
     """
-    labelled = [(kind, s) for (kind, _), s in zip(run.data, sets, strict=True)]
+    labelled = [(s.kind, s.labelled) for s in sources if s.kind != layouts.RUN]
     progress = job.Progress(
         "images for views",
-        view_examples.MAX_EXAMPLES_PER_VIEW * len(ImageView) * len(sets),
+        view_examples.MAX_EXAMPLES_PER_VIEW * len(ImageView) * len(labelled),
     )
     fitted = view_classifiers.train_view_classifier(
         labelled, arrays, run.seed, run.device, progress.update
@@ -209,55 +281,3 @@ def fit_view_classifier(
     lines = ["view,predicted,count", *(f"{shows},{said},{count}" for shows, said, count in rows)]
     (run.out / "views.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return dict(fitted)
-
-
-def fit_itq(
-    run: EncoderTrainingRun, sets: list[labelled_photos.LabelledDataset]
-) -> tuple[Arrays, object]:
-    """Fit the encoder imagenet-itq: a palette, and one rotation for shape and one for colour.
-
-    Args:
-        run: the training's options.
-        sets: photos; their labels are not read.
-
-    Returns:
-        The tensors, and the recipe for the model's card.
-    """
-    crops = [dataset.crop_item(p) for s in sets for p in s.photos if p.split == "train"]
-    pixels = [sample_pixels(crop, run.seed + i) for i, crop in enumerate(crops)]
-    palette = itq.fit_palette(np.concatenate(pixels), imagenet_itq.PALETTE_COLOURS, run.seed)
-    histograms = np.stack([imagenet_itq.colour_histogram(crop, palette) for crop in crops])
-    colour_mean, colour_rotation = itq.fit_rotation(np.sqrt(histograms), run.seed)
-    forward = runtime.feature_extractor(registry.EFFICIENTNET_LITE0, run.device)
-    progress = job.Progress("images", len(crops))
-    features = []
-    for start in range(0, len(crops), ITQ_IMAGES_PER_BATCH):
-        features.append(forward(crops[start : start + ITQ_IMAGES_PER_BATCH]))
-        progress.update(len(features[-1]))
-    shape_mean, shape_rotation = itq.fit_rotation(np.concatenate(features), run.seed)
-    arrays: Arrays = {
-        "palette": palette,
-        "colour_mean": colour_mean,
-        "colour_rotation": colour_rotation,
-        "shape_mean": shape_mean,
-        "shape_rotation": shape_rotation,
-    }
-    return arrays, {"palette": imagenet_itq.PALETTE_COLOURS}
-
-
-def sample_pixels(
-    image: NDArray[np.uint8], seed: int, count: int = ITQ_PIXELS_PER_IMAGE
-) -> NDArray[np.float32]:
-    """Draw pixels of an item by their weight.
-
-    Args:
-        image: uint8 (height, width, 3).
-        seed: of the draw.
-        count: pixels drawn.
-
-    Returns:
-        CIELAB values, float32 (count, 3).
-    """
-    lab, weights = imagenet_itq.item_pixels(image)
-    chosen = np.random.default_rng(seed).choice(len(lab), count, p=weights / weights.sum())
-    return lab[chosen]

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from wearalike.commands.encoder_training import (
+    IMAGENET,
+    PROMOTED,
     EncoderTrainingRun,
-    fit_itq,
+    load_initial_model,
+    refit_view_classifier,
     train_and_write,
-    train_hashnet,
+    train_likeness,
 )
 from wearalike.commands.groups import command
-from wearalike.commands.options import PATH, ParsedText, device_option, parse_kind_and_folder
+from wearalike.commands.itq_training import fit_itq
+from wearalike.commands.options import (
+    PATH,
+    ParsedText,
+    device_option,
+    parse_kind_and_folder,
+    settings_options,
+)
 from wearalike.datasets import layouts
-from wearalike.encoding import hashnet, imagenet_itq
+from wearalike.encoding import imagenet_itq, likeness_net
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
-from wearalike.training.encoder.config import EncoderTrainingConfig
+from wearalike.pipeline import job
+from wearalike.training.encoder.likeness_config import LikenessConfig
 
-_DEFAULTS = EncoderTrainingConfig()
+_DEFAULTS = LikenessConfig()
+# Heads that know something already need fewer steps.
+_STEPS_FROM_ENCODER = 1200
+_KINDS = (*layouts.DATASET_KINDS, layouts.RUN)
 
 
 def _training_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that all trainings of encoders share."""
-    kinds = layouts.DATASET_KINDS
     for option in (
+        settings_options,
         device_option,
         click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
         click.option(
@@ -44,11 +59,18 @@ def _training_options(function: Callable[..., None]) -> Callable[..., None]:
             help="Folder for checkpoint, losses, curves and <version>.safetensors.",
         ),
         click.option(
+            "--last-runs",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Also learn from so many of the last runs in the data_dir.",
+        ),
+        click.option(
             "--data",
-            type=ParsedText("KIND=FOLDER", parse_kind_and_folder(kinds)),
+            type=ParsedText("KIND=FOLDER", parse_kind_and_folder(_KINDS)),
             multiple=True,
-            required=True,
-            help=f"Labelled photos; may be repeated. KIND: {', '.join(kinds)}.",
+            help="Labelled photos, or run=RUN: the tables of a run; may be repeated. "
+            f"KIND: {', '.join(_KINDS)}.",
         ),
     ):
         function = option(function)
@@ -59,48 +81,93 @@ def _training_options(function: Callable[..., None]) -> Callable[..., None]:
 @_training_options
 @click.option(
     "--recipe",
-    type=click.Choice(["hash", "itq"]),
-    default="hash",
+    type=click.Choice(["likeness", "itq"]),
+    default="likeness",
     show_default=True,
-    help="hash: a network of our own; itq: a palette and two rotations, which need no labels.",
-)
-@click.option("--steps", type=int, default=_DEFAULTS.steps, show_default=True)
-@click.option(
-    "--head-steps",
-    type=int,
-    default=_DEFAULTS.head_steps,
-    show_default=True,
-    help="Further steps, of the heads alone.",
+    help="likeness: a network of our own; itq: a palette and two rotations, which need no labels.",
 )
 @click.option(
-    "--batch", type=int, default=_DEFAULTS.batch, show_default=True, help="Images a step."
+    "--steps",
+    type=click.IntRange(min=1),
+    help=f"Steps of the code heads; default: {_DEFAULTS.steps}, or {_STEPS_FROM_ENCODER} from an "
+    "encoder.",
+)
+@click.option(
+    "--products",
+    type=click.IntRange(min=2),
+    default=_DEFAULTS.products,
+    show_default=True,
+    help="Products a step.",
+)
+@click.option(
+    "--label-weight",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.label_weight,
+    show_default=True,
+    help="How much labels count beside likeness; 0: not at all.",
+)
+@click.option(
+    "--mask-steps",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.mask_steps,
+    show_default=True,
+    help="Steps of what tells the item from its ground; an encoder to start from has it.",
+)
+@click.option(
+    "--mask-views",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.mask_views,
+    show_default=True,
+    help="Views that it learns from, 140 KB of memory each.",
 )
 @click.option(
     "--init-from",
     metavar="MODEL",
-    help="File or packaged model to start from; default: ImageNet's weights.",
+    help=f"{PROMOTED}, {IMAGENET}, a file or a packaged model to start from; default: {PROMOTED} "
+    f"to learn from runs, else {IMAGENET}.",
 )
 def encoder(
-    recipe: str, steps: int, head_steps: int, batch: int, init_from: str | None, **options: Any
+    recipe: str,
+    steps: int | None,
+    products: int,
+    label_weight: float,
+    mask_steps: int,
+    mask_views: int,
+    init_from: str | None,
+    **options: Any,
 ) -> None:
-    """Train an encoder on labelled photos.
+    """Train an encoder by likeness: pictures of one product get codes that are near.
 
-    A set of kind `folder` has a labels.csv with the columns image, split and one for each label.
-    Labels named "colour" teach the colour code, "view" the view classifier, all others the shape
-    code. The other kinds know the view of their images.
+    A set of kind `folder` has a labels.csv with the columns image and split. Pictures of one
+    `group` show one article, in several colours or views. Labels named "colour" and "pattern"
+    teach the colour code, "view" the view classifier, all others the shape code.
 
-    A training continues where it stopped: repeat the same command. Two CPU cores take 1.5 to 3 s
-    for a step of 64 images, so 700 steps take 20 to 40 minutes. The heads' own steps take as long
-    again. A GPU takes minutes.
+    run=RUN takes a run's own tables as labels: leaf, gender, colour and pattern words, groups, all
+    pictures of a product, and people's judgements of pairs. Runs add up. Articles are split by a
+    hash, so that `wearalike evaluate --data run=RUN` asks for what was never seen.
+
+    A training continues where it stopped: repeat the same command. Two CPU cores describe some ten
+    pictures a second, once; then 1,200 steps take about ten minutes.
     """
     run = _training_run(options)
     if recipe == "itq":
-        train_and_write(run, imagenet_itq.ITQ_ARCHITECTURE, lambda sets: fit_itq(run, sets))
+        architecture = imagenet_itq.ITQ_ARCHITECTURE
+        train_and_write(run, architecture, lambda sources: fit_itq(run, sources))
         return
-    config = EncoderTrainingConfig(steps=steps, head_steps=head_steps, batch=batch, seed=run.seed)
-    initial = registry.load_by_name(ModelKind.ENCODER, init_from) if init_from else None
+    initial = load_initial_model(run, init_from)
+    config = LikenessConfig(
+        steps=steps or (_STEPS_FROM_ENCODER if initial else _DEFAULTS.steps),
+        products=products,
+        label_weight=label_weight,
+        contrastive_weight=_DEFAULTS.contrastive_weight * label_weight / _DEFAULTS.label_weight,
+        mask_steps=mask_steps,
+        mask_views=mask_views,
+        seed=run.seed,
+    )
     train_and_write(
-        run, hashnet.ARCHITECTURE, lambda sets: train_hashnet(run, sets, config, initial)
+        run,
+        likeness_net.ARCHITECTURE,
+        lambda sources: train_likeness(run, sources, config, initial),
     )
 
 
@@ -119,14 +186,21 @@ def view_classifier(init_from: str, **options: Any) -> None:
     """
     run = _training_run(options)
     initial = registry.load_by_name(ModelKind.ENCODER, init_from)
-    config = EncoderTrainingConfig(steps=0, head_steps=0, seed=run.seed)
     train_and_write(
-        run, initial.architecture, lambda sets: train_hashnet(run, sets, config, initial)
+        run,
+        initial.architecture,
+        lambda sources: refit_view_classifier(run, sources, initial),
     )
 
 
 def _training_run(options: Mapping[str, Any]) -> EncoderTrainingRun:
-    """Return the shared options, with the device resolved, and make the folder."""
-    run = EncoderTrainingRun(**{**options, "device": registry.resolve_device(options["device"])})
+    """Return the shared options, with the device and settings resolved, and make the folder."""
+    config: Path | None = options["config"]
+    shared = {n: v for n, v in options.items() if n not in ("config", "data_dir", "device")}
+    run = EncoderTrainingRun(
+        **shared,
+        device=registry.resolve_device(options["device"]),
+        settings=job.read_settings(config, options["data_dir"]),
+    )
     run.out.mkdir(parents=True, exist_ok=True)
     return run

@@ -22,6 +22,8 @@ from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
 
 log = logging.getLogger(__name__)
 
+# Names the last run.
+LATEST_RUN = "latest"
 _LABELS = ("type", "gender", "colour", "pattern")
 # One article in ten is in the split test, one in val.
 _SPLITS = ("test", "val", *("train",) * 8)
@@ -47,7 +49,8 @@ def read_run(root: Path, run: str) -> LabelledDataset:
 
     Args:
         root: The data folder.
-        run: The run; its tables products, images and items must be finished.
+        run: The run; its tables products, images and items must be finished. "latest" is the last
+            such run, unless one has that name.
 
     Returns:
         A photo for each picture of each product; a picture of several products comes once.
@@ -56,6 +59,9 @@ def read_run(root: Path, run: str) -> LabelledDataset:
         TableNotFound: A table is not finished.
         BadDataset: No product has a picture with an item in it.
     """
+    finished = run_tables.list_runs(root, ITEMS)
+    if run == LATEST_RUN and run not in finished and finished:
+        run = finished[-1]
     products = run_tables.read_table(root, PRODUCTS, run, _PRODUCT_COLUMNS).to_pylist()
     images = run_tables.read_table(root, IMAGES, run, ["product_id", "position", "image_id"])
     items_by_image: dict[str, list[Row]] = {}

@@ -24,7 +24,7 @@ from wearalike.tables import ImageView, SuperCategory
 from wearalike.training.augmentation import alpha_blend
 from wearalike.training.detector import scenes
 from wearalike.training.encoder.augment import TrainingImage, prepare_image
-from wearalike.training.encoder.dataset import crop_item
+from wearalike.training.encoder.item_crops import crop_item
 
 # Examples of one view that a set gives at most.
 MAX_EXAMPLES_PER_VIEW = 1200
@@ -95,7 +95,7 @@ def _all_examples(
             yield from _product_examples(photos[i], rng)
     elif kind == layouts.CLOTHING_DATASET:
         for i in rng.permutation(len(photos))[:MAX_EXAMPLES_PER_VIEW]:
-            yield prepare_image(crop_item(photos[i])), ImageView.FLAT
+            yield prepare_image(crop_item(photos[i].path, photos[i].box)), ImageView.FLAT
 
 
 def _labelled_examples(photos: Sequence[LabelledPhoto]) -> Iterator[ViewExample]:
@@ -106,7 +106,7 @@ def _labelled_examples(photos: Sequence[LabelledPhoto]) -> Iterator[ViewExample]
             continue
         if word not in tuple(ImageView):
             raise BadDataset(f"{photo.path}: view {word!r}, wanted {', '.join(ImageView)}")
-        yield prepare_image(crop_item(photo)), ImageView(word)
+        yield prepare_image(crop_item(photo.path, photo.box)), ImageView(word)
 
 
 def _figure_examples(path: Path, rng: np.random.Generator) -> Iterator[ViewExample]:
@@ -175,7 +175,8 @@ def _product_examples(photo: LabelledPhoto, rng: np.random.Generator) -> Iterato
     if garment is None or mask is None:
         return
     is_worn = scenes.is_worn(rgb, mask, garment.name)
-    yield prepare_image(crop_item(photo)), ImageView.FRONT if is_worn else ImageView.FLAT
+    item = prepare_image(crop_item(photo.path, photo.box))
+    yield item, ImageView.FRONT if is_worn else ImageView.FLAT
     detail = _crop_detail(rgb, mask, rng)
     if detail is not None:
         yield prepare_image(detail), ImageView.DETAIL
