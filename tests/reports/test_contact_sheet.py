@@ -185,7 +185,7 @@ def test_rows_show_products_and_their_matches_in_order(page):
         for m in rows["Red dress"].xpath(".//ol/li")
     ]
     assert told == [["Wine dress", "0.87"], ["Blue dress", "0.31"]]
-    assert text(rows["Red dress"].xpath(".//ol/li//small")[0]) == "shape 0.25colour 0.75"
+    assert text(rows["Red dress"].xpath(".//ol/li//small")[0]) == "shape 0.25colour 0.75kind 0.50"
     assert "out of stock" in text(rows["Blue dress"].find_class("query")[0])
     assert not rows["Unseen dress"].xpath(".//ol/li") and "no picture" in text(rows["Unseen dress"])
     assert [section.get("id") for section in page.xpath("//section")] == ["full_body", "bags"]
@@ -316,7 +316,7 @@ def test_printed_for_a_terminal(root):
     assert heads[0].startswith("women.dresses.midi") and heads[1].startswith(
         "bags.totes one:bag <script>"
     )
-    assert " 0.31   0.25    0.75  " in told or " 0.90   0.25    0.75  " in told
+    assert " 0.31   0.25    0.75   0.50  " in told or " 0.90   0.25    0.75   0.50  " in told
     assert told.rstrip().endswith("none")
 
 
