@@ -92,6 +92,8 @@ class ShopSettings(BaseModel):
         min_request_interval_s: Least time between two requests to one host, seconds.
         max_feed_bytes: Largest feed that is read, after decompression.
         max_image_bytes: Largest image that is read.
+        contact: An address or a page that the User-Agent names, so that the shop can ask who asks.
+        keeps_cookies: Send cookies back to the host that set them, within one chain of redirects.
         secrets: Values that came into `feed` from the environment. Not a key of the file.
     """
 
@@ -115,7 +117,9 @@ class ShopSettings(BaseModel):
     max_connections_per_host: _Count = 8
     min_request_interval_s: _Ratio = 0.0
     max_feed_bytes: _Count = 8_000_000_000
-    max_image_bytes: _Count = 16_000_000
+    max_image_bytes: _Count = 16 << 20
+    contact: Annotated[str, Field(pattern=r"^[!-'*-~]{0,200}$")] = ""
+    keeps_cookies: _Flag = False
     secrets: tuple[str, ...] = Field(default=(), repr=False, exclude=True)
 
     @field_validator("allowed_networks")

@@ -254,7 +254,7 @@ IMAGES = Table(
             _text,
             "sha256 of the bytes, hex; the file is cache/images/<first two>/<image_id>",
         ),
-        Column("format", _text, "JPEG, PNG, WEBP, GIF, BMP or TIFF, by decoding"),
+        Column("format", _text, "JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF, by decoding"),
         Column("width_px", _int, "after EXIF orientation"),
         Column("height_px", _int, "after EXIF orientation"),
         Column("bytes", pa.int64(), "size of the file"),

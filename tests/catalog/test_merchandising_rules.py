@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.search.test_search import make_gallery, search_each
+from tests.search.test_search import brand_limit, make_gallery, search_each
 
 from wearalike import catalog
 from wearalike.catalog import BadMapping, MerchandisingRule
@@ -235,7 +235,7 @@ def one_by_one(g, row, rules, merchandise):
         if (
             max(0, score[j]) < rules.min_score
             or g.groups[j] in groups
-            or brands.count(g.brands[j]) >= rules.max_per_brand
+            or brands.count(g.brands[j]) >= brand_limit(g, row, rules)
             or len(places) == room
         ):
             continue
@@ -270,6 +270,7 @@ def one_by_one(g, row, rules, merchandise):
         k=st.integers(1, 9),
         min_score=st.sampled_from([0.0, 0.1, 0.4]),
         max_per_brand=st.integers(1, 9),
+        max_brand_share=st.sampled_from([0.3, 0.5, 1.0]),
     ),
     kinds=st.lists(st.tuples(RULE, SCOPES), min_size=1, max_size=5),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import time
@@ -62,7 +63,9 @@ def reason(content: bytes) -> PixelReason:
 
 @pytest.mark.parametrize("kind", decode.ALLOWED_FORMATS)
 def test_every_format_decodes_to_its_picture(kind: str) -> None:
-    content = encoded(picture(), kind, **({"quality": 95} if kind in ("JPEG", "WEBP") else {}))
+    content = encoded(
+        picture(), kind, **({"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {})
+    )
     assert decode.read_header(content) == decode.ImageHeader(kind, 60, 40)
     rgb = decode.decode_image(content)
     assert rgb.dtype == np.uint8 and rgb.shape == (40, 60, 3)
@@ -189,18 +192,18 @@ def test_half_a_picture_is_refused(kind: str) -> None:
         (b"<html><body>Please log in</body></html>", PixelReason.NOT_A_PICTURE),
         (
             b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"/>',
-            PixelReason.NOT_A_PICTURE,
+            PixelReason.UNSUPPORTED,
         ),
-        (encoded(picture(), "ICO"), PixelReason.NOT_A_PICTURE),
-        (encoded(picture(), "EPS"), PixelReason.NOT_A_PICTURE),
-        (encoded(picture(), "PDF"), PixelReason.NOT_A_PICTURE),
+        (encoded(picture(), "ICO"), PixelReason.UNSUPPORTED),
+        (encoded(picture(), "EPS"), PixelReason.UNSUPPORTED),
+        (encoded(picture(), "PDF"), PixelReason.UNSUPPORTED),
         (encoded(picture(), "PPM"), PixelReason.NOT_A_PICTURE),
         (encoded(picture(1 + 1, 2)), PixelReason.TOO_SMALL),
         (encoded(picture(15, 100)), PixelReason.TOO_SMALL),
         (encoded(picture(20, 401)), PixelReason.TOO_NARROW),
         (encoded(picture(6000, 20)), PixelReason.TOO_NARROW),
         (png_header(30_000, 30_000), PixelReason.TOO_MANY_PIXELS),
-        (png_header(8000, 5001), PixelReason.TOO_MANY_PIXELS),
+        (png_header(8000, 8001), PixelReason.TOO_MANY_PIXELS),
         (png_header(10_000, 10_000), PixelReason.TOO_MANY_PIXELS),
     ],
 )
@@ -214,6 +217,70 @@ def test_what_is_no_picture_of_ours_is_refused_by_its_header(
     assert bad.value.reason is wanted and str(bad.value).startswith(wanted)
     assert reason(content) is wanted
     assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0heix", "HEIC"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "a video"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (encoded(picture(), "JPEG2000"), "JPEG 2000"),
+        (b'<?xml version="1.0"?>\n<!-- made by -->\n<svg width="9"/>', "SVG"),
+        (encoded(picture(), "PDF"), "PDF"),
+        (b"8BPS\0\1", "PSD"),
+    ],
+)
+def test_a_format_that_is_not_taken_is_named(content: bytes, name: str) -> None:
+    with pytest.raises(BadPixels, match=f"^unsupported: {name}, wanted JPEG, PNG") as bad:
+        decode.decode_image(content)
+    assert bad.value.reason is PixelReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("is_progressive", [False, True])
+@pytest.mark.parametrize("kept_of_end", [0, 1])
+def test_a_jpeg_without_its_last_bytes_is_a_picture_and_a_cut_one_is_none(
+    is_progressive: bool, kept_of_end: int
+) -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (64, 96, 3), np.uint8)
+    for source in (noise, picture(900, 600)):
+        whole = encoded(source, "JPEG", progressive=is_progressive, quality=90)
+        for side in (None, 32):
+            wanted = decode.decode_image(whole, side)
+            found = decode.decode_image(whole[: len(whole) - 2 + kept_of_end], side)
+            assert np.array_equal(found, wanted)
+            for lost in (6, 20, len(whole) // 2):
+                with pytest.raises(BadPixels) as bad:
+                    decode.decode_image(whole[:-lost], side)
+                assert bad.value.reason is PixelReason.TRUNCATED
+            # The last byte of the pixels may hold no bit of them; then nothing is lost.
+            for lost in (3, 4, 5):
+                with contextlib.suppress(BadPixels):
+                    assert np.array_equal(decode.decode_image(whole[:-lost], side), wanted)
+        assert decode.complete_jpeg(whole[: len(whole) - 2 + kept_of_end]) == whole
+        assert decode.complete_jpeg(whole) == whole
+    assert decode.complete_jpeg(encoded(picture())) == encoded(picture())
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_an_animation_that_begins_blank_shows_a_later_frame(kind: str) -> None:
+    shown = Image.fromarray(picture())
+    white = Image.new("RGB", shown.size, WHITE)
+    fading = [Image.blend(white, shown, ratio) for ratio in (0, 0.1, 0.4, 0.7, 1.0, 1.0)]
+    more = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(fading[0], kind, save_all=True, append_images=fading[1:], **more)
+    rgb = decode.decode_image(content)
+    assert np.abs(rgb.astype(int) - picture()).mean() < 12
+    assert np.array_equal(decode.crop_boxes(content, [(0, 0, 60, 40)])[0], rgb)
+    blank = encoded(white, kind, save_all=True, append_images=[white.copy(), white], **more)
+    assert decode.decode_image(blank).min() > 250
+
+
+def test_a_jpeg_of_the_most_pixels_is_decoded_at_a_coarser_scale() -> None:
+    content = encoded(Image.new("RGB", (8000, 8000), RED), "JPEG")
+    assert decode.decode_image(content, 500).shape == (500, 500, 3)
 
 
 def test_the_least_and_the_longest_that_are_taken() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import os
@@ -35,10 +36,18 @@ DAY_1, DAY_2 = "2026-11-21", "2026-11-22"
 
 
 def jpeg(seed: int, kind: str = "JPEG", side: int = 24) -> bytes:
+    """Two colours: one colour alone is refused as blank."""
+    colour = ((seed * 37) % 256, (seed * 91) % 256, (seed * 13) % 256)
+    image = Image.new("RGB", (side, side + 8), colour)
+    image.paste(tuple((c + 128) % 256 for c in colour), (0, 0, side, side // 2))
     out = io.BytesIO()
-    Image.new(
-        "RGB", (side, side + 8), ((seed * 37) % 256, (seed * 91) % 256, (seed * 13) % 256)
-    ).save(out, kind, comment=str(seed).encode())
+    image.save(out, kind, comment=str(seed).encode())
+    return out.getvalue()
+
+
+def blank() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (40, 40), "white").save(out, "PNG")
     return out.getvalue()
 
 
@@ -269,6 +278,32 @@ FAULTS: dict[str, tuple[Callable[[Handler, int], object], str | None]] = {
         "private_address",
     ),
     "file": (lambda h, n: h.answer(b"", 302, False, Location="file:///etc/passwd"), "bad_url"),
+    "blank": (lambda h, n: h.answer(blank()), "blank"),
+    "heic": (lambda h, n: h.answer(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), "unsupported"),
+    "avif-as-jpeg": (
+        lambda h, n: h.answer(jpeg(8, "AVIF", 64), Content_Type="image/jpeg"),
+        None,
+    ),
+    "gzip-unasked": (
+        lambda h, n: h.answer(gzip.compress(jpeg(9)), Content_Encoding="gzip"),
+        None,
+    ),
+    "gzip-untold": (lambda h, n: h.answer(gzip.compress(jpeg(10))), None),
+    "gzip-of-nothing": (lambda h, n: h.answer(jpeg(11), Content_Encoding="gzip"), None),
+    "deflate-unasked": (
+        lambda h, n: h.answer(zlib.compress(jpeg(12)), Content_Encoding="deflate"),
+        None,
+    ),
+    "gzip-cut": (
+        lambda h, n: h.answer(gzip.compress(jpeg(13))[:-20], Content_Encoding="gzip"),
+        "truncated",
+    ),
+    "gzip-bomb": (
+        lambda h, n: h.answer(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip"),
+        "too_large",
+    ),
+    "own-encoding": (lambda h, n: h.answer(b"\1\2\3", Content_Encoding="x-own"), "truncated"),
+    "without-end": (lambda h, n: h.answer(jpeg(14)[:-2]), None),
     "png-as-jpeg": (lambda h, n: h.answer(jpeg(6, "PNG"), Content_Type="image/jpeg"), None),
     "reset": (lambda h, n: setattr(h, "close_connection", True), "connection"),
     "endless": (lambda h, n: endless(h), "too_large"),
@@ -308,7 +343,11 @@ def test_every_misbehaving_picture_is_a_row_with_its_reason(
     assert [r["product_id"] for r in taken] == sorted(
         f"a:{name}" for name, reason in wanted.items() if not reason
     )
-    assert {r["product_id"]: r["format"] for r in taken}["a:png-as-jpeg"] == "PNG"
+    formats = {r["product_id"]: r["format"] for r in taken}
+    assert (formats["a:png-as-jpeg"], formats["a:avif-as-jpeg"]) == ("PNG", "AVIF")
+    ids = {r["product_id"]: r["image_id"] for r in taken}
+    for name, seed in (("gzip-unasked", 9), ("deflate-unasked", 12), ("without-end", 14)):
+        assert ids[f"a:{name}"] == hashlib.sha256(jpeg(seed)).hexdigest()
     assert run_tables.read_manifest(tmp_path, IMAGES, DAY_1)["rows"]["taken"] == len(wanted)
     assert {p.name for p in (tmp_path / "cache" / "images").glob("*/*")} == {
         r["image_id"] for r in taken
@@ -317,6 +356,33 @@ def test_every_misbehaving_picture_is_a_row_with_its_reason(
     assert not any(
         "hush" in str(r["detail"]) for r in run_tables.read_refused(tmp_path, DAY_1).to_pylist()
     )
+
+
+def test_a_host_is_told_who_asks_and_for_which_formats(server: Server, tmp_path: Path) -> None:
+    heard: list[dict[str, str]] = []
+
+    def page(h: Handler, n: int) -> None:
+        heard.append(dict(h.headers))
+        if "Cookie" in h.headers:
+            h.answer(jpeg(1))
+        else:
+            h.answer(b"", 302, False, Location=h.path, Set_Cookie="seen=1; Path=/")
+
+    server.pages["/a/1"] = page
+    prepare(tmp_path, [product("a", "1", [server.url("/a/1")])])
+    assert download(tmp_path) == 0
+    assert refusals(tmp_path) == {"a:1#0": "too_many_redirects"}
+    accepted = heard[0]["Accept"]
+    assert accepted.startswith("image/jpeg,image/png,image/webp") and "image/avif" in accepted
+    assert "heic" not in accepted and accepted.endswith("*/*;q=0.1")
+    assert heard[0]["User-Agent"].startswith("wearalike/") and "+" not in heard[0]["User-Agent"]
+
+    heard.clear()
+    more = {"keeps_cookies": "true", "contact": '"https://shop.example/bot"'}
+    prepare(tmp_path, [product("a", "1", [server.url("/a/1")])], DAY_2, **more)
+    assert download(tmp_path, DAY_2) == 0 and refusals(tmp_path, DAY_2) == {}
+    assert [h.get("Cookie") for h in heard] == [None, "seen=1"]
+    assert heard[0]["User-Agent"].endswith(" (+https://shop.example/bot)")
 
 
 def night(server: Server, count: int = 40) -> list[dict[str, Any]]:

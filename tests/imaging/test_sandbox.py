@@ -18,8 +18,11 @@ from wearalike.imaging.sandbox import DecoderPool
 
 
 def png(side: int) -> bytes:
+    """Half black and half white."""
+    rgb = np.zeros((side, side, 3), np.uint8)
+    rgb[: side // 2] = 255
     out = io.BytesIO()
-    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(out, "PNG", compress_level=1)
+    Image.fromarray(rgb).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
@@ -124,3 +127,32 @@ def test_a_decoder_that_grows_is_held():
         decoders.check_image(SMALL, 32)
     with DecoderPool() as decoders:
         decoders.check_image(LARGE, 32)
+
+
+def test_the_largest_picture_that_is_taken_fits_a_decoder():
+    """64 million pixels with transparency, which need most memory."""
+    rgba = np.full((8000, 8000, 4), 255, np.uint8)
+    rgba[:4000, :, 1] = 0
+    out = io.BytesIO()
+    Image.fromarray(rgba).save(out, "PNG", compress_level=1)
+    with DecoderPool() as decoders:
+        header = decoders.check_image(out.getvalue(), 32)
+    assert (header.format, header.width_px, header.height_px) == ("PNG", 8000, 8000)
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (254, 255, 253), (0, 0, 0), (10, 90, 200)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_picture_of_one_colour_is_refused_as_blank(colour, kind):
+    with DecoderPool() as decoders:
+        for has_mark in (False, True):
+            image = Image.new("RGB", (300, 200), colour)
+            if has_mark:
+                image.paste((200, 40, 40), (100, 60, 180, 150))
+            out = io.BytesIO()
+            image.save(out, kind)
+            if has_mark:
+                assert decoders.check_image(out.getvalue(), 32).width_px == 300
+            else:
+                with pytest.raises(BadPixels, match="one colour only") as bad:
+                    decoders.check_image(out.getvalue(), 32)
+                assert bad.value.reason is PixelReason.BLANK

@@ -77,6 +77,7 @@ RULES = st.builds(
     k=st.integers(1, 9),
     min_score=st.sampled_from([0.0, 0.1, 0.4]),
     max_per_brand=st.integers(1, 9),
+    max_brand_share=st.sampled_from([0.3, 0.5, 1.0]),
 )
 MERCHANDISE = st.lists(st.tuples(RULE, SCOPES), max_size=2).map(
     lambda kinds: [

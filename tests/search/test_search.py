@@ -60,6 +60,14 @@ def search_each(*arguments) -> list[search.RankedList]:
     return [found for lists in search.search_gallery(*arguments) for found in lists]
 
 
+def brand_limit(g: search.Gallery, row: int, rules: ListRules) -> int:
+    """Return the limit on a brand in a product's list, by the definition."""
+    of_shop = [j for j in range(len(g)) if g.attributes.shop[j] == g.attributes.shop[row]]
+    brands = [g.attributes.brand[j] for j in of_shop if g.attributes.brand[j]]
+    most = max(map(brands.count, set(brands)), default=0)
+    return rules.k if most / len(of_shop) > rules.max_brand_share else rules.max_per_brand
+
+
 def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
     """Return (row, shape distance, colour distance) of the best k, by the definition."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
@@ -70,6 +78,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
         range(len(g)), key=lambda j: (ws * shape[j] + wc * colour[j], g.product_ids[j])
     )
     taken, groups, brands = [], {g.groups[row]}, []
+    limit = brand_limit(g, row, rules)
     for j in ordered:
         score = max(0.0, 1 - 2 * (ws * shape[j] + wc * colour[j]) / (128 * (ws + wc)))
         may = (
@@ -82,7 +91,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
             or not may
             or score < rules.min_score
             or g.groups[j] in groups
-            or brands.count(g.brands[j]) >= rules.max_per_brand
+            or brands.count(g.brands[j]) >= limit
         ):
             continue
         groups.add(g.groups[j])
@@ -104,6 +113,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
         k=st.integers(1, 25),
         min_score=st.sampled_from([0.0, 0.1, 0.5]),
         max_per_brand=st.integers(1, 30),
+        max_brand_share=st.sampled_from([0.2, 0.3, 0.5, 1.0]),
     ),
 )
 def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
@@ -167,7 +177,42 @@ def test_a_short_list_says_why():
     assert reasons(ListRules(k=40, min_score=0.0)) == {ShortfallReason.FEW_CANDIDATES}
     assert reasons(ListRules(k=30, min_score=0.99)) == {ShortfallReason.MIN_SCORE}
     g = replace(g, codes=np.repeat(g.codes[:1], 40, axis=0), brands=np.ones(40, np.int64))
-    assert reasons(ListRules(k=30, max_per_brand=2)) == {ShortfallReason.RULES}
+    always = ListRules(k=30, max_per_brand=2, max_brand_share=1.0)
+    assert reasons(always) == {ShortfallReason.RULES}
+    # Thirty are alike, the others are not, and of thirty the brand leaves two.
+    codes = g.codes.copy()
+    codes[30:] ^= np.uint64(2**64 - 1)
+    g = replace(g, codes=codes, is_in_stock=np.ones(40, bool))
+    cut = replace(always, k=20, min_score=0.5)
+    found = search_each(g, 0, 30, cut)
+    assert {(len(f.results), f.shortfall_reason) for f in found} == {(2, ShortfallReason.RULES)}
+    # Nine others are alike: no rule of brands leaves more than nine.
+    found = search_each(g, 30, 40, cut)
+    assert {f.shortfall_reason for f in found} == {ShortfallReason.MIN_SCORE}
+    # Thirty alike of five groups: one result a group leaves four others, however many are asked.
+    g = replace(g, brands=-1 - np.arange(40), groups=np.arange(40) % 5)
+    found = search_each(g, 0, 30, cut)
+    assert {(len(f.results), f.shortfall_reason) for f in found} == {(4, ShortfallReason.MIN_SCORE)}
+
+
+def test_the_limit_on_a_brand_is_off_where_one_brand_is_most_of_a_shop():
+    g = make_gallery(5, 60, out_of_stock=0, groups=0, brands=0)
+    g.gender[:], g.age_group[:] = "female", "adult"
+    shop = np.array(["one"] * 30 + ["many"] * 30, object)
+    brands = np.array([1] * 30 + [1] * 15 + [2] * 15)
+    attributes = replace(g.attributes, shop=shop)
+    g = replace(g, brands=brands, codes=np.repeat(g.codes[:1], 60, axis=0), attributes=attributes)
+
+    def most_of_a_brand(rules):
+        found = search_each(g, 0, 60, rules)
+        return [
+            {np.bincount(brands[f.results]).max() for f in part}
+            for part in (found[:30], found[30:])
+        ]
+
+    assert most_of_a_brand(ListRules(k=20)) == [{20}, {10}]
+    assert most_of_a_brand(ListRules(k=20, max_brand_share=0.4)) == [{20}, {20}]
+    assert most_of_a_brand(ListRules(k=20, max_brand_share=1.0)) == [{10}, {10}]
 
 
 def test_scores_are_the_cosine_of_weighted_signs_cut_at_0():

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -192,7 +192,15 @@ def _download_feed(
     guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
     try:
         response = http_client.download(
-            shop.feed.get_secret_value(), path, guard=guard, max_bytes=shop.max_feed_bytes
+            shop.feed.get_secret_value(),
+            path,
+            guard=guard,
+            max_bytes=shop.max_feed_bytes,
+            policy=replace(
+                http_client.FEED_FETCH_POLICY,
+                contact=shop.contact,
+                keeps_cookies=shop.keeps_cookies,
+            ),
         )
     except http_client.FetchError as error:
         raise _bad_feed(error, shop) from error

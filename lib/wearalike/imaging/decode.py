@@ -16,11 +16,17 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError, features
 
-ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+from wearalike.imaging import file_kinds, frames, jpeg_end
+
+# AVIF where Pillow was built with it, as its wheels are.
+ALLOWED_FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"),
+    *(("AVIF",) if features.check("avif") else ()),
+)
 MIN_SIDE_PX = 16
-MAX_PIXELS = 40_000_000
+MAX_PIXELS = 64_000_000
 MAX_ASPECT_RATIO = 20
 # Antialiased, and without the overshoot of bicubic, which would invent colours.
 _RESAMPLING = Image.Resampling.BILINEAR
@@ -52,6 +58,9 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 
+# Threads of the AVIF decoder: each would reserve memory, and images are decoded side by side.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
 Box = tuple[int, int, int, int]
 
 
@@ -65,6 +74,7 @@ class PixelReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_NARROW = "too_narrow"
+    BLANK = "blank"
 
 
 class BadPixels(ValueError):
@@ -111,8 +121,8 @@ def read_header(content: bytes) -> ImageHeader:
 def decode_image(content: bytes, max_side_px: int | None = None) -> NDArray[np.uint8]:
     """Decode an image.
 
-    Transparent parts become white. An animation gives its first frame. Channels of 16 bits keep the
-    upper 8.
+    Transparent parts become white. An animation gives its first frame, or one that shows something
+    if the first is blank. Channels of 16 bits keep the upper 8.
 
     Args:
         content: The bytes of a file.
@@ -125,9 +135,10 @@ def decode_image(content: bytes, max_side_px: int | None = None) -> NDArray[np.u
     Raises:
         BadPixels: The bytes are no image we accept.
     """
-    image, header = _open_checked(content)
-    divisor = _decode_divisor(max(image.size), max_side_px) if max_side_px else 1
-    rgb = _decode_upright(image, header, divisor)
+    header = _open_checked(content)[1]
+    longer_side_px = max(header.width_px, header.height_px)
+    divisor = _decode_divisor(longer_side_px, max_side_px) if max_side_px else 1
+    rgb = _decode_upright(content, divisor)
     if max_side_px and max(rgb.size) > max_side_px:
         rgb = _scale_image(rgb, max_side_px / max(rgb.size))
     return np.asarray(rgb)
@@ -164,7 +175,7 @@ def crop_boxes(
         if side_px and is_scalable:
             divisor = _decode_divisor(max(x1 - x0, y1 - y0), side_px)
         if divisor not in decoded:
-            decoded[divisor] = np.asarray(_decode_upright(*_open_checked(content), divisor))
+            decoded[divisor] = np.asarray(_decode_upright(content, divisor))
         rgb = decoded[divisor]
         x_scale = header.width_px / rgb.shape[1]
         y_scale = header.height_px / rgb.shape[0]
@@ -264,9 +275,12 @@ def _open_checked(content: bytes) -> tuple[Image.Image, ImageHeader]:
     try:
         image = Image.open(io.BytesIO(content), formats=ALLOWED_FORMATS)
     except UnidentifiedImageError as error:
+        kind = file_kinds.name_kind(content)
+        if kind in ALLOWED_FORMATS:
+            raise BadPixels(PixelReason.UNDECODABLE, f"{kind}, cut off or damaged") from error
         raise BadPixels(
-            PixelReason.NOT_A_PICTURE,
-            f"begins with {content[:16]!r}, wanted {', '.join(ALLOWED_FORMATS)}",
+            PixelReason.UNSUPPORTED if kind else PixelReason.NOT_A_PICTURE,
+            f"{kind or f'begins with {content[:16]!r}'}, wanted {', '.join(ALLOWED_FORMATS)}",
         ) from error
     except Image.DecompressionBombError as error:
         raise BadPixels(PixelReason.TOO_MANY_PIXELS, str(error)) from error
@@ -309,12 +323,34 @@ def _decode_divisor(side_px: int, wanted_px: int) -> int:
     return max(divisor for divisor in _DECODE_DIVISORS if divisor <= max_divisor)
 
 
-def _decode_upright(image: Image.Image, header: ImageHeader, divisor: int) -> Image.Image:
+def complete_jpeg(content: bytes) -> bytes:
+    """Return bytes that `decode_image` accepts; a JPEG without its end marker with it."""
+    return jpeg_end.append_end(content) if jpeg_end.lacks_end(content) else content
+
+
+def _decode_upright(content: bytes, divisor: int) -> Image.Image:
+    """Decode an image to upright RGB; a JPEG at a part of its size. Raise BadPixels."""
+    try:
+        return _decode_once(*_open_checked(content), divisor)
+    except BadPixels as error:
+        if error.reason is not PixelReason.TRUNCATED or not jpeg_end.lacks_end(content):
+            raise
+        try:
+            is_complete = jpeg_end.is_complete(content)
+        except _DECODER_ERRORS:
+            is_complete = False
+        if not is_complete:
+            raise
+        return _decode_once(*_open_checked(jpeg_end.append_end(content)), divisor)
+
+
+def _decode_once(image: Image.Image, header: ImageHeader, divisor: int) -> Image.Image:
     """Decode an opened image to upright RGB; a JPEG at a part of its size. Raise BadPixels."""
     if divisor > 1 and header.format == "JPEG":
         image.draft(None, (image.width // divisor or 1, image.height // divisor or 1))
     orientation = _exif_orientation(image)
     try:
+        frames.seek_shown_frame(image, _to_rgb)
         image.load()
         rgb = _to_rgb(image)
     except _DECODER_ERRORS as error:

@@ -35,6 +35,15 @@ _TODO_BATCH_ROWS = 1000
 _CHECK_SIDE_PX = 32
 
 
+# Formats that we decode, and others with so little weight that a server sends them only if it has
+# nothing else. Formats that take long to decode come after the others.
+_WEIGHT_BY_FORMAT = {"AVIF": ";q=0.9"}
+ACCEPTED_TYPES = ",".join(
+    [f"image/{name.lower()}{_WEIGHT_BY_FORMAT.get(name, '')}" for name in decode.ALLOWED_FORMATS]
+    + ["*/*;q=0.1"]
+)
+
+
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
     """How patiently images are downloaded, and which of them are placeholders.
@@ -117,6 +126,8 @@ class _ShopDownloader:
             policy.attempts,
             policy.timeout_s,
             policy.timeout_s,
+            contact=shop.contact,
+            keeps_cookies=shop.keeps_cookies,
         )
         workers = min(
             max(_MAX_WORKERS, shop.max_connections_per_host),
@@ -146,6 +157,7 @@ class _ShopDownloader:
     ) -> dict[str, Any]:
         """Request one address; return its reusable ledger columns."""
         headers = {
+            "Accept": ACCEPTED_TYPES,
             "If-None-Match": ledger_row["etag"],
             "If-Modified-Since": ledger_row["last_modified"],
         }
@@ -196,18 +208,21 @@ def cache_image(root: Path, content: bytes, decoders: sandbox.DecoderPool) -> di
     Raises:
         BadPixels: The bytes are no image we accept.
     """
-    image_id = hashlib.sha256(content).hexdigest()
-    header = decode.read_header(content)
+    complete = decode.complete_jpeg(content)
+    image_id = hashlib.sha256(complete).hexdigest()
     path = content_cache.image_path(root, image_id)
-    if not path.exists():
-        decoders.check_image(content, _CHECK_SIDE_PX)
-        content_cache.write_atomic(path, content)
+    if path.exists():
+        header = decode.read_header(complete)
+    else:
+        # The bytes as they came: a JPEG that was cut off must not be completed.
+        header = decoders.check_image(content, _CHECK_SIDE_PX)
+        content_cache.write_atomic(path, complete)
     return {
         "image_id": image_id,
         "format": header.format,
         "width_px": header.width_px,
         "height_px": header.height_px,
-        "bytes": len(content),
+        "bytes": len(complete),
     }
 
 

@@ -20,10 +20,13 @@ import time
 from types import TracebackType
 from typing import BinaryIO
 
-from wearalike.imaging import decode
+from PIL import Image
 
-# Address space, not memory in use: 40 million pixels in four channels three times, and libraries.
-MAX_MEMORY_BYTES = 2 << 30
+from wearalike.imaging import decode, frames
+
+_ERROR_FIELDS = ("reason", "detail")
+# Address space, not memory in use: 64 million pixels in four channels five times, and libraries.
+MAX_MEMORY_BYTES = 3 << 30
 # Processor time, so that other work on the machine refuses no image.
 MAX_CPU_S = 30
 # Wall-clock limit. Only a hung worker reaches it; a busy one reaches the CPU limit first.
@@ -82,8 +85,10 @@ class DecoderPool:
             if worker := self._idle.get():
                 _kill_worker(worker)
 
-    def check_image(self, content: bytes, max_side_px: int) -> None:
-        """Decode an image to its end and discard the pixels. Any thread may call this.
+    def check_image(self, content: bytes, max_side_px: int) -> decode.ImageHeader:
+        """Decode an image to its end, discard the pixels, and return its header.
+
+        Any thread may call this. A picture of one colour is refused, too: it shows no product.
 
         If the worker dies, a second one tries the image. An image that kills decoders kills both;
         whoever else killed the first one does not.
@@ -99,9 +104,11 @@ class DecoderPool:
             answer = self._decode_in_worker(content, max_side_px)
         except DecoderDied:
             answer = self._decode_in_worker(content, max_side_px)
-        if answer:
+        if len(answer) == len(_ERROR_FIELDS):
             reason, detail = answer
             raise decode.BadPixels(decode.PixelReason(reason), detail)
+        image_format, width_px, height_px = answer
+        return decode.ImageHeader(image_format, int(width_px), int(height_px))
 
     def _decode_in_worker(self, content: bytes, max_side_px: int) -> list[str]:
         """Return the answer of an idle worker, as `_send_image` does."""
@@ -131,7 +138,7 @@ class DecoderPool:
     def _send_image(
         self, worker: subprocess.Popen[bytes], content: bytes, max_side_px: int
     ) -> list[str]:
-        """Return [] for an accepted image, else [reason, detail].
+        """Return [format, width, height] of an accepted image, else [reason, detail].
 
         Raise DecoderDied if the worker dies, and BadPixels if it exceeds its processor time.
         """
@@ -186,6 +193,18 @@ def _kill_worker(worker: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
+def _check_shown(content: bytes, max_side_px: int) -> list[str]:
+    """Return [format, width, height] of an image that shows something. Raise BadPixels."""
+    header = decode.read_header(content)
+    rgb = Image.fromarray(decode.decode_image(content, max_side_px))
+    if frames.is_blank(rgb):
+        raise decode.BadPixels(
+            decode.PixelReason.BLANK,
+            f"one colour only: {rgb.getpixel((0, 0))}; wanted a picture that shows something",
+        )
+    return [header.format, str(header.width_px), str(header.height_px)]
+
+
 def run_worker(memory_bytes: int, cpu_s: int, requests: BinaryIO, replies: BinaryIO) -> None:
     """Try images from a pipe until it ends.
 
@@ -196,7 +215,7 @@ def run_worker(memory_bytes: int, cpu_s: int, requests: BinaryIO, replies: Binar
         memory_bytes: The address space of this process.
         cpu_s: Processor time for one image, whole seconds.
         requests: For each image its length and largest side (8 bytes each), then its bytes.
-        replies: For each image a line of JSON: [] or [reason, detail].
+        replies: For each image a line of JSON: [format, width, height] or [reason, detail].
     """
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -206,9 +225,8 @@ def run_worker(memory_bytes: int, cpu_s: int, requests: BinaryIO, replies: Binar
         max_side_px = int.from_bytes(head[_NUMBER_BYTES:], "little")
         cpu_limit_s = int(time.process_time()) + 1 + cpu_s
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit_s, resource.RLIM_INFINITY))
-        answer: list[str] = []
         try:
-            decode.decode_image(content, max_side_px)
+            answer = _check_shown(content, max_side_px)
         except decode.BadPixels as error:
             answer = [str(error.reason), error.detail]
         except MemoryError:

@@ -16,7 +16,7 @@ import io
 import random
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +28,12 @@ from yarl import URL
 
 from wearalike import __version__
 from wearalike.net.address_guard import NOT_PUBLIC_ERRNO, AddressGuard, redact_url
+from wearalike.net.content_encoding import (
+    BrokenContent,
+    TooMuchContent,
+    undo_content_encoding,
+    undo_file_encoding,
+)
 from wearalike.net.web_address import parse_address
 
 MAX_REDIRECTS = 5
@@ -115,6 +121,8 @@ class FetchPolicy:
         idle_timeout_s: For one request, without a byte, seconds.
         retry_wait_s: Before the second attempt, doubled for each further one, ± 50 %, seconds.
         max_retry_wait_s: Cap of that wait and of a Retry-After, seconds.
+        contact: An address in the User-Agent, at which a shop can ask who asks; "" for none.
+        keeps_cookies: Send the cookies that a host sets back to it within one chain of redirects.
     """
 
     max_connections_per_host: int = 8
@@ -124,9 +132,18 @@ class FetchPolicy:
     idle_timeout_s: float = 30.0
     retry_wait_s: float = 0.5
     max_retry_wait_s: float = 60.0
+    contact: str = ""
+    keeps_cookies: bool = False
 
 
 DEFAULT_FETCH_POLICY = FetchPolicy()
+# A feed is one large file.
+FEED_FETCH_POLICY = FetchPolicy(timeout_s=300.0)
+
+
+def user_agent(contact: str) -> str:
+    """Return the User-Agent that names wearalike, and whom to ask."""
+    return f"wearalike/{__version__}" + (f" (+{contact})" if contact else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +156,7 @@ class Response:
         sha256: Hash of the body as it came over the wire, hex.
         headers: Values by name, names in lower case.
         size_bytes: Length of the body as it came over the wire.
-        content: The body; empty if it went into a file.
+        content: The body, unpacked; empty if it went into a file.
     """
 
     status: int
@@ -192,7 +209,7 @@ class Client:
             connector=aiohttp.TCPConnector(
                 limit=0, ttl_dns_cache=60, socket_factory=self._guard.create_socket
             ),
-            headers={"User-Agent": f"wearalike/{__version__}"},
+            headers={"User-Agent": user_agent(self._policy.contact)},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=timeout,
             auto_decompress=False,
@@ -218,9 +235,10 @@ class Client:
     ) -> Response:
         """Fetch the body behind an address.
 
-        Up to 5 redirects are followed. Headers other than conditions (If-*) stay with the first
-        host. The time is bounded by max_attempts × (redirects + 1) × timeout_s, plus the waits in
-        between and for the host's turn.
+        Up to 5 redirects are followed. Headers other than conditions (If-*) and Accept stay with
+        the first host. A content encoding that nobody asked for is undone, but not in a file. The
+        time is bounded by max_attempts × (redirects + 1) × timeout_s, plus the waits in between and
+        for the host's turn.
 
         Args:
             url: The address.
@@ -237,7 +255,7 @@ class Client:
             held, attempt = io.BytesIO(), attempt + 1
             try:
                 answer = await self._follow_redirects(first, headers, max_bytes, file or held)
-                return replace(answer, content=held.getvalue())
+                return replace(answer, content=_unpack(answer, held.getvalue(), max_bytes))
             except FetchError as error:
                 most = self._policy.max_attempts
                 if error.is_permanent or attempt >= (
@@ -252,10 +270,13 @@ class Client:
     async def _follow_redirects(
         self, first: URL, headers: Mapping[str, str], max_bytes: int, body: BinaryIO
     ) -> Response:
-        url, conditions = first, {k: v for k, v in headers.items() if k.lower().startswith("if-")}
+        url = first
+        away = {k: v for k, v in headers.items() if k.lower().startswith(("if-", "accept"))}
+        # Some hosts set a cookie, redirect to the same address, and want the cookie back.
+        jar = aiohttp.CookieJar(unsafe=True) if self._policy.keeps_cookies else None
         for _ in range(1 + MAX_REDIRECTS):
             answer = await self._request(
-                url, headers if url.origin() == first.origin() else conditions, max_bytes, body
+                url, headers if url.origin() == first.origin() else away, max_bytes, body, jar
             )
             if answer.status not in _REDIRECT_STATUSES:
                 return answer
@@ -268,15 +289,23 @@ class Client:
         )
 
     async def _request(
-        self, url: URL, headers: Mapping[str, str], max_bytes: int, body: BinaryIO
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: BinaryIO,
+        jar: aiohttp.CookieJar | None,
     ) -> Response:
+        sent = {"Accept-Encoding": "identity", **headers}
+        if jar and (cookies := jar.filter_cookies(url)):
+            sent["Cookie"] = "; ".join(f"{c.key}={c.value}" for c in cookies.values())
         host = self._hosts[url.authority]
         async with host.slots:
             await host.wait_for_turn()
             try:
-                async with self._session.get(
-                    url, headers={"Accept-Encoding": "identity", **headers}, allow_redirects=False
-                ) as response:
+                async with self._session.get(url, headers=sent, allow_redirects=False) as response:
+                    if jar is not None:
+                        jar.update_cookies(response.cookies, url)
                     self._check_status(host, response, headers)
                     if response.status != 200:
                         return _build_response(response, 0, hashlib.sha256())
@@ -307,39 +336,39 @@ def download(
     *,
     guard: AddressGuard,
     max_bytes: int,
-    timeout_s: float = 300.0,
-    max_attempts: int = 4,
+    policy: FetchPolicy = FEED_FETCH_POLICY,
     headers: Mapping[str, str] = _NO_HEADERS,
 ) -> Response:
     """Fetch the body behind an address into a file, as it came over the wire.
 
-    A gzip encoding is not undone. Status 304, possible where `headers` hold a condition, leaves an
-    empty file. After an error there is no file.
+    A gzip encoding is not undone, others are. Status 304, possible where `headers` hold a
+    condition, leaves an empty file. After an error there is no file.
 
     Args:
         url: The address; it may hold a login.
         path: File to write.
         guard: Where connections may go.
         max_bytes: Longest body to accept.
-        timeout_s: For one attempt, seconds.
-        max_attempts: Requests, the first included.
+        policy: How politely and how long the host is asked.
         headers: Further request headers.
 
     Raises:
         FetchError: The address gave no bytes.
     """
-    manners = FetchPolicy(max_attempts=max_attempts, timeout_s=timeout_s)
 
     async def one() -> Response:
-        async with Client(guard, manners) as client:
+        async with Client(guard, policy) as client:
             with path.open("wb") as file:
-                return await client.fetch(
+                answer = await client.fetch(
                     url,
                     max_bytes,
                     headers={"Accept-Encoding": "gzip", **headers},
                     file=file,
                     may_log_in=True,
                 )
+        with _content_errors(answer.url):
+            undo_file_encoding(path, answer.headers.get("content-encoding", ""), max_bytes)
+        return answer
 
     try:
         return asyncio.run(one())
@@ -382,6 +411,24 @@ async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, body: Bin
     if not count:
         raise FetchError(FetchReason.EMPTY, f"{response.url}: an empty body with status 200")
     return _build_response(response, count, digest)
+
+
+def _unpack(answer: Response, content: builtins.bytes, max_bytes: int) -> builtins.bytes:
+    """Return a body without content encodings. Raises FetchError."""
+    with _content_errors(answer.url):
+        header = answer.headers.get("content-encoding", "")
+        return undo_content_encoding(content, header, max_bytes) if content else content
+
+
+@contextlib.contextmanager
+def _content_errors(url: str) -> Iterator[None]:
+    """Turn the errors of content encodings into FetchErrors."""
+    try:
+        yield
+    except TooMuchContent as error:
+        raise FetchError(FetchReason.TOO_LARGE, f"{url}: {error}") from error
+    except BrokenContent as error:
+        raise FetchError(FetchReason.TRUNCATED, f"{url}: {error}") from error
 
 
 def _build_response(

@@ -69,6 +69,13 @@ def command() -> click.Command:
             show_default=True,
             help="Results of one brand in a list, at most.",
         ),
+        click.Option(
+            ["--max-brand-share"],
+            default=rules.max_brand_share,
+            show_default=True,
+            help="In a shop where one brand has a larger share, --max-per-brand does not apply; "
+            "1: it always does.",
+        ),
         device_option("Auto means the CPU, which every worker has; default: the settings' device."),
         spark_master_option(),
     ]
@@ -131,7 +138,9 @@ def work(args: StageOptions) -> None:
         root=settings.data_dir.resolve(),
         run=args.run,
         device="cuda" if (args.device or settings.device) == "cuda" else "cpu",
-        list_rules=search.ListRules(args.k, args.min_score, args.max_per_brand),
+        list_rules=search.ListRules(
+            args.k, args.min_score, args.max_per_brand, args.max_brand_share
+        ),
         merchandising_rules=[asdict(rule) for rule in catalog.active_rules(rules, args.run)],
     )
     if not job.is_up_to_date(args, plan.root, MATCHES, plan.signature()):

@@ -32,7 +32,8 @@ SEARCHED_ANEW_KEY = b"searched_anew"
 TASK_SCHEMA = (
     "root string, run string, previous_run string, candidates_dir string, device string, "
     "super_category string, start long, stop long, "
-    "k int, min_score double, max_per_brand int, merchandising_rules string"
+    "k int, min_score double, max_per_brand int, max_brand_share double, "
+    "merchandising_rules string"
 )
 
 
@@ -52,6 +53,7 @@ class MatchTask:
         k: See `search.ListRules`.
         min_score: See `search.ListRules`.
         max_per_brand: See `search.ListRules`.
+        max_brand_share: See `search.ListRules`.
         merchandising_rules: JSON list of the fields of `catalog.MerchandisingRule`.
     """
 
@@ -66,12 +68,13 @@ class MatchTask:
     k: int
     min_score: float
     max_per_brand: int
+    max_brand_share: float
     merchandising_rules: str
 
     @property
     def list_rules(self) -> search.ListRules:
         """The rules of the lists."""
-        return search.ListRules(self.k, self.min_score, self.max_per_brand)
+        return search.ListRules(self.k, self.min_score, self.max_per_brand, self.max_brand_share)
 
 
 T = TypeVar("T")

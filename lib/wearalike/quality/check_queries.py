@@ -54,10 +54,17 @@ ORDER BY l.product_id
 """
 
 # p is the query product, a the recommended one; e and f are their index entries.
-# Results of a pin or a fallback may have a lower score and exceed the limit on a brand.
+# Results of a pin or a fallback may have a lower score and exceed the limit on a brand. The limit
+# holds in no shop where one brand has more than $max_brand_share of the products.
 SIMILAR_PRODUCTS_SQL = f"""
 WITH entries AS (
         SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
+    brands AS (
+        SELECT shop_id, super_category, lower(brand) AS brand, count(*) AS n
+        FROM products SEMI JOIN indexes USING (product_id) GROUP BY ALL),
+    one_brand_shops AS (
+        SELECT shop_id, super_category FROM brands GROUP BY ALL
+        HAVING max(n) FILTER (brand IS NOT NULL) > $max_brand_share * sum(n)),
     {_WITH_MODEL}
 SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     p.product_id IS NOT NULL AS is_product,
@@ -71,7 +78,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     CASE WHEN a.model IS NOT NULL THEN
         count(*) OVER (PARTITION BY s.product_id, a.model)
     END AS results_of_model,
-    CASE WHEN a.brand IS NOT NULL AND NOT is_placed THEN
+    CASE WHEN a.brand IS NOT NULL AND NOT is_placed
+        AND (p.shop_id, p.super_category) NOT IN (FROM one_brand_shops) THEN
         count(*) OVER (PARTITION BY s.product_id, lower(a.brand), is_placed)
     END AS results_of_brand,
     s.shape_weight = p.shape_weight AND s.colour_weight = p.colour_weight

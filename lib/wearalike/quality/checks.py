@@ -200,7 +200,8 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             results_of_brand=(
                 1,
                 rules["max_per_brand"],
-                f"at most {rules['max_per_brand']} results share a brand",
+                f"at most {rules['max_per_brand']} results share a brand, but in shops where one"
+                " brand is most",
             ),
         ),
         *_expect_true(

@@ -153,7 +153,8 @@ class Gate:
 
         Args:
             con: The run's tables, opened by metrics.open_run_tables.
-            rules: Parameters in _manifest.json of matches: k, min_score, max_per_brand.
+            rules: Parameters in _manifest.json of matches: k, min_score, max_per_brand,
+                max_brand_share.
             checks: The checks.
 
         Returns:
@@ -163,7 +164,10 @@ class Gate:
         for check in checks:
             count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]
             shares = max(1, -(-count // SHARD_ROWS))
-            values = {"shares": shares, **({"k": rules["k"]} if "$k" in check.sql else {})}
+            # Runs before 0.1.0 held the limit on a brand in every shop.
+            known = {"k": rules["k"], "max_brand_share": rules.get("max_brand_share", 1.0)}
+            used = {name: value for name, value in known.items() if f"${name}" in check.sql}
+            values = {"shares": shares, **used}
             rows = (
                 _prepare_frame(con.execute(check.sql, {"share": share, **values}).df())
                 for share in range(shares)

@@ -105,6 +105,9 @@ def _rank_codes(
     """Yield the lists of a batch from `count` candidates each; fetch more where a list needs it."""
     counts, nearest = candidates.find_nearest(queries, count)
     gallery = candidates.gallery
+    # A photo is of no shop: the limit is off if every shop is one of one brand.
+    is_free = gallery.is_of_one_brand_shop(rules.max_brand_share)[candidates.rows].all()
+    max_per_brand = rules.k if is_free else rules.max_per_brand
     for i, rows in enumerate(np.split(nearest, np.cumsum(counts)[:-1])):
         allowed = select_allowed(
             -1,
@@ -113,27 +116,28 @@ def _rank_codes(
             gallery.brands,
             _NO_GROUPS,
             rules.k,
-            rules.max_per_brand,
+            max_per_brand,
         )
         if len(rows) == count and len(allowed) < rules.k:
             yield from _rank_codes(candidates, rules, queries[i : i + 1], _WIDENING_FACTOR * count)
         else:
             code = queries.codes[i : i + 1]
-            yield _build_list(candidates, rules, code, len(rows), rows[allowed])
+            yield _build_list(candidates, rules, code, rows, rows[allowed])
 
 
 def _build_list(
     candidates: CandidateSet,
     rules: ListRules,
     code: NDArray[np.uint64],
-    found_count: int,
+    found_rows: NDArray[np.int64],
     results: NDArray[np.int64],
 ) -> RankedList:
     """Add distances and the reason of a short list to the results for a code, uint64 (1, 4)."""
     shape, colour = distance_matrices(code, candidates.gallery.codes[results])
     (reason,) = shortfall_reasons(
         np.array([len(results)]),
-        np.array([found_count]),
+        np.array([len(found_rows)]),
+        np.array([len(np.unique(candidates.gallery.groups[found_rows]))]),
         np.array([len(candidates)]),
         len(candidates),
         rules.k,

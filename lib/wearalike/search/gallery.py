@@ -96,6 +96,28 @@ class Gallery:
         return audiences, encoded.indices.to_numpy().astype(np.int64)
 
     @cached_property
+    def _largest_brand_shares(self) -> NDArray[np.float64]:
+        """The share of the most frequent brand among the products of each row's shop, (n,)."""
+        shops = pa.array(self.attributes.shop, pa.string()).dictionary_encode()
+        shop = shops.indices.to_numpy().astype(np.int64)
+        has_brand = self.brands >= 0
+        brand_count = max(self.brands.max(initial=0) + 1, 1)
+        pairs, counts = np.unique(
+            shop[has_brand] * brand_count + self.brands[has_brand], return_counts=True
+        )
+        most = np.zeros(len(shops.dictionary), np.int64)
+        np.maximum.at(most, pairs // brand_count, counts)
+        return (most / np.bincount(shop, minlength=len(most)))[shop]
+
+    def is_of_one_brand_shop(self, max_brand_share: float) -> NDArray[np.bool_]:
+        """Tell for each product if one brand has a larger share of its shop, bool (n,).
+
+        Args:
+            max_brand_share: 0..1; 1 is exceeded by no share.
+        """
+        return self._largest_brand_shares > max_brand_share
+
+    @cached_property
     def _candidates_by_audience(self) -> dict[tuple[str, str], CandidateSet]:
         return {}
 

@@ -15,7 +15,7 @@ from wearalike.search.candidates import NearestCandidates, weighted_distances
 from wearalike.search.gallery import CandidateSet
 from wearalike.search.page_rules import CompiledRules, PageRules
 from wearalike.search.ranked_lists import Fallback, ListRules, RankedLists
-from wearalike.search.ranking import build_lists, select_allowed
+from wearalike.search.ranking import brand_limits, build_lists, select_allowed
 from wearalike.search.scores import distance_limit
 
 
@@ -112,7 +112,7 @@ class _RuledPage:
             gallery.brands,
             np.array(sorted(excluded_groups), np.int64),
             free,
-            self.rules.max_per_brand,
+            int(brand_limits(gallery, self.rules, np.array([self.row]))[0]),
         )
         selected = order[allowed]
         if not is_complete and not self._is_certain(distances, boosts, selected, free):

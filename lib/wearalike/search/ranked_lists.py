@@ -17,7 +17,8 @@ class ShortfallReason(StrEnum):
 
     NO_CODE = "no_code"  # the product has no code; `refused` says why
     FEW_CANDIDATES = "few_candidates"  # too few products in stock for this audience
-    RULES = "rules"  # one result a group, max_per_brand and merchandising rules left no more
+    # Enough are alike, but one result a group, max_per_brand and merchandising rules left no more.
+    RULES = "rules"
     MIN_SCORE = "min_score"  # the rest is not alike enough
 
 
@@ -36,11 +37,14 @@ class ListRules:
         k: Length of the list.
         min_score: 0..1. Less alike products are left out.
         max_per_brand: Results of one brand, at most.
+        max_brand_share: 0..1. If one brand has a larger share of a shop's products, max_per_brand
+            does not apply to the shop's pages: there is hardly another brand. 1 applies it always.
     """
 
     k: int = 20
     min_score: float = 0.1
     max_per_brand: int = 10
+    max_brand_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class RankedLists:
 def shortfall_reasons(
     counts: NDArray[np.int64],
     found_counts: NDArray[np.int64],
+    found_group_counts: NDArray[np.int64],
     other_counts: NDArray[np.int64],
     candidate_count: int,
     k: int,
@@ -119,6 +124,7 @@ def shortfall_reasons(
     Args:
         counts: int64 (m,). Results in each list.
         found_counts: int64 (m,). Candidates that were ranked for each list.
+        found_group_counts: int64 (m,). Their groups, without that of the product itself.
         other_counts: int64 (m,). Candidates other than the product itself.
         candidate_count: All candidates that this audience may be shown.
         k: Length of a full list.
@@ -129,6 +135,7 @@ def shortfall_reasons(
     is_short = counts < k
     reasons = np.full(len(counts), None, dtype=object)
     reasons[is_short] = ShortfallReason.MIN_SCORE
-    reasons[is_short & (found_counts == candidate_count)] = ShortfallReason.RULES
+    is_cut_by_rules = (found_counts == candidate_count) | (found_group_counts >= k)
+    reasons[is_short & is_cut_by_rules] = ShortfallReason.RULES
     reasons[is_short & (other_counts < k)] = ShortfallReason.FEW_CANDIDATES
     return reasons

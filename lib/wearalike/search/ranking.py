@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wearalike.search.candidates import NearestCandidates
-from wearalike.search.gallery import CandidateSet
+from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.ranked_lists import ListRules, RankedLists, shortfall_reasons
 from wearalike.search.scores import distance_limits, pair_distances
 
@@ -52,7 +52,7 @@ def rank_plain(
         gallery.groups,
         gallery.brands,
         k,
-        rules.max_per_brand,
+        brand_limits(gallery, rules, nearest.query_rows),
     )
     is_full = counts == k
     is_finished = is_full | is_complete
@@ -96,7 +96,10 @@ def build_lists(
     gallery = candidates.gallery
     # The product itself is a candidate if it is in stock.
     other_counts = len(candidates) - gallery.is_in_stock[nearest.query_rows]
-    reasons = shortfall_reasons(counts, nearest.counts, other_counts, len(candidates), rules.k)
+    group_counts = _count_groups_of_short(nearest, counts, gallery.groups, rules.k)
+    reasons = shortfall_reasons(
+        counts, nearest.counts, group_counts, other_counts, len(candidates), rules.k
+    )
     remembered_counts = np.clip(
         2 * used_counts, CANDIDATES_PER_RESULT * rules.k, _REMEMBERED_PER_RESULT * rules.k
     )
@@ -104,6 +107,26 @@ def build_lists(
     shape, colour = pair_distances(gallery.codes, nearest.query_rows, starts, results)
     remembered = nearest.truncate(remembered_counts, gallery)
     return RankedLists(remembered, starts, results, shape, colour, reasons, *explanations)
+
+
+def brand_limits(
+    gallery: Gallery, rules: ListRules, query_rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many results of one brand the pages of products may show, int64 (m,)."""
+    is_free = gallery.is_of_one_brand_shop(rules.max_brand_share)[query_rows]
+    return np.where(is_free, rules.k, rules.max_per_brand)
+
+
+def _count_groups_of_short(
+    nearest: NearestCandidates, counts: NDArray[np.int64], groups: NDArray[np.int64], k: int
+) -> NDArray[np.int64]:
+    """Return for each short list the groups among its candidates but its own; 0 for full lists."""
+    group_counts = np.zeros(len(counts), np.int64)
+    for i in np.flatnonzero(counts < k).tolist():
+        own_group = groups[nearest.query_rows[i]]
+        found = np.unique(groups[nearest.candidates_of(i)])
+        group_counts[i] = len(found) - np.isin(own_group, found)
+    return group_counts
 
 
 @njit(nogil=True, cache=True)
@@ -147,7 +170,10 @@ def select_allowed(query_row, rows, groups, brands, excluded_groups, k, max_per_
 
 @njit(nogil=True, cache=True)
 def _select_allowed_in_block(query_rows, starts, rows, groups, brands, k, max_per_brand):  # type: ignore[no-untyped-def]
-    """Return `select_allowed` of m lists: positions in `rows`, int64 (m, k), and how many."""
+    """Return `select_allowed` of m lists: positions in `rows`, int64 (m, k), and how many.
+
+    max_per_brand is that of each list, int64 (m,).
+    """
     selected = np.zeros((len(query_rows), k), np.int64)
     counts = np.zeros(len(query_rows), np.int64)
     own_group = np.empty(1, np.int64)
@@ -155,7 +181,7 @@ def _select_allowed_in_block(query_rows, starts, rows, groups, brands, k, max_pe
         own_group[0] = groups[query_rows[i]]
         candidates = rows[starts[i] : starts[i + 1]]
         allowed = select_allowed(
-            query_rows[i], candidates, groups, brands, own_group, k, max_per_brand
+            query_rows[i], candidates, groups, brands, own_group, k, max_per_brand[i]
         )
         selected[i, : len(allowed)] = allowed + starts[i]
         counts[i] = len(allowed)
