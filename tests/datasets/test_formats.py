@@ -7,6 +7,7 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from PIL import Image
 
 from wearalike.commands.options import parse_kind_and_folder
 from wearalike.datasets import labelled_photos, layouts
-from wearalike.datasets.formats import reading, record
+from wearalike.datasets.formats import masks, reading, record
 from wearalike.datasets.formats.record import BadLabels, LabelledObject
 
 WIDTH, HEIGHT = 200, 120
@@ -144,8 +145,10 @@ def test_boxes_are_those_of_the_upright_picture(tmp_path):
         ([190.4, 100, 10.6, 21], (190, 100, 200, 120)),
         ([10.5, 10.49, 5, 5], (11, 10, 16, 15)),
         ([0, 0, 0.4, 5], "zero area: less than a pixel"),
-        ([-1.2, 0, 50, 50], "box outside the picture of 200 x 120 px: -1.2, 0, 48.8, 50"),
-        ([0, 0, 201.5, 50], "box outside"),
+        ([-4.2, 0, 50, 50], (0, 0, 46, 50)),
+        ([0, 0, 204.5, 123], (0, 0, 200, 120)),
+        ([-6, 0, 50, 50], "box outside the picture of 200 x 120 px: -6, 0, 44, 50"),
+        ([0, 0, 206.5, 50], "box outside"),
         ([5, 5, 0, 5], "zero area: wanted x0 < x1"),
         ([5, 5, 5, -2], "zero area"),
         ([math.nan, 5, 5, 5], "not a number of pixels: nan"),
@@ -254,7 +257,168 @@ def test_every_problem_of_a_coco_file_is_named_at_once(tmp_path):
     with pytest.raises(
         BadLabels, match=rf"(?s){len(wanted)} bad labels.*category 1.*and {len(wanted) - 5} more"
     ):
-        reading.read_valid_labels("coco", folder)
+        reading.read_valid_labels("coco", folder, is_strict=True)
+
+
+def test_one_bad_label_leaves_out_its_picture_and_not_the_set(tmp_path, caplog):
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        picture(tmp_path / name)
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2, 3)]
+    boxes = [(1, 1, [1, 2, 30, 40]), (2, 1, [1, 2, 30, 40]), (2, 1, [500, 2, 30, 40])]
+    file = coco(tmp_path / "a.json", images, [*boxes, (3, 1, [-3, 2, 30, 40])])
+    found = reading.read_valid_labels("coco", file)
+    assert [image.path.name for image in found] == ["1.jpg", "3.jpg"]
+    assert "1 bad labels" in caplog.text and "1 pictures are left out" in caplog.text
+    with pytest.raises(BadLabels, match="annotation 3: box outside"):
+        reading.read_valid_labels("coco", file, is_strict=True)
+    yolo(tmp_path / "yolo", "0 .5 .5 .1 .1\n9 .5 .5 .1 .1\n")
+    with pytest.raises(BadLabels, match=r"1\.txt:2: unknown class id"):  # none is left
+        reading.read_valid_labels("yolo", tmp_path / "yolo")
+    yolo(tmp_path / "yolo", "0 .5 .5 .1 .1\n", "images/train/2.jpg")
+    found = reading.read_valid_labels("yolo", tmp_path / "yolo")
+    assert [image.path.name for image in found] == ["2.jpg"]
+
+
+def test_a_box_over_the_rim_is_cut_and_counted(tmp_path):
+    picture(tmp_path / "1.jpg")
+    boxes = [[-1, 0, 50, 50], [-3, 0, 50, 50], [150, 80, 54, 43]]
+    file = coco(
+        tmp_path / "a.json", [{"id": 1, "file_name": "1.jpg"}], [(1, 1, box) for box in boxes]
+    )
+    (image,), problems = reading.read_coco(file, tmp_path)
+    assert not problems and [o.is_cut for o in image.objects] == [False, True, True]
+    assert (image.objects[2].x1, image.objects[2].y1) == (WIDTH, HEIGHT)
+
+
+def test_whole_numbers_may_be_written_as_decimals(tmp_path):
+    picture(tmp_path / "1.jpg")
+    images = [{"id": 1.0, "file_name": "1.jpg", "width": 200.0, "height": 120.0}]
+    entry = {"id": 5.0, "image_id": 1, "category_id": 2.0, "bbox": [1, 2, 3, 4]}
+    (image,), problems = reading.read_coco(coco(tmp_path / "a.json", images, [entry]), tmp_path)
+    assert not problems and image.objects == (LabelledObject("shoes", 1, 2, 4, 6),)
+    yolo(
+        tmp_path / "yolo", "1.0 .5 .5 .1 .1\n0.000000 .5 .5 .1 .1\n1. .5 .5 .1 .1\n0.5 .5 .5 .1 .1"
+    )
+    (image,), problems = reading.read_yolo(tmp_path / "yolo")
+    assert [o.category for o in image.objects] == ["shoes", "dress", "shoes"]
+    assert "unknown class id '0.5'" in problem_texts(problems)[0] and len(problems) == 1
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pose_labels_have_the_box_that_they_begin_with(tmp_path, dimensions):
+    points = " ".join([".9 .9", ".1 .1 "][n % 2] + " 2" * (dimensions - 2) for n in range(3))
+    lines = f"0 .5 .5 .1 .1 {points}\n1 .5 .5 .1 .1\n0 .1 .1 .2 .1 .2 .2\n"
+    yolo(tmp_path, lines, names=f"names: [dress, shoes]\nkpt_shape: [3, {dimensions}]\n")
+    (image,), problems = reading.read_yolo(tmp_path)
+    assert image.objects == (LabelledObject("dress", 90, 54, 110, 66),)
+    assert [p.where.rpartition(":")[2] for p in problems] == ["2", "3"]
+    assert f"wanted a class, 4, and {3 * dimensions} of kpt_shape" in problems[0].what
+    yolo(tmp_path, "", names="names: [dress, shoes]\nkpt_shape: [3, 9]\n")
+    assert "kpt_shape: wanted" in problem_texts(reading.read_yolo(tmp_path)[1])[0]
+
+
+RLE_SQUARE = {"size": [HEIGHT, WIDTH], "counts": [10 * HEIGHT + 20]}
+for _ in range(29):
+    RLE_SQUARE["counts"] += [40, HEIGHT - 40]
+RLE_SQUARE["counts"] += [40, WIDTH * HEIGHT - sum(RLE_SQUARE["counts"]) - 40]
+
+
+def packed(counts: list[int]) -> str:
+    """Return counts as pycocotools' rleToString writes them."""
+    text = ""
+    for n, count in enumerate(counts):
+        value = count - counts[n - 2] if n > 2 else count
+        while True:
+            digit, value = value & 31, value >> 5
+            is_last = value == -1 if digit & 16 else value == 0
+            text += chr(48 + digit + (0 if is_last else 32))
+            if is_last:
+                break
+    return text
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[10, 20, 40, 20, 40, 60, 10, 60]],
+        [10, 20, 40, 20, 40, 60, 10, 60],
+        [[10, 20, 40, 20, 40, 60, 10, 60], [11, 30], [12, 30, 20, 30]],
+        [[10, 20, 25, 20, 25, 60, 10, 60], [25, 20, 40, 20, 40, 60, 25, 60]],
+        RLE_SQUARE,
+        {**RLE_SQUARE, "counts": packed(RLE_SQUARE["counts"])},
+    ],
+)
+@pytest.mark.parametrize("has_box", [False, True])
+def test_a_coco_segmentation_is_a_mask_and_a_box(tmp_path, segmentation, has_box):
+    picture(tmp_path / "1.jpg")
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}
+    entry |= {"bbox": [10, 20, 30, 40]} if has_box else {}
+    file = coco(tmp_path / "a.json", [{"id": 1, "file_name": "1.jpg"}], [entry])
+    (image,), problems = reading.read_coco(file, tmp_path)
+    assert not problems and image.objects == (LabelledObject("dress", 10, 20, 40, 60),)
+    mask = image.objects[0].mask.to_array()
+    wanted = np.zeros((HEIGHT, WIDTH), bool)
+    wanted[20:60, 10:40] = True
+    assert mask.shape == wanted.shape and (mask != wanted).sum() <= 80  # of polygons the rim
+    assert not isinstance(segmentation, dict) or np.array_equal(mask, wanted)
+
+
+@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=30))
+def test_packed_counts_are_read_back(counts):
+    assert masks._decode_counts(packed(counts)) == counts
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "what"),
+    [
+        ({"size": [WIDTH, HEIGHT], "counts": [1]}, "wanted [120, 200], height first"),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "counts of 10 pixels, wanted 24,000"),
+        ({"size": [HEIGHT, WIDTH], "counts": [-1, 24_001]}, "none below 0"),
+        ({"size": [HEIGHT, WIDTH], "counts": "\n"}, "not a run-length encoding"),
+        ({"size": [HEIGHT, WIDTH], "counts": "o" * 50}, "not a run-length encoding"),
+        ({"size": [HEIGHT, WIDTH], "counts": "o"}, "ends within a number"),
+        ({"size": [HEIGHT, WIDTH], "counts": [24_000]}, "no pixel is inside"),
+        ({"size": [HEIGHT, WIDTH], "counts": 7}, "wanted numbers or text"),
+        ([[1, 2, "3", 4, 5, 6]], "wanted x and y of corners"),
+        ([[1, 2, 3, 4, 5, math.nan]], "wanted x and y of corners"),
+        ("x", "wanted polygons or counts"),
+    ],
+)
+def test_a_segmentation_that_cannot_be_used_is_named(tmp_path, segmentation, what):
+    picture(tmp_path / "1.jpg")
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}
+    file = coco(tmp_path / "a.json", [{"id": 1, "file_name": "1.jpg"}], [entry])
+    (image,), problems = reading.read_coco(file, tmp_path)
+    assert not image.objects and image.problem_count == 1
+    assert what in problem_texts(problems)[0] and len(problem_texts(problems)[0]) < 600
+
+
+def test_a_root_category_of_roboflow_is_no_class(tmp_path):
+    picture(tmp_path / "1.jpg")
+    categories = [
+        {"id": 0, "name": "dress", "supercategory": "none"},
+        {"id": 1, "name": "dress", "supercategory": "dress"},
+        {"id": 2, "name": "shoes", "supercategory": "dress"},
+    ]
+    images = [{"id": 1, "file_name": "1.jpg"}]
+    file = coco(tmp_path / "a.json", images, [(1, 1, [1, 2, 3, 4])], categories)
+    (image,), problems = reading.read_coco(file, tmp_path)
+    assert not problems and image.objects == (LabelledObject("dress", 1, 2, 4, 6),)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images\\1.jpg", "C:\\Users\\me\\set\\images\\1.jpg", "D:/set/images/1.jpg", "c:\\1.jpg"],
+)
+def test_paths_of_windows_are_found(tmp_path, name):
+    picture(tmp_path / "images/1.jpg")
+    file = coco(tmp_path / "a.json", [{"id": 1, "file_name": name}], [(1, 1, [1, 2, 3, 4])])
+    (image,), problems = reading.read_coco(file, tmp_path)
+    assert not problems and image.path == tmp_path / "images/1.jpg"
+    picture(tmp_path.parent / "out.jpg")
+    for outside in ("..\\out.jpg", "C:\\..\\out.jpg"):
+        file = coco(tmp_path / "b.json", [{"id": 1, "file_name": outside}], [])
+        assert reading.read_coco(file, tmp_path)[1]
 
 
 @pytest.mark.parametrize(

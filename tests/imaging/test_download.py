@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import logging
 import os
 import signal
 import struct
@@ -25,7 +26,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from wearalike.imaging import ledger
+from wearalike.imaging import decode, ledger
+from wearalike.imaging import download as images
 from wearalike.pipeline import download_images
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import IMAGES, PRODUCTS, REFUSED
@@ -390,6 +392,125 @@ def night(server: Server, count: int = 40) -> list[dict[str, Any]]:
         product("a", f"{i:04}", [server.url(f"/a/{i}"), server.url(f"/a/{i}?view=2")])
         for i in range(count)
     ]
+
+
+def raw_page(h: Handler, etag: bytes, body: bytes) -> None:
+    """An answer with a header as it is, which the server's library would not write."""
+    h.wfile.write(
+        b"HTTP/1.1 200 OK\r\nETag: " + etag + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    h.close_connection = True
+
+
+def test_a_validator_that_cannot_be_sent_stops_no_later_night(
+    server: Server, tmp_path: Path
+) -> None:
+    server.pages["/a/1"] = lambda h, n: raw_page(h, b'"a\x0bb"', jpeg(1))
+    products = [product("a", "1", [server.url("/a/1")]), product("a", "2", [server.url("/a/2")])]
+    prepare(tmp_path, products)
+    assert download(tmp_path) == 0
+    # As an earlier version kept it.
+    rows = ledger.read_ledger(tmp_path, "a").to_pylist()
+    for row in rows:
+        row |= {"etag": '"a\nb"', "last_modified": "never\x00", "run": "2026-11-20"}
+    ledger.append_to_ledger(tmp_path, "a", pa.Table.from_pylist(rows, ledger.LEDGER_SCHEMA))
+    prepare(tmp_path, products, DAY_2)
+    assert download(tmp_path, DAY_2) == 0 and refusals(tmp_path, DAY_2) == {}
+    taken = run_tables.read_table(tmp_path, IMAGES, DAY_2)["product_id"].to_pylist()
+    assert taken == ["a:1", "a:2"] or taken == ["a:2"]
+
+
+def test_an_image_over_which_our_code_fails_is_refused_and_the_others_go_on(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """The fault is put into the decoder's caller: no image is known to find one."""
+    caplog.set_level(logging.INFO)
+    bad = {jpeg(seed) for seed in range(100, 104)}
+    complete = decode.complete_jpeg
+
+    def fail(content: bytes) -> bytes:
+        if content in bad:
+            raise ZeroDivisionError("a fault of ours")
+        return complete(content)
+
+    monkeypatch.setattr(decode, "complete_jpeg", fail)
+    server.content = {f"/a/{seed}": jpeg(seed) for seed in range(100, 110)}
+    prepare(tmp_path, [product("a", p[3:], [server.url(p)]) for p in server.content])
+    assert download(tmp_path) == 0
+    assert refusals(tmp_path) == {f"a:{seed}#0": "unexpected" for seed in range(100, 104)}
+    assert "Traceback" in caplog.text and "4 unexpected" in caplog.text
+    # Past the ceiling the night ends, and says why.
+    monkeypatch.setattr(images, "MAX_UNEXPECTED_IMAGES", 3)
+    assert download(tmp_path, DAY_1, "--force") == 1
+    assert "4 images failed unexpectedly" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["503", "hang", "gone"])
+def test_kept_images_are_used_while_their_host_is_away(
+    server: Server, tmp_path: Path, fault: str, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    shown = night(server)
+    prepare(tmp_path, shown)
+    assert download(tmp_path) == 0
+    first = run_tables.read_table(tmp_path, IMAGES, DAY_1)
+
+    def away(h: Handler, n: int) -> None:
+        if fault == "hang":
+            time.sleep(0.5)
+        elif fault == "gone":
+            h.reset()
+        else:
+            h.answer(b"", 503)
+
+    server.pages = {f"/a/{i}": away for i in range(41)}
+    prepare(tmp_path, [*shown, product("a", "new", [server.url("/a/40")])], DAY_2)
+    server.forget()
+    options = ("--attempts", "1", "--timeout-s", "0.3", "--max-outage-s", "2")
+    started_at = time.monotonic()
+    assert download(tmp_path, DAY_2, *options) == 0
+    assert time.monotonic() - started_at < 30 and sum(server.asked.values()) <= 60
+    assert run_tables.read_table(tmp_path, IMAGES, DAY_2).equals(first)
+    assert set(refusals(tmp_path, DAY_2)) == {"a:new#0"} and "80 kept" in caplog.text
+
+    # Back again: every picture is asked for with the validators of the first night.
+    server.pages = {}
+    server.forget()
+    prepare(tmp_path, shown, "2026-11-23")
+    assert download(tmp_path, "2026-11-23") == 0
+    assert run_tables.read_table(tmp_path, IMAGES, "2026-11-23").equals(first)
+    assert (sum(server.asked.values()), server.bodies) == (80, 0)
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut"])
+def test_an_image_that_rots_on_the_disk_is_healed_by_the_next_fetch(
+    server: Server, tmp_path: Path, damage: str
+) -> None:
+    products = [product("a", str(i), [server.url(f"/a/{i}")]) for i in range(3)]
+    prepare(tmp_path, products)
+    assert download(tmp_path) == 0
+    first = run_tables.read_table(tmp_path, IMAGES, DAY_1)
+    image_id = first["image_id"][1].as_py()
+    path = content_cache.image_path(tmp_path, image_id)
+    good = path.read_bytes()
+
+    def rot() -> None:
+        path.write_bytes(good[:-9] if damage == "cut" else good[:40] + b"rot" + good[43:])
+
+    # Asked for again: the right bytes come, and replace the wrong ones.
+    rot()
+    assert download(tmp_path, DAY_1, "--force") == 0 and path.read_bytes() == good
+    # Found when it is read: it is removed, and the next night requests it anew, and it alone.
+    rot()
+    with pytest.raises(content_cache.LostImage, match="its bytes have changed"):
+        content_cache.read_image(tmp_path, image_id)
+    assert not path.exists()
+    if damage == "cut":
+        rot()  # and one of another size is found without being read
+    server.forget()
+    prepare(tmp_path, products, DAY_2)
+    assert download(tmp_path, DAY_2) == 0 and path.read_bytes() == good and server.bodies == 1
+    assert run_tables.read_table(tmp_path, IMAGES, DAY_2).equals(first)
 
 
 def test_the_second_night_downloads_only_what_changed(server: Server, tmp_path: Path) -> None:

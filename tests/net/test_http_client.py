@@ -89,14 +89,18 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}{path}"
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+def serve() -> Iterator[Server]:
     with Server() as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield made
         made.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    yield from serve()
 
 
 def fetch(
@@ -278,6 +282,17 @@ def test_a_header_that_is_no_text_is_not_kept(server: Server) -> None:
     assert "etag" not in answer.headers and answer.headers["last-modified"].startswith("Sat")
 
 
+@pytest.mark.parametrize("character", [b"\x01", b"\x0b", b"\x1b", b"\x7f"])
+def test_a_header_with_a_control_character_is_not_kept(server: Server, character: bytes) -> None:
+    """Some parsers refuse such an answer; none may hand on what cannot be sent back."""
+    server.pages["/odd"] = raw(b'200 x\r\nETag: "a' + character + b'b"\r\nX-Other: fine')
+    (answer,) = fetch(server.url("/odd"), manners=http_client.FetchPolicy(max_attempts=1))
+    if isinstance(answer, http_client.Response):
+        assert "etag" not in answer.headers and answer.headers["x-other"] == "fine"
+    else:
+        assert answer.reason is FetchReason.CONNECTION
+
+
 @pytest.mark.parametrize(
     "first",
     [
@@ -315,11 +330,11 @@ def test_retry_after_holds_the_whole_host(server: Server, status: int, form: str
     assert len(others) == 2 and all(at - first > 0.9 for at, *_ in others)
 
 
-def test_retry_after_is_capped(server: Server) -> None:
+def test_a_retry_after_of_a_day_is_not_waited_for(server: Server) -> None:
     server.pages["/busy"] = lambda h, n: h.answer(503, Retry_After="86400")
     start = time.monotonic()
     assert reason(server.url("/busy")) is FetchReason.HTTP_5XX
-    assert 0.5 < time.monotonic() - start < 3
+    assert time.monotonic() - start < 3 and len(server.asked) == 1
 
 
 def test_a_host_is_asked_no_faster_and_no_more_at_once_than_wanted(server: Server) -> None:

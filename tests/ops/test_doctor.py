@@ -1,5 +1,6 @@
 """The doctor sees each real fault, says what to do, and leaves everything as it was."""
 
+import hashlib
 import http.server
 import json
 import os
@@ -24,6 +25,7 @@ from wearalike.commands import app
 from wearalike.models import registry
 from wearalike.ops import doctor
 from wearalike.ops.doctor import CheckStatus, Environment, HealthLimits
+from wearalike.storage import run_tables
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -426,3 +428,20 @@ def test_airflow_without_its_tables_and_without_a_pool(place, tmp_path):
         (CheckStatus.FAIL, "no pool gpu: it"),
     ]
     assert found[1].advice == "airflow pools set gpu 1 models"
+
+
+def test_a_deep_check_names_every_image_that_has_changed(place):
+    """Only a deep one reads them."""
+    contents = [bytes([n]) * 50 for n in range(4)]
+    ids = [hashlib.sha256(content).hexdigest() for content in contents]
+    for image_id, content in zip(ids, contents, strict=True):
+        content_cache.write_atomic(content_cache.image_path(place.data_dir, image_id), content)
+    environment = doctor.Environment(place)
+    assert [r.status for r in doctor.check_images(environment)] == [CheckStatus.OK]
+    damaged = content_cache.image_path(place.data_dir, ids[2])
+    damaged.write_bytes(b"rot")
+    found = only(doctor.check_images(environment))
+    assert found.status is CheckStatus.WARN and "1 have changed on the disk" in found.observation
+    assert str(damaged) in found.observation and "delete them" in found.advice
+    assert damaged.read_bytes() == b"rot", "the doctor changes nothing"
+    assert doctor.check_images in doctor.DEEP_CHECKS and doctor.check_images not in doctor.CHECKS

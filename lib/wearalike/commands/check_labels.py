@@ -98,6 +98,11 @@ def print_labels(kind: str, path: Path) -> tuple[list[LabelledImage], int]:
         f"{path}: {len(images)} pictures, {empty_count} of them without a box, "
         f"{boxes.total()} boxes"
     )
+    objects = [o for image in images for o in image.objects]
+    if mask_count := sum(o.mask is not None for o in objects):
+        print(f"{mask_count} boxes with masks")
+    if cut_count := sum(o.is_cut for o in objects):
+        print(f"{cut_count} boxes cut at the rim")
     rows = [[name, str(boxes[name]), str(image_counts[name])] for name in sorted(boxes)]
     print(format_table([["class", "boxes", "pictures"], *rows]))
     for problem in problems:

@@ -28,13 +28,14 @@ def init(folder: Path, sample: bool) -> None:
 
 @command("doctor")
 @settings_options
-def doctor(data_dir: Path | None, config: Path | None) -> None:
+@click.option("--deep", is_flag=True, help="Read every kept image, too; it takes minutes.")
+def doctor(data_dir: Path | None, config: Path | None, deep: bool) -> None:
     """Check that a run can succeed here; exit code 1 where something would stop it."""
     from wearalike.ops import doctor as checks
 
     environment = checks.Environment(job.read_settings(config, data_dir))
     statuses = []
-    for result in checks.run_checks(environment):
+    for result in checks.run_checks(environment, is_deep=deep):
         print(result, flush=True)
         statuses.append(result.status)
     failed_count = statuses.count(checks.CheckStatus.FAIL)

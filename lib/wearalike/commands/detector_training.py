@@ -43,6 +43,7 @@ class DetectorTrainingRun:
         seed: seed of everything drawn at random.
         device: cpu or cuda.
         pseudo_label_with: a detector that labels what nobody has labelled.
+        strict_labels: refuse label files with any bad label.
     """
 
     data: tuple[tuple[str, Path], ...]
@@ -54,6 +55,7 @@ class DetectorTrainingRun:
     seed: int
     device: str
     pseudo_label_with: str | None
+    strict_labels: bool = False
 
 
 def train_and_write(
@@ -71,7 +73,10 @@ def train_and_write(
         minutes: stop after so long, with a checkpoint and without a model file; None: never.
     """
     started_at_s = time.monotonic()
-    sets = [(kind, folder, dataset.read_photos(kind, folder)) for kind, folder in run.data]
+    sets = [
+        (kind, folder, dataset.read_photos(kind, folder, is_strict=run.strict_labels))
+        for kind, folder in run.data
+    ]
     prepared = load_or_prepare_images(run, sets)
     sources, grounds = dataset.scene_sources(prepared)
     log.info("images: %s", ", ".join(f"{len(s.pictures)} {s.name}" for s in sources))

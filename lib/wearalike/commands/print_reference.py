@@ -90,7 +90,10 @@ def reference_page() -> str:
         "The table `refused` has one row for each, with what was found and what was wanted.",
         *(_reason_list(kind) for kind in REASON_ENUMS),
         "## Checks of the doctor",
-        "\n".join(f"- **{check.__name__}**: {inspect.getdoc(check)}" for check in doctor.CHECKS),
+        "\n".join(
+            f"- **{check.__name__}**: {inspect.getdoc(check)}"
+            for check in (*doctor.CHECKS, *doctor.DEEP_CHECKS)
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

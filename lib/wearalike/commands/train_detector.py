@@ -85,6 +85,11 @@ _DEFAULTS = DetectorTrainingConfig()
     metavar="MODEL",
     help="A detector, packaged or a file, that labels what nobody has labelled.",
 )
+@click.option(
+    "--strict-labels",
+    is_flag=True,
+    help="Refuse label files with any bad label; else the pictures with one are left out.",
+)
 @device_option
 def detector(
     steps: int,

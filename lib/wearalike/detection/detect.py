@@ -56,6 +56,7 @@ class ItemReason(StrEnum):
     """Why an image has no item."""
 
     UNREADABLE = "unreadable"
+    LOST = "lost"  # its file is gone or has changed; the next run downloads it again
     NOTHING_FOUND = "nothing_found"
 
 

@@ -43,6 +43,7 @@ class CodeReason(StrEnum):
     """Why an item has no code."""
 
     UNREADABLE = "unreadable"
+    LOST = "lost"  # its image's file is gone or has changed; the next run downloads it again
 
 
 # Rows cached for each item that an encoder has seen: its codes, or the reason why there are none.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.imaging import decode, ledger, sandbox
+from wearalike.imaging import decode, image_tables, ledger, sandbox
 from wearalike.net import address_guard, http_client
 from wearalike.settings import ShopSettings
-from wearalike.storage import content_cache
+from wearalike.storage import atomic, content_cache
+
+log = logging.getLogger("wearalike.download_images")
 
 # The ledger is written after so many answers or seconds: a killed job repeats at most these.
 _FLUSH_ROWS = 500
@@ -35,6 +38,9 @@ _TODO_BATCH_ROWS = 1000
 _CHECK_SIDE_PX = 32
 
 
+# If our own code fails over more images of a shop, the night ends; so many tracebacks are logged.
+MAX_UNEXPECTED_IMAGES = 100
+MAX_LOGGED_TRACEBACKS = 3
 # Formats that we decode, and others with so little weight that a server sends them only if it has
 # nothing else. Formats that take long to decode come after the others.
 _WEIGHT_BY_FORMAT = {"AVIF": ";q=0.9"}
@@ -52,11 +58,17 @@ class DownloadPolicy:
         max_groups_per_image: An image shared by more groups of a shop shows no product.
         attempts: As max_attempts of http_client.FetchPolicy.
         timeout_s: As timeout_s of http_client.FetchPolicy, in seconds.
+        max_outage_s: As that of host_throttle.OutagePolicy, in seconds.
     """
 
     max_groups_per_image: int = 20
     attempts: int = http_client.DEFAULT_FETCH_POLICY.max_attempts
     timeout_s: float = http_client.DEFAULT_FETCH_POLICY.timeout_s
+    max_outage_s: float = http_client.DEFAULT_FETCH_POLICY.outages.max_outage_s
+
+
+class TooManyUnexpected(ValueError):
+    """Our own code failed over more images than a night can bear."""
 
 
 def download_images(
@@ -78,7 +90,11 @@ def download_images(
         on_progress: Receives the number of addresses that were just answered.
 
     Returns:
-        How many addresses were "fetched", "unchanged" and "refused".
+        How many addresses were "fetched", "unchanged", "refused", and "kept" as they were because
+        their host is away.
+
+    Raises:
+        TooManyUnexpected: Our own code failed over too many images.
     """
 
     async def download_all() -> list[Counter[str]]:
@@ -126,6 +142,9 @@ class _ShopDownloader:
             policy.attempts,
             policy.timeout_s,
             policy.timeout_s,
+            outages=replace(
+                http_client.DEFAULT_FETCH_POLICY.outages, max_outage_s=policy.max_outage_s
+            ),
             contact=shop.contact,
             keeps_cookies=shop.keeps_cookies,
         )
@@ -156,16 +175,54 @@ class _ShopDownloader:
         self, client: http_client.Client, ledger_row: dict[str, Any]
     ) -> dict[str, Any]:
         """Request one address; return its reusable ledger columns."""
+        try:
+            return await self._request_image(client, ledger_row)
+        except (OSError, MemoryError):
+            raise  # of this machine, not of the image
+        except Exception as error:  # noqa: BLE001 - the boundary of one image
+            return self._refuse_unexpected(ledger_row["url"], error)
+
+    def _refuse_unexpected(self, url: str, error: Exception) -> dict[str, Any]:
+        """Return the ledger columns of an image over which our own code fails.
+
+        Raise TooManyUnexpected if that has happened too often.
+        """
+        self._counts["unexpected"] += 1
+        count = self._counts["unexpected"]
+        url = address_guard.redact_url(url)
+        detail = address_guard.redact_url(f"{type(error).__name__}: {error}")[:300]
+        if count <= MAX_LOGGED_TRACEBACKS:
+            log.error("%s: image %s: unexpected", self._shop.id, url, exc_info=error)
+        if count > MAX_UNEXPECTED_IMAGES:
+            raise TooManyUnexpected(
+                f"shop {self._shop.id}: {count} images failed unexpectedly, the last {url}: "
+                f"{detail}; the fault is not theirs, see the tracebacks above"
+            ) from error
+        return {"reason": str(image_tables.ImageReason.UNEXPECTED), "detail": detail}
+
+    def _is_kept(self, ledger_row: dict[str, Any]) -> bool:
+        """Return True if the file of an address's last image is there."""
+        image_id = ledger_row["image_id"]
+        return bool(image_id) and content_cache.image_path(self._root, image_id).exists()
+
+    async def _request_image(
+        self, client: http_client.Client, ledger_row: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Request one address; return its reusable ledger columns.
+
+        While a host is away, the image that it sent before goes on being used.
+        """
         headers = {
             "Accept": ACCEPTED_TYPES,
             "If-None-Match": ledger_row["etag"],
             "If-Modified-Since": ledger_row["last_modified"],
         }
+        headers = {k: v for k, v in headers.items() if v and http_client.is_header_value(v)}
         try:
             response = await client.fetch(
                 ledger_row["url"],
                 self._shop.max_image_bytes,
-                headers={name: value for name, value in headers.items() if value},
+                headers=headers,
             )
             if response.status == 304:
                 self._counts["unchanged"] += 1
@@ -174,6 +231,10 @@ class _ShopDownloader:
                 self._pool, cache_image, self._root, response.content, self._decoders
             )
         except (http_client.FetchError, decode.BadPixels) as error:
+            is_outage = isinstance(error, http_client.FetchError) and error.is_outage
+            if is_outage and self._is_kept(ledger_row):
+                self._counts["kept"] += 1
+                return {name: ledger_row[name] for name in ledger.REUSABLE_COLUMNS}
             self._counts["refused"] += 1
             return {"reason": error.reason, "detail": error.detail}
         self._counts["fetched"] += 1
@@ -211,12 +272,12 @@ def cache_image(root: Path, content: bytes, decoders: sandbox.DecoderPool) -> di
     complete = decode.complete_jpeg(content)
     image_id = hashlib.sha256(complete).hexdigest()
     path = content_cache.image_path(root, image_id)
-    if path.exists():
+    if content_cache.is_stored_image(root, image_id):
         header = decode.read_header(complete)
     else:
         # The bytes as they came: a JPEG that was cut off must not be completed.
         header = decoders.check_image(content, _CHECK_SIDE_PX)
-        content_cache.write_atomic(path, complete)
+        atomic.write_bytes(path, complete, sync_folder=False)
     return {
         "image_id": image_id,
         "format": header.format,

@@ -31,6 +31,7 @@ class ImageReason(StrEnum):
     """
 
     PLACEHOLDER = "placeholder"
+    UNEXPECTED = "unexpected"
 
 
 def explode_image_urls(products: pa.Table) -> pa.Table:

@@ -80,12 +80,17 @@ def pending_downloads(
 
     Returns:
         LEDGER_SCHEMA, one row for each pending address; null where nothing is known. Only a row
-        whose image file exists has an etag or last_modified, so only it is requested conditionally.
+        whose image file exists in its full size has an etag or last_modified, so only it is
+        requested conditionally.
     """
     rows = ledger_rows.take(pc.index_in(urls, ledger_rows["url"].combine_chunks()))
     rows = rows.set_column(0, "url", urls)
-    ids = pc.unique(rows["image_id"]).drop_null().to_pylist()
-    stored_ids = [i for i in ids if content_cache.image_path(root, i).exists()]
+    sizes = dict(zip(rows["image_id"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
+    stored_ids = [
+        image_id
+        for image_id, size_bytes in sizes.items()
+        if image_id and content_cache.image_size_bytes(root, image_id) == size_bytes
+    ]
     is_stored = pc.is_in(rows["image_id"], pa.array(stored_ids, pa.string()))
     is_conditional = pc.and_(is_stored, not force)
     for column in ("etag", "last_modified"):

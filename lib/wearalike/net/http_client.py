@@ -14,6 +14,7 @@ import email.utils
 import hashlib
 import io
 import random
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -34,10 +35,17 @@ from wearalike.net.content_encoding import (
     undo_content_encoding,
     undo_file_encoding,
 )
+from wearalike.net.host_throttle import (
+    DEFAULT_OUTAGE_POLICY,
+    HostGivenUp,
+    HostThrottle,
+    OutagePolicy,
+)
 from wearalike.net.web_address import parse_address
 
 MAX_REDIRECTS = 5
 _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -64,6 +72,7 @@ class FetchReason(StrEnum):
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     EMPTY = "empty"
+    HOST_UNAVAILABLE = "host_unavailable"
 
     @property
     def is_permanent(self) -> bool:
@@ -82,6 +91,10 @@ _TRANSIENT_REASONS = {
 }
 
 
+# Failures of a host, not of an address.
+_OUTAGE_REASONS = _TRANSIENT_REASONS - {FetchReason.TRUNCATED} | {FetchReason.TLS}
+
+
 class FetchError(Exception):
     """An address gave no bytes.
 
@@ -98,6 +111,11 @@ class FetchError(Exception):
     def is_permanent(self) -> bool:
         """True if asking again in a moment is pointless."""
         return self.reason.is_permanent
+
+    @property
+    def is_outage(self) -> bool:
+        """True if the host is away, and nothing is known of the address."""
+        return self.reason in (*_OUTAGE_REASONS, FetchReason.HOST_UNAVAILABLE)
 
 
 def _replace_surrogates(text: str) -> str:
@@ -120,7 +138,9 @@ class FetchPolicy:
         timeout_s: For one request, from connecting to the last byte, seconds.
         idle_timeout_s: For one request, without a byte, seconds.
         retry_wait_s: Before the second attempt, doubled for each further one, ± 50 %, seconds.
-        max_retry_wait_s: Cap of that wait and of a Retry-After, seconds.
+        max_retry_wait_s: Cap of that wait, seconds. A Retry-After is waited for as long as
+            `outages` allow.
+        outages: When a host that fails is left alone, and when it is given up.
         contact: An address in the User-Agent, at which a shop can ask who asks; "" for none.
         keeps_cookies: Send the cookies that a host sets back to it within one chain of redirects.
     """
@@ -132,6 +152,7 @@ class FetchPolicy:
     idle_timeout_s: float = 30.0
     retry_wait_s: float = 0.5
     max_retry_wait_s: float = 60.0
+    outages: OutagePolicy = DEFAULT_OUTAGE_POLICY
     contact: str = ""
     keeps_cookies: bool = False
 
@@ -167,25 +188,6 @@ class Response:
     content: builtins.bytes = field(default=b"", repr=False)
 
 
-class _HostThrottle:
-    """The connection slots of one host, and the time of its next request."""
-
-    def __init__(self, policy: FetchPolicy) -> None:
-        self.slots = asyncio.Semaphore(policy.max_connections_per_host)
-        self._min_interval_s = policy.min_request_interval_s
-        self._next_request_at = 0.0
-
-    async def wait_for_turn(self) -> None:
-        """Wait until this host may be asked. Call it with a slot held."""
-        while (wait_s := self._next_request_at - time.monotonic()) > 0:
-            await asyncio.sleep(wait_s)
-        self._next_request_at = time.monotonic() + self._min_interval_s
-
-    def pause(self, wait_s: float) -> None:
-        """Ask this host nothing for some seconds."""
-        self._next_request_at = max(self._next_request_at, time.monotonic() + wait_s)
-
-
 class Client:
     """Fetch many addresses, with the same limits for each host.
 
@@ -199,7 +201,11 @@ class Client:
 
     def __init__(self, guard: AddressGuard, policy: FetchPolicy = DEFAULT_FETCH_POLICY) -> None:
         self._guard, self._policy = guard, policy
-        self._hosts: dict[str, _HostThrottle] = defaultdict(lambda: _HostThrottle(policy))
+        self._hosts: dict[str, HostThrottle] = defaultdict(
+            lambda: HostThrottle(
+                policy.max_connections_per_host, policy.min_request_interval_s, policy.outages
+            )
+        )
 
     async def __aenter__(self) -> Client:
         timeout = aiohttp.ClientTimeout(
@@ -251,12 +257,16 @@ class Client:
             FetchError: The address gave no bytes.
         """
         first, attempt = _parse_url(url, may_log_in), 0
+        failure: FetchError | None = None
         while True:
             held, attempt = io.BytesIO(), attempt + 1
             try:
                 answer = await self._follow_redirects(first, headers, max_bytes, file or held)
                 return replace(answer, content=_unpack(answer, held.getvalue(), max_bytes))
             except FetchError as error:
+                if failure and error.reason is FetchReason.HOST_UNAVAILABLE:
+                    raise failure from error  # which says more
+                failure = error
                 most = self._policy.max_attempts
                 if error.is_permanent or attempt >= (
                     min(2, most) if error.reason is FetchReason.TRUNCATED else most
@@ -301,20 +311,51 @@ class Client:
             sent["Cookie"] = "; ".join(f"{c.key}={c.value}" for c in cookies.values())
         host = self._hosts[url.authority]
         async with host.slots:
-            await host.wait_for_turn()
             try:
-                async with self._session.get(url, headers=sent, allow_redirects=False) as response:
-                    if jar is not None:
-                        jar.update_cookies(response.cookies, url)
-                    self._check_status(host, response, headers)
-                    if response.status != 200:
-                        return _build_response(response, 0, hashlib.sha256())
-                    return await _read_body(response, max_bytes, body)
-            except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
-                raise _fetch_error(url, error) from error
+                is_trial = await host.wait_for_turn()
+            except HostGivenUp as error:
+                raise FetchError(
+                    FetchReason.HOST_UNAVAILABLE,
+                    f"{url.authority} has failed too long; it is not asked again in this run",
+                ) from error
+            started_at = time.monotonic()
+            try:
+                answer = await self._ask(host, url, sent, max_bytes, body, jar)
+            except FetchError as error:
+                if error.reason in _OUTAGE_REASONS:
+                    host.note_failure(started_at, is_trial)
+                else:
+                    host.note_answer()
+                raise
+            except BaseException:
+                host.release_trial(is_trial)
+                raise
+            host.note_answer()
+            return answer
+
+    async def _ask(
+        self,
+        host: HostThrottle,
+        url: URL,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: BinaryIO,
+        jar: aiohttp.CookieJar | None,
+    ) -> Response:
+        """Send one request and read its answer. Raises FetchError."""
+        try:
+            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+                if jar is not None:
+                    jar.update_cookies(response.cookies, url)
+                self._check_status(host, response, headers)
+                if response.status != 200:
+                    return _build_response(response, 0, hashlib.sha256())
+                return await _read_body(response, max_bytes, body)
+        except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
+            raise _fetch_error(url, error) from error
 
     def _check_status(
-        self, host: _HostThrottle, response: aiohttp.ClientResponse, headers: Mapping[str, str]
+        self, host: HostThrottle, response: aiohttp.ClientResponse, headers: Mapping[str, str]
     ) -> None:
         """Raise FetchError unless the status brings a body, a redirect or "not modified"."""
         status = response.status
@@ -326,7 +367,7 @@ class Client:
             status in (429, 503)
             and (wait_s := _retry_after_s(response.headers.get("Retry-After", ""))) is not None
         ):
-            host.pause(min(wait_s, self._policy.max_retry_wait_s))
+            host.pause(wait_s)
         raise FetchError(_status_reason(status), f"{response.url}: status {status}, wanted 200")
 
 
@@ -434,15 +475,20 @@ def _content_errors(url: str) -> Iterator[None]:
 def _build_response(
     response: aiohttp.ClientResponse, count: int, digest: hashlib._Hash
 ) -> Response:
-    # A value that is no text could neither be kept nor sent back.
+    # A value that is no text, or has control characters, could neither be kept nor sent back.
     headers = {
         name.lower(): value
         for name, value in response.headers.items()
-        if value == _replace_surrogates(value)
+        if value == _replace_surrogates(value) and is_header_value(value)
     }
     return Response(
         response.status, redact_url(str(response.url)), digest.hexdigest(), headers, count
     )
+
+
+def is_header_value(text: str) -> bool:
+    """Return True for a text that may be sent as the value of a header."""
+    return not _CONTROL_CHARACTER.search(text)
 
 
 def _status_reason(status: int) -> FetchReason:

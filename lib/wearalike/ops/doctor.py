@@ -30,11 +30,14 @@ from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.net import address_guard, http_client
 from wearalike.settings import Settings, ShopSettings
+from wearalike.storage import run_tables
 from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState, open_warehouse
 from wearalike.warehouse.postgres import migrations
 
 MIN_JAVA_VERSION = 17
 FEED_HEAD_BYTES = 4096
+# Damaged images that are named.
+MAX_SHOWN_IMAGES = 10
 AIRFLOW_POOLS = {"network": "2 downloads", "gpu": "1 models"}
 _FETCH_POLICY = http_client.FetchPolicy(max_attempts=1, timeout_s=20.0, idle_timeout_s=20.0)
 
@@ -101,18 +104,19 @@ class Environment:
     limits: HealthLimits = HealthLimits()
 
 
-def run_checks(environment: Environment) -> Iterator[CheckResult]:
+def run_checks(environment: Environment, *, is_deep: bool = False) -> Iterator[CheckResult]:
     """Run every check, the quick ones first.
 
     A check never raises for something that an operator can mend.
 
     Args:
         environment: the deployment.
+        is_deep: read every kept image, too, which takes minutes.
 
     Yields:
         The results.
     """
-    for check in CHECKS:
+    for check in (*CHECKS, *(DEEP_CHECKS if is_deep else ())):
         yield from check(environment)
 
 
@@ -494,6 +498,34 @@ def check_airflow(environment: Environment) -> Iterator[CheckResult]:
             )
 
 
+def check_images(environment: Environment) -> Iterator[CheckResult]:
+    """Check the bytes of every kept image against its name, with `--deep`."""
+    folder = environment.settings.data_dir / "cache" / "images"
+    count = total_bytes = 0
+    damaged: list[Path] = []
+    for path in sorted(folder.glob("??/*")):
+        if path.name.startswith("."):
+            continue
+        count += 1
+        total_bytes += path.stat().st_size
+        if run_tables.sha256(path) != path.name:
+            damaged.append(path)
+    seen = f"{count:,} images of {total_bytes / 1e9:,.1f} GB in {folder}"
+    if not damaged:
+        yield _ok_result("images", f"{seen}; all as they came")
+        return
+    shown = " ".join(map(str, damaged[:MAX_SHOWN_IMAGES]))
+    rest = f" and {len(damaged) - MAX_SHOWN_IMAGES} more" * (len(damaged) > MAX_SHOWN_IMAGES)
+    yield CheckResult(
+        "images",
+        CheckStatus.WARN,
+        f"{seen}; {len(damaged)} have changed on the disk: {shown}{rest}",
+        "delete them, and the next run downloads them again; check the disk",
+    )
+
+
+# Checks that read everything.
+DEEP_CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (check_images,)
 CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
     check_java,
     check_root,

@@ -66,7 +66,7 @@ def work(args: StageOptions) -> None:
         return
     images = run_tables.read_table(root, IMAGES, args.run, ["image_id", "product_id", "position"])
     image_ids = pc.unique(images["image_id"])
-    detect_new_images(root, detector, image_ids, args.shard)
+    lost_ids = detect_new_images(root, detector, image_ids, args.shard)
     if args.shard:
         return
     seen = content_cache.read_cached(
@@ -78,14 +78,17 @@ def work(args: StageOptions) -> None:
         found = seen.filter(pc.is_valid(seen["item_id"]))
         table.write(found.select(ITEMS.column_names))
         table.refuse(refused_rows(seen.filter(pc.is_null(seen["item_id"]))))
-        table.rows_taken = seen.num_rows
+        # Not in the cache: when the image is there again, it is looked at.
+        lost = pa.table({"image_id": lost_ids, "reason": [detect.ItemReason.LOST] * len(lost_ids)})
+        table.refuse(refused_rows(lost))
+        table.rows_taken = seen.num_rows + lost.num_rows
         table.manifest_extras["detector"] = detector.version
     log.info("%s saw %d items in %d images", detector.version, found.num_rows, len(image_ids))
 
 
 def detect_new_images(
     root: Path, detector: detect.Detector, image_ids: pa.Array, shard: tuple[int, int] | None
-) -> None:
+) -> list[str]:
     """Detect items in the images that the detector has never seen, and cache them.
 
     The cache is written every IMAGES_PER_CACHE_WRITE images, so a killed job loses little.
@@ -95,7 +98,11 @@ def detect_new_images(
         detector: the detector.
         image_ids: images of the run.
         shard: (i, n), to detect only shard i of n; None: all images.
+
+    Returns:
+        The ids of images whose files are gone or have changed, in order.
     """
+    lost_ids: set[str] = set()
     known = content_cache.read_cached(
         root, "items", detector.version, detect.ITEM_CACHE_SCHEMA, image_ids
     )["image_id"]
@@ -109,9 +116,7 @@ def detect_new_images(
     progress = job.Progress("images", len(new))
 
     def detect_batch(image_ids: list[str]) -> list[dict[str, object]]:
-        return detect.detect_items_batch(
-            detector, [(i, content_cache.image_path(root, i).read_bytes()) for i in image_ids]
-        )
+        return detect.detect_items_batch(detector, _read_images(root, image_ids, lost_ids))
 
     workers = min(len(os.sched_getaffinity(0)), IMAGES_PER_CACHE_WRITE // IMAGES_PER_BATCH)
     with ThreadPoolExecutor(workers) as cores:
@@ -133,13 +138,26 @@ def detect_new_images(
                 pa.Table.from_pylist(rows, detect.ITEM_CACHE_SCHEMA),
             )
             progress.update(min(IMAGES_PER_CACHE_WRITE, len(new) - start))
+    return sorted(lost_ids)
+
+
+def _read_images(root: Path, image_ids: list[str], lost_ids: set[str]) -> list[tuple[str, bytes]]:
+    """Return the images with their ids; put the ids of lost ones into `lost_ids`."""
+    images = []
+    for image_id in image_ids:
+        try:
+            images.append((image_id, content_cache.read_image(root, image_id)))
+        except content_cache.LostImage as error:
+            log.warning("%s", error)
+            lost_ids.add(image_id)
+    return images
 
 
 def refused_rows(empty: pa.Table) -> pa.Table:
     """Return a row of refusals for each image without items.
 
     Args:
-        empty: rows of the cache with image_id and the reason why there is no item.
+        empty: rows with image_id and the reason why there is no item.
 
     Returns:
         The rows for the refused part of `items`.

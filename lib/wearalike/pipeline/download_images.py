@@ -45,6 +45,14 @@ def command() -> click.Command:
             help="Seconds for one attempt.",
         ),
         click.Option(
+            ["--max-outage-s"],
+            type=float,
+            default=rules.max_outage_s,
+            show_default=True,
+            help="Seconds that a host may fail in a run before it is asked no more; pictures that "
+            "are kept are used meanwhile.",
+        ),
+        click.Option(
             ["--placeholder-groups"],
             default=rules.max_groups_per_image,
             show_default=True,
@@ -58,7 +66,9 @@ def work(args: StageOptions) -> None:
     """Download pictures; without --shard, write the table `images` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
-    rules = download.DownloadPolicy(args.placeholder_groups, args.attempts, args.timeout_s)
+    rules = download.DownloadPolicy(
+        args.placeholder_groups, args.attempts, args.timeout_s, args.max_outage_s
+    )
     version_before = run_tables.table_version(root, IMAGES, args.run)
     wanted = image_tables.explode_image_urls(
         run_tables.read_table(root, PRODUCTS, args.run, image_tables.IMAGE_SOURCE_COLUMNS)

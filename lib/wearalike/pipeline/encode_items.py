@@ -98,25 +98,32 @@ def work(args: StageOptions) -> None:
     ) as table:
         has_code = pc.is_valid(seen["shape"])
         table.write(seen.filter(has_code).select(CODES.column_names))
-        lost = seen.filter(pc.invert(has_code))
-        nothing = pa.nulls(len(lost), pa.string())
-        table.refuse(
-            pa.table(
-                {
-                    "kind": ["item"] * len(lost),
-                    "key": lost["item_id"],
-                    "reason": lost["reason"],
-                    "shop_id": nothing,
-                    "detail": nothing,
-                }
-            )
-        )
+        unreadable = seen.filter(pc.invert(has_code))
+        table.refuse(_refused_rows(unreadable["item_id"], unreadable["reason"]))
+        # Not in the cache: when its image is there again, the item is encoded.
+        is_lost = pc.invert(pc.is_in(items["item_id"], seen["item_id"].combine_chunks()))
+        lost_ids = items["item_id"].filter(is_lost)
+        table.refuse(_refused_rows(lost_ids, [encoders.CodeReason.LOST.value] * len(lost_ids)))
         table.rows_taken = items.num_rows
         table.manifest_extras |= {
             "encoder": version,
             "items_of_other_kinds": detected.num_rows - items.num_rows,
         }
     log.info("%s: %d codes, %d new", version, items.num_rows, new.num_rows)
+
+
+def _refused_rows(item_ids: pa.ChunkedArray, reasons: pa.ChunkedArray | list[str]) -> pa.Table:
+    """Return the refused rows of items without a code."""
+    nothing = pa.nulls(len(item_ids), pa.string())
+    return pa.table(
+        {
+            "kind": ["item"] * len(item_ids),
+            "key": item_ids,
+            "reason": reasons,
+            "shop_id": nothing,
+            "detail": nothing,
+        }
+    )
 
 
 def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> None:
@@ -135,13 +142,19 @@ def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> 
         items.slice(start, ITEMS_PER_BATCH) for start in range(0, items.num_rows, ITEMS_PER_BATCH)
     ]
     rows: list[pa.Table] = []
+    lost_ids: set[str] = set()
     with ThreadPoolExecutor(1) as ahead:
-        loads = (ahead.submit(read_item_crops, root, part, encoder.side_px) for part in parts)
+        loads = (
+            ahead.submit(read_item_crops, root, part, encoder.side_px, lost_ids) for part in parts
+        )
         loading = next(loads, None)
         for number, part in enumerate(parts, 1):
             pictures = loading.result() if loading else []
             loading = next(loads, None)
-            rows.append(code_rows(encoder, part["item_id"].to_pylist(), pictures))
+            is_there = [image_id not in lost_ids for image_id in part["image_id"].to_pylist()]
+            pictures = [p for p, is_kept in zip(pictures, is_there, strict=True) if is_kept]
+            item_ids = part["item_id"].filter(pa.array(is_there, pa.bool_())).to_pylist()
+            rows.append(code_rows(encoder, item_ids, pictures))
             if number == len(parts) or len(rows) * ITEMS_PER_BATCH >= ITEMS_PER_CACHE_WRITE:
                 content_cache.cache_rows(root, "codes", encoder.version, pa.concat_tables(rows))
                 rows.clear()
@@ -149,7 +162,10 @@ def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> 
 
 
 def read_item_crops(
-    root: Path, items: pa.Table, side_px: int | None = None
+    root: Path,
+    items: pa.Table,
+    side_px: int | None = None,
+    lost_ids: set[str] | None = None,
 ) -> list[NDArray[np.uint8] | None]:
     """Return the pixels of every item.
 
@@ -157,28 +173,35 @@ def read_item_crops(
         root: folder of all tables.
         items: rows with image_id and the box x0, y0, x1, y1.
         side_px: see decode.crop_boxes.
+        lost_ids: receives the ids of images whose files are gone or have changed; None raises.
 
     Returns:
         An image for each item, uint8; None where the image cannot be read.
+
+    Raises:
+        LostImage: an image is lost, and there is no `lost_ids`.
     """
-    return list(
-        _iter_item_crops(
-            root, items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist(), side_px
-        )
-    )
+    rows = items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist()
+    return list(_iter_item_crops(root, rows, side_px, lost_ids))
 
 
 def _iter_item_crops(
-    root: Path, rows: list[dict[str, Any]], side_px: int | None
+    root: Path, rows: list[dict[str, Any]], side_px: int | None, lost_ids: set[str] | None
 ) -> Iterator[NDArray[np.uint8] | None]:
     """Yield the pixels of each row's item; None where its image cannot be read."""
     for row in rows:
         try:
-            content = content_cache.image_path(root, row["image_id"]).read_bytes()
+            content = content_cache.read_image(root, row["image_id"])
             yield decode.crop_boxes(
                 content, [(row["x0"], row["y0"], row["x1"], row["y1"])], side_px
             )[0]
         except decode.BadPixels:
+            yield None
+        except content_cache.LostImage as error:
+            if lost_ids is None:
+                raise
+            log.warning("%s", error)
+            lost_ids.add(row["image_id"])
             yield None
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -19,6 +20,10 @@ import pyarrow.parquet as pq
 from wearalike.storage import atomic
 
 
+class LostImage(ValueError):
+    """A stored image is gone, or its bytes are not those of its name any more."""
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; a file that exists is left as it is."""
     if not path.exists():
@@ -28,6 +33,47 @@ def write_atomic(path: Path, content: bytes) -> None:
 def image_path(root: Path, image_id: str) -> Path:
     """Return the path of the image with this SHA-256, which need not exist."""
     return root / "cache" / "images" / image_id[:2] / image_id
+
+
+def image_size_bytes(root: Path, image_id: str) -> int | None:
+    """Return the size of a stored image's file; None if there is none."""
+    try:
+        return image_path(root, image_id).stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def is_stored_image(root: Path, image_id: str) -> bool:
+    """Return True if the image is stored, and its bytes are those of its name."""
+    try:
+        with image_path(root, image_id).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == image_id
+    except FileNotFoundError:
+        return False
+
+
+def read_image(root: Path, image_id: str) -> bytes:
+    """Read a stored image.
+
+    A file whose bytes are not those of its name any more is removed, so that the next run requests
+    the image anew.
+
+    Raises:
+        LostImage: The file is gone, or its bytes have changed.
+    """
+    path = image_path(root, image_id)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise LostImage(f"{path}: gone; the next run downloads it again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != image_id:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise LostImage(
+            f"{path}: its bytes have changed, sha256 {found}; the next run downloads it again"
+        )
+    return content
 
 
 def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> Path | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wearalike.datasets.formats import record
+from wearalike.datasets.formats import masks, record
 from wearalike.datasets.formats.record import (
     BadLabels,
     LabelledImage,
@@ -25,7 +26,8 @@ def read_coco(file: Path, folder: Path) -> LabelsAndProblems:
     """Read one COCO file.
 
     Pictures are searched in the usual folders (see `_search_folders`), the nearest first. Boxes are
-    the annotations' `bbox`; segmentations are ignored. Crowds are no single objects and left out.
+    the annotations' `bbox`, else those of their `segmentation`, which becomes the mask. Crowds are
+    no single objects and left out. A root category of Roboflow, which no annotation uses, is none.
 
     Args:
         file: The JSON file.
@@ -56,11 +58,12 @@ def read_coco(file: Path, folder: Path) -> LabelsAndProblems:
             _require_list(document, name)
     except BadLabels as error:
         return [], [LabelProblem(str(file), str(error))]
+    coco.root_names = _find_root_names(document["categories"])
     each("categories", coco.add_category, document, "category")
     each("images", coco.add_image, document, "image")
     each("annotations", coco.add_annotation, document, "annotation")
     return [
-        replace(image, objects=tuple(coco.objects[key]))
+        replace(image, objects=tuple(coco.objects[key]), problem_count=coco.problem_counts[key])
         for key, image in coco.images.items()
         if image
     ], problems
@@ -76,7 +79,9 @@ class _CocoReader:
         self.folder = folder
         self.split = record.find_split(re.split(r"[^a-z0-9]+", file.stem.lower()))
         self.search_folders = _search_folders(file, folder, self.split)
+        self.root_names: set[str] = set()
         self.categories: dict[CocoId, str] = {}
+        self.problem_counts: Counter[CocoId] = Counter()
         self._names: set[str] = set()
         self.images: dict[CocoId, LabelledImage | None] = {}
         self.objects: dict[CocoId, list[LabelledObject]] = {}
@@ -87,6 +92,9 @@ class _CocoReader:
         key, name = _require_id(entry, "id"), record.parse_category(entry.get("name"))
         if key in self.categories:
             raise BadLabels(f"the id stands twice, for {self.categories[key]!r} and {name!r}")
+        if _is_root(entry, self.root_names):
+            self.categories[key] = name
+            return
         if name in self._names:
             raise BadLabels(f"the name {name!r} stands twice")
         self._names.add(name)
@@ -102,7 +110,10 @@ class _CocoReader:
             raise BadLabels(f"duplicate picture: {path} stands twice")
         self._paths.add(path)
         header = record.read_picture_header(path)
-        said = entry.get("width", header.width_px), entry.get("height", header.height_px)
+        said = (
+            _to_integer(entry.get("width", header.width_px)),
+            _to_integer(entry.get("height", header.height_px)),
+        )
         if said != (header.width_px, header.height_px):
             size = f"{header.width_px} x {header.height_px} px when upright"
             raise BadLabels(
@@ -132,15 +143,49 @@ class _CocoReader:
         image = self.images[image_key]
         if image is None or entry.get("iscrowd") == 1:
             return
-        values = entry.get("bbox")
-        if not isinstance(values, list) or len(values) != 4:
-            raise BadLabels(
-                f"bbox: wanted 4 numbers (x, y, width, height), got {record.short_repr(values)}"
-            )
-        x, y, width, height = (_require_coordinate(value) for value in values)
-        self.objects[image_key].append(
-            record.build_object(self.categories[category], (x, y, x + width, y + height), image)
+        try:
+            found = _build_object(self.categories[category], entry, image)
+        except BadLabels:
+            self.problem_counts[image_key] += 1
+            raise
+        self.objects[image_key].append(found)
+
+
+def _build_object(category: str, entry: Mapping[str, Any], image: LabelledImage) -> LabelledObject:
+    """Return the object of an annotation. Raise BadLabels."""
+    mask = masks.parse_segmentation(entry.get("segmentation"), image.width_px, image.height_px)
+    values = entry.get("bbox")
+    if not values and mask:
+        return record.build_object(category, mask.corners(), image, mask)
+    if not isinstance(values, list) or len(values) != 4:
+        raise BadLabels(
+            f"bbox: wanted 4 numbers (x, y, width, height), got {record.short_repr(values)}"
         )
+    x, y, width, height = (_require_coordinate(value) for value in values)
+    return record.build_object(category, (x, y, x + width, y + height), image, mask)
+
+
+def _find_root_names(categories: list[Any]) -> set[str]:
+    """Return the names of categories that are above others and below none."""
+    entries = [entry for entry in categories if isinstance(entry, dict)]
+    above = {e.get("supercategory") for e in entries if isinstance(e.get("supercategory"), str)}
+    return {
+        e["name"]
+        for e in entries
+        if isinstance(e.get("name"), str)
+        and e["name"] in above
+        and e.get("supercategory") in (None, "", "none")
+    }
+
+
+def _is_root(entry: Mapping[str, Any], root_names: set[str]) -> bool:
+    """Return True for a root category, whose name may be that of a class below it."""
+    return entry.get("name") in root_names and entry.get("supercategory") in (None, "", "none")
+
+
+def _to_integer(value: Any) -> Any:
+    """Return a whole number that is written as a decimal as an integer, others as they are."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def json_files(folder: Path) -> list[Path]:
@@ -193,7 +238,7 @@ def _require_list(document: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _require_id(entry: Mapping[str, Any], name: str) -> CocoId:
-    value = entry.get(name)
+    value = _to_integer(entry.get(name))
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise BadLabels(f"{name}: wanted a number or text, got {record.short_repr(value)}")
     return value

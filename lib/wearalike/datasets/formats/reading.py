@@ -7,6 +7,7 @@ docs.ultralytics.com/datasets (detect and segment).
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from wearalike.datasets.formats.coco import json_files, read_coco
@@ -32,6 +33,8 @@ __all__ = [
     "read_valid_labels",
     "read_yolo",
 ]
+
+log = logging.getLogger("wearalike.labels")
 
 LABEL_FORMATS = ("coco", "yolo")
 _MAX_PROBLEMS_SHOWN = 5
@@ -79,21 +82,44 @@ def read_labels(kind: str, location: Path) -> LabelsAndProblems:
     return [images[path] for path in sorted(images)], problems
 
 
-def read_valid_labels(kind: str, location: Path) -> list[LabelledImage]:
-    """Read labels without any problem. Raises BadLabels, which names the first and counts all."""
+def read_valid_labels(kind: str, location: Path, *, is_strict: bool = False) -> list[LabelledImage]:
+    """Read the pictures whose every label is valid.
+
+    A picture with a bad label is left out whole: a thing without its box would be taken for ground.
+    The log names the first bad labels and counts all, and the boxes that were cut at the rim.
+
+    Args:
+        kind: One of LABEL_FORMATS.
+        location: The set's folder; for COCO also a single JSON file.
+        is_strict: Raise for any bad label.
+
+    Returns:
+        The pictures by path.
+
+    Raises:
+        BadLabels: A label is bad and `is_strict`, or no picture is left. It names the first bad
+            labels and counts all.
+    """
     images, problems = read_labels(kind, location)
+    valid = [image for image in images if not image.problem_count]
+    if cut_count := sum(item.is_cut for image in valid for item in image.objects):
+        log.info("%s: %d boxes were cut at the rim of their pictures", location, cut_count)
     if problems:
         rest = (
             f"\n  and {len(problems) - _MAX_PROBLEMS_SHOWN} more"
             if len(problems) > _MAX_PROBLEMS_SHOWN
             else ""
         )
-        raise BadLabels(
+        left_out_count = len(images) - len(valid)
+        text = (
             f"{location}: {len(problems)} bad labels\n  "
             + "\n  ".join(map(str, problems[:_MAX_PROBLEMS_SHOWN]))
             + rest
         )
-    return images
+        if is_strict or not valid:
+            raise BadLabels(text)
+        log.warning("%s\n  %d pictures are left out", text, left_out_count)
+    return valid
 
 
 def images_root(kind: str, location: Path) -> Path:

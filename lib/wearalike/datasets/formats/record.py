@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wearalike.imaging import decode
 
+if TYPE_CHECKING:
+    from wearalike.datasets.formats.masks import ObjectMask
+
 MAX_LABEL_FILE_BYTES = 1_000_000_000
 MAX_NAME_CHARACTERS = 200
-# Tools that count pixels from their middle, or round, draw a box this far over the edge; it is cut.
-_MAX_OVERHANG_PX = 1
+# Tools that count pixels from their middle, round, or let a hand slip, draw a box this far over the
+# edge; it is cut. A cut of more than the first is counted.
+_MAX_ROUNDING_PX = 1
+_MAX_OVERHANG_PX = 5
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:/+")
 SPLIT_BY_WORD = {
     "train": "train",
     "val": "val",
@@ -45,13 +52,20 @@ class LabelProblem:
 
 @dataclass(frozen=True, slots=True)
 class LabelledObject:
-    """A box in px of the upright picture: x1 and y1 outside, never empty, never over the edge."""
+    """A box in px of the upright picture: x1 and y1 outside, never empty, never over the edge.
+
+    Attributes:
+        mask: The object's pixels, where the file says them.
+        is_cut: The file's box reached over the edge by more than rounding.
+    """
 
     category: str
     x0: int
     y0: int
     x1: int
     y1: int
+    mask: ObjectMask | None = field(default=None, compare=False, repr=False)
+    is_cut: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class LabelledImage:
         height_px: Height after EXIF orientation.
         objects: Boxes in the file's order.
         split: train, val or test.
+        problem_count: Bad labels of the picture, which `objects` lacks.
     """
 
     path: Path
@@ -71,6 +86,7 @@ class LabelledImage:
     height_px: int
     objects: tuple[LabelledObject, ...]
     split: str = "train"
+    problem_count: int = field(default=0, compare=False)
 
 
 LabelsAndProblems = tuple[list[LabelledImage], list[LabelProblem]]
@@ -89,8 +105,11 @@ def read_limited(file: Path, max_bytes: int = MAX_LABEL_FILE_BYTES) -> bytes:
 
 def find_picture(name: Any, folder: Path, search_folders: Sequence[Path]) -> Path:
     """Where a picture of that name is, inside the folder."""
-    if not isinstance(name, str) or not name or not is_clean(name) or "\\" in name:
-        raise BadLabels(f"wanted a picture's path with slashes, got {short_repr(name)}")
+    if not isinstance(name, str) or not name or not is_clean(name):
+        raise BadLabels(f"wanted a picture's path, got {short_repr(name)}")
+    name = name.replace("\\", "/")
+    if drive := _WINDOWS_DRIVE.match(name):
+        name = _find_suffix(name[drive.end() :], search_folders)
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise BadLabels(f"leads out of {folder}: {short_repr(name)}")
     for home in search_folders:
@@ -102,6 +121,16 @@ def find_picture(name: Any, folder: Path, search_folders: Sequence[Path]) -> Pat
     raise BadLabels(
         f"missing picture: {short_repr(name)} in {', '.join(map(str, search_folders)) or folder}"
     )
+
+
+def _find_suffix(name: str, search_folders: Sequence[Path]) -> str:
+    """Return the longest end of another machine's path that names a file here, else the name."""
+    parts = [part for part in name.split("/") if part]
+    suffixes = ("/".join(parts[start:]) for start in range(len(parts)) if ".." not in parts)
+    for suffix in suffixes:
+        if any((home / suffix).is_file() for home in search_folders):
+            return suffix
+    return parts[-1] if parts else name
 
 
 def require_inside(path: Path, folder: Path) -> Path:
@@ -119,18 +148,18 @@ def read_picture_header(path: Path) -> decode.ImageHeader:
 
 
 def build_object(
-    category: str, corners: tuple[float, float, float, float], image: LabelledImage
+    category: str,
+    corners: tuple[float, float, float, float],
+    image: LabelledImage,
+    mask: ObjectMask | None = None,
 ) -> LabelledObject:
     """corners: x0, y0, x1, y1 in px, not yet rounded."""
     x0, y0, x1, y1 = corners
     said = ", ".join(f"{value:g}" for value in corners)
     if x0 >= x1 or y0 >= y1:
         raise BadLabels(f"zero area: wanted x0 < x1 and y0 < y1, got {said}")
-    if (
-        min(x0, y0) < -_MAX_OVERHANG_PX
-        or x1 > image.width_px + _MAX_OVERHANG_PX
-        or y1 > image.height_px + _MAX_OVERHANG_PX
-    ):
+    overhang_px = max(-x0, -y0, x1 - image.width_px, y1 - image.height_px)
+    if overhang_px > _MAX_OVERHANG_PX:
         raise BadLabels(
             f"box outside the picture of {image.width_px} x {image.height_px} px: {said}"
         )
@@ -138,7 +167,7 @@ def build_object(
     top, bottom = (min(max(math.floor(y + 0.5), 0), image.height_px) for y in (y0, y1))
     if left >= right or top >= bottom:
         raise BadLabels(f"zero area: less than a pixel of it is inside: {said}")
-    return LabelledObject(category, left, top, right, bottom)
+    return LabelledObject(category, left, top, right, bottom, mask, overhang_px > _MAX_ROUNDING_PX)
 
 
 def parse_category(name: Any) -> str:

@@ -23,6 +23,8 @@ from wearalike.datasets.formats.record import (
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_YAML_BYTES = 1_000_000
+# Some tools write every number as a decimal, the class among them.
+_CLASS_PATTERN = re.compile(r"(\d{1,6})(?:\.0*)?", re.ASCII)
 _NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
@@ -31,7 +33,8 @@ def read_yolo(folder: Path) -> LabelsAndProblems:
 
     Pictures are in a folder named images at any depth; label files are at the same path with
     `labels` in its place. A picture without a label file has no object. Class names are in
-    data.yaml, else in classes.txt or labels/classes.txt.
+    data.yaml, else in classes.txt or labels/classes.txt. With `kpt_shape` in data.yaml the lines
+    are poses: a box, then key points, which are not used.
 
     Args:
         folder: The set's folder.
@@ -42,6 +45,7 @@ def read_yolo(folder: Path) -> LabelsAndProblems:
     problems: list[LabelProblem] = []
     images: list[LabelledImage] = []
     names = _read_class_names(folder, problems)
+    keypoint_numbers = _read_keypoint_numbers(folder, problems)
     pictures, texts = _list_files(folder, problems)
     if not pictures:
         problems.append(LabelProblem(str(folder), "no picture in a folder named images"))
@@ -65,8 +69,13 @@ def read_yolo(folder: Path) -> LabelsAndProblems:
             continue
         split = record.find_split(path.relative_to(folder).parts[:-1]) or "train"
         image = LabelledImage(path, header.width_px, header.height_px, (), split)
-        objects = _read_objects(text, folder, image, names, problems) if text in texts else []
-        images.append(replace(image, objects=tuple(objects)))
+        before = len(problems)
+        objects = (
+            _read_objects(text, folder, image, names, keypoint_numbers, problems)
+            if text in texts
+            else []
+        )
+        images.append(replace(image, objects=tuple(objects), problem_count=len(problems) - before))
     problems += [
         LabelProblem(str(text), f"missing picture: none of {'/'.join(IMAGE_SUFFIXES)} in images")
         for text in sorted(texts - pictures.keys())
@@ -106,6 +115,7 @@ def _read_objects(
     folder: Path,
     image: LabelledImage,
     names: Mapping[int, str],
+    keypoint_numbers: int,
     problems: list[LabelProblem],
 ) -> list[LabelledObject]:
     objects = []
@@ -116,27 +126,37 @@ def _read_objects(
         return []
     for number, line in lines:
         try:
-            objects.append(_parse_object(line.split(), image, names))
+            objects.append(_parse_object(line.split(), image, names, keypoint_numbers))
         except BadLabels as error:
             problems.append(LabelProblem(f"{text}:{number}", str(error)))
     return objects
 
 
 def _parse_object(
-    words: Sequence[str], image: LabelledImage, names: Mapping[int, str]
+    words: Sequence[str],
+    image: LabelledImage,
+    names: Mapping[int, str],
+    keypoint_numbers: int,
 ) -> LabelledObject:
     """Parse a line: class, middle x, y, width, height; or class and the corners of a polygon.
 
-    All but the class are shares of the picture.
+    All but the class are shares of the picture. In a set of poses the box is followed by its key
+    points, so that a line of any other length is none.
     """
+    if keypoint_numbers:
+        if len(words) != 5 + keypoint_numbers:
+            raise BadLabels(
+                f"wrong count of numbers: wanted a class, 4, and {keypoint_numbers} of kpt_shape, "
+                f"got {len(words)}"
+            )
+        words = words[:5]
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
         raise BadLabels(
             "wrong count of numbers: wanted a class and 4, "
             f"or a class and x and y of 3 corners or more, got {len(words)}"
         )
-    if not (
-        words[0].isascii() and words[0].isdecimal() and len(words[0]) < 7 and int(words[0]) in names
-    ):
+    class_id = _CLASS_PATTERN.fullmatch(words[0])
+    if class_id is None or int(class_id[1]) not in names:
         raise BadLabels(
             f"unknown class id {record.short_repr(words[0])}: "
             f"known are {record.format_first(names)}"
@@ -159,7 +179,30 @@ def _parse_object(
         max(xs) * image.width_px,
         max(ys) * image.height_px,
     )
-    return record.build_object(names[int(words[0])], corners, image)
+    return record.build_object(names[int(class_id[1])], corners, image)
+
+
+def _read_keypoint_numbers(folder: Path, problems: list[LabelProblem]) -> int:
+    """Numbers of key points in each line, as data.yaml's kpt_shape says; 0 for boxes."""
+    file = folder / "data.yaml"
+    try:
+        document = _read_yaml(file) if file.is_file() else {}
+    except BadLabels:
+        return 0  # the names' reader reports it
+    shape = document.get("kpt_shape") if isinstance(document, dict) else None
+    if shape is None:
+        return 0
+    is_shape = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)
+    if not is_shape or not 0 < shape[0] <= 1000 or shape[1] not in (2, 3):
+        problems.append(
+            LabelProblem(
+                str(file),
+                "kpt_shape: wanted the number of key points, and 2 or 3, "
+                f"got {record.short_repr(shape)}",
+            )
+        )
+        return 0
+    return shape[0] * shape[1]
 
 
 def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, str] | None:
@@ -205,16 +248,7 @@ def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, s
 
 
 def _read_yaml_names(file: Path) -> dict[Any, Any]:
-    content = record.read_limited(file, MAX_YAML_BYTES)
-    try:
-        document = yaml.safe_load(content)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise BadLabels(f"not YAML: {line}{error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadLabels(f"not YAML: {error}") from error
-    except RecursionError as error:
-        raise BadLabels("not YAML that is used: nested too deep") from error
+    document = _read_yaml(file)
     names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -228,6 +262,19 @@ def _read_yaml_names(file: Path) -> dict[Any, Any]:
             f"nc is {record.short_repr(document['nc'])}, and there are {len(names)} names"
         )
     return names
+
+
+def _read_yaml(file: Path) -> Any:
+    content = record.read_limited(file, MAX_YAML_BYTES)
+    try:
+        return yaml.safe_load(content)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise BadLabels(f"not YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadLabels(f"not YAML: {error}") from error
+    except RecursionError as error:
+        raise BadLabels("not YAML that is used: nested too deep") from error
 
 
 def _read_lines(file: Path) -> list[tuple[int, str]]:

@@ -82,22 +82,23 @@ DatasetPhotos = LabelledDataset | list[LabelledImage]
 PreparationTask = Callable[[], tuple[str, CompressedScene | None]]
 
 
-def read_photos(kind: str, folder: Path) -> DatasetPhotos:
+def read_photos(kind: str, folder: Path, *, is_strict: bool = False) -> DatasetPhotos:
     """Read the labelled photos of a folder.
 
     Args:
         kind: Layout of the folder, one of layouts.DATASET_KINDS.
         folder: Folder with photos and labels.
+        is_strict: Refuse label files with any bad label; else their pictures are left out.
 
     Returns:
         The labelled photos.
 
     Raises:
         layouts.BadDataset: The folder does not have that layout.
-        reading.BadLabels: A label file of boxes has a bad label.
+        reading.BadLabels: A label file of boxes cannot be used.
     """
     if kind in reading.LABEL_FORMATS:
-        return reading.read_valid_labels(kind, folder)
+        return reading.read_valid_labels(kind, folder, is_strict=is_strict)
     return labelled_photos.read_dataset(kind, folder)
 
 
