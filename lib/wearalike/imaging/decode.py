@@ -54,6 +54,7 @@ _DECODER_ERRORS = (
     LookupError,
     ArithmeticError,
     EOFError,
+    RuntimeError,  # of the AVIF decoder
     struct.error,
     zlib.error,
 )
