@@ -8,6 +8,7 @@ lost in this way is bounded, and beyond the bound nothing more is asked of the h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -80,7 +81,10 @@ class HostThrottle:
                 raise HostGivenUp
             wait_s = self._next_request_at - time.monotonic()
             if wait_s > 0:
-                await asyncio.sleep(wait_s)
+                # A host that is given up meanwhile is waited for no longer.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._changed.wait()
             elif self._is_open and self._is_tried:
                 await self._changed.wait()
             else:
