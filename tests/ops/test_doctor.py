@@ -25,7 +25,7 @@ from wearalike.commands import app
 from wearalike.models import registry
 from wearalike.ops import doctor
 from wearalike.ops.doctor import CheckStatus, Environment, HealthLimits
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]

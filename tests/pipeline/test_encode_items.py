@@ -141,7 +141,7 @@ def rot(root, item_id: str):
     """Change the last byte of an item's image; return the file and its right bytes."""
     items = run_tables.read_table(root, ITEMS, RUN).to_pylist()
     (image_id,) = [item["image_id"] for item in items if item["item_id"] == item_id]
-    path = run_tables.image_path(root, image_id)
+    path = content_cache.image_path(root, image_id)
     good = path.read_bytes()
     path.write_bytes(good[:-1] + b"!")
     return path, good
@@ -157,7 +157,7 @@ def test_an_image_that_has_rotted_is_refused_and_not_remembered(root, caplog):
     assert "its bytes have changed" in caplog.text and not path.exists()
     (refused,) = run_tables.read_refused(root, RUN).to_pylist()
     assert (refused["key"], refused["reason"]) == (item_id, "lost") and item_id not in before
-    run_tables.write_atomic(path, good)
+    content_cache.write_atomic(path, good)
     assert encode_items.main([*options, "--force"]) == 0
     after = run_tables.read_table(root, CODES, RUN)["item_id"].to_pylist()
     assert sorted(after) == sorted([*before, item_id])
@@ -171,6 +171,6 @@ def test_an_image_that_has_rotted_is_looked_at_when_it_is_there_again(root):
     assert len(set(run_tables.read_table(root, ITEMS, RUN)["image_id"].to_pylist())) == 2
     (refused,) = run_tables.read_refused(root, RUN).to_pylist()
     assert (refused["key"], refused["reason"]) == (path.name, "lost")
-    run_tables.write_atomic(path, good)
+    content_cache.write_atomic(path, good)
     assert detect_items.main(options) == 0
     assert len(set(run_tables.read_table(root, ITEMS, RUN)["image_id"].to_pylist())) == 3
