@@ -612,7 +612,7 @@ def test_files_beside_pictures_take_the_folders_split(tmp_path):
     assert [i.split for i in reading.read_valid_labels("yolo", tmp_path / "yolo")] == ["val"]
 
 
-def test_a_set_has_a_photo_for_every_box(tmp_path):
+def test_a_set_has_a_photo_for_every_box(tmp_path, caplog):
     yolo(tmp_path, "0 .5 .5 .1 .1\n1 .5 .5 .2 .2\n", "images/val/1.jpg")
     picture(tmp_path / "images/val/ground.jpg")
     found = labelled_photos.read_dataset("yolo", tmp_path)
@@ -626,8 +626,9 @@ def test_a_set_has_a_photo_for_every_box(tmp_path):
     parse = parse_kind_and_folder(layouts.DATASET_KINDS)
     assert parse("coco=a") == ("coco", Path("a"))
     (tmp_path / "labels/val/1.txt").write_text("7 .5 .5 .1 .1\n")
-    with pytest.raises(BadLabels, match=r"1\.txt:1: unknown class id"):
+    with pytest.raises(layouts.BadDataset, match="no photo with a label"):
         labelled_photos.read_dataset("yolo", tmp_path)
+    assert "1.txt:1: unknown class id" in caplog.text
 
 
 def test_an_empty_folder_is_no_set(tmp_path):
