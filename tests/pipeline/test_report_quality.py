@@ -624,7 +624,8 @@ def test_the_job_from_a_shell_writes_the_verdict_its_page_and_its_docs_and_nothi
     root, home = tmp_path / "root", tmp_path / "home"
     write(root, RUN, night)
     home.mkdir()
-    command = [sys.executable, report_quality.__file__, "--data-dir", str(root), "--run", RUN]
+    job_arguments = ["report_quality", "--data-dir", str(root), "--run", RUN]
+    command = [sys.executable, "-m", "wearalike.pipeline", *job_arguments]
     done = subprocess.run(
         command,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
