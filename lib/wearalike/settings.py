@@ -68,7 +68,8 @@ class ShopSettings(BaseModel):
         id: The shop's id, [a-z0-9_-]{1,64}.
         feed: Address of the feed. `${NAME}` in it is read from the environment, so that credentials
             stay out of files.
-        dialect: "yml", "admitad", "google_rss" or "google_atom"; None lets the feed say.
+        dialect: "yml", "admitad", "google_rss", "google_atom" or "google_table" (TSV or CSV of
+            Google or Meta); None lets the feed say.
         min_offers: A feed with fewer usable offers is not used; the last good offers stay.
         max_drop_ratio: A feed that loses a larger share of offers against the last good feed, or of
             those with a mapped category, is not used.
@@ -101,7 +102,7 @@ class ShopSettings(BaseModel):
 
     id: Annotated[str, Field(pattern=f"^{SHOP_ID_PATTERN.pattern}$")]
     feed: SecretStr
-    dialect: Literal["yml", "admitad", "google_rss", "google_atom"] | None = None
+    dialect: Literal["yml", "admitad", "google_rss", "google_atom", "google_table"] | None = None
     min_offers: Annotated[_Int, Field(ge=0)] = 1
     max_drop_ratio: _Ratio = 0.5
     max_growth_ratio: _Ratio = 1.0

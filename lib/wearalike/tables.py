@@ -132,7 +132,7 @@ FEEDS = Table(
         ),
         Column("reason", _text, "why the feed was not used (feeds.FeedReason)", True),
         Column("detail", _text, "what was found and what was wanted, credentials struck out", True),
-        Column("dialect", _text, "yml, admitad, google_rss or google_atom", True),
+        Column("dialect", _text, "yml, admitad, google_rss, google_atom or google_table", True),
         Column("source_run", _text, "the run whose offers are used", True),
         Column(
             "offers_count", pa.int64(), "offers read from the source: written + refused + withdrawn"

@@ -10,6 +10,7 @@
 - `google`: Google Merchant, RSS 2.0 and Atom 1.0
 - `fields`, `yml_fields`, `google_fields`, `declared`: every field of the dialects, read or ignored
 - `collected`: the texts of an offer by slot, while its elements are read
+- `table_feed`: TSV and CSV to rows
 - `normalize`: markup to plain text
 - `vocabulary`: a shop's words to ours, by attributes.xml; counts those that nothing knows
 - `values`: lists of colours, sizes and materials; numbers of articles

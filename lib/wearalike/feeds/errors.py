@@ -35,7 +35,8 @@ ADVICE = {
     FeedReason.EMPTY: "ask the shop why its feed is empty",
     FeedReason.HTML_PAGE: "the address returns a web page: check it and its credentials "
     "in a browser",
-    FeedReason.NOT_XML: "choose the shop's XML export; CSV, JSON and zip are not read",
+    FeedReason.NOT_XML: "choose the shop's XML export, or Google's TSV or CSV; "
+    "JSON and zip are not read",
     FeedReason.WRONG_ROOT: "check the address, and the shop's dialect in the settings",
     FeedReason.BROKEN: "ask the shop to repair its export at the named line; "
     "the fault may stand some lines above it",

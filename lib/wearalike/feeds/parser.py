@@ -22,6 +22,7 @@ from wearalike.feeds.google import GoogleDialect
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
 from wearalike.feeds.offers import MAX_ID_CHARS, Offer, RefusedOffer, normalize_offer
 from wearalike.feeds.sanitize import SanitizedFeed
+from wearalike.feeds.table_feed import read_table_rows
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.feeds.yml import YmlDialect
 from wearalike.settings import ShopSettings
@@ -42,6 +43,8 @@ _SAFE_PARSER_OPTIONS: dict[str, Any] = {
     "no_network": True,
     "load_dtd": False,
 }
+# Google's and Meta's feeds as tables.
+TABLE_DIALECT = "google_table"
 # The dialects of each root element, in any namespace; without a setting the first one is meant.
 _DIALECTS_BY_ROOT = {
     "yml_catalog": ("yml", "admitad"),
@@ -88,7 +91,8 @@ class FeedReader:
     """Yields a record for each offer of a feed, in the order of the feed.
 
     Attributes:
-        dialect: "yml", "admitad", "google_rss" or "google_atom". Known once the iteration began.
+        dialect: "yml", "admitad", "google_rss", "google_atom" or "google_table". Known once the
+            iteration began.
         encoding: The encoding of the feed. Known once the iteration began.
         warning_counts: The repairs so far, by kind.
         offers_count: The offers so far.
@@ -126,6 +130,10 @@ class FeedReader:
             BadFeed: The feed cannot be used. A feed that was cut off raises it at the end, so
                 do not use the offers before the iteration has ended.
         """
+        rows = self._open_table()
+        if rows is not None:
+            yield from self._read_rows(rows)
+            return
         source = self._open_feed(self.warning_counts)
         blocks = iter(source)
         first = next(blocks)
@@ -144,6 +152,34 @@ class FeedReader:
             if record is not None:
                 self.offers_count += 1
                 yield record
+
+    def _open_table(self) -> Iterator[dict[str, str]] | None:
+        """Return the rows of a feed that is a table, or None for any other."""
+        repairs = Counter[FeedWarning]()
+        try:
+            rows = read_table_rows(self._path, self._shop.max_feed_bytes, self._charset, repairs)
+        except BadFeed:
+            return None  # the reader of XML says what is wrong
+        if rows is not None:
+            self.warning_counts.update(repairs)
+        return rows
+
+    def _read_rows(self, rows: Iterator[dict[str, str]]) -> Iterator[Offer | RefusedOffer]:
+        """Yield the records of the rows of a table. Raise BadFeed for another wanted dialect."""
+        if self._shop.dialect not in (None, TABLE_DIALECT):
+            raise BadFeed(FeedReason.WRONG_ROOT, f"a table; wanted dialect {self._shop.dialect}")
+        self.dialect = TABLE_DIALECT
+        dialect = GoogleDialect(self.vocabulary, self.warning_counts)
+        self.ignored_fields = dialect.finder.ignored_fields
+        for row in rows:
+            self.offers_count += 1
+            raw = dialect.parse_row(row)
+            try:
+                yield normalize_offer(
+                    raw, self._shop, self._day, self.vocabulary, self.warning_counts
+                )
+            except InvalidOffer as error:
+                yield RefusedOffer(raw.offer_id or None, error.reason, error.detail)
 
     def _read_element(
         self, dialect: Dialect, element: Element
