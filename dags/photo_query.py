@@ -26,6 +26,7 @@ from airflow.sdk import Param, dag
 COMMAND = (
     f'{sys.executable} -m wearalike query "$PHOTO" --k {{{{ params.k }}}}'
     "{{ ' --weights ' ~ params.weights if params.weights else '' }}"
+    "{{ ' --category ' ~ params.category if params.category else '' }}"
     "{{ ' --gender ' ~ params.gender if params.gender else '' }}"
     "{{ ' --age-group ' ~ params.age_group if params.age_group else '' }}"
 )
@@ -61,9 +62,16 @@ COMMAND = (
         "weights": Param(
             None,
             type=["null", "string"],
-            pattern=r"^(10|[0-9]):(10|[0-9])$",
-            title="Shape : colour",
-            description="weights of both, e.g. 2:8; empty: the category's",
+            pattern=r"^(10|[0-9]):(10|[0-9])(:(10|[0-9]))?$",
+            title="Shape : colour : kind",
+            description="weights, e.g. 2:8 or 2:8:5; empty: the category's",
+        ),
+        "category": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^[a-z0-9.-]+$",
+            title="Category",
+            description="leaf of the taxonomy that the item is of; empty: kinds do not count",
         ),
         "gender": Param(
             None,

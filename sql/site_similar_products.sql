@@ -3,7 +3,8 @@
 -- Reads: current_similar_products, current_products. Both show one run, all of it.
 -- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql: \bind).
 -- Returns: run, rank (1 is the most alike; products that went out of stock leave gaps), product_id, title, brand, url,
---   image_url (the main picture), price_cents, old_price_cents, currency, score (0..1, bigger is more alike).
+--   image_url (the main picture), price_cents, old_price_cents, currency, score (0..1, bigger is more alike), reason, reason_ru (why it is
+--   alike, in English and in Russian words).
 SELECT
     s.run,
     s.rank,
@@ -15,7 +16,9 @@ SELECT
     p.price_cents,
     p.old_price_cents,
     p.currency,
-    s.score
+    s.score,
+    s.reason,
+    s.reason_ru
 FROM current_similar_products AS s
 JOIN current_products AS p ON p.product_id = s.similar_product_id
 WHERE s.product_id = $1 AND p.availability = 'in_stock'

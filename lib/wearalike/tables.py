@@ -237,6 +237,7 @@ PRODUCTS = Table(
         Column("super_category", _text, "tables.SuperCategory"),
         Column("shape_weight", _int, "weight of shape in the distance, from the category"),
         Column("colour_weight", _int, "weight of colour in the distance, from the category"),
+        Column("kind_weight", _int, "weight of kind in the distance, from the category"),
     ),
     lookup_columns=("category",),
 )
@@ -336,6 +337,7 @@ MATCHES = Table(
                             pa.field("item_id", _text, nullable=False),
                             pa.field("shape_distance", _int, nullable=False),
                             pa.field("colour_distance", _int, nullable=False),
+                            pa.field("kind_distance", _int, nullable=False),
                             pa.field("rule", _text),
                             pa.field("fallback", _text),
                         ]
@@ -357,13 +359,24 @@ SIMILAR_PRODUCTS = Table(
         Column("product_id", _text, "the product whose page is shown"),
         Column("rank", _int, "1 is the most alike"),
         Column("similar_product_id", _text, "the product to recommend"),
-        Column("score", pa.float64(), "0..1, 1 is the same code, 0 no more alike than chance"),
+        Column(
+            "score",
+            pa.float64(),
+            "0..1, 1 is the same code and kind, 0 another kind no more alike than chance",
+        ),
         Column("shape_score", pa.float64(), "the same for shape alone"),
         Column("colour_score", pa.float64(), "the same for colour alone"),
+        Column("kind_score", pa.float64(), "the same for kind alone"),
         Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
         Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
+        Column(
+            "kind_distance", _int, "between the two categories: 0 the same kind, 64 another family"
+        ),
         Column("shape_weight", _int, "weight used for shape"),
         Column("colour_weight", _int, "weight used for colour"),
+        Column("kind_weight", _int, "weight used for kind"),
+        Column("reason", _text, "why it is alike, in English words"),
+        Column("reason_ru", _text, "why it is alike, in Russian words"),
         Column("item_id", _text, "the product's item compared"),
         Column("similar_item_id", _text, "the recommended product's item compared"),
         Column(
@@ -511,7 +524,12 @@ PHOTO_QUERIES = Table(
         Column("width_px", _int, "after EXIF orientation"),
         Column("height_px", _int, "after EXIF orientation"),
         Column("k", _int, "results asked for an item"),
-        Column("weights", _text, "shape:colour asked for; null for the category's own", True),
+        Column(
+            "weights",
+            _text,
+            "shape:colour or shape:colour:kind asked for; null for the category's own",
+            True,
+        ),
         Column("gender", _text, "tables.Gender asked for", True),
         Column("age_group", _text, "tables.AgeGroup asked for", True),
         Column("items_count", _int, "garments, shoes and bags seen in it"),

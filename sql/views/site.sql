@@ -7,7 +7,7 @@
 -- Creates these views and lets wearalike_site read them:
 --   site_similar_products: recommendations in stock. Columns: product_id, rank (1 is the most alike; products that went out of
 --     stock leave gaps), similar_product_id, shop_id, title, brand, url, image_url (the main picture), price_cents,
---     old_price_cents, currency, score (0..1), run.
+--     old_price_cents, currency, score (0..1), run, reason, reason_ru (why it is alike, in words).
 --   site_look_products: recommendations to complete a look. Columns: product_id, super_category, rank (1 is the most alike),
 --     then the columns above for look_product_id. image_id, x0, y0, x1 and y1 (px) locate the worn item in the product's picture.
 --   site_products: facts that the site shows. Columns: shop_id, title, category, super_category, availability.
@@ -26,7 +26,9 @@ SELECT
     p.old_price_cents,
     p.currency,
     s.score,
-    s.run
+    s.run,
+    s.reason,
+    s.reason_ru
 FROM wearalike.current_similar_products AS s
 JOIN wearalike.current_products AS p ON p.product_id = s.similar_product_id
 WHERE p.availability = 'in_stock';

@@ -144,7 +144,7 @@ def test_the_photo_form_offers_what_the_job_takes(bag):
         assert [v for v in params.get_param(name).schema["enum"] if v] == [
             str(v) for v in options[name].type.choices
         ]
-    for good in ("0:1", "2:8", "10:10"):
+    for good in ("0:1", "2:8", "10:10", "2:8:5", "1:1:10"):
         assert re.search(
             params.get_param("weights").schema["pattern"], good
         ) and photo_query.parse_weights(good)

@@ -61,6 +61,7 @@ def _products_table(rows: np.ndarray) -> pa.Table:
         **dict.fromkeys(lists, nothing),
         "shape_weight": np.full(n, 2),
         "colour_weight": np.full(n, 8),
+        "kind_weight": np.full(n, 5),
     }
     words = {
         "currency": "EUR",

@@ -19,6 +19,7 @@ from tests.benchmarks.measure import (
 )
 
 from wearalike import search as search_module
+from wearalike.catalog import KindTable
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.product_attributes import ProductAttributes
@@ -134,7 +135,12 @@ def same_answer(options: BenchOptions) -> BenchResult:
 
 
 def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
-    """Return women's dresses of 3,000 brands, all in stock; rows: int64 (n,), distinct numbers."""
+    """Return women's dresses of 3,000 brands and 8 kinds, all in stock.
+
+    Args:
+        rows: int64 (n,), distinct numbers.
+        codes: uint64 (n, 4).
+    """
     ids = np.array([f"shop:{row:08}" for row in rows.tolist()], dtype=object)
     n, brands = len(rows), rows % 3000
     texts = [
@@ -142,9 +148,13 @@ def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
         for text in ("shop", "brand", "women.dresses.midi", "EUR", "female", "adult")
     ]
     pages = ProductAttributes(ids, *texts[:3], np.full(n, 1000), texts[3])
-    weights = np.full(n, 2, np.int32), np.full(n, 8, np.int32)
+    weights = (np.full(n, weight, np.int32) for weight in (2, 8, 5))
+    distances = np.full((8, 8), 32, np.int32)
+    np.fill_diagonal(distances, 0)
+    kinds = KindTable(tuple(f"dresses {i}" for i in range(8)), distances)
+    kind, in_stock = rows // 7 % 8, np.ones(n, bool)
     return search_module.Gallery(
-        ids, ids, codes, *weights, *texts[4:], np.ones(n, bool), -1 - rows, brands, pages
+        ids, ids, codes, *weights, kind, *texts[4:], in_stock, -1 - rows, brands, pages, kinds
     )
 
 

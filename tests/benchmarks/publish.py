@@ -22,6 +22,7 @@ from tests.benchmarks.measure import (
 from tests.support.postgres_server import create_database, start_server
 
 from wearalike.models import registry
+from wearalike.search.reasons import describe_likeness
 from wearalike.tables import PUBLISHED_TABLES, SIMILAR_PRODUCTS
 from wearalike.warehouse.base import Warehouse, open_warehouse
 
@@ -38,6 +39,8 @@ def recommendations(rows: int) -> pa.Table:
     texts = {
         "detector": registry.DETECTORS["garments"].version,
         "encoder": registry.ENCODERS[registry.DEFAULT_ENCODER].version,
+        "reason": describe_likeness(32, 30, 30, "en"),
+        "reason_ru": describe_likeness(32, 30, 30, "ru"),
     }
     columns = {
         "product_id": products.take(pa.array(numbers // 20)),
@@ -49,6 +52,9 @@ def recommendations(rows: int) -> pa.Table:
         **{name: numbers % 128 for name in ("shape_distance", "colour_distance")},
         "shape_weight": np.full(rows, 2),
         "colour_weight": np.full(rows, 8),
+        "kind_weight": np.full(rows, 5),
+        "kind_score": np.full(rows, 0.5),
+        "kind_distance": np.full(rows, 32),
         **{name: pa.repeat(text, rows) for name, text in texts.items()},
         **{name: pa.nulls(rows, pa.string()) for name in ("rule", "fallback")},
     }

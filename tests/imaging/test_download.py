@@ -141,7 +141,8 @@ def product(
         "article_id": article_id,
         "image_urls": urls,
     }
-    return {**texts, **lists, "price_cents": 1, "shape_weight": 1, "colour_weight": 1, **mine}
+    weights = {"shape_weight": 1, "colour_weight": 1, "kind_weight": 1}
+    return {**texts, **lists, "price_cents": 1, **weights, **mine}
 
 
 def prepare(root: Path, products: list[dict[str, Any]], run: str = DAY_1, **more: object) -> None:

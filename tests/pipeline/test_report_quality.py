@@ -28,11 +28,13 @@ from wearalike.storage import run_tables
 RULES = {"k": 12, "min_score": 0.05, "max_per_brand": 4}
 RUN = "2026-11-21"
 LEAVES = {
-    "women.tops.shirts": ("upper_wear", 3, 7, "Tops > Shirts"),
-    "women.tops.polos": ("upper_wear", 2, 8, "Tops > Polos"),
-    "bags.clutches": ("bags", 5, 5, "Bags > Clutches"),
-    "bags.backpacks": ("bags", 1, 1, "Bags > <b>Backpacks</b>"),
+    "women.tops.shirts": ("upper_wear", 3, 7, 5, "Tops > Shirts"),
+    "women.tops.polos": ("upper_wear", 2, 8, 3, "Tops > Polos"),
+    "bags.clutches": ("bags", 5, 5, 0, "Bags > Clutches"),
+    "bags.backpacks": ("bags", 1, 1, 1, "Bags > <b>Backpacks</b>"),
 }
+# How far two leaves of a super-category are in kind.
+KIND_DISTANCE = 48
 
 
 def rows_of(table: tables.Table, rows: list[dict]) -> pa.Table:
@@ -43,7 +45,7 @@ def rows_of(table: tables.Table, rows: list[dict]) -> pa.Table:
 
 def product(number: int) -> dict:
     leaf = list(LEAVES)[number % 4]
-    super_category, shape_weight, colour_weight, path = LEAVES[leaf]
+    super_category, shape_weight, colour_weight, kind_weight, path = LEAVES[leaf]
     shop = ("moda", "bazaar")[number // 4 % 2]
     return {
         "product_id": f"{shop}:{number:02}",
@@ -62,6 +64,7 @@ def product(number: int) -> dict:
         "super_category": super_category,
         "shape_weight": shape_weight,
         "colour_weight": colour_weight,
+        "kind_weight": kind_weight,
     }
 
 
@@ -74,9 +77,10 @@ def coded(products: list[dict], seed: int) -> dict[str, np.ndarray]:
 
 def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> list[dict]:
     """The asking product's rows of similar_products, by comparing it with every other one."""
-    shape_weight, colour_weight, own = (
+    shape_weight, colour_weight, kind_weight, own = (
         asking["shape_weight"],
         asking["colour_weight"],
+        asking["kind_weight"],
         codes[asking["product_id"]],
     )
 
@@ -85,9 +89,9 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
             int((own ^ codes[other["product_id"]])[half].sum())
             for half in (slice(128), slice(128, 256))
         )
-        cosine = 1 - 2 * (shape_weight * shape + colour_weight * colour) / (
-            128 * (shape_weight + colour_weight)
-        )
+        kind = 0 if other["category"] == asking["category"] else KIND_DISTANCE
+        distance = shape_weight * shape + colour_weight * colour + kind_weight * kind
+        cosine = 1 - 2 * distance / (128 * (shape_weight + colour_weight + kind_weight))
         return {
             "product_id": asking["product_id"],
             "similar_product_id": other["product_id"],
@@ -98,6 +102,11 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
             "colour_distance": colour,
             "shape_weight": shape_weight,
             "colour_weight": colour_weight,
+            "kind_weight": kind_weight,
+            "kind_distance": kind,
+            "kind_score": 1 - kind / 64,
+            "reason": "alike",
+            "reason_ru": "похоже",
             "item_id": f"item-{asking['product_id']}",
             "similar_item_id": f"item-{other['product_id']}",
             "detector": "whole-1",
@@ -154,6 +163,7 @@ def look_rows(
         "group_id": None,
         "shape_weight": 1,
         "colour_weight": 1,
+        "kind_weight": 0,
     }
     rows = [
         {name: row[name] for name in row if name in tables.LOOK_PRODUCTS.column_names}
@@ -300,12 +310,14 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
     }
 
 
-def write(root: Path, run: str, night: dict[str, pa.Table]) -> None:
+def write(root: Path, run: str, night: dict[str, pa.Table], distance: int = 2) -> None:
     for table in report_quality.INPUT_TABLES:
         parameters = RULES if table is tables.MATCHES else {}
         with run_tables.write_table(
             root, table, run, f"{run} {len(night[table.name])}", parameters
         ) as writer:
+            if table is tables.MATCHES:
+                writer.manifest_extras["distance"] = distance
             writer.write(night[table.name])
             writer.refuse(night["refused"].filter(pc.equal(night["refused"]["stage"], table.name)))
 
@@ -488,6 +500,26 @@ BREAKS = {
     "other weights": (
         _with("similar_products", 0, shape_weight=9),
         "similar_products.expect_column_values_to_be_in_set(is_weighted_as_product)",
+        "moda:00",
+    ),
+    "other weight of kind": (
+        _with("similar_products", 0, kind_weight=9),
+        "similar_products.expect_column_values_to_be_in_set(is_weighted_as_product)",
+        "moda:00",
+    ),
+    "one category, two kinds": (
+        _with("similar_products", 0, kind_distance=16),
+        "similar_products.expect_column_values_to_be_in_set(is_kind_of_category)",
+        "moda:00",
+    ),
+    "kind score off": (
+        _with("similar_products", 0, kind_score=0.5),
+        "similar_products.expect_column_values_to_be_between(kind_score_error)",
+        "moda:00",
+    ),
+    "no reason": (
+        _with("similar_products", 0, reason_ru=""),
+        "similar_products.expect_column_values_to_be_in_set(is_explained)",
         "moda:00",
     ),
     "no such product": (
@@ -714,7 +746,7 @@ def test_a_night_is_held_against_the_last_that_passed(
     assert job(tmp_path, "2026-11-20") == 0
     assert job(tmp_path, "2026-11-21") == 1
     assert "products_kept_ratio): 3 rows, e.g. scope=all, products_kept_ratio=0.4" in caplog.text
-    assert "churn@10): 1 row, e.g. scope=all, churn@10=0.627" in caplog.text
+    assert "churn@10): 1 row, e.g. scope=all, churn@10=0.62" in caplog.text
     # The night after is not held against the one that failed. An operator who knows better says so,
     # and it is written down.
     assert (
@@ -743,7 +775,7 @@ def test_a_night_is_held_against_the_last_that_passed(
     assert 0 < rows["churn@10", "all"]["low"] <= rows["churn@10", "all"]["value"] < 1
 
 
-def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
+def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder_or_distance(
     night: dict[str, pa.Table], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same products with other codes, as of a broken decoder. The operator's word is kept."""
@@ -756,11 +788,14 @@ def test_lists_that_change_overnight_stop_the_run_but_for_another_encoder(
     write(tmp_path, "2026-11-20", night)
     write(tmp_path, "2026-11-21", other)
     write(tmp_path, "2026-11-22", other | {"similar_products": newer})
+    write(tmp_path, "2026-11-23", night, distance=3)
     assert job(tmp_path, "2026-11-20") == 0 and job(tmp_path, "2026-11-21", *few) == 1
     assert "churn@10): 1 row, e.g. scope=all, churn@10=" in caplog.text
     assert rows_by_measure(tmp_path, "2026-11-21")["churn@10", "all"]["verdict"] == "fail"
     assert job(tmp_path, "2026-11-22", *few) == 0, "another encoder finds other things alike"
     assert rows_by_measure(tmp_path, "2026-11-22")["churn@10", "all"]["verdict"] == "warn"
+    assert job(tmp_path, "2026-11-23", *few) == 0, "another distance finds other things alike"
+    assert rows_by_measure(tmp_path, "2026-11-23")["churn@10", "all"]["verdict"] == "warn"
     assert job(tmp_path, "2026-11-21", "--threshold", "max_churn_ratio=1") == 0
     assert (
         run_tables.read_manifest(tmp_path, tables.QUALITY, "2026-11-21")["parameters"][

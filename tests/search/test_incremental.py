@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.catalog.test_merchandising_rules import RULE, SCOPES
-from tests.search.test_search import make_gallery
+from tests.search.test_search import draw_kinds, make_gallery
 
 from wearalike import search
 from wearalike.catalog import MerchandisingRule
@@ -20,6 +20,8 @@ _PER_PRODUCT = (
     "codes",
     "shape_weight",
     "colour_weight",
+    "kind_weight",
+    "kind",
     "gender",
     "age_group",
     "is_in_stock",
@@ -32,13 +34,18 @@ def take_rows(g: Gallery, rows: np.ndarray) -> Gallery:
     pages = replace(
         g.attributes, **{name: getattr(g.attributes, name)[rows] for name in g.attributes.__slots__}
     )
-    return Gallery(**{name: getattr(g, name)[rows] for name in _PER_PRODUCT}, attributes=pages)
+    facts = {name: getattr(g, name)[rows] for name in _PER_PRODUCT}
+    return Gallery(**facts, attributes=pages, kind_table=g.kind_table)
 
 
 def churn_gallery(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
-    """Return the gallery of a day: facts of products change, products come, go and come back."""
+    """Return the gallery of a day: facts of products change, products come, go and come back.
+
+    Now and then the taxonomy says otherwise how near two kinds are, or names one otherwise.
+    """
     rng = np.random.default_rng(seed)
     n = len(everything)
+    table = everything.kind_table
     other = make_gallery(seed % 1000, n)
     facts = {name: np.array(getattr(everything, name)) for name in _PER_PRODUCT}
     is_there = rng.random(n) < 0.8
@@ -53,7 +60,14 @@ def churn_gallery(everything: Gallery, day: int, seed: int, ratio: float) -> Gal
                 facts[name][slightly, 0] ^= np.uint64(1)
             if name == "shape_weight":
                 facts[name][changed] = rng.integers(0, 5, changed.sum())
-    return take_rows(Gallery(**facts, attributes=everything.attributes), np.flatnonzero(is_there))
+            if name == "kind":
+                facts[name][changed] = rng.integers(0, len(table.names), changed.sum())
+        if rng.random() < ratio:
+            table = draw_kinds(rng).table.select(table.names)
+        if rng.random() < ratio:
+            table = replace(table, names=(*table.names[:-1], f"{table.names[-1]} {day}"))
+    everything = Gallery(**facts, attributes=everything.attributes, kind_table=table)
+    return take_rows(everything, np.flatnonzero(is_there))
 
 
 def search_all(
@@ -93,10 +107,13 @@ MERCHANDISE = st.lists(st.tuples(RULE, SCOPES), max_size=2).map(
     n=st.integers(1, 120),
     bits=st.sampled_from([2, 6, 128]),
     ratio=st.sampled_from([0.0, 0.02, 0.1, 0.4]),
+    most_kind_weight=st.sampled_from([0, 3, 10]),
     days=st.lists(st.tuples(RULES, MERCHANDISE), min_size=2, max_size=4),
 )
-def test_random_days_of_churn_give_the_tables_of_full_searches(seed, n, bits, ratio, days):
-    everything = make_gallery(seed % 10_000, n, bits=bits)
+def test_random_days_of_churn_give_the_tables_of_full_searches(
+    seed, n, bits, ratio, most_kind_weight, days
+):
+    everything = make_gallery(seed % 10_000, n, bits=bits, most_kind_weight=most_kind_weight)
     before, candidates = None, None
     for day, (rules, merchandise) in enumerate(days):
         g = churn_gallery(everything, day, seed, ratio)

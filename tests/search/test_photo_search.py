@@ -23,7 +23,8 @@ from wearalike.search import (
     photo_search,
 )
 from wearalike.search.photo_query import PhotoQuery, PhotoResult
-from wearalike.search.photo_search import PhotoSearch
+from wearalike.search.photo_search import PhotoSearch, UnknownCategory
+from wearalike.search.reasons import describe_likeness
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, PRODUCTS
 from wearalike.warehouse.base import open_warehouse
@@ -139,6 +140,38 @@ def test_the_category_gives_the_weights_unless_the_query_does(search, pictures, 
     ]
 
 
+def test_a_category_that_the_query_names_makes_its_kind_count(search, pictures, photo_settings):
+    """Its kind comes first, by its weight; items of other super-categories are as without it."""
+    products = run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
+    kinds = search._category_kinds
+    for content in pictures.values():
+        item = next(iter(search.search(content).items), None)
+        listed = {r.category for r in item.results} if item else set()
+        if len(listed) > 1 and len({kinds.kind(c) for c in listed}) > 1:
+            break
+    wanted = item.results[-1].category
+    asked = PhotoQuery(category=wanted, weights=(1, 1, 10))
+    named = search.search(content, asked).items[0]
+    assert (named.category, named.kind_weight) == (wanted, 10)
+    assert (item.kind_weight, item.results[0].kind_distance) == (0, None)
+    for r in named.results:
+        assert r.kind_distance == kinds.distance(wanted, r.category)
+        distance = r.shape_distance + r.colour_distance + 10 * r.kind_distance
+        assert r.score == pytest.approx(max(0, 1 - 2 * distance / (128 * 12)))
+        assert r.reason == describe_likeness(
+            r.kind_distance, r.colour_distance, r.shape_distance, "en"
+        )
+    assert named.results[0].kind_distance == 0
+    usual = search.search(content, PhotoQuery(category=wanted)).items[0]
+    own = {p["category"]: p["kind_weight"] for p in products}
+    assert usual.kind_weight == own[wanted] > 0
+    elsewhere = next(p for p in products if p["super_category"] != item.super_category)
+    other = search.search(content, PhotoQuery(category=elsewhere["category"])).items[0]
+    assert other == item
+    with pytest.raises(UnknownCategory, match="category 'hats': no leaf of the taxonomy of run"):
+        search.search(content, PhotoQuery(category="hats"))
+
+
 def test_results_are_for_the_audience_of_the_query(search, pictures, photo_settings):
     gender = {
         p["product_id"]: p["gender"]
@@ -242,10 +275,14 @@ def test_a_query_out_of_range_is_an_error(wishes):
         PhotoQuery(**wishes)
 
 
+_WRONG_NUMBERS = ("a:b", "0:0", "11:1", "1.5:2", "٣:1x", "10:10:010")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "2", "2:", ":8", "2:8:1", "-1:2", "a:b", "0:0", "11:1", "1.5:2", "٣:1x"]
+    "text",
+    ["", "2", "2:", ":8", "2:8:", "2:8:1:1", "2:8:11", "0:0:5", "-1:2", *_WRONG_NUMBERS],
 )
-def test_weights_are_two_numbers(text):
+def test_weights_are_two_or_three_numbers(text):
     with pytest.raises(ValueError, match="weights"):
         photo_query.parse_weights(text)
 

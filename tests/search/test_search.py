@@ -9,15 +9,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import search
+from wearalike.catalog.kinds import CategoryKinds, Families
 from wearalike.search import ListRules, ShortfallReason, gallery_search
 from wearalike.search.gallery import join_groups
+from wearalike.search.reasons import describe_likeness
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
+
+CATEGORIES = ("bags.totes", "bags.clutches", "shoes")
+
+
+def draw_kinds(rng, categories=CATEGORIES) -> CategoryKinds:
+    """Return a taxonomy's kinds: categories share some, in families, near each other or not."""
+    kind_of = {c: f"kind {rng.integers(0, len(categories))}" for c in categories}
+    kinds = sorted(set(kind_of.values()))
+    families = {kind: f"family {rng.integers(0, 2)}" for kind in kinds if rng.random() < 0.7}
+    pairs = {(a, b): int(rng.integers(0, 65)) for a in kinds for b in kinds if a < b}
+    kept = {pair: d for pair, d in pairs.items() if rng.random() < 0.4}
+    return CategoryKinds.build(
+        kind_of, Families(families, int(rng.integers(0, 65)), kind_distances=kept)
+    )
 
 
 def make_gallery(
-    seed: int, n: int, *, bits: int = 128, w=(2, 8), out_of_stock=0.2, groups=6, brands=3
+    seed: int,
+    n: int,
+    *,
+    bits: int = 128,
+    w=(2, 8),
+    out_of_stock=0.2,
+    groups=6,
+    brands=3,
+    most_kind_weight=0,
 ) -> search.Gallery:
-    """Return a gallery whose codes vary in the first `bits` alone; few bits make many ties."""
+    """Return a gallery whose codes vary in the first `bits` alone; few bits make many ties.
+
+    Kinds are drawn, and weigh 0 to most_kind_weight.
+    """
     rng = np.random.default_rng(seed)
     codes = np.zeros((n, 256), bool)
     codes[:, :bits] = rng.random((n, bits)) < 0.5
@@ -42,17 +69,18 @@ def make_gallery(
             ],
             "gender": [("female", "male", "unisex")[i] for i in rng.integers(0, 3, n)],
             "age_group": [("adult", "kids")[i] for i in rng.integers(0, 2, n)],
-            "category": [
-                ("bags.totes", "bags.clutches", "shoes")[i] for i in rng.integers(0, 3, n)
-            ],
+            "category": [CATEGORIES[i] for i in rng.integers(0, 3, n)],
             "price_cents": pa.array(rng.integers(0, 400, n) * 10, pa.int64()),
             "currency": [("EUR", "USD")[int(i)] for i in rng.random(n) < 0.1],
             "shape_weight": pa.array([w[0]] * n, pa.int32()),
             "colour_weight": pa.array([w[1]] * n, pa.int32()),
         }
     )
+    kind_weight = np.random.default_rng([seed, 1]).integers(0, most_kind_weight + 1, n)
+    products = products.append_column("kind_weight", pa.array(kind_weight, pa.int32()))
     shuffled = products.take(rng.permutation(n))
-    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled)
+    kinds = draw_kinds(np.random.default_rng([seed, 2]))
+    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled, kinds)
 
 
 def search_each(*arguments) -> list[search.RankedList]:
@@ -70,17 +98,24 @@ def brand_limit(g: search.Gallery, row: int, rules: ListRules) -> int:
 
 def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
     """Return (row, shape distance, colour distance) of the best k, by the definition."""
+    return [found[:3] for found in one_by_one_with_kind(g, row, rules)]
+
+
+def one_by_one_with_kind(
+    g: search.Gallery, row: int, rules: ListRules
+) -> list[tuple[int, int, int, int]]:
+    """Return (row, shape, colour and kind distance) of the best k, by the definition."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
     colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
-    ws, wc = int(g.shape_weight[row]), int(g.colour_weight[row])
-    ordered = sorted(
-        range(len(g)), key=lambda j: (ws * shape[j] + wc * colour[j], g.product_ids[j])
-    )
+    kind = [int(g.kind_table.distances[g.kind[row], g.kind[j]]) for j in range(len(g))]
+    ws, wc, wk = (int(w[row]) for w in (g.shape_weight, g.colour_weight, g.kind_weight))
+    far = [ws * shape[j] + wc * colour[j] + wk * kind[j] for j in range(len(g))]
+    ordered = sorted(range(len(g)), key=lambda j: (far[j], g.product_ids[j]))
     taken, groups, brands = [], {g.groups[row]}, []
     limit = brand_limit(g, row, rules)
     for j in ordered:
-        score = max(0.0, 1 - 2 * (ws * shape[j] + wc * colour[j]) / (128 * (ws + wc)))
+        score = max(0.0, 1 - 2 * far[j] / (128 * (ws + wc + wk)))
         may = (
             g.is_in_stock[j]
             and g.age_group[j] == g.age_group[row]
@@ -96,7 +131,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
             continue
         groups.add(g.groups[j])
         brands.append(g.brands[j])
-        taken.append((j, int(shape[j]), int(colour[j])))
+        taken.append((j, int(shape[j]), int(colour[j]), kind[j]))
         if len(taken) == rules.k:
             break
     return taken
@@ -108,6 +143,7 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
     n=st.integers(1, 90),
     bits=st.sampled_from([1, 4, 128]),
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
+    most_kind_weight=st.sampled_from([0, 1, 5, 10]),
     rules=st.builds(
         ListRules,
         k=st.integers(1, 25),
@@ -116,14 +152,15 @@ def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int,
         max_brand_share=st.sampled_from([0.2, 0.3, 0.5, 1.0]),
     ),
 )
-def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, rules):
-    g = make_gallery(seed, n, bits=bits, w=w)
+def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, most_kind_weight, rules):
+    g = make_gallery(seed, n, bits=bits, w=w, most_kind_weight=most_kind_weight)
     found = {f.query_row: f for f in search_each(g, 0, n, rules)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
+        columns = (f.results, f.shape, f.colour, f.kind)
         assert list(
-            zip(f.results.tolist(), f.shape.tolist(), f.colour.tolist(), strict=True)
-        ) == one_by_one(g, row, rules)
+            zip(*(column.tolist() for column in columns), strict=True)
+        ) == one_by_one_with_kind(g, row, rules)
         assert (f.shortfall_reason is None) == (len(f.results) == rules.k)
 
 
@@ -232,7 +269,8 @@ def test_scores_are_the_cosine_of_weighted_signs_cut_at_0():
 
 
 def small_tables():
-    g = make_gallery(11, 30)
+    g = make_gallery(11, 30, most_kind_weight=1)
+    g.kind_weight[:] = 5
     found = pa.Table.from_batches(
         [
             search.build_matches(
@@ -246,6 +284,7 @@ def small_tables():
             "product_id": [*g.product_ids, "s:none"],
             "shape_weight": pa.array([2] * 31, pa.int32()),
             "colour_weight": pa.array([8] * 31, pa.int32()),
+            "kind_weight": pa.array([5] * 31, pa.int32()),
         }
     )
     return g, found, products
@@ -264,6 +303,7 @@ def test_flat_rows_equal_the_lists():
             r["item_id"],
             r["shape_distance"],
             r["colour_distance"],
+            r["kind_distance"],
             row["item_id"],
         )
         for row in found.to_pylist()
@@ -278,18 +318,28 @@ def test_flat_rows_equal_the_lists():
             r["similar_item_id"],
             r["shape_distance"],
             r["colour_distance"],
+            r["kind_distance"],
             r["item_id"],
         )
         for r in flat.to_pylist()
     ]
     for r in flat.to_pylist():
         assert r["score"] == max(
-            0, 1 - 2 * (2 * r["shape_distance"] + 8 * r["colour_distance"]) / 1280
+            0,
+            1
+            - 2
+            * (2 * r["shape_distance"] + 8 * r["colour_distance"] + 5 * r["kind_distance"])
+            / (128 * 15),
         )
-        assert (r["shape_score"], r["colour_score"]) == (
+        assert (r["shape_score"], r["colour_score"], r["kind_score"]) == (
             max(0, 1 - r["shape_distance"] / 64),
             max(0, 1 - r["colour_distance"] / 64),
+            1 - r["kind_distance"] / 64,
         )
+        assert r["kind_weight"] == 5
+        distances = (r["kind_distance"], r["colour_distance"], r["shape_distance"])
+        assert r["reason"] == describe_likeness(*distances, "en")
+        assert r["reason_ru"] == describe_likeness(*distances, "ru")
         assert (r["shape_weight"], r["colour_weight"], r["detector"], r["encoder"]) == (
             2,
             8,
@@ -383,18 +433,32 @@ def test_an_entry_without_a_product_is_an_error():
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 90),
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
+    most_kind_weight=st.sampled_from([0, 5]),
     k=st.integers(1, 25),
 )
-def test_a_code_without_product_gets_the_list_of_a_product_with_it(seed, n, w, k):
+def test_a_code_without_product_gets_the_list_of_a_product_with_it(seed, n, w, most_kind_weight, k):
     """The code is that of one product, which is taken out of the candidates."""
-    g = make_gallery(seed, n, w=w)
+    g = make_gallery(seed, n, w=w, most_kind_weight=most_kind_weight)
     g.gender[:], g.age_group[:] = "unisex", "adult"
     rules = ListRules(k=k)
     row = seed % n
     g.groups[row] = -(10**9)  # nobody's group, as a photo has none
     candidates = np.array([j for j in range(n) if g.is_in_stock[j] and j != row], np.int64)
-    found = search.search_code(g, candidates, g.codes[row], *w, rules)
-    assert list(
-        zip(found.results.tolist(), found.shape.tolist(), found.colour.tolist(), strict=True)
-    ) == one_by_one(g, row, rules)
+    kinds = search.QueryKinds.of_row(g, row, int(g.kind_weight[row]))
+    found = search.search_code(g, candidates, g.codes[row], *w, rules, kinds)
+    columns = (found.results, found.shape, found.colour, found.kind)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == one_by_one_with_kind(
+        g, row, rules
+    )
     assert found.query_row == -1 and (found.shortfall_reason is None) == (len(found.results) == k)
+
+
+def test_a_reason_says_kind_colour_and_shape():
+    """Each limit by the last distance below and the first above it, in both languages."""
+    assert describe_likeness(0, 20, 20, "en") == "same kind, same colour, shape much alike"
+    assert describe_likeness(1, 21, 21, "en") == "related kind, colour alike, shape alike"
+    assert describe_likeness(63, 40, 40, "en") == "related kind, colour alike, shape alike"
+    assert describe_likeness(64, 41, 41, "en") == "another kind, another colour, another shape"
+    assert describe_likeness(0, 0, 0, "ru") == "тот же вид, тот же цвет, форма очень похожа"
+    assert describe_likeness(64, 128, 128, "ru") == "другой вид, другой цвет, другая форма"
+    assert describe_likeness(None, 30, 30, "en") == "colour alike, shape alike"

@@ -40,17 +40,20 @@ def lists(counts: np.ndarray, positions: np.ndarray) -> list[list[int]]:
     bits=st.sampled_from([0, 1, 3, 128]),
     most=st.sampled_from([1, 8, 10, 255]),
     block_bytes=st.sampled_from([1, 100_000, 3_000_000, None]),
+    kinds=st.sampled_from([1, 2, 7, 40]),
 )
 def test_it_finds_what_numpy_finds_with_any_block_size(
-    device, seed, n, q, k, bits, most, block_bytes
+    device, seed, n, q, k, bits, most, block_bytes, kinds
 ):
     rng = np.random.default_rng(seed)
     # Blocks of a code or two take a while.
     n = min(n, 60) if block_bytes == 1 else n
     queries, codes = random_codes(rng, q, bits), random_codes(rng, n, bits)
-    batch = random_batch(rng, queries, most)
-    found = torch_gpu.nearest_flat(batch, torch_gpu.upload_codes(codes, device), k, block_bytes)
-    wanted = reference.nearest_per_query(batch, codes, k)
+    batch = random_batch(rng, queries, most, kinds)
+    kind = rng.integers(0, kinds, n)
+    tiles = torch_gpu.upload_codes(codes, device, kind)
+    found = torch_gpu.nearest_flat(batch, tiles, k, block_bytes)
+    wanted = reference.nearest_per_query(batch, codes, k, kind)
     assert lists(*found) == [positions.tolist() for positions in wanted]
 
 
@@ -72,7 +75,7 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_gallery_is_searched_on_its_device(device, monkeypatch):
     """Torch's CPU is named "cpu:0"; "cpu" alone means the compiled kernel."""
-    g = make_gallery(3, 300, bits=6)
+    g = make_gallery(3, 300, bits=6, most_kind_weight=5)
     wanted = search.build_matches(g, list(search.search_gallery(g, 0, 300, search.ListRules())))
     monkeypatch.setattr(bitplane, "nearest_flat", None)
     there = replace(g, device=f"{device}:0")

@@ -32,6 +32,8 @@ from tests.warehouse.test_warehouse import night as made_up
 
 from wearalike import settings
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
+from wearalike.search import photo_query
+from wearalike.search.reasons import describe_likeness
 from wearalike.server import app, uploads
 from wearalike.settings import ServerSettings, Settings
 from wearalike.storage import content_cache, run_tables
@@ -177,7 +179,9 @@ def test_a_live_list_at_the_night_s_weights_is_the_night_s(api, place):
     asked, results = sorted(products)[::7], 0
     for product_id in asked:
         published = api.get(f"/products/{product_id}/similar").json()
-        own = f"{products[product_id]['shape_weight']}:{products[product_id]['colour_weight']}"
+        own = ":".join(
+            str(products[product_id][f"{part}_weight"]) for part in ("shape", "colour", "kind")
+        )
         live = api.get(f"/products/{product_id}/similar", params={"weights": own}).json()
         assert (live.pop("source"), published.pop("source")) == ("live", "published")
         assert live == published
@@ -191,23 +195,25 @@ def test_a_live_list_is_in_the_order_of_its_weights(api, place):
         key=lambda row: row["similar_count"],
     )["product_id"]
     orders = []
-    for shape_weight, colour_weight in ((10, 0), (3, 7), (0, 1)):
-        rows = api.get(
-            f"/products/{product_id}/similar",
-            params={"weights": f"{shape_weight}:{colour_weight}", "k": 30},
-        ).json()["results"]
+    for text in ("10:0", "3:7", "0:1", "3:7:5", "1:1:10"):
+        shape_weight, colour_weight, kind_weight = photo_query.parse_weights(text)
+        rows = api.get(f"/products/{product_id}/similar", params={"weights": text, "k": 30}).json()[
+            "results"
+        ]
         assert len(rows) > 5 and [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
         for row in rows:
-            assert (row["shape_weight"], row["colour_weight"]) == (shape_weight, colour_weight)
+            used = (row["shape_weight"], row["colour_weight"], row["kind_weight"])
+            assert used == (shape_weight, colour_weight, kind_weight)
             far = shape_weight * row["shape_distance"] + colour_weight * row["colour_distance"]
-            assert row["score"] == pytest.approx(
-                max(0, 1 - 2 * far / (128 * (shape_weight + colour_weight)))
-            )
+            far += kind_weight * row["kind_distance"]
+            assert row["score"] == pytest.approx(max(0, 1 - 2 * far / (128 * sum(used))))
+            distances = (row["kind_distance"], row["colour_distance"], row["shape_distance"])
+            assert row["reason"] == describe_likeness(*distances, "en")
         assert all(row["score"] >= 0.1 for row in rows) and product_id not in {
             row["similar_product_id"] for row in rows
         }
         orders.append([row["similar_product_id"] for row in rows])
-    assert len({tuple(order) for order in orders}) == 3
+    assert len({tuple(order) for order in orders}) >= 4
 
 
 def test_a_live_list_keeps_the_merchandiser_s_rules_of_its_night(place, tmp_path):

@@ -226,13 +226,20 @@ def asking(place) -> dict:
         for listed in run_tables.read_table(place.data_dir, SIMILAR_LISTS, RUN).to_pylist():
             product = s.product(listed["product_id"])
             if listed["similar_count"] >= 8 and product["title"] != HOSTILE:
-                shape, colour = (ids(live.similar(s, product, w).rows) for w in ((10, 0), (0, 10)))
+                own = product["kind_weight"], product["shape_weight"] + product["colour_weight"]
+                kind = round(10 * own[0] / own[1])
+                shape, colour, kinds = (
+                    ids(live.similar(s, product, w).rows)
+                    for w in ((10, 0, kind), (0, 10, kind), (0, 10, 0))
+                )
                 if shape[:4] != colour[:4]:
                     return {
                         "product": product,
                         "published": s.similar(product["product_id"]),
                         "shape": shape,
                         "colour": colour,
+                        "colour of any kind": kinds,
+                        "kind": kind,
                     }
     raise AssertionError("no product whose list depends on the weights")
 
@@ -299,16 +306,17 @@ def test_a_product_s_page_shows_its_published_list_and_the_slider_re_ranks(brows
             f"{listed[0]['score']:.2f}",
             *(
                 f"{listed[0][f'{n}_score']:.2f} · {listed[0][f'{n}_distance']}"
-                for n in ("shape", "colour")
+                for n in ("shape", "colour", "kind")
             ),
+            listed[0]["reason"],
         )
         assert all(number in first for number in numbers), (first, numbers)
         shoot(page, "product")
-        slider = page.get_by_role("slider")
+        slider = page.get_by_role("slider", name="Weight of shape")
         slider.focus()
-        with page.expect_response("**/similar?shape=10"):
+        with page.expect_response(f"**/similar?shape=10&kind={asking['kind']}"):
             slider.press("End")
-        page.wait_for_url("**?shape=10")
+        page.wait_for_url(f"**?shape=10&kind={asking['kind']}")
         assert shown_ids(page) == asking["shape"]
         said = [
             page.locator("output").inner_text(),
@@ -317,12 +325,17 @@ def test_a_product_s_page_shows_its_published_list_and_the_slider_re_ranks(brows
         ]
         assert all("shape 10 : colour 0" in str(text) for text in said)
         shoot(page, "product-by-shape")
-        with page.expect_response("**/similar?shape=0"):
+        with page.expect_response(f"**/similar?shape=0&kind={asking['kind']}"):
             slider.press("Home")
-        page.wait_for_url("**?shape=0")
+        page.wait_for_url(f"**?shape=0&kind={asking['kind']}")
         assert shown_ids(page) == asking["colour"]
+        with page.expect_response("**/similar?shape=0&kind=0"):
+            page.get_by_role("slider", name="Weight of the kind").press("Home")
+        page.wait_for_url("**?shape=0&kind=0")
+        assert "shape 0 : colour 10 : kind 0" in page.locator("output").inner_text()
+        assert shown_ids(page) == asking["colour of any kind"]
         page.reload()
-        assert shown_ids(page) == asking["colour"], "the address says it all"
+        assert shown_ids(page) == asking["colour of any kind"], "the address says it all"
         page.get_by_role("link", name="As published").click()
         page.wait_for_url(f"**{path_of(product['product_id'])}")
         assert shown_ids(page) == ids(listed)
@@ -351,9 +364,9 @@ def test_without_scripts_the_slider_is_a_form(browser, base, asking):
     with browser.new_context(base_url=base, java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(path_of(asking["product"]["product_id"]))
-        page.get_by_role("slider").press("End")
+        page.get_by_role("slider", name="Weight of shape").press("End")
         page.get_by_role("button", name="Re-rank").click()
-        page.wait_for_url("**?shape=10")
+        page.wait_for_url(f"**?shape=10&kind={asking['kind']}")
         assert shown_ids(page) == asking["shape"]
 
 
@@ -367,15 +380,16 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
         page.get_by_role("link", name="Compare rankings").click()
         names = page.locator(".column h3:not(.card h3)").all_inner_texts()
         told = page.locator(".column > p").all_inner_texts()
-        assert names[:6] == [
+        assert names[:7] == [
             "Published",
             "Codes 1:1",
+            "Codes 1:1:1",
             "Codes 8:2",
             "Codes 2:8",
             "Codes 1:0",
             "Codes 0:1",
         ]
-        kinds = [(name, text.split(",")[0]) for name, text in zip(names[6:], told[6:], strict=True)]
+        kinds = [(name, text.split(",")[0]) for name, text in zip(names[7:], told[7:], strict=True)]
         assert kinds == [
             (v, f"{d} distance")
             for v in ("contour-1", "hsv-1")
@@ -383,7 +397,7 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
         ]
         assert shown_ids(page, ".column:nth-child(1)") == ids(asking["published"])[:10]
         assert shown_ids(page, ".column:nth-child(2)") == even
-        for column in range(7, 13):
+        for column in range(8, 14):
             found = shown_ids(page, f".column:nth-child({column})")
             assert len(found) == 10 and product["product_id"] not in found
         assert page.get_by_text("--encoder efficientnet-lite0").is_visible(), (
@@ -650,7 +664,7 @@ def test_what_feeds_say_is_text(browser, base, place):
         )
         assert HOSTILE in page.locator("#similar .card h3").all_inner_texts()
         with page.expect_response("**/similar?shape=*"):
-            page.get_by_role("slider").press("ArrowRight")
+            page.get_by_role("slider", name="Weight of shape").press("ArrowRight")
         page.wait_for_url("**?shape=*")
         page.goto(f"/judge?judge={quote(HOSTILE[:40])}")
         page.goto(f"/compare?{urlencode({'product': mine[0]['product_id']})}")

@@ -87,6 +87,7 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
         "super_category": "full_body",
         "shape_weight": 2,
         "colour_weight": 8,
+        "kind_weight": 5,
     }
     distances = {
         "shape_distance": 3,
@@ -95,6 +96,11 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
         "colour_weight": 8,
         "shape_score": 0.9,
         "colour_score": 0.8,
+        "kind_distance": 0,
+        "kind_weight": 5,
+        "kind_score": 1.0,
+        "reason": "same kind, same colour, shape much alike",
+        "reason_ru": "тот же вид, тот же цвет, форма очень похожа",
     }
     codes = {"item_id": "a", "similar_item_id": "b", "detector": "whole", "encoder": "imagenet-itq"}
     found = {

@@ -2,6 +2,7 @@
 
 - `xml_validation`: an operator's XML file against its schema, every mistake by file and line
 - `taxonomy`: our tree of categories
+- `kinds`: how unlike two leaves are in kind
 - `mapping`: the meaning of one shop's category ids and paths
 - `google_categories`: Google's product taxonomy, the default of every shop
 - `map_offers`: offers to products, by a mapping
@@ -22,6 +23,7 @@ from wearalike.catalog.configuration import (
     read_taxonomy_and_mappings,
     rules_path,
 )
+from wearalike.catalog.kinds import MAX_KIND_DISTANCE, CategoryKinds, KindTable
 from wearalike.catalog.map_offers import CategoryReason, category_word, map_offers, unmapped_words
 from wearalike.catalog.mapping import ShopMapping, read_mapping
 from wearalike.catalog.merchandising_rules import (
@@ -41,9 +43,12 @@ from wearalike.catalog.taxonomy import Leaf, Taxonomy, read_taxonomy
 from wearalike.catalog.xml_validation import BadMapping
 
 __all__ = [
+    "MAX_KIND_DISTANCE",
     "AttributeTable",
     "BadMapping",
+    "CategoryKinds",
     "CategoryReason",
+    "KindTable",
     "Leaf",
     "LeafGuess",
     "MerchandisingRule",

@@ -41,6 +41,7 @@ _DECIDED_COLUMNS = (
     "super_category",
     "shape_weight",
     "colour_weight",
+    "kind_weight",
     "gender",
     "age_group",
 )
@@ -157,6 +158,7 @@ def _decide(leaf: Leaf, gender: str | None, age_group: str | None) -> dict[str, 
         "super_category": leaf.super_category,
         "shape_weight": leaf.shape_weight,
         "colour_weight": leaf.colour_weight,
+        "kind_weight": leaf.kind_weight,
         "gender": gender or leaf.gender or Gender.UNISEX,
         "age_group": age_group or leaf.age_group or AgeGroup.ADULT,
     }

@@ -40,8 +40,14 @@ _DEFAULT_QUERY = queries.PhotoQuery()
 )
 @click.option(
     "--weights",
-    type=ParsedText("SHAPE:COLOUR", queries.parse_weights),
-    help="0 to 10 each, e.g. 2:8; default: the category's.",
+    type=ParsedText("SHAPE:COLOUR[:KIND]", queries.parse_weights),
+    help="0 to 10 each, e.g. 2:8 or 2:8:5; default: the category's.",
+)
+@click.option(
+    "--category",
+    metavar="LEAF",
+    help="Leaf of the taxonomy that the item is of; its kind then counts. Default: a guess by "
+    "shape, and kinds do not count.",
 )
 @click.option(
     "--gender", type=click.Choice(list(map(str, Gender))), help="For whom; default: anybody."
@@ -65,7 +71,8 @@ def query(
     photos: tuple[Path, ...],
     run_name: str | None,
     k: int,
-    weights: tuple[int, int] | None,
+    weights: queries.Weights | None,
+    category: str | None,
     gender: str | None,
     age_group: str | None,
     detector: str | None,
@@ -84,6 +91,7 @@ def query(
         weights,
         Gender(gender) if gender else None,
         AgeGroup(age_group) if age_group else None,
+        category,
     )
     paths = photo_paths(list(photos))
     run = run_name or publish.published_run(settings)
@@ -98,6 +106,8 @@ def query(
     for path in paths:
         try:
             result = answer_photo(settings, search, warehouse, path, photo_query, out)
+        except photo_search.UnknownCategory as error:
+            raise job.JobRejected(str(error)) from error
         except decode.BadPixels as error:
             unreadable_count += 1
             log.error("%s: %s", path, error)
@@ -202,6 +212,8 @@ def format_answer(path: Path, result: queries.PhotoResult, width: int = 120) -> 
             weights = (
                 f", like {item.category}, shape {item.shape_weight} : colour {item.colour_weight}"
             )
+            if item.kind_weight:
+                weights += f" : kind {item.kind_weight}"
         lines.append(
             f"  {number} {item.super_category} at {item.x0},{item.y0} .. {item.x1},{item.y1}, "
             f"sure {item.confidence:.2f}{weights}"

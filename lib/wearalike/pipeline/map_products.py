@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike import catalog, feeds
+from wearalike.catalog import category_kinds
 from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.storage import run_tables
@@ -43,6 +44,8 @@ def work(args: StageOptions) -> None:
     parameters = {
         "google_categories": google.sha256,
         "taxonomy": taxonomy.sha256,
+        # Tables of a version without kinds are made again.
+        "kinds": 1,
         "mappings": {shop: mapping.sha256 for shop, mapping in mappings.items()},
     }
     signature = run_tables.signature(
@@ -62,6 +65,7 @@ def work(args: StageOptions) -> None:
         settings.data_dir, PRODUCTS, args.run, signature, parameters
     ) as writer:
         writer.rows_taken = offers.count_rows()
+        category_kinds.write_category_kinds(writer.path, taxonomy.kinds)
         for batch in offers.to_batches(batch_size=run_tables.BATCH_ROWS):
             for shop_id in pc.unique(batch["shop_id"]).to_pylist():
                 part = pa.Table.from_batches([batch]).filter(pc.field("shop_id") == shop_id)

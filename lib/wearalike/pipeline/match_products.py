@@ -106,7 +106,8 @@ class MatchPlan:
 
     def signature(self) -> str:
         """Return the signature of the table `matches`."""
-        return run_tables.signature(input_hashes(self.root, self.run), self.parameters())
+        parameters = {**self.parameters(), "distance": search.DISTANCE_VERSION}
+        return run_tables.signature(input_hashes(self.root, self.run), parameters)
 
     def tasks(
         self, counts: Mapping[str, int], candidates_dir: Path, previous_run: str | None
@@ -175,6 +176,7 @@ def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) 
             "remembered": remembered,
         }
         table.manifest_extras["made_from"] = input_hashes(root, run)
+        table.manifest_extras["distance"] = search.DISTANCE_VERSION
     log.info("%d products searched everything", searched_anew)
     if previous_run:
         log.info("%d products searched only the changes since %s", remembered, previous_run)
@@ -241,14 +243,15 @@ def input_hashes(root: Path, run: str) -> dict[str, str]:
 def find_previous_run(root: Path, run: str) -> str | None:
     """Return the run to go on from; None if there is none.
 
-    It is the run itself, or else the last one before it, whose matches stand beside the tables
-    that they were computed from.
+    It is the run itself, or else the last one before it. Its matches stand beside the tables that
+    they were computed from, and were measured by the same distance.
     """
     earlier = [other for other in run_tables.list_runs(root, MATCHES) if other < run]
     for previous_run in [run, *reversed(earlier)]:
         try:
             manifest = run_tables.read_manifest(root, MATCHES, previous_run)
-            if manifest.get("made_from") == input_hashes(root, previous_run):
+            is_same_distance = manifest.get("distance") == search.DISTANCE_VERSION
+            if is_same_distance and manifest.get("made_from") == input_hashes(root, previous_run):
                 return previous_run
         except run_tables.TableNotFound:
             continue
@@ -278,7 +281,7 @@ def write_similar_tables(args: StageOptions, root: Path) -> None:
     matches_hash = run_tables.input_hash(root, MATCHES, run)
     signature = run_tables.signature({"matches": matches_hash}, {})
     if not job.is_up_to_date(args, root, SIMILAR_PRODUCTS, signature):
-        columns = ["product_id", "shape_weight", "colour_weight"]
+        columns = ["product_id", "shape_weight", "colour_weight", "kind_weight"]
         products = run_tables.read_table(root, PRODUCTS, run, columns)
         models = run_tables.read_manifest(root, INDEXES, run)
         versions = (models["detector"], models["encoder"])

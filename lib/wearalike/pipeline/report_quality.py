@@ -210,8 +210,8 @@ def write_quality(
         run_metrics: list[Metric] = []
         sheets = {}
         if gate.worst_verdict(outcomes) is GateVerdict.OK:
-            is_same_models = last is None or model_versions(root, last) == model_versions(root, run)
-            limits = thresholds.as_list(are_models_of_last_run=is_same_models)
+            versions = [ranking_versions(root, other) for other in (last, run) if other]
+            limits = thresholds.as_list(are_models_of_last_run=versions[0] == versions[-1])
             run_metrics = compute_metrics(con, rows_by_table, manifests)
             run_metrics += drift.drift_metrics(con) if last else []
             run_metrics += [Metric(**row) for row in parameters.get("judged", [])]
@@ -274,8 +274,8 @@ def open_inputs(root: Path, run: str, last: str | None) -> metrics.RunTables:
     return opened
 
 
-def model_versions(root: Path, run: str) -> set[tuple[str, str]]:
-    """Return (detector, encoder) of the run's recommendations.
+def ranking_versions(root: Path, run: str) -> tuple[int | None, set[tuple[str, str]]]:
+    """Return the version of the distance, and (detector, encoder) of the run's recommendations.
 
     Args:
         root: The data folder.
@@ -283,7 +283,8 @@ def model_versions(root: Path, run: str) -> set[tuple[str, str]]:
     """
     models = run_tables.read_table(root, SIMILAR_PRODUCTS, run, ["detector", "encoder"])
     distinct = models.group_by(models.column_names).aggregate([])
-    return {(row["detector"], row["encoder"]) for row in distinct.to_pylist()}
+    versions = {(row["detector"], row["encoder"]) for row in distinct.to_pylist()}
+    return run_tables.read_manifest(root, MATCHES, run).get("distance"), versions
 
 
 def previous_metrics(root: Path, last: str | None) -> list[Metric]:

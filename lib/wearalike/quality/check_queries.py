@@ -16,8 +16,12 @@ _WITH_MODEL = (
 )
 # Difference between a row's score and the score that its weights and distances give.
 _SCORE_ERROR = f"""abs(s.score - greatest(0, 1 - 2
-        * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance)
-        / ({CODE_BITS} * (s.shape_weight + s.colour_weight))))"""
+        * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance{{kind}})
+        / ({CODE_BITS} * (s.shape_weight + s.colour_weight{{kind_weight}}))))"""
+_LOOK_SCORE_ERROR = _SCORE_ERROR.format(kind="", kind_weight="")
+_SIMILAR_SCORE_ERROR = _SCORE_ERROR.format(
+    kind=" + s.kind_weight * s.kind_distance", kind_weight=" + s.kind_weight"
+)
 
 PRODUCTS_SQL = f"""
 SELECT * EXCLUDE (url, vendor_code, google_category, description)
@@ -83,7 +87,9 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
         count(*) OVER (PARTITION BY s.product_id, lower(a.brand), is_placed)
     END AS results_of_brand,
     s.shape_weight = p.shape_weight AND s.colour_weight = p.colour_weight
-        AS is_weighted_as_product,
+        AND s.kind_weight = p.kind_weight AS is_weighted_as_product,
+    s.kind_distance = 0 OR a.category <> p.category AS is_kind_of_category,
+    s.reason <> '' AND s.reason_ru <> '' AS is_explained,
     (s.item_id = e.item_id AND s.similar_item_id = f.item_id) IS TRUE AS is_of_entries,
     bit_count(xor(e.shape, f.shape)) AS shape_bits,
     bit_count(xor(e.colour, f.colour)) AS colour_bits,
@@ -93,9 +99,11 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
             PARTITION BY s.product_id, is_by_likeness ORDER BY s.rank, s.similar_product_id)
     END AS score_rise,
     CASE WHEN NOT is_placed THEN s.score END AS score_of_match,
-    {_SCORE_ERROR} AS score_error,
+    {_SIMILAR_SCORE_ERROR} AS score_error,
     abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / {CODE_BITS})) AS shape_score_error,
-    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / {CODE_BITS})) AS colour_score_error
+    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / {CODE_BITS}))
+        AS colour_score_error,
+    abs(s.kind_score - (1 - s.kind_distance / 64)) AS kind_score_error
 FROM (
     SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
         fallback IS NOT NULL OR rule IS NOT NULL AND rule LIKE 'pin:%' AS is_placed
@@ -133,7 +141,7 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     bit_count(xor(w.colour::BIT, f.colour::BIT)) AS colour_bits,
     row_number() OVER ranked AS rank_expected,
     s.score - lag(s.score) OVER ranked AS score_rise,
-    {_SCORE_ERROR} AS score_error
+    {_LOOK_SCORE_ERROR} AS score_error
 FROM (SELECT * FROM look_products WHERE {_SHARD_FILTER}) s
 LEFT JOIN with_model p USING (product_id)
 LEFT JOIN with_model a ON a.product_id = s.look_product_id

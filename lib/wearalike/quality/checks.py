@@ -105,7 +105,12 @@ def _product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             )
             for column, enum in enums.items()
         ),
-        *_expect_between(gxe, price_cents=(1, None, "price_cents is above 0"), **_WEIGHT_RANGES),
+        *_expect_between(
+            gxe,
+            price_cents=(1, None, "price_cents is above 0"),
+            **_WEIGHT_RANGES,
+            **_KIND_WEIGHT_RANGE,
+        ),
         *_expect_true(
             gxe,
             is_id_of_offer="product_id is <shop_id>:<offer_id>",
@@ -118,6 +123,7 @@ _WEIGHT_RANGES = {
     "shape_weight": (0, 10, "shape_weight is 0..10"),
     "colour_weight": (0, 10, "colour_weight is 0..10"),
 }
+_KIND_WEIGHT_RANGE = {"kind_weight": (0, 10, "kind_weight is 0..10")}
 
 
 def _index_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
@@ -170,16 +176,19 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             ),
             shape_score=(0, 1, "shape_score is 0..1"),
             colour_score=(0, 1, "colour_score is 0..1"),
+            kind_score=(0, 1, "kind_score is 0..1"),
             shape_distance=(0, CODE_BITS, f"shape_distance is 0..{CODE_BITS}"),
             colour_distance=(0, CODE_BITS, f"colour_distance is 0..{CODE_BITS}"),
-            w_sum=(1, None, "a weight is above 0"),
+            kind_distance=(0, 64, "kind_distance is 0..64"),
+            w_sum=(1, None, "a weight of shape or colour is above 0"),
             **_WEIGHT_RANGES,
+            **_KIND_WEIGHT_RANGE,
             score_error=(
                 0,
                 _MAX_SCORE_ERROR,
-                "score is max(0, 1 - 2 * (shape_weight * shape_distance"
-                " + colour_weight * colour_distance)"
-                f" / ({CODE_BITS} * (shape_weight + colour_weight)))",
+                "score is max(0, 1 - 2 * (shape_weight * shape_distance + colour_weight *"
+                " colour_distance + kind_weight * kind_distance)"
+                f" / ({CODE_BITS} * sum of the weights))",
             ),
             shape_score_error=(
                 0,
@@ -190,6 +199,11 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
                 0,
                 _MAX_SCORE_ERROR,
                 f"colour_score is max(0, 1 - 2 * colour_distance / {CODE_BITS})",
+            ),
+            kind_score_error=(
+                0,
+                _MAX_SCORE_ERROR,
+                "kind_score is 1 - kind_distance / 64",
             ),
             score_rise=(
                 None,
@@ -214,6 +228,8 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             is_same_age_group="both have the same age group",
             is_compatible_gender="both have the same gender, or one is unisex",
             is_weighted_as_product="the weights are those of the product",
+            is_kind_of_category="products of one category are of one kind",
+            is_explained="the reason is there in both languages",
             is_of_entries="the items compared are those of the index entries",
         ),
         gxe.ExpectColumnValuesToBeInSet(

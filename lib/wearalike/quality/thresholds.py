@@ -95,7 +95,8 @@ class Thresholds:
         """Return a Threshold for each metric.
 
         Args:
-            are_models_of_last_run: If false, churn only gives a warning.
+            are_models_of_last_run: If false, churn only gives a warning. The distance counts as a
+                model.
         """
         return [
             Threshold("offers_unaccounted_count", 0, 0),

@@ -134,13 +134,13 @@ def format_recommendations(
         lines += [
             "",
             textwrap.shorten(heading, width, placeholder=" …"),
-            "    score  shape  colour",
+            "    score  shape  colour   kind",
         ]
         for match in sheet.recommendations[product_id]:
             other = match["similar_product_id"]
             scores = (
                 f"    {match['score']:5.2f}  {match['shape_score']:5.2f}  "
-                f"{match['colour_score']:6.2f}  "
+                f"{match['colour_score']:6.2f}  {match['kind_score']:5.2f}  "
             )
             name = f"{other}  {sheet.products[other]['title']}"
             lines.append(scores + textwrap.shorten(name, width - len(scores), placeholder=" …"))

@@ -8,6 +8,7 @@ ranking: plain lists, with one result a group and few of a brand.
 merchandising: lists under the merchandiser's rules: pins, boosts, fills.
 gallery_search: all of it, the lists of a gallery's products.
 code_search: lists for codes that no product has.
+reasons: why a result is alike, in words.
 photo_search: a shopper's photo to products.
 output_rows: lists as rows of tables.
 """
@@ -18,7 +19,12 @@ from wearalike.search.candidates import (
     candidates_to_table,
     concat_candidates,
 )
-from wearalike.search.code_search import search_code, search_codes, vote_category_weights
+from wearalike.search.code_search import (
+    QueryKinds,
+    search_code,
+    search_codes,
+    vote_category_weights,
+)
 from wearalike.search.gallery import GALLERY_COLUMNS, Gallery, build_gallery, eligible_candidates
 from wearalike.search.gallery_search import search_gallery
 from wearalike.search.incremental import GalleryDiff, PreviousSearch, diff_galleries
@@ -36,9 +42,10 @@ from wearalike.search.ranked_lists import (
     RankedLists,
     ShortfallReason,
 )
-from wearalike.search.scores import distance_limit, distance_matrices, score
+from wearalike.search.scores import DISTANCE_VERSION, distance_limit, distance_matrices, score
 
 __all__ = [
+    "DISTANCE_VERSION",
     "GALLERY_COLUMNS",
     "Fallback",
     "Gallery",
@@ -46,6 +53,7 @@ __all__ = [
     "ListRules",
     "NearestCandidates",
     "PreviousSearch",
+    "QueryKinds",
     "RankedList",
     "RankedLists",
     "ShortfallReason",

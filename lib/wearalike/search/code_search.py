@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,29 @@ _VOTERS = 10
 _NO_GROUPS = np.empty(0, np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class QueryKinds:
+    """The kind that a code wants, as a distance to each kind of a gallery.
+
+    Attributes:
+        weight: 0..255. Weight of kind in the distance.
+        distances: int32 (kinds,), 0..64, in the order of the gallery's kind_table.
+    """
+
+    weight: int
+    distances: NDArray[np.int32]
+
+    @classmethod
+    def none(cls, gallery: Gallery) -> QueryKinds:
+        """Return that no kind is wanted."""
+        return cls(0, np.zeros(len(gallery.kind_table.names), np.int32))
+
+    @classmethod
+    def of_row(cls, gallery: Gallery, row: int, weight: int) -> QueryKinds:
+        """Return that the kind of a row of the gallery is wanted, with a weight of 0..255."""
+        return cls(weight, gallery.kind_table.distances[gallery.kind[row]])
+
+
 def search_code(
     gallery: Gallery,
     candidate_rows: NDArray[np.int64],
@@ -30,6 +54,7 @@ def search_code(
     shape_weight: int,
     colour_weight: int,
     rules: ListRules,
+    kinds: QueryKinds | None = None,
 ) -> RankedList:
     """Return the list for one code; its query_row is -1.
 
@@ -40,10 +65,11 @@ def search_code(
         shape_weight: 0..255.
         colour_weight: 0..255.
         rules: The rules of the list.
+        kinds: The kind that is wanted; default: none counts.
     """
     shape = np.array([shape_weight], np.int32)
     colour = np.array([colour_weight], np.int32)
-    return next(search_codes(gallery, candidate_rows, code[None], shape, colour, rules))
+    return next(search_codes(gallery, candidate_rows, code[None], shape, colour, rules, kinds))
 
 
 def search_codes(
@@ -53,6 +79,7 @@ def search_codes(
     shape_weight: NDArray[np.int32],
     colour_weight: NDArray[np.int32],
     rules: ListRules,
+    kinds: QueryKinds | None = None,
 ) -> Iterator[RankedList]:
     """Yield the list for each of several codes, in their order; see `search_code`.
 
@@ -63,12 +90,17 @@ def search_codes(
         shape_weight: int32 (n,), 0..255.
         colour_weight: int32 (n,), 0..255.
         rules: The rules of the lists.
+        kinds: The kind that all codes want; default: none counts.
     """
     candidates = CandidateSet(gallery, candidate_rows)
-    limits = distance_limits(shape_weight + colour_weight, rules.min_score)
-    queries = QueryBatch(codes, shape_weight, colour_weight, limits)
+    kinds = kinds or QueryKinds.none(gallery)
+    limits = distance_limits(shape_weight + colour_weight + kinds.weight, rules.min_score)
+    offsets = np.tile(kinds.weight * kinds.distances, (len(codes), 1))
+    queries = QueryBatch(codes, shape_weight, colour_weight, limits, offsets)
     for block in queries.split(_BLOCK_QUERIES):
-        yield from _rank_codes(candidates, rules, block, CANDIDATES_PER_RESULT * rules.k)
+        yield from _rank_codes(
+            candidates, rules, block, kinds.distances, CANDIDATES_PER_RESULT * rules.k
+        )
 
 
 def vote_category_weights(
@@ -100,7 +132,11 @@ def vote_category_weights(
 
 
 def _rank_codes(
-    candidates: CandidateSet, rules: ListRules, queries: QueryBatch, count: int
+    candidates: CandidateSet,
+    rules: ListRules,
+    queries: QueryBatch,
+    kind_distances: NDArray[np.int32],
+    count: int,
 ) -> Iterator[RankedList]:
     """Yield the lists of a batch from `count` candidates each; fetch more where a list needs it."""
     counts, nearest = candidates.find_nearest(queries, count)
@@ -119,10 +155,13 @@ def _rank_codes(
             max_per_brand,
         )
         if len(rows) == count and len(allowed) < rules.k:
-            yield from _rank_codes(candidates, rules, queries[i : i + 1], _WIDENING_FACTOR * count)
+            wider = _WIDENING_FACTOR * count
+            yield from _rank_codes(candidates, rules, queries[i : i + 1], kind_distances, wider)
         else:
             code = queries.codes[i : i + 1]
-            yield _build_list(candidates, rules, code, rows, rows[allowed])
+            results = rows[allowed]
+            kind = kind_distances[gallery.kind[results]]
+            yield _build_list(candidates, rules, code, rows, results, kind)
 
 
 def _build_list(
@@ -131,6 +170,7 @@ def _build_list(
     code: NDArray[np.uint64],
     found_rows: NDArray[np.int64],
     results: NDArray[np.int64],
+    kind: NDArray[np.int32],
 ) -> RankedList:
     """Add distances and the reason of a short list to the results for a code, uint64 (1, 4)."""
     shape, colour = distance_matrices(code, candidates.gallery.codes[results])
@@ -144,5 +184,12 @@ def _build_list(
     )
     count = len(results)
     return RankedList(
-        -1, results, shape[0], colour[0], reason, rules=[None] * count, fallbacks=[None] * count
+        -1,
+        results,
+        shape[0],
+        colour[0],
+        kind,
+        reason,
+        rules=[None] * count,
+        fallbacks=[None] * count,
     )

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from wearalike.catalog.eligibility import is_for_audience
+from wearalike.catalog.kinds import CategoryKinds, KindTable
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.product_attributes import (
@@ -38,6 +39,7 @@ GALLERY_COLUMNS = [
     "age_group",
     "shape_weight",
     "colour_weight",
+    "kind_weight",
 ]
 # An odd number whose bits look random: 2 to the 64th divided by the golden ratio.
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -56,6 +58,8 @@ class Gallery:
         codes: uint64 (n, 4). Two words of shape, two of colour.
         shape_weight: int32 (n,), 0..255.
         colour_weight: int32 (n,), 0..255.
+        kind_weight: int32 (n,), 0..255.
+        kind: int64 (n,). Row of the product's kind in kind_table.
         gender: object (n,).
         age_group: object (n,).
         is_in_stock: bool (n,).
@@ -63,6 +67,7 @@ class Gallery:
             picture or one code; unique and negative without one.
         brands: int64 (n,). Equal for the products of one brand; unique and negative without one.
         attributes: The facts that merchandising rules compare.
+        kind_table: The kinds of the products.
         device: Where it is searched, "cpu" or "cuda"; the results are the same.
     """
 
@@ -71,16 +76,29 @@ class Gallery:
     codes: NDArray[np.uint64]
     shape_weight: NDArray[np.int32]
     colour_weight: NDArray[np.int32]
+    kind_weight: NDArray[np.int32]
+    kind: NDArray[np.int64]
     gender: NDArray[np.object_]
     age_group: NDArray[np.object_]
     is_in_stock: NDArray[np.bool_]
     groups: NDArray[np.int64]
     brands: NDArray[np.int64]
     attributes: ProductAttributes
+    kind_table: KindTable
     device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.product_ids)
+
+    def weight_sums(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the sum of the three weights of rows, int32 (m,)."""
+        return self.shape_weight[rows] + self.colour_weight[rows] + self.kind_weight[rows]
+
+    def kind_distances(
+        self, query_rows: NDArray[np.int64], candidate_rows: NDArray[np.integer]
+    ) -> NDArray[np.int32]:
+        """Return the kind distance of query_rows[i] to candidate_rows[i], int32 (m,), 0..64."""
+        return self.kind_table.distances[self.kind[query_rows], self.kind[candidate_rows]]
 
     @cached_property
     def id_columns(self) -> tuple[pa.StringArray, pa.StringArray]:
@@ -132,12 +150,17 @@ class Gallery:
     def split_by_audience(
         self, start: int, stop: int
     ) -> Iterator[tuple[NDArray[np.int64], CandidateSet]]:
-        """Yield the rows start..stop by audience, each with what that audience may be shown."""
+        """Yield the rows start..stop by audience, each with what that audience may be shown.
+
+        Rows of one kind stand together, so that a block of them is near the same candidates.
+        """
         rows = np.arange(start, min(stop, len(self)))
         audiences, audience = self.audiences
         numbers = np.unique(audience[rows]).tolist()
         for number in sorted(numbers, key=audiences.__getitem__):
-            yield rows[audience[rows] == number], self.candidates_for_audience(*audiences[number])
+            asking = rows[audience[rows] == number]
+            asking = asking[np.argsort(self.kind[asking], kind="stable")]
+            yield asking, self.candidates_for_audience(*audiences[number])
 
 
 @dataclass(frozen=True)
@@ -157,13 +180,15 @@ class CandidateSet:
     @cached_property
     def tiles(self) -> bitplane.BitPlaneTiles:
         """Their codes for the CPU kernel: 64 bytes a candidate, half of it if all are eligible."""
-        return bitplane.transpose_codes(self._candidate_codes)
+        return bitplane.transpose_codes(self._candidate_codes, self.gallery.kind[self.rows])
 
     @cached_property
     def _device_codes(self) -> torch_gpu.DeviceCodes:
         from wearalike.search.kernels import torch_gpu
 
-        return torch_gpu.upload_codes(self._candidate_codes, self.gallery.device)
+        return torch_gpu.upload_codes(
+            self._candidate_codes, self.gallery.device, self.gallery.kind[self.rows]
+        )
 
     @property
     def _candidate_codes(self) -> NDArray[np.uint64]:
@@ -214,13 +239,20 @@ def eligible_candidates(
     return gallery.is_in_stock & np.array(is_for, bool)[audience]
 
 
-def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Table) -> Gallery:
+def build_gallery(
+    entries: pa.Table,
+    codes: NDArray[np.uint8],
+    products: pa.Table,
+    category_kinds: CategoryKinds | None = None,
+) -> Gallery:
     """Build the gallery of one super-category.
 
     Args:
         entries: Rows of tables.INDEXES in product_id order.
         codes: uint8 (n, 32), shape then colour; row i is that of entry i.
-        products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order.
+        products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order. A
+            run of an earlier version has no kind_weight: it is 0.
+        category_kinds: The kinds of the run's taxonomy; default: all categories are one kind.
 
     Raises:
         ValueError: An entry has no product.
@@ -235,6 +267,7 @@ def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Tabl
         """Return a column of the products in the order of the entries; one is held at a time."""
         return products[name].take(product_rows)
 
+    kind, kind_table = _number_kinds(column("category"), category_kinds)
     groups = pc.coalesce(
         column("article_id"),
         pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n"),
@@ -247,6 +280,8 @@ def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Tabl
         codes=np.ascontiguousarray(codes).view(np.uint64),
         shape_weight=column("shape_weight").to_numpy().astype(np.int32),
         colour_weight=column("colour_weight").to_numpy().astype(np.int32),
+        kind_weight=pc.fill_null(column("kind_weight"), 0).to_numpy().astype(np.int32),
+        kind=kind,
         gender=intern_texts(column("gender")),
         age_group=intern_texts(column("age_group")),
         is_in_stock=is_in_stock.to_numpy(zero_copy_only=False),
@@ -258,6 +293,7 @@ def build_gallery(entries: pa.Table, codes: NDArray[np.uint8], products: pa.Tabl
         ),
         brands=_number_equal_values(pc.utf8_lower(column("brand"))),
         attributes=build_attributes(column, product_ids),
+        kind_table=kind_table,
     )
 
 
@@ -320,6 +356,19 @@ def _find_twins(shops: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np
     first[numbers[::-1]] = np.arange(len(numbers))[::-1]
     rows = np.flatnonzero(first[numbers] != np.arange(len(numbers)))
     return np.stack([rows, first[numbers[rows]]], axis=1)
+
+
+def _number_kinds(
+    categories: pa.ChunkedArray, category_kinds: CategoryKinds | None
+) -> tuple[NDArray[np.int64], KindTable]:
+    """Return the row of each category's kind in the table of the kinds that occur, int64 (n,)."""
+    if category_kinds is None or not len(categories):
+        return np.zeros(len(categories), np.int64), KindTable.single()
+    encoded = categories.combine_chunks().dictionary_encode()
+    names = [category_kinds.kind(category) for category in encoded.dictionary.to_pylist()]
+    table = category_kinds.table.select(names)
+    rows = np.array([table.names.index(name) for name in names], np.int64)
+    return rows[encoded.indices.to_numpy()], table
 
 
 def _number_equal_values(column: pa.ChunkedArray) -> NDArray[np.int64]:

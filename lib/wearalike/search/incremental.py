@@ -1,8 +1,11 @@
 """The search of what changed since another run.
 
-The nearest candidates depend on codes, weights, audiences and stock alone, not on the rules. So a
-run searches only for what changed: new or changed products search everything; the others search the
-new candidates, and drop those that have left. The bound up to which candidates are complete is
+The nearest candidates depend on codes, kinds, weights, audiences and stock alone, not on the rules.
+A product of another kind is a changed product. So is each product of a kind whose distance to
+another kind changed. So remembered candidates of unchanged products keep their distances.
+
+A run searches only for what changed: new or changed products search everything; the others search
+the new candidates, and drop those that have left. The bound up to which candidates are complete is
 stored with them, and a list that needs more is searched again. Lists are ranked from the same
 candidates as after a full search, so they come out the same.
 """
@@ -16,6 +19,7 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
+from wearalike.catalog.kinds import KindTable
 from wearalike.search.candidates import NearestCandidates
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.kernels.distances import weighted_distance
@@ -48,8 +52,8 @@ class GalleryDiff:
 def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
     """Compare the galleries of one super-category in two runs.
 
-    A query is the same if product, code, audience and weights are. A candidate is the same if
-    product, code and audience are, and it is in stock in both.
+    A query is the same if product, code, kind, audience and weights are. A candidate is the same if
+    product, code, kind and audience are, and it is in stock in both.
     """
     positions = pc.index_in(gallery.id_columns[0], previous.id_columns[0]).fill_null(-1)
     previous_of = positions.to_numpy().astype(np.int64)
@@ -59,11 +63,16 @@ def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
         (previous.codes[then] == gallery.codes[now]).all(axis=1)
         & (previous.gender[then] == gallery.gender[now])
         & (previous.age_group[then] == gallery.age_group[now])
+        & (
+            _same_kinds(previous.kind_table, gallery.kind_table)[previous.kind[then]]
+            == gallery.kind[now]
+        )
     )
     is_same_query = (
         is_same
         & (previous.shape_weight[then] == gallery.shape_weight[now])
         & (previous.colour_weight[then] == gallery.colour_weight[now])
+        & (previous.kind_weight[then] == gallery.kind_weight[now])
     )
     previous_row = np.full(len(gallery), -1)
     previous_row[now[is_same_query]] = then[is_same_query]
@@ -78,6 +87,20 @@ def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
     gone = np.setdiff1d(np.arange(len(previous)), then, assume_unique=True)
     insertion_row[gone] = np.searchsorted(gallery.product_ids, previous.product_ids[gone])
     return GalleryDiff(previous_row, is_new_candidate, current_row, insertion_row)
+
+
+def _same_kinds(previous: KindTable, table: KindTable) -> NDArray[np.int64]:
+    """Return the row that each kind of the previous table has in the current one, int64 (m,).
+
+    It is -1 for a kind that is gone, or whose distance to a kind of both tables is another.
+    """
+    row = {name: i for i, name in enumerate(table.names)}
+    rows = np.array([row.get(name, -1) for name in previous.names], np.int64)
+    both = np.flatnonzero(rows >= 0)
+    distances = previous.distances[np.ix_(both, both)]
+    is_same = distances == table.distances[np.ix_(rows[both], rows[both])]
+    rows[both[~is_same.all(axis=1)]] = -1
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +158,16 @@ def merge_candidates(
     known_arrays, new_arrays = (
         (part.starts, part.rows, part.bound_distance, part.bound_row) for part in (known, new)
     )
-    merged = _merge_sorted(
+    metric = (
         gallery.codes,
         gallery.shape_weight,
         gallery.colour_weight,
+        gallery.kind_weight,
+        gallery.kind,
+        gallery.kind_table.distances,
+    )
+    merged = _merge_sorted(
+        metric,
         known.query_rows,
         limits,
         known_arrays,
@@ -170,20 +199,29 @@ def _remap_surviving(positions, starts, rows, current_row):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True)
-def _sort_key(codes, shape_weight, colour_weight, query, row):  # type: ignore[no-untyped-def]
-    """Return (weighted distance, row): candidates are in the order of it."""
+def _sort_key(metric, query, row):  # type: ignore[no-untyped-def]
+    """Return (weighted distance, row): candidates are in the order of it.
+
+    Args:
+        metric: codes, shape_weight, colour_weight, kind_weight and kind of a gallery, and the
+            distances of its kinds.
+        query: Row of the product that asks.
+        row: Row of the candidate.
+    """
+    codes, shape_weight, colour_weight, kind_weight, kind, kind_distances = metric
     distance = weighted_distance(
         codes[query], codes[row], shape_weight[query], colour_weight[query]
     )
-    return np.int64(distance), np.int64(row)
+    offset = np.int64(kind_weight[query]) * kind_distances[kind[query], kind[row]]
+    return np.int64(distance) + offset, np.int64(row)
 
 
 @njit(nogil=True, cache=True)
-def _bisect_key(codes, shape_weight, colour_weight, query, rows, low, high, key):  # type: ignore[no-untyped-def]
+def _bisect_key(metric, query, rows, low, high, key):  # type: ignore[no-untyped-def]
     """Return the first index in low..high whose row has a key of at least `key`, else high."""
     while low < high:
         middle = (low + high) // 2
-        if _sort_key(codes, shape_weight, colour_weight, query, rows[middle]) < key:
+        if _sort_key(metric, query, rows[middle]) < key:
             low = middle + 1
         else:
             high = middle
@@ -191,10 +229,13 @@ def _bisect_key(codes, shape_weight, colour_weight, query, rows, low, high, key)
 
 
 @njit(nogil=True, cache=True)
-def _merge_sorted(codes, shape_weight, colour_weight, query_rows, limits, known, new):  # type: ignore[no-untyped-def]
+def _merge_sorted(metric, query_rows, limits, known, new):  # type: ignore[no-untyped-def]
     """Merge two sorted lists of candidates a query; new ones are few, so each is inserted.
 
     Args:
+        metric: See `_sort_key`.
+        query_rows: int64 (m,).
+        limits: int64 (m,). Largest weighted distance of a candidate.
         known: starts, rows, bound_distance and bound_row of the surviving candidates.
         new: The same of the new candidates.
 
@@ -218,14 +259,14 @@ def _merge_sorted(codes, shape_weight, colour_weight, query_rows, limits, known,
         if limit_end < end:
             end = limit_end
         if end < known_end:
-            high = _bisect_key(codes, shape_weight, colour_weight, query, rows, low, high, end)
+            high = _bisect_key(metric, query, rows, low, high, end)
         else:
             end = known_end
         for row in new_rows[new_starts[i] : new_starts[i + 1]]:
-            key = _sort_key(codes, shape_weight, colour_weight, query, row)
+            key = _sort_key(metric, query, row)
             if key >= end:
                 break
-            middle = _bisect_key(codes, shape_weight, colour_weight, query, rows, low, high, key)
+            middle = _bisect_key(metric, query, rows, low, high, key)
             merged_rows[count : count + middle - low] = rows[low:middle]
             count += middle - low
             merged_rows[count] = row

@@ -92,8 +92,7 @@ class _RuledPage:
 
     @property
     def weight_sum(self) -> int:
-        gallery = self.candidates.gallery
-        return int(gallery.shape_weight[self.row] + gallery.colour_weight[self.row])
+        return int(self.candidates.gallery.weight_sums(np.array([self.row]))[0])
 
     def rank(self, nearest_rows: NDArray[np.int64], is_complete: bool) -> list[ListEntry] | None:
         """Return the list; None if candidates beyond the nearest could stand in it."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wearalike.search.candidates import ranges_to_indices
 from wearalike.search.gallery import Gallery
 from wearalike.search.ranked_lists import RankedList, RankedLists, ShortfallReason
+from wearalike.search.reasons import describe_likenesses
 from wearalike.search.scores import score
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -40,6 +41,7 @@ def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.R
         "item_id": item_ids.take(results),
         "shape_distance": pa.array(gather("shape")),
         "colour_distance": pa.array(gather("colour")),
+        "kind_distance": pa.array(gather("kind")),
         "rule": pa.array(gather("rules"), pa.string()),
         "fallback": pa.array(gather("fallbacks"), pa.string()),
     }
@@ -79,7 +81,7 @@ def build_similar_products(
 
     Args:
         matches: Rows of tables.MATCHES.
-        products: product_id, shape_weight and colour_weight, of at least these products.
+        products: product_id and the three weights, of at least these products.
         detector: Version of the detector.
         encoder: Version of the encoder.
     """
@@ -88,16 +90,25 @@ def build_similar_products(
     match_rows = pc.list_parent_indices(matches["results"]).combine_chunks()
     product_rows = pc.index_in(matches["product_id"], products["product_id"].combine_chunks())
     product_rows = product_rows.take(match_rows)
+    shape, colour, kind = (
+        results.field(f"{part}_distance").to_numpy() for part in ("shape", "colour", "kind")
+    )
+    shape_weight, colour_weight, kind_weight = (
+        products[f"{part}_weight"].take(product_rows).to_numpy()
+        for part in ("shape", "colour", "kind")
+    )
+    distance = shape_weight * shape + colour_weight * colour + kind_weight * kind
     columns = {
         "product_id": matches["product_id"].take(match_rows),
         "rank": _ranks(pc.list_value_length(matches["results"]).to_numpy()),
         "similar_product_id": results.field("product_id"),
-        **_score_columns(
-            results.field("shape_distance").to_numpy(),
-            results.field("colour_distance").to_numpy(),
-            products["shape_weight"].take(product_rows).to_numpy(),
-            products["colour_weight"].take(product_rows).to_numpy(),
-        ),
+        **_score_columns(shape, colour, shape_weight, colour_weight),
+        "score": score(distance, shape_weight + colour_weight + kind_weight),
+        "kind_score": score(kind, 1),
+        "kind_distance": kind,
+        "kind_weight": kind_weight,
+        "reason": describe_likenesses(kind, colour, shape, "en"),
+        "reason_ru": describe_likenesses(kind, colour, shape, "ru"),
         "item_id": matches["item_id"].take(match_rows),
         "similar_item_id": results.field("item_id"),
         "rule": results.field("rule"),
@@ -180,7 +191,7 @@ def _score_columns(
     shape_weight: NDArray[np.integer],
     colour_weight: NDArray[np.integer],
 ) -> dict[str, NDArray[Any]]:
-    """Return the scores of results, with the distances and weights they come from."""
+    """Return the scores of results by their codes, with the distances and weights behind them."""
     distance = shape_weight * shape + colour_weight * colour
     return {
         "score": score(distance, shape_weight + colour_weight),

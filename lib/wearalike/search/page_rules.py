@@ -36,7 +36,7 @@ class PageRules:
 
         Args:
             rows: int64 (m,). Rows of products.
-            weight_sum: shape_weight + colour_weight of the page's product.
+            weight_sum: Sum of the three weights of the page's product.
 
         Returns:
             int64 (m,), and m texts; 0 and None where nothing prefers the product.

@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from wearalike.tables import AgeGroup, Gender
 
 MAX_K = 100
 MAX_WEIGHT = 10
-# "10:10" is the longest pair of weights.
-_MAX_WEIGHTS_CHARACTERS = 5
+# "10:10:10" is the longest text of weights.
+_MAX_WEIGHTS_CHARACTERS = 8
+
+
+class Weights(NamedTuple):
+    """Weights of shape, colour and kind in the distance, 0..10 each, not both first ones 0."""
+
+    shape: int
+    colour: int
+    kind: int = 0
+
+    def __str__(self) -> str:
+        """Return the weights as SHAPE:COLOUR:KIND; a kind of 0 is left out."""
+        return ":".join(map(str, self if self.kind else self[:2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,49 +33,59 @@ class PhotoQuery:
 
     Attributes:
         k: Results an item, 1..100.
-        weights: Weights of shape and colour, 0..10 each and not both 0; None for the category's.
+        weights: Weights of shape, colour and, where it is named, kind; None for the category's.
         gender: For whom the products are; None for anybody.
         age_group: For whom the products are; None for anybody.
+        category: Leaf of the taxonomy that items of its super-category are of. Without it an item's
+            kind is not known, and does not count.
 
     Raises:
         ValueError: k or weights are out of range.
     """
 
     k: int = 10
-    weights: tuple[int, int] | None = None
+    weights: Weights | tuple[int, int] | tuple[int, int, int] | None = None
     gender: Gender | None = None
     age_group: AgeGroup | None = None
+    category: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:
             raise ValueError(f"k: wanted 1 to {MAX_K}, got {self.k}")
         if self.weights is None:
             return
-        if not all(0 <= weight <= MAX_WEIGHT for weight in self.weights) or not any(self.weights):
+        in_range = all(0 <= weight <= MAX_WEIGHT for weight in self.weights)
+        if not in_range or not any(self.weights[:2]):
             raise ValueError(
-                f"weights: wanted two numbers of 0 to {MAX_WEIGHT}, not both 0, "
-                f"got {self.weights[0]}:{self.weights[1]}"
+                f"weights: wanted two or three numbers of 0 to {MAX_WEIGHT}, the first two not "
+                f"both 0, got {':'.join(map(str, self.weights))}"
             )
 
+    @property
+    def named_weights(self) -> Weights | None:
+        """The weights by name; a kind that is not named weighs 0."""
+        return None if self.weights is None else Weights(*self.weights)
 
-def parse_weights(text: str) -> tuple[int, int]:
-    """Return the weights of shape and colour in a text.
+
+def parse_weights(text: str) -> Weights:
+    """Return the weights of shape, colour and kind in a text.
 
     Args:
-        text: Two numbers of 0 to 10, not both 0, with a colon between them.
+        text: Two or three numbers of 0 to 10, the first two not both 0, with colons between them.
+            Without the third, kinds are not compared.
 
     Raises:
         ValueError: The text is something else.
 
     Example:
         >>> parse_weights("2:8")
-        (2, 8)
+        Weights(shape=2, colour=8, kind=0)
     """
-    shape, _, colour = text.partition(":")
-    is_pair = shape.isdecimal() and colour.isdecimal() and len(text) <= _MAX_WEIGHTS_CHARACTERS
-    if not is_pair:
-        raise ValueError(f"weights {text!r}: wanted SHAPE:COLOUR, e.g. 2:8")
-    weights = (int(shape), int(colour))
+    parts = text.split(":")
+    are_numbers = all(part.isdecimal() for part in parts) and len(text) <= _MAX_WEIGHTS_CHARACTERS
+    if len(parts) not in (2, 3) or not are_numbers:
+        raise ValueError(f"weights {text!r}: wanted SHAPE:COLOUR or SHAPE:COLOUR:KIND, e.g. 2:8:5")
+    weights = Weights(*map(int, parts))
     PhotoQuery(weights=weights)  # checks the range
     return weights
 
@@ -72,7 +94,8 @@ def parse_weights(text: str) -> tuple[int, int]:
 class SimilarProduct:
     """A product that is alike, and how much.
 
-    The scores are 0..1, bigger is more alike. They come from the distances, 0..128 bits. The other
+    The scores are 0..1, bigger is more alike. They come from the distances: 0..128 bits of shape
+    and colour, 0..64 of kind. Those of kind are None where the item's kind is not known. The other
     attributes are columns of tables.PRODUCTS; image_url is the first of image_urls.
     """
 
@@ -82,6 +105,10 @@ class SimilarProduct:
     colour_score: float
     shape_distance: int
     colour_distance: int
+    kind_score: float | None
+    kind_distance: int | None
+    reason: str
+    reason_ru: str
     shop_id: str
     title: str
     brand: str | None
@@ -105,9 +132,11 @@ class DetectedItem:
         y1: Bottom edge, pixels; the first row outside.
         confidence: The detector's, 0..1.
         super_category: A `tables.SuperCategory` value.
-        category: That of most of its nearest in shape; None if the run has nothing to compare.
+        category: The one asked for, else that of most of its nearest in shape; None if the run has
+            nothing to compare.
         shape_weight: Weight that it was searched with.
         colour_weight: Weight that it was searched with.
+        kind_weight: Weight that it was searched with; 0 where the category was not asked for.
         results: The products, best first.
     """
 
@@ -120,6 +149,7 @@ class DetectedItem:
     category: str | None
     shape_weight: int
     colour_weight: int
+    kind_weight: int
     results: tuple[SimilarProduct, ...]
 
 
@@ -162,7 +192,7 @@ def photo_query_row(
         photo_query: The query.
         asked_at: When it was asked, UTC.
     """
-    weights = photo_query.weights
+    weights = photo_query.named_weights
     return {
         "query_id": result.query_id,
         "asked_at": asked_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -170,7 +200,7 @@ def photo_query_row(
         "width_px": result.width_px,
         "height_px": result.height_px,
         "k": photo_query.k,
-        "weights": None if weights is None else f"{weights[0]}:{weights[1]}",
+        "weights": None if weights is None else str(weights),
         "gender": photo_query.gender,
         "age_group": photo_query.age_group,
         "items_count": len(result.items),

@@ -1,7 +1,8 @@
 """A shopper's photo to products: every item found in it, and the products most alike each.
 
-A photo's item has no category. It takes the one that most of its ten nearest in shape have, and
-with it the category's weights, unless the shopper gives others.
+A photo's item has no category, unless the shopper names one. It takes the weights of the category
+that most of its ten nearest in shape have, unless the shopper gives others. That guess is made from
+the code itself, so kinds do not count; of a category that the shopper names they do.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike import search
+from wearalike.catalog import category_kinds
+from wearalike.catalog.xml_validation import did_you_mean
 from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.imaging import decode
@@ -25,7 +28,15 @@ from wearalike.metrics.boxes import box_corners, box_iou, item_scores
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.search import gallery_store, inverted_multi_index
-from wearalike.search.photo_query import DetectedItem, PhotoQuery, PhotoResult, SimilarProduct
+from wearalike.search.gallery import Gallery
+from wearalike.search.photo_query import (
+    DetectedItem,
+    PhotoQuery,
+    PhotoResult,
+    SimilarProduct,
+    Weights,
+)
+from wearalike.search.reasons import describe_likeness
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
 from wearalike.tables import CODES
@@ -36,6 +47,10 @@ MAX_PHOTO_ITEMS = 8
 DUPLICATE_IOU = 0.7
 # A crop whose lightness has a smaller standard deviation, of 255, shows nothing.
 _MIN_CONTRAST = 3.0
+
+
+class UnknownCategory(ValueError):
+    """A photo query names a category that the run's taxonomy lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +127,7 @@ class PhotoSearch:
         self._galleries = {
             name: load_gallery(name) for name in gallery_store.list_super_categories(root, run)
         }
+        self._category_kinds = category_kinds.read_category_kinds(root, run)
         self._exact_search_max_products = exact_search_max_products
         self._shortlists = {
             name: inverted_multi_index.build_inverted_multi_index(held.gallery.codes)
@@ -133,8 +149,10 @@ class PhotoSearch:
 
         Raises:
             BadPixels: The file is no picture that can be decoded.
+            UnknownCategory: The taxonomy of the run lacks the category asked for.
         """
         photo_query = photo_query or PhotoQuery()
+        self._check_category(photo_query.category)
         header = decode.read_header(content)
         photo_id = hashlib.sha256(content).hexdigest()
         # Decode to the end: a truncated file is refused, not a photo without items.
@@ -153,6 +171,15 @@ class PhotoSearch:
                 for row, code in zip(rows, codes, strict=True)
             ),
         )
+
+    def _check_category(self, category: str | None) -> None:
+        """Raise UnknownCategory for a category that is no leaf of the run's taxonomy."""
+        known = self._category_kinds.kind_of_category if self._category_kinds else {}
+        if category is not None and category not in known:
+            raise UnknownCategory(
+                f"category {category!r}: no leaf of the taxonomy of run {self.run}"
+                f"{did_you_mean(category, known)}"
+            )
 
     def _query_id(self, photo_id: str, photo_query: PhotoQuery) -> str:
         """Return an id that is equal for equal queries."""
@@ -197,20 +224,44 @@ class PhotoSearch:
                 search.eligible_candidates(held.gallery, photo_query.age_group, photo_query.gender)
             )
         if held is None or not len(eligible):
-            return DetectedItem(*detected, None, *(photo_query.weights or (1, 1)), ())
+            weights = photo_query.named_weights or Weights(1, 1)
+            return DetectedItem(*detected, None, *weights._replace(kind=0), ())
         gallery = held.gallery
-        voters = self._shortlist_candidates(super_category, eligible, code, 1, 0)
-        (voted_row,) = search.vote_category_weights(gallery, voters, code[None])
-        category = str(gallery.attributes.category[voted_row])
-        weights = photo_query.weights or (
-            int(gallery.shape_weight[voted_row]),
-            int(gallery.colour_weight[voted_row]),
+        like_row = self._row_of_category(gallery, photo_query.category)
+        is_kind_known = like_row is not None
+        if like_row is None:
+            voters = self._shortlist_candidates(super_category, eligible, code, 1, 0)
+            (like_row,) = search.vote_category_weights(gallery, voters, code[None]).tolist()
+        category = str(gallery.attributes.category[like_row])
+        weights = photo_query.named_weights or Weights(
+            int(gallery.shape_weight[like_row]),
+            int(gallery.colour_weight[like_row]),
+            int(gallery.kind_weight[like_row]),
         )
-        candidates = self._shortlist_candidates(super_category, eligible, code, *weights)
+        if not is_kind_known:
+            weights = weights._replace(kind=0)
+        candidates = self._shortlist_candidates(super_category, eligible, code, *weights[:2])
+        kinds = search.QueryKinds.of_row(gallery, like_row, weights.kind)
+        if weights.kind:
+            # The shortlist looks at codes alone: of the same kind farther ones may be wanted.
+            of_kind = eligible[kinds.distances[gallery.kind[eligible]] == 0]
+            same = self._shortlist_candidates(super_category, of_kind, code, *weights[:2])
+            candidates = np.union1d(candidates, same)
         rules = search.ListRules(k=photo_query.k)
-        ranked = search.search_code(gallery, candidates, code, *weights, rules)
-        results = _build_similar_products(held, ranked, *weights)
+        ranked = search.search_code(gallery, candidates, code, *weights[:2], rules, kinds)
+        results = _build_similar_products(held, ranked, weights, is_kind_known)
         return DetectedItem(*detected, category, *weights, results)
+
+    def _row_of_category(self, gallery: Gallery, category: str | None) -> int | None:
+        """Return a row of the category, or else of its kind; None if there is none."""
+        if category is None or self._category_kinds is None:
+            return None
+        rows = np.flatnonzero(gallery.attributes.category == category)
+        if not len(rows):
+            kind = self._category_kinds.kind(category)
+            is_kind = np.array(gallery.kind_table.names) == kind
+            rows = np.flatnonzero(is_kind[gallery.kind])
+        return int(rows[0]) if len(rows) else None
 
     def _is_searched_exactly(self, product_count: int) -> bool:
         limit = self._exact_search_max_products
@@ -235,20 +286,30 @@ class PhotoSearch:
 def _build_similar_products(
     held: gallery_store.GalleryWithProducts,
     ranked: search.RankedList,
-    shape_weight: int,
-    colour_weight: int,
+    weights: Weights,
+    is_kind_known: bool,
 ) -> tuple[SimilarProduct, ...]:
-    """Return the products of a list with their scores, best first."""
-    distance = shape_weight * ranked.shape + colour_weight * ranked.colour
-    columns: dict[str, NDArray[np.number]] = {
-        "score": search.score(distance, shape_weight + colour_weight),
-        "shape_score": search.score(ranked.shape, 1),
-        "colour_score": search.score(ranked.colour, 1),
-        "shape_distance": ranked.shape,
-        "colour_distance": ranked.colour,
+    """Return the products of a list with their scores and reasons, best first."""
+    distance = (
+        weights.shape * ranked.shape + weights.colour * ranked.colour + weights.kind * ranked.kind
+    )
+    kind: list[int] | list[None] = ranked.kind.tolist()
+    if not is_kind_known:
+        kind = [None] * len(ranked.kind)
+    shape, colour = ranked.shape.tolist(), ranked.colour.tolist()
+    columns: dict[str, Sequence[Any]] = {
+        "score": search.score(distance, sum(weights)).tolist(),
+        "shape_score": search.score(ranked.shape, 1).tolist(),
+        "colour_score": search.score(ranked.colour, 1).tolist(),
+        "shape_distance": shape,
+        "colour_distance": colour,
+        "kind_score": search.score(ranked.kind, 1).tolist() if is_kind_known else kind,
+        "kind_distance": kind,
+        "reason": list(map(partial(describe_likeness, language="en"), kind, colour, shape)),
+        "reason_ru": list(map(partial(describe_likeness, language="ru"), kind, colour, shape)),
     }
     return tuple(
-        SimilarProduct(**{name: values[i].item() for name, values in columns.items()}, **product)
+        SimilarProduct(**{name: values[i] for name, values in columns.items()}, **product)
         for i, product in enumerate(held.display_rows(ranked.results))
     )
 

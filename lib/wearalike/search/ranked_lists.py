@@ -56,6 +56,7 @@ class RankedList:
         results: int64. Rows of the gallery.
         shape: int32, 0..128. Hamming distances of shape.
         colour: int32, 0..128. Hamming distances of colour.
+        kind: int32, 0..64. Distances of kind.
         shortfall_reason: Why the list is shorter than k; None if it is not.
         rules: For each result the merchandising rule that moved it, or None.
         fallbacks: For each result the kind of fallback it is, or None.
@@ -65,6 +66,7 @@ class RankedList:
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
+    kind: NDArray[np.int32]
     shortfall_reason: ShortfallReason | None
     rules: list[str | None]
     fallbacks: list[Fallback | None]
@@ -83,6 +85,7 @@ class RankedLists:
         results: int64 (t,). Rows of the gallery.
         shape: int32 (t,), 0..128.
         colour: int32 (t,), 0..128.
+        kind: int32 (t,), 0..64.
         shortfall_reasons: object (m,). ShortfallReason or None.
         rules: object (t,). str or None.
         fallbacks: object (t,). Fallback or None.
@@ -93,6 +96,7 @@ class RankedLists:
     results: NDArray[np.int64]
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
+    kind: NDArray[np.int32]
     shortfall_reasons: NDArray[np.object_]
     rules: NDArray[np.object_]
     fallbacks: NDArray[np.object_]
@@ -105,6 +109,7 @@ class RankedLists:
                 self.results[entries],
                 self.shape[entries],
                 self.colour[entries],
+                self.kind[entries],
                 self.shortfall_reasons[i],
                 self.rules[entries].tolist(),
                 self.fallbacks[entries].tolist(),

@@ -21,9 +21,7 @@ def min_score_limits(
     candidates: CandidateSet, rules: ListRules, query_rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the largest weighted distance at min_score of products that ask, int64 (m,)."""
-    gallery = candidates.gallery
-    weight_sums = gallery.shape_weight[query_rows] + gallery.colour_weight[query_rows]
-    return distance_limits(weight_sums, rules.min_score)
+    return distance_limits(candidates.gallery.weight_sums(query_rows), rules.min_score)
 
 
 def rank_plain(
@@ -105,8 +103,9 @@ def build_lists(
     )
     starts = np.concatenate([[0], np.cumsum(counts)])
     shape, colour = pair_distances(gallery.codes, nearest.query_rows, starts, results)
+    kind = gallery.kind_distances(np.repeat(nearest.query_rows, counts), results)
     remembered = nearest.truncate(remembered_counts, gallery)
-    return RankedLists(remembered, starts, results, shape, colour, reasons, *explanations)
+    return RankedLists(remembered, starts, results, shape, colour, kind, reasons, *explanations)
 
 
 def brand_limits(

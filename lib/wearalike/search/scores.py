@@ -1,12 +1,14 @@
 """Distances and scores of codes.
 
-distance = shape_weight * H(shape) + colour_weight * H(colour)
+distance = shape_weight * H(shape) + colour_weight * H(colour) + kind_weight * k
 
-H is the Hamming distance of 128 bits; the weights are those of the product that asks.
+H is the Hamming distance of 128 bits, k the distance of the two products' kinds, 0..64; the weights
+are those of the product that asks.
 
-score = max(0, 1 - 2 * distance / (128 * (shape_weight + colour_weight)))
+score = max(0, 1 - 2 * distance / (128 * (shape_weight + colour_weight + kind_weight)))
 
-The score is the cosine of the two codes as weighted signs, cut at 0.
+The score is the weighted mean of three scores, cut at 0: the cosines of the codes' halves as signs,
+and 1 - k / 64. With a kind_weight of 0 it is the cosine of the codes as weighted signs.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from numpy.typing import NDArray
 
 from wearalike.search.kernels.distances import shape_colour_distances
 from wearalike.tables import CODE_BITS
+
+# Changes whenever distances do: candidates measured by another distance are not gone on from.
+DISTANCE_VERSION = 2
 
 
 def distance_matrices(
@@ -68,7 +73,8 @@ def score(
 
     Args:
         distance: Weighted distances.
-        weight_sum: shape_weight + colour_weight of each; 1 for the distance of one half alone.
+        weight_sum: Sum of the three weights of each; 1 for the distance of one half, or of kind,
+            alone.
 
     Example:
         >>> score(np.array([0, 320, 640]), 10)
@@ -89,7 +95,7 @@ def distance_limit(weight_sum: int, min_score: float) -> int:
     """Return the largest weighted distance whose score is at least min_score; -1 if none is.
 
     Args:
-        weight_sum: shape_weight + colour_weight.
+        weight_sum: Sum of the three weights.
         min_score: 0..1.
     """
     scores = score(np.arange(CODE_BITS * weight_sum + 1), weight_sum)

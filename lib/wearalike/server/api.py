@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 import wearalike
 from wearalike.search import photo_query
+from wearalike.search.photo_search import UnknownCategory
 from wearalike.server import errors, middleware, schemas, uploads
 from wearalike.server.live_search import MAX_K, LiveList, LiveSearch, PhotoQuery
 from wearalike.server.snapshot import PublishedRepository, Snapshot
@@ -60,11 +61,12 @@ ProductId = Annotated[
     ),
     DecodedSegment,
 ]
-WEIGHTS_PATTERN = r"^(?:(?:[1-9]|10):(?:[0-9]|10)|0:(?:[1-9]|10))$"
+WEIGHTS_PATTERN = r"^(?:(?:[1-9]|10):(?:[0-9]|10)|0:(?:[1-9]|10))(?::(?:[0-9]|10))?$"
 WeightsQuery = Annotated[
     str | None,
     Query(
-        description="SHAPE:COLOUR, 0 to 10 each, not both 0, e.g. 3:7; default: the category's",
+        description="SHAPE:COLOUR:KIND, 0 to 10 each, the first two not both 0, e.g. 3:7:5; "
+        "without KIND, e.g. 3:7, kinds are not compared; default: the category's",
         pattern=WEIGHTS_PATTERN,
     ),
 ]
@@ -326,20 +328,31 @@ async def photo(
     age_group: Annotated[
         AgeGroup | None, Query(description="products for this age group; default: any")
     ] = None,
+    category: Annotated[
+        str | None,
+        Query(
+            description="leaf of the taxonomy that the item is of, e.g. women.dresses.midi; its "
+            "kind then counts for items of its super-category",
+            max_length=200,
+        ),
+    ] = None,
 ) -> dict[str, Any]:
     """Detect garments, shoes and bags in a photo, and return the most similar products in stock.
 
     The photo is not stored.
     """
     parsed_weights = photo_query.parse_weights(weights) if weights else None
-    wanted = PhotoQuery(k, parsed_weights, gender, age_group)
+    wanted = PhotoQuery(k, parsed_weights, gender, age_group, category)
     queue: uploads.PhotoQueue = request.app.state.photo_queue
 
     def search_photo(content: bytes) -> dict[str, Any]:
         with source.snapshot() as s:
             search = live.photo_search(s)
             head = _build_answer(s)
-        result = search.search(content, wanted)
+        try:
+            result = search.search(content, wanted)
+        except UnknownCategory as error:
+            raise HTTPException(422, str(error)) from error
         return {**asdict(result), **head, "note": None if result.items else NO_ITEMS_NOTE}
 
     async with queue.reserve_place():

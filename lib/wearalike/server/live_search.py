@@ -18,7 +18,7 @@ from wearalike import catalog
 from wearalike import search as search_module
 from wearalike.models import registry
 from wearalike.search import gallery_store
-from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery
+from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery, Weights
 from wearalike.search.photo_search import PhotoNetworks, PhotoSearch
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
@@ -62,7 +62,7 @@ class LiveSearch:
         self,
         s: Snapshot,
         product: dict[str, Any],
-        weights: tuple[int, int] | None = None,
+        weights: Weights | tuple[int, int] | None = None,
         k: int = 20,
     ) -> LiveList:
         """Search the products most similar to one of the snapshot.
@@ -70,7 +70,8 @@ class LiveSearch:
         Args:
             s: The snapshot.
             product: A row of tables.PRODUCTS.
-            weights: Weights of shape and colour, 0..10, not both 0; None for the category's.
+            weights: Weights of shape, colour and kind, 0..10, not both first ones 0; a kind that is
+                not named weighs 0. None for the category's.
             k: Most results, 1..100.
 
         Returns:
@@ -81,18 +82,20 @@ class LiveSearch:
             BadIndex: An index file is corrupt.
             ValueError: Other weights or k.
         """
-        PhotoQuery(k=k, weights=weights)
-        shape_weight, colour_weight = weights or (product["shape_weight"], product["colour_weight"])
+        wanted = PhotoQuery(k=k, weights=weights).named_weights
         run = self._load_run(s)
         loaded = run.load_gallery(product["super_category"])
         row = _find_row(loaded.gallery, product["product_id"]) if loaded else None
         if loaded is None or row is None:
             return LiveList([], search_module.ShortfallReason.NO_CODE)
-        gallery = replace(
-            loaded.gallery,
-            shape_weight=_replace_value(loaded.gallery.shape_weight, row, shape_weight),
-            colour_weight=_replace_value(loaded.gallery.colour_weight, row, colour_weight),
-        )
+        gallery = loaded.gallery
+        if wanted is not None:
+            gallery = replace(
+                gallery,
+                shape_weight=_replace_value(gallery.shape_weight, row, wanted.shape),
+                colour_weight=_replace_value(gallery.colour_weight, row, wanted.colour),
+                kind_weight=_replace_value(gallery.kind_weight, row, wanted.kind),
+            )
         ranked = search_module.search_gallery(
             gallery, row, row + 1, replace(run.rules, k=k), run.merchandising_rules
         )
@@ -100,8 +103,9 @@ class LiveSearch:
         query = pa.table(
             {
                 "product_id": [product["product_id"]],
-                "shape_weight": [shape_weight],
-                "colour_weight": [colour_weight],
+                "shape_weight": gallery.shape_weight[[row]],
+                "colour_weight": gallery.colour_weight[[row]],
+                "kind_weight": gallery.kind_weight[[row]],
             }
         )
         table = search_module.build_similar_products(

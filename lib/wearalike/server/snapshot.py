@@ -18,7 +18,14 @@ from typing import Any
 import pyarrow as pa
 
 from wearalike.settings import Settings
-from wearalike.tables import DISPLAY_COLUMNS, LOOK_PRODUCTS, PRODUCTS
+from wearalike.tables import (
+    DISPLAY_COLUMNS,
+    LOOK_PRODUCTS,
+    PRODUCTS,
+    SIMILAR_PRODUCTS,
+    Column,
+    Table,
+)
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot, open_reader
 
 __all__ = [
@@ -82,17 +89,14 @@ class Snapshot:
 
         Returns:
             The row, or None if there is no such product. A column that the published run lacks
-            is None, or an empty list.
+            is empty.
         """
         rows = self._query_rows(
             "SELECT * FROM products WHERE run = $1 AND product_id = $2", product_id
         )
         if not rows:
             return None
-        empty: dict[str, Any] = {
-            c.name: [] if pa.types.is_list(c.type) else None for c in PRODUCTS.columns
-        }
-        return _add_image_url(empty | rows[0])
+        return _add_image_url(_empty_row(PRODUCTS) | rows[0])
 
     def products(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return PRODUCT_SUMMARY_COLUMNS and image_url of products, by product_id.
@@ -165,13 +169,16 @@ class Snapshot:
     def similar(self, product_id: str, limit: int = 20) -> list[dict[str, Any]]:
         """Return a product's rows of tables.SIMILAR_PRODUCTS by rank, at most `limit`.
 
-        Each row has the recommended product as `product` (PRODUCT_SUMMARY_COLUMNS, image_url).
+        Each row has the recommended product as `product` (PRODUCT_SUMMARY_COLUMNS, image_url). A
+        column that the published run lacks is empty.
         """
         statement = (
             "SELECT * FROM similar_products WHERE run = $1 AND product_id = $2 "
             f"ORDER BY rank LIMIT {int(limit)}"
         )
-        return self.attach_products(self._query_rows(statement, product_id), "similar_product_id")
+        empty = _empty_row(SIMILAR_PRODUCTS)
+        rows = [empty | row for row in self._query_rows(statement, product_id)]
+        return self.attach_products(rows, "similar_product_id")
 
     def similar_list(self, product_id: str) -> dict[str, Any] | None:
         """Return the product's row of tables.SIMILAR_LISTS; None if it has none.
@@ -294,6 +301,20 @@ class PublishedRepository:
 
 
 _SUMMARY_COLUMNS_SQL = ", ".join([*PRODUCT_SUMMARY_COLUMNS, "image_urls"])
+
+
+def _empty_row(table: Table) -> dict[str, Any]:
+    """Return a row of a table whose columns are empty: a run of an earlier version lacks some."""
+    return {column.name: _empty_value(column) for column in table.columns}
+
+
+def _empty_value(column: Column) -> Any:
+    """Return null, or what PostgreSQL gets for a new column that may not be null."""
+    if pa.types.is_list(column.type):
+        return []
+    if column.nullable:
+        return None
+    return "" if pa.types.is_string(column.type) else 0
 
 
 def _add_image_url(row: dict[str, Any]) -> dict[str, Any]:

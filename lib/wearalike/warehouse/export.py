@@ -43,7 +43,7 @@ MEMORY_LIMIT = "512MB"
 # Columns of a recommended product, beside its id and score. Its place in the list is its rank.
 EXPORTED_COLUMNS = (*DISPLAY_COLUMNS, "image_url")
 _SIMILAR_SQL = f"""
-SELECT l.product_id, l.shortfall_reason, s.similar_product_id, s.score
+SELECT l.product_id, l.shortfall_reason, s.similar_product_id, s.score, s.reason, s.reason_ru
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
 """
@@ -144,9 +144,15 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
     """
     categories, shown = _read_products(root, run)
 
-    def results(rows: Iterable[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    def results(
+        rows: Iterable[dict[str, Any]], column: str, copied: tuple[str, ...] = ("score",)
+    ) -> list[dict[str, Any]]:
         return [
-            {"product_id": row[column], "score": row["score"], **shown[row[column]]}
+            {
+                "product_id": row[column],
+                **{name: row[name] for name in copied},
+                **shown[row[column]],
+            }
             for row in rows
             if row[column] in shown
         ]
@@ -159,7 +165,7 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
         value = {
             "category": categories[product_id],
             "shortfall_reason": shortfall_reason,
-            "results": results(rows, "similar_product_id"),
+            "results": results(rows, "similar_product_id", ("score", "reason", "reason_ru")),
         }
         yield f"similar:{product_id}", value
     for product_id, rows in groupby(

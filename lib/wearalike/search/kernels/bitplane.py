@@ -13,8 +13,12 @@ in cache:
    weight, and compared with the query's bound (`plane_adders.add_and_compare`). The result is one
    bit a code: is it nearer?
 4. The few codes that are nearer are measured and buffered. When the buffer of a query is full, a
-   counting select keeps the best k and lowers the bound. A later code at the bound's distance
-   ranks behind those kept, because ties go to the earlier code.
+   counting select keeps the best k and lowers the bound: the distance and position of the k-th.
+
+A query may add an offset to the distances of a kind of codes. Codes are sorted by kind, so a tile
+holds one kind or few. The least of their offsets bounds the distances in it from below. Tiles
+of small offsets come first; a tile whose least offset reaches the bound is skipped. Ties go to the
+earlier code, in whatever order the tiles come.
 
 A pair costs 256 / 512 of a plane's work in place of four popcounts, and no vector popcount is
 needed: the adders use and, or and xor on any chip, ternary logic with AVX-512.
@@ -50,6 +54,7 @@ from wearalike.search.kernels.plane_adders import (
     count_trailing_zeros,
 )
 from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.tables import CODE_BITS
 
 # Queries of a block. The table of a tile is filled once for all of them.
 _BLOCK_QUERIES = 256
@@ -61,27 +66,45 @@ _BLOCK_BUFFER_ENTRIES = 1 << 22
 class BitPlaneTiles:
     """Codes laid out for the search.
 
+    Column c of the planes, bit c % 512 of tile c // 512, holds code positions[c].
+
     Attributes:
         codes: uint64 (n, 4), the codes themselves.
-        planes: uint64 (tiles, 256, 8). Bit b of plane p of tile t is bit p of code 512 * t + b.
+        planes: uint64 (tiles, 256, 8). Row p of a tile holds bit p of its codes.
+        positions: int32 (n,). Columns are in the order of kinds, then positions.
+        kinds: int32 (n,). The kind of each column, 0 or more.
     """
 
     codes: NDArray[np.uint64]
     planes: NDArray[np.uint64]
+    positions: NDArray[np.int32]
+    kinds: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
-def transpose_codes(codes: NDArray[np.uint64]) -> BitPlaneTiles:
+def transpose_codes(
+    codes: NDArray[np.uint64], kinds: NDArray[np.integer] | None = None
+) -> BitPlaneTiles:
     """Return the codes laid out for `nearest_flat`.
 
     Args:
         codes: uint64 (n, 4), two words of shape and two of colour. The tiles keep a reference, so
             the array must not change.
+        kinds: int (n,). The kind of each code; default: all of kind 0.
     """
     codes = np.ascontiguousarray(codes)
-    return BitPlaneTiles(codes, transpose_bits(codes))
+    if kinds is None or not len(codes) or kinds.min() == kinds.max():
+        kind = 0 if kinds is None or not len(codes) else kinds[0]
+        columns = np.arange(len(codes), dtype=np.int32)
+        return BitPlaneTiles(
+            codes, transpose_bits(codes), columns, np.full(len(codes), kind, np.int32)
+        )
+    columns = np.argsort(kinds, kind="stable").astype(np.int32)
+    return BitPlaneTiles(
+        codes, transpose_bits(codes[columns]), columns, kinds[columns].astype(np.int32)
+    )
 
 
 def nearest_per_query(
@@ -126,13 +149,16 @@ def nearest_flat(
     )
 
     def search(block: QueryBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        # Queries of one kind share their offsets.
+        offsets, group = np.unique(block.kind_offsets, axis=0, return_inverse=True)
         return _search_block(
             np.ascontiguousarray(block.codes),
-            tiles.codes,
-            tiles.planes,
+            (tiles.codes, tiles.planes, tiles.positions, tiles.kinds),
             block.shape_weight,
             block.colour_weight,
             np.minimum(block.limits, block.largest_distances()),
+            np.ascontiguousarray(offsets),
+            group.ravel(),
             k,
         )
 
@@ -153,7 +179,7 @@ def _buffer_size(k):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _select_best(distances, positions, count, k, histogram):  # type: ignore[no-untyped-def]
-    """Move the best k buffered codes to the front, in order; return the largest distance kept."""
+    """Move the best k buffered codes to the front; return distance and position of the k-th."""
     histogram[:] = 0
     for i in range(count):
         histogram[distances[i]] += 1
@@ -162,66 +188,136 @@ def _select_best(distances, positions, count, k, histogram):  # type: ignore[no-
     while nearer + histogram[bound] < k:
         nearer += histogram[bound]
         bound += 1
-    ties_left = k - nearer
+    ties = np.empty(histogram[bound], np.int64)
+    tie_count = 0
+    for i in range(count):
+        if distances[i] == bound:
+            ties[tie_count] = positions[i]
+            tie_count += 1
+    ties.sort()
+    last = ties[k - nearer - 1]
     end = 0
     for i in range(count):
         distance = distances[i]
-        if distance > bound or (distance == bound and ties_left == 0):
+        if distance > bound or (distance == bound and positions[i] > last):
             continue
-        if distance == bound:
-            ties_left -= 1
         distances[end] = distance
         positions[end] = positions[i]
         end += 1
-    return bound
+    return bound, last
 
 
 @njit(nogil=True, cache=True)
-def _search_block(queries, codes, planes, shape_weight, colour_weight, limits, k):  # type: ignore[no-untyped-def]
-    """Return as `nearest_flat` for one block; limits are at most the largest distance."""
+def _bound_tiles(kinds, positions, offsets):  # type: ignore[no-untyped-def]
+    """Return what bounds the codes of each tile from below.
+
+    Args:
+        kinds: int32 (n,). The kind of each column, ascending.
+        positions: int32 (n,). The position of each column's code.
+        offsets: int32 (g, kinds). The offsets of each group of queries.
+
+    Returns:
+        The least offset of a tile's codes for each group, int64 (tiles, g), and the first position
+        in each tile, int64 (tiles,).
+    """
+    tile_count = (len(kinds) + TILE_CODES - 1) // TILE_CODES
+    least = np.empty((tile_count, len(offsets)), np.int64)
+    first_positions = np.empty(tile_count, np.int64)
+    for tile in range(tile_count):
+        start = TILE_CODES * tile
+        stop = min(start + TILE_CODES, len(kinds))
+        first_positions[tile] = positions[start:stop].min()
+        for group in range(len(offsets)):
+            least[tile, group] = offsets[group, kinds[start]]
+        for column in range(start + 1, stop):
+            if kinds[column] != kinds[column - 1]:
+                for group in range(len(offsets)):
+                    offset = np.int64(offsets[group, kinds[column]])
+                    least[tile, group] = min(least[tile, group], offset)
+    return least, first_positions
+
+
+@njit(nogil=True, cache=True)
+def _search_block(queries, tiles, shape_weight, colour_weight, limits, offsets, group, k):  # type: ignore[no-untyped-def]
+    """Return as `nearest_flat` for one block; limits are at most the largest distance.
+
+    Args:
+        queries: uint64 (q, 4).
+        tiles: codes, planes, positions and kinds of the tiles.
+        shape_weight: int32 (q,).
+        colour_weight: int32 (q,).
+        limits: int64 (q,).
+        offsets: int32 (g, kinds). The distinct rows of offsets.
+        group: int64 (q,). The row of each query.
+        k: Positions a query.
+    """
+    codes, planes, code_positions, kinds = tiles
     distances = np.empty((len(queries), _buffer_size(k)), np.int32)
     positions = np.empty((len(queries), _buffer_size(k)), np.int64)
     counts = np.zeros(len(queries), np.int64)
-    bounds = (limits + 1).astype(np.uint64)
+    # A code is wanted if its (distance, position) is less than the query's bound.
+    bounds = limits + 1
+    bound_positions = np.zeros(len(queries), np.int64)
     lookups = build_lookups(queries)
     rows, terms, digits = build_weight_terms(shape_weight, colour_weight)
     table = np.empty((TABLE_ROWS, LANES), np.uint64)
     parity = np.empty(LANES, np.uint64)
     numbers = np.zeros((ROW_COUNT, LANES), np.uint64)
     histogram = np.empty(limits.max() + 2, np.int32)
+    least, first_positions = _bound_tiles(kinds, code_positions, offsets)
+    nearest_offset = np.empty(len(planes), np.int64)
     for tile in range(len(planes)):
-        fill_carry_table(planes[tile], table, parity)
+        nearest_offset[tile] = least[tile].min()
+    for tile in np.argsort(nearest_offset, kind="mergesort"):
+        is_filled = False
         for query in range(len(queries)):
+            bound = bounds[query]
+            bound_position = bound_positions[query]
+            # The planes hold the codes' own distances. Of those at the bound only a code before
+            # its position is wanted.
+            near_bound = bound - least[tile, group[query]]
+            near_bound += first_positions[tile] < bound_position
+            if near_bound <= 0:
+                continue
+            if not is_filled:
+                fill_carry_table(planes[tile], table, parity)
+                is_filled = True
+            largest = CODE_BITS * (np.int64(shape_weight[query]) + colour_weight[query])
+            plane_bound = np.uint64(min(near_bound, largest + 1))
             add_distances(table, lookups, np.uint64(query * 2 * LOOKUPS_PER_HALF), numbers)  # type: ignore[call-arg]
             total = rows[query, 0]
-            bound = bounds[query]
             count = counts[query]
             for term in range(1, terms[query]):
-                add_and_compare(numbers, total, rows[query, term], digits[query], bound)
+                add_and_compare(numbers, total, rows[query, term], digits[query], plane_bound)
                 total = np.uint64(TOTAL_ROW)
             for lane in range(LANES):
                 near = numbers[NEARER_ROW, lane]
                 first = TILE_CODES * tile + 64 * lane
                 while near:
-                    code = first + np.int64(count_trailing_zeros(near))
+                    column = first + np.int64(count_trailing_zeros(near))
                     near &= near - np.uint64(1)
-                    if code >= len(codes):
+                    if column >= len(codes):
                         break
-                    distance = weighted_distance(
-                        queries[query], codes[code], shape_weight[query], colour_weight[query]
-                    )
-                    if distance < bound:
+                    position = np.int64(code_positions[column])
+                    distance = np.int64(
+                        weighted_distance(
+                            queries[query],
+                            codes[position],
+                            shape_weight[query],
+                            colour_weight[query],
+                        )
+                    ) + np.int64(offsets[group[query], kinds[column]])
+                    if distance < bound or (distance == bound and position < bound_position):
                         distances[query, count] = distance
-                        positions[query, count] = code
+                        positions[query, count] = position
                         count += 1
                         if count == distances.shape[1]:
-                            bound = np.uint64(
-                                _select_best(
-                                    distances[query], positions[query], count, k, histogram
-                                )
+                            bound, bound_position = _select_best(
+                                distances[query], positions[query], count, k, histogram
                             )
                             count = k
             bounds[query] = bound
+            bound_positions[query] = bound_position
             counts[query] = count
     return _sort_buffers(distances, positions, counts, len(codes), k)
 

@@ -1,4 +1,4 @@
-"""The queries of one search: codes, weights and distance limits side by side."""
+"""The queries of one search: codes, weights, kinds and distance limits side by side."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class QueryBatch:
         shape_weight: int32 (q,), 0..255.
         colour_weight: int32 (q,), 0..255.
         limits: int64 (q,). Largest weighted distance that may be returned; -1 for none at all.
+        kind_offsets: int32 (q, kinds), at least 0. Added to the distance of a code, by its kind;
+            every kind of the codes has a column.
 
     Raises:
-        ValueError: A weight is outside 0..255.
+        ValueError: A weight is outside 0..255, or an offset below 0.
 
     Example:
         >>> batch = QueryBatch.uniform(np.zeros((3, 4), np.uint64), 2, 8)
@@ -36,6 +38,7 @@ class QueryBatch:
     shape_weight: NDArray[np.int32]
     colour_weight: NDArray[np.int32]
     limits: NDArray[np.int64]
+    kind_offsets: NDArray[np.int32]
 
     def __post_init__(self) -> None:
         if not len(self.codes):
@@ -47,12 +50,14 @@ class QueryBatch:
                 f"weights of {shape[0]}..{shape[1]} and {colour[0]}..{colour[1]}: "
                 f"wanted 0..{MAX_WEIGHT}"
             )
+        if self.kind_offsets.min(initial=0) < 0:
+            raise ValueError(f"kind offset {self.kind_offsets.min()}: wanted at least 0")
 
     @classmethod
     def uniform(
         cls, codes: NDArray[np.uint64], shape_weight: int, colour_weight: int
     ) -> QueryBatch:
-        """Return a batch whose queries share their weights and have no limit.
+        """Return a batch whose queries share their weights, heed no kind and have no limit.
 
         Args:
             codes: uint64 (q, 4).
@@ -65,6 +70,7 @@ class QueryBatch:
             np.full(count, shape_weight, np.int32),
             np.full(count, colour_weight, np.int32),
             np.full(count, CODE_BITS * (shape_weight + colour_weight), np.int64),
+            np.zeros((count, 1), np.int32),
         )
 
     def __len__(self) -> int:
@@ -76,6 +82,7 @@ class QueryBatch:
             self.shape_weight[rows],
             self.colour_weight[rows],
             self.limits[rows],
+            self.kind_offsets[rows],
         )
 
     def split(self, size: int) -> Iterator[QueryBatch]:
@@ -85,4 +92,5 @@ class QueryBatch:
 
     def largest_distances(self) -> NDArray[np.int64]:
         """Return the largest weighted distance each query can have, int64 (q,)."""
-        return CODE_BITS * (self.shape_weight.astype(np.int64) + self.colour_weight)
+        of_codes = CODE_BITS * (self.shape_weight.astype(np.int64) + self.colour_weight)
+        return of_codes + self.kind_offsets.max(axis=1, initial=0)

@@ -13,6 +13,9 @@ product is exact where shape_weight + colour_weight <= 16. Otherwise A and B, at
 from two products and are weighted as int32. int8 would hold no weight above 127, and torch has no
 public product of it.
 
+The offset of a code's kind moves the query's bound, not the product. Agreements are compared with a
+threshold for each query and kind, an even number that float16 holds.
+
 The best k are kept as one number each: query, distance and position, in this order. No two are
 equal, so ties go to the earlier code wherever blocks end, and sorting is deterministic. Only codes
 nearer than the query's bound, the distance of its k-th best so far, are sorted. Blocks start small
@@ -51,27 +54,37 @@ class DeviceCodes:
 
     Attributes:
         codes: torch.uint8 (n, 32), 32 bytes a code.
+        kinds: torch.int64 (n,). The kind of each code.
     """
 
     codes: torch.Tensor
+    kinds: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
-def upload_codes(codes: NDArray[np.uint64], device: str = "cuda") -> DeviceCodes:
+def upload_codes(
+    codes: NDArray[np.uint64],
+    device: str = "cuda",
+    kinds: NDArray[np.integer] | None = None,
+) -> DeviceCodes:
     """Copy codes to a device.
 
     Args:
         codes: uint64 (n, 4), two words of shape and two of colour.
         device: Name of a torch device.
+        kinds: int (n,). The kind of each code; default: all of kind 0.
 
     Raises:
         ValueError: The device is a GPU and torch sees none.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU; search on the cpu")
-    return DeviceCodes(_to_byte_tensor(codes, torch.device(device)))
+    numbers = np.zeros(len(codes), np.int64) if kinds is None else np.asarray(kinds, np.int64)
+    return DeviceCodes(
+        _to_byte_tensor(codes, torch.device(device)), torch.from_numpy(numbers).to(device)
+    )
 
 
 def nearest_flat(
@@ -95,9 +108,7 @@ def nearest_flat(
         block_bytes = block_memory_bytes(tiles.codes.device)
     # A block of at least one code is sorted together with the k kept.
     block_size = max(1, min(_BLOCK_QUERIES, block_bytes // (_PAIR_BYTES * (k + 1))))
-    found = [
-        _search_block(block, tiles.codes, k, block_bytes) for block in queries.split(block_size)
-    ]
+    found = [_search_block(block, tiles, k, block_bytes) for block in queries.split(block_size)]
     counts, positions = zip(*found, strict=True)
     return np.concatenate(counts), np.concatenate(positions)
 
@@ -122,9 +133,10 @@ def _to_signs(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _search_block(
-    block: QueryBatch, codes: torch.Tensor, k: int, block_bytes: int
+    block: QueryBatch, tiles: DeviceCodes, k: int, block_bytes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return as `nearest_flat` for one block of queries; codes: uint8 (n, 32)."""
+    """Return as `nearest_flat` for one block of queries."""
+    codes = tiles.codes
     device = codes.device
     queries = _to_byte_tensor(block.codes, device)
     shape_weight, colour_weight, limits = (
@@ -133,21 +145,29 @@ def _search_block(
     )
     n = len(codes)
     largest = CODE_BITS * (shape_weight + colour_weight)
-    bounds = torch.minimum(limits, largest) + 1  # a code at this distance is too far
+    offsets = torch.from_numpy(np.asarray(block.kind_offsets, np.int64)).to(device)
+    reach_of_query = largest + offsets.amax(dim=1)
+    bounds = torch.minimum(limits, reach_of_query) + 1  # a code at this distance is too far
     agreement = _SignProduct(queries, shape_weight, colour_weight)
     # A key is (query * reach + distance) * n + position, below 2^63 for 4,096 queries and 10^10
     # codes.
-    reach = int(largest.max()) + 1
+    reach = int(reach_of_query.max()) + 1
     best = torch.empty(0, dtype=torch.int64, device=device)
     start = 0
     size = max(1024, 4 * k)
     while start < n:
         size = max(1, min(size, block_bytes // (_PAIR_BYTES * len(queries) + _CODE_BYTES)))
         agreed = agreement(codes[start : start + size])
-        # distance < bound, as distance = (largest - agreed) / 2
-        is_nearer = agreed > (largest - 2 * bounds)[:, None].to(agreed.dtype)
+        # distance < bound, as distance = (largest - agreed) / 2 + offset. No agreement is beyond
+        # largest either way, so the threshold is cut there.
+        thresholds = (largest - 2 * bounds)[:, None] + 2 * offsets
+        cut = largest[:, None] + 2
+        thresholds = torch.minimum(torch.maximum(thresholds, -cut), cut).to(agreed.dtype)
+        kinds = tiles.kinds[start : start + size]
+        is_nearer = agreed > (thresholds[:, kinds] if offsets.shape[1] > 1 else thresholds)
         query, position = is_nearer.nonzero(as_tuple=True)
         distance = (largest[query] - agreed[query, position].long()) // 2
+        distance += offsets[query, kinds[position]]
         keys = (query * reach + distance) * n + (position + start)
         best, bounds = _select_best(torch.cat([best, keys]), bounds, k, reach, n)
         start = start + size

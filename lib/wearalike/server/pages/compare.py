@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 
 from wearalike import search
 from wearalike.evaluation.descriptors import cache
+from wearalike.search.photo_query import Weights
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import LiveSearch, RunNotSearchable
 from wearalike.server.pages.base import app_repository_and_images, query_param, render_page
@@ -22,7 +23,7 @@ from wearalike.server.snapshot import Snapshot
 
 router = APIRouter()
 RESULTS_PER_COLUMN = 10
-COMPARED_WEIGHTS = ((1, 1), (8, 2), (2, 8), (1, 0), (0, 1))
+COMPARED_WEIGHTS = ((1, 1, 0), (1, 1, 1), (8, 2, 0), (2, 8, 0), (1, 0, 0), (0, 1, 0))
 # Versions that `wearalike describe-items` computes without a model file, with the
 # value of its --encoder.
 ENCODER_OF_VERSION = {
@@ -109,19 +110,19 @@ def _build_columns(
     """
     listed = s.similar(product["product_id"], RESULTS_PER_COLUMN)
     shared = {row["similar_product_id"] for row in listed}
-    own = f"shape {product['shape_weight']} : colour {product['colour_weight']}"
+    own = " : ".join(f"{part} {product[f'{part}_weight']}" for part in ("shape", "colour", "kind"))
     encoder = listed[0]["encoder"] if listed else "no codes"
     columns = [
         RankingColumn("Published", f"{own}, {encoder}", _score_rows(listed, shared), True),
     ]
     try:
         loaded = live.load_gallery(s, product["super_category"])
-        for shape, colour in COMPARED_WEIGHTS:
-            rows = live.similar(s, product, (shape, colour), RESULTS_PER_COLUMN).rows
+        for weights in map(Weights._make, COMPARED_WEIGHTS):
+            rows = live.similar(s, product, weights, RESULTS_PER_COLUMN).rows
             columns.append(
                 RankingColumn(
-                    f"Codes {shape}:{colour}",
-                    "Hamming distance, 32 bytes an item",
+                    f"Codes {weights}",
+                    "Hamming distance, 32 bytes an item" + ", and kind" * bool(weights.kind),
                     _score_rows(rows, shared),
                 )
             )

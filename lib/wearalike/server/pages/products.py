@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from wearalike.reports import html
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.search import ShortfallReason
+from wearalike.search.photo_query import Weights
 from wearalike.server.api import limit_searches
 from wearalike.server.middleware import decode_segment
 from wearalike.server.pages.base import (
@@ -29,7 +30,8 @@ from wearalike.storage import run_tables
 
 router = APIRouter()
 PRODUCTS_PER_PAGE = 48
-# Sum of the two weights on the slider: shape's, and the rest for colour.
+# Sum of the two weights on the first slider: shape's, and the rest for colour. The largest on the
+# second, of kind.
 WEIGHT_TOTAL = 10
 
 
@@ -129,20 +131,25 @@ def _require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
 def _similar_context(request: Request, s: Snapshot, product: dict[str, Any]) -> dict[str, Any]:
     """Return the variables of similar.html.
 
-    This is the published list, or with ?shape=N a live search at the weights N : 10 - N.
+    This is the published list, or with ?shape=N or ?kind=M a live search at the weights
+    N : 10 - N : M.
     """
     product_id = product["product_id"]
     weight_sum = product["shape_weight"] + product["colour_weight"]
     own_shape = round(WEIGHT_TOTAL * product["shape_weight"] / weight_sum)
-    asked = request.query_params.get("shape")
-    shape = clamped_int(asked, 0, WEIGHT_TOTAL, own_shape)
-    if asked is None:
+    own_kind = min(WEIGHT_TOTAL, round(WEIGHT_TOTAL * product["kind_weight"] / weight_sum))
+    asked = [request.query_params.get(name) for name in ("shape", "kind")]
+    shape = clamped_int(asked[0], 0, WEIGHT_TOTAL, own_shape)
+    kind = clamped_int(asked[1], 0, WEIGHT_TOTAL, own_kind)
+    is_published = asked == [None, None]
+    if is_published:
         similar_list = s.similar_list(product_id)
         rows = s.similar(product_id)
         reason = similar_list and similar_list["shortfall_reason"]
     else:
         limit_searches(request)
-        live = request.app.state.live_search.similar(s, product, (shape, WEIGHT_TOTAL - shape))
+        weights = Weights(shape, WEIGHT_TOTAL - shape, kind)
+        live = request.app.state.live_search.similar(s, product, weights)
         rows = live.rows
         reason = live.shortfall_reason
     refused = None
@@ -152,7 +159,8 @@ def _similar_context(request: Request, s: Snapshot, product: dict[str, Any]) -> 
     return {
         "rows": rows,
         "shape": shape,
-        "is_published": asked is None,
+        "kind": kind,
+        "is_published": is_published,
         "why": reason and SHORTFALL_TEXTS[ShortfallReason(reason)],
         "refused": refused,
     }

@@ -1,8 +1,8 @@
-// Moving the slider re-ranks: it loads the list that the form would load, without leaving the page.
+// Moving a slider re-ranks: it loads the list that the form would load, without leaving the page.
 const form = document.querySelector("[data-similar]");
 const list = document.getElementById("similar");
 if (form && list) {
-  const slider = form.elements.shape;
+  const { shape, kind } = form.elements;
   const output = form.querySelector("output");
   let request;
   let timer;
@@ -10,14 +10,14 @@ if (form && list) {
   const show = async () => {
     request?.abort();
     request = new AbortController();
-    const shape = Number(slider.value);
+    const query = `?shape=${shape.value}&kind=${kind.value}`;
     list.setAttribute("aria-busy", "true");
     try {
-      const response = await fetch(`${form.dataset.similar}?shape=${shape}`, { signal: request.signal });
+      const response = await fetch(`${form.dataset.similar}${query}`, { signal: request.signal });
       if (!response.ok) throw new Error(`status ${response.status}`);
       // The server escapes this HTML as it does the page's.
       list.innerHTML = await response.text();
-      history.replaceState(null, "", `?shape=${shape}`);
+      history.replaceState(null, "", query);
       list.removeAttribute("aria-busy");
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -26,13 +26,16 @@ if (form && list) {
     }
   };
 
-  slider.addEventListener("input", () => {
-    const shape = Number(slider.value);
-    output.textContent = `shape ${shape} : colour ${10 - shape}`;
-    slider.setAttribute("aria-valuetext", output.textContent);
-    clearTimeout(timer);
-    timer = setTimeout(show, 80);
-  });
+  for (const slider of [shape, kind]) {
+    slider.addEventListener("input", () => {
+      const codes = `shape ${shape.value} : colour ${10 - shape.value}`;
+      output.textContent = `${codes} : kind ${kind.value}`;
+      shape.setAttribute("aria-valuetext", codes);
+      kind.setAttribute("aria-valuetext", `kind ${kind.value}`);
+      clearTimeout(timer);
+      timer = setTimeout(show, 80);
+    });
+  }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     show();
