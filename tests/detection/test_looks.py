@@ -234,6 +234,7 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
         "category": "men.trousers",
         "shape_weight": 2,
         "colour_weight": 1,
+        "kind_weight": 2,
     }
     facts |= {c.name: [] for c in tables.PRODUCTS.columns if pa.types.is_list(c.type)}
     genders, ages, stocks = (

@@ -251,7 +251,7 @@ def build_gallery(
         entries: Rows of tables.INDEXES in product_id order.
         codes: uint8 (n, 32), shape then colour; row i is that of entry i.
         products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order. A
-            run of an earlier version has no kind_weight: it is 0.
+            kind_weight that is missing or null, as in a run of an earlier version, is 0.
         category_kinds: The kinds of the run's taxonomy; default: all categories are one kind.
 
     Raises:
@@ -267,6 +267,9 @@ def build_gallery(
         """Return a column of the products in the order of the entries; one is held at a time."""
         return products[name].take(product_rows)
 
+    kind_weight = np.zeros(len(product_ids), np.int32)
+    if "kind_weight" in products.column_names:
+        kind_weight = pc.fill_null(column("kind_weight"), 0).to_numpy().astype(np.int32)
     kind, kind_table = _number_kinds(column("category"), category_kinds)
     groups = pc.coalesce(
         column("article_id"),
@@ -280,7 +283,7 @@ def build_gallery(
         codes=np.ascontiguousarray(codes).view(np.uint64),
         shape_weight=column("shape_weight").to_numpy().astype(np.int32),
         colour_weight=column("colour_weight").to_numpy().astype(np.int32),
-        kind_weight=pc.fill_null(column("kind_weight"), 0).to_numpy().astype(np.int32),
+        kind_weight=kind_weight,
         kind=kind,
         gender=intern_texts(column("gender")),
         age_group=intern_texts(column("age_group")),
