@@ -96,7 +96,9 @@ class CategoryKinds:
         """Measure every pair of kinds."""
         names = tuple(sorted(set(kind_of_category.values())))
         distances = np.array([[families.distance(a, b) for b in names] for a in names], np.int32)
-        return cls(dict(kind_of_category), KindTable(names, distances.reshape(len(names), -1)))
+        return cls(
+            dict(kind_of_category), KindTable(names, distances.reshape(len(names), len(names)))
+        )
 
     def kind(self, category: str) -> str:
         """Return the kind of a leaf; a leaf that the taxonomy lacks is a kind of its own."""
