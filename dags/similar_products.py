@@ -41,6 +41,7 @@ from airflow.sdk import (
 
 from wearalike.airflow import callbacks
 from wearalike.airflow.lineage import stage_lineage
+from wearalike.pipeline.quality_options import RUN_OPTIONS, dag_parameters, stage_options_text
 from wearalike.pipeline.stages import STAGES, Stage
 
 LATE_RUN_ALERT = DeadlineAlert(
@@ -54,7 +55,14 @@ IS_TEST = sys.argv[1:3] == ["dags", "test"]
 RUN_TEMPLATE = (
     "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 )
-STAGE_OPTIONS = {"ingest_feeds": "{{ '--force' if params.force else '' }}"}
+STAGE_OPTIONS = {
+    "ingest_feeds": "{{ '--force' if params.force else '' }}",
+    # Quoted for the shell: the values come from a form.
+    **{
+        stage: f"{{{{ stage_options_text('{stage}', params) }}}}"
+        for stage in (*{option.stage: None for option in RUN_OPTIONS}, "report_quality")
+    },
+}
 # The gate does not change its mind on a second try.
 STAGE_RETRIES = {"report_quality": 0}
 
@@ -112,7 +120,9 @@ def operator_options(stage: Stage) -> dict[str, object]:
             type="boolean",
             description="pull the feeds again although this run has pulled them",
         ),
+        **{key: Param(None, **schema) for key, schema in dag_parameters().items()},
     },
+    user_defined_macros={"stage_options_text": stage_options_text},
 )
 def similar_products() -> None:
     """Build the DAG: every stage after the one before; a sharded one after its shards."""
@@ -130,7 +140,9 @@ def similar_products() -> None:
             # The shards fill the cache. The stage itself then finds all work done.
             shard_task = BashOperator.partial(
                 task_id=f"{stage.name}_shard",
-                bash_command=stage_command(stage, "--shard $SHARD"),
+                bash_command=stage_command(
+                    stage, f"--shard $SHARD {STAGE_OPTIONS.get(stage.name, '')}"
+                ),
                 **operator_options(stage),
             ).expand(env=shards)
             tasks.append(shard_task)

@@ -29,6 +29,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from wearalike import quality_settings
+from wearalike.quality_settings import GateSettings, ListSettings, ModelSettings
 from wearalike.validation import describe_error, describe_unknown_key, first_error
 
 SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
@@ -44,6 +46,7 @@ CURRENCY_PATTERN = re.compile(r"[A-Z]{3}")
 _Int = Annotated[int, Strict()]
 _Count = Annotated[int, Strict(), Field(ge=1)]
 _Ratio = Annotated[float, Strict(), Field(ge=0)]
+_Share = Annotated[float, Strict(), Field(ge=0, le=1)]
 _Flag = Annotated[bool, Strict()]
 _Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 _FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -75,6 +78,8 @@ class ShopSettings(BaseModel):
             those with a mapped category, is not used.
         max_growth_ratio: A feed that gains a larger share, and more than 100 offers, is not used: 1
             is twice as many.
+        min_products_kept_ratio: 0..1. The gate's threshold for this shop; None: that of [gate].
+        max_refused_offers_ratio: 0..1. The gate's threshold for this shop; None: that of [gate].
         available_false: Meaning of YML's available="false" at this shop: "on_order" or
             "out_of_stock".
         default_currency: ISO 4217 code of prices that name no currency, or name it by a sign of
@@ -106,6 +111,8 @@ class ShopSettings(BaseModel):
     min_offers: Annotated[_Int, Field(ge=0)] = 1
     max_drop_ratio: _Ratio = 0.5
     max_growth_ratio: _Ratio = 1.0
+    min_products_kept_ratio: _Share | None = None
+    max_refused_offers_ratio: _Share | None = None
     available_false: Literal["on_order", "out_of_stock"] = "on_order"
     default_currency: Annotated[str, Field(pattern=f"^{CURRENCY_PATTERN.pattern}$")] | None = None
     decimal_mark: Literal[".", ","] | None = None
@@ -174,6 +181,9 @@ class Settings(BaseSettings):
         looks: "auto" completes looks where a detector that names classes can run; "off".
         shops: The shops.
         serve: The limits of the server.
+        models: The models of a run.
+        lists: The lists of recommendations.
+        gate: The gate's thresholds.
     """
 
     model_config = SettingsConfigDict(
@@ -190,6 +200,9 @@ class Settings(BaseSettings):
     looks: Literal["auto", "off"] = "auto"
     shops: tuple[ShopSettings, ...] = ()
     serve: ServerSettings = ServerSettings()
+    models: ModelSettings = ModelSettings()
+    lists: ListSettings = ListSettings()
+    gate: GateSettings = GateSettings()
 
     @field_validator("shops")
     @classmethod
@@ -229,7 +242,8 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
     Args:
         config: The file. Default: $WEARALIKE_CONFIG, else ./wearalike.toml if it is there. Relative
             paths in it start at the file.
-        env: The environment; ENVIRONMENT_VARIABLES override the file.
+        env: The environment; ENVIRONMENT_VARIABLES and those of `quality_settings` override the
+            file.
 
     Raises:
         BadSettings: An unknown key, or a value of the wrong kind. The text names file and key.
@@ -240,6 +254,14 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         raise BadSettings(f"{named}: no such settings file")
     from_file = _FileSource(path, env)()
     from_environment = _EnvironmentSource(env)()
+    try:
+        sections = quality_settings.read_environment(env)
+    except ValueError as error:
+        raise BadSettings(str(error)) from None
+    for name, values in sections.items():
+        section = from_file.get(name, {})
+        # What is no table stays, to be refused below.
+        from_file[name] = {**section, **values} if isinstance(section, dict) else section
     try:
         return Settings(**{**from_file, **from_environment})
     except ValidationError as error:
@@ -310,10 +332,11 @@ def _describe_error(
     if first == "shops":
         shop_id = from_file["shops"][rest[0]].get("id", rest[0] + 1)
         return f"{path}: shop {shop_id!r}: {describe_error(error, ShopSettings, rest[1:])}"
-    if first == "serve" and not rest:
-        return f"{path}: serve: wanted a [serve] table, got {error['input']!r}"
-    if first == "serve":
-        return f"{path}: serve: {describe_error(error, ServerSettings, rest)}"
+    sections: dict[str, type[BaseModel]] = {"serve": ServerSettings, **quality_settings.SECTIONS}
+    if first in sections and not rest:
+        return f"{path}: {first}: wanted a [{first}] table, got {error['input']!r}"
+    if first in sections:
+        return f"{path}: {first}: {describe_error(error, sections[first], rest)}"
     return f"{path}: {describe_error(error, Settings, error['loc'])}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from annotated_types import Ge, Le
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -71,7 +72,25 @@ def describe_error(error: Any, model: type[BaseModel], location: Sequence[int | 
         "string_pattern_mismatch": "{pattern}",
     }.get(error["type"], "")
     wanted = wanted.format(**limits).strip("^$") or describe_type(field.annotation)
+    if bounds := _describe_bounds(field):
+        is_number = error["type"] in ("greater_than_equal", "less_than_equal")
+        wanted = bounds if is_number else f"{wanted} from {bounds}"
     # A secret is not repeated.
     found = error["input"]
     shown = type(found).__name__ if field.annotation is SecretStr else repr(found)
     return f"{key}: wanted {wanted}, got {shown}"
+
+
+def _describe_bounds(field: FieldInfo) -> str:
+    """Return the least and the largest value of a field, e.g. "0 to 1"; empty unless it has both.
+
+    An optional field keeps them inside its annotation.
+    """
+    metadata = list(field.metadata)
+    is_optional = get_origin(field.annotation) in (Union, UnionType)
+    for argument in get_args(field.annotation) if is_optional else ():
+        for constraint in get_args(argument)[1:]:
+            metadata += constraint.metadata if isinstance(constraint, FieldInfo) else [constraint]
+    least = [constraint.ge for constraint in metadata if isinstance(constraint, Ge)]
+    largest = [constraint.le for constraint in metadata if isinstance(constraint, Le)]
+    return f"{least[-1]} to {largest[-1]}" if least and largest else ""

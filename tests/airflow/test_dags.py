@@ -28,6 +28,7 @@ from aiosmtpd.controller import Controller
 from wearalike import sample
 from wearalike.airflow import callbacks
 from wearalike.commands import query_photo
+from wearalike.pipeline import quality_options
 from wearalike.pipeline.stages import STAGE_NAMES, STAGES
 from wearalike.search import photo_query
 from wearalike.storage import content_cache, run_tables
@@ -60,30 +61,65 @@ def test_every_dag_file_parses_and_explains_itself(bag):
         assert "**Normal.**" in dag.doc_md and dag.default_args["retries"] >= 1
 
 
-def commands(dag):
+QUALITY_VALUES = {
+    "detector": "whole",
+    "encoder": "fashion",
+    "looks_detector": "garments",
+    "k": 8,
+    "min_score": 0.2,
+    "max_per_brand": 3,
+    "max_brand_share": 1,
+    "looks_k": 4,
+    "looks_min_score": 0.3,
+    "threshold": ["min_products_count=9", "max_churn_ratio=0.7"],
+}
+
+
+def commands(dag, **params):
     """(task_id, job, its arguments) of every task that runs a job,
-    templates filled in with an example.
+    templates rendered with an example of a run.
     """
     for task in dag.tasks:
         template = getattr(task, "bash_command", None) or getattr(task, "partial_kwargs", {}).get(
             "bash_command"
         )
         if template:
-            text = re.sub(r"\{\{ '(--\w+)' if .*?\}\}", r"\1", template)
-            text = re.sub(r"\{\{.*?\}\}", "2026-11-21", text).replace("$SHARD", "1/2")
-            python, m, module, stage, *arguments = shlex.split(text)
+            text = jinja2.Template(template).render(
+                params={**dag.params.dump(), "run": "2026-11-21", **params},
+                **(dag.user_defined_macros or {}),
+            )
+            python, m, module, stage, *arguments = shlex.split(text.replace("$SHARD", "1/2"))
             assert (python, m, module) == (sys.executable, "-m", "wearalike.pipeline")
             yield task.task_id, stage, arguments
 
 
-def test_every_command_is_one_that_its_job_understands(bag):
-    found = list(commands(bag.dags["similar_products"]))
+@pytest.mark.parametrize("params", [{}, {"force": True, **QUALITY_VALUES}])
+def test_every_command_is_one_that_its_job_understands(bag, params):
+    found = list(commands(bag.dags["similar_products"], **params))
     assert len(found) == 15
     for task_id, stage, arguments in found:
         module = importlib.import_module(f"wearalike.pipeline.{stage}")
         args = module.command().make_context(stage, arguments).params
         assert args["run"] == "2026-11-21"
         assert task_id == stage + ("_shard" if args.get("shard") else "")
+        for option in quality_options.RUN_OPTIONS:
+            if option.stage == stage:
+                assert args[option.stage_option] == params.get(option.key)
+        if stage == "report_quality":
+            wanted = (("min_products_count", 9), ("max_churn_ratio", 0.7))
+            assert args["threshold"] == (wanted if params else ())
+
+
+def test_the_form_takes_values_inside_their_range_alone(bag):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = bag.dags["similar_products"].params
+    for key, good in QUALITY_VALUES.items():
+        assert params[key] is None
+        assert params.get_param(key).resolve(good) == good
+    for key, bad in {"k": 0, "min_score": 1.5, "looks_k": "5", "threshold": ["a b"]}.items():
+        with pytest.raises(ParamValidationError):
+            params.get_param(key).resolve(bad)
 
 
 def test_sharded_stages_have_a_task_for_their_shards(bag):

@@ -18,7 +18,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from wearalike import catalog, feeds, search, settings, tables, validation
+from wearalike import catalog, feeds, quality_settings, search, settings, tables, validation
 from wearalike.commands.groups import CONTEXT_SETTINGS
 from wearalike.detection import detect
 from wearalike.encoding import encoders
@@ -66,12 +66,18 @@ def reference_page() -> str:
         "An unknown key is an error.\n"
         "These environment variables override the file: "
         + ", ".join(f"`{name}`" for name in settings.ENVIRONMENT_VARIABLES.values())
-        + ".",
+        + ", and `WEARALIKE_<SECTION>_<KEY>` those of `[models]`, `[lists]` and `[gate]`, "
+        "e.g. `WEARALIKE_LISTS_MIN_SCORE`.",
         _settings_table(settings.Settings, ""),
         "### [[shops]]",
         _settings_table(settings.ShopSettings, ""),
         "### [serve]",
         _settings_table(settings.ServerSettings, ""),
+        *(
+            part
+            for section, model in quality_settings.SECTIONS.items()
+            for part in (f"### [{section}]", _settings_table(model, ""))
+        ),
         "## Stages of a run",
         "`python -m wearalike.pipeline STAGE`, or `jobs/STAGE.py` for spark-submit.",
         stages.markdown(),
@@ -146,9 +152,7 @@ def _block(title: str, text: str) -> str:
 
 
 def _settings_table(
-    settings_class: type[settings.Settings]
-    | type[settings.ShopSettings]
-    | type[settings.ServerSettings],
+    settings_class: type[BaseModel],
     prefix: str,
 ) -> str:
     """Return a settings class's docstring, then a table of its keys with type and default."""

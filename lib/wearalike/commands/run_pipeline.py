@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
 from wearalike.pipeline import runner
+from wearalike.pipeline.quality_options import run_options
 
 
 @command("run")
@@ -16,11 +18,25 @@ from wearalike.pipeline import runner
 @click.option(
     "--force", is_flag=True, help="Pull the feeds again although this run has pulled them."
 )
+@run_options
 @settings_options
-def run(run_name: str, force: bool, data_dir: Path | None, config: Path | None) -> None:
+def run(
+    run_name: str,
+    force: bool,
+    data_dir: Path | None,
+    config: Path | None,
+    **quality_values: Any,
+) -> None:
     """Run every stage in order, without Airflow.
 
     It stops at the first stage that fails. The same command goes on from there: finished work is
-    kept and skipped.
+    kept and skipped. An option that decides quality overrides the settings for this call alone;
+    only the stages that depend on it work again.
     """
-    runner.run_stages(run_name, data_dir=data_dir, config=config, force_feeds=force)
+    runner.run_stages(
+        run_name,
+        data_dir=data_dir,
+        config=config,
+        force_feeds=force,
+        quality_values=quality_values,
+    )

@@ -279,7 +279,9 @@ def check_models(environment: Environment) -> Iterator[CheckResult]:
     except registry.BadModel:
         on = "cpu"  # check_device reports the error
     try:
-        detector = detect.load_detector(environment.settings.data_dir, None, on)
+        detector = detect.load_detector(
+            environment.settings.data_dir, environment.settings.models.detector, on
+        )
         detector.detect([picture])
         yield _ok_result("detector", f"{detector.version} runs on {on}")
     except (registry.BadModel, ImportError, OSError) as error:
@@ -287,7 +289,9 @@ def check_models(environment: Environment) -> Iterator[CheckResult]:
     try:
         encoder = encoders.build_encoder(
             registry.resolve_model(
-                environment.settings.data_dir, registry.ModelKind.ENCODER
+                environment.settings.data_dir,
+                registry.ModelKind.ENCODER,
+                environment.settings.models.encoder,
             ).read(),
             on,
         )
@@ -307,15 +311,20 @@ def check_looks(environment: Environment) -> Iterator[CheckResult]:
         yield _ok_result("looks", "switched off in the settings")
         return
     try:
-        model = detect.classifying_detector(environment.settings.data_dir)
+        model = detect.classifying_detector(
+            environment.settings.data_dir, environment.settings.models.looks_detector
+        )
         detect.NetworkDetector(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
         yield _ok_result("looks", f"{model.version} sees what products are worn with")
     except ImportError as error:
         to_do = (
             'pip install wearalike[yolo], apt-get install libgl1; or looks = "off" in the settings'
         )
-        yield CheckResult("looks", CheckStatus.WARN, f"none: {error}", to_do)
-    except (registry.BadModel, OSError) as error:
+        # A run without the detector that the settings name is stopped, not left without looks.
+        is_named = environment.settings.models.looks_detector is not None
+        status = CheckStatus.FAIL if is_named else CheckStatus.WARN
+        yield CheckResult("looks", status, f"none: {error}", to_do)
+    except (ValueError, OSError) as error:
         yield _failed_result("looks", str(error), _model_advice(registry.ModelKind.DETECTOR))
 
 

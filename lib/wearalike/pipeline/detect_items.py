@@ -4,9 +4,9 @@ Items are cached by the image's content, so a run detects only in images that ar
 the job only fills the cache for that shard. Without it, the job does all that is left and writes
 the run's table.
 
-The detector is the promoted one, else the packaged default. --detector names another one. It takes
-whole or foreground, which need no weights, a packaged model's name, or a version that was promoted
-once.
+The detector is the promoted one, else the packaged default. --detector, or the settings, name
+another one: whole or foreground, which need no weights, a packaged model, or a version that was
+promoted once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from wearalike.detection import detect
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
@@ -40,11 +41,7 @@ IMAGES_PER_BATCH = 32
 def command() -> click.Command:
     """Return the stage as a command."""
     options = [
-        click.Option(
-            ["--detector"],
-            metavar="NAME",
-            help="Default: the promoted one, else the packaged default.",
-        ),
+        build_option("detector"),
         device_option(),
     ]
     return build_stage_command(work, __doc__, options, is_sharded=True)
@@ -55,7 +52,9 @@ def work(args: StageOptions) -> None:
     settings = job.load_settings(args)
     root = settings.data_dir
     detector = detect.load_detector(
-        root, args.detector, registry.resolve_device(args.device or settings.device)
+        root,
+        OPTIONS_BY_KEY["detector"].read(args.detector, settings),
+        registry.resolve_device(args.device or settings.device),
     )
     parameters = {"detector": detector.version}
     version_before = run_tables.table_version(root, ITEMS, args.run)

@@ -27,6 +27,7 @@ from wearalike.detection import detect, looks
 from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
@@ -43,11 +44,7 @@ PRODUCTS_PER_BATCH = 8192
 def command() -> click.Command:
     """Return the stage as a command."""
     options = [
-        click.Option(
-            ["--detector"],
-            metavar="NAME",
-            help="A trained one; default: the promoted one, else the packaged garments.",
-        ),
+        build_option("looks_detector"),
         device_option(),
     ]
     return build_stage_command(work, __doc__, options, is_sharded=True)
@@ -64,7 +61,8 @@ def work(args: StageOptions) -> None:
     if settings.looks == "off" and args.detector is None:
         write_empty_table(args, root, inputs, 'switched off by looks = "off" in the settings')
         return
-    model = detect.classifying_detector(root, args.detector)
+    name = OPTIONS_BY_KEY["looks_detector"].read(args.detector, settings)
+    model = detect.classifying_detector(root, name)
     facts = {"detector": model.version, "encoder": encoder}
     if not args.shard and job.is_up_to_date(args, root, LOOKS, run_tables.signature(inputs, facts)):
         return
@@ -85,7 +83,7 @@ def work(args: StageOptions) -> None:
             detector = detect.NetworkDetector(model.read(), registry.resolve_device(device))
         except ImportError as error:
             why = str(error)
-            if args.detector:
+            if name:
                 raise job.JobRejected(why) from error
             write_empty_table(args, root, inputs, why)
             return

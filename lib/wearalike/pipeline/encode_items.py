@@ -25,6 +25,7 @@ from wearalike.encoding import encoders
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
@@ -43,13 +44,9 @@ ITEMS_PER_BATCH = 64
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    known, default = ", ".join(registry.ENCODERS), registry.DEFAULT_ENCODER
+    known = ", ".join(registry.ENCODERS)
     options = [
-        click.Option(
-            ["--encoder"],
-            metavar="NAME",
-            help=f"{known} or a version promoted here; default: the promoted one, else {default}.",
-        ),
+        build_option("encoder", f"{known} or a version promoted here."),
         device_option(),
     ]
     return build_stage_command(work, __doc__, options, is_sharded=True)
@@ -59,7 +56,8 @@ def work(args: StageOptions) -> None:
     """Fill the cache of codes; without --shard, write the table `codes` too."""
     settings = job.load_settings(args)
     root = settings.data_dir
-    model = registry.resolve_model(root, registry.ModelKind.ENCODER, args.encoder)
+    name = OPTIONS_BY_KEY["encoder"].read(args.encoder, settings)
+    model = registry.resolve_model(root, registry.ModelKind.ENCODER, name)
     version = model.version
     parameters = {"encoder": version}
     version_before = run_tables.table_version(root, CODES, args.run)

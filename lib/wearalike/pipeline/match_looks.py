@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from wearalike import search
 from wearalike.detection import looks
 from wearalike.pipeline import job
+from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.search import gallery_store, index
 from wearalike.storage import run_tables
@@ -33,28 +34,17 @@ _INHERITED_FACTS = ("detector", "encoder", "why_empty")
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    options = [
-        click.Option(
-            ["--k"],
-            default=5,
-            show_default=True,
-            help="Recommendations of each super-category.",
-        ),
-        click.Option(
-            ["--min-score"],
-            default=search.ListRules().min_score,
-            show_default=True,
-            help="0..1; less alike products are left out.",
-        ),
-    ]
+    options = [build_option("looks_k"), build_option("looks_min_score")]
     return build_stage_command(work, __doc__, options)
 
 
 def work(args: StageOptions) -> None:
     """Write look_products of a run, where it is out of date."""
-    root = job.load_settings(args).data_dir
-    run = args.run
-    rules = search.ListRules(args.k, args.min_score, max_per_brand=args.k)
+    settings = job.load_settings(args)
+    root, run = settings.data_dir, args.run
+    k = OPTIONS_BY_KEY["looks_k"].read(args.k, settings)
+    min_score = OPTIONS_BY_KEY["looks_min_score"].read(args.min_score, settings)
+    rules = search.ListRules(k, min_score, max_per_brand=k)
     parameters = asdict(rules)
     inputs = {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES, LOOKS)}
     signature = run_tables.signature(inputs, parameters)

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from wearalike import catalog, search
 from wearalike.pipeline import job, match_task
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
+from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
@@ -49,33 +50,11 @@ QUERIES_A_TASK = 16_384
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    rules = search.ListRules()
     options = [
-        click.Option(
-            ["--k"],
-            default=rules.k,
-            show_default=True,
-            help="Recommendations a product.",
-        ),
-        click.Option(
-            ["--min-score"],
-            default=rules.min_score,
-            show_default=True,
-            help="0..1; less alike products are left out.",
-        ),
-        click.Option(
-            ["--max-per-brand"],
-            default=rules.max_per_brand,
-            show_default=True,
-            help="Results of one brand in a list, at most.",
-        ),
-        click.Option(
-            ["--max-brand-share"],
-            default=rules.max_brand_share,
-            show_default=True,
-            help="In a shop where one brand has a larger share, --max-per-brand does not apply; "
-            "1: it always does.",
-        ),
+        build_option("k"),
+        build_option("min_score"),
+        build_option("max_per_brand"),
+        build_option("max_brand_share"),
         device_option("Auto means the CPU, which every worker has; default: the settings' device."),
         spark_master_option(),
     ]
@@ -140,7 +119,10 @@ def work(args: StageOptions) -> None:
         run=args.run,
         device="cuda" if (args.device or settings.device) == "cuda" else "cpu",
         list_rules=search.ListRules(
-            args.k, args.min_score, args.max_per_brand, args.max_brand_share
+            k=OPTIONS_BY_KEY["k"].read(args.k, settings),
+            min_score=OPTIONS_BY_KEY["min_score"].read(args.min_score, settings),
+            max_per_brand=OPTIONS_BY_KEY["max_per_brand"].read(args.max_per_brand, settings),
+            max_brand_share=OPTIONS_BY_KEY["max_brand_share"].read(args.max_brand_share, settings),
         ),
         merchandising_rules=[asdict(rule) for rule in catalog.active_rules(rules, args.run)],
     )

@@ -13,22 +13,18 @@ If they cannot be written, a warning says so.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from wearalike.pipeline import job
-from wearalike.pipeline.stage_command import (
-    ParsedText,
-    StageOptions,
-    build_stage_command,
-    run_command,
-)
+from wearalike.pipeline.quality_options import RUN_OPTIONS, threshold_option
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.quality import drift, gate, judgement_metrics, judgements, metrics
 from wearalike.quality.metrics import Metric
 from wearalike.quality.run_metrics import run_metrics as compute_metrics
@@ -73,36 +69,7 @@ COMPARED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS)
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    defaults = ", ".join(f"{f.name}={f.default}" for f in fields(Thresholds))
-    options = [
-        click.Option(
-            ["--threshold"],
-            multiple=True,
-            type=ParsedText("NAME=VALUE", parse_threshold),
-            help="Another threshold, for this run only and recorded with it; "
-            f"defaults: {defaults}.",
-        ),
-    ]
-    return build_stage_command(work, __doc__, options)
-
-
-def parse_threshold(text: str) -> tuple[str, float]:
-    """Parse a threshold such as "min_products_count=100".
-
-    Args:
-        text: NAME=NUMBER; the name is a field of Thresholds.
-
-    Returns:
-        Name and value.
-
-    Raises:
-        ValueError: Another name, or no number.
-    """
-    name, _, value = text.partition("=")
-    with contextlib.suppress(ValueError):
-        if name in {f.name for f in fields(Thresholds)}:
-            return name, float(value)
-    raise ValueError(f"{text!r}: wanted NAME=NUMBER, e.g. min_products_kept_ratio=0.2")
+    return build_stage_command(work, __doc__, [threshold_option()])
 
 
 def work(args: StageOptions) -> None:
@@ -116,7 +83,7 @@ def work(args: StageOptions) -> None:
     """
     settings, run = job.load_settings(args), args.run
     root = settings.data_dir
-    thresholds = replace(Thresholds(), **dict(args.threshold))
+    thresholds = Thresholds(**{**settings.gate.model_dump(), **dict(args.threshold)})
     last = last_passed_run(root, run)
     inputs = {t.name: run_tables.input_hash(root, t, run) for t in INPUT_TABLES}
     if last:
@@ -124,13 +91,15 @@ def work(args: StageOptions) -> None:
             f"last_{t.name}": run_tables.input_hash(root, t, last)
             for t in (*COMPARED_TABLES, QUALITY)
         }
-    parameters: dict[str, Any] = {"thresholds": asdict(thresholds), "last_run": last}
+    parameters: dict[str, Any] = {"thresholds": thresholds.model_dump(), "last_run": last}
+    if shop_thresholds := read_shop_thresholds(settings):
+        parameters["shop_thresholds"] = shop_thresholds
     judged_rows = read_judged_rows(settings, run)
     if judged_rows:
         parameters["judged"] = judged_rows
     signature = run_tables.signature(inputs, parameters)
     if not job.is_up_to_date(args, root, QUALITY, signature):
-        write_quality(root, run, last, thresholds, signature, parameters)
+        write_quality(settings, run, last, thresholds, signature, parameters)
     with run_feed.warn_on_errors():
         run_feed.record_verdict(root, run)
         workbook.write_workbook(root, root / run_feed.REPORTS_FOLDER / workbook.WORKBOOK_NAME)
@@ -181,8 +150,51 @@ def last_passed_run(root: Path, run: str) -> str | None:
     return None
 
 
+def read_shop_thresholds(settings: Settings) -> dict[str, dict[str, float]]:
+    """Return the thresholds that shops have of their own, by shop."""
+    names = ("min_products_kept_ratio", "max_refused_offers_ratio")
+    own = {
+        shop.id: {n: getattr(shop, n) for n in names if getattr(shop, n) is not None}
+        for shop in settings.shops
+    }
+    return {shop_id: values for shop_id, values in own.items() if values}
+
+
+def collect_settings(
+    manifests: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings that decided the quality of a run, as its tables record them.
+
+    Args:
+        manifests: Manifests of the run's tables, by name.
+        parameters: Parameters of the table `quality`.
+
+    Returns:
+        Sections with keys, named as in the settings file.
+    """
+    lists = manifests[MATCHES.name].get("parameters") or {}
+    list_options = [option for option in RUN_OPTIONS if option.stage == "match_products"]
+    looks = manifests[LOOK_PRODUCTS.name].get("parameters") or {}
+    found = {
+        "models": {
+            "detector": manifests[ITEMS.name].get("detector"),
+            "encoder": manifests[CODES.name].get("encoder"),
+            "looks_detector": manifests[LOOKS.name].get("detector"),
+        },
+        "lists": {
+            **{option.key: lists.get(option.key) for option in list_options},
+            "looks_k": looks.get("k"),
+            "looks_min_score": looks.get("min_score"),
+        },
+        "gate": parameters["thresholds"],
+    }
+    if shop_thresholds := parameters.get("shop_thresholds"):
+        found["shops"] = shop_thresholds
+    return found
+
+
 def write_quality(
-    root: Path,
+    settings: Settings,
     run: str,
     last: str | None,
     thresholds: Thresholds,
@@ -192,14 +204,16 @@ def write_quality(
     """Check a run, and write the quality table with its pages.
 
     Args:
-        root: The data folder.
+        settings: Names the data folder and the shops.
         run: The run.
         last: The run to compare it with; None on the first.
         thresholds: Thresholds of the metrics.
         signature: Signature of the inputs.
         parameters: Parameters recorded in _manifest.json; "judged" has rows of judgements.
     """
+    root = settings.data_dir
     manifests = {t.name: run_tables.read_manifest(root, t, run) for t in INPUT_TABLES}
+    run_settings = collect_settings(manifests, parameters)
     rows_by_table = open_inputs(root, run, last)
     with (
         run_tables.write_table(root, QUALITY, run, signature, parameters) as table,
@@ -211,7 +225,11 @@ def write_quality(
         sheets = {}
         if gate.worst_verdict(outcomes) is GateVerdict.OK:
             versions = [ranking_versions(root, other) for other in (last, run) if other]
-            limits = thresholds.as_list(are_models_of_last_run=versions[0] == versions[-1])
+            limits = thresholds.as_list(
+                are_models_of_last_run=versions[0] == versions[-1],
+                shops=settings.shops,
+                list_length=run_settings["lists"]["k"],
+            )
             run_metrics = compute_metrics(con, rows_by_table, manifests)
             run_metrics += drift.drift_metrics(con) if last else []
             run_metrics += [Metric(**row) for row in parameters.get("judged", [])]
@@ -240,12 +258,14 @@ def write_quality(
             "run": run,
             "last_run": last,
             "verdict": verdict,
+            "settings": run_settings,
             "outcomes": [{**asdict(o), "verdict": o.verdict} for o in outcomes],
         }
         text = json.dumps(facts, indent=1, default=str, ensure_ascii=False)
         (table.path / "verdict.json").write_text(text + "\n", encoding="utf-8")
         table.manifest_extras = {
             "verdict": verdict,
+            "settings": run_settings,
             "failed": [str(o) for o in outcomes if o.verdict is GateVerdict.FAIL],
         }
     log.info(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wearalike.pipeline.job import JobRejected
+from wearalike.pipeline.quality_options import stage_arguments
 from wearalike.pipeline.stages import STAGES, STAGES_BY_NAME
 
 log = logging.getLogger("wearalike")
@@ -37,6 +39,7 @@ def run_stages(
     data_dir: Path | None = None,
     config: Path | None = None,
     force_feeds: bool = False,
+    quality_values: Mapping[str, Any] | None = None,
 ) -> None:
     """Run every stage in order.
 
@@ -45,6 +48,7 @@ def run_stages(
         data_dir: folder of all tables; None: the settings' data_dir.
         config: the settings file; None: the default.
         force_feeds: pull the feeds again although this run has pulled them.
+        quality_values: what overrides the settings, see `quality_options.stage_arguments`.
 
     Raises:
         JobRejected: a stage failed; the stages after it are not run.
@@ -57,6 +61,7 @@ def run_stages(
     for stage in STAGES:
         log.info("== %s", stage.name)
         extra = ["--force"] if force_feeds and stage.name == "ingest_feeds" else []
+        extra += stage_arguments(stage.name, quality_values or {})
         if run_stage(stage.name, [*options, *extra]):
             raise JobRejected(
                 f"{stage.name} failed; what is published stays as it was. "

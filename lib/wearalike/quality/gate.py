@@ -190,16 +190,16 @@ class Gate:
             An outcome for each threshold that has a metric.
         """
         pairs = {(t, m): None for t in thresholds for m in metrics if t.applies_to(m)}
-        frame = pd.DataFrame([{"scope": m.scope, m.metric: m.value} for _, m in pairs])
+        frame = pd.DataFrame([{"scope": m.scope, t.column: m.value} for t, m in pairs])
         if frame.empty:
             return []
         expected = [
             self.gxe.ExpectColumnValuesToBeBetween(
-                column=t.metric,
+                column=t.column,
                 min_value=t.low,
                 max_value=t.high,
                 severity="critical" if t.is_critical else "warning",
-                description=f"{t.metric} {t}",
+                description=f"{t.column} {t}",
             )
             for t in dict.fromkeys(t for t, _ in pairs)
         ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from wearalike.quality.metrics import K, Metric
+from wearalike.quality_settings import GateSettings, ListSettings
+from wearalike.settings import ShopSettings
 
 
 class GateVerdict(StrEnum):
@@ -26,6 +29,7 @@ class Threshold:
         high: Largest value; None for no upper end.
         scope: The scope that must comply; None for every scope with the metric.
         is_critical: If true, a value outside stops publishing; if false, it gives a warning.
+        other_scopes: Scopes with the metric that need not comply; they have their own thresholds.
     """
 
     metric: str
@@ -33,10 +37,18 @@ class Threshold:
     high: float | None = None
     scope: str | None = None
     is_critical: bool = True
+    other_scopes: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> str:
+        """The metric's name, with the shop's scope where the threshold is a shop's own."""
+        return self.metric if self.scope in (None, "all") else f"{self.metric}[{self.scope}]"
 
     def applies_to(self, metric: Metric) -> bool:
-        """Return whether the metric has this name, and this scope if there is one."""
-        return metric.metric == self.metric and self.scope in (None, metric.scope)
+        """Return whether the metric has this name, and a scope that must comply."""
+        if metric.metric != self.metric or metric.scope in self.other_scopes:
+            return False
+        return self.scope in (None, metric.scope)
 
     def verdict(self, value: float) -> GateVerdict:
         """Return OK for a value inside the range, else FAIL or WARN."""
@@ -52,68 +64,49 @@ class Threshold:
         return f">= {self.low:g}" if self.low is not None else f"<= {self.high:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Thresholds of a run. Ratios are 0..1.
+class Thresholds(GateSettings):
+    """The thresholds of a run's metrics, from the settings of the gate."""
 
-    A metric below its `min_` stops publishing; one above its `max_` gives a warning. The exception
-    is max_churn_ratio, which stops publishing unless a model has changed since the last run:
-    another model changes what is similar.
-
-    Attributes:
-        min_products_count: Products.
-        min_products_kept_ratio: Share of the last run's products that are still here, in all and
-            in each shop that is still read.
-        min_with_image_ratio: Share of products with an image.
-        min_with_code_ratio: Share of products with a code.
-        min_with_5_matches_ratio: Share of products with five or more recommendations.
-        min_distinct_codes_ratio: Share of distinct codes.
-        max_churn_ratio: Share of the last run's recommendations that left their lists.
-        max_refused_offers_ratio: Share of refused offers of each shop.
-        max_stale_feeds_count: Feeds that were taken from an earlier run.
-        max_missing_feeds_count: Feeds that are missing.
-        max_unbalanced_bits_count: Bits whose share of ones is outside 0.5 ± 0.2, of 128.
-        max_score_psi: Change of scores since the last run; see drift.psi.
-        max_category_psi: Change of categories since the last run; see drift.psi.
-    """
-
-    min_products_count: int = 1
-    min_products_kept_ratio: float = 0.5
-    min_with_image_ratio: float = 0.5
-    min_with_code_ratio: float = 0.5
-    min_with_5_matches_ratio: float = 0.25
-    min_distinct_codes_ratio: float = 0.1
-    max_churn_ratio: float = 0.5
-    max_refused_offers_ratio: float = 0.5
-    max_stale_feeds_count: int = 0
-    max_missing_feeds_count: int = 0
-    max_unbalanced_bits_count: int = 64
-    max_score_psi: float = 0.25
-    max_category_psi: float = 0.25
-
-    def as_list(self, *, are_models_of_last_run: bool = True) -> list[Threshold]:
+    def as_list(
+        self,
+        *,
+        are_models_of_last_run: bool = True,
+        shops: Iterable[ShopSettings] = (),
+        list_length: int = ListSettings().k,
+    ) -> list[Threshold]:
         """Return a Threshold for each metric.
 
         Args:
             are_models_of_last_run: If false, churn only gives a warning. The distance counts as a
                 model.
+            shops: The shops; one may have thresholds of its own.
+            list_length: Recommendations a product, at most. No product has 5 where it is less.
         """
+        shops = tuple(shops)
+        coverage = [
+            name
+            for name in _COVERAGE_METRICS
+            if list_length >= _MATCHES_WANTED or name != "with_5_matches_ratio"
+        ]
         return [
             Threshold("offers_unaccounted_count", 0, 0),
             Threshold("products_count", low=self.min_products_count, scope="all"),
-            Threshold("products_kept_ratio", low=self.min_products_kept_ratio),
-            *(
-                Threshold(name, low=getattr(self, f"min_{name}"), scope="all")
-                for name in _COVERAGE_METRICS
+            *_shop_thresholds(
+                Threshold("products_kept_ratio", low=self.min_products_kept_ratio),
+                {shop.id: shop.min_products_kept_ratio for shop in shops},
             ),
+            *(Threshold(name, low=getattr(self, f"min_{name}"), scope="all") for name in coverage),
             Threshold(
                 f"churn@{K}",
                 high=self.max_churn_ratio,
                 scope="all",
                 is_critical=are_models_of_last_run,
             ),
-            Threshold(
-                "refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False
+            *_shop_thresholds(
+                Threshold(
+                    "refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False
+                ),
+                {shop.id: shop.max_refused_offers_ratio for shop in shops},
             ),
             Threshold("stale_feeds_count", high=self.max_stale_feeds_count, is_critical=False),
             Threshold("missing_feeds_count", high=self.max_missing_feeds_count, is_critical=False),
@@ -125,12 +118,31 @@ class Thresholds:
         ]
 
 
+# Recommendations that a product should have, as in the name of its metric.
+_MATCHES_WANTED = 5
 _COVERAGE_METRICS = (
     "with_image_ratio",
     "with_code_ratio",
     "with_5_matches_ratio",
     "distinct_codes_ratio",
 )
+
+
+def _shop_thresholds(
+    threshold: Threshold, value_by_shop: Mapping[str, float | None]
+) -> list[Threshold]:
+    """Return a threshold, and one for each shop that has a value of its own."""
+    own = {f"shop={shop}": v for shop, v in sorted(value_by_shop.items()) if v is not None}
+    is_floor = threshold.low is not None
+    return [
+        replace(threshold, other_scopes=tuple(own)),
+        *(
+            replace(threshold, scope=scope, low=value)
+            if is_floor
+            else replace(threshold, scope=scope, high=value)
+            for scope, value in own.items()
+        ),
+    ]
 
 
 def judge_metrics(metrics: list[Metric], thresholds: list[Threshold]) -> list[Metric]:

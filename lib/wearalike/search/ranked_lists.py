@@ -9,7 +9,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.quality_settings import ListSettings
 from wearalike.search.candidates import NearestCandidates
+
+_DEFAULTS = ListSettings()
 
 
 class ShortfallReason(StrEnum):
@@ -41,10 +44,10 @@ class ListRules:
             does not apply to the shop's pages: there is hardly another brand. 1 applies it always.
     """
 
-    k: int = 20
-    min_score: float = 0.1
-    max_per_brand: int = 10
-    max_brand_share: float = 0.5
+    k: int = _DEFAULTS.k
+    min_score: float = _DEFAULTS.min_score
+    max_per_brand: int = _DEFAULTS.max_per_brand
+    max_brand_share: float = _DEFAULTS.max_brand_share
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""The settings that decide the quality of a run: models, lists, and the gate's thresholds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from wearalike.validation import describe_error, describe_unknown_key, first_error
+
+_MODEL_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_LIST_LENGTH = 1000
+
+
+def _check_model_name(name: str) -> str:
+    """Return a model's name or version; anything else is refused."""
+    if not _MODEL_NAME_PATTERN.fullmatch(name):
+        raise ValueError(
+            "wanted a model's name or version, 1 to 64 lower-case letters, digits, dots or "
+            f"dashes, got {name!r}"
+        )
+    return name
+
+
+_ModelName = Annotated[str, AfterValidator(_check_model_name)]
+_Number = Annotated[int, Strict()]
+_Float = Annotated[float, Strict()]
+_FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class QualitySection(BaseModel):
+    """A section of the settings that decides quality."""
+
+    model_config = _FROZEN
+
+    @classmethod
+    def parse_value(cls, key: str, text: str) -> Any:
+        """Return the value of a key as a command line or a variable gives it.
+
+        Args:
+            key: A key of the section.
+            text: The value as text.
+
+        Raises:
+            ValueError: The section has no such key, or the value is outside its range.
+        """
+        if key not in cls.model_fields:
+            raise ValueError(describe_unknown_key(key, cls))
+        value = _read_number(text) if cls.model_fields[key].annotation in (int, float) else text
+        try:
+            return getattr(cls(**{key: value}), key)
+        except ValidationError as error:
+            raise ValueError(describe_error(first_error(error), cls, [key])) from None
+
+
+class ModelSettings(QualitySection):
+    """The models of a run.
+
+    Attributes:
+        detector: Finds the products' items: "whole" or "foreground", a packaged model, or a version
+            promoted once. Default: the promoted one, else "foreground".
+        encoder: Encodes them: a packaged model, or a version promoted once. Default: the promoted
+            one, else "likeness".
+        looks_detector: Finds what products are worn with; one that names what it sees. Default: the
+            promoted one, else "garments".
+    """
+
+    detector: _ModelName | None = None
+    encoder: _ModelName | None = None
+    looks_detector: _ModelName | None = None
+
+
+class ListSettings(QualitySection):
+    """The lists of recommendations.
+
+    Attributes:
+        k: 1..1000. Recommendations a product, at most.
+        min_score: 0..1. Less alike products are left out.
+        max_per_brand: 1..1000. Results of one brand in a list, at most.
+        max_brand_share: 0..1. In a shop where one brand has a larger share, max_per_brand does not
+            apply; 1: it always does.
+        looks_k: 1..1000. Recommendations of each super-category for a look, at most.
+        looks_min_score: 0..1. Products less alike a worn item are left out.
+    """
+
+    k: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 20
+    min_score: Annotated[_Float, Field(ge=0, le=1)] = 0.1
+    max_per_brand: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 10
+    max_brand_share: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    looks_k: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 5
+    looks_min_score: Annotated[_Float, Field(ge=0, le=1)] = 0.1
+
+
+class GateSettings(QualitySection):
+    """The gate's thresholds. Counts are 0 or more, ratios 0..1.
+
+    A metric below its `min_` stops publishing; one above its `max_` gives a warning. The exception
+    is max_churn_ratio, which stops publishing unless a model has changed since the last run:
+    another model changes what is similar.
+
+    Attributes:
+        min_products_count: Products.
+        min_products_kept_ratio: Share of the last run's products that are still here, in all and
+            in each shop that is still read. A shop may have its own.
+        min_with_image_ratio: Share of products with an image.
+        min_with_code_ratio: Share of products with a code.
+        min_with_5_matches_ratio: Share of products with five or more recommendations. Not asked
+            where k is below 5.
+        min_distinct_codes_ratio: Share of distinct codes.
+        max_churn_ratio: Share of the last run's recommendations that left their lists.
+        max_refused_offers_ratio: Share of refused offers of each shop. A shop may have its own.
+        max_stale_feeds_count: Feeds that were taken from an earlier run.
+        max_missing_feeds_count: Feeds that are missing.
+        max_unbalanced_bits_count: Bits whose share of ones is outside 0.5 ± 0.2, of 128.
+        max_score_psi: 0..100. Change of scores since the last run, as a population stability index.
+        max_category_psi: 0..100. The same of categories.
+    """
+
+    min_products_count: Annotated[_Number, Field(ge=0, le=10**9)] = 1
+    min_products_kept_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    min_with_image_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    min_with_code_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    min_with_5_matches_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.25
+    min_distinct_codes_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.1
+    max_churn_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    max_refused_offers_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    max_stale_feeds_count: Annotated[_Number, Field(ge=0, le=10**6)] = 0
+    max_missing_feeds_count: Annotated[_Number, Field(ge=0, le=10**6)] = 0
+    max_unbalanced_bits_count: Annotated[_Number, Field(ge=0, le=128)] = 64
+    max_score_psi: Annotated[_Float, Field(ge=0, le=100)] = 0.25
+    max_category_psi: Annotated[_Float, Field(ge=0, le=100)] = 0.25
+
+
+SECTIONS: dict[str, type[QualitySection]] = {
+    "models": ModelSettings,
+    "lists": ListSettings,
+    "gate": GateSettings,
+}
+
+
+def environment_variable(section: str, key: str) -> str:
+    """Return the environment variable of a key, e.g. WEARALIKE_LISTS_MIN_SCORE."""
+    return f"WEARALIKE_{section}_{key}".upper()
+
+
+def read_environment(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the values that the environment sets, by section and key.
+
+    Raises:
+        ValueError: A value is outside its range. The text names the variable.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for section, model in SECTIONS.items():
+        for key in model.model_fields:
+            variable = environment_variable(section, key)
+            if not env.get(variable):
+                continue
+            try:
+                found.setdefault(section, {})[key] = model.parse_value(key, env[variable])
+            except ValueError as error:
+                raise ValueError(f"${variable}: {error}") from None
+    return found
+
+
+def _read_number(text: str) -> int | float | str:
+    """Return the number that a text writes; the text itself if it writes none."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

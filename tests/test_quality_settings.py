@@ -1,0 +1,80 @@
+"""The settings that decide quality: option before environment before file before default."""
+
+import pytest
+
+from wearalike import quality_settings, settings
+from wearalike.pipeline import quality_options
+from wearalike.pipeline.stages import STAGE_NAMES
+
+
+def read(tmp_path, text, env=None):
+    path = tmp_path / "wearalike.toml"
+    path.write_text(text, encoding="utf-8")
+    return settings.read_settings(path, env or {})
+
+
+def test_the_environment_goes_before_the_file_key_by_key(tmp_path):
+    found = read(
+        tmp_path,
+        "[lists]\nk = 8\nmin_score = 0.2\n[gate]\nmin_with_code_ratio = 1\n"
+        "[models]\nencoder = 'fashion'\n",
+        {
+            "WEARALIKE_LISTS_MIN_SCORE": "0.3",
+            "WEARALIKE_LISTS_LOOKS_K": "",
+            "WEARALIKE_GATE_MIN_PRODUCTS_COUNT": "100",
+            "WEARALIKE_MODELS_DETECTOR": "whole",
+        },
+    )
+    assert found.lists == settings.ListSettings(k=8, min_score=0.3)
+    assert found.gate == settings.GateSettings(min_with_code_ratio=1.0, min_products_count=100)
+    assert found.models == settings.ModelSettings(encoder="fashion", detector="whole")
+    option = quality_options.OPTIONS_BY_KEY["k"]
+    assert (option.read(None, found), option.read(3, found)) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "message"),
+    [
+        ("[lists]\nk = 0", {}, "lists: k: wanted 1 to 1000, got 0"),
+        ("[lists]\nk = '5'", {}, "lists: k: wanted int from 1 to 1000, got '5'"),
+        ("[lists]\nmin_score = nan", {}, "lists: min_score: wanted 0 to 1, got nan"),
+        ("[lists]\nbrand_cap = 3", {}, "lists: unknown key 'brand_cap'; known: k, looks_k, "),
+        ("lists = 3", {"WEARALIKE_LISTS_K": "7"}, r"lists: wanted a \[lists\] table, got 3"),
+        ("[gate]\nmin_with_code_ratio = 1.5", {}, "min_with_code_ratio: wanted 0 to 1, got 1.5"),
+        ("[models]\nencoder = 'A b'", {}, "models: encoder: wanted a model's name .*, got 'A b'"),
+        (
+            "[[shops]]\nid = 'a'\nfeed = 'x'\nmin_products_kept_ratio = 2",
+            {},
+            "shop 'a': min_products_kept_ratio: wanted 0 to 1, got 2",
+        ),
+        (
+            "",
+            {"WEARALIKE_LISTS_MIN_SCORE": "1.3"},
+            r"^\$WEARALIKE_LISTS_MIN_SCORE: min_score: wanted 0 to 1, got 1.3$",
+        ),
+    ],
+)
+def test_a_value_outside_its_range_is_named_with_key_and_range(tmp_path, text, env, message):
+    with pytest.raises(settings.BadSettings, match=message) as error:
+        read(tmp_path, text, env)
+    assert "\n" not in str(error.value)
+
+
+def test_every_key_is_an_option_of_one_stage():
+    keys = {
+        (name, key)
+        for name, model in quality_settings.SECTIONS.items()
+        if name != "gate"
+        for key in model.model_fields
+    }
+    assert {(o.section, o.key) for o in quality_options.RUN_OPTIONS} == keys
+    assert {o.stage for o in quality_options.RUN_OPTIONS} <= set(STAGE_NAMES)
+
+
+def test_a_stage_gets_its_own_values_as_a_shell_takes_them():
+    values = {"k": 5, "looks_k": 0, "min_score": None, "detector": "$(x) y", "threshold": ["a=1"]}
+    assert quality_options.stage_arguments("match_products", values) == ["--k=5"]
+    assert quality_options.stage_arguments("match_looks", values) == ["--k=0"]
+    assert quality_options.stage_options_text("detect_items", values) == "'--detector=$(x) y'"
+    assert quality_options.stage_arguments("report_quality", values) == ["--threshold=a=1"]
+    assert quality_options.stage_options_text("map_products", values) == ""
