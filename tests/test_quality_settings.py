@@ -5,6 +5,9 @@ import pytest
 from wearalike import quality_settings, settings
 from wearalike.pipeline import quality_options
 from wearalike.pipeline.stages import STAGE_NAMES
+from wearalike.quality import gate
+from wearalike.quality.metrics import Metric
+from wearalike.quality.thresholds import Thresholds, judge_metrics
 
 
 def read(tmp_path, text, env=None):
@@ -78,3 +81,29 @@ def test_a_stage_gets_its_own_values_as_a_shell_takes_them():
     assert quality_options.stage_options_text("detect_items", values) == "'--detector=$(x) y'"
     assert quality_options.stage_arguments("report_quality", values) == ["--threshold=a=1"]
     assert quality_options.stage_options_text("map_products", values) == ""
+
+
+def test_a_shop_is_judged_by_its_own_threshold_and_the_others_by_the_common_one(tmp_path):
+    found = read(
+        tmp_path,
+        "[gate]\nmin_products_kept_ratio = 0.9\n"
+        "[[shops]]\nid = 'small'\nfeed = 'x'\nmin_products_kept_ratio = 0.2\n"
+        "[[shops]]\nid = 'big'\nfeed = 'x'\n",
+    )
+    kept = {"all": 0.95, "shop=big": 0.8, "shop=small": 0.3}
+    metrics = [
+        Metric("products_kept_ratio", scope, value, "ratio") for scope, value in kept.items()
+    ]
+    limits = Thresholds(**found.gate.model_dump()).as_list(shops=found.shops)
+    judged = {m.scope: (m.verdict, m.threshold) for m in judge_metrics(metrics, limits)}
+    assert judged == {
+        "all": ("ok", ">= 0.9"),
+        "shop=big": ("fail", ">= 0.9"),
+        "shop=small": ("ok", ">= 0.2"),
+    }
+    outcomes = gate.Gate("day-1", tmp_path / "docs").check_metrics(metrics, limits)
+    assert {o.meaning: o.violations_count for o in outcomes} == {
+        "products_kept_ratio >= 0.9": 1,
+        "products_kept_ratio[shop=small] >= 0.2": 0,
+    }
+    assert [e["scope"] for o in outcomes for e in o.examples] == ["shop=big"]

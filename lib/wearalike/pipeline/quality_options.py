@@ -27,7 +27,7 @@ class QualityOption:
         section: The section of the settings file that has the key.
         stage: The stage that reads it.
         stage_option: The name of the stage's option.
-        help: What it says, in one line.
+        help: Text of its help, in one line.
     """
 
     key: str
@@ -107,7 +107,7 @@ def build_option(key: str, help_text: str | None = None) -> click.Option:
 
     Args:
         key: The key.
-        help_text: What it says; None: the text of `RUN_OPTIONS`.
+        help_text: Text of its help; None: that of `RUN_OPTIONS`.
     """
     option = OPTIONS_BY_KEY[key]
     return click.Option(
@@ -171,8 +171,8 @@ def stage_arguments(stage: str, values: Mapping[str, Any]) -> list[str]:
 
     Args:
         stage: The stage's name.
-        values: By key, and "threshold": (name, value) pairs or NAME=VALUE texts. What is None, or
-            not there, is left to the settings.
+        values: By key, and "threshold": (name, value) pairs or NAME=VALUE texts. The
+            settings decide what is None or not there.
 
     Example:
         >>> stage_arguments("match_products", {"k": 5, "looks_k": None})
