@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from wearalike.pipeline.stage_command import ParsedText
 from wearalike.quality_settings import SECTIONS, GateSettings
 from wearalike.settings import Settings
 
@@ -135,6 +134,9 @@ def _flag(name: str) -> str:
 
 def _attributes(option: QualityOption, help_text: str | None = None) -> dict[str, Any]:
     """Return type and help of an option, for click."""
+    # Imported here, since it brings pyarrow.
+    from wearalike.pipeline.stage_command import ParsedText
+
     default = "" if option.default is None else f", else {option.default}"
     return {
         "type": ParsedText("NAME" if option.section == "models" else "NUMBER", option.parse),
@@ -145,6 +147,8 @@ def _attributes(option: QualityOption, help_text: str | None = None) -> dict[str
 
 def _threshold_attributes() -> dict[str, Any]:
     """Return the attributes of --threshold, for click."""
+    from wearalike.pipeline.stage_command import ParsedText
+
     defaults = ", ".join(f"{key}={f.default}" for key, f in GateSettings.model_fields.items())
     return {
         "multiple": True,
