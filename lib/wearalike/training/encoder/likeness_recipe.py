@@ -141,11 +141,13 @@ def _build_network(training: LikenessTraining) -> LikenessNet:
     if training.initial is not None:
         arrays = likeness_net.drop_view_arrays(training.initial.arrays)
         return likeness_net.load_likeness_net(arrays)
+    trunk = likeness_net.imagenet_trunk()
+    # After the trunk: its first loading in a process draws random numbers, a later one none.
     torch.manual_seed(training.config.seed)
     empty = np.ones(DESCRIPTORS_COUNT, np.float32)
     hidden = training.config.hidden_units
     return LikenessNet(
-        likeness_net.imagenet_trunk(),
+        trunk,
         ItemDescriber(MaskHead(), likeness_net.imagenet_palette()),
         CodeHeads(empty, empty, hidden, hidden),
     ).eval()
