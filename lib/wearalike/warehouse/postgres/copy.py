@@ -43,14 +43,16 @@ def encode_binary_copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]
 def _encode_field(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Return each row's field length (-1 for null) and its bytes."""
     if pa.types.is_list(column.type):
-        lengths = pc.list_value_length(column)
+        is_known = column.is_valid()
+        lengths = pc.list_value_length(column).fill_null(0)
         texts = pa.ListArray.from_arrays(
             _list_offsets(lengths), _join_binaries(*_encode_field(column.flatten()))
         )
         # Dimensions, no nulls, the type text, then the one dimension's length and first index.
         heads = np.tile(np.array([1, 0, 25, 0, 1], ">i4"), (len(column), 1))
         heads[:, 3] = lengths
-        column = _join_binaries(_fixed_width_binaries(heads), pc.binary_join(texts, b""))
+        fields = _join_binaries(_fixed_width_binaries(heads), pc.binary_join(texts, b""))
+        column = pc.if_else(is_known, fields, None)
     elif pa.types.is_string(column.type):
         column = column.cast(pa.binary())
     else:
