@@ -8,6 +8,7 @@ from wearalike.pipeline.stages import STAGE_NAMES
 from wearalike.quality import gate
 from wearalike.quality.metrics import Metric
 from wearalike.quality.thresholds import Thresholds, judge_metrics
+from wearalike.tables import CODE_BITS
 
 
 def read(tmp_path, text, env=None):
@@ -107,3 +108,13 @@ def test_a_shop_is_judged_by_its_own_threshold_and_the_others_by_the_common_one(
         "products_kept_ratio[shop=small] >= 0.2": 0,
     }
     assert [e["scope"] for o in outcomes for e in o.examples] == ["shop=big"]
+
+
+@pytest.mark.parametrize(("bits", "is_taken"), [(CODE_BITS, True), (CODE_BITS + 1, False)])
+def test_a_code_has_no_more_unbalanced_bits_than_bits(tmp_path, bits, is_taken):
+    text = f"[gate]\nmax_unbalanced_bits_count = {bits}"
+    if is_taken:
+        assert read(tmp_path, text).gate.max_unbalanced_bits_count == bits
+    else:
+        with pytest.raises(settings.BadSettings, match="max_unbalanced_bits_count"):
+            read(tmp_path, text)

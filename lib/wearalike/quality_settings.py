@@ -128,6 +128,7 @@ class GateSettings(QualitySection):
     max_refused_offers_ratio: Annotated[_Float, Field(ge=0, le=1)] = 0.5
     max_stale_feeds_count: Annotated[_Number, Field(ge=0, le=10**6)] = 0
     max_missing_feeds_count: Annotated[_Number, Field(ge=0, le=10**6)] = 0
+    # tables.CODE_BITS: DAG files read settings without Arrow, which tables.py imports.
     max_unbalanced_bits_count: Annotated[_Number, Field(ge=0, le=128)] = 64
     max_score_psi: Annotated[_Float, Field(ge=0, le=100)] = 0.25
     max_category_psi: Annotated[_Float, Field(ge=0, le=100)] = 0.25

@@ -260,7 +260,7 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         raise BadSettings(str(error)) from None
     for name, values in sections.items():
         section = from_file.get(name, {})
-        # What is no table stays, to be refused below.
+        # A value that is no table stays: Settings refuses it below.
         from_file[name] = {**section, **values} if isinstance(section, dict) else section
     try:
         return Settings(**{**from_file, **from_environment})

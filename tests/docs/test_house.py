@@ -177,6 +177,7 @@ OTHER_128 = {
     "encoding/imagenet_itq.py",
     "encoding/item_describer.py",
     "evaluation/descriptors/classic.py",
+    "quality_settings.py",
     "sample/garments.py",
     "sample/shading.py",
     "training/detector/scenes.py",

@@ -85,7 +85,7 @@ def test_a_table_and_a_publication_on_a_full_disk(small: SmallDisk, caplog) -> N
     and a table that did not fit is not there at all.
     """
     place = _place(small.path, f"duckdb:{small.path / 'warehouse'}")
-    small.remount("size=12m")
+    small.remount("size=20m")
     make(place.data_dir, "r1", night("r1"))
     assert publish_tables.main(arguments(place, "r1")) == 0
     make(place.data_dir, "r2", night("r2", 2000, 20))
