@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -24,6 +25,7 @@ from wearalike.storage import content_cache, run_tables
 GARMENTS = registry.DETECTORS["garments"].version
 
 RUN = "day-1"
+MAPPINGS = Path(__file__).parents[2] / "mappings"
 
 
 def box(super_category, x0, y0, x1, y1, confidence=0.8):
@@ -301,7 +303,86 @@ def test_each_item_worn_leads_to_the_most_alike_in_stock_for_the_same_people(tmp
     ).stat().st_mtime_ns == before
 
 
-def write_run(root, shelf, shirts):
+# What a look must not show: (shirt, trousers) -> bool, and the rule that says so.
+LOOK_RULES = {
+    '<hide id="r" product="s:t010"/>': lambda page, shown: shown["product_id"] == "s:t010",
+    '<hide id="r" brand="ÉTÉ"/>': lambda page, shown: shown["brand"] == "Été",
+    '<hide id="r" shop="u" on_category="women"/>': lambda page, shown: (
+        shown["shop_id"] == "u" and page["category"].startswith("women.")
+    ),
+    '<require id="r" same="shop"/>': lambda page, shown: shown["shop_id"] != page["shop_id"],
+    '<require id="r" different="brand" on_shop="u"/>': lambda page, shown: (
+        page["shop_id"] == "u" and page["brand"] is not None and page["brand"] == shown["brand"]
+    ),
+    '<require id="r" same="price_band" factor="1.2"/>': lambda page, shown: (
+        max(page["price_cents"], shown["price_cents"])
+        > 1.2 * min(page["price_cents"], shown["price_cents"])
+    ),
+    '<hide id="r" shop="s" until="2026-11-20"/>': lambda page, shown: False,
+}
+
+
+def test_rules_of_the_run_s_day_act_in_looks(tmp_path):
+    rng = np.random.default_rng(8)
+    base = rng.random(256) < 0.5
+    facts = {"title": "t", "currency": "EUR", "gender": "unisex", "age_group": "adult"}
+    facts |= {"availability": "in_stock", "shape_weight": 2, "colour_weight": 1}
+    facts |= {c.name: [] for c in tables.PRODUCTS.columns if pa.types.is_list(c.type)}
+
+    def products(prefix, count, super_category, categories):
+        return [
+            {
+                **facts,
+                "product_id": f"{'su'[n % 2]}:{prefix}{n:03}",
+                "shop_id": "su"[n % 2],
+                "offer_id": f"{prefix}{n:03}",
+                "group_id": None,
+                "brand": ("Été", "Nord", None)[n % 3],
+                "price_cents": 1000 + 70 * (n % 11),
+                "category": categories[n % 2],
+                "super_category": super_category,
+                "code": base ^ (rng.random(256) < 0.1),
+            }
+            for n in range(count)
+        ]
+
+    shelf = sorted(
+        products("t", 80, "lower_wear", ["men.trousers", "men.trousers"]),
+        key=lambda p: p["product_id"],
+    )
+    shirts = products("a", 12, "upper_wear", ["women.tops", "men.shirts"])
+    write_run(tmp_path, shelf, shirts, run="2026-11-21")
+    (tmp_path / "mappings").mkdir()
+    for name in ("taxonomy.xml", "taxonomy.rng", "rules.rng"):
+        shutil.copy(MAPPINGS / name, tmp_path / "mappings")
+    config = tmp_path / "wearalike.toml"
+    config.write_text(
+        f'data_dir = "{tmp_path}"\nmappings = "{tmp_path / "mappings"}"\n', encoding="utf-8"
+    )
+    changed = 0
+    plain = None
+    for text, is_forbidden in [("", lambda page, shown: False), *LOOK_RULES.items()]:
+        (tmp_path / "mappings" / "rules.xml").write_text(f"<rules>{text}</rules>", encoding="utf-8")
+        assert match_looks.main(["--config", str(config), "--run", "2026-11-21", "--k", "3"]) == 0
+        rows = run_tables.read_table(tmp_path, tables.LOOK_PRODUCTS, "2026-11-21").to_pylist()
+        found = {
+            shirt["product_id"]: [
+                (r["score"], r["look_product_id"])
+                for r in rows
+                if r["product_id"] == shirt["product_id"]
+            ]
+            for shirt in shirts
+        }
+        for shirt in shirts:
+            shown = [p for p in shelf if not is_forbidden(shirt, p)]
+            wanted = matched_by_hand(shirt, shirt["code"], shown)
+            assert found[shirt["product_id"]] == wanted, text
+        plain = plain or found
+        changed += found != plain
+    assert changed >= 5
+
+
+def write_run(root, shelf, shirts, run="r"):
     def halves(p):
         code = np.packbits(p["code"]).tobytes()
         return {"shape": code[:16], "colour": code[16:]}
@@ -322,9 +403,9 @@ def write_run(root, shelf, shirts):
         "confidence": 0.5,
     }
     rows = [{"product_id": p["product_id"], "items": [item | halves(p)]} for p in shirts]
-    with run_tables.write_table(root, tables.PRODUCTS, "r", "s") as out:
+    with run_tables.write_table(root, tables.PRODUCTS, run, "s") as out:
         out.write(pa.Table.from_pylist(named, tables.PRODUCTS.arrow_schema))
-    with run_tables.write_table(root, tables.INDEXES, "r", "s") as out:
+    with run_tables.write_table(root, tables.INDEXES, run, "s") as out:
         table = pa.Table.from_pylist(entries, tables.INDEXES.arrow_schema)
         out.write(table)
         index.write_index(
@@ -332,7 +413,7 @@ def write_run(root, shelf, shirts):
             table["entry_id"].to_numpy(),
             index.code_array(table["shape"], table["colour"]),
         )
-    with run_tables.write_table(root, tables.LOOKS, "r", "s") as out:
+    with run_tables.write_table(root, tables.LOOKS, run, "s") as out:
         out.write(pa.Table.from_pylist(rows, tables.LOOKS.arrow_schema))
         out.manifest_extras |= {"detector": "garments-9", "encoder": "bits-1"}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +19,7 @@ import pytest
 from lxml import html
 
 from wearalike import tables
+from wearalike.catalog import MerchandisingRule
 from wearalike.pipeline import report_quality
 from wearalike.quality import gate, metrics, run_metrics
 from wearalike.quality.checks import TABLE_CHECKS, TableCheck
@@ -322,7 +323,9 @@ def write(root: Path, run: str, night: dict[str, pa.Table], distance: int = 2) -
             writer.refuse(night["refused"].filter(pc.equal(night["refused"]["stage"], table.name)))
 
 
-def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.ExpectationOutcome]:
+def judged(
+    night: dict[str, pa.Table], only: str = "", merchandise: tuple[MerchandisingRule, ...] = ()
+) -> list[gate.ExpectationOutcome]:
     """As the job does it, but for the files;
     of the expectations about rows only those whose name starts with `only`.
     """
@@ -346,7 +349,7 @@ def judged(night: dict[str, pa.Table], only: str = "") -> list[gate.ExpectationO
     with metrics.open_run_tables(night) as con:
         outcomes = judge.check_tables(
             con,
-            RULES,
+            {**RULES, "merchandise": [asdict(rule) for rule in merchandise]},
             [some(c) for c in TABLE_CHECKS if only.startswith(c.table.name + ".") or not only],
         )
         is_measured = not only or only.startswith("measures")
@@ -590,6 +593,81 @@ def test_a_broken_night_fails_by_name(how: str, night: dict[str, pa.Table], tmp_
     assert outcomes[name].violations_count >= 1
     assert key in {*outcomes[name].examples[0].values()}
     assert key in str(outcomes[name])
+
+
+def rule(kind: str, **fields: object) -> MerchandisingRule:
+    return MerchandisingRule("o-1", kind, **fields)
+
+
+# Of a_night: moda:00 is a bag of moda, brand 0; its first bag shown is found in the night itself.
+BROKEN_RULES = {
+    "hidden product": lambda page, shown: rule("hide", product=shown["product_id"]),
+    "hidden brand": lambda page, shown: rule("hide", brand=shown["brand"].upper()),
+    "hidden shop": lambda page, shown: rule("hide", shop=shown["shop_id"]),
+    "on the page's branch": lambda page, shown: rule(
+        "hide", shop=shown["shop_id"], on_category=page["category"].rpartition(".")[0]
+    ),
+    "on the page": lambda page, shown: rule(
+        "hide", product=shown["product_id"], on_product=page["product_id"], on_shop=page["shop_id"]
+    ),
+    "shop": lambda page, shown: rule(
+        "require", attribute="shop", is_same=page["shop_id"] != shown["shop_id"]
+    ),
+    "brand": lambda page, shown: rule(
+        "require", attribute="brand", is_same=page["brand"] != shown["brand"]
+    ),
+    "price": lambda page, shown: rule(
+        "require", attribute="price_band", is_same=False, factor=100.0
+    ),
+}
+
+
+@pytest.mark.parametrize("table", ["similar_products", "look_products"])
+@pytest.mark.parametrize("how", BROKEN_RULES)
+def test_a_row_that_breaks_a_merchandiser_s_rule_fails_by_its_name(
+    how: str, table: str, night: dict[str, pa.Table]
+) -> None:
+    by_id = {p["product_id"]: p for p in night["products"].to_pylist()}
+    row = night[table].to_pylist()[0]
+    shown_column = f"{table.split('_')[0]}_product_id"
+    page, shown = by_id[row["product_id"]], by_id[row[shown_column]]
+    broken = BROKEN_RULES[how](page, shown)
+    name = f"{table}.expect_column_values_to_be_null(broken_rule)"
+    (outcome,) = judged(night, name, (broken,))
+    assert outcome.verdict is GateVerdict.FAIL and outcome.error is None
+    assert f"product_id={page['product_id']}" in str(outcome)
+    assert f"broken_rule={broken.kind}:o-1" in str(outcome)
+    elsewhere = replace(broken, on_product=None, on_category=None, on_shop="lipa")
+    for kept in (elsewhere, rule("prefer", boost=0.1, product=shown["product_id"])):
+        (outcome,) = judged(night, name, (kept,))
+        assert outcome.verdict is GateVerdict.OK
+
+
+def test_a_pin_may_show_what_a_rule_hides(night: dict[str, pa.Table]) -> None:
+    shown = night["similar_products"]["similar_product_id"][0].as_py()
+    page = night["similar_products"]["product_id"][0].as_py()
+    pinned = _with("similar_products", 0, rule="pin:summer")(night)
+    hide = rule("hide", product=shown, on_product=page)
+    name = "similar_products.expect_column_values_to_be_null(broken_rule)"
+    assert [o.verdict for o in judged(night | pinned, name, (hide,))] == [GateVerdict.OK]
+    assert [o.verdict for o in judged(night, name, (hide,))] == [GateVerdict.FAIL]
+
+
+def test_a_run_whose_look_shows_a_recalled_product_is_refused(
+    night: dict[str, pa.Table],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recalled = night["look_products"]["look_product_id"][0].as_py()
+    page = night["look_products"]["product_id"][0].as_py()
+    hide = MerchandisingRule("recalled", "hide", product=recalled, on_product=page)
+    monkeypatch.setitem(RULES, "merchandise", [asdict(hide)])
+    write(tmp_path, RUN, night)
+    assert job(tmp_path, RUN) == 1
+    [error] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert "look_products.expect_column_values_to_be_null(broken_rule)" in error
+    assert f"product_id={page}" in error and "broken_rule=hide:recalled" in error
 
 
 def test_shares_judge_as_the_whole_does(

@@ -3,14 +3,16 @@
 import hashlib
 import io
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from wearalike import settings
+from wearalike.catalog import MerchandisingRule
 from wearalike.commands import app, query_photo
 from wearalike.detection import detect
 from wearalike.imaging import decode
@@ -26,7 +28,7 @@ from wearalike.search.photo_query import PhotoQuery, PhotoResult
 from wearalike.search.photo_search import PhotoSearch, UnknownCategory
 from wearalike.search.reasons import describe_likeness
 from wearalike.storage import content_cache, run_tables
-from wearalike.tables import INDEXES, PRODUCTS
+from wearalike.tables import INDEXES, MATCHES, PRODUCTS
 from wearalike.warehouse.base import open_warehouse
 
 RUN = "day-1"
@@ -189,6 +191,62 @@ def test_results_are_for_the_audience_of_the_query(search, pictures, photo_setti
         for c in list(pictures.values())[::60]
         for i in search.search(c, PhotoQuery(age_group="newborn")).items
     )
+
+
+def test_rules_of_the_run_act_in_a_photo_s_answer(search, pictures, photo_settings, tmp_path):
+    """Copy the run with other rules in its manifest: hide always acts, require where it can."""
+    answers = {content: search.search(content, PhotoQuery(k=100)) for content in pictures.values()}
+    content, item = next(
+        (content, item)
+        for content, answer in answers.items()
+        for item in answer.items[:1]
+        if len({r.shop_id for r in item.results}) > 1 and len({r.brand for r in item.results}) > 2
+    )
+    shutil.copytree(
+        photo_settings.data_dir / MATCHES.name / f"run={RUN}",
+        tmp_path / MATCHES.name / f"run={RUN}",
+    )
+    for folder in photo_settings.data_dir.iterdir():
+        if folder.name != MATCHES.name:
+            (tmp_path / folder.name).symlink_to(folder)
+    manifest_path = tmp_path / MATCHES.name / f"run={RUN}" / "_manifest.json"
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    here = photo_settings.model_copy(update={"data_dir": tmp_path})
+
+    def shown(query, **rule):
+        fields = asdict(MerchandisingRule("r", **rule))
+        manifest["parameters"]["merchandise"] = [fields]
+        manifest_path.write_text(json.dumps(manifest), encoding="utf-8")
+        ruled = PhotoSearch(here, RUN, networks=search.networks)
+        (found,) = (i for i in ruled.search(content, query).items if i.x0 == item.x0)
+        assert found.category == item.category
+        return [r.product_id for r in found.results]
+
+    query = PhotoQuery(k=100)
+    everything = [r.product_id for r in item.results]
+    first = item.results[0]
+    assert shown(query, kind="hide", product=first.product_id)[0] == everything[1]
+    same_branch = {"on_category": item.category.partition(".")[0], "shop": first.shop_id}
+    left = shown(query, kind="hide", **same_branch)
+    assert set(everything[:5]) - set(left) and not any(
+        i.startswith(f"{first.shop_id}:") for i in left
+    )
+    for elsewhere in ({"on_category": "men.socks"}, {"on_shop": "nowhere"}):
+        assert shown(query, kind="hide", shop=first.shop_id, **elsewhere) == everything
+    # No product asks: require acts where the page's shop or brand is said, and never on prices.
+    for attribute in ("shop", "brand", "price_band"):
+        assert shown(query, kind="require", attribute=attribute) == everything
+    for_shop = replace(query, on_shop=first.shop_id)
+    own = shown(for_shop, kind="require", attribute="shop")
+    assert own and all(i.startswith(f"{first.shop_id}:") for i in own)
+    other = shown(for_shop, kind="require", attribute="shop", is_same=False)
+    assert other and not any(i.startswith(f"{first.shop_id}:") for i in other)
+    brands = {r.product_id: r.brand for r in item.results}
+    brand = next(b for b in brands.values() if b)
+    for_brand = replace(query, on_brand=brand.upper())
+    of_brand = shown(for_brand, kind="require", attribute="brand")
+    assert of_brand and {brands.get(i, brand) for i in of_brand} == {brand}
+    assert shown(replace(query, on_shop="nowhere"), kind="require", attribute="shop") == []
 
 
 def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, photo_settings):

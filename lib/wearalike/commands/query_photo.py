@@ -56,6 +56,16 @@ _DEFAULT_QUERY = queries.PhotoQuery()
     "--age-group", type=click.Choice(list(map(str, AgeGroup))), help="For whom; default: anybody."
 )
 @click.option(
+    "--on-shop",
+    metavar="SHOP",
+    help="Shop whose page asks, for merchandising rules; default: none.",
+)
+@click.option(
+    "--on-brand",
+    metavar="BRAND",
+    help="Brand whose page asks, for merchandising rules; default: none.",
+)
+@click.option(
     "--detector",
     metavar="NAME",
     help="Detector of the items; default: the promoted one, else the packaged default.",
@@ -75,6 +85,8 @@ def query(
     category: str | None,
     gender: str | None,
     age_group: str | None,
+    on_shop: str | None,
+    on_brand: str | None,
     detector: str | None,
     out: Path | None,
     data_dir: Path | None,
@@ -92,6 +104,8 @@ def query(
         Gender(gender) if gender else None,
         AgeGroup(age_group) if age_group else None,
         category,
+        on_shop,
+        on_brand,
     )
     paths = photo_paths(list(photos))
     run = run_name or publish.published_run(settings)

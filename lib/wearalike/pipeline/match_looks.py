@@ -1,13 +1,14 @@
 """looks, indexes -> look_products: for each item worn with a product, the products most alike it.
 
 The search is exact, inside the item's super-category, among products in stock for the same
-audience. An item takes the weights of the category that most of its nearest in shape have.
+audience. An item takes the weights of the category that most of its nearest in shape have. The hide
+and require rules of the run's day act as on the page of the product that the item is worn with.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,13 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wearalike import search
+from wearalike import catalog, search
+from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
 from wearalike.detection import looks
 from wearalike.pipeline import job
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.search import gallery_store, index
+from wearalike.search.page_rules import CompiledRules, PageRules
+from wearalike.search.product_attributes import ATTRIBUTE_COLUMNS, build_attributes
 from wearalike.storage import run_tables
+from wearalike.storage.string_arrays import Texts
 from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
 
 log = logging.getLogger("wearalike.match_looks")
@@ -41,17 +46,26 @@ def command() -> click.Command:
 def work(args: StageOptions) -> None:
     """Write look_products of a run, where it is out of date."""
     settings = job.load_settings(args)
-    root, run = settings.data_dir, args.run
+    root = settings.data_dir
+    run = args.run
     k = OPTIONS_BY_KEY["looks_k"].read(args.k, settings)
     min_score = OPTIONS_BY_KEY["looks_min_score"].read(args.min_score, settings)
     rules = search.ListRules(k, min_score, max_per_brand=k)
-    parameters = asdict(rules)
+    taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
+    merchandising_rules = [
+        rule
+        for rule in catalog.active_rules(
+            catalog.read_rules(catalog.rules_path(settings), taxonomy), run
+        )
+        if rule.kind in (MerchandisingRuleKind.HIDE, MerchandisingRuleKind.REQUIRE)
+    ]
+    parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandising_rules]}
     inputs = {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES, LOOKS)}
     signature = run_tables.signature(inputs, parameters)
     if job.is_up_to_date(args, root, LOOK_PRODUCTS, signature):
         return
     worn_looks = run_tables.read_table(root, LOOKS, run)
-    product_columns = ["product_id", "shop_id", "gender", "age_group"]
+    product_columns = [*ATTRIBUTE_COLUMNS, "gender", "age_group"]
     products = run_tables.read_table(root, PRODUCTS, run, product_columns)
     manifest = run_tables.read_manifest(root, LOOKS, run)
     facts = {name: manifest[name] for name in _INHERITED_FACTS if name in manifest}
@@ -59,7 +73,9 @@ def work(args: StageOptions) -> None:
         if worn_looks.num_rows:
             items = looks.explode_looks(worn_looks)
             versions = (facts["detector"], facts["encoder"])
-            parts = iter_look_products(root, run, items, products, rules, versions)
+            parts = iter_look_products(
+                root, run, items, products, rules, versions, merchandising_rules
+            )
             rows = pa.concat_tables([LOOK_PRODUCTS.arrow_schema.empty_table(), *parts])
             table.write(rows.sort_by([(name, "ascending") for name in LOOK_PRODUCTS.key]))
             table.refuse(looks.refuse_unmatched_looks(worn_looks, products, rows))
@@ -78,6 +94,7 @@ def iter_look_products(
     products: pa.Table,
     rules: search.ListRules,
     versions: tuple[str, str],
+    merchandising_rules: Sequence[MerchandisingRule] = (),
 ) -> Iterator[pa.Table]:
     """Yield rows of tables.LOOK_PRODUCTS, a table for each super-category and audience.
 
@@ -85,9 +102,10 @@ def iter_look_products(
         root: The data folder.
         run: The run.
         items: The items of looks, a row each, with the product they are worn with.
-        products: product_id, gender and age_group, of at least these products.
+        products: ATTRIBUTE_COLUMNS, gender and age_group, of at least these products.
         rules: The rules of the lists.
         versions: Versions of the detector and of the encoder.
+        merchandising_rules: The merchandiser's rules of the run's day.
     """
     audience = _audiences(items, products)
     super_categories = np.array(items["super_category"].to_pylist())
@@ -110,8 +128,24 @@ def iter_look_products(
                 gallery.shape_weight[weight_rows],
                 gallery.colour_weight[weight_rows],
                 rules,
+                page_rules=_compile_page_rules(merchandising_rules, gallery, asking, products),
             )
             yield search.build_look_products(gallery, asking, list(lists), weight_rows, *versions)
+
+
+def _compile_page_rules(
+    rules: Sequence[MerchandisingRule],
+    gallery: search.Gallery,
+    asking: pa.Table,
+    products: pa.Table,
+) -> list[PageRules] | None:
+    """Return the rules of the page of each item's product; None without rules."""
+    if not rules:
+        return None
+    rows = pc.index_in(asking["product_id"], products["product_id"].combine_chunks())
+    pages = build_attributes(lambda name: products[name].take(rows), Texts(asking["product_id"]))
+    compiled_rules = CompiledRules(rules, gallery.attributes, pages)
+    return [compiled_rules.rules_for_page(page) for page in range(len(asking))]
 
 
 def _audiences(items: pa.Table, products: pa.Table) -> NDArray[np.str_]:

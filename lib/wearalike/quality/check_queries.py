@@ -4,9 +4,10 @@ Every query takes $share and $shares and returns the rows of one share of the pr
 rows are all in one share, so that keys, ranks and lists can be checked within it. A helper column
 is null where there is nothing to compare with.
 
-They run on the tables that metrics.open_run_tables opens.
+They run on the tables that metrics.open_run_tables opens, with the macro of rule_checks.
 """
 
+from wearalike.quality.rule_checks import BROKEN_RULE
 from wearalike.tables import CODE_BITS
 
 _SHARD_FILTER = "hash(product_id) % $shares = $share"
@@ -99,6 +100,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
             PARTITION BY s.product_id, is_by_likeness ORDER BY s.rank, s.similar_product_id)
     END AS score_rise,
     CASE WHEN NOT is_placed THEN s.score END AS score_of_match,
+    -- A pin wins over hide and require.
+    CASE WHEN NOT is_pinned THEN {BROKEN_RULE} END AS broken_rule,
     {_SIMILAR_SCORE_ERROR} AS score_error,
     abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / {CODE_BITS})) AS shape_score_error,
     abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / {CODE_BITS}))
@@ -106,7 +109,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     abs(s.kind_score - (1 - s.kind_distance / 64)) AS kind_score_error
 FROM (
     SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
-        fallback IS NOT NULL OR rule IS NOT NULL AND rule LIKE 'pin:%' AS is_placed
+        rule IS NOT NULL AND rule LIKE 'pin:%' AS is_pinned,
+        fallback IS NOT NULL OR is_pinned AS is_placed
     FROM similar_products WHERE {_SHARD_FILTER}
 ) s
 LEFT JOIN with_model p USING (product_id)
@@ -141,6 +145,7 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     bit_count(xor(w.colour::BIT, f.colour::BIT)) AS colour_bits,
     row_number() OVER ranked AS rank_expected,
     s.score - lag(s.score) OVER ranked AS score_rise,
+    {BROKEN_RULE} AS broken_rule,
     {_LOOK_SCORE_ERROR} AS score_error
 FROM (SELECT * FROM look_products WHERE {_SHARD_FILTER}) s
 LEFT JOIN with_model p USING (product_id)

@@ -34,8 +34,8 @@ class TableCheck:
         table: The table.
         sql: A query of check_queries.
         expectations: Builds the expectations. It takes the module
-            great_expectations.expectations, which only the gate imports, and the rules k,
-            min_score and max_per_brand of _manifest.json of matches.
+            great_expectations.expectations, which only the gate imports, and the parameters k,
+            min_score, max_per_brand and merchandise of _manifest.json of matches.
     """
 
     table: Table
@@ -76,6 +76,14 @@ def _expect_between(gxe: Any, **columns: tuple[float | None, float | None, str])
         )
         for name, (low, high, meaning) in columns.items()
     ]
+
+
+def _expect_rules_kept(gxe: Any) -> Any:
+    """Expect that no row breaks a rule of the merchandiser."""
+    return gxe.ExpectColumnValuesToBeNull(
+        column="broken_rule",
+        description="the recommended product breaks no hide or require rule of rules.xml",
+    )
 
 
 def _expect_equal(gxe: Any, one: str, other: str, meaning: str) -> Any:
@@ -237,6 +245,7 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             value_set=[Availability.IN_STOCK.value],
             description="the recommended product is in stock",
         ),
+        _expect_rules_kept(gxe),
         *_ranking_expectations(gxe),
     ]
 
@@ -293,6 +302,7 @@ def _look_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             value_set=[Availability.IN_STOCK.value],
             description="the recommended product is in stock",
         ),
+        _expect_rules_kept(gxe),
         *_ranking_expectations(gxe),
     ]
 

@@ -23,6 +23,7 @@ import pyarrow.dataset as ds
 
 from wearalike.quality.checks import TABLE_CHECKS, TableCheck
 from wearalike.quality.metrics import Metric, RunTables
+from wearalike.quality.rule_checks import broken_rule_macro_sql
 from wearalike.quality.thresholds import GateVerdict, Threshold
 from wearalike.tables import TABLES_BY_NAME
 
@@ -154,12 +155,13 @@ class Gate:
         Args:
             con: The run's tables, opened by metrics.open_run_tables.
             rules: Parameters in _manifest.json of matches: k, min_score, max_per_brand,
-                max_brand_share.
+                max_brand_share, merchandise.
             checks: The checks.
 
         Returns:
             An outcome for each expectation, by table and name.
         """
+        con.execute(broken_rule_macro_sql(rules.get("merchandise", [])))
         outcomes = []
         for check in checks:
             count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]

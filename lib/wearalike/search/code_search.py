@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.kernels.query_batch import QueryBatch
+from wearalike.search.page_rules import PageRules
 from wearalike.search.ranked_lists import ListRules, RankedList, shortfall_reasons
 from wearalike.search.ranking import CANDIDATES_PER_RESULT, select_allowed
 from wearalike.search.scores import distance_limits, distance_matrices
@@ -80,6 +81,7 @@ def search_codes(
     colour_weight: NDArray[np.int32],
     rules: ListRules,
     kinds: QueryKinds | None = None,
+    page_rules: Sequence[PageRules] | None = None,
 ) -> Iterator[RankedList]:
     """Yield the list for each of several codes, in their order; see `search_code`.
 
@@ -91,16 +93,22 @@ def search_codes(
         colour_weight: int32 (n,), 0..255.
         rules: The rules of the lists.
         kinds: The kind that all codes want; default: none counts.
+        page_rules: The merchandiser's rules of the n pages that show the lists, of which hide and
+            require act; None for no rules.
     """
     candidates = CandidateSet(gallery, candidate_rows)
     kinds = kinds or QueryKinds.none(gallery)
     limits = distance_limits(shape_weight + colour_weight + kinds.weight, rules.min_score)
     offsets = np.tile(kinds.weight * kinds.distances, (len(codes), 1))
     queries = QueryBatch(codes, shape_weight, colour_weight, limits, offsets)
+    start = 0
     for block in queries.split(_BLOCK_QUERIES):
+        stop = start + len(block.codes)
+        pages = None if page_rules is None else page_rules[start:stop]
         yield from _rank_codes(
-            candidates, rules, block, kinds.distances, CANDIDATES_PER_RESULT * rules.k
+            candidates, rules, block, kinds.distances, pages, CANDIDATES_PER_RESULT * rules.k
         )
+        start = stop
 
 
 def vote_category_weights(
@@ -136,6 +144,7 @@ def _rank_codes(
     rules: ListRules,
     queries: QueryBatch,
     kind_distances: NDArray[np.int32],
+    pages: Sequence[PageRules] | None,
     count: int,
 ) -> Iterator[RankedList]:
     """Yield the lists of a batch from `count` candidates each; fetch more where a list needs it."""
@@ -145,9 +154,10 @@ def _rank_codes(
     is_free = gallery.is_of_one_brand_shop(rules.max_brand_share)[candidates.rows].all()
     max_per_brand = rules.k if is_free else rules.max_per_brand
     for i, rows in enumerate(np.split(nearest, np.cumsum(counts)[:-1])):
+        shown = rows if pages is None else rows[pages[i].may_show(rows)]
         allowed = select_allowed(
             -1,
-            rows.astype(np.int32),
+            shown.astype(np.int32),
             gallery.groups,
             gallery.brands,
             _NO_GROUPS,
@@ -155,11 +165,14 @@ def _rank_codes(
             max_per_brand,
         )
         if len(rows) == count and len(allowed) < rules.k:
+            page = None if pages is None else pages[i : i + 1]
             wider = _WIDENING_FACTOR * count
-            yield from _rank_codes(candidates, rules, queries[i : i + 1], kind_distances, wider)
+            yield from _rank_codes(
+                candidates, rules, queries[i : i + 1], kind_distances, page, wider
+            )
         else:
             code = queries.codes[i : i + 1]
-            results = rows[allowed]
+            results = shown[allowed]
             kind = kind_distances[gallery.kind[results]]
             yield _build_list(candidates, rules, code, rows, results, kind)
 

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from wearalike import search
+from wearalike import catalog, search
 from wearalike.catalog import category_kinds
 from wearalike.search import index
 from wearalike.storage import run_tables
-from wearalike.tables import DISPLAY_COLUMNS, INDEXES, PRODUCTS
+from wearalike.tables import DISPLAY_COLUMNS, INDEXES, MATCHES, PRODUCTS
 
 # The columns of tables.PRODUCTS that a photo's results show, beside the id.
 _PRODUCT_COLUMNS = [*DISPLAY_COLUMNS, "category", "availability", "image_urls"]
@@ -94,6 +94,16 @@ def list_super_categories(root: Path, run: str) -> list[str]:
     """
     files = run_tables.read_manifest(root, INDEXES, run)["files"]
     return sorted(name.removesuffix(".faiss") for name in files if name.endswith(".faiss"))
+
+
+def load_merchandising_rules(root: Path, run: str) -> tuple[catalog.MerchandisingRule, ...]:
+    """Return the merchandiser's rules that a run was matched by: those of the run's day.
+
+    Raises:
+        TableNotFound: The run has no table `matches`.
+    """
+    parameters = run_tables.read_manifest(root, MATCHES, run)["parameters"]
+    return tuple(catalog.MerchandisingRule(**rule) for rule in parameters.get("merchandise", []))
 
 
 def _load_gallery(

@@ -103,7 +103,7 @@ class _RuledPage:
         distances = self._distances(nearest_rows)
         boosts, texts = self.page_rules.distance_boosts(nearest_rows, self.weight_sum)
         order = np.lexsort((nearest_rows, distances - boosts))
-        order = order[~self.page_rules.is_hidden[nearest_rows[order]]]
+        order = order[self.page_rules.may_show(nearest_rows[order])]
         allowed = select_allowed(
             self.row,
             nearest_rows[order].astype(np.int32),
@@ -175,7 +175,7 @@ class _RuledPage:
         rows = self.candidates.rows
         distances = self._distances(rows)
         order = np.argsort(distances, kind="stable")
-        order = order[~self.page_rules.is_hidden[rows[order]]]
+        order = order[self.page_rules.may_show(rows[order])]
         allowed = select_allowed(
             self.row,
             rows[order].astype(np.int32),

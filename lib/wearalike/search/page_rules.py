@@ -1,4 +1,8 @@
-"""The merchandiser's rules compiled for one gallery: what acts on each product's page."""
+"""The merchandiser's rules compiled for one gallery: what acts on each page.
+
+Lists, looks, live lists and photo answers all ask `PageRules.may_show`. A page is that of a
+product, of this super-category or another, or a photo's answer, of which less is known.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
@@ -14,20 +20,81 @@ from wearalike.tables import CODE_BITS
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """A require rule on one page.
+
+    Attributes:
+        rule: The rule.
+        shown: The products that may be shown.
+        pages: The pages.
+        page: Number of the page.
+    """
+
+    rule: MerchandisingRule
+    shown: ProductAttributes
+    pages: ProductAttributes
+    page: int
+
+    def is_met(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which of the rows shown agree with the page, bool (m,).
+
+        All do where the page does not say what the rule compares.
+        """
+        own = {
+            "shop": self.pages.shop,
+            "brand": self.pages.brand,
+            "price_band": self.pages.currency,
+        }[str(self.rule.attribute)][self.page]
+        if own is None:
+            return np.ones(len(rows), bool)
+        return np.asarray(self._has_same_attribute(own, rows) == self.rule.is_same)
+
+    def _has_same_attribute(self, own: str, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which rows have the page's attribute; for a price band, own is the currency."""
+        if self.rule.attribute == "shop":
+            return np.asarray(self.shown.shop[rows] == own)
+        if self.rule.attribute == "brand":
+            # A product without a brand shares it with none.
+            return np.asarray((self.shown.brand[rows] == own) & (own != ""))
+        price = self.shown.price_cents[rows]
+        own_price = self.pages.price_cents[self.page]
+        is_near = np.maximum(price, own_price) <= self.rule.factor * np.minimum(price, own_price)
+        return np.asarray(is_near & (self.shown.currency[rows] == own))
+
+
+@dataclass(frozen=True, slots=True)
 class PageRules:
     """The rules of one page, as masks and rows of the gallery.
 
     Attributes:
-        is_hidden: bool (n,). Products that the page must not show.
+        hidden: bool (n,) each. The products that a hide rule of the page names.
+        requirements: The require rules of the page.
         preferences: (boost in score, bool (n,) products, "prefer:<id>"), strongest first.
         pins: (rank, row, "pin:<id>"), by rank.
         is_filled: True if a short list is to be filled up.
     """
 
-    is_hidden: NDArray[np.bool_]
+    hidden: tuple[NDArray[np.bool_], ...]
+    requirements: tuple[Requirement, ...]
     preferences: tuple[tuple[float, NDArray[np.bool_], str], ...]
     pins: tuple[tuple[int, int, str], ...]
     is_filled: bool
+
+    def may_show(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which products hide and require let the page show.
+
+        Args:
+            rows: int64 (m,). Rows of products.
+
+        Returns:
+            bool (m,).
+        """
+        may_show = np.ones(len(rows), bool)
+        for mask in self.hidden:
+            may_show &= ~mask[rows]
+        for requirement in self.requirements:
+            may_show &= requirement.is_met(rows)
+        return may_show
 
     def distance_boosts(
         self, rows: NDArray[np.int64], weight_sum: int
@@ -60,17 +127,29 @@ def _score_to_distance(boost: float, weight_sum: int) -> int:
 
 
 class CompiledRules:
-    """The merchandiser's rules, ready for the pages of one gallery.
+    """The merchandiser's rules, ready for pages that show products of one gallery.
 
     Attributes:
-        is_ruled: bool (n,). The products on whose pages any rule acts.
+        is_ruled: bool (p,). The pages on which any rule acts.
     """
 
-    def __init__(self, rules: Sequence[MerchandisingRule], attributes: ProductAttributes) -> None:
-        """Compile the rules that hold on the run's day for the products of a gallery."""
+    def __init__(
+        self,
+        rules: Sequence[MerchandisingRule],
+        attributes: ProductAttributes,
+        pages: ProductAttributes | None = None,
+    ) -> None:
+        """Compile rules for a gallery.
+
+        Args:
+            rules: The rules that hold on the run's day.
+            attributes: The n products of the gallery.
+            pages: The p products whose pages show them; default: the gallery's own.
+        """
         self._attributes = attributes
-        self._rules_with_pages = [(rule, _affected_pages(rule, attributes)) for rule in rules]
-        self.is_ruled = np.zeros(len(attributes.shop), bool)
+        self._pages = attributes if pages is None else pages
+        self._rules_with_pages = [(rule, _affected_pages(rule, self._pages)) for rule in rules]
+        self.is_ruled = np.zeros(len(self._pages.shop), bool)
         for _, is_affected in self._rules_with_pages:
             self.is_ruled |= is_affected
         about_products = (
@@ -84,25 +163,27 @@ class CompiledRules:
             if rule.kind in about_products
         }
 
-    def rules_for_page(self, row: int) -> PageRules:
-        """Return the rules that act on the page of a row of the gallery."""
-        active = [rule for rule, is_affected in self._rules_with_pages if is_affected[row]]
-        is_hidden = np.zeros(len(self._attributes.shop), bool)
+    def rules_for_page(self, page: int) -> PageRules:
+        """Return the rules that act on a page, given by its number."""
+        active = [rule for rule, is_affected in self._rules_with_pages if is_affected[page]]
+        hidden = []
+        requirements = []
         preferences = []
         pins = []
         for rule in active:
             text = f"{rule.kind}:{rule.id}"
             if rule.kind == MerchandisingRuleKind.HIDE:
-                is_hidden |= self._products_by_rule[rule.id]
+                hidden.append(self._products_by_rule[rule.id])
             elif rule.kind == MerchandisingRuleKind.REQUIRE:
-                is_hidden |= _has_same_attribute(rule, self._attributes, row) != rule.is_same
+                requirements.append(Requirement(rule, self._attributes, self._pages, page))
             elif rule.kind == MerchandisingRuleKind.PREFER:
                 preferences.append((rule.boost, self._products_by_rule[rule.id], text))
             elif rule.kind == MerchandisingRuleKind.PIN:
                 pinned = np.flatnonzero(self._products_by_rule[rule.id]).tolist()
                 pins += [(rule.at, pinned_row, text) for pinned_row in pinned]
         return PageRules(
-            is_hidden,
+            tuple(hidden),
+            tuple(requirements),
             tuple(sorted(preferences, key=lambda p: (-p[0], p[2]))),
             tuple(sorted(pins)),
             any(rule.kind == MerchandisingRuleKind.FILL for rule in active),
@@ -116,7 +197,7 @@ def _affected_pages(rule: MerchandisingRule, attributes: ProductAttributes) -> N
         inside = [
             category
             for category in set(attributes.category)
-            if category == rule.on_category or category.startswith(f"{rule.on_category}.")
+            if f"{category}.".startswith(f"{rule.on_category}.")
         ]
         is_affected &= np.isin(attributes.category, inside)
     if rule.on_shop is not None:
@@ -131,20 +212,6 @@ def _affected_products(rule: MerchandisingRule, attributes: ProductAttributes) -
     if rule.product is not None:
         return np.asarray(attributes.product_id == rule.product)
     if rule.brand is not None:
-        return np.asarray(attributes.brand == rule.brand.lower())
+        # Lower case as Arrow has it, like the attributes; Python's differs for some letters.
+        return np.asarray(attributes.brand == pc.utf8_lower(pa.scalar(rule.brand)).as_py())
     return np.asarray(attributes.shop == rule.shop)
-
-
-def _has_same_attribute(
-    rule: MerchandisingRule, attributes: ProductAttributes, row: int
-) -> NDArray[np.bool_]:
-    """Tell which products equal the row in the attribute that the rule compares, bool (n,)."""
-    if rule.attribute == "shop":
-        return np.asarray(attributes.shop == attributes.shop[row])
-    if rule.attribute == "brand":
-        # A product without a brand shares it with none.
-        return np.asarray((attributes.brand == attributes.brand[row]) & (attributes.brand != ""))
-    price = attributes.price_cents
-    own = attributes.price_cents[row]
-    is_near = np.maximum(price, own) <= rule.factor * np.minimum(price, own)
-    return np.asarray(is_near & (attributes.currency == attributes.currency[row]))

@@ -38,6 +38,8 @@ class PhotoQuery:
         age_group: For whom the products are; None for anybody.
         category: Leaf of the taxonomy that items of its super-category are of. Without it an item's
             kind is not known, and does not count.
+        on_shop: The shop whose page asks, for merchandising rules; None if none does.
+        on_brand: The brand whose page asks, for merchandising rules; None if none does.
 
     Raises:
         ValueError: k or weights are out of range.
@@ -48,6 +50,8 @@ class PhotoQuery:
     gender: Gender | None = None
     age_group: AgeGroup | None = None
     category: str | None = None
+    on_shop: str | None = None
+    on_brand: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:

@@ -29,6 +29,7 @@ from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.search import gallery_store, inverted_multi_index
 from wearalike.search.gallery import Gallery
+from wearalike.search.page_rules import CompiledRules
 from wearalike.search.photo_query import (
     DetectedItem,
     PhotoQuery,
@@ -36,6 +37,7 @@ from wearalike.search.photo_query import (
     SimilarProduct,
     Weights,
 )
+from wearalike.search.product_attributes import build_photo_page
 from wearalike.search.reasons import describe_likeness
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
@@ -107,6 +109,7 @@ class PhotoSearch:
         root = settings.data_dir
         device = registry.resolve_device(settings.device)
         self.run = run
+        self._merchandising_rules = gallery_store.load_merchandising_rules(root, run)
         encoder_version = run_tables.read_manifest(root, CODES, run)["encoder"]
         encoder_model = registry.find_by_version(root, ModelKind.ENCODER, encoder_version)
         detector_model = detect.classifying_detector(root, detector)
@@ -240,11 +243,16 @@ class PhotoSearch:
         )
         if not is_kind_known:
             weights = weights._replace(kind=0)
-        candidates = self._shortlist_candidates(super_category, eligible, code, *weights[:2])
+        page = build_photo_page(category, photo_query.on_shop, photo_query.on_brand)
+        compiled_rules = CompiledRules(self._merchandising_rules, gallery.attributes, page)
+        shown = eligible[compiled_rules.rules_for_page(0).may_show(eligible)]
+        if not len(shown):
+            return DetectedItem(*detected, category, *weights, ())
+        candidates = self._shortlist_candidates(super_category, shown, code, *weights[:2])
         kinds = search.QueryKinds.of_row(gallery, like_row, weights.kind)
         if weights.kind:
             # The shortlist looks at codes alone: of the same kind farther ones may be wanted.
-            of_kind = eligible[kinds.distances[gallery.kind[eligible]] == 0]
+            of_kind = shown[kinds.distances[gallery.kind[shown]] == 0]
             same = self._shortlist_candidates(super_category, of_kind, code, *weights[:2])
             candidates = np.union1d(candidates, same)
         rules = search.ListRules(k=photo_query.k)

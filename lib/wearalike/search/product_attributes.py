@@ -20,13 +20,15 @@ ATTRIBUTE_COLUMNS = ["product_id", "shop_id", "brand", "category", "price_cents"
 class ProductAttributes:
     """Facts of n products as columns, row i of every array the same product.
 
+    A page that is no product's has None where nothing is known.
+
     Attributes:
         product_id: Text (n,).
         shop: object (n,).
         brand: object (n,), in lower case; "" for none.
         category: object (n,), a leaf of the taxonomy.
         price_cents: int64 (n,).
-        currency: object (n,).
+        currency: object (n,). None if the price is not known.
     """
 
     product_id: Texts | NDArray[np.object_]
@@ -53,4 +55,25 @@ def build_attributes(
         category=intern_texts(column("category")),
         price_cents=column("price_cents").to_numpy().astype(np.int64),
         currency=intern_texts(column("currency")),
+    )
+
+
+def build_photo_page(
+    category: str, on_shop: str | None = None, on_brand: str | None = None
+) -> ProductAttributes:
+    """Return what is known of the page that shows the products most alike a photo's item.
+
+    Args:
+        category: The category that the item takes.
+        on_shop: The shop whose page asks; None if it is not said.
+        on_brand: The brand whose page asks; None if it is not said.
+    """
+
+    def one(value: str | None) -> NDArray[np.object_]:
+        return np.array([value], dtype=object)
+
+    brand = None if on_brand is None else pc.utf8_lower(pa.scalar(on_brand)).as_py()
+    unknown = one(None)
+    return ProductAttributes(
+        unknown, one(on_shop), one(brand), one(category), np.zeros(1, np.int64), unknown
     )

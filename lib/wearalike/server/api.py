@@ -336,13 +336,21 @@ async def photo(
             max_length=200,
         ),
     ] = None,
+    on_shop: Annotated[
+        str | None,
+        Query(description="the shop whose page asks, for merchandising rules", max_length=64),
+    ] = None,
+    on_brand: Annotated[
+        str | None,
+        Query(description="the brand whose page asks, for merchandising rules", max_length=300),
+    ] = None,
 ) -> dict[str, Any]:
     """Detect garments, shoes and bags in a photo, and return the most similar products in stock.
 
     The photo is not stored.
     """
     parsed_weights = photo_query.parse_weights(weights) if weights else None
-    wanted = PhotoQuery(k, parsed_weights, gender, age_group, category)
+    wanted = PhotoQuery(k, parsed_weights, gender, age_group, category, on_shop, on_brand)
     queue: uploads.PhotoQueue = request.app.state.photo_queue
 
     def search_photo(content: bytes) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wearalike import catalog
 from wearalike import search as search_module
 from wearalike.models import registry
 from wearalike.search import gallery_store
@@ -174,10 +173,9 @@ class LoadedRun:
             raise RunNotSearchable(str(error)) from error
         self.detector: str = index_manifest["detector"]
         self.encoder: str = index_manifest["encoder"]
+        self.merchandising_rules = gallery_store.load_merchandising_rules(settings.data_dir, run)
         parameters = dict(match_manifest["parameters"])
-        self.merchandising_rules = [
-            catalog.MerchandisingRule(**rule) for rule in parameters.pop("merchandise", [])
-        ]
+        parameters.pop("merchandise", None)
         self.rules = search_module.ListRules(**parameters)
         self._galleries: dict[str, gallery_store.GalleryWithProducts] = {}
         self._photo_search: PhotoSearch | None = None
