@@ -631,7 +631,7 @@ def test_a_row_that_breaks_a_merchandiser_s_rule_fails_by_its_name(
     row = night[table].to_pylist()[0]
     shown_column = f"{table.split('_')[0]}_product_id"
     page, shown = by_id[row["product_id"]], by_id[row[shown_column]]
-    broken = BROKEN_RULES[how](page, shown)
+    broken = replace(BROKEN_RULES[how](page, shown), on_product=page["product_id"])
     name = f"{table}.expect_column_values_to_be_null(broken_rule)"
     (outcome,) = judged(night, name, (broken,))
     assert outcome.verdict is GateVerdict.FAIL and outcome.error is None
