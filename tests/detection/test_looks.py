@@ -326,7 +326,7 @@ def test_rules_of_the_run_s_day_act_in_looks(tmp_path):
     rng = np.random.default_rng(8)
     base = rng.random(256) < 0.5
     facts = {"title": "t", "currency": "EUR", "gender": "unisex", "age_group": "adult"}
-    facts |= {"availability": "in_stock", "shape_weight": 2, "colour_weight": 1}
+    facts |= {"availability": "in_stock", "shape_weight": 2, "colour_weight": 1, "kind_weight": 2}
     facts |= {c.name: [] for c in tables.PRODUCTS.columns if pa.types.is_list(c.type)}
 
     def products(prefix, count, super_category, categories):
@@ -389,7 +389,13 @@ def write_run(root, shelf, shirts, run="r"):
 
     named = [{k: v for k, v in p.items() if k != "code"} for p in (*shelf, *shirts)]
     entries = [
-        {**p, **halves(p), "entry_id": n, "item_id": f"item-{p['product_id']}", "image_id": "i"}
+        {
+            **p,
+            **halves(p),
+            "entry_id": n,
+            "item_id": f"item-{p['product_id']}",
+            "image_id": f"image-{n}",
+        }
         for n, p in enumerate(shelf)
     ]
     item = {
