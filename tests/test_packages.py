@@ -114,6 +114,9 @@ def test_a_plain_install_reads_feeds_encodes_and_searches():
             "colour_weight": 8,
         }.items():
             every[name] = pa.array([value] * 3, pa.int32() if "weight" in name else None)
+        every["article_id"] = pa.array(ids)
+        # Equal codes of one shop are one picture, so the twin is of another shop.
+        every["shop_id"] = pa.array(["s", "t", "s"])
         gallery = search.build_gallery(
             pa.table({"product_id": ids, "item_id": ids}),
             codes,

@@ -43,7 +43,9 @@ def test_the_output_shown_is_what_a_run_of_the_sample_shops_gives(night):
     block = README.split("$ make demo\n")[1].split("```")[0]
     lists = run_tables.read_table(night / "root", SIMILAR_PRODUCTS, "day-1").to_pylist()
     product_id = re.search(r"^[\w.]+ (\w+:\d+) ", block, re.MULTILINE)[1]
-    results = re.findall(r"^ +(\d\.\d\d) +(\d\.\d\d) +(\d\.\d\d)  (\S+) ", block, re.MULTILINE)
+    results = re.findall(
+        r"^ +(\d\.\d\d) +(\d\.\d\d) +(\d\.\d\d) +(\d\.\d\d)  (\S+) ", block, re.MULTILINE
+    )
     assert len(results) == 3
     best = [row for row in lists if row["product_id"] == product_id][: len(results)]
     assert results == [
@@ -51,6 +53,7 @@ def test_the_output_shown_is_what_a_run_of_the_sample_shops_gives(night):
             f"{row['score']:.2f}",
             f"{row['shape_score']:.2f}",
             f"{row['colour_score']:.2f}",
+            f"{row['kind_score']:.2f}",
             row["similar_product_id"],
         )
         for row in best

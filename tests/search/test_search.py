@@ -84,8 +84,9 @@ def make_gallery(
 
 
 def search_each(*arguments) -> list[search.RankedList]:
-    """Return the lists that a search finds, one by one."""
-    return [found for lists in search.search_gallery(*arguments) for found in lists]
+    """Return the lists that a search finds, one by one, by the rows that ask."""
+    found = [found for lists in search.search_gallery(*arguments) for found in lists]
+    return sorted(found, key=lambda one: one.query_row)
 
 
 def brand_limit(g: search.Gallery, row: int, rules: ListRules) -> int:
@@ -238,7 +239,11 @@ def test_the_limit_on_a_brand_is_off_where_one_brand_is_most_of_a_shop():
     shop = np.array(["one"] * 30 + ["many"] * 30, object)
     brands = np.array([1] * 30 + [1] * 15 + [2] * 15)
     attributes = replace(g.attributes, shop=shop)
-    g = replace(g, brands=brands, codes=np.repeat(g.codes[:1], 60, axis=0), attributes=attributes)
+    # One code stands at most once in a list within a shop: each has its own, two bits from all.
+    codes = np.repeat(g.codes[:1], 60, axis=0)
+    rows = np.arange(60)
+    codes[rows, 0] ^= np.uint64(1) << rows.astype(np.uint64)
+    g = replace(g, brands=brands, codes=codes, attributes=attributes)
 
     def most_of_a_brand(rules):
         found = search_each(g, 0, 60, rules)

@@ -200,7 +200,7 @@ def test_a_live_list_is_in_the_order_of_its_weights(api, place):
         rows = api.get(f"/products/{product_id}/similar", params={"weights": text, "k": 30}).json()[
             "results"
         ]
-        assert len(rows) > 5 and [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len(rows) >= 5 and [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
         for row in rows:
             used = (row["shape_weight"], row["colour_weight"], row["kind_weight"])
             assert used == (shape_weight, colour_weight, kind_weight)
@@ -410,14 +410,14 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://169.254.169.
     [
         (b"", "not_a_picture"),
         (b"http://169.254.169.254/latest/meta-data", "not_a_picture"),
-        (SVG, "not_a_picture"),
+        (SVG, "unsupported: SVG"),
         (b"<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><x>&e;</x>", "not_a_picture"),
         (picture((400, 300))[:200], "truncated|undecodable"),
         (picture((9000, 9000), mode="1", colour=1), "too_many_pixels"),
         (picture((3, 300)), "too_small"),
         (picture((64, 4000)), "too_narrow"),
-        (b"%PDF-1.4 /JS (app.alert(1))", "not_a_picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", "not_a_picture"),
+        (b"%PDF-1.4 /JS (app.alert(1))", "unsupported: PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", "unsupported: EPS"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 5000, "not_a_picture|undecodable"),
         (b"\xff\xd8\xff\xe0" * 2000, "not_a_picture|undecodable"),
     ],

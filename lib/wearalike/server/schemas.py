@@ -54,10 +54,10 @@ def _field_description(meaning: str) -> Any:
 
 def _field_type(column: Column) -> Any:
     """Return the Python type of a column: its enum, or that of its Arrow type."""
+    plain: Any = str
     if pa.types.is_list(column.type):
-        return list[str]
-    plain: type = str
-    if pa.types.is_integer(column.type):
+        plain = list[str]
+    elif pa.types.is_integer(column.type):
         plain = int
     elif pa.types.is_floating(column.type):
         plain = float
