@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wearalike import feeds
-from wearalike.feeds import FeedWarning, OfferReason, money, normalize
+from wearalike.feeds import FeedWarning, OfferReason, dates, money, normalize
 from wearalike.settings import BadSettings, ShopSettings, day_of_run, read_settings
 
 DAY = date(2026, 11, 20)
@@ -364,7 +364,14 @@ def test_a_price_is_the_runs_days():
         ("2026-11-20T23:59:59+03:00", DAY),
         ("20.11.2026", DAY),
         ("2026/11/20", DAY),
+        ("Fri, 20 Nov 2026 10:00:00 GMT", DAY),
     ],
 )
 def test_days_as_shops_write_them(text, day):
-    assert money.parse_day(text) == day
+    assert dates.parse_day(text) == day
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-41", "31.02.2026", "03/04/2026"])
+def test_a_text_that_is_no_day_or_two_is_refused(text):
+    with pytest.raises(ValueError):
+        dates.parse_day(text)

@@ -14,7 +14,8 @@
 - `normalize`: markup to plain text
 - `vocabulary`: a shop's words to ours, by attributes.xml; counts those that nothing knows
 - `values`: lists of colours, sizes and materials; numbers of articles
-- `money`, `currency_signs`: amounts, currencies and days in the notations of shops
+- `money`, `currency_signs`: amounts and currencies in the notations of shops
+- `dates`: days in the notations of shops
 - `offer_price`: the price of an offer on the run's day, and the higher one before
 - `stock`: words, numbers and dates to whether an offer can be bought
 - `filters`: the offers that a shop's settings exclude

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import date, datetime
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
 from babel.numbers import list_currencies
 
 from wearalike.feeds.currency_signs import AMBIGUOUS_SIGNS, CURRENCY_SIGNS
+from wearalike.feeds.dates import parse_day
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
 
 MAX_PRICE_CENTS = 10**14
@@ -227,29 +228,3 @@ def is_within_dates(text: str, day: date) -> bool:
         raise ValueError(f"{text[:80]!r}; wanted two dates, parted by '/'")
     is_begun = not start.strip() or parse_day(start) <= day
     return is_begun and (not end.strip() or day <= parse_day(end))
-
-
-@lru_cache(maxsize=4096)
-def parse_day(text: str) -> date:
-    """Return the day of a date as shops write it, with or without a time.
-
-        >>> parse_day("2026-11-20 10:00"), parse_day("20.11.2026")
-        (datetime.date(2026, 11, 20), datetime.date(2026, 11, 20))
-
-    Args:
-        text: A date of ISO 8601, or day, month and year parted by points.
-
-    Raises:
-        ValueError: The text is no date.
-    """
-    text = text.strip()
-    try:
-        return datetime.fromisoformat(text).date()
-    except ValueError:
-        match = re.match(r"(\d{4})[-./](\d\d?)[-./](\d\d?)(?!\d)", text)
-        if match:
-            return date(*map(int, match.groups()))
-        match = re.match(r"(\d\d?)\.(\d\d?)\.(\d{4})(?!\d)", text)
-        if match:
-            return date(*map(int, match.groups()[::-1]))
-        raise

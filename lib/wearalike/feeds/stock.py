@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 
+from wearalike.feeds.dates import parse_day
 from wearalike.feeds.errors import FeedWarning
-from wearalike.feeds.money import parse_day
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.tables import Availability
 

@@ -79,7 +79,7 @@ def new_trainable_detector(
         UltralyticsMissing: The architecture needs it.
     """
     if architecture == FCOS:
-        from wearalike.detection.networks.fcos import TrainableFcos
+        from wearalike.detection.networks.fcos_training import TrainableFcos
 
         return TrainableFcos(classes_count, device)
     if architecture == YOLO:

@@ -23,6 +23,7 @@ from wearalike.detection.networks.backbone import (
     CHANNELS,
     STRIDES,
     MultiScaleBackbone,
+    compile_for_gpu,
     normalize_for_backbone,
 )
 from wearalike.detection.networks.base import BOX_HEAD_PREFIX, RawDetections, load_model_arrays
@@ -176,7 +177,7 @@ class YoloInference:
         self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
         if device == "cuda":
             self._batch_size = _GPU_BATCH_SIZE
-            self._network = _gpu_forward(network)
+            self._network = compile_for_gpu(network)
         else:
             self._batch_size = 1
             cores_count = len(os.sched_getaffinity(0))
@@ -313,18 +314,3 @@ def _anchor_points(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def _upsample_2x(maps: Tensor) -> Tensor:
     return functional.interpolate(maps, scale_factor=2.0, mode="nearest")
-
-
-def _gpu_forward(
-    network: nn.Module,
-) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return the network as a function on the GPU."""
-    on_gpu = network.to("cuda").to(memory_format=torch.channels_last)
-
-    def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        pictures = torch.from_numpy(batch).to("cuda")
-        with torch.inference_mode():
-            outputs = on_gpu(pictures.contiguous(memory_format=torch.channels_last))
-        return [output.cpu().numpy() for output in outputs]
-
-    return forward

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wearalike.detection.classes import CLASS_NAMES
-from wearalike.detection.networks import fcos
+from wearalike.detection.networks import fcos, fcos_training
 from wearalike.detection.networks.backbone import FrozenFeatures, normalize_for_backbone
 from wearalike.detection.networks.base import DetectionTargets
 from wearalike.storage import atomic
@@ -194,7 +194,7 @@ def _view_cells(
         instance_boxes(scene.instance_map, count),
         scene.instance_map[None],
     )
-    truth = fcos.cell_targets(targets)
+    truth = fcos_training.cell_targets(targets)
     classes, boxes = truth.classes[0], truth.boxes[0]
     rng = np.random.default_rng([config.seed, 1, number])
     on_items = np.flatnonzero(classes)
@@ -284,7 +284,7 @@ def _cell_losses(
     on_items = classes > 0
     origin = torch.zeros(len(classes), 2)
     seen, wanted = (fcos.reach_to_boxes(origin, d)[on_items] for d in (boxes, distances))
-    return fcos.weighted_losses(
+    return fcos_training.weighted_losses(
         logits,
         classes,
         torch.ones(len(classes)),
