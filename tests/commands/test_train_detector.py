@@ -34,7 +34,16 @@ def masks(tmp_path):
     return folder
 
 
-def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("architecture", "head_options", "head_files"),
+    [
+        (networks.YOLO, ["--box-head-steps", "50"], ["second.png"]),
+        (networks.FCOS, ["--cell-steps", "50"], []),
+    ],
+)
+def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(
+    masks, tmp_path, capsys, architecture, head_options, head_files
+):
     out = tmp_path / "out"
     options = [
         "--data",
@@ -50,16 +59,15 @@ def test_a_folder_becomes_a_model_and_a_stopped_training_goes_on(masks, tmp_path
         "--device",
         "cpu",
     ]
-    options += ["--box-head-steps", "50"]
+    options += ["--architecture", architecture, *head_options]
     assert app.main(["train", "detector", *options, "--minutes", "0.0001"]) == 0
     assert not (out / "drawn-1.safetensors").exists() and (out / "pictures.parquet").exists()
     assert app.main(["train", "detector", *options]) == 0
     model = registry.read_model(out / "drawn-1.safetensors")
-    assert model.sha256 in capsys.readouterr().out and model.architecture == networks.YOLO
-    assert (
-        any(name.startswith(base.BOX_HEAD_PREFIX) for name in model.arrays)
-        and (out / "second.png").is_file()
-    )
+    assert model.sha256 in capsys.readouterr().out and model.architecture == architecture
+    has_box_head = any(name.startswith(base.BOX_HEAD_PREFIX) for name in model.arrays)
+    assert has_box_head == (architecture == networks.YOLO)
+    assert all((out / name).is_file() for name in head_files)
     assert (
         model.card["data"] == {"ccp street": 3}
         and model.card["recipe"]["steps"] == 2

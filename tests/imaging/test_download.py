@@ -739,7 +739,8 @@ REAL_REASONS = {
     "redirect-ok": None,
     "redirect-loop": "too_many_redirects",
     "redirect-inside": "private_address",
-    "png": None,
+    # The server sends a small PNG of one colour.
+    "png": "blank",
     "webp-type": None,
     "reset": "connection",
     "endless": "too_large",
