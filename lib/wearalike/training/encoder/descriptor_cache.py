@@ -102,7 +102,7 @@ def describe_pictures(
             if runner is None:
                 runner = runtime.InferenceRunner("describer", network, EFFICIENTNET_LITE0, device)
             _write_shard(path, runner, chosen, scenery, seed, numbers)
-        with np.load(path) as shard:
+        with np.load(path, allow_pickle=False) as shard:
             parts.append(
                 ViewDescriptors(
                     shard["descriptors"], shard["picture"] + start, shard["view"], shard["is_true"]

@@ -181,7 +181,7 @@ def _train_mask(
     config = training.config
     finished = training.out / f"mask-{_mask_identity(config, pictures)}.npz"
     if finished.exists():
-        with np.load(finished) as state:
+        with np.load(finished, allow_pickle=False) as state:
             tensors = {name: torch.from_numpy(state[name]) for name in state.files}
         network.describer.mask.load_state_dict(tensors)
         return
