@@ -33,6 +33,8 @@ from wearalike import quality_settings
 from wearalike.quality_settings import GateSettings, ListSettings, ModelSettings
 from wearalike.validation import describe_error, describe_unknown_key, first_error
 
+# The settings file where neither an option nor the environment names one.
+DEFAULT_FILE = Path("wearalike.toml")
 SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
 # The environment variable that overrides each key of the file.
 ENVIRONMENT_VARIABLES = {
@@ -52,12 +54,17 @@ _Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 _FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def today() -> date:
+    """Return today's date in UTC, by which runs are named."""
+    return datetime.now(UTC).date()
+
+
 def day_of_run(run: str) -> date:
     """Return the day of a run: the date YYYY-MM-DD at the start of its name, else today in UTC."""
     try:
         return date.fromisoformat(run[:10])
     except ValueError:
-        return datetime.now(UTC).date()
+        return today()
 
 
 class BadSettings(ValueError):
@@ -249,7 +256,7 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         BadSettings: An unknown key, or a value of the wrong kind. The text names file and key.
     """
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
-    path = named or Path("wearalike.toml")
+    path = named or DEFAULT_FILE
     if named and not path.is_file():
         raise BadSettings(f"{named}: no such settings file")
     from_file = _FileSource(path, env)()
@@ -282,6 +289,8 @@ class _FileSource(TomlConfigSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """Return the file's values, not yet validated."""
         values = dict(self.toml_data)
+        if self._path.is_file():
+            values.setdefault("mappings", str(Settings.model_fields["mappings"].default))
         for key in ("data_dir", "mappings"):
             if isinstance(values.get(key), str):
                 values[key] = self._path.resolve().parent / values[key]

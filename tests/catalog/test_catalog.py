@@ -97,9 +97,9 @@ def offers(*rows: dict[str, Any]) -> pa.Table:
 # The taxonomy in the repository
 
 
-def test_taxonomy_has_205_complete_leaves(ours: Taxonomy) -> None:
+def test_taxonomy_has_208_complete_leaves(ours: Taxonomy) -> None:
     elements = etree.parse(MAPPINGS / "taxonomy.xml").findall(".//category")
-    assert len(ours.leaves) == 205 == sum(not len(element) for element in elements)
+    assert len(ours.leaves) == 208 == sum(not len(element) for element in elements)
     assert len({element.get("id") for element in elements}) == len(elements)
     for leaf in ours.leaves.values():
         assert re.fullmatch(r"[A-Za-z' -]+", leaf.en.replace(",", "")), leaf
@@ -640,6 +640,82 @@ def test_a_draft_applies_nothing_until_its_lines_are_uncommented(
             else mapping.find_line([], [word], None, None)
         )
         assert found is not None, word
+
+
+def test_a_plain_word_has_a_plain_leaf(ours: Taxonomy) -> None:
+    words = {
+        "Women > Trousers": "women.trousers.other",
+        "Мужчинам > Брюки": "men.trousers.other",
+        "Bags": "bags.other",
+    }
+    guesses = catalog.guess_leaves(words, ours)
+    assert [best[0].leaf_id for best in guesses] == list(words.values())
+    near = ours.kinds.distance
+    assert near("bags.other", "bags.backpacks") == near("bags.other", "bags.handbags") == 32
+    assert near("women.trousers.other", "women.trousers.straight") == 16
+
+
+def test_a_confidence_tells_how_often_such_guesses_are_right(ours: Taxonomy) -> None:
+    """Measured on the lines of the mappings here, where the operator's leaf is the truth."""
+    lines = [
+        line
+        for path in sorted((MAPPINGS / "shops").glob("*.xml"))
+        for line in read_mapping(path, ours).lines
+        if line.kind == "path" and line.leaf_id and not line.conditions_count
+    ]
+    guesses = catalog.guess_leaves([line.key for line in lines], ours)
+    plain = {"women.trousers.straight", "men.trousers.formal"}
+    right_by_band: dict[bool, list[bool]] = {True: [], False: []}
+    for line, (best, *_) in zip(lines, guesses, strict=True):
+        if line.leaf_id in plain and best.leaf_id.endswith("trousers.other"):
+            continue
+        right_by_band[best.confidence >= 0.8].append(best.leaf_id == line.leaf_id)
+    sure, unsure = right_by_band[True], right_by_band[False]
+    assert len(sure) > 200 and sum(sure) / len(sure) > 0.95
+    assert len(unsure) > 20 and sum(unsure) / len(unsure) < 0.6
+    # A word that fits a women's and a men's leaf alike is sure of neither.
+    tie = catalog.guess_leaves(["T-shirts"], ours)[0]
+    assert tie[0].confidence == pytest.approx(tie[1].confidence) and tie[0].confidence <= 0.5
+
+
+@pytest.fixture
+def unmapped_place(tmp_path: Path) -> Settings:
+    """Our taxonomy, and no mapping of any shop."""
+    shutil.copytree(MAPPINGS, tmp_path / "mappings", ignore=shutil.ignore_patterns("*shops*"))
+    (tmp_path / "mappings" / "shops").mkdir()
+    return Settings(data_dir=tmp_path, warehouse="duckdb:none", mappings=tmp_path / "mappings")
+
+
+def test_accepted_lines_map_and_the_rest_stays_a_comment(unmapped_place: Settings) -> None:
+    made = offers(
+        {"category_paths": ["Women > Maxi dresses"]},
+        {"category_paths": ["Tops"], "gender": "male", "age_group": "adult"},
+        {"category_paths": ["T-shirts"], "gender": "male"},
+        {"category_paths": ["T-shirts"], "gender": "female"},
+        {"category_paths": ["Frobnicators"]},
+    )
+    path = catalog.mapping_path(unmapped_place, "moda")
+    # As the shell leaves it for `suggest-mapping moda > mappings/shops/moda.xml`.
+    path.touch()
+    path.write_text(catalog.draft_shop_mapping(unmapped_place, "moda", made, 0.8), encoding="utf-8")
+    _, mappings = catalog.read_taxonomy_and_mappings(unmapped_place, ["moda"])
+    active = {(line.key, line.gender): line.leaf_id for line in mappings["moda"].lines}
+    assert active[("women > maxi dresses", None)] == "women.dresses.maxi"
+    assert active[("t-shirts", "male")] == "men.tops.t-shirts"
+    assert active[("t-shirts", "female")] == "women.tops.t-shirts"
+    assert "frobnicators" not in {key for key, _ in active}
+    draft = catalog.draft_shop_mapping(unmapped_place, "moda", made)
+    assert "Frobnicators" in draft and "Maxi dresses" not in draft
+
+
+def test_a_mapping_without_an_active_line_is_a_mistake(
+    unmapped_place: Settings, ours: Taxonomy
+) -> None:
+    path = catalog.mapping_path(unmapped_place, "moda")
+    draft = catalog.draft_mapping("moda", [("Women > Maxi dresses", 3)], ours)
+    path.write_text(draft, encoding="utf-8")
+    (mistake,) = catalog.find_mistakes(unmapped_place, ["moda"])
+    assert str(path) in mistake and "no active line" in mistake and "--accept 0.8" in mistake
 
 
 def test_map_line_is_ready_to_paste() -> None:

@@ -68,7 +68,7 @@ def test_the_version_is_the_package_s(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nosuch"], ["run"], ["train", "nosuch"], ["serve", "--port", "x"]]
+    "arguments", [["nosuch"], ["rollback", "x"], ["train", "nosuch"], ["serve", "--port", "x"]]
 )
 def test_bad_usage_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -105,7 +105,13 @@ def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
         if not mapping_path(settings, shop).is_file()
     ]
     try:
-        taxonomy, _ = read_taxonomy_and_mappings(settings, shop_ids)
+        taxonomy, mappings = read_taxonomy_and_mappings(settings, shop_ids)
+        missing += [
+            f"{mapping_path(settings, shop)}: no active line, so no offer is mapped; uncomment the "
+            f"right lines, or take the sure ones: wearalike suggest-mapping {shop} --accept 0.8"
+            for shop, mapping in mappings.items()
+            if not mapping.lines
+        ]
         read_rules(rules_path(settings), taxonomy)
         read_attributes(settings)
         read_google_defaults(settings)

@@ -108,14 +108,17 @@ def read_rules(path: Path, taxonomy: Taxonomy) -> tuple[MerchandisingRule, ...]:
     return tuple(rules.values())
 
 
-def active_rules(rules: Iterable[MerchandisingRule], run: str) -> tuple[MerchandisingRule, ...]:
+def active_rules(
+    rules: Iterable[MerchandisingRule], run: str, day: date | None = None
+) -> tuple[MerchandisingRule, ...]:
     """Return the rules that hold on the day of a run.
 
     Args:
         rules: The rules.
-        run: The run; see `settings.day_of_run`.
+        run: The run.
+        day: The run's day; None: see `settings.day_of_run`.
     """
-    day = day_of_run(run)
+    day = day or day_of_run(run)
     return tuple(rule for rule in rules if rule.is_active_on(day))
 
 

@@ -28,7 +28,9 @@ DEFAULT_ENCODERS = ("hsv", "contour", "efficientnet-lite0")
 
 
 @command("describe-items")
-@click.option("--run", "run_name", required=True, help="Name of the run, e.g. 2026-11-21.")
+@click.option(
+    "--run", "run_name", help="Run whose items are encoded; default: the last that has indexes."
+)
 @click.option(
     "--encoder",
     "encoders",
@@ -51,7 +53,7 @@ DEFAULT_ENCODERS = ("hsv", "contour", "efficientnet-lite0")
 @click.option("--force", is_flag=True, help="Encode all items again.")
 @settings_options
 def describe_items(
-    run_name: str,
+    run_name: str | None,
     encoders: tuple[str, ...],
     device: str | None,
     shard: tuple[int, int] | None,
@@ -67,7 +69,10 @@ def describe_items(
     """
     settings = job.read_settings(config, data_dir)
     root = settings.data_dir
-    items = _indexed_items(root, run_name, shard)
+    runs = run_tables.list_runs(root, INDEXES)
+    if not (run_name or runs):
+        raise run_tables.TableNotFound(f"{root}: no run has indexes yet; start one: wearalike run")
+    items = _indexed_items(root, run_name or runs[-1], shard)
     for name in encoders:
         descriptor = base.load_descriptor(name, registry.resolve_device(device or settings.device))
         if isinstance(descriptor, base.TrainableDescriptor) and not descriptor.is_fitted:

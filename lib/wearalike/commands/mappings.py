@@ -35,18 +35,34 @@ def check_mapping(shops: tuple[str, ...], data_dir: Path | None, config: Path | 
 @command("suggest-mapping")
 @click.argument("shop")
 @click.option("--run", "run_name", help="Run whose offers are read; default: the last.")
+@click.option(
+    "--accept",
+    "min_confidence",
+    type=click.FloatRange(0, 1),
+    metavar="CONFIDENCE",
+    help="0..1; lines whose first guess is as sure are written active, e.g. 0.8.",
+)
 @settings_options
 def suggest_mapping(
-    shop: str, run_name: str | None, data_dir: Path | None, config: Path | None
+    shop: str,
+    run_name: str | None,
+    min_confidence: float | None,
+    data_dir: Path | None,
+    config: Path | None,
 ) -> None:
-    """Draft the lines that a shop's mapping lacks, with the best guesses as comments."""
+    """Draft the lines that a shop's mapping lacks, with the best guesses as comments.
+
+    The percents say how often such guesses are right. A line is a comment until you uncomment it,
+    or until --accept takes it.
+    """
     settings = job.read_settings(config, data_dir)
+    settings.shop(shop)
     runs = run_tables.list_runs(settings.data_dir, tables.OFFERS)
     if not (run_name or runs):
         raise run_tables.TableNotFound(
-            f"{settings.data_dir}: no run has pulled feeds yet; run `wearalike run`, "
-            "or the stage ingest_feeds, first"
+            f"{settings.data_dir}: no run has read the feeds yet, so no words are known; read them "
+            "first: python -m wearalike.pipeline ingest_feeds"
         )
     dataset = run_tables.open_dataset(settings.data_dir, tables.OFFERS, run_name or runs[-1])
     offers = dataset.to_table(filter=pc.field("shop_id") == settings.shop(shop).id)
-    print(catalog.draft_shop_mapping(settings, shop, offers))
+    print(catalog.draft_shop_mapping(settings, shop, offers, min_confidence), end="")

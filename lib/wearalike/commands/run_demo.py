@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from wearalike import sample, settings
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import run_option_attributes
 from wearalike.reports import contact_sheet
 from wearalike.warehouse import publish
 
@@ -29,18 +29,13 @@ DEFAULT_PORT = 8080
 AIRFLOW_POOLS = {"network": (2, "downloads"), "gpu": (1, "models")}
 
 
-def today() -> str:
-    """Return today's date, the default name of a demo's run."""
-    return datetime.date.today().isoformat()
-
-
 @command("demo")
 @click.option(
     "--shops",
     metavar="ADDRESS|FILE",
     help="Page that lists feeds as JSON, or a settings file; default: the drawn sample shops.",
 )
-@click.option("--run", "run_name", default=today, show_default="today", help="Name of the run.")
+@click.option("--run", "run_name", **run_option_attributes())
 @click.option(
     "--folder",
     type=PATH,

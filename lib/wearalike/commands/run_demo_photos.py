@@ -15,6 +15,7 @@ from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, ParsedText
 from wearalike.net import address_guard, http_client
 from wearalike.pipeline import job
+from wearalike.pipeline.stage_command import run_option_attributes
 from wearalike.sample import photos as photo_shop
 from wearalike.storage import run_tables
 
@@ -59,9 +60,7 @@ def parse_sha256(text: str) -> str:
     help="A network that --address may lie in, public or not; may be repeated.",
 )
 @click.option("--count", type=int, default=1000, show_default=True, help="Photos taken at most.")
-@click.option(
-    "--run", "run_name", default=run_demo.today, show_default="today", help="Name of the run."
-)
+@click.option("--run", "run_name", **run_option_attributes())
 @click.option(
     "--folder",
     type=PATH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
 from wearalike.pipeline import runner
 from wearalike.pipeline.quality_options import run_options
+from wearalike.pipeline.stage_command import day_option_attributes, run_option_attributes
 
 
 @command("run")
-@click.option("--run", "run_name", required=True, help="Name of the run, e.g. 2026-11-21.")
+@click.option("--run", "run_name", **run_option_attributes())
+@click.option("--day", **day_option_attributes())
 @click.option(
     "--force", is_flag=True, help="Pull the feeds again although this run has pulled them."
 )
@@ -22,6 +25,7 @@ from wearalike.pipeline.quality_options import run_options
 @settings_options
 def run(
     run_name: str,
+    day: date | None,
     force: bool,
     data_dir: Path | None,
     config: Path | None,
@@ -38,5 +42,6 @@ def run(
         data_dir=data_dir,
         config=config,
         force_feeds=force,
+        day=day,
         quality_values=quality_values,
     )

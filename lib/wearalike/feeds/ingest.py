@@ -69,6 +69,7 @@ def ingest_shop(
     previous: LastGoodFeed | None,
     map_offers: OfferMapper | None = None,
     attributes: AttributeTable | None = None,
+    day: date | None = None,
 ) -> IngestResult:
     """Download a shop's feed and write its offers.
 
@@ -82,10 +83,12 @@ def ingest_shop(
         previous: The shop's last good offers, if there are any.
         map_offers: The shop's mapping, to check that it still fits; None for a shop without one.
         attributes: The words of attributes; None for those that come with wearalike.
+        day: The run's day; None for the one in its name, see `settings.day_of_run`.
 
     Returns:
         The row of tables.FEEDS, the counted repairs and the words that nothing knows.
     """
+    day = day or day_of_run(run)
     row: dict[str, Any] = {
         "shop_id": shop.id,
         "status": "fresh",
@@ -96,7 +99,7 @@ def ingest_shop(
     with TemporaryDirectory(dir=folder) as scratch_name:
         scratch = Path(scratch_name)
         try:
-            reader = _download_feed(shop, day_of_run(run), attributes, scratch, row)
+            reader = _download_feed(shop, day, attributes, scratch, row)
             withdrawn_count = staging.stage_records(reader, scratch)
             row["dialect"] = reader.dialect
             base = previous if shop.is_delta else None
@@ -115,7 +118,7 @@ def ingest_shop(
             row["detail"] = shop.redact_secrets(address_guard.redact_url(detail))
             row |= staging.copy_last_good(shop.id, folder, previous)
             return IngestResult(row, folder)
-    _check_feed_date(reader, day_of_run(run), row)
+    _check_feed_date(reader, day, row)
     # The offers that a delta feed left unchanged count as read, too.
     unchanged_and_read = written_count + refused_count + withdrawn_count
     row |= {

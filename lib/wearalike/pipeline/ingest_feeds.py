@@ -16,6 +16,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
+    day_option,
     run_command,
     spark_master_option,
 )
-from wearalike.settings import Settings, ShopSettings
-from wearalike.storage import atomic, run_tables
+from wearalike.settings import Settings, ShopSettings, day_of_run
+from wearalike.storage import atomic, run_order, run_tables
 from wearalike.tables import FEEDS, OFFERS
 
 # If our own code fails over a larger share of the feeds, the night ends.
@@ -45,9 +47,7 @@ log = logging.getLogger("wearalike.ingest_feeds")
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    options = [
-        spark_master_option(),
-    ]
+    options = [spark_master_option(), day_option()]
     return build_stage_command(work, __doc__, options)
 
 
@@ -64,7 +64,8 @@ def work(args: StageOptions) -> None:
         shop.id: {**_shop_parameters(shop), "attributes": attributes.sha256}
         for shop in settings.shops
     }
-    if not args.force and is_up_to_date(root, args.run, parameters):
+    day = choose_day(root, args)
+    if not args.force and is_up_to_date(root, args.run, parameters, day):
         log.info("feeds and offers: up to date, nothing to do; --force pulls again")
         return
     seen = {
@@ -81,10 +82,31 @@ def work(args: StageOptions) -> None:
                 attributes,
                 folder,
                 args.spark_master or settings.spark_master,
+                day,
             ),
             parameters,
             seen,
+            day,
         )
+
+
+def choose_day(root: Path, args: StageOptions) -> date:
+    """Return the day of a run: of --day, else of the name, else of its first start.
+
+    Raises:
+        job.JobRejected: --day contradicts the name.
+    """
+    in_name = run_order.dated_day(args.run)
+    if args.day is None:
+        return in_name or (
+            day_of_run(args.run) if args.force else run_order.run_day(root, args.run)
+        )
+    if in_name not in (None, args.day):
+        raise job.JobRejected(
+            f"--day {args.day}: the run {args.run} has its day in its name; "
+            "give it a name without a date, or leave --day out"
+        )
+    return args.day
 
 
 def _shop_parameters(shop: ShopSettings) -> dict[str, Any]:
@@ -96,13 +118,16 @@ def _shop_parameters(shop: ShopSettings) -> dict[str, Any]:
     return {**shop.model_dump(), "feed": shop.redact_secrets(address)}
 
 
-def is_up_to_date(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
+def is_up_to_date(
+    root: Path, run: str, parameters: Mapping[str, Any], day: date | None = None
+) -> bool:
     """Return True if both tables are complete, come from one pull, and used these settings.
 
     Args:
         root: folder of all tables.
         run: the run.
         parameters: the settings of each shop.
+        day: the day that the tables must be of; None: any.
 
     Returns:
         True if there is nothing to pull.
@@ -110,6 +135,8 @@ def is_up_to_date(root: Path, run: str, parameters: Mapping[str, Any]) -> bool:
     if not (run_tables.is_complete(root, FEEDS, run) and run_tables.is_complete(root, OFFERS, run)):
         return False
     pulled = run_tables.read_manifest(root, FEEDS, run)
+    if day and pulled.get("day", day.isoformat()) != day.isoformat():
+        return False
     offers = run_tables.read_manifest(root, OFFERS, run)
     return pulled["signature"] == offers["signature"] and pulled["parameters"] == json.loads(
         json.dumps(parameters)
@@ -123,6 +150,7 @@ def pull_feeds(
     attributes: catalog.AttributeTable,
     folder: Path,
     master: str,
+    day: date | None = None,
 ) -> list[feeds.IngestResult]:
     """Pull every shop's feed.
 
@@ -135,6 +163,7 @@ def pull_feeds(
         attributes: the words of attributes.
         folder: where the offers are written, a folder for each task.
         master: Spark's master.
+        day: the run's day; None for the one in its name.
 
     Returns:
         A result for each shop, in the shops' order.
@@ -147,7 +176,7 @@ def pull_feeds(
         shop, previous, known = task
         own = folder / f"{shop.id}.{uuid.uuid4().hex}"
         own.mkdir()
-        return feeds.ingest_shop(shop, run, own, previous, known, attributes)
+        return feeds.ingest_shop(shop, run, own, previous, known, attributes, day)
 
     known = offer_mappers(settings)
     tasks = [
@@ -184,19 +213,15 @@ def last_good_feed(root: Path, run: str, shop_id: str) -> feeds.LastGoodFeed | N
 
     Args:
         root: folder of all tables.
-        run: the run; earlier runs are those whose names sort before it.
+        run: the run; see `storage.run_order`.
         shop_id: the shop.
 
     Returns:
         The offers' files and number; None where no earlier run has any.
     """
-    for earlier in reversed(
-        [
-            r
-            for r in run_tables.list_runs(root, FEEDS)
-            if r < run and run_tables.is_complete(root, OFFERS, r)
-        ]
-    ):
+    for earlier in reversed(run_tables.list_earlier_runs(root, FEEDS, run)):
+        if not run_tables.is_complete(root, OFFERS, earlier):
+            continue
         row = next(
             (
                 r
@@ -220,6 +245,7 @@ def write_tables(
     pulled: list[feeds.IngestResult],
     parameters: Mapping[str, Any],
     table_versions: Mapping[str, run_tables.TableVersion],
+    day: date | None = None,
 ) -> None:
     """Write both tables, offers first.
 
@@ -231,6 +257,7 @@ def write_tables(
         pulled: a result for each shop.
         parameters: the settings of each shop.
         table_versions: versions of both tables before the pull, by name.
+        day: the run's day, which the manifest of `feeds` keeps; None for the one in its name.
 
     Raises:
         job.JobRejected: no shop has any offers.
@@ -272,7 +299,7 @@ def write_tables(
     if not any(row["written_count"] for row in rows):
         advice = "see the warnings above"
         if any((one.folder / feeds.UNUSED_REFUSED).exists() for one in pulled):
-            _write_feeds(root, run, pulled, signature, parameters, table_versions)
+            _write_feeds(root, run, pulled, signature, parameters, table_versions, day)
             advice += f", and {run_tables.table_dir(root, FEEDS, run) / '_refused.parquet'}"
         raise job.JobRejected(f"no shop has any offers: {advice}")
     with run_tables.write_table(
@@ -295,7 +322,7 @@ def write_tables(
         table.manifest_extras["ignored_fields"] = {
             one.feed_row["shop_id"]: one.ignored_fields for one in pulled if one.ignored_fields
         }
-    _write_feeds(root, run, pulled, signature, parameters, table_versions)
+    _write_feeds(root, run, pulled, signature, parameters, table_versions, day)
     fresh_count = sum(row["status"] == "fresh" for row in rows)
     refused = dict(table.refusal_counts) or "none"
     log.info(
@@ -314,11 +341,13 @@ def _write_feeds(
     signature: str,
     parameters: Mapping[str, Any],
     table_versions: Mapping[str, run_tables.TableVersion],
+    day: date | None,
 ) -> None:
     """Write the table feeds; its refused rows are the offers of feeds that are not used."""
     with run_tables.write_table(
         root, FEEDS, run, signature, parameters, version_before=table_versions[FEEDS.name]
     ) as table:
+        table.manifest_extras["day"] = (day or day_of_run(run)).isoformat()
         rows = [one.feed_row for one in pulled]
         table.write(pa.Table.from_pylist(rows, FEEDS.arrow_schema))
         for one in pulled:

@@ -97,12 +97,30 @@ def read_settings(config: Path | None = None, data_dir: Path | None = None) -> s
         The settings.
 
     Raises:
-        settings.BadSettings: the file cannot be used.
+        settings.BadSettings: the file cannot be used, or nothing names the folder of the tables.
     """
     env = dict(os.environ)
     if data_dir:
         env["WEARALIKE_DATA_DIR"] = str(data_dir)
-    return settings.read_settings(config, env)
+    is_named = bool(config or env.get("WEARALIKE_CONFIG"))
+    if not is_named and not settings.DEFAULT_FILE.is_file():
+        if not env.get("WEARALIKE_DATA_DIR"):
+            raise settings.BadSettings(
+                f"{Path.cwd()}: no {settings.DEFAULT_FILE} here; go to the folder of a deployment, "
+                "name its file by --config, or begin a deployment: wearalike init DIR"
+            )
+        log.warning(
+            "%s: no %s here; all settings but data_dir have their defaults",
+            Path.cwd(),
+            settings.DEFAULT_FILE,
+        )
+    found = settings.read_settings(config, env)
+    if "data_dir" not in found.model_fields_set:
+        path = config or env.get("WEARALIKE_CONFIG") or settings.DEFAULT_FILE
+        raise settings.BadSettings(
+            f'{path}: data_dir is missing, the folder of all tables, e.g. data_dir = "data"'
+        )
+    return found
 
 
 def is_up_to_date(args: SimpleNamespace, root: Path, table: Table, signature: str) -> bool:

@@ -9,6 +9,7 @@ unmapped, and the log says which file to write.
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 
 import click
 import pyarrow as pa
@@ -22,6 +23,8 @@ from wearalike.storage import run_tables
 from wearalike.tables import OFFERS, PRODUCTS
 
 log = logging.getLogger(__name__)
+# The commonest categories that a mapping lacks, as shown in the log.
+MAX_SHOWN_WORDS = 5
 
 
 def command() -> click.Command:
@@ -60,6 +63,8 @@ def work(args: StageOptions) -> None:
             catalog.missing_mapping_hint(settings, shop_id),
         )
     offers = run_tables.open_dataset(settings.data_dir, OFFERS, args.run)
+    unmapped: dict[str, Counter[str]] = defaultdict(Counter)
+    mapped_shops: set[str] = set()
     shared_articles = feeds.find_shared_articles(offers)
     with run_tables.write_table(
         settings.data_dir, PRODUCTS, args.run, signature, parameters
@@ -74,12 +79,34 @@ def work(args: StageOptions) -> None:
                 )
                 writer.write(shared_articles.rename(products))
                 writer.refuse(refused)
+                unmapped[shop_id].update(dict(catalog.unmapped_words(refused)))
+                mapped_shops |= {shop_id} if products.num_rows else set()
+    _log_unmapped_words(unmapped, mapped_shops)
     log.info(
         "products: %d of %d offers mapped, refused: %s",
         writer.rows_written,
         writer.rows_taken,
         dict(writer.refusal_counts) or "none",
     )
+
+
+def _log_unmapped_words(unmapped: dict[str, Counter[str]], mapped_shops: set[str]) -> None:
+    """Log the commonest words that a shop's mapping lacks; a warning where it maps nothing."""
+    for shop_id, counts in sorted(unmapped.items()):
+        if not counts:
+            continue
+        shown = ", ".join(f"{word!r} ({n:,})" for word, n in counts.most_common(MAX_SHOWN_WORDS))
+        more = f" and {len(counts) - MAX_SHOWN_WORDS} more" * (len(counts) > MAX_SHOWN_WORDS)
+        log.log(
+            logging.INFO if shop_id in mapped_shops else logging.WARNING,
+            "%s: %d offers are of categories that its mapping lacks: %s%s; "
+            "wearalike suggest-mapping %s drafts the lines",
+            shop_id,
+            counts.total(),
+            shown,
+            more,
+            shop_id,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

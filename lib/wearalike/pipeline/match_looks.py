@@ -27,7 +27,7 @@ from wearalike.pipeline.stage_command import StageOptions, build_stage_command, 
 from wearalike.search import gallery_store, index
 from wearalike.search.page_rules import CompiledRules, PageRules
 from wearalike.search.product_attributes import ATTRIBUTE_COLUMNS, build_attributes
-from wearalike.storage import run_tables
+from wearalike.storage import run_order, run_tables
 from wearalike.storage.string_arrays import Texts
 from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
 
@@ -55,7 +55,9 @@ def work(args: StageOptions) -> None:
     merchandising_rules = [
         rule
         for rule in catalog.active_rules(
-            catalog.read_rules(catalog.rules_path(settings), taxonomy), run
+            catalog.read_rules(catalog.rules_path(settings), taxonomy),
+            run,
+            run_order.run_day(root, run),
         )
         if rule.kind in (MerchandisingRuleKind.HIDE, MerchandisingRuleKind.REQUIRE)
     ]

@@ -38,7 +38,7 @@ from wearalike.pipeline.stage_command import (
     run_command,
     spark_master_option,
 )
-from wearalike.storage import run_tables
+from wearalike.storage import run_order, run_tables
 from wearalike.storage.table_writer import TableWriter
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -114,8 +114,10 @@ def work(args: StageOptions) -> None:
     settings = job.load_settings(args)
     taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
     rules = catalog.read_rules(catalog.rules_path(settings), taxonomy)
+    root = settings.data_dir.resolve()
+    active_rules = catalog.active_rules(rules, args.run, run_order.run_day(root, args.run))
     plan = MatchPlan(
-        root=settings.data_dir.resolve(),
+        root=root,
         run=args.run,
         device="cuda" if (args.device or settings.device) == "cuda" else "cpu",
         list_rules=search.ListRules(
@@ -124,7 +126,7 @@ def work(args: StageOptions) -> None:
             max_per_brand=OPTIONS_BY_KEY["max_per_brand"].read(args.max_per_brand, settings),
             max_brand_share=OPTIONS_BY_KEY["max_brand_share"].read(args.max_brand_share, settings),
         ),
-        merchandising_rules=[asdict(rule) for rule in catalog.active_rules(rules, args.run)],
+        merchandising_rules=[asdict(rule) for rule in active_rules],
     )
     if not job.is_up_to_date(args, plan.root, MATCHES, plan.signature()):
         previous_run = None if args.force else find_previous_run(plan.root, args.run)
@@ -228,7 +230,7 @@ def find_previous_run(root: Path, run: str) -> str | None:
     It is the run itself, or else the last one before it. Its matches stand beside the tables that
     they were computed from, and were measured by the same distance.
     """
-    earlier = [other for other in run_tables.list_runs(root, MATCHES) if other < run]
+    earlier = run_tables.list_earlier_runs(root, MATCHES, run)
     for previous_run in [run, *reversed(earlier)]:
         try:
             manifest = run_tables.read_manifest(root, MATCHES, previous_run)

@@ -106,8 +106,15 @@ def work(args: StageOptions) -> None:
     manifest = run_tables.read_manifest(root, QUALITY, run)
     if manifest["verdict"] == GateVerdict.FAIL:
         page = run_tables.table_dir(root, QUALITY, run) / "quality.html"
+        nothing = ""
+        if not run_tables.read_manifest(root, PRODUCTS, run)["rows"]["written"]:
+            nothing = (
+                "no offer is mapped to a category; the page lists the shops' words, and "
+                "wearalike suggest-mapping SHOP --accept 0.8 writes the sure lines: "
+            )
         raise job.JobRejected(
-            f"run {run} must not be published; see {page}: " + "; ".join(manifest["failed"])
+            f"run {run} must not be published; see {page}: {nothing}"
+            + "; ".join(manifest["failed"])
         )
 
 
@@ -134,15 +141,13 @@ def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:
 
 
 def last_passed_run(root: Path, run: str) -> str | None:
-    """Return the last run before this one, by name, that passed the gate; None if there is none.
+    """Return the last run before this one that passed the gate; None if there is none.
 
     Args:
         root: The data folder.
         run: The run.
     """
-    for earlier in reversed(run_tables.list_runs(root, QUALITY)):
-        if earlier >= run:
-            continue
+    for earlier in reversed(run_tables.list_earlier_runs(root, QUALITY, run)):
         if run_tables.read_manifest(root, QUALITY, earlier)["verdict"] == GateVerdict.FAIL:
             continue
         if all(run_tables.is_complete(root, t, earlier) for t in COMPARED_TABLES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def run_stages(
     data_dir: Path | None = None,
     config: Path | None = None,
     force_feeds: bool = False,
+    day: date | None = None,
     quality_values: Mapping[str, Any] | None = None,
 ) -> None:
     """Run every stage in order.
@@ -48,6 +50,7 @@ def run_stages(
         data_dir: folder of all tables; None: the settings' data_dir.
         config: the settings file; None: the default.
         force_feeds: pull the feeds again although this run has pulled them.
+        day: the run's day; None: that of its name, else today.
         quality_values: what overrides the settings, see `quality_options.stage_arguments`.
 
     Raises:
@@ -60,7 +63,10 @@ def run_stages(
         options += ["--config", str(config)]
     for stage in STAGES:
         log.info("== %s", stage.name)
-        extra = ["--force"] if force_feeds and stage.name == "ingest_feeds" else []
+        extra = []
+        if stage.name == "ingest_feeds":
+            extra += ["--force"] if force_feeds else []
+            extra += [f"--day={day}"] if day else []
         extra += stage_arguments(stage.name, quality_values or {})
         if run_stage(stage.name, [*options, *extra]):
             raise JobRejected(

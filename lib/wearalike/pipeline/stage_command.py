@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from wearalike.pipeline import job
+from wearalike.settings import today
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # The options of a stage by name, e.g. `run` and `data_dir`.
@@ -51,6 +53,37 @@ def device_option(help_text: str = "Default: the settings' device.") -> click.Op
     return click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), help=help_text)
 
 
+def run_option_attributes() -> dict[str, Any]:
+    """Return the attributes of --run, for click: a run is of today unless it is named."""
+    return {
+        "default": lambda: today().isoformat(),
+        "show_default": "today in UTC, e.g. 2026-11-21",
+        "help": "Name of the run. One that does not begin with a date is a trial.",
+    }
+
+
+def day_option() -> click.Option:
+    """Return the option --day."""
+    return click.Option(["--day"], **day_option_attributes())
+
+
+def day_option_attributes() -> dict[str, Any]:
+    """Return the attributes of --day, for click."""
+    return {
+        "type": ParsedText("YYYY-MM-DD", _parse_day),
+        "help": "Day of the run, for rules and the age of feeds. "
+        "Default: the date in its name, else today in UTC.",
+    }
+
+
+def _parse_day(text: str) -> date:
+    """Return a date. Raises ValueError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r}: wanted a date such as 2026-11-21") from None
+
+
 def spark_master_option() -> click.Option:
     """Return the option --spark-master."""
     return click.Option(["--spark-master"], help="Spark's master; default: the settings'.")
@@ -75,7 +108,7 @@ def build_stage_command(
         A command whose result is its exit code.
     """
     shared = [
-        click.Option(["--run"], required=True, help="Name of the run, e.g. 2026-11-21."),
+        click.Option(["--run"], **run_option_attributes()),
         click.Option(
             ["--data-dir"],
             type=PATH,

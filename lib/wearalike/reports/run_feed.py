@@ -23,7 +23,7 @@ from lxml import etree
 
 from wearalike.quality.metrics import K
 from wearalike.quality.thresholds import GateVerdict
-from wearalike.storage import atomic, run_tables
+from wearalike.storage import atomic, run_order, run_tables
 from wearalike.tables import QUALITY
 from wearalike.warehouse.base import WarehouseState
 
@@ -219,7 +219,7 @@ def _edit_run_log(root: Path) -> Iterator[dict[str, RunRecord]]:
     with atomic.lock_file(folder / ".lock"):
         records = read_run_log(folder / "runs.jsonl")
         yield records
-        ordered = [records[run] for run in sorted(records)]
+        ordered = [records[run] for run in sorted(records, key=run_order.name_order)]
         lines = [json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in ordered]
         text = "".join(f"{line}\n" for line in lines)
         atomic.write_bytes(folder / "runs.jsonl", text.encode("utf-8", "replace"))

@@ -106,7 +106,9 @@ class SheetTables:
         self.thumbnail_px = thumbnail_px
         self.needs_pictures = needs_pictures
         self.recommendations: dict[str, list[Row]] = {product_id: [] for product_id in product_ids}
-        wanted = pc.field("product_id").isin(product_ids) & (pc.field("rank") <= matches)
+        wanted = pc.field("product_id").isin(pa.array(product_ids, pa.string())) & (
+            pc.field("rank") <= matches
+        )
         similar = run_tables.open_dataset(root, SIMILAR_PRODUCTS, run).to_table(filter=wanted)
         by_rank = similar.sort_by([("product_id", "ascending"), ("rank", "ascending")])
         for row in by_rank.to_pylist():
@@ -157,7 +159,9 @@ class SheetTables:
         """Return rows of look_products by product_id; none for a run from before looks."""
         looks: dict[str, list[Row]] = defaultdict(list)
         if run_tables.is_complete(self.root, LOOK_PRODUCTS, self.run):
-            wanted = pc.field("product_id").isin(self.product_ids) & (pc.field("rank") <= matches)
+            wanted = pc.field("product_id").isin(pa.array(self.product_ids, pa.string())) & (
+                pc.field("rank") <= matches
+            )
             dataset = run_tables.open_dataset(self.root, LOOK_PRODUCTS, self.run)
             by_key = [(name, "ascending") for name in LOOK_PRODUCTS.key]
             for row in dataset.to_table(filter=wanted).sort_by(by_key).to_pylist():

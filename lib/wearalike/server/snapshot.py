@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from wearalike.settings import Settings
+from wearalike.storage.run_order import name_order
 from wearalike.tables import (
     DISPLAY_COLUMNS,
     LOOK_PRODUCTS,
@@ -287,13 +288,14 @@ class PublishedRepository:
             scope: Its scope, e.g. "shop=moda".
 
         Returns:
-            Rows with run and the columns of tables.QUALITY.
+            Rows with run and the columns of tables.QUALITY, the oldest run first.
         """
         if "\0" in metric + scope:
             return []
-        return self._reader.query_quality(
-            "SELECT * FROM quality WHERE metric = $1 AND scope = $2 ORDER BY run", [metric, scope]
+        rows = self._reader.query_quality(
+            "SELECT * FROM quality WHERE metric = $1 AND scope = $2", [metric, scope]
         )
+        return sorted(rows, key=lambda row: name_order(row["run"]))
 
     def close(self) -> None:
         """Close the connections."""

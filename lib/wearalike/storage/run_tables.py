@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from wearalike import tables
 from wearalike.settings import RUN_PATTERN
-from wearalike.storage import atomic
+from wearalike.storage import atomic, run_order
 from wearalike.storage.table_writer import TableWriter
 from wearalike.tables import REFUSED, Table
 
@@ -91,10 +91,23 @@ def is_complete(root: Path, table: Table, run: str, signature: str | None = None
 
 
 def list_runs(root: Path, table: Table) -> list[str]:
-    """Return the runs that have finished this table, in the order of their names."""
-    return sorted(
+    """Return the runs that have finished this table, oldest first; see `run_order`."""
+    names = (
         p.parent.name.removeprefix("run=") for p in (root / table.name).glob("run=*/_manifest.json")
     )
+    return sorted(names, key=run_order.name_order)
+
+
+def list_earlier_runs(root: Path, table: Table, run: str) -> list[str]:
+    """Return the runs before one that have finished this table, oldest first.
+
+    Args:
+        root: The data folder.
+        table: The table.
+        run: The run, which need not have the table.
+    """
+    own = run_order.name_order(run)
+    return [other for other in list_runs(root, table) if run_order.name_order(other) < own]
 
 
 def open_dataset(root: Path, table: Table, run: str) -> ds.Dataset:

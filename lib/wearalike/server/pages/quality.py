@@ -21,7 +21,7 @@ from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.server.pages.base import app_repository_and_images, render_page
 from wearalike.server.snapshot import PublishedRepository
-from wearalike.storage import run_tables
+from wearalike.storage import run_order, run_tables
 from wearalike.tables import SIMILAR_PRODUCTS, TABLES
 
 router = APIRouter()
@@ -105,7 +105,11 @@ def quality_page(request: Request) -> HTMLResponse:
             for metric, title in _PLOT_METRICS
             if history[metric]
         ],
-        runs=sorted({row["run"] for rows in history.values() for row in rows}, reverse=True),
+        runs=sorted(
+            {row["run"] for rows in history.values() for row in rows},
+            key=run_order.name_order,
+            reverse=True,
+        ),
         funnel=_funnel_rows(by_scope),
         worst=_worst_categories(by_scope),
         short=[
