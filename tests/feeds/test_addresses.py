@@ -82,12 +82,56 @@ def test_addresses_without_a_scheme_are_split_where_the_first_has_none():
         f"<images><image url='{ONE}'/><image url='{TWO}'/></images>",
         f"<picture url='{ONE}'/><picture src='{TWO}'/>",
         f"<picture><![CDATA[ {ONE} ]]></picture><picture>{TWO}</picture>",
+        f"<photos><photo>{ONE}</photo><photo>{TWO}</photo></photos>",
+        f"<picture>{ONE}</picture><picture2>{TWO}</picture2>",
+        f"<image_1>{ONE}</image_1><image_2>{TWO}</image_2>",
+        f'<picture>["{ONE}", "{TWO}"]</picture>',
+        f"<picture>\"{ONE}\"</picture><picture>'{TWO}'</picture>",
+        f"<picture>&lt;img src='{ONE}'&gt;&lt;img src='{TWO}'&gt;</picture>",
+        f"<picture>{ONE},</picture><picture>{TWO}|</picture>",
     ],
 )
 def test_pictures_are_found_in_every_element_that_shops_put_them_into(tmp_path, element):
     content = yml(offer()).replace("<picture>https://shop.example/1.jpg</picture>", element)
     reader, (found,) = read_bytes(tmp_path, content.encode())
     assert found.image_urls == [ONE, TWO] and not reader.warning_counts
+
+
+def test_addresses_without_anything_between_are_parted_behind_a_picture():
+    text = "https://a.example/1.jpghttps://a.example/2.PNGhttps://a.example/3"
+    assert addresses.split_addresses(text) == [
+        "https://a.example/1.jpg",
+        "https://a.example/2.PNG",
+        "https://a.example/3",
+    ]
+    through = "https://a.example/fit/300x300/https://b.example/1.jpg"
+    assert addresses.split_addresses(through) == [through]
+    assert addresses.split_addresses("https://a.example/1.jpg,//a.example/2.jpg") == [
+        "https://a.example/1.jpg",
+        "//a.example/2.jpg",
+    ]
+
+
+@pytest.mark.parametrize("address", ["https://a.example", "https://a.example/"])
+def test_a_home_page_is_no_picture(tmp_path, address):
+    reader, (found,) = read_bytes(
+        tmp_path, yml(offer(more=f"<picture>{address}</picture>")).encode()
+    )
+    assert len(found.image_urls) == 1
+    assert reader.warning_counts == {FeedWarning.BAD_IMAGE_URL: 1}
+
+
+def test_an_enclosure_is_the_picture_of_an_item_without_another(tmp_path):
+    item = (
+        "<item><g:id>{}</g:id><title>Coat</title><g:price>1 EUR</g:price>"
+        f'<g:availability>in stock</g:availability><enclosure url="{ONE}" type="image/jpeg"/>'
+    )
+    rss = (
+        '<rss xmlns:g="http://base.google.com/ns/1.0"><channel>' + item.format(1) + "</item>"
+        f"{item.format(2)}<g:image_link>{TWO}</g:image_link></item></channel></rss>"
+    )
+    _, (alone, beside) = read_bytes(tmp_path, rss.encode())
+    assert (alone.image_urls, beside.image_urls) == ([ONE], [TWO])
 
 
 def test_each_repair_of_an_address_is_counted_and_no_guess_is_made(tmp_path):

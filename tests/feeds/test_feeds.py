@@ -467,7 +467,10 @@ WHOLE = yml(*(offer(str(n)) for n in range(50))).encode()
         (WHOLE[:-5], FeedReason.TRUNCATED),
         (gzip.compress(WHOLE)[:-20], FeedReason.TRUNCATED),
         (b"\x1f\x8b\x08\x00 not gzip at all, not gzip", FeedReason.BROKEN),
-        (WHOLE + b"<b>Warning</b>", FeedReason.BROKEN),
+        (WHOLE + WHOLE, FeedReason.BROKEN),
+        # The end is there, so it is not cut off.
+        (WHOLE.replace(b'id="0"', b'id="0""', 1), FeedReason.BROKEN),
+        (WHOLE.replace(b'id="0"', b"id=0", 1), FeedReason.BROKEN),
         (WHOLE.replace(b"</name>", b"</nam>", 1), FeedReason.BROKEN),
         (
             b'<!DOCTYPE y [<!ENTITY x SYSTEM "file:///etc/passwd">]><yml_catalog>&x;</yml_catalog>',

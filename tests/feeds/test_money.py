@@ -88,6 +88,21 @@ SHOP = ShopSettings(id="s", feed="http://shop.example/")
         ("top 15", 1500, ""),
         ("TOP 19.99 €", 1999, "EUR"),
         ("15 usd", 1500, "USD"),
+        # Signs of more than letters, and those of the Gulf.
+        ("S/ 89.90", 8990, "PEN"),
+        ("S/.89.90", 8990, "PEN"),
+        ("E£ 950", 95000, "EGP"),
+        ("KD 8.750", 875, "KWD"),
+        ('149 ש"ח', 14900, "ILS"),
+        ("$1,450.00 M.N.", 145000, "MXN"),
+        # Nobody pays cents: the point groups, as the comma does.
+        ("$ 24.990 CLP", 2499000, "CLP"),
+        ("159.000 ₫", 15900000, "VND"),
+        ("Rp 189.000", 18900000, "IDR"),
+        ("1.290 Kč", 129000, "CZK"),
+        ("KWD 8.750", 875, "KWD"),
+        ("24.990,50 CLP", 2499050, "CLP"),
+        ("2499.5 HUF", 249950, "HUF"),
     ],
 )
 def test_money_as_shops_write_it(text, cents, currency):
@@ -245,6 +260,16 @@ def test_a_sale_price_of_nothing_is_no_sale(tmp_path, blank):
         ("2026-11-01T00:00:00Z/", True),
         ("2026-11-21T00:00Z/2026-12-01T00:00Z", False),
         ("2025-01-01T00:00Z/2026-11-19T23:59Z", False),
+        ("2026-11-18T11:07+0100 / 2026-11-25T23:07+0100", True),
+        ("2026-11-18 - 2026-11-25", True),
+        ("2026-11-18T00:00:00–2026-11-19T23:59:59", False),
+        ("2026-11-18--2026-11-25", True),
+        ("2026-11-18, 2026-11-25", True),
+        ("18.11.2026 до 25.11.2026", True),
+        # No date at all, as databases and clocks write it.
+        ("0000-00-00 00:00:00/0000-00-00 00:00:00", True),
+        ("1970-01-01T00:00:00+0000/2026-11-19T00:00:00+0000", False),
+        ("2026-11-18/-0001-11-30T00:00:00+00:00", True),
         ("", True),
     ],
 )
@@ -302,6 +327,9 @@ def test_old_prices_of_every_dialect(tmp_path):
             "<price>1500</price><old_price>2 100,00</old_price>",
             "<price>1500</price><price_promo>990</price_promo>",
             "<price>1500</price><price_promo>0</price_promo>",
+            "<price>1500</price><special_price>990</special_price>",
+            "<price>1500</price><regular_price>2100</regular_price>",
+            "<price>1500</price><price_before_discount>2100</price_before_discount>",
             "<price>1500</price><oldprice>900</oldprice>",
             "<price>1500</price><oldprice>much more</oldprice>",
             "<price>1500</price><oldprice>7 or 8</oldprice>",
@@ -313,11 +341,22 @@ def test_old_prices_of_every_dialect(tmp_path):
         (150000, 210000, "RUB"),
         (99000, 150000, "RUB"),
         (150000, None, "RUB"),
+        (99000, 150000, "RUB"),
+        (150000, 210000, "RUB"),
+        (150000, 210000, "RUB"),
         (150000, None, "RUB"),
         (150000, None, "RUB"),
         (150000, None, "RUB"),
     ]
     assert warnings == {FeedWarning.BAD_OLD_PRICE: 1}
+
+
+def test_an_old_price_in_a_google_feed(tmp_path):
+    prices, warnings = read(
+        tmp_path,
+        google("<g:price>50 EUR</g:price><g:compare_at_price>70 EUR</g:compare_at_price>"),
+    )
+    assert (prices, warnings) == ([(5000, 7000, "EUR")], Counter())
 
 
 def test_a_currency_that_is_not_known_is_said_and_costs_no_offer(tmp_path):

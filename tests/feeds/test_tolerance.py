@@ -30,6 +30,11 @@ def titles(records):
         "HTTPS://Base.Google.com/ns/1.0/",
         "//base.google.com/ns/1.0",
         "http://base.google.com/ns",
+        "http://www.base.google.com/ns/1.1",
+        "base.google.com/ns/1.0",
+        # The prefix tells where no element is in Google's own.
+        "http://schema.org/",
+        "g",
     ],
 )
 def test_googles_namespace_is_known_with_https_and_with_a_slash(tmp_path, namespace):
@@ -202,6 +207,43 @@ def test_an_instruction_within_an_item_does_not_split_its_texts(tmp_path):
         f"<item><?xml-stylesheet href='x'?>{ITEM}<?end?></item></channel></rss>"
     )
     assert titles(read_bytes(tmp_path, rss.encode())[1]) == ["Wool scarf"]
+
+
+def test_what_stands_behind_the_root_is_skipped_unless_it_is_offers(tmp_path):
+    whole = yml(offer()).encode()
+    for behind in (b"\n1", b"<br />\n<b>Notice</b>: x in /a.php", b"\0\0", b" " * 70_000 + b"x"):
+        reader, records = read_bytes(tmp_path, whole + behind)
+        assert len(records) == 1
+        assert reader.warning_counts[FeedWarning.TRAILING_CHARACTERS] <= 1
+    assert reader.warning_counts == {FeedWarning.TRAILING_CHARACTERS: 1}
+    assert refusal(tmp_path, whole + b"\n" * 70_000 + whole) is FeedReason.BROKEN
+
+
+def test_a_root_with_an_undeclared_prefix_is_read(tmp_path):
+    content = yml(offer()).replace("yml_catalog", "a:yml_catalog").encode()
+    for behind in (b"", b"<br>"):
+        reader, records = read_bytes(tmp_path, content + behind)
+        assert len(records) == 1
+    assert reader.warning_counts[FeedWarning.TRAILING_CHARACTERS] == 1
+
+
+@pytest.mark.parametrize(
+    "root", ["<channel xmlns:g='{}'>{}</channel>", "<r:RDF xmlns:r='r' xmlns:g='{}'>{}</r:RDF>"]
+)
+def test_rss_1_and_a_channel_without_rss_are_read(tmp_path, root):
+    content = root.format("http://base.google.com/ns/1.0", f"<item>{ITEM}</item>")
+    reader, (scarf,) = read_bytes(tmp_path, content.encode())
+    assert (scarf.title, reader.dialect) == ("Wool scarf", "google_rss")
+
+
+def test_an_image_tag_in_a_description_is_closed_and_an_img_element_stays(tmp_path):
+    more = '<description>Тёплое <img src="/a.jpg" alt="x"> пальто</description>'
+    picture = "<img>https://shop.example/2.jpg</img>"
+    closed = "<name_ua>a</name_ua><img src='https://shop.example/3.jpg'></img>"
+    reader, (found,) = read_bytes(tmp_path, yml(offer(more=more + picture + closed)).encode())
+    assert found.description == "Тёплое пальто"
+    assert found.image_urls[1:] == [f"https://shop.example/{n}.jpg" for n in (2, 3)]
+    assert reader.warning_counts == {FeedWarning.HTML_TAG: 1}
 
 
 def test_a_small_doctype_is_one_too(tmp_path):

@@ -27,22 +27,25 @@ _VALUES_BY_ATTRIBUTE: dict[str, tuple[str, ...]] = {
     "material": (),
     "pattern": (),
     "gtin": (),
+    "stock": (),
 }
 # The name of an attribute that shops give and we do not use.
 UNUSED = "unused"
 
-_EDGE_MARKS = " \t\r\n:.;,*«»\"'"
+_EDGE_MARKS = " \t\r\n:.;,*«»\"'()[]"
+# Turkish writes i with and without a dot, in both cases.
+_TURKISH_I = str.maketrans({"ı": "i", "\u0307": None, "ё": "е"})
 _SPACES = re.compile(r"[\s_-]+")
 
 
 def fold_word(text: str) -> str:
-    """Return a word as words are compared: letter case, "ё", blanks and marks at its ends ignored.
+    """Return a word as words are compared: letter case, "ё", "ı", blanks and end marks ignored.
 
     >>> fold_word(" Цвет товара: "), fold_word("out_of_stock")
     ('цвет товара', 'out of stock')
     """
     bare = text.strip(_EDGE_MARKS) or text.strip()
-    return _SPACES.sub(" ", bare.casefold().replace("ё", "е")).strip() or bare
+    return _SPACES.sub(" ", bare.casefold().translate(_TURKISH_I)).strip() or bare
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,8 @@ from wearalike.tables import AgeGroup, Gender
 _AUDIENCES = ("women", "men", "kids", "newborn", "all")
 _BABY_AGES = (AgeGroup.NEWBORN, AgeGroup.INFANT)
 _CHILD_AGES = (AgeGroup.TODDLER, AgeGroup.KIDS)
+# Words that name wearers by themselves, but not in a category: "Slip-On", "All Shoes".
+_SHORT_WORDS = re.compile(r"\b(?:\w{1,2}|all|alle|uni|her|sie|ihr|ona)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ def guess_audience(
         attributes: The words; default: those that come with wearalike.
     """
     table = attributes or packaged_attribute_table()
-    text = " / ".join(paths)
+    text = _SHORT_WORDS.sub(" ", " / ".join(paths))
     if gender is None:
         genders = table.values_within("gender", text)
         gender = genders[0] if len(genders) == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,29 +17,27 @@ from wearalike.net.web_address import encode_unsendable
 MAX_URL_CHARS = 4096
 # Further pictures of an offer are left out and counted.
 MAX_IMAGES = 50
-# Elements of YML, and of what affiliate networks make of it, that hold addresses of pictures.
-PICTURE_ELEMENTS = frozenset(
-    (
-        "picture",
-        "pictures",
-        "picture_orig",
-        "picture_url",
-        "additional_picture",
-        "image",
-        "images",
-        "image_link",
-        "image_url",
-        "additional_image",
-        "additional_image_link",
-    )
+# Elements of YML, and of what shop systems and affiliate networks make of it, that hold addresses
+# of pictures.
+PICTURE_ELEMENTS = (
+    *("picture", "pictures", "picture_orig", "picture_url", "picture_link", "additional_picture"),
+    *("image", "images", "image_link", "image_url", "additional_image", "additional_images"),
+    *("additional_image_link", "additional_image_links", "main_image", "big_picture"),
+    *("photo", "photos", "photo_url", "img", "img_url", "foto"),
 )
 _PICTURE_ATTRIBUTES = ("url", "href", "src")
 _PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#-;=?-\[\]-~]*)?")
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp|#38|#x26);", re.IGNORECASE)
-# Between two addresses in one text. A separator elsewhere is a part of a file's name.
-_BETWEEN_ADDRESSES = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
-_BETWEEN_RELATIVE_ADDRESSES = re.compile(r"[\s,;|]+(?=(?:https?:)?//)", re.IGNORECASE)
+# Between two addresses in one text. A separator elsewhere is a part of a file's name. Two addresses
+# without one are parted behind the ending of a picture.
+_BETWEEN_ADDRESSES = re.compile(
+    r"[\s,;|]+(?=https?://|//[\w-]+(?:\.[\w-]+)+/)"
+    r"|(?:(?<=\.jpg)|(?<=\.png)|(?<=\.gif)|(?<=\.jpeg)|(?<=\.webp)|(?<=\.avif))(?=https?://)",
+    re.IGNORECASE,
+)
+_SEPARATORS = " \t\r\n,;|"
+_TAG_ADDRESS = re.compile(r"""\b(?:src|href)\s*=\s*["']?([^"'\s<>]+)""", re.IGNORECASE)
 
 
 def normalize_url(text: str) -> str:
@@ -92,7 +91,8 @@ def normalize_url(text: str) -> str:
 def split_addresses(text: str) -> list[str]:
     """Return the addresses in a text, which shops separate by commas, semicolons, bars or spaces.
 
-    The text is split only before a scheme, so that "a,b.jpg" stays one file.
+    The text is split only before a scheme, so that "a,b.jpg" stays one file. It may be a list of
+    JSON, be quoted, or be HTML's tags of pictures.
 
         >>> split_addresses("https://a.example/1,2.jpg, https://a.example/3.jpg")
         ['https://a.example/1,2.jpg', 'https://a.example/3.jpg']
@@ -100,9 +100,22 @@ def split_addresses(text: str) -> list[str]:
     Args:
         text: The text of an element.
     """
-    text = text.strip()
-    is_relative = text.startswith("//")
-    return (_BETWEEN_RELATIVE_ADDRESSES if is_relative else _BETWEEN_ADDRESSES).split(text)
+    text = text.strip(_SEPARATORS)
+    if text[:1] in ("[", '"', "'", "<"):
+        if inner := _TAG_ADDRESS.findall(text) if text[0] == "<" else _read_json_texts(text):
+            return [address for part in inner for address in split_addresses(part)]
+        text = text.strip("\"'[]")
+    return _BETWEEN_ADDRESSES.split(text)
+
+
+def _read_json_texts(text: str) -> list[str]:
+    """Return the texts of a list in JSON; none for any other text."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    values = content if isinstance(content, list) else []
+    return [value for value in values if isinstance(value, str) and value[:1] not in ("[", '"')]
 
 
 def picture_texts(element: Element) -> Iterator[str | None]:
@@ -137,7 +150,7 @@ def read_image_urls(texts: Sequence[str | None], warning_counts: Counter[FeedWar
     last_fault = "no picture; wanted at least one http or https address"
     for address in addresses[:MAX_IMAGES]:
         try:
-            urls[normalize_url(address)] = None
+            urls[_picture_url(address)] = None
         except InvalidOffer as error:
             warning_counts[FeedWarning.BAD_IMAGE_URL] += 1
             last_fault = error.detail
@@ -147,3 +160,14 @@ def read_image_urls(texts: Sequence[str | None], warning_counts: Counter[FeedWar
     if not urls:
         raise InvalidOffer(OfferReason.NO_PICTURE, last_fault)
     return list(urls)
+
+
+def _picture_url(text: str) -> str:
+    """Return the address of a picture. Raise InvalidOffer (BAD_URL) also for that of a home page.
+
+    Shop systems write their home page where a product has no picture.
+    """
+    url = normalize_url(text)
+    if "/" not in url.partition("://")[2].rstrip("/") and "?" not in url:
+        raise InvalidOffer(OfferReason.BAD_URL, f"{url[:200]!r}; wanted a picture, not a home page")
+    return url

@@ -22,8 +22,12 @@ _SLOTS_BY_ATTRIBUTE = {
     "pattern": Slot.PATTERN,
     "condition": Slot.CONDITION,
     "gtin": Slot.GTIN,
+    "availability": Slot.AVAILABILITY,
+    "stock": Slot.STOCK,
     UNUSED: Slot.IGNORED,
 }
+# Slots of several values: "picture2" or "color_1" is one of them.
+_NUMBERED_SLOTS = (Slot.PICTURE, Slot.FURTHER_PICTURE, Slot.COLOUR, Slot.SIZE, Slot.MATERIAL)
 _BREAKS = frozenset(("br", "hr", "p", "li", "div", "ul", "tr"))
 _INLINE = frozenset(("b", "i", "u", "em", "strong", "span", "font", "a", "sup", "sub", "small"))
 # Ends a part of a list in markup; `values.split_words` knows it.
@@ -70,6 +74,9 @@ class FieldFinder:
 
     def _look_up(self, name: str) -> tuple[Slot, bool] | None:
         found = self._slots.get(fold_tag(name))
+        if found is None:
+            numbered = self._slots.get(fold_tag(name.rstrip("0123456789")))
+            found = numbered if numbered and numbered[0] in _NUMBERED_SLOTS else None
         if found is None and not name.startswith("@"):
             slot = _SLOTS_BY_ATTRIBUTE.get(self.vocabulary.table.attribute_of(name) or "")
             found = None if slot is None else (slot, True)

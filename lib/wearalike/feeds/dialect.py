@@ -27,7 +27,7 @@ class RawOffer(NamedTuple):
     """
 
     offer_id: str
-    group_id: str | None
+    group_ids: Texts
     title: str | None
     url: str | None
     brand: str | None

@@ -77,6 +77,7 @@ class FeedWarning(StrEnum):
 
     ENCODING = "encoding"
     LEADING_CHARACTERS = "leading_characters"
+    TRAILING_CHARACTERS = "trailing_characters"
     UNDECLARED_NAMESPACE = "undeclared_namespace"
     STRAY_BYTES = "stray_bytes"
     AMPERSAND = "ampersand"

@@ -11,10 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from lxml.etree import _Element as Element
 
+from wearalike.feeds.addresses import picture_texts
+from wearalike.feeds.category_path import read_category_paths
 from wearalike.feeds.collected import CollectedTexts, FieldFinder, inner_text
 from wearalike.feeds.dialect import UNIT_MARK, RawOffer
 from wearalike.feeds.errors import FeedWarning
@@ -23,11 +26,16 @@ from wearalike.feeds.google_fields import GOOGLE_SLOTS
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.tables import Availability
 
-_GOOGLE_NAMESPACE = re.compile(r"(?:https?:)?//base\.google\.com/ns(?:/1\.0)?/?", re.IGNORECASE)
+_GOOGLE_NAMESPACE = re.compile(
+    r"\s*(?:https?:)?(?://)?(?:www\.)?base\.google\.com/ns(?:/1\.\d)?/?\s*", re.IGNORECASE
+)
 _ATOM_NAMESPACE = re.compile(r"(?:https?:)?//(?:www\.)?w3\.org/2005/atom/?", re.IGNORECASE)
 # The elements that name an attribute and its value, and the names of both in them.
 _DETAIL_NAMES = ("label", "attribute_name", "name")
 _DETAIL_VALUES = ("value", "attribute_value")
+_PICTURE_SLOTS = frozenset((Slot.PICTURE, Slot.FURTHER_PICTURE))
+# The prefix that shops bind to Google's namespace, or to a wrong one.
+_GOOGLE_PREFIXES = ("g", "G")
 # "image[0].url" is image; Meta's tables number what repeats.
 _COLUMN_NUMBER = re.compile(r"\[\d+\](?:\.(?P<part>\w+))?(?:\[\d+\])?")
 
@@ -44,11 +52,22 @@ def _split_tag(tag: str, own_namespace: str) -> tuple[bool, str]:
         The name alone for Google's, Atom's and the item's own namespace, else the whole tag.
     """
     namespace, _, name = tag.removeprefix("{").rpartition("}")
-    if _GOOGLE_NAMESPACE.fullmatch(namespace) or (not namespace and name.startswith("g:")):
-        return True, name.removeprefix("g:")
+    prefix, _, bare_name = name.rpartition(":")
+    if _GOOGLE_NAMESPACE.fullmatch(namespace) or (not namespace and prefix in _GOOGLE_PREFIXES):
+        return True, bare_name
     if namespace == own_namespace or not namespace or _ATOM_NAMESPACE.fullmatch(namespace):
         return False, name
     return False, tag
+
+
+def _trust_prefix(is_google: bool, name: str, child: Element) -> tuple[bool, str, Element]:
+    """Return a child with Google's name if its prefix is "g" and its namespace is nobody's.
+
+    Shops bind the prefix to any text. It counts only where no element is in Google's namespace.
+    """
+    if name[:1] == "{" and child.prefix in _GOOGLE_PREFIXES:
+        return True, name.rpartition("}")[2], child
+    return is_google, name, child
 
 
 class GoogleDialect:
@@ -81,6 +100,8 @@ class GoogleDialect:
             tag: Any = child.tag
             if tag.__class__ is str:
                 children.append((*_split_tag(tag, own_namespace), child))
+        if not any(is_google for is_google, _, _ in children):
+            children = [_trust_prefix(*found) for found in children]
         # RSS and Atom have elements of the same names.
         names_in_google = {name for is_google, name, child in children if is_google and child.text}
         texts = CollectedTexts()
@@ -96,6 +117,9 @@ class GoogleDialect:
                 continue
             if found[0] is Slot.PARAM:
                 self._add_detail(child, texts)
+            elif found[0] in _PICTURE_SLOTS and not len(child) and not child.text:
+                for address in picture_texts(child):
+                    texts.add(found[0], address, found[1])
             else:
                 texts.add(found[0], _text_of(child), found[1])
         return self._build_raw_offer(texts)
@@ -164,6 +188,7 @@ class GoogleDialect:
         first, all_of = texts.first, texts.all_of
         size_system = first(Slot.SIZE_SYSTEM)
         sizes = all_of(Slot.SIZE)
+        paths = (read_category_paths(text) for text in all_of(Slot.CATEGORY) if text)
         dates = first(Slot.SALE_DATES)
         start, end = first(Slot.SALE_START), first(Slot.SALE_END)
         words = first(Slot.AVAILABILITY)
@@ -175,19 +200,19 @@ class GoogleDialect:
             self._vocabulary.count_unknown("availability", "")
         return RawOffer(
             offer_id=(first(Slot.ID) or "").strip(),
-            group_id=(first(Slot.GROUP) or "").lower(),  # Google ignores its case
+            group_ids=[(text or "").lower() for text in all_of(Slot.GROUP)],  # as Google does
             title=first(Slot.TITLE),
             url=(first(Slot.URL) or "").strip(),
             brand=first(Slot.BRAND),
             vendor_code=first(Slot.VENDOR_CODE),
             gtins=all_of(Slot.GTIN),
             category_ids=[],
-            category_paths=[_clean_path(path) for path in all_of(Slot.CATEGORY) if path],
+            category_paths=list(dict.fromkeys(chain.from_iterable(paths))),
             google_category=first(Slot.GOOGLE_CATEGORY),
             price=first(Slot.PRICE),
             sale_prices=all_of(Slot.SALE_PRICE),
             sale_dates=dates or (f"{start or ''}/{end or ''}" if start or end else None),
-            old_prices=(),
+            old_prices=all_of(Slot.OLD_PRICE),
             currency="",
             feed_currency="",
             availability=said,
@@ -233,8 +258,3 @@ def _cell_values(text: str, slot: Slot) -> Iterable[str]:
         return [text]
     values = content if isinstance(content, list) else [content]
     return [str(v.get("url", "")) if isinstance(v, dict) else str(v) for v in values]
-
-
-def _clean_path(path: str) -> str:
-    """Return a category path with " > " between its parts and single spaces within them."""
-    return " > ".join(" ".join(part.split()) for part in path.split(">"))

@@ -40,14 +40,30 @@ _SHARED_FIELDS: tuple[Field, ...] = (
     ),
 )
 
+# Fields that plug-ins of shop systems write, and neither format has.
+_PLUGIN_FIELDS: tuple[Field, ...] = (
+    *fields_of(Slot.OLD_PRICE, "compare_at_price", "regular_price", "old_price", "base_price"),
+    *fields_of(
+        Slot.SALE_PRICE, "special_price", "discount_price", note="where there is no sale_price"
+    ),
+    *fields_of(Slot.STOCK, "stock", "stock_quantity", "quantity_in_stock", "qty"),
+    *fields_of(Slot.AVAILABILITY, "stock_status", note="where there is no availability"),
+    *fields_of(
+        Slot.GROUP, "group_id", "parent_id", "parent_sku", note="where there is no item_group_id"
+    ),
+    *fields_of(Slot.FURTHER_PICTURE, "additional_image_links", "additional_image", "images"),
+)
+
 GOOGLE_FIELDS: tuple[Field, ...] = (
     *_SHARED_FIELDS,
+    *_PLUGIN_FIELDS,
     *fields_of(Slot.DESCRIPTION, "summary", "content", note="where there is no description"),
     *fields_of(Slot.TITLE, "structured_title", "short_title", note="where there is no title"),
     Field("structured_description", Slot.DESCRIPTION, "where there is no description"),
     Field("canonical_link", Slot.URL, "where there is no link"),
     Field("mobile_link", Slot.URL, "where there is no link"),
     Field("lifestyle_image_link", Slot.FURTHER_PICTURE),
+    Field("enclosure", Slot.PICTURE, "where there is no image_link"),
     Field("quantity", Slot.STOCK),
     Field("adult", Slot.ADULT),
     Field("excluded_destination", Slot.DESTINATION),
@@ -93,7 +109,7 @@ GOOGLE_FIELDS: tuple[Field, ...] = (
     *fields_of(
         Slot.IGNORED,
         *("updated", "published", "author", "pubDate", "guid", "category", "comments", "source"),
-        *("enclosure", "rights", "contributor"),
+        *("rights", "contributor"),
         note="of RSS and Atom",
     ),
 )

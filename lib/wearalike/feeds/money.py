@@ -8,16 +8,21 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
+from babel.core import get_global
 from babel.numbers import list_currencies
 
 from wearalike.feeds.currency_signs import AMBIGUOUS_SIGNS, CURRENCY_SIGNS
-from wearalike.feeds.dates import parse_day
+from wearalike.feeds.dates import parse_limit, split_period
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
 
 MAX_PRICE_CENTS = 10**14
 # ISO 4217 for "no currency": the feed names none, or none that is known.
 NO_CURRENCY = "XXX"
 ISO_CURRENCIES = frozenset(list_currencies())
+# Nobody pays cents in these currencies: "1.299" is a thousand and more.
+_WITHOUT_CENTS = frozenset(
+    code for code, fraction in get_global("currency_fractions").items() if fraction[2] == 0
+)
 # The former codes that feeds still write.
 _RENAMED_CODES = {"RUR": "RUB", "BYR": "BYN", "BYB": "BYN", "TRL": "TRY", "ROL": "RON"}
 # Codes that are English words, too; in small letters they are meant as words.
@@ -34,6 +39,8 @@ _SPLIT_BY_SIGN = re.compile(r"(\d)\s?([€£$₽₴])\s?(\d\d)(?![\d.,])")
 _SPLIT_BY_WORD = re.compile(r"(\d)\s?(р\w*|грн)\.?\s?(\d\d)\s?коп\w*\.?", re.IGNORECASE)
 # "1290-00": no range ends at 0.
 _DASHED_ZEROS = re.compile(r"(?<=\d)[-–=]00(?!\d)")
+# The point of Peru's "S/." is no decimal mark.
+_SOL = re.compile(r"\b[Ss]/\.(?=\s?\d)")
 _NEGATIVE = re.compile(r"[-−–]\s*[.,]?\d")
 _NUMBER = re.compile(
     r"(?P<number>(?:(?<![\w.,])[.,](?=\d))?\d(?:[\d .,']*\d)?)(?P<dash>[.,:]\s?[-–—−]{1,2}(?!\d))?"
@@ -59,7 +66,10 @@ _NUMBERS_BY_MARK = {
     for mark, other in ((".", ","), (",", "."))
 }
 _MARKS = str.maketrans("٫٬’‘´`ʼ", ".,'''''")
-_CURRENCY_TOKEN = re.compile(r"[^\W\d_]*[€$£¥]|[^\W\d_]+(?:[./'’][^\W\d_]+)*|[^\w\s.,:;'’()/+*#%-]")
+_CURRENCY_TOKEN = re.compile(
+    r"(?<!\w)[Ss]/(?=[\s.]|$)|[^\W\d_]*[€$£¥]|[^\W\d_]+(?:[./'’\"״][^\W\d_]+)*"
+    r"|[^\w\s.,:;'’()/+*#%-]"
+)
 
 
 @lru_cache(maxsize=16384)
@@ -69,7 +79,8 @@ def parse_price(
     """Read a price as shops write it.
 
     The result is exact; parts finer than a cent are rounded half up. Without a setting a point
-    before three digits is decimal, and a comma before them groups thousands.
+    before three digits is decimal, and a comma before them groups thousands. Both group where the
+    text names a currency that has no cents, such as CLP.
 
         >>> parse_price("1 234,50 руб.")
         (123450, 'RUB')
@@ -114,18 +125,18 @@ def _parse_written_price(
     text = unicodedata.normalize("NFKC", text).translate(_MARKS)
     text = _FOREIGN_DIGIT.sub(lambda match: str(unicodedata.digit(match[0])), text)
     text = _PERCENTAGE.sub(" ", _SPACES.sub(" ", text))
-    text = _DASHED_ZEROS.sub("", text)
+    text = _SOL.sub("S/ ", _DASHED_ZEROS.sub("", text))
     text = _SPLIT_BY_SIGN.sub(r"\1.\3 \2", _SPLIT_BY_WORD.sub(r"\1.\3 \2", text))
     numbers = list(_NUMBER.finditer(text))
     if len(numbers) != 1 or _NEGATIVE.search(text):
         return 0, ""
     found = numbers[0]
-    exact_cents = _exact_cents(found["number"], bool(found["dash"]), decimal_mark)
-    before, after = text[: found.start()], text[found.end() :]
-    return (
-        int(exact_cents.quantize(Decimal(1), ROUND_HALF_UP)),
-        _find_currency(before, after, shop_currency),
-    )
+    currency = _find_currency(text[: found.start()], text[found.end() :], shop_currency)
+    is_whole = bool(found["dash"])
+    if not decimal_mark and currency in _WITHOUT_CENTS:
+        is_whole = is_whole or bool(_GROUPED_NUMBER.fullmatch(found["number"]))
+    exact_cents = _exact_cents(found["number"], is_whole, decimal_mark)
+    return int(exact_cents.quantize(Decimal(1), ROUND_HALF_UP)), currency
 
 
 def _exact_cents(number: str, is_whole: bool, decimal_mark: str | None) -> Decimal:
@@ -133,7 +144,7 @@ def _exact_cents(number: str, is_whole: bool, decimal_mark: str | None) -> Decim
 
     Args:
         number: Digits and marks, with single spaces.
-        is_whole: A dash stands for its cents, as in "49,-".
+        is_whole: Its marks group; a dash may stand for its cents, as in "49,-".
         decimal_mark: The decimal mark, if it is known.
     """
     if is_whole:
@@ -217,14 +228,11 @@ def is_within_dates(text: str, day: date) -> bool:
         True
 
     Args:
-        text: Two dates of ISO 8601, parted by "/".
+        text: Two dates as `split_period` parts them.
         day: The day.
 
     Raises:
         ValueError: The text is anything else.
     """
-    start, mark, end = text.partition("/")
-    if not mark:
-        raise ValueError(f"{text[:80]!r}; wanted two dates, parted by '/'")
-    is_begun = not start.strip() or parse_day(start) <= day
-    return is_begun and (not end.strip() or day <= parse_day(end))
+    start, end = map(parse_limit, split_period(text))
+    return (start is None or start <= day) and (end is None or day <= end)

@@ -27,7 +27,12 @@ MAX_DESCRIPTION_CHARS = 5_000
 MAX_PATH_CHARS = 1_000
 MAX_CATEGORIES = 50
 # How shops write that an offer has no group.
-_NO_GROUP_WORDS = frozenset(("none", "null", "nan", "n/a", "нет", "false", "undefined"))
+_NO_GROUP_WORDS = frozenset(
+    (
+        *("none", "null", "nan", "n/a", "#n/a", "-1", "нет", "без группы", "no group", "false"),
+        *("undefined", "#ref!", "#value!"),
+    )
+)
 # Markup may take so many times the characters of its plain text; a sane page takes far fewer.
 _MAX_MARKUP_RATIO = 20
 
@@ -120,7 +125,7 @@ def normalize_offer(
         f"{shop.id}:{offer_id}",
         shop.id,
         offer_id,
-        _read_group(raw.group_id),
+        _read_group(raw.group_ids) if raw.group_ids else None,
         title,
         _usable_url(raw.url, warning_counts) if raw.url else None,
         None if brand and vocabulary.names_no_brand(brand) else brand,
@@ -147,11 +152,13 @@ def normalize_offer(
     )
 
 
-def _read_group(text: str | None) -> str | None:
-    """Return a group, or None for a text by which shops say that there is none."""
-    group = _clean_word(text)
-    is_none = group is None or not group.strip("0 -_.") or group.casefold() in _NO_GROUP_WORDS
-    return None if is_none else group
+def _read_group(texts: Sequence[str | None]) -> str | None:
+    """Return the first group, or None where each text says that there is none."""
+    for text in texts:
+        group = _clean_word(text)
+        if group and group.strip("0 -_.") and group.casefold() not in _NO_GROUP_WORDS:
+            return group
+    return None
 
 
 def _read_availability(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -49,8 +50,13 @@ TABLE_DIALECT = "google_table"
 _DIALECTS_BY_ROOT = {
     "yml_catalog": ("yml", "admitad"),
     "rss": ("google_rss",),
+    "RDF": ("google_rss",),
+    "channel": ("google_rss",),
     "feed": ("google_atom",),
 }
+# Enough for the end tag of any root element, and for the beginning of an offer.
+_TAIL_BYTES = 256
+_OFFER_START = re.compile(rb"<(?:\w+:)?(?:item|entry|offer)[\s>]")
 # libxml2's numbers of what it tells of namespaces and languages: none of it breaks the tree.
 _HARMLESS_ERRORS = (*range(97, 101), *range(200, 206))
 
@@ -247,7 +253,7 @@ def _root_name(block: bytes) -> str:
     parser = etree.XMLPullParser(events=("start",), **_SAFE_PARSER_OPTIONS)
     _feed_parser(parser, block)
     for _, element in parser.read_events():
-        return etree.QName(element).localname
+        return _local_name(str(element.tag)).rpartition(":")[2]
     raise BadFeed(
         FeedReason.TRUNCATED,
         f"ends within its first element: {block[:60].decode('utf-8', 'replace')!r}",
@@ -282,9 +288,14 @@ def _iter_elements(
     _feed_parser(parser, b"<?mark?>")
     _, mark = next(parser.read_events())
     root = None
-    waiting_bytes = 0
-    for piece in _split_blocks(blocks):
-        _feed_parser(parser, piece)
+    waiting_bytes = read_bytes = 0
+    is_open = True
+    tail = b""
+    pieces = _split_blocks(blocks)
+    for piece in pieces:
+        is_open = _feed_parser(parser, piece)
+        tail = (tail + piece)[-_TAIL_BYTES:]
+        read_bytes += len(piece)
         deque(parser.read_events(), maxlen=0)  # other processing instructions
         waiting_bytes += len(piece)
         if root is None:
@@ -297,16 +308,47 @@ def _iter_elements(
             raise BadFeed(
                 FeedReason.TOO_LARGE, f"{waiting_bytes:,} bytes and no whole offer in them"
             )
-    _close_parser(parser, mark, warning_counts)
+        if not is_open:
+            _check_trailing(mark.getnext(), piece, pieces, is_first=len(piece) == read_bytes)
+            warning_counts[FeedWarning.TRAILING_CHARACTERS] += 1
+            break
+    if is_open:
+        _close_parser(parser, mark, tail, warning_counts)
     if (rest := mark.getnext()) is not None:
         yield from rest.iter(*_in_any_namespace(tags))
 
 
+def _check_trailing(
+    root: Element | None, piece: bytes, pieces: Iterator[bytes], is_first: bool
+) -> None:
+    """Raise BadFeed (BROKEN) if another document, or offers, stand behind the root element.
+
+    Notices of PHP and numbers of bytes are often there; they cost nothing.
+
+    Args:
+        root: The root element, which has ended in the piece or before it.
+        piece: The bytes that hold more than the end of the document.
+        pieces: The bytes behind it.
+        is_first: The piece is the first one of the feed, so it holds the start of the root.
+    """
+    name = "" if root is None else re.escape(_local_name(str(root.tag)))
+    end = re.search(rf"</(?:\w+:)?{name}\s*>".encode(), piece)
+    starts = re.findall(rf"<(?:\w+:)?{name}[\s>]".encode(), piece)
+    carried = piece[end.end() :] if end else piece
+    has_more = len(starts) > is_first or bool(_OFFER_START.search(carried))
+    for following in pieces:
+        carried = carried[-_TAIL_BYTES:] + following
+        has_more = has_more or bool(_OFFER_START.search(carried))
+    if has_more:
+        raise BadFeed(FeedReason.BROKEN, "a second document, or offers, behind the root element")
+
+
 def _close_parser(
-    parser: etree.XMLPullParser, mark: Element, warning_counts: Counter[FeedWarning]
+    parser: etree.XMLPullParser, mark: Element, tail: bytes, warning_counts: Counter[FeedWarning]
 ) -> None:
     """End a document. Raise BadFeed if its root element has not ended.
 
+    The tail, its last bytes, tells a feed that is cut off from one with a fault before its end.
     libxml2 tells the last error only, and an undeclared prefix may hide that the end is missing. So
     a second mark is put behind the root element. It is the root's sibling only if the root is
     whole.
@@ -318,7 +360,10 @@ def _close_parser(
         is_whole = root is not None and root.getnext() is not None
         parser.close()
     except etree.XMLSyntaxError as error:
-        if not is_whole:
+        root = mark.getnext()
+        name = "" if root is None else _local_name(str(root.tag))
+        has_end = bool(name) and re.search(rf"</(?:\w+:)?{name}\s*>\s*$".encode(), tail)
+        if not (is_whole or has_end):
             shown = "" if error.code in _HARMLESS_ERRORS else f": {error}"
             detail = f"ends before its root element does{shown}"
             raise BadFeed(FeedReason.TRUNCATED, detail) from error
@@ -361,9 +406,15 @@ def _iter_complete_elements(node: Element, tags: tuple[str, ...]) -> Iterator[El
         yield from _iter_complete_elements(last, tags)
 
 
-def _feed_parser(parser: etree.XMLPullParser, block: bytes) -> None:
-    """Parse more bytes. Raise BadFeed (BROKEN) if they are not well-formed."""
+def _feed_parser(parser: etree.XMLPullParser, block: bytes) -> bool:
+    """Parse more bytes; return False if the document has ended before they do.
+
+    Raise BadFeed (BROKEN) if they are not well-formed.
+    """
     try:
         parser.feed(block)
+        return True
     except etree.XMLSyntaxError as error:
+        if error.code == etree.ErrorTypes.ERR_DOCUMENT_END:
+            return False
         raise BadFeed(FeedReason.BROKEN, f"not well-formed XML: {error}") from error

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 
-from wearalike.feeds.dates import parse_day
+from wearalike.feeds.dates import parse_limit
 from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.tables import Availability
@@ -94,10 +94,9 @@ def is_over(
     if any((text or "").strip().casefold() in _HIDDEN_WORDS for text in statuses):
         return True
     for text in expiries:
-        if not text or not text.strip():
-            continue
         try:
-            if parse_day(text) < day:
+            last_day = parse_limit(text or "")
+            if last_day and last_day < day:
                 return True
         except ValueError:
             warning_counts[FeedWarning.BAD_EXPIRY] += 1

@@ -76,8 +76,9 @@ def read_gtins(texts: Sequence[str | None], warning_counts: Counter[FeedWarning]
 @lru_cache(maxsize=4096)
 def _valid_gtins(text: str) -> tuple[str, ...]:
     """Return the numbers in a text whose check digit is right."""
-    numbers = _NUMBER.findall(text[:MAX_WORD_CHARS].replace("-", ""))
-    return tuple(number.zfill(14) for number in numbers if is_gtin(number))
+    text = text[:MAX_WORD_CHARS].replace("-", "")
+    numbers = [*_NUMBER.findall(text), "".join(text.split())]
+    return tuple(dict.fromkeys(number.zfill(14) for number in numbers if is_gtin(number)))
 
 
 def is_gtin(number: str) -> bool:

@@ -20,9 +20,18 @@ _VALUE_KINDS = ("gender", "age_group", "condition")
 _MAX_REMEMBERED = 20_000
 
 _AGE = re.compile(
+    r"(?:(?<!\w)(?P<up_to>до|up to|under|bis(?: zu)?|do|jusqu'à|hasta|fino a)\s)?"
     r"(?<![\w.,])(?P<low>\d{1,3})(?:\s?(?:-|–|—|/|до|to|bis|do|a|à)\s?(?P<high>\d{1,3}))?"
     r"(?P<plus>\s?\+)?\s?(?P<unit>[^\W\d_]+)?"
 )
+# Words of stock with a number behind: "под заказ, 3 дня", "In stock: 5".
+_NUMBER_BEHIND = re.compile(
+    r"(?P<words>\D*?)[\s(:;,~<>≥≤–-]*"
+    r"(?:\b(?:in|innerhalb|within|more than|over|about|ca|w|od|ab|от|до|через|за|более|больше"
+    r"|понад|більше|від)\b\.?\s*)?(?P<number>\d+)"
+)
+# The ages that a size without a number may tell.
+_BABY_GROUPS = (AgeGroup.NEWBORN, AgeGroup.INFANT, AgeGroup.TODDLER)
 # A letter alone may be another thing: "10 M" is the width of a shoe.
 _MONTH_SIZES = ("3m", "6m", "9m", "12m", "18m", "24m")
 _MONTHS_A_YEAR = 12
@@ -151,15 +160,22 @@ class Vocabulary:
         """Return the age group that most sizes tell; of equally many the youngest."""
         counts: Counter[AgeGroup] = Counter()
         for size in sizes:
-            if not size or not any(c.isdigit() for c in size):
+            if not size:
                 continue
             if size not in self._size_ages:
                 _limit(self._size_ages)
-                self._size_ages[size] = self._parse_age(size, is_size=True)
+                self._size_ages[size] = self._find_age_of_size(size)
             if age := self._size_ages[size]:
                 counts[age] += 1
         order = list(AgeGroup)
         return min(counts, key=lambda age: (-counts[age], order.index(age)), default=None)
+
+    def _find_age_of_size(self, size: str) -> AgeGroup | None:
+        """Return the age group of a size: "0-3M" by its numbers, "Newborn" or "NB" by its word."""
+        if any(c.isdigit() for c in size):
+            return self._parse_age(size, is_size=True)
+        named = self.table.values_within("age_group", size)
+        return next((group for group in _BABY_GROUPS if group in named), None)
 
     def _parse_age(self, text: str, is_size: bool) -> AgeGroup | None:
         """Return the age group of numbers and a unit, such as "2-4 года", or None."""
@@ -171,6 +187,8 @@ class Vocabulary:
             months = 1 if unit == "month" else _MONTHS_A_YEAR
             low = int(match["low"]) * months
             high = int(match["high"] or match["low"]) * months
+            if match["up_to"] and not match["high"]:
+                low = 0
             if low > high or high > _MAX_AGE_YEARS * _MONTHS_A_YEAR:
                 continue
             if low >= _AGE_LIMITS[-1][0]:
@@ -208,6 +226,10 @@ class Vocabulary:
                 # Google's own feeds name a page of schema.org.
                 last = text.strip().rpartition("/")[2]
                 value = self.table.whole_value("availability", last)
+            if value is None and (numbered := _NUMBER_BEHIND.match(text)):
+                value = self.table.whole_value("availability", numbered["words"])
+                if value == Availability.IN_STOCK and not int(numbered["number"]):
+                    value = Availability.OUT_OF_STOCK
             self._availabilities[text] = Availability(value) if value else None
         availability = self._availabilities[text]
         if availability is None:

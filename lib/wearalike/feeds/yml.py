@@ -6,14 +6,16 @@ One feed may mix the simplified form of an offer (`name`) and the form vendor.mo
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
-from lxml import etree
 from lxml.etree import _Element as Element
 
 from wearalike.feeds.addresses import picture_texts
+from wearalike.feeds.category_path import read_category_paths
 from wearalike.feeds.collected import (
     CollectedTexts,
     FieldFinder,
@@ -23,9 +25,10 @@ from wearalike.feeds.collected import (
 )
 from wearalike.feeds.dialect import RawOffer, WithdrawnOffer
 from wearalike.feeds.errors import FeedWarning
-from wearalike.feeds.fields import Slot
+from wearalike.feeds.fields import Slot, fold_tag
 from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
 from wearalike.feeds.stock import is_false, is_true
+from wearalike.feeds.store_stock import iter_stock_texts
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.feeds.yml_fields import YML_SLOTS
 from wearalike.settings import ShopSettings
@@ -37,12 +40,16 @@ MAX_CATEGORY_DEPTH = 64
 _LIST_SLOTS = frozenset((Slot.COLOUR, Slot.MATERIAL, Slot.PATTERN, Slot.GENDER))
 # The attributes of an offer that need no look-up.
 _PLAIN_ATTRIBUTES = frozenset(("id", "available", "group_id"))
+# The attributes that name a category's parent.
+_PARENT_ATTRIBUTES = frozenset(("parentid", "parent"))
+_BETWEEN_IDS = re.compile(r"[\s,;|]+")
 
 
 def _drop_namespaces(element: Element) -> None:
     """Remove the namespaces from an element and everything in it; YML has none."""
     for node in element.iter("{*}*"):
-        node.tag = etree.QName(node).localname
+        if str(node.tag).startswith("{"):
+            node.tag = str(node.tag).rpartition("}")[2]
 
 
 class YmlDialect:
@@ -112,9 +119,9 @@ class YmlDialect:
             if slot is Slot.PICTURE:
                 for address in picture_texts(child):
                     texts.add(slot, address, is_fallback)
-            elif slot is Slot.OUTLETS:
-                for outlet in child.iter("outlet"):
-                    texts.add(Slot.STOCK, outlet.get("instock"))
+            elif slot is Slot.OUTLETS or (slot is Slot.STOCK and len(child)):
+                for text in iter_stock_texts(child, YML_SLOTS):
+                    texts.add(Slot.STOCK, text)
             elif slot is Slot.TITLE_PART:
                 texts.add(Slot.TITLE_PART, f"{tag}\n{inner_text(child)}")
             elif slot is Slot.AGE and tag == "age":
@@ -131,6 +138,15 @@ class YmlDialect:
             else:
                 texts.add(slot, inner_text(child) if len(child) else child.text, is_fallback)
         return self._build_from_texts(texts)
+
+    def _split_category_ids(self, text: str) -> list[str]:
+        """Return the ids in a text; several are parted by commas, semicolons, bars or blanks."""
+        parts = [part for part in _BETWEEN_IDS.split(text) if part]
+        if len(parts) < 2 or text in self._categories:
+            return [text]
+        self._read_all_categories()
+        is_list = text not in self._categories and all(part in self._categories for part in parts)
+        return parts if is_list else [text]
 
     def _add_attributes(self, element: Element, texts: CollectedTexts) -> None:
         """Add the attributes of an offer element."""
@@ -165,16 +181,17 @@ class YmlDialect:
         """Return the offer of an offer's texts."""
         first = texts.first
         many = texts.all_of
-        ids = [ident.strip() for ident in dict.fromkeys(many(Slot.CATEGORY_ID)) if ident]
+        texts_of_ids = [ident.strip() for ident in dict.fromkeys(many(Slot.CATEGORY_ID)) if ident]
+        ids = [ident for text in texts_of_ids for ident in self._split_category_ids(text)]
         paths = [self._category_path(ident) for ident in ids]
         if not any(paths):
             # A category that the offer names in words counts where the tree says nothing.
-            named = [_clean_path(text) for text in many(Slot.CATEGORY) if text]
-            paths = [path for path in dict.fromkeys(named) if path] or paths
+            named = [read_category_paths(text) for text in many(Slot.CATEGORY) if text]
+            paths = list(dict.fromkeys(chain.from_iterable(named))) or paths
         brand = first(Slot.BRAND)
         return RawOffer(  # by position: by name it takes three times as long
             (first(Slot.ID) or "").strip(),
-            first(Slot.GROUP),
+            many(Slot.GROUP),
             first(Slot.TITLE) or _join_title(many(Slot.TITLE_PART), brand),
             first(Slot.URL),
             brand,
@@ -233,27 +250,32 @@ class YmlDialect:
     def _add_category(self, element: Element) -> None:
         """Remember a category of the tree; a category element elsewhere has another meaning."""
         parent = element.getparent()
-        if parent is None or etree.QName(parent).localname != "categories":
+        if parent is None or str(parent.tag).rpartition("}")[2] != "categories":
             return
         name = plain_text("".join(element.itertext())[:MAX_WORD_CHARS])
         ident = (element.get("id") or "").strip()
-        self._categories[ident] = (name, (element.get("parentId") or "").strip())
+        parents = (value for key, value in element.items() if fold_tag(key) in _PARENT_ATTRIBUTES)
+        self._categories[ident] = (name, next(filter(None, map(str.strip, parents)), ""))
 
     def _category_path(self, ident: str) -> str:
         """Return the names from the root to a category, joined by " > ".
 
         An undeclared category has the path "".
         """
-        if not self._categories:
-            for element in self._reread_categories():
-                self._add_category(element)
-            self._categories[""] = ("", "")  # so that the feed is read again only once
+        self._read_all_categories()
         if ident not in self._path_by_category_id:
             self._path_by_category_id[ident] = self._build_category_path(ident)
         path = self._path_by_category_id[ident]
         if not path:
             self._warning_counts[FeedWarning.UNKNOWN_CATEGORY] += 1
         return path
+
+    def _read_all_categories(self) -> None:
+        """Read the feed anew for its categories, once, if an offer comes before all of them."""
+        if not self._categories:
+            for element in self._reread_categories():
+                self._add_category(element)
+            self._categories[""] = ("", "")
 
     def _build_category_path(self, ident: str) -> str:
         """Return the path of a category, as far up as its parents are declared."""
@@ -277,10 +299,3 @@ def _join_title(parts: Iterable[str | None], brand: str | None) -> str:
     """Return a title of typePrefix, brand and model."""
     named = dict(part.split("\n", 1) for part in parts if part)
     return " ".join(filter(None, (named.get("typePrefix"), brand, named.get("model"))))
-
-
-def _clean_path(text: str) -> str:
-    """Return the path of a category that an offer names: parted by ">" or several "/"."""
-    is_slashed = ">" not in text and text.count("/") > 1
-    parts = text[:MAX_WORD_CHARS].split("/" if is_slashed else ">")
-    return " > ".join(filter(None, map(plain_text, parts)))

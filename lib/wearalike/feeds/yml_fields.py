@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from wearalike.feeds.addresses import PICTURE_ELEMENTS
 from wearalike.feeds.fields import Field, Slot, fields_of, index_fields
 
 YML_FIELDS: tuple[Field, ...] = (
     Field("@id", Slot.ID),
-    *fields_of(Slot.GROUP, "@group_id", "@item_group_id"),
+    *fields_of(Slot.GROUP, "@group_id", "@item_group_id", "@parent_id"),
+    Field("@product_id", Slot.GROUP, "where there is no group_id"),
     *fields_of(Slot.AVAILABILITY, "@available", "@in_stock", "@presence"),
     Field("@deleted", Slot.DELETED, "Admitad"),
     Field("@type", Slot.IGNORED, "the form of an offer shows in its elements"),
@@ -26,17 +28,23 @@ YML_FIELDS: tuple[Field, ...] = (
     *fields_of(Slot.CATEGORY, "category", "category_name", "market_category", "product_type"),
     Field("google_product_category", Slot.GOOGLE_CATEGORY),
     Field("price", Slot.PRICE),
-    *fields_of(Slot.SALE_PRICE, "price_promo", "promo_price", "sale_price"),
-    *fields_of(Slot.OLD_PRICE, "oldprice", "price_old"),
+    *fields_of(Slot.SALE_PRICE, "price_promo", "promo_price", "sale_price", "special_price"),
+    *fields_of(Slot.SALE_PRICE, "discount_price", "discounted_price", "price_with_discount"),
+    *fields_of(Slot.OLD_PRICE, "oldprice", "price_old", "base_price", "regular_price"),
+    *fields_of(Slot.OLD_PRICE, "price_before_discount", "price_without_discount"),
+    *fields_of(Slot.OLD_PRICE, "compare_at_price", "full_price", "list_price"),
     *fields_of(Slot.CURRENCY, "currencyId", "currency"),
-    *fields_of(Slot.AVAILABILITY, "available", "availability", "presence"),
-    *fields_of(
-        Slot.STOCK, "quantity", "stock_quantity", "quantity_in_stock", "count", "stock", "in_stock"
-    ),
+    *fields_of(Slot.AVAILABILITY, "available", "availability", "presence", "stock_status"),
+    *fields_of(Slot.STOCK, "quantity", "stock_quantity", "quantity_in_stock", "count", "in_stock"),
+    *fields_of(Slot.STOCK, "qty", "stock_qty", "amount", "inventory", "inventory_quantity"),
+    *fields_of(Slot.STOCK, "available_quantity", "stock", note="or the available in it"),
     *fields_of(Slot.OUTLETS, "outlets", note="attribute instock of each outlet"),
+    *fields_of(Slot.OUTLETS, "stocks", "warehouses", note="the number in each"),
     *fields_of(Slot.EXPIRY, "expiration_date"),
     *fields_of(Slot.DISABLED, "disabled", "archived"),
-    *fields_of(Slot.GROUP, "group_id", "item_group_id", "parent_id"),
+    *fields_of(Slot.GROUP, "group_id", "item_group_id", "variant_group_id"),
+    *fields_of(Slot.GROUP, "parent_id", "parent_sku"),
+    *fields_of(Slot.GROUP, "product_id", "model_id", note="where there is no group_id"),
     Field("gender", Slot.GENDER),
     Field("age_group", Slot.AGE),
     Field("age", Slot.AGE, "with attribute unit=month; years are a rating, as of films"),
@@ -45,11 +53,7 @@ YML_FIELDS: tuple[Field, ...] = (
     *fields_of(Slot.MATERIAL, "material", "materials", "composition"),
     Field("pattern", Slot.PATTERN),
     Field("param", Slot.PARAM, "attribute name; children value in several languages"),
-    *fields_of(
-        Slot.PICTURE, "picture", "pictures", "picture_orig", "picture_url", "additional_picture"
-    ),
-    *fields_of(Slot.PICTURE, "image", "images", "image_link", "image_url", "additional_image"),
-    Field("additional_image_link", Slot.PICTURE),
+    *fields_of(Slot.PICTURE, *PICTURE_ELEMENTS, note="may be repeated, also with numbers"),
     Field("description", Slot.DESCRIPTION),
     Field("description_ua", Slot.DESCRIPTION, "where there is no description"),
     Field("related_offer", Slot.RELATED),
