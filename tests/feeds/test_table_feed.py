@@ -6,9 +6,12 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wearalike import feeds
-from wearalike.feeds import FeedReason, OfferReason, RefusedOffer
+from wearalike.feeds import FeedReason, FeedWarning, OfferReason, RefusedOffer
+from wearalike.feeds.table_rows import BrokenRow, RowReader, split_lines
 from wearalike.settings import ShopSettings
 
 SHOP = ShopSettings(id="s", feed="http://shop.example/")
@@ -75,6 +78,104 @@ def test_a_row_that_cannot_be_used_is_refused(tmp_path):
     records, _ = read(tmp_path, table([ROW, {**ROW, "id": "8", "title": ""}]).encode())
     assert isinstance(records[1], RefusedOffer)
     assert (records[1].offer_id, records[1].reason) == ("8", OfferReason.MISSING_TITLE)
+
+
+HEAD = "id,title,price,image_link,availability\n"
+
+
+def row(title, ident="1"):
+    return f"{ident},{title},9.90 EUR,https://shop.example/{ident}.jpg,in stock\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "title", "is_counted"),
+    [
+        # Quotes that are letters: the row is read.
+        ('"Coat', "Coat", True),
+        ('"Best" coat', "Best coat", True),
+        ('Coat "Best"', 'Coat "Best"', False),
+        ('Heel 5"', 'Heel 5"', False),
+        ('"Coat, grey"', "Coat, grey", False),
+        ('"Coat\r\nof ""wool"""', 'Coat of "wool"', False),
+        ('"Coat\u2028grey\x0bwool"', "Coat grey wool", False),
+        # A row of more cells than columns, or one that is cut off.
+        ("Coat, grey", None, False),
+        ("Coat, grey, wool", None, False),
+    ],
+)
+def test_a_broken_row_costs_itself_alone(tmp_path, broken, title, is_counted):
+    content = HEAD + row("Hat", "0") + row(broken) + row("Scarf", "2") + row('"Belt"', "3")
+    records, reader = read(tmp_path, content.encode())
+    first, found, *others = records
+    assert first.title == "Hat" and [other.title for other in others] == ["Scarf", "Belt"]
+    if title is None:
+        assert (found.offer_id, found.reason) == (None, OfferReason.BROKEN_ROW)
+        assert found.detail.startswith("line 3: ") and "wanted 5" in found.detail
+    else:
+        assert found.title == title
+    assert reader.warning_counts == ({FeedWarning.TABLE_QUOTES: 1} if is_counted else {})
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
+def test_a_quote_that_is_never_closed_swallows_no_other_row(tmp_path, delimiter):
+    head = "id,title,price,image_link\n"
+    rows = "".join(
+        f"{n},{chr(34) if n == 3 else ''}Coat {n},9 EUR,https://shop.example/{n}.jpg\n"
+        for n in range(1, 1000)
+    )
+    records, _ = read(tmp_path, (head + rows).replace(",", delimiter).encode())
+    assert [record.title for record in records] == [f"Coat {n}" for n in range(1, 1000)]
+
+
+def test_broken_rows_name_their_lines(tmp_path):
+    long = '"' + "x" * 2_000_000 + '"'
+    content = "# made by hand\n" + HEAD + row('"a\nb"') + row("c,d") + row(long) + "2,cut\n"
+    records, _ = read(tmp_path, content.encode())
+    assert [record.reason for record in records[1:]] == [
+        *[OfferReason.BROKEN_ROW] * 2,
+        OfferReason.BAD_PRICE,
+    ]
+    assert [record.detail[:7] for record in records[1:3]] == ["line 5:", "line 6:"]
+
+
+def test_a_spreadsheets_line_of_the_delimiter_and_old_ends_of_lines(tmp_path):
+    content = ("sep=;\n" + HEAD + row("Coat")).replace(",", ";").replace("\n", "\r")
+    (coat,), _ = read(tmp_path, content.encode())
+    assert coat.title == "Coat"
+
+
+def test_empty_cells_at_the_end_may_lack_or_be_more(tmp_path):
+    content = (
+        HEAD + row("Coat").replace("in stock", ",,") + row("Hat", "2").replace(",in stock", "")
+    )
+    records, _ = read(tmp_path, content.encode())
+    assert [record.title for record in records] == ["Coat", "Hat"]
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=9),
+            min_size=4,
+            max_size=4,
+        ),
+        max_size=6,
+    ),
+    st.sampled_from("\t,;|~"),
+)
+def test_any_table_that_is_written_by_the_rules_reads_back(rows, delimiter):
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter).writerows(rows)
+    found = RowReader(delimiter, 4, 1).iter_rows(iter(split_lines(file.getvalue())))
+    assert [one.cells for one in found] == [one for one in rows if any(one)]
+
+
+@given(st.text('ab",\n\r;\t', max_size=60))
+def test_no_text_breaks_the_reading_of_rows(text):
+    lines = split_lines(text)
+    assert "".join(lines) == text
+    for one in RowReader(",", 3, 1).iter_rows(iter(lines)):
+        assert isinstance(one, BrokenRow) or len(one.cells) <= 3
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ class FeedWarning(StrEnum):
     ENCODING = "encoding"
     LEADING_CHARACTERS = "leading_characters"
     TRAILING_CHARACTERS = "trailing_characters"
+    TABLE_QUOTES = "table_quotes"
     UNDECLARED_NAMESPACE = "undeclared_namespace"
     STRAY_BYTES = "stray_bytes"
     AMPERSAND = "ampersand"

@@ -18,6 +18,7 @@ class OfferReason(StrEnum):
     NO_PICTURE = "no_picture"
     DUPLICATE_ID = "duplicate_id"
     EXCLUDED = "excluded"
+    BROKEN_ROW = "broken_row"
     UNEXPECTED = "unexpected"
 
 

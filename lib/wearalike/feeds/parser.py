@@ -16,7 +16,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from wearalike.catalog.attributes import AttributeTable, packaged_attribute_table
-from wearalike.feeds.dialect import Dialect, WithdrawnOffer
+from wearalike.feeds.dialect import Dialect, RawOffer, WithdrawnOffer
 from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import read_feed_date
 from wearalike.feeds.google import GoogleDialect
@@ -24,6 +24,7 @@ from wearalike.feeds.normalize import InvalidOffer, OfferReason
 from wearalike.feeds.offers import MAX_ID_CHARS, Offer, RefusedOffer, normalize_offer
 from wearalike.feeds.sanitize import SanitizedFeed
 from wearalike.feeds.table_feed import read_table_rows
+from wearalike.feeds.table_rows import BrokenRow
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.feeds.yml import YmlDialect
 from wearalike.settings import ShopSettings
@@ -136,9 +137,11 @@ class FeedReader:
             BadFeed: The feed cannot be used. A feed that was cut off raises it at the end, so
                 do not use the offers before the iteration has ended.
         """
-        rows = self._open_table()
+        repairs = Counter[FeedWarning]()
+        rows = self._open_table(repairs)
         if rows is not None:
             yield from self._read_rows(rows)
+            self.warning_counts.update(repairs)
             return
         source = self._open_feed(self.warning_counts)
         blocks = iter(source)
@@ -154,23 +157,23 @@ class FeedReader:
             try:
                 record = self._read_element(dialect, element)
             except Exception as error:  # noqa: BLE001 - the boundary of one offer
-                record = self._refuse_unexpected(element, error)
+                record = self._refuse_unexpected(_find_id(element), error)
             if record is not None:
                 self.offers_count += 1
                 yield record
 
-    def _open_table(self) -> Iterator[dict[str, str]] | None:
+    def _open_table(
+        self, repairs: Counter[FeedWarning]
+    ) -> Iterator[dict[str, str] | BrokenRow] | None:
         """Return the rows of a feed that is a table, or None for any other."""
-        repairs = Counter[FeedWarning]()
         try:
-            rows = read_table_rows(self._path, self._shop.max_feed_bytes, self._charset, repairs)
+            return read_table_rows(self._path, self._shop.max_feed_bytes, self._charset, repairs)
         except BadFeed:
             return None  # the reader of XML says what is wrong
-        if rows is not None:
-            self.warning_counts.update(repairs)
-        return rows
 
-    def _read_rows(self, rows: Iterator[dict[str, str]]) -> Iterator[Offer | RefusedOffer]:
+    def _read_rows(
+        self, rows: Iterator[dict[str, str] | BrokenRow]
+    ) -> Iterator[Offer | RefusedOffer]:
         """Yield the records of the rows of a table. Raise BadFeed for another wanted dialect."""
         if self._shop.dialect not in (None, TABLE_DIALECT):
             raise BadFeed(FeedReason.WRONG_ROOT, f"a table; wanted dialect {self._shop.dialect}")
@@ -179,13 +182,20 @@ class FeedReader:
         self.ignored_fields = dialect.finder.ignored_fields
         for row in rows:
             self.offers_count += 1
-            raw = dialect.parse_row(row)
+            if isinstance(row, BrokenRow):
+                yield RefusedOffer(None, OfferReason.BROKEN_ROW, row.detail)
+                continue
             try:
-                yield normalize_offer(
-                    raw, self._shop, self._day, self.vocabulary, self.warning_counts
-                )
-            except InvalidOffer as error:
-                yield RefusedOffer(raw.offer_id or None, error.reason, error.detail)
+                yield self._normalize(dialect.parse_row(row))
+            except Exception as error:  # noqa: BLE001 - the boundary of one offer
+                yield self._refuse_unexpected(row.get("id[0]", "")[:MAX_ID_CHARS] or None, error)
+
+    def _normalize(self, raw: RawOffer) -> Offer | RefusedOffer:
+        """Return the offer that the shop's words describe, or its refusal."""
+        try:
+            return normalize_offer(raw, self._shop, self._day, self.vocabulary, self.warning_counts)
+        except InvalidOffer as error:
+            return RefusedOffer(raw.offer_id or None, error.reason, error.detail)
 
     def _read_element(
         self, dialect: Dialect, element: Element
@@ -196,12 +206,9 @@ class FeedReader:
             return None
         if isinstance(raw, WithdrawnOffer):
             return raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
-        try:
-            return normalize_offer(raw, self._shop, self._day, self.vocabulary, self.warning_counts)
-        except InvalidOffer as error:
-            return RefusedOffer(raw.offer_id or None, error.reason, error.detail)
+        return self._normalize(raw)
 
-    def _refuse_unexpected(self, element: Element, error: Exception) -> RefusedOffer:
+    def _refuse_unexpected(self, ident: str | None, error: Exception) -> RefusedOffer:
         """Return the refusal of an offer over which our own code fails.
 
         Raise BadFeed if that has happened too often: then the fault is not in the offer. The disk
@@ -210,7 +217,6 @@ class FeedReader:
         if isinstance(error, OSError | MemoryError):
             raise error
         self._unexpected_count += 1
-        ident = _find_id(element)
         detail = f"{type(error).__name__}: {error}"[:300]
         if self._unexpected_count <= MAX_LOGGED_TRACEBACKS:
             log.error("%s: offer %s: unexpected", self._shop.id, ident, exc_info=error)
