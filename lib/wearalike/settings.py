@@ -162,6 +162,7 @@ class ServerSettings(BaseModel):
         requests_a_minute: Limit for one client, requests of any kind.
         searches_a_minute: Limit for one client, requests that search: a photo's, or a list's at
             other weights.
+        connections_a_client: Limit for one client, connections at a time.
         allowed_origins: Sites whose pages may ask the API from a browser, e.g.
             "https://shop.example".
         exact_search_max_products: Products of a super-category up to which a photo is compared with
@@ -172,6 +173,7 @@ class ServerSettings(BaseModel):
 
     requests_a_minute: _Count = 3000
     searches_a_minute: _Count = 600
+    connections_a_client: _Count = 64
     allowed_origins: tuple[str, ...] = ()
     exact_search_max_products: _Count = 10_000_000
 

@@ -12,7 +12,9 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from tests.support.pictures import progressive_jpeg, transparent_png
 
+from wearalike.imaging import decode
 from wearalike.imaging.decode import BadPixels, PixelReason
 from wearalike.imaging.sandbox import DecoderPool
 
@@ -127,6 +129,39 @@ def test_a_decoder_that_grows_is_held():
         decoders.check_image(SMALL, 32)
     with DecoderPool() as decoders:
         decoders.check_image(LARGE, 32)
+
+
+@pytest.mark.parametrize("more_scans", [0, 30, 60, 2700])
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(more_scans):
+    content = progressive_jpeg(1000, more_scans)
+    with DecoderPool(cpu_s=10) as decoders:
+        if more_scans < 60:
+            assert decoders.check_image(content, 32).width_px == 1000
+            return
+        began = time.process_time()
+        with pytest.raises(BadPixels, match="wanted at most 64 scans") as bad:
+            decoders.check_image(content, 32)
+        assert bad.value.reason is PixelReason.TOO_MANY_SCANS
+        assert time.process_time() - began < 1
+
+
+def test_previews_and_what_follows_the_picture_are_no_scans_of_it():
+    content = progressive_jpeg(200)
+    (length,) = ((len(inner := content[:30000]) + 2).to_bytes(2, "big"),)
+    comment = b"\xff\xfe" + length + inner
+    preview = content[:2] + comment * 12 + content[2:] + b"\xff\xda" * 5000
+    with DecoderPool() as decoders:
+        assert decoders.check_image(preview, 32).width_px == 200
+
+
+def test_pixels_come_back_as_they_are_decoded_here():
+    for content in (SMALL, progressive_jpeg(1000), transparent_png(500)):
+        with DecoderPool() as decoders:
+            header, rgb = decoders.decode_image(content, 300)
+        assert np.array_equal(rgb, decode.decode_image(content, 300))
+        assert header == decode.read_header(content)
+    with DecoderPool() as decoders, pytest.raises(BadPixels, match="truncated"):
+        decoders.decode_image(SMALL[: len(SMALL) // 2], 300)
 
 
 def test_the_largest_picture_that_is_taken_fits_a_decoder():

@@ -3,6 +3,7 @@ on DuckDB and on PostgreSQL.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -26,6 +27,7 @@ from starlette.testclient import TestClient
 from tests.server.test_snapshot import ODD_IDS, changed
 from tests.support.change_settings import change
 from tests.support.http_server import serve_site
+from tests.support.pictures import progressive_jpeg
 from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import load
 from tests.warehouse.test_warehouse import night as made_up
@@ -493,24 +495,37 @@ def test_a_form_without_a_photo_is_a_problem(api, kind, body, status):
     assert_problem(api.post("/photo", content=body, headers={"content-type": kind}), status)
 
 
-def held_upload(address: str) -> socket.socket:
+def held_upload(address: str, source: str) -> socket.socket:
     """A photo of which only the beginning has come."""
     parts = urlsplit(address)
-    connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    connection = socket.create_connection(
+        (parts.hostname, parts.port), timeout=30, source_address=(source, 0)
+    )
     connection.sendall(
-        b"POST /v1/photo HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        b"POST /v1/photo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
         b"Content-Length: 1000\r\n\r\nx"
     )
     return connection
 
 
 def test_a_full_queue_says_when_to_come_again(api, address, pictures):
+    """A few clients hold every place; another is refused, and so is one that holds its share."""
     content = next(iter(pictures.values()))
-    held = [held_upload(address) for _ in range(uploads.MAX_PENDING_PHOTOS + 1)]
+    assert post(api, content).is_success  # with this the networks are loaded
+    limits = uploads.PHOTO_LIMITS
+    held = [held_upload(address, "127.0.0.9") for _ in range(limits.max_pending_a_client + 1)]
     try:
         refused, _, _ = select.select(held, [], [], 30)
         assert len(refused) == 1 and refused[0].recv(4096).startswith(b"HTTP/1.1 503")
-        answer = post(api, content)
+        assert post(api, content).is_success, "others have their places"
+        held += [
+            held_upload(address, f"127.0.0.{10 + number % 8}")
+            for number in range(limits.max_pending)
+        ]
+        deadline = time.monotonic() + 30
+        while (answer := post(api, content)).is_success and time.monotonic() < deadline:
+            # It may have had a place itself while the others came.
+            held.append(held_upload(address, "127.0.0.20"))
         assert_problem(answer, 503)
         assert int(answer.headers["retry-after"]) >= 1
         assert api.get("/products").is_success, "others are answered meanwhile"
@@ -521,6 +536,47 @@ def test_a_full_queue_says_when_to_come_again(api, address, pictures):
     while not (answer := post(api, content)).is_success and time.monotonic() < deadline:
         time.sleep(0.05)
     assert answer.is_success
+
+
+def test_a_photo_of_thousands_of_scans_is_refused_at_once(api, pictures):
+    content = progressive_jpeg(2000, more_scans=2700)
+    assert len(content) < 100_000
+    photo = next(iter(pictures.values()))
+    assert post(api, photo).is_success  # with this the networks are loaded
+    began = time.monotonic()
+    told = assert_problem(post(api, content), 422)
+    assert told["detail"].startswith("too_many_scans")
+    assert post(api, photo).is_success
+    assert time.monotonic() - began < 10
+
+
+def test_a_large_photo_is_answered_in_pixels_of_its_own(api, pictures):
+    """It is searched at a smaller size; boxes, sizes and id are those of the file."""
+    content = next(c for c in pictures.values() if post(api, c).json()["items"])
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    small, large = io.BytesIO(), io.BytesIO()
+    scale = -(-2048 // max(image.size)) * 2
+    image.resize([side * scale // 2 for side in image.size]).save(small, "PNG", compress_level=1)
+    image.resize([side * scale for side in image.size]).save(large, "PNG", compress_level=1)
+    one, other = (post(api, out.getvalue(), "image/png").json() for out in (small, large))
+    assert other["photo_id"] == hashlib.sha256(large.getvalue()).hexdigest()
+    assert (other["width_px"], other["height_px"]) == (2 * one["width_px"], 2 * one["height_px"])
+    assert len(one["items"]) == len(other["items"]) >= 1
+    for item, larger in zip(one["items"], other["items"], strict=True):
+        for side in ("x0", "y0", "x1", "y1"):
+            assert abs(2 * item[side] - larger[side]) <= 0.05 * other["width_px"]
+
+
+def test_a_photo_in_any_lossless_format_gives_one_answer(api, pictures):
+    content = next(c for c in pictures.values() if post(api, c).json()["items"])
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    answers = []
+    for kind, options in (("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
+        out = io.BytesIO()
+        image.save(out, kind, **options)
+        answers.append(post(api, out.getvalue(), "image/x").json())
+    assert all(answer["items"] == answers[0]["items"] for answer in answers)
+    assert len({answer["photo_id"] for answer in answers}) == 4
 
 
 def test_many_at_once_get_what_one_gets(api, pictures):
@@ -692,9 +748,10 @@ def test_a_root_without_the_published_tables_is_said(moving):
 
 
 def test_a_server_that_is_ended_answers_first_what_it_was_asked(moving):
-    """Of each server the last test: it ends it."""
+    """The last test of each server: it ends it."""
     address, process, _ = moving
-    connection = held_upload(address)
+    assert httpx.get(f"{address}/v1/openapi.json", timeout=60).is_success  # it has begun
+    connection = held_upload(address, "127.0.0.1")
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)

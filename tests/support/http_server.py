@@ -12,18 +12,17 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def serve_site(config: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Yield (address, process) of a server; end it with the block; check that nothing failed."""
-    command = [
-        sys.executable,
-        "-m",
-        "wearalike",
-        "serve",
-        "--config",
-        str(config),
-        "--port",
-        "0",
-    ]
+def serve_site(
+    config: Path, max_files: int | None = None, before: str = ""
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Yield (address, process) of a server; end it with the block; check that nothing failed.
+
+    max_files: the most files that the process may open. before: Python that it runs at first.
+    """
+    program = f"{before}\nimport sys; from wearalike.commands.app import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "serve", "--config", str(config), "--port", "0"]
+    if max_files:
+        command = ["prlimit", f"--nofile={max_files}:{max_files}", *command]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     log_lines: list[str] = []

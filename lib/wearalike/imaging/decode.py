@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError, features
 
-from wearalike.imaging import file_kinds, frames, jpeg_end
+from wearalike.imaging import file_kinds, frames, jpeg_end, jpeg_scans
 
 # AVIF where Pillow was built with it, as its wheels are.
 ALLOWED_FORMATS = (
@@ -28,6 +28,8 @@ ALLOWED_FORMATS = (
 MIN_SIDE_PX = 16
 MAX_PIXELS = 64_000_000
 MAX_ASPECT_RATIO = 20
+# Encoders write about ten scans, and the most thorough ones some forty.
+MAX_JPEG_SCANS = 64
 # Antialiased, and without the overshoot of bicubic, which would invent colours.
 _RESAMPLING = Image.Resampling.BILINEAR
 # A JPEG can be decoded at 1/2, 1/4 and 1/8 of its size (libjpeg).
@@ -75,6 +77,7 @@ class PixelReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_NARROW = "too_narrow"
+    TOO_MANY_SCANS = "too_many_scans"
     BLANK = "blank"
 
 
@@ -297,6 +300,8 @@ def _open_checked(content: bytes) -> tuple[Image.Image, ImageHeader]:
         width, height = height, width
     # Pillow calls a JPEG with a preview for 3D screens MPO.
     image_format = "JPEG" if image.format == "MPO" else str(image.format)
+    if image_format == "JPEG" and jpeg_scans.has_more_scans(content, MAX_JPEG_SCANS):
+        raise BadPixels(PixelReason.TOO_MANY_SCANS, f"JPEG, wanted at most {MAX_JPEG_SCANS} scans")
     return image, ImageHeader(image_format, width, height)
 
 

@@ -20,7 +20,9 @@ import wearalike
 from wearalike.search import photo_query
 from wearalike.search.photo_search import UnknownCategory
 from wearalike.server import errors, middleware, schemas, uploads
+from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import MAX_K, LiveList, LiveSearch, PhotoQuery
+from wearalike.server.photos import DecodedPhoto
 from wearalike.server.snapshot import PublishedRepository, Snapshot
 from wearalike.tables import AgeGroup, Gender, SuperCategory
 
@@ -351,21 +353,24 @@ async def photo(
     """
     parsed_weights = photo_query.parse_weights(weights) if weights else None
     wanted = PhotoQuery(k, parsed_weights, gender, age_group, category, on_shop, on_brand)
-    queue: uploads.PhotoQueue = request.app.state.photo_queue
+    queue: FairQueue = request.app.state.photo_queue
+    client = middleware.scope_client_key(request.scope)
 
     def search_photo(content: bytes) -> dict[str, Any]:
         with source.snapshot() as s:
             search = live.photo_search(s)
             head = _build_answer(s)
+        decoded = DecodedPhoto(content, request.app.state.photo_decoders)
         try:
-            result = search.search(content, wanted)
+            result = decoded.search(search, wanted)
         except UnknownCategory as error:
             raise HTTPException(422, str(error)) from error
         return {**asdict(result), **head, "note": None if result.items else NO_ITEMS_NOTE}
 
-    async with queue.reserve_place():
+    async with queue.reserve_place(client):
         content = await uploads.read_photo(request)
-        async with queue.wait_for_turn():
+        async with queue.wait_for_turn(client):
+            await uploads.refuse_disconnected(request)
             response.headers["Cache-Control"] = "no-store"
             return await run_in_threadpool(search_photo, content)
 

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import wearalike
-from wearalike.server import api, api_docs, errors, middleware, pages, uploads
+from wearalike.server import api, api_docs, errors, middleware, pages, photos, thumbnails, uploads
+from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import LiveSearch
 from wearalike.server.snapshot import PublishedRepository
 from wearalike.settings import Settings
@@ -25,7 +26,10 @@ def create_app(settings: Settings) -> FastAPI:
     * settings: Settings.
     * published: PublishedRepository.
     * live_search: LiveSearch.
-    * photo_queue: uploads.PhotoQueue.
+    * photo_queue: FairQueue of photos.
+    * photo_decoders: sandbox.DecoderPool of photos.
+    * thumbnails: thumbnails.ThumbnailMaker.
+    * thumbnail_queue: FairQueue of thumbnails.
     * search_limiter: middleware.ClientRateLimiter of live searches.
 
     Args:
@@ -37,9 +41,11 @@ def create_app(settings: Settings) -> FastAPI:
     published = PublishedRepository(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         published.close()
+        app.state.photo_decoders.close()
+        app.state.thumbnails.close()
 
     no_default_pages: dict[str, Any] = {
         "openapi_url": None,
@@ -53,7 +59,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.published = published
     app.state.live_search = LiveSearch(settings)
-    app.state.photo_queue = uploads.PhotoQueue()
+    app.state.photo_queue = FairQueue(uploads.PHOTO_LIMITS)
+    app.state.photo_decoders = photos.build_decoders()
+    app.state.thumbnail_queue = FairQueue(thumbnails.THUMBNAIL_LIMITS)
+    app.state.thumbnails = thumbnails.ThumbnailMaker(settings.data_dir)
     app.state.search_limiter = middleware.ClientRateLimiter(
         settings.serve.searches_a_minute, "searches"
     )

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wearalike.server import errors
+from wearalike.server import clients, errors
 
 # Pages load only their own files and the pictures of shops.
 # Inside Airflow a page is framed by its own host, so frame-ancestors is 'self'.
@@ -31,6 +31,11 @@ SECURITY_HEADERS = {
 }
 # Above the largest photo that a phone sends, with room for the form around it.
 MAX_BODY_BYTES = 16_000_000
+
+
+def scope_client_key(scope: Scope) -> str:
+    """Return what counts as the client of a request; see `clients.client_key`."""
+    return clients.client_key(scope["client"][0] if scope.get("client") else "unknown")
 
 
 class ClientRateLimiter:
@@ -52,7 +57,7 @@ class ClientRateLimiter:
         Raises:
             HTTPException: 429 with Retry-After; the client has used up its requests.
         """
-        client = scope["client"][0] if scope.get("client") else "unknown"
+        client = scope_client_key(scope)
         if self._limiter.hit(self._rate, client):
             return
         reset_at = self._limiter.get_window_stats(self._rate, client).reset_time

@@ -8,14 +8,14 @@ import socket
 
 import uvicorn
 
-from wearalike.server import app
+from wearalike.server import app, connections
 from wearalike.settings import Settings
 
 log = logging.getLogger(__name__)
 # Responses that have begun may take this long after the server is told to stop.
 SHUTDOWN_GRACE_S = 10
-# Connections that the kernel queues before the server accepts them.
-LISTEN_BACKLOG = 512
+# Connections that the kernel queues, and that the server accepts at once before it counts them.
+LISTEN_BACKLOG = 64
 # The longest request line with headers; product ids in addresses may be long.
 MAX_HEAD_BYTES = 64_000
 
@@ -38,6 +38,9 @@ def serve(settings: Settings, host: str, port: int) -> None:
         log.info("serving at http://%s:%d, API docs at /v1/docs", shown_host, bound_port)
         config = uvicorn.Config(
             app.create_app(settings),
+            http=connections.build_protocol(settings.serve.connections_a_client, ()),
+            ws="none",
+            backlog=LISTEN_BACKLOG,
             log_config=None,
             access_log=False,
             server_header=False,

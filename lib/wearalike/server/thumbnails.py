@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from wearalike.imaging import decode
+from wearalike.imaging import decode, sandbox
+from wearalike.server import photos
+from wearalike.server.fair_queue import QueueLimits
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import IMAGES, INDEXES, ITEMS, Table
 
 # Longer side of thumbnails: for a card, for a product's own page.
 THUMBNAIL_SIDES_PX = (360, 900)
 IMAGE_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
+# A browser asks for the pictures of a page six at a time.
+THUMBNAIL_LIMITS = QueueLimits(
+    "pictures", max_pending=160, max_pending_a_client=32, max_running=1, wait_s=60.0
+)
 # 1,024 thumbnails take some 30 MB.
 _MAX_CACHED_THUMBNAILS = 1024
 _MAX_CACHED_IMAGES = 20_000
@@ -190,30 +195,81 @@ def _box_to_outline(
     return None
 
 
-@lru_cache(_MAX_CACHED_THUMBNAILS)
-def thumbnail(root: Path, image_id: str, side_px: int) -> bytes:
-    """Return a small copy of a stored image.
+class ThumbnailMaker:
+    """Make small copies of stored images in the sandbox; threads may share it.
+
+    Thumbnails are cached, and so is that an image has none.
 
     Args:
         root: The data folder.
-        image_id: sha256 of the image's bytes, hex.
-        side_px: Longer side of the copy, one of THUMBNAIL_SIDES_PX.
-
-    Returns:
-        A JPEG.
-
-    Raises:
-        ThumbnailNotFound: No such image or size.
     """
-    if not IMAGE_ID_PATTERN.fullmatch(image_id) or side_px not in THUMBNAIL_SIDES_PX:
-        sides = ", ".join(map(str, THUMBNAIL_SIDES_PX))
-        raise ThumbnailNotFound(
-            f"{image_id[:80]} of {side_px} px: wanted an image_id, and one of {sides} px"
-        )
-    try:
-        rgb = decode.decode_image(content_cache.image_path(root, image_id).read_bytes(), side_px)
-    except (FileNotFoundError, decode.BadPixels) as error:
-        raise ThumbnailNotFound(f"{image_id}: {error}") from error
-    out = io.BytesIO()
-    Image.fromarray(rgb).save(out, "JPEG", quality=85, optimize=True, progressive=True)
-    return out.getvalue()
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        # One decoder: a large image takes it a second, and memory for one only.
+        self._decoders = photos.build_decoders(THUMBNAIL_LIMITS.max_running)
+        self._cache: OrderedDict[tuple[str, int], bytes | str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find_cached(self, image_id: str, side_px: int) -> bytes | None:
+        """Return a thumbnail that was made before; None if there is none yet.
+
+        Args:
+            image_id: sha256 of the image's bytes, hex.
+            side_px: Longer side of the copy, one of THUMBNAIL_SIDES_PX.
+
+        Raises:
+            ThumbnailNotFound: No such image or size.
+        """
+        if not IMAGE_ID_PATTERN.fullmatch(image_id) or side_px not in THUMBNAIL_SIDES_PX:
+            sides = ", ".join(map(str, THUMBNAIL_SIDES_PX))
+            raise ThumbnailNotFound(
+                f"{image_id[:80]} of {side_px} px: wanted an image_id, and one of {sides} px"
+            )
+        with self._lock:
+            found = self._cache.get((image_id, side_px))
+            if found is not None:
+                self._cache.move_to_end((image_id, side_px))
+        if isinstance(found, str):
+            raise ThumbnailNotFound(found)
+        return found
+
+    def make(self, image_id: str, side_px: int) -> bytes:
+        """Return a small copy of a stored image.
+
+        Args:
+            image_id: sha256 of the image's bytes, hex.
+            side_px: Longer side of the copy, one of THUMBNAIL_SIDES_PX.
+
+        Returns:
+            A JPEG.
+
+        Raises:
+            ThumbnailNotFound: No such image or size, or one that exceeds the decoder's limits.
+        """
+        made = self.find_cached(image_id, side_px)
+        if made is not None:
+            return made
+        try:
+            content = content_cache.image_path(self._root, image_id).read_bytes()
+            _, rgb = self._decoders.decode_image(content, side_px)
+        except (FileNotFoundError, sandbox.DecoderDied) as error:
+            raise ThumbnailNotFound(f"{image_id}: {error}") from error
+        except decode.BadPixels as error:
+            self._keep(image_id, side_px, f"{image_id}: {error}")
+            raise ThumbnailNotFound(f"{image_id}: {error}") from error
+        out = io.BytesIO()
+        Image.fromarray(rgb).save(out, "JPEG", quality=85, optimize=True, progressive=True)
+        self._keep(image_id, side_px, out.getvalue())
+        return out.getvalue()
+
+    def close(self) -> None:
+        """End the decoders."""
+        self._decoders.close()
+
+    def _keep(self, image_id: str, side_px: int, made: bytes | str) -> None:
+        """Cache a thumbnail, or why there is none."""
+        with self._lock:
+            self._cache[image_id, side_px] = made
+            while len(self._cache) > _MAX_CACHED_THUMBNAILS:
+                self._cache.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Uploaded photos: a bounded queue, and the photo's bytes out of a request.
+"""Uploaded photos: the limits of their queue, and the photo's bytes out of a request.
 
 Nothing that the client claims about the photo is trusted, such as its name or size.
 """
@@ -6,20 +6,19 @@ Nothing that the client claims about the photo is trusted, such as its name or s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-# Photos being received, waiting or searched. Each holds its bytes in memory.
-MAX_PENDING_PHOTOS = 16
-# Photos searched at a time: while the networks run on one, the other is decoded or searched.
-MAX_CONCURRENT_SEARCHES = 2
+from wearalike.server.fair_queue import QueueLimits
+
+# Photos being received, waiting or searched hold their bytes in memory. Two are searched at a time:
+# while the networks run on one, the other is decoded or searched.
+PHOTO_LIMITS = QueueLimits(
+    "photos", max_pending=16, max_pending_a_client=4, max_running=2, wait_s=20.0
+)
 UPLOAD_TIMEOUT_S = 20.0
-QUEUE_TIMEOUT_S = 20.0
-RETRY_AFTER_S = 2
 FORM_FIELD = "photo"
 RAW_CONTENT_TYPES = ("image/", "application/octet-stream")
 MULTIPART_CONTENT_TYPE = "multipart/form-data"
@@ -47,48 +46,6 @@ OPENAPI_REQUEST_BODY = {
         },
     }
 }
-
-
-class PhotoQueue:
-    """Bound how many photos are received and searched at a time, in one event loop."""
-
-    def __init__(self) -> None:
-        self._pending_count = 0
-        self._search_slots = asyncio.Semaphore(MAX_CONCURRENT_SEARCHES)
-
-    @asynccontextmanager
-    async def reserve_place(self) -> AsyncIterator[None]:
-        """Hold a place in the queue for the duration of the block.
-
-        Raises:
-            HTTPException: 503; MAX_PENDING_PHOTOS photos are in the queue.
-        """
-        if self._pending_count >= MAX_PENDING_PHOTOS:
-            raise _busy_error(f"{MAX_PENDING_PHOTOS} photos are being searched")
-        self._pending_count += 1
-        try:
-            yield
-        finally:
-            self._pending_count -= 1
-
-    @asynccontextmanager
-    async def wait_for_turn(self) -> AsyncIterator[None]:
-        """Wait for a free search slot and hold it for the duration of the block.
-
-        Raises:
-            HTTPException: 503; no slot became free in QUEUE_TIMEOUT_S.
-        """
-        try:
-            async with asyncio.timeout(QUEUE_TIMEOUT_S):
-                await self._search_slots.acquire()
-        except TimeoutError:
-            raise _busy_error(
-                f"the photo waited {QUEUE_TIMEOUT_S:.0f} s without being searched"
-            ) from None
-        try:
-            yield
-        finally:
-            self._search_slots.release()
 
 
 async def read_photo(request: Request) -> bytes:
@@ -130,6 +87,11 @@ async def _read_form_file(request: Request) -> bytes:
         return await file.read()
 
 
-def _busy_error(reason: str) -> HTTPException:
-    detail = f"{reason}; try again in a moment"
-    return HTTPException(503, detail, {"Retry-After": str(RETRY_AFTER_S)})
+async def refuse_disconnected(request: Request) -> None:
+    """Raise ClientDisconnect if the client has gone; nobody would read the answer.
+
+    Args:
+        request: A request whose body has been read.
+    """
+    if await request.is_disconnected():
+        raise ClientDisconnect

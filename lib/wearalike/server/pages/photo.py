@@ -19,6 +19,7 @@ from wearalike.server import middleware, uploads
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.pages.base import app_repository_and_images, render_page, require_same_origin
+from wearalike.server.photos import DecodedPhoto
 from wearalike.tables import Gender
 
 router = APIRouter()
@@ -45,9 +46,11 @@ async def photo_results(request: Request) -> HTMLResponse:
     require_same_origin(request)
     limit_searches(request)
     queue = request.app.state.photo_queue
-    async with queue.reserve_place():
+    client = middleware.scope_client_key(request.scope)
+    async with queue.reserve_place(client):
         content, asked = await _read_form(request)
-        async with queue.wait_for_turn():
+        async with queue.wait_for_turn(client):
+            await uploads.refuse_disconnected(request)
             return await run_in_threadpool(_search_and_render, request, content, asked)
 
 
@@ -84,8 +87,10 @@ def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) 
             gender = Gender(asked["gender"]) if asked["gender"] else None
             weights = photo_query.parse_weights(asked["weights"]) if asked["weights"] else None
             wanted = PhotoQuery(RESULTS_PER_ITEM, weights, gender)
-            result = request.app.state.live_search.photo_search(s).search(content, wanted)
-            annotated = photo_annotation.annotate_photo(content, result)
+            search = request.app.state.live_search.photo_search(s)
+            decoded = DecodedPhoto(content, request.app.state.photo_decoders)
+            result = decoded.search(search, wanted)
+            annotated = photo_annotation.annotate_photo(decoded.picture, result)
         except decode.BadPixels as error:
             return _render_photo_page(
                 request,

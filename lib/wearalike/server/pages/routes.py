@@ -7,15 +7,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi import Path as InPath
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from wearalike.imaging.decode import BadPixels
+from wearalike.server import middleware
+from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.pages import base, compare, judging, photo, products, quality
 from wearalike.server.snapshot import NotPublished
-from wearalike.server.thumbnails import ProductImageIndex, ThumbnailNotFound, thumbnail
+from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, ThumbnailNotFound
 from wearalike.warehouse.base import Unreachable
 
 router = APIRouter()
@@ -63,13 +66,19 @@ def static_file(name: str) -> Response:
 
 
 @router.get("/thumbnails/{side_px}/{image_id}.jpg")
-def thumbnail_file(
+async def thumbnail_file(
     request: Request, side_px: int, image_id: Annotated[str, InPath(max_length=64)]
 ) -> Response:
     """Return a thumbnail; its address has the hash of the image, so caches keep it."""
-    root = request.app.state.settings.data_dir
+    maker: ThumbnailMaker = request.app.state.thumbnails
+    queue: FairQueue = request.app.state.thumbnail_queue
+    client = middleware.scope_client_key(request.scope)
     try:
-        return base.immutable_response(thumbnail(root, image_id, side_px), "image/jpeg")
+        content = maker.find_cached(image_id, side_px)
+        if content is None:
+            async with queue.reserve_place(client), queue.wait_for_turn(client):
+                content = await run_in_threadpool(maker.make, image_id, side_px)
+        return base.immutable_response(content, "image/jpeg")
     except ThumbnailNotFound:
         raise HTTPException(404, "there is no such picture") from None
 
