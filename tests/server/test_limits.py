@@ -97,7 +97,7 @@ def test_idle_connections_shut_nobody_out(config):
         for number in range(400):
             stack.enter_context(connect(address, f"127.0.1.{number % 10}"))
         assert ask(address, "127.0.0.2") == 200
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
 
 
 def test_a_client_gets_no_more_than_its_connections(config):
@@ -127,17 +127,18 @@ def test_slow_clients_are_cut(config):
         request = f"GET {FREE_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         greedy.sendall(request * 500)  # and takes none of the answers
         with contextlib.suppress(ConnectionError):
-            while time.monotonic() - began < 20:
+            while time.monotonic() - began < 30:
                 trickling.sendall(b"a: b\r\n")
                 trickling.settimeout(0.1)
                 with contextlib.suppress(TimeoutError):
                     if not trickling.recv(100):
                         break
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         assert is_cut(silent) and is_cut(unfinished)
         mine = greedy.getsockname()
         while any(c.raddr == mine for c in psutil.Process(process.pid).net_connections()):
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < 60
+            time.sleep(0.2)
         assert ask(address) == 200
         for connection in (silent, trickling, unfinished, greedy):
             connection.close()
