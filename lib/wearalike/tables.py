@@ -235,6 +235,11 @@ PRODUCTS = Table(
         ),
         Column("category", _text, "leaf of the taxonomy, e.g. women.dresses.midi"),
         Column("super_category", _text, "tables.SuperCategory"),
+        Column(
+            "colour_names",
+            _texts,
+            "the colours that `colours` names, ids of colours.xml, sorted; three at most",
+        ),
         Column("shape_weight", _int, "weight of shape in the distance, from the category"),
         Column("colour_weight", _int, "weight of colour in the distance, from the category"),
         Column("kind_weight", _int, "weight of kind in the distance, from the category"),
@@ -338,6 +343,7 @@ MATCHES = Table(
                             pa.field("shape_distance", _int, nullable=False),
                             pa.field("colour_distance", _int, nullable=False),
                             pa.field("kind_distance", _int, nullable=False),
+                            pa.field("colour_name_distance", _int, nullable=False),
                             pa.field("rule", _text),
                             pa.field("fallback", _text),
                         ]
@@ -365,12 +371,18 @@ SIMILAR_PRODUCTS = Table(
             "0..1, 1 is the same code and kind, 0 another kind no more alike than chance",
         ),
         Column("shape_score", pa.float64(), "the same for shape alone"),
-        Column("colour_score", pa.float64(), "the same for colour alone"),
+        Column("colour_score", pa.float64(), "the same for colour alone, code and name"),
         Column("kind_score", pa.float64(), "the same for kind alone"),
         Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
         Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
         Column(
             "kind_distance", _int, "between the two categories: 0 the same kind, 64 another family"
+        ),
+        Column(
+            "colour_name_distance",
+            _int,
+            "between the colours that the feeds name, added to that of the codes: 0 the same or "
+            "none named, 32 nothing in common",
         ),
         Column("shape_weight", _int, "weight used for shape"),
         Column("colour_weight", _int, "weight used for colour"),

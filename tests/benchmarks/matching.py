@@ -20,6 +20,7 @@ from tests.benchmarks.measure import (
 
 from wearalike import search as search_module
 from wearalike.catalog import KindTable
+from wearalike.catalog.colour_names import build_name_table, packaged_colour_names
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.product_attributes import ProductAttributes
@@ -135,7 +136,7 @@ def same_answer(options: BenchOptions) -> BenchResult:
 
 
 def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
-    """Return women's dresses of 3,000 brands and 8 kinds, all in stock.
+    """Return women's dresses of 3,000 brands, 8 kinds and all named colours, all in stock.
 
     Args:
         rows: int64 (n,), distinct numbers.
@@ -153,8 +154,23 @@ def make_gallery(rows: np.ndarray, codes: np.ndarray) -> search_module.Gallery:
     np.fill_diagonal(distances, 0)
     kinds = KindTable(tuple(f"dresses {i}" for i in range(8)), distances)
     kind, in_stock = rows // 7 % 8, np.ones(n, bool)
+    colours = packaged_colour_names().hex_by_id
+    names = build_name_table(colours, colours)
+    name = rows // 11 % len(names.names)
     return search_module.Gallery(
-        ids, ids, codes, *weights, kind, *texts[4:], in_stock, -1 - rows, brands, pages, kinds
+        ids,
+        ids,
+        codes,
+        *weights,
+        kind,
+        name,
+        *texts[4:],
+        in_stock,
+        -1 - rows,
+        brands,
+        pages,
+        kinds,
+        names,
     )
 
 

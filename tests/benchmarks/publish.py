@@ -55,6 +55,7 @@ def recommendations(rows: int) -> pa.Table:
         "kind_weight": np.full(rows, 5),
         "kind_score": np.full(rows, 0.5),
         "kind_distance": np.full(rows, 32),
+        "colour_name_distance": np.full(rows, 8),
         **{name: pa.repeat(text, rows) for name, text in texts.items()},
         **{name: pa.nulls(rows, pa.string()) for name in ("rule", "fallback")},
     }

@@ -504,8 +504,8 @@ def test_map_offers_gives_each_offer_its_leaf_or_a_reason(place: Settings, small
         "age_group",
     ]
     assert [tuple(row.values()) for row in products.select(added).to_pylist()] == [
-        ("moda:o0", "women.dresses.mini", "full_body", 2, 8, 5, "female", "adult"),
-        ("moda:o1", "women.dresses.mini", "full_body", 2, 8, 5, "unisex", "kids"),
+        ("moda:o0", "women.dresses.mini", "full_body", 2, 8, 6, "female", "adult"),
+        ("moda:o1", "women.dresses.mini", "full_body", 2, 8, 6, "unisex", "kids"),
         ("moda:o3", "women.heels", "foot_wear", 1, 1, 1, "female", "adult"),
         ("moda:o7", "bags", "bags", 3, 2, 3, "unisex", "adult"),
         ("moda:o8", "newborn", "full_body", 1, 4, 3, "unisex", "newborn"),

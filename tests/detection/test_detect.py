@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from wearalike.detection import detect
-from wearalike.imaging import colour
+from wearalike.metrics import colour_space
 from wearalike.tables import ITEMS
 
 
@@ -26,7 +26,7 @@ def encoded(array, kind="PNG", **options) -> bytes:
 
 
 def test_lab_of_known_colours():
-    lab = colour.rgb_to_lab(
+    lab = colour_space.rgb_to_lab(
         np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255], [119, 119, 119]], np.uint8)
     )
     # CIE Lab over D65 of the sRGB primaries, as published by Bruce Lindbloom.

@@ -19,7 +19,7 @@ from wearalike.encoding.item_describer import (
     descriptor_slice,
 )
 from wearalike.encoding.likeness_net import CodeHeads, LikenessNet
-from wearalike.imaging import colour
+from wearalike.metrics import colour_space
 from wearalike.models import registry
 from wearalike.models.files import BadModel
 
@@ -134,7 +134,7 @@ def test_lab_is_that_of_the_arrays():
     rgb[0, 0, :3] = [[0, 0, 0], [255, 255, 255], [3, 0, 1]]
     scaled = torch.from_numpy(rgb.transpose(0, 3, 1, 2) / np.float32(255))
     found = item_describer.rgb_to_lab(scaled).numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(found, colour.rgb_to_lab(rgb), atol=0.02)
+    np.testing.assert_allclose(found, colour_space.rgb_to_lab(rgb), atol=0.02)
 
 
 def test_windows_lie_where_the_item_lies(network):

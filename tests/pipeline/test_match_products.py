@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wearalike import sample
-from wearalike.catalog import CategoryKinds, category_kinds
+from wearalike.catalog import CategoryKinds, feed_distances
 from wearalike.pipeline import match_products
 from wearalike.storage import run_tables
 from wearalike.tables import INDEXES, MATCHES, PRODUCTS
@@ -74,7 +74,7 @@ def test_candidates_of_another_distance_are_not_used(config):
 def test_a_kind_nearer_in_the_taxonomy_searches_its_products_anew(config):
     """The kinds are a file of the table `products`; the table equals that of a full search."""
     root = config.parent / "root"
-    kinds = category_kinds.read_category_kinds(root, "day-1")
+    kinds = feed_distances.read_feed_distances(root, "day-1").kinds
     (place,) = (root / "products").glob("run=day-1")
     facts = json.loads((place / "_manifest.json").read_text())
     shutil.copytree(root / "products" / "run=day-1", root / "products" / "run=day-2")

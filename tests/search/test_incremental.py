@@ -11,6 +11,7 @@ from tests.search.test_search import draw_kinds, make_gallery
 
 from wearalike import search
 from wearalike.catalog import MerchandisingRule
+from wearalike.catalog.colour_names import build_name_table, packaged_colour_names
 from wearalike.search import Gallery, ListRules
 from wearalike.search.kernels import bitplane
 
@@ -22,6 +23,7 @@ _PER_PRODUCT = (
     "colour_weight",
     "kind_weight",
     "kind",
+    "colour_name",
     "gender",
     "age_group",
     "is_in_stock",
@@ -35,17 +37,18 @@ def take_rows(g: Gallery, rows: np.ndarray) -> Gallery:
         g.attributes, **{name: getattr(g.attributes, name)[rows] for name in g.attributes.__slots__}
     )
     facts = {name: getattr(g, name)[rows] for name in _PER_PRODUCT}
-    return Gallery(**facts, attributes=pages, kind_table=g.kind_table)
+    return Gallery(**facts, attributes=pages, kind_table=g.kind_table, name_table=g.name_table)
 
 
 def churn_gallery(everything: Gallery, day: int, seed: int, ratio: float) -> Gallery:
     """Return the gallery of a day: facts of products change, products come, go and come back.
 
-    Now and then the taxonomy says otherwise how near two kinds are, or names one otherwise.
+    Now and then the taxonomy says otherwise how near two kinds are, or names one otherwise, and a
+    colour looks otherwise.
     """
     rng = np.random.default_rng(seed)
     n = len(everything)
-    table = everything.kind_table
+    table, names = everything.kind_table, everything.name_table
     other = make_gallery(seed % 1000, n)
     facts = {name: np.array(getattr(everything, name)) for name in _PER_PRODUCT}
     is_there = rng.random(n) < 0.8
@@ -62,11 +65,18 @@ def churn_gallery(everything: Gallery, day: int, seed: int, ratio: float) -> Gal
                 facts[name][changed] = rng.integers(0, 5, changed.sum())
             if name == "kind":
                 facts[name][changed] = rng.integers(0, len(table.names), changed.sum())
+            if name == "colour_name":
+                facts[name][changed] = rng.integers(0, len(names.names), changed.sum())
         if rng.random() < ratio:
             table = draw_kinds(rng).table.select(table.names)
         if rng.random() < ratio:
             table = replace(table, names=(*table.names[:-1], f"{table.names[-1]} {day}"))
-    everything = Gallery(**facts, attributes=everything.attributes, kind_table=table)
+        if rng.random() < ratio:
+            colours = dict(packaged_colour_names().hex_by_id) | {"navy": f"#0000{40 + day:02x}"}
+            names = build_name_table(names.names, colours)
+    everything = Gallery(
+        **facts, attributes=everything.attributes, kind_table=table, name_table=names
+    )
     return take_rows(everything, np.flatnonzero(is_there))
 
 
@@ -113,7 +123,9 @@ MERCHANDISE = st.lists(st.tuples(RULE, SCOPES), max_size=2).map(
 def test_random_days_of_churn_give_the_tables_of_full_searches(
     seed, n, bits, ratio, most_kind_weight, days
 ):
-    everything = make_gallery(seed % 10_000, n, bits=bits, most_kind_weight=most_kind_weight)
+    everything = make_gallery(
+        seed % 10_000, n, bits=bits, most_kind_weight=most_kind_weight, names=True
+    )
     before, candidates = None, None
     for day, (rules, merchandise) in enumerate(days):
         g = churn_gallery(everything, day, seed, ratio)

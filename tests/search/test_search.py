@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wearalike import search
+from wearalike.catalog.colour_names import packaged_colour_names
+from wearalike.catalog.feed_distances import FeedDistances
 from wearalike.catalog.kinds import CategoryKinds, Families
 from wearalike.search import ListRules, ShortfallReason, gallery_search
 from wearalike.search.gallery import join_groups
 from wearalike.search.reasons import describe_likeness
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
+COLOUR_NAMES = ([], ["navy"], ["black"], ["black", "white"], ["dark_green"], ["multi"], ["#aa1020"])
 CATEGORIES = ("bags.totes", "bags.clutches", "shoes")
 
 
@@ -40,10 +43,11 @@ def make_gallery(
     groups=6,
     brands=3,
     most_kind_weight=0,
+    names=False,
 ) -> search.Gallery:
     """Return a gallery whose codes vary in the first `bits` alone; few bits make many ties.
 
-    Kinds are drawn, and weigh 0 to most_kind_weight.
+    Kinds are drawn, and weigh 0 to most_kind_weight. With `names` colour names are drawn, too.
     """
     rng = np.random.default_rng(seed)
     codes = np.zeros((n, 256), bool)
@@ -78,9 +82,15 @@ def make_gallery(
     )
     kind_weight = np.random.default_rng([seed, 1]).integers(0, most_kind_weight + 1, n)
     products = products.append_column("kind_weight", pa.array(kind_weight, pa.int32()))
+    if names:
+        drawn = np.random.default_rng([seed, 3]).integers(0, len(COLOUR_NAMES), n)
+        column = pa.array([COLOUR_NAMES[i] for i in drawn], pa.list_(pa.string()))
+        products = products.append_column("colour_names", column)
     shuffled = products.take(rng.permutation(n))
-    kinds = draw_kinds(np.random.default_rng([seed, 2]))
-    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled, kinds)
+    distances = FeedDistances(
+        draw_kinds(np.random.default_rng([seed, 2])), dict(packaged_colour_names().hex_by_id)
+    )
+    return search.build_gallery(entries, np.packbits(codes, axis=1), shuffled, distances)
 
 
 def search_each(*arguments) -> list[search.RankedList]:
@@ -99,19 +109,21 @@ def brand_limit(g: search.Gallery, row: int, rules: ListRules) -> int:
 
 def one_by_one(g: search.Gallery, row: int, rules: ListRules) -> list[tuple[int, int, int]]:
     """Return (row, shape distance, colour distance) of the best k, by the definition."""
-    return [found[:3] for found in one_by_one_with_kind(g, row, rules)]
+    return [found[:3] for found in one_by_one_with_feed(g, row, rules)]
 
 
-def one_by_one_with_kind(
+def one_by_one_with_feed(
     g: search.Gallery, row: int, rules: ListRules
-) -> list[tuple[int, int, int, int]]:
-    """Return (row, shape, colour and kind distance) of the best k, by the definition."""
+) -> list[tuple[int, int, int, int, int]]:
+    """Return (row, shape, colour, kind and name distance) of the best k, by the definition."""
     bits = np.unpackbits(g.codes.view(np.uint8).reshape(-1, 32), axis=1)
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
     colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
     kind = [int(g.kind_table.distances[g.kind[row], g.kind[j]]) for j in range(len(g))]
+    of_names = g.name_table.distances[g.colour_name[row]]
+    name = [int(of_names[g.colour_name[j]]) for j in range(len(g))]
     ws, wc, wk = (int(w[row]) for w in (g.shape_weight, g.colour_weight, g.kind_weight))
-    far = [ws * shape[j] + wc * colour[j] + wk * kind[j] for j in range(len(g))]
+    far = [ws * shape[j] + wc * (colour[j] + name[j]) + wk * kind[j] for j in range(len(g))]
     ordered = sorted(range(len(g)), key=lambda j: (far[j], g.product_ids[j]))
     taken, groups, brands = [], {g.groups[row]}, []
     limit = brand_limit(g, row, rules)
@@ -132,7 +144,7 @@ def one_by_one_with_kind(
             continue
         groups.add(g.groups[j])
         brands.append(g.brands[j])
-        taken.append((j, int(shape[j]), int(colour[j]), kind[j]))
+        taken.append((j, int(shape[j]), int(colour[j]), kind[j], name[j]))
         if len(taken) == rules.k:
             break
     return taken
@@ -145,6 +157,7 @@ def one_by_one_with_kind(
     bits=st.sampled_from([1, 4, 128]),
     w=st.tuples(st.integers(0, 10), st.integers(1, 10)),
     most_kind_weight=st.sampled_from([0, 1, 5, 10]),
+    names=st.booleans(),
     rules=st.builds(
         ListRules,
         k=st.integers(1, 25),
@@ -153,15 +166,17 @@ def one_by_one_with_kind(
         max_brand_share=st.sampled_from([0.2, 0.3, 0.5, 1.0]),
     ),
 )
-def test_the_lists_are_those_of_a_search_one_by_one(seed, n, bits, w, most_kind_weight, rules):
-    g = make_gallery(seed, n, bits=bits, w=w, most_kind_weight=most_kind_weight)
+def test_the_lists_are_those_of_a_search_one_by_one(
+    seed, n, bits, w, most_kind_weight, names, rules
+):
+    g = make_gallery(seed, n, bits=bits, w=w, most_kind_weight=most_kind_weight, names=names)
     found = {f.query_row: f for f in search_each(g, 0, n, rules)}
     assert sorted(found) == list(range(n))
     for row, f in found.items():
-        columns = (f.results, f.shape, f.colour, f.kind)
+        columns = (f.results, f.shape, f.colour, f.kind, f.colour_name)
         assert list(
             zip(*(column.tolist() for column in columns), strict=True)
-        ) == one_by_one_with_kind(g, row, rules)
+        ) == one_by_one_with_feed(g, row, rules)
         assert (f.shortfall_reason is None) == (len(f.results) == rules.k)
 
 
@@ -273,8 +288,13 @@ def test_scores_are_the_cosine_of_weighted_signs_cut_at_0():
     )
 
 
+def named_colour(row: dict) -> int:
+    """Return the distance of a row's colours, code and name."""
+    return row["colour_distance"] + row["colour_name_distance"]
+
+
 def small_tables():
-    g = make_gallery(11, 30, most_kind_weight=1)
+    g = make_gallery(11, 30, most_kind_weight=1, names=True)
     g.kind_weight[:] = 5
     found = pa.Table.from_batches(
         [
@@ -309,6 +329,7 @@ def test_flat_rows_equal_the_lists():
             r["shape_distance"],
             r["colour_distance"],
             r["kind_distance"],
+            r["colour_name_distance"],
             row["item_id"],
         )
         for row in found.to_pylist()
@@ -324,6 +345,7 @@ def test_flat_rows_equal_the_lists():
             r["shape_distance"],
             r["colour_distance"],
             r["kind_distance"],
+            r["colour_name_distance"],
             r["item_id"],
         )
         for r in flat.to_pylist()
@@ -333,16 +355,16 @@ def test_flat_rows_equal_the_lists():
             0,
             1
             - 2
-            * (2 * r["shape_distance"] + 8 * r["colour_distance"] + 5 * r["kind_distance"])
+            * (2 * r["shape_distance"] + 8 * named_colour(r) + 5 * r["kind_distance"])
             / (128 * 15),
         )
         assert (r["shape_score"], r["colour_score"], r["kind_score"]) == (
             max(0, 1 - r["shape_distance"] / 64),
-            max(0, 1 - r["colour_distance"] / 64),
+            max(0, 1 - named_colour(r) / 64),
             1 - r["kind_distance"] / 64,
         )
         assert r["kind_weight"] == 5
-        distances = (r["kind_distance"], r["colour_distance"], r["shape_distance"])
+        distances = (r["kind_distance"], named_colour(r), r["shape_distance"])
         assert r["reason"] == describe_likeness(*distances, "en")
         assert r["reason_ru"] == describe_likeness(*distances, "ru")
         assert (r["shape_weight"], r["colour_weight"], r["detector"], r["encoder"]) == (
@@ -451,8 +473,8 @@ def test_a_code_without_product_gets_the_list_of_a_product_with_it(seed, n, w, m
     candidates = np.array([j for j in range(n) if g.is_in_stock[j] and j != row], np.int64)
     kinds = search.QueryKinds.of_row(g, row, int(g.kind_weight[row]))
     found = search.search_code(g, candidates, g.codes[row], *w, rules, kinds)
-    columns = (found.results, found.shape, found.colour, found.kind)
-    assert list(zip(*(column.tolist() for column in columns), strict=True)) == one_by_one_with_kind(
+    columns = (found.results, found.shape, found.colour, found.kind, found.colour_name)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == one_by_one_with_feed(
         g, row, rules
     )
     assert found.query_row == -1 and (found.shortfall_reason is None) == (len(found.results) == k)

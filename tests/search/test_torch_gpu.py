@@ -75,7 +75,7 @@ def test_it_finds_what_the_kernel_finds(device, ws, wc):
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_gallery_is_searched_on_its_device(device, monkeypatch):
     """Torch's CPU is named "cpu:0"; "cpu" alone means the compiled kernel."""
-    g = make_gallery(3, 300, bits=6, most_kind_weight=5)
+    g = make_gallery(3, 300, bits=6, most_kind_weight=5, names=True)
     wanted = search.build_matches(g, list(search.search_gallery(g, 0, 300, search.ListRules())))
     monkeypatch.setattr(bitplane, "nearest_flat", None)
     there = replace(g, device=f"{device}:0")

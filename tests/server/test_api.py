@@ -206,10 +206,11 @@ def test_a_live_list_is_in_the_order_of_its_weights(api, place):
         for row in rows:
             used = (row["shape_weight"], row["colour_weight"], row["kind_weight"])
             assert used == (shape_weight, colour_weight, kind_weight)
-            far = shape_weight * row["shape_distance"] + colour_weight * row["colour_distance"]
+            colour = row["colour_distance"] + row["colour_name_distance"]
+            far = shape_weight * row["shape_distance"] + colour_weight * colour
             far += kind_weight * row["kind_distance"]
             assert row["score"] == pytest.approx(max(0, 1 - 2 * far / (128 * sum(used))))
-            distances = (row["kind_distance"], row["colour_distance"], row["shape_distance"])
+            distances = (row["kind_distance"], colour, row["shape_distance"])
             assert row["reason"] == describe_likeness(*distances, "en")
         assert all(row["score"] >= 0.1 for row in rows) and product_id not in {
             row["similar_product_id"] for row in rows

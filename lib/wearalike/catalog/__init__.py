@@ -3,6 +3,7 @@
 - `xml_validation`: an operator's XML file against its schema, every mistake by file and line
 - `taxonomy`: our tree of categories
 - `kinds`: how unlike two leaves are in kind
+- `colour_names`: the colours that feeds name, and how unlike they are
 - `mapping`: the meaning of one shop's category ids and paths
 - `google_categories`: Google's product taxonomy, the default of every shop
 - `map_offers`: offers to products, by a mapping
@@ -14,11 +15,13 @@
 """
 
 from wearalike.catalog.attributes import AttributeTable
+from wearalike.catalog.colour_names import ColourNames, NameTable
 from wearalike.catalog.configuration import (
     find_mistakes,
     mapping_path,
     missing_mapping_hint,
     read_attributes,
+    read_colours,
     read_google_defaults,
     read_taxonomy_and_mappings,
     rules_path,
@@ -48,11 +51,13 @@ __all__ = [
     "BadMapping",
     "CategoryKinds",
     "CategoryReason",
+    "ColourNames",
     "KindTable",
     "Leaf",
     "LeafGuess",
     "MerchandisingRule",
     "MerchandisingRuleKind",
+    "NameTable",
     "ShopMapping",
     "Taxonomy",
     "active_rules",
@@ -66,6 +71,7 @@ __all__ = [
     "mapping_path",
     "missing_mapping_hint",
     "read_attributes",
+    "read_colours",
     "read_google_defaults",
     "read_mapping",
     "read_rules",

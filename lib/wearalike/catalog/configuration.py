@@ -10,6 +10,11 @@ from wearalike.catalog.attributes import (
     packaged_attribute_table,
     read_attribute_table,
 )
+from wearalike.catalog.colour_names import (
+    ColourNames,
+    packaged_colour_names,
+    read_colour_names,
+)
 from wearalike.catalog.google_categories import (
     GoogleCategories,
     packaged_google_categories,
@@ -45,6 +50,16 @@ def read_google_defaults(settings: Settings) -> GoogleCategories:
     """
     path = settings.mappings / "google_categories.xml"
     return read_google_categories(path) if path.is_file() else packaged_google_categories()
+
+
+def read_colours(settings: Settings) -> ColourNames:
+    """Return the colour names: of the deployment's colours.xml, else wearalike's own.
+
+    Raises:
+        BadMapping: With every mistake of the file.
+    """
+    path = settings.mappings / "colours.xml"
+    return read_colour_names(path) if path.is_file() else packaged_colour_names()
 
 
 def rules_path(settings: Settings) -> Path:
@@ -90,7 +105,7 @@ def read_taxonomy_and_mappings(
 
 
 def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
-    """Return every mistake in the taxonomy, the mappings of some shops, the rules and attributes.
+    """Return every mistake in the taxonomy, the mappings of some shops, the rules and words.
 
     A missing mapping is a mistake.
 
@@ -115,6 +130,7 @@ def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
         read_rules(rules_path(settings), taxonomy)
         read_attributes(settings)
         read_google_defaults(settings)
+        read_colours(settings)
     except BadMapping as error:
         return [*error.mistakes, *missing]
     return missing

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wearalike.catalog.colour_names import ColourNames, packaged_colour_names
 from wearalike.catalog.google_categories import (
     GoogleCategories,
     guess_audience,
@@ -59,6 +60,7 @@ def map_offers(
     mapping: ShopMapping,
     taxonomy: Taxonomy,
     google: GoogleCategories | None = None,
+    colours: ColourNames | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Split the offers of a shop into products and refused rows.
 
@@ -68,6 +70,7 @@ def map_offers(
         taxonomy: The taxonomy with the leaves that the mapping names.
         google: Google's categories, for offers that no line of the mapping fits. Default: those
             that come with wearalike.
+        colours: The colours that feeds name. Default: those that come with wearalike.
 
     Returns:
         (products, refused), in the order of the offers, each offer in exactly one of them.
@@ -85,15 +88,18 @@ def map_offers(
     decisions = [_map_one(row, mapping, taxonomy, google) for row in inputs]
     decided = pa.Table.from_pylist(decisions, _DECISION_SCHEMA).take(decision_of_offer)
     is_product = pc.is_null(decided["reason"])
-    products = _product_rows(offers.filter(is_product), decided.filter(is_product))
+    products = _product_rows(
+        offers.filter(is_product), decided.filter(is_product), colours or packaged_colour_names()
+    )
     is_refused = pc.invert(is_product)
     named = offers.select(["shop_id", "product_id"])
     refused = _refused_rows(named.filter(is_refused), decided.filter(is_refused))
     return products, refused
 
 
-def _product_rows(offers: pa.Table, decided: pa.Table) -> pa.Table:
+def _product_rows(offers: pa.Table, decided: pa.Table, colours: ColourNames) -> pa.Table:
     """Return tables.PRODUCTS of offers and the decisions about them."""
+    names = [list(colours.find(texts or ())) for texts in offers["colours"].to_pylist()]
     related = offers["related_offer_ids"]
     products = offers.drop_columns(["gender", "age_group", "related_offer_ids"])
     products = products.append_column(
@@ -101,6 +107,7 @@ def _product_rows(offers: pa.Table, decided: pa.Table) -> pa.Table:
     )
     for name in _DECIDED_COLUMNS:
         products = products.append_column(name, decided[name])
+    products = products.append_column("colour_names", pa.array(names, pa.list_(pa.string())))
     return products.select(PRODUCTS.column_names).cast(PRODUCTS.arrow_schema)
 
 

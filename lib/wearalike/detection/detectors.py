@@ -13,6 +13,7 @@ from wearalike.detection.classes import GARMENT_CLASS_BY_NAME
 from wearalike.detection.networks import base, postprocess
 from wearalike.detection.networks import registry as networks
 from wearalike.imaging import colour, decode
+from wearalike.metrics import colour_space
 from wearalike.models.files import BadModel, Model
 from wearalike.tables import SuperCategory
 
@@ -99,7 +100,7 @@ class ForegroundDetector:
     def _box(self, image: NDArray[np.uint8]) -> Box:
         """Return the box of the foreground; confidence is the share of foreground in it."""
         height, width = image.shape[:2]
-        mask = colour.foreground_mask(colour.rgb_to_lab(image))
+        mask = colour.foreground_mask(colour_space.rgb_to_lab(image))
         if mask is None:
             return Box(0, 0, width, height, 0.0)
         y0, y1 = _span(mask.mean(axis=1), self._min_line_ratio, self._margin_ratio)

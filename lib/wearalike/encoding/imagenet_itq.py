@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wearalike.encoding.codes import EncodedCrops, FloatCodes
 from wearalike.encoding.runtime import feature_extractor
 from wearalike.imaging import colour, decode
+from wearalike.metrics import colour_space
 from wearalike.models import registry
 from wearalike.models.files import Model
 from wearalike.models.registry import EFFICIENTNET_LITE0
@@ -110,7 +111,7 @@ def item_pixels(crop: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[n
     height, width = crop.shape[:2]
     scale = min(1.0, _HISTOGRAM_SIDE_PX / max(height, width))
     small = decode.resize(crop, max(1, round(width * scale)), max(1, round(height * scale)))
-    lab = colour.rgb_to_lab(small)
+    lab = colour_space.rgb_to_lab(small)
     y, x = ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5 for n in lab.shape[:2])
     weights = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * _CENTRE_SIGMA**2))
     mask = colour.foreground_mask(lab)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearalike.imaging.colour import LINEAR_TO_XYZ
+from wearalike.metrics.colour_space import LINEAR_TO_XYZ
 
 # Channels and sides in px of the trunk's maps of a picture of 224 px.
 STAGE_CHANNELS = (24, 40, 112, 320, 1280)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike import catalog, feeds
-from wearalike.catalog import category_kinds
+from wearalike.catalog import feed_distances
 from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
 from wearalike.storage import run_tables
@@ -44,9 +44,11 @@ def work(args: StageOptions) -> None:
         settings, offered | {shop.id for shop in settings.shops}
     )
     google = catalog.read_google_defaults(settings)
+    colours = catalog.read_colours(settings)
     parameters = {
         "google_categories": google.sha256,
         "taxonomy": taxonomy.sha256,
+        "colours": colours.sha256,
         # Tables of a version without kinds are made again.
         "kinds": 1,
         "mappings": {shop: mapping.sha256 for shop, mapping in mappings.items()},
@@ -70,12 +72,17 @@ def work(args: StageOptions) -> None:
         settings.data_dir, PRODUCTS, args.run, signature, parameters
     ) as writer:
         writer.rows_taken = offers.count_rows()
-        category_kinds.write_category_kinds(writer.path, taxonomy.kinds)
+        feed_distances.write_category_kinds(writer.path, taxonomy.kinds)
+        feed_distances.write_colours(writer.path, colours.hex_by_id)
         for batch in offers.to_batches(batch_size=run_tables.BATCH_ROWS):
             for shop_id in pc.unique(batch["shop_id"]).to_pylist():
                 part = pa.Table.from_batches([batch]).filter(pc.field("shop_id") == shop_id)
                 products, refused = catalog.map_offers(
-                    part, mappings.get(shop_id, catalog.ShopMapping(shop_id)), taxonomy, google
+                    part,
+                    mappings.get(shop_id, catalog.ShopMapping(shop_id)),
+                    taxonomy,
+                    google,
+                    colours,
                 )
                 writer.write(shared_articles.rename(products))
                 writer.refuse(refused)

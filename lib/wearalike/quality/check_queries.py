@@ -17,17 +17,18 @@ _WITH_MODEL = (
 )
 # Difference between a row's score and the score that its weights and distances give.
 _SCORE_ERROR = f"""abs(s.score - greatest(0, 1 - 2
-        * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance{{kind}})
+        * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance{{feed}})
         / ({CODE_BITS} * (s.shape_weight + s.colour_weight{{kind_weight}}))))"""
-_LOOK_SCORE_ERROR = _SCORE_ERROR.format(kind="", kind_weight="")
+_LOOK_SCORE_ERROR = _SCORE_ERROR.format(feed="", kind_weight="")
 _SIMILAR_SCORE_ERROR = _SCORE_ERROR.format(
-    kind=" + s.kind_weight * s.kind_distance", kind_weight=" + s.kind_weight"
+    feed=" + s.colour_weight * s.colour_name_distance + s.kind_weight * s.kind_distance",
+    kind_weight=" + s.kind_weight",
 )
 
 PRODUCTS_SQL = f"""
 SELECT * EXCLUDE (url, vendor_code, google_category, description)
     REPLACE (len(category_ids) AS category_ids, len(category_paths) AS category_paths,
-        len(colours) AS colours, len(sizes) AS sizes,
+        len(colours) AS colours, len(colour_names) AS colour_names, len(sizes) AS sizes,
         len(materials) AS materials, len(image_urls) AS image_urls),
     product_id = shop_id || ':' || offer_id AS is_id_of_offer,
     product_id IN (SELECT product_id FROM similar_lists) AS has_list
@@ -90,6 +91,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     s.shape_weight = p.shape_weight AND s.colour_weight = p.colour_weight
         AND s.kind_weight = p.kind_weight AS is_weighted_as_product,
     s.kind_distance = 0 OR a.category <> p.category AS is_kind_of_category,
+    s.colour_name_distance = 0 OR (len(p.colour_names) > 0 AND a.colour_names <> p.colour_names)
+        AS is_colour_name_of_product,
     s.reason <> '' AND s.reason_ru <> '' AS is_explained,
     (s.item_id = e.item_id AND s.similar_item_id = f.item_id) IS TRUE AS is_of_entries,
     bit_count(xor(e.shape, f.shape)) AS shape_bits,
@@ -104,7 +107,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     CASE WHEN NOT is_pinned THEN {BROKEN_RULE} END AS broken_rule,
     {_SIMILAR_SCORE_ERROR} AS score_error,
     abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / {CODE_BITS})) AS shape_score_error,
-    abs(s.colour_score - greatest(0, 1 - 2 * s.colour_distance / {CODE_BITS}))
+    abs(s.colour_score - greatest(
+        0, 1 - 2 * (s.colour_distance + s.colour_name_distance) / {CODE_BITS}))
         AS colour_score_error,
     abs(s.kind_score - (1 - s.kind_distance / 64)) AS kind_score_error
 FROM (

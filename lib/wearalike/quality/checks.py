@@ -188,6 +188,7 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             shape_distance=(0, CODE_BITS, f"shape_distance is 0..{CODE_BITS}"),
             colour_distance=(0, CODE_BITS, f"colour_distance is 0..{CODE_BITS}"),
             kind_distance=(0, 64, "kind_distance is 0..64"),
+            colour_name_distance=(0, 32, "colour_name_distance is 0..32"),
             w_sum=(1, None, "a weight of shape or colour is above 0"),
             **_WEIGHT_RANGES,
             **_KIND_WEIGHT_RANGE,
@@ -195,7 +196,7 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
                 0,
                 _MAX_SCORE_ERROR,
                 "score is max(0, 1 - 2 * (shape_weight * shape_distance + colour_weight *"
-                " colour_distance + kind_weight * kind_distance)"
+                " (colour_distance + colour_name_distance) + kind_weight * kind_distance)"
                 f" / ({CODE_BITS} * sum of the weights))",
             ),
             shape_score_error=(
@@ -206,7 +207,8 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             colour_score_error=(
                 0,
                 _MAX_SCORE_ERROR,
-                f"colour_score is max(0, 1 - 2 * colour_distance / {CODE_BITS})",
+                "colour_score is max(0, 1 - 2 * (colour_distance + colour_name_distance)"
+                f" / {CODE_BITS})",
             ),
             kind_score_error=(
                 0,
@@ -237,6 +239,7 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
             is_compatible_gender="both have the same gender, or one is unisex",
             is_weighted_as_product="the weights are those of the product",
             is_kind_of_category="products of one category are of one kind",
+            is_colour_name_of_product="products of equal colour names, or without, are no farther",
             is_explained="the reason is there in both languages",
             is_of_entries="the items compared are those of the index entries",
         ),

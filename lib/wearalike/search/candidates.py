@@ -101,8 +101,7 @@ def find_candidates(
         gallery.shape_weight[query_rows],
         gallery.colour_weight[query_rows],
         limits,
-        gallery.kind_weight[query_rows, None]
-        * gallery.kind_table.distances[gallery.kind[query_rows]],
+        gallery.trait_offsets(query_rows),
     )
     counts, nearest = candidates.find_nearest(queries, count)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -182,6 +181,7 @@ def weighted_distances(
     """Return the weighted distance of query_rows[i] to candidate_rows[i], int32 (m,)."""
     starts = np.arange(len(query_rows) + 1)
     shape, colour = pair_distances(gallery.codes, query_rows, starts, candidate_rows)
+    colour = colour + gallery.name_distances(query_rows, candidate_rows)
     return (
         gallery.shape_weight[query_rows] * shape
         + gallery.colour_weight[query_rows] * colour

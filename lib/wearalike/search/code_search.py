@@ -29,6 +29,8 @@ _NO_GROUPS = np.empty(0, np.int64)
 class QueryKinds:
     """The kind that a code wants, as a distance to each kind of a gallery.
 
+    A photo says no colour names, so they do not count.
+
     Attributes:
         weight: 0..255. Weight of kind in the distance.
         distances: int32 (kinds,), 0..64, in the order of the gallery's kind_table.
@@ -99,7 +101,7 @@ def search_codes(
     candidates = CandidateSet(gallery, candidate_rows)
     kinds = kinds or QueryKinds.none(gallery)
     limits = distance_limits(shape_weight + colour_weight + kinds.weight, rules.min_score)
-    offsets = np.tile(kinds.weight * kinds.distances, (len(codes), 1))
+    offsets = np.tile(kinds.weight * kinds.distances[gallery.traits.kind], (len(codes), 1))
     queries = QueryBatch(codes, shape_weight, colour_weight, limits, offsets)
     start = 0
     for block in queries.split(_BLOCK_QUERIES):
@@ -202,6 +204,7 @@ def _build_list(
         shape[0],
         colour[0],
         kind,
+        np.zeros(count, np.int32),
         reason,
         rules=[None] * count,
         fallbacks=[None] * count,

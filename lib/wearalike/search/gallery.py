@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from wearalike.catalog import colour_names
+from wearalike.catalog.colour_names import NameTable
 from wearalike.catalog.eligibility import is_for_audience
-from wearalike.catalog.kinds import CategoryKinds, KindTable
+from wearalike.catalog.feed_distances import FeedDistances
+from wearalike.catalog.kinds import KindTable
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.product_attributes import (
@@ -40,9 +43,25 @@ GALLERY_COLUMNS = [
     "shape_weight",
     "colour_weight",
     "kind_weight",
+    "colour_names",
 ]
 # An odd number whose bits look random: 2 to the 64th divided by the golden ratio.
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The distinct pairs of kind and colour names of a gallery's products.
+
+    Attributes:
+        number: int64 (n,). The trait of each product.
+        kind: int64 (traits,). Row of each trait in the gallery's kind_table.
+        colour_name: int64 (traits,). Row of each trait in the gallery's name_table.
+    """
+
+    number: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    colour_name: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class Gallery:
         colour_weight: int32 (n,), 0..255.
         kind_weight: int32 (n,), 0..255.
         kind: int64 (n,). Row of the product's kind in kind_table.
+        colour_name: int64 (n,). Row of the product's colour names in name_table.
         gender: object (n,).
         age_group: object (n,).
         is_in_stock: bool (n,).
@@ -68,6 +88,7 @@ class Gallery:
         brands: int64 (n,). Equal for the products of one brand; unique and negative without one.
         attributes: The facts that merchandising rules compare.
         kind_table: The kinds of the products.
+        name_table: The colour names of the products.
         device: Where it is searched, "cpu" or "cuda"; the results are the same.
     """
 
@@ -78,6 +99,7 @@ class Gallery:
     colour_weight: NDArray[np.int32]
     kind_weight: NDArray[np.int32]
     kind: NDArray[np.int64]
+    colour_name: NDArray[np.int64]
     gender: NDArray[np.object_]
     age_group: NDArray[np.object_]
     is_in_stock: NDArray[np.bool_]
@@ -85,6 +107,7 @@ class Gallery:
     brands: NDArray[np.int64]
     attributes: ProductAttributes
     kind_table: KindTable
+    name_table: NameTable
     device: str = "cpu"
 
     def __len__(self) -> int:
@@ -99,6 +122,28 @@ class Gallery:
     ) -> NDArray[np.int32]:
         """Return the kind distance of query_rows[i] to candidate_rows[i], int32 (m,), 0..64."""
         return self.kind_table.distances[self.kind[query_rows], self.kind[candidate_rows]]
+
+    def name_distances(
+        self, query_rows: NDArray[np.int64], candidate_rows: NDArray[np.integer]
+    ) -> NDArray[np.int32]:
+        """Return the distance of the colour names of such pairs, int32 (m,), 0..32."""
+        rows = self.colour_name[query_rows], self.colour_name[candidate_rows]
+        return self.name_table.distances[rows]
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What feeds say of the products: the kernels add one offset a trait."""
+        pairs = self.kind * len(self.name_table.names) + self.colour_name
+        distinct, number = np.unique(pairs, return_inverse=True)
+        kind, colour_name = np.divmod(distinct, len(self.name_table.names))
+        return Traits(number.astype(np.int64), kind, colour_name)
+
+    def trait_offsets(self, query_rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return what each trait adds to the distance from products that ask, int32 (m, traits)."""
+        of_kind = self.kind_table.distances[self.kind[query_rows]][:, self.traits.kind]
+        of_name = self.name_table.distances[self.colour_name[query_rows]]
+        weights = self.kind_weight[query_rows, None], self.colour_weight[query_rows, None]
+        return weights[0] * of_kind + weights[1] * of_name[:, self.traits.colour_name]
 
     @cached_property
     def id_columns(self) -> tuple[pa.StringArray, pa.StringArray]:
@@ -152,14 +197,14 @@ class Gallery:
     ) -> Iterator[tuple[NDArray[np.int64], CandidateSet]]:
         """Yield the rows start..stop by audience, each with what that audience may be shown.
 
-        Rows of one kind stand together, so that a block of them is near the same candidates.
+        Rows of one trait stand together, so that a block of them is near the same candidates.
         """
         rows = np.arange(start, min(stop, len(self)))
         audiences, audience = self.audiences
         numbers = np.unique(audience[rows]).tolist()
         for number in sorted(numbers, key=audiences.__getitem__):
             asking = rows[audience[rows] == number]
-            asking = asking[np.argsort(self.kind[asking], kind="stable")]
+            asking = asking[np.argsort(self.traits.number[asking], kind="stable")]
             yield asking, self.candidates_for_audience(*audiences[number])
 
 
@@ -180,14 +225,16 @@ class CandidateSet:
     @cached_property
     def tiles(self) -> bitplane.BitPlaneTiles:
         """Their codes for the CPU kernel: 64 bytes a candidate, half of it if all are eligible."""
-        return bitplane.transpose_codes(self._candidate_codes, self.gallery.kind[self.rows])
+        return bitplane.transpose_codes(
+            self._candidate_codes, self.gallery.traits.number[self.rows]
+        )
 
     @cached_property
     def _device_codes(self) -> torch_gpu.DeviceCodes:
         from wearalike.search.kernels import torch_gpu
 
         return torch_gpu.upload_codes(
-            self._candidate_codes, self.gallery.device, self.gallery.kind[self.rows]
+            self._candidate_codes, self.gallery.device, self.gallery.traits.number[self.rows]
         )
 
     @property
@@ -243,7 +290,7 @@ def build_gallery(
     entries: pa.Table,
     codes: NDArray[np.uint8],
     products: pa.Table,
-    category_kinds: CategoryKinds | None = None,
+    feed_distances: FeedDistances | None = None,
 ) -> Gallery:
     """Build the gallery of one super-category.
 
@@ -251,8 +298,10 @@ def build_gallery(
         entries: Rows of tables.INDEXES in product_id order.
         codes: uint8 (n, 32), shape then colour; row i is that of entry i.
         products: GALLERY_COLUMNS of tables.PRODUCTS, of at least these products, in any order. A
-            kind_weight that is missing or null, as in a run of an earlier version, is 0.
-        category_kinds: The kinds of the run's taxonomy; default: all categories are one kind.
+            kind_weight that is missing or null, as in a run of an earlier version, is 0, and
+            colour_names may be missing.
+        feed_distances: The kinds of the run's taxonomy and its colours; default: all categories are
+            one kind, and names of colours do not count.
 
     Raises:
         ValueError: An entry has no product.
@@ -270,7 +319,11 @@ def build_gallery(
     kind_weight = np.zeros(len(product_ids), np.int32)
     if "kind_weight" in products.column_names:
         kind_weight = pc.fill_null(column("kind_weight"), 0).to_numpy().astype(np.int32)
-    kind, kind_table = _number_kinds(column("category"), category_kinds)
+    distances = feed_distances or FeedDistances(None, {})
+    kind, kind_table = _number_kinds(column("category"), distances)
+    colour_name, name_table = np.zeros(len(product_ids), np.int64), NameTable.single()
+    if "colour_names" in products.column_names:
+        colour_name, name_table = _number_names(column("colour_names"), distances)
     groups = pc.coalesce(
         column("article_id"),
         pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n"),
@@ -285,6 +338,7 @@ def build_gallery(
         colour_weight=column("colour_weight").to_numpy().astype(np.int32),
         kind_weight=kind_weight,
         kind=kind,
+        colour_name=colour_name,
         gender=intern_texts(column("gender")),
         age_group=intern_texts(column("age_group")),
         is_in_stock=is_in_stock.to_numpy(zero_copy_only=False),
@@ -297,6 +351,7 @@ def build_gallery(
         brands=_number_equal_values(pc.utf8_lower(column("brand"))),
         attributes=build_attributes(column, product_ids),
         kind_table=kind_table,
+        name_table=name_table,
     )
 
 
@@ -362,15 +417,29 @@ def _find_twins(shops: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np
 
 
 def _number_kinds(
-    categories: pa.ChunkedArray, category_kinds: CategoryKinds | None
+    categories: pa.ChunkedArray, distances: FeedDistances
 ) -> tuple[NDArray[np.int64], KindTable]:
     """Return the row of each category's kind in the table of the kinds that occur, int64 (n,)."""
-    if category_kinds is None or not len(categories):
+    if distances.kinds is None or not len(categories):
         return np.zeros(len(categories), np.int64), KindTable.single()
     encoded = categories.combine_chunks().dictionary_encode()
-    names = [category_kinds.kind(category) for category in encoded.dictionary.to_pylist()]
-    table = category_kinds.table.select(names)
+    names = [distances.kinds.kind(category) for category in encoded.dictionary.to_pylist()]
+    table = distances.kinds.table.select(names)
     rows = np.array([table.names.index(name) for name in names], np.int64)
+    return rows[encoded.indices.to_numpy()], table
+
+
+def _number_names(
+    names: pa.ChunkedArray, distances: FeedDistances
+) -> tuple[NDArray[np.int64], NameTable]:
+    """Return the row of each product's names in the table of those that occur, int64 (n,)."""
+    if not distances.colours:
+        return np.zeros(len(names), np.int64), NameTable.single()
+    texts = pc.fill_null(pc.binary_join(names.cast(pa.list_(pa.string())), "+"), "")
+    encoded = texts.combine_chunks().dictionary_encode()
+    occurring = encoded.dictionary.to_pylist()
+    table = colour_names.build_name_table(occurring, distances.colours)
+    rows = np.array([table.names.index(text) for text in occurring], np.int64)
     return rows[encoded.indices.to_numpy()], table
 
 

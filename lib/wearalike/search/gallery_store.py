@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from wearalike import catalog, search
-from wearalike.catalog import category_kinds
+from wearalike.catalog import feed_distances
 from wearalike.search import index
 from wearalike.storage import run_tables
 from wearalike.tables import DISPLAY_COLUMNS, INDEXES, MATCHES, PRODUCTS
@@ -132,5 +132,5 @@ def _load_gallery(
     products = run_tables.open_dataset(root, PRODUCTS, run).to_table(
         columns, is_in_super_category, **_DATASET_READ_OPTIONS
     )
-    kinds = category_kinds.read_category_kinds(root, run)
-    return search.build_gallery(entries, codes, products, kinds), products
+    distances = feed_distances.read_feed_distances(root, run)
+    return search.build_gallery(entries, codes, products, distances), products

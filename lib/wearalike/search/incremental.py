@@ -1,8 +1,9 @@
 """The search of what changed since another run.
 
-The nearest candidates depend on codes, kinds, weights, audiences and stock alone, not on the rules.
-A product of another kind is a changed product. So is each product of a kind whose distance to
-another kind changed. So remembered candidates of unchanged products keep their distances.
+The nearest candidates depend on codes, kinds, colour names, weights, audiences and stock alone, not
+on the rules. A product of another kind is a changed product. So is each product of a kind whose
+distance to another kind changed, and it is the same with colour names. So remembered candidates of
+unchanged products keep their distances.
 
 A run searches only for what changed: new or changed products search everything; the others search
 the new candidates, and drop those that have left. The bound up to which candidates are complete is
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from numba import njit
 from numpy.typing import NDArray
 
+from wearalike.catalog.colour_names import NameTable
 from wearalike.catalog.kinds import KindTable
 from wearalike.search.candidates import NearestCandidates
 from wearalike.search.gallery import CandidateSet, Gallery
@@ -52,8 +54,8 @@ class GalleryDiff:
 def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
     """Compare the galleries of one super-category in two runs.
 
-    A query is the same if product, code, kind, audience and weights are. A candidate is the same if
-    product, code, kind and audience are, and it is in stock in both.
+    A query is the same if product, code, kind, colour names, audience and weights are. A candidate
+    is the same if all of these but the weights are, and it is in stock in both.
     """
     positions = pc.index_in(gallery.id_columns[0], previous.id_columns[0]).fill_null(-1)
     previous_of = positions.to_numpy().astype(np.int64)
@@ -64,8 +66,12 @@ def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
         & (previous.gender[then] == gallery.gender[now])
         & (previous.age_group[then] == gallery.age_group[now])
         & (
-            _same_kinds(previous.kind_table, gallery.kind_table)[previous.kind[then]]
+            _same_rows(previous.kind_table, gallery.kind_table)[previous.kind[then]]
             == gallery.kind[now]
+        )
+        & (
+            _same_rows(previous.name_table, gallery.name_table)[previous.colour_name[then]]
+            == gallery.colour_name[now]
         )
     )
     is_same_query = (
@@ -89,17 +95,17 @@ def diff_galleries(previous: Gallery, gallery: Gallery) -> GalleryDiff:
     return GalleryDiff(previous_row, is_new_candidate, current_row, insertion_row)
 
 
-def _same_kinds(previous: KindTable, table: KindTable) -> NDArray[np.int64]:
-    """Return the row that each kind of the previous table has in the current one, int64 (m,).
+def _same_rows(previous: KindTable | NameTable, table: KindTable | NameTable) -> NDArray[np.int64]:
+    """Return the row that each name of the previous table has in the current one, int64 (m,).
 
-    It is -1 for a kind that is gone, or whose distance to a kind of both tables is another.
+    It is -1 for a name that is gone, or whose distance to or from a name of both tables is another.
     """
     row = {name: i for i, name in enumerate(table.names)}
     rows = np.array([row.get(name, -1) for name in previous.names], np.int64)
     both = np.flatnonzero(rows >= 0)
     distances = previous.distances[np.ix_(both, both)]
     is_same = distances == table.distances[np.ix_(rows[both], rows[both])]
-    rows[both[~is_same.all(axis=1)]] = -1
+    rows[both[~(is_same.all(axis=1) & is_same.all(axis=0))]] = -1
     return rows
 
 
@@ -165,6 +171,8 @@ def merge_candidates(
         gallery.kind_weight,
         gallery.kind,
         gallery.kind_table.distances,
+        gallery.colour_name,
+        gallery.name_table.distances,
     )
     merged = _merge_sorted(
         metric,
@@ -203,16 +211,17 @@ def _sort_key(metric, query, row):  # type: ignore[no-untyped-def]
     """Return (weighted distance, row): candidates are in the order of it.
 
     Args:
-        metric: codes, shape_weight, colour_weight, kind_weight and kind of a gallery, and the
-            distances of its kinds.
+        metric: codes, shape_weight, colour_weight, kind_weight and kind of a gallery, the distances
+            of its kinds, its colour_name, and the distances of its names.
         query: Row of the product that asks.
         row: Row of the candidate.
     """
-    codes, shape_weight, colour_weight, kind_weight, kind, kind_distances = metric
+    codes, shape_weight, colour_weight, kind_weight, kind, kind_distances, name, names = metric
     distance = weighted_distance(
         codes[query], codes[row], shape_weight[query], colour_weight[query]
     )
     offset = np.int64(kind_weight[query]) * kind_distances[kind[query], kind[row]]
+    offset += np.int64(colour_weight[query]) * names[name[query], name[row]]
     return np.int64(distance) + offset, np.int64(row)
 
 

@@ -42,6 +42,7 @@ def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.R
         "shape_distance": pa.array(gather("shape")),
         "colour_distance": pa.array(gather("colour")),
         "kind_distance": pa.array(gather("kind")),
+        "colour_name_distance": pa.array(gather("colour_name")),
         "rule": pa.array(gather("rules"), pa.string()),
         "fallback": pa.array(gather("fallbacks"), pa.string()),
     }
@@ -90,25 +91,29 @@ def build_similar_products(
     match_rows = pc.list_parent_indices(matches["results"]).combine_chunks()
     product_rows = pc.index_in(matches["product_id"], products["product_id"].combine_chunks())
     product_rows = product_rows.take(match_rows)
-    shape, colour, kind = (
-        results.field(f"{part}_distance").to_numpy() for part in ("shape", "colour", "kind")
+    shape, colour, kind, colour_name = (
+        results.field(f"{part}_distance").to_numpy()
+        for part in ("shape", "colour", "kind", "colour_name")
     )
+    named_colour = colour + colour_name
     shape_weight, colour_weight, kind_weight = (
         products[f"{part}_weight"].take(product_rows).to_numpy()
         for part in ("shape", "colour", "kind")
     )
-    distance = shape_weight * shape + colour_weight * colour + kind_weight * kind
+    distance = shape_weight * shape + colour_weight * named_colour + kind_weight * kind
     columns = {
         "product_id": matches["product_id"].take(match_rows),
         "rank": _ranks(pc.list_value_length(matches["results"]).to_numpy()),
         "similar_product_id": results.field("product_id"),
         **_score_columns(shape, colour, shape_weight, colour_weight),
         "score": score(distance, shape_weight + colour_weight + kind_weight),
+        "colour_score": score(named_colour, 1),
         "kind_score": score(kind, 1),
         "kind_distance": kind,
+        "colour_name_distance": colour_name,
         "kind_weight": kind_weight,
-        "reason": describe_likenesses(kind, colour, shape, "en"),
-        "reason_ru": describe_likenesses(kind, colour, shape, "ru"),
+        "reason": describe_likenesses(kind, named_colour, shape, "en"),
+        "reason_ru": describe_likenesses(kind, named_colour, shape, "ru"),
         "item_id": matches["item_id"].take(match_rows),
         "similar_item_id": results.field("item_id"),
         "rule": results.field("rule"),

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike import search
-from wearalike.catalog import category_kinds
+from wearalike.catalog import feed_distances
 from wearalike.catalog.xml_validation import did_you_mean
 from wearalike.detection import detect
 from wearalike.encoding import encoders
@@ -130,7 +130,7 @@ class PhotoSearch:
         self._galleries = {
             name: load_gallery(name) for name in gallery_store.list_super_categories(root, run)
         }
-        self._category_kinds = category_kinds.read_category_kinds(root, run)
+        self._category_kinds = feed_distances.read_feed_distances(root, run).kinds
         self._exact_search_max_products = exact_search_max_products
         self._shortlists = {
             name: inverted_multi_index.build_inverted_multi_index(held.gallery.codes)

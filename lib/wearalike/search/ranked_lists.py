@@ -60,6 +60,7 @@ class RankedList:
         shape: int32, 0..128. Hamming distances of shape.
         colour: int32, 0..128. Hamming distances of colour.
         kind: int32, 0..64. Distances of kind.
+        colour_name: int32, 0..32. Distances of colour names.
         shortfall_reason: Why the list is shorter than k; None if it is not.
         rules: For each result the merchandising rule that moved it, or None.
         fallbacks: For each result the kind of fallback it is, or None.
@@ -70,6 +71,7 @@ class RankedList:
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
     kind: NDArray[np.int32]
+    colour_name: NDArray[np.int32]
     shortfall_reason: ShortfallReason | None
     rules: list[str | None]
     fallbacks: list[Fallback | None]
@@ -89,6 +91,7 @@ class RankedLists:
         shape: int32 (t,), 0..128.
         colour: int32 (t,), 0..128.
         kind: int32 (t,), 0..64.
+        colour_name: int32 (t,), 0..32.
         shortfall_reasons: object (m,). ShortfallReason or None.
         rules: object (t,). str or None.
         fallbacks: object (t,). Fallback or None.
@@ -100,6 +103,7 @@ class RankedLists:
     shape: NDArray[np.int32]
     colour: NDArray[np.int32]
     kind: NDArray[np.int32]
+    colour_name: NDArray[np.int32]
     shortfall_reasons: NDArray[np.object_]
     rules: NDArray[np.object_]
     fallbacks: NDArray[np.object_]
@@ -113,6 +117,7 @@ class RankedLists:
                 self.shape[entries],
                 self.colour[entries],
                 self.kind[entries],
+                self.colour_name[entries],
                 self.shortfall_reasons[i],
                 self.rules[entries].tolist(),
                 self.fallbacks[entries].tolist(),

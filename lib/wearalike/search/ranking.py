@@ -104,8 +104,10 @@ def build_lists(
     starts = np.concatenate([[0], np.cumsum(counts)])
     shape, colour = pair_distances(gallery.codes, nearest.query_rows, starts, results)
     kind = gallery.kind_distances(np.repeat(nearest.query_rows, counts), results)
+    colour_name = gallery.name_distances(np.repeat(nearest.query_rows, counts), results)
     remembered = nearest.truncate(remembered_counts, gallery)
-    return RankedLists(remembered, starts, results, shape, colour, kind, reasons, *explanations)
+    distances = shape, colour, kind, colour_name
+    return RankedLists(remembered, starts, results, *distances, reasons, *explanations)
 
 
 def brand_limits(

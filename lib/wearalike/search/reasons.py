@@ -52,7 +52,7 @@ def describe_likenesses(
 
     Args:
         kind: int (n,), 0..64. Distances of kind.
-        colour: int (n,), 0..128. Hamming distances of colour.
+        colour: int (n,), 0..160. Hamming distances of colour, with those of the names.
         shape: int (n,), 0..128. Hamming distances of shape.
         language: "en" or "ru".
 

@@ -1,14 +1,15 @@
 """Distances and scores of codes.
 
-distance = shape_weight * H(shape) + colour_weight * H(colour) + kind_weight * k
+distance = shape_weight * H(shape) + colour_weight * (H(colour) + c) + kind_weight * k
 
-H is the Hamming distance of 128 bits, k the distance of the two products' kinds, 0..64; the weights
-are those of the product that asks.
+H is the Hamming distance of 128 bits, c the distance of the two products' colour names, 0..32, and
+k that of their kinds, 0..64; the weights are those of the product that asks.
 
 score = max(0, 1 - 2 * distance / (128 * (shape_weight + colour_weight + kind_weight)))
 
 The score is the weighted mean of three scores, cut at 0: the cosines of the codes' halves as signs,
-and 1 - k / 64. With a kind_weight of 0 it is the cosine of the codes as weighted signs.
+the second less c / 64, and 1 - k / 64. Without names and with a kind_weight of 0 it is the cosine
+of the codes as weighted signs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from wearalike.search.kernels.distances import shape_colour_distances
 from wearalike.tables import CODE_BITS
 
 # Changes whenever distances do: candidates measured by another distance are not gone on from.
-DISTANCE_VERSION = 2
+DISTANCE_VERSION = 3
 
 
 def distance_matrices(

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from wearalike.detection.classes import CLASS_NAMES, GARMENT_CLASS_BY_NAME
 from wearalike.imaging import colour, decode
+from wearalike.metrics import colour_space
 from wearalike.tables import SuperCategory
 
 # Longer side of a scene in memory, in px: more than any network here takes, to allow for zooms.
@@ -206,7 +207,7 @@ def foreground_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     height, width = rgb.shape[:2]
     scale = min(1.0, _MASK_SIDE_PX / max(height, width))
     small = decode.resize(rgb, max(1, round(width * scale)), max(1, round(height * scale)))
-    mask = colour.foreground_mask(colour.rgb_to_lab(small))
+    mask = colour.foreground_mask(colour_space.rgb_to_lab(small))
     if mask is None:
         return None
     closed = (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from wearalike.imaging import colour, decode
+from wearalike.metrics import colour_space
 from wearalike.training.augmentation import (
     alpha_blend,
     output_to_input_affine,
@@ -96,7 +97,7 @@ def prepare_image(rgb: NDArray[np.uint8]) -> TrainingImage:
     scale = min(1.0, MAX_SIDE_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = decode.resize(rgb, *size) if scale < 1 else rgb.copy()
-    mask = colour.foreground_mask(colour.rgb_to_lab(small))
+    mask = colour.foreground_mask(colour_space.rgb_to_lab(small))
     if mask is None:
         return TrainingImage(small, None)
     # Closing fills the holes that white seams and highlights leave on a white ground.

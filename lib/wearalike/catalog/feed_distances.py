@@ -1,0 +1,60 @@
+"""What a run's categories and colour names are, in files beside its products.
+
+They stand beside the table, so that a run is matched and searched by the files that mapped it. The
+hashes of the files are part of what the later stages are made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wearalike.catalog import colour_names
+from wearalike.catalog.kinds import CategoryKinds
+from wearalike.storage import run_tables
+from wearalike.tables import PRODUCTS
+
+KINDS_FILE = "kinds.json"
+COLOURS_FILE = "colours.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedDistances:
+    """How unlike products are by what their feeds say.
+
+    Attributes:
+        kinds: The kinds of the categories; None: all categories are one kind.
+        colours: How each named colour looks, as `colour_names.ColourNames.hex_by_id`; empty: names
+            of colours do not count.
+    """
+
+    kinds: CategoryKinds | None
+    colours: Mapping[str, str | None]
+
+
+def write_category_kinds(folder: Path, kinds: CategoryKinds) -> None:
+    """Write the kinds into the folder of the table `products`."""
+    (folder / KINDS_FILE).write_text(kinds.to_json(), encoding="utf-8")
+
+
+def write_colours(folder: Path, hex_by_id: Mapping[str, str | None]) -> None:
+    """Write how the named colours look into the folder of the table `products`."""
+    (folder / COLOURS_FILE).write_text(colour_names.to_json(hex_by_id), encoding="utf-8")
+
+
+def read_feed_distances(root: Path, run: str) -> FeedDistances:
+    """Return the distances of a run; one of an earlier version may lack either.
+
+    Raises:
+        TableNotFound: The run has no table `products`.
+    """
+    files = run_tables.read_manifest(root, PRODUCTS, run)["files"]
+    folder = run_tables.table_dir(root, PRODUCTS, run)
+    kinds = None
+    colours: Mapping[str, str | None] = {}
+    if KINDS_FILE in files:
+        kinds = CategoryKinds.from_json((folder / KINDS_FILE).read_text(encoding="utf-8"))
+    if COLOURS_FILE in files:
+        colours = colour_names.from_json((folder / COLOURS_FILE).read_text(encoding="utf-8"))
+    return FeedDistances(kinds, colours)
