@@ -99,13 +99,15 @@ def listed(asking: dict, products: list[dict], codes: dict[str, np.ndarray]) -> 
         name = NAME_DISTANCE if other["colour_names"] != asking["colour_names"] else 0
         name = name if asking["colour_names"] else 0
         distance = shape_weight * shape + colour_weight * (colour + name) + kind_weight * kind
-        cosine = 1 - 2 * distance / (128 * (shape_weight + colour_weight + kind_weight))
+        scale = 1.25 if asking["colour_names"] else 1
+        weights = shape_weight + scale * colour_weight + kind_weight
+        cosine = 1 - 2 * distance / (128 * weights)
         return {
             "product_id": asking["product_id"],
             "similar_product_id": other["product_id"],
             "score": max(0.0, cosine),
             "shape_score": max(0.0, 1 - shape / 64),
-            "colour_score": max(0.0, 1 - (colour + name) / 64),
+            "colour_score": max(0.0, 1 - (colour + name) / 64 / scale),
             "shape_distance": shape,
             "colour_distance": colour,
             "shape_weight": shape_weight,

@@ -120,6 +120,7 @@ def one_by_one_with_feed(
     shape = (bits[:, :128] != bits[row, :128]).sum(axis=1)
     colour = (bits[:, 128:] != bits[row, 128:]).sum(axis=1)
     kind = [int(g.kind_table.distances[g.kind[row], g.kind[j]]) for j in range(len(g))]
+    scale = 1.25 if g.name_table.names[g.colour_name[row]] else 1
     of_names = g.name_table.distances[g.colour_name[row]]
     name = [int(of_names[g.colour_name[j]]) for j in range(len(g))]
     ws, wc, wk = (int(w[row]) for w in (g.shape_weight, g.colour_weight, g.kind_weight))
@@ -128,7 +129,7 @@ def one_by_one_with_feed(
     taken, groups, brands = [], {g.groups[row]}, []
     limit = brand_limit(g, row, rules)
     for j in ordered:
-        score = max(0.0, 1 - 2 * far[j] / (128 * (ws + wc + wk)))
+        score = max(0.0, 1 - 2 * far[j] / (128 * (ws + wc * scale + wk)))
         may = (
             g.is_in_stock[j]
             and g.age_group[j] == g.age_group[row]
@@ -310,6 +311,10 @@ def small_tables():
             "shape_weight": pa.array([2] * 31, pa.int32()),
             "colour_weight": pa.array([8] * 31, pa.int32()),
             "kind_weight": pa.array([5] * 31, pa.int32()),
+            "colour_names": [
+                *([n for n in g.name_table.names[i].split("+") if n] for i in g.colour_name),
+                [],
+            ],
         }
     )
     return g, found, products
@@ -336,6 +341,7 @@ def test_flat_rows_equal_the_lists():
         for rank, r in enumerate(row["results"], 1)
     ]
     assert len(expected) > 30
+    scales = {p["product_id"]: 1.25 if p["colour_names"] else 1.0 for p in products.to_pylist()}
     assert expected == [
         (
             r["product_id"],
@@ -356,11 +362,11 @@ def test_flat_rows_equal_the_lists():
             1
             - 2
             * (2 * r["shape_distance"] + 8 * named_colour(r) + 5 * r["kind_distance"])
-            / (128 * 15),
+            / (128 * (7 + 8 * scales[r["product_id"]])),
         )
         assert (r["shape_score"], r["colour_score"], r["kind_score"]) == (
             max(0, 1 - r["shape_distance"] / 64),
-            max(0, 1 - named_colour(r) / 64),
+            max(0, 1 - named_colour(r) / 64 / scales[r["product_id"]]),
             1 - r["kind_distance"] / 64,
         )
         assert r["kind_weight"] == 5

@@ -196,6 +196,7 @@ def test_a_live_list_is_in_the_order_of_its_weights(api, place):
         run_tables.read_table(place.data_dir, SIMILAR_LISTS, RUN).to_pylist(),
         key=lambda row: row["similar_count"],
     )["product_id"]
+    named = api.get(f"/products/{product_id}").json()["product"]["colour_names"]
     orders = []
     for text in ("10:0", "3:7", "0:1", "3:7:5", "1:1:10"):
         shape_weight, colour_weight, kind_weight = photo_query.parse_weights(text)
@@ -209,7 +210,8 @@ def test_a_live_list_is_in_the_order_of_its_weights(api, place):
             colour = row["colour_distance"] + row["colour_name_distance"]
             far = shape_weight * row["shape_distance"] + colour_weight * colour
             far += kind_weight * row["kind_distance"]
-            assert row["score"] == pytest.approx(max(0, 1 - 2 * far / (128 * sum(used))))
+            scale = shape_weight + colour_weight * (1.25 if named else 1) + kind_weight
+            assert row["score"] == pytest.approx(max(0, 1 - 2 * far / (128 * scale)))
             distances = (row["kind_distance"], colour, row["shape_distance"])
             assert row["reason"] == describe_likeness(*distances, "en")
         assert all(row["score"] >= 0.1 for row in rows) and product_id not in {

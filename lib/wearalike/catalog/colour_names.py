@@ -24,7 +24,7 @@ from wearalike.metrics.colour_space import hex_to_lab
 
 # The distance of the names of two colours that have nothing in common.
 MAX_NAME_DISTANCE = 32
-# Of a named colour and a product without a name, and of a colour and several colours at once.
+# From a product with a name to one without, and from one colour to "multicoloured".
 _UNKNOWN_DISTANCE = 12
 _MIXED_DISTANCE = 16
 # Distance for one unit of ΔE. Chosen in a shop left out of training (docs/evidence/quality.md).

@@ -1,4 +1,4 @@
-"""What a run's categories and colour names are, in files beside its products.
+"""The kinds and colours of a run, in files beside its products.
 
 They stand beside the table, so that a run is matched and searched by the files that mapped it. The
 hashes of the files are part of what the later stages are made from.

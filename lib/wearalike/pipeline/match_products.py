@@ -265,7 +265,7 @@ def write_similar_tables(args: StageOptions, root: Path) -> None:
     matches_hash = run_tables.input_hash(root, MATCHES, run)
     signature = run_tables.signature({"matches": matches_hash}, {})
     if not job.is_up_to_date(args, root, SIMILAR_PRODUCTS, signature):
-        columns = ["product_id", "shape_weight", "colour_weight", "kind_weight"]
+        columns = ["product_id", "shape_weight", "colour_weight", "kind_weight", "colour_names"]
         products = run_tables.read_table(root, PRODUCTS, run, columns)
         models = run_tables.read_manifest(root, INDEXES, run)
         versions = (models["detector"], models["encoder"])

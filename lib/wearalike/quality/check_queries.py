@@ -15,14 +15,16 @@ _SHARD_FILTER = "hash(product_id) % $shares = $share"
 _WITH_MODEL = (
     "with_model AS (SELECT *, model_key(article_id, shop_id, group_id) AS model FROM products)"
 )
+# The largest colour distance of a product's list as a multiple of that of the codes.
+_COLOUR_SCALE = "(CASE WHEN len(p.colour_names) > 0 THEN 1.25 ELSE 1 END)"
 # Difference between a row's score and the score that its weights and distances give.
 _SCORE_ERROR = f"""abs(s.score - greatest(0, 1 - 2
         * (s.shape_weight * s.shape_distance + s.colour_weight * s.colour_distance{{feed}})
-        / ({CODE_BITS} * (s.shape_weight + s.colour_weight{{kind_weight}}))))"""
-_LOOK_SCORE_ERROR = _SCORE_ERROR.format(feed="", kind_weight="")
+        / ({CODE_BITS} * (s.shape_weight + s.colour_weight{{feed_weight}}))))"""
+_LOOK_SCORE_ERROR = _SCORE_ERROR.format(feed="", feed_weight="")
 _SIMILAR_SCORE_ERROR = _SCORE_ERROR.format(
     feed=" + s.colour_weight * s.colour_name_distance + s.kind_weight * s.kind_distance",
-    kind_weight=" + s.kind_weight",
+    feed_weight=f" * {_COLOUR_SCALE} + s.kind_weight",
 )
 
 PRODUCTS_SQL = f"""
@@ -107,8 +109,8 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     CASE WHEN NOT is_pinned THEN {BROKEN_RULE} END AS broken_rule,
     {_SIMILAR_SCORE_ERROR} AS score_error,
     abs(s.shape_score - greatest(0, 1 - 2 * s.shape_distance / {CODE_BITS})) AS shape_score_error,
-    abs(s.colour_score - greatest(
-        0, 1 - 2 * (s.colour_distance + s.colour_name_distance) / {CODE_BITS}))
+    abs(s.colour_score - greatest(0, 1 - 2 * (s.colour_distance + s.colour_name_distance)
+        / ({CODE_BITS} * {_COLOUR_SCALE})))
         AS colour_score_error,
     abs(s.kind_score - (1 - s.kind_distance / 64)) AS kind_score_error
 FROM (

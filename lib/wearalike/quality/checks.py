@@ -197,7 +197,8 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
                 _MAX_SCORE_ERROR,
                 "score is max(0, 1 - 2 * (shape_weight * shape_distance + colour_weight *"
                 " (colour_distance + colour_name_distance) + kind_weight * kind_distance)"
-                f" / ({CODE_BITS} * sum of the weights))",
+                f" / ({CODE_BITS} * sum of the weights)), colour_weight times 1.25 where the"
+                " product names a colour",
             ),
             shape_score_error=(
                 0,
@@ -208,7 +209,7 @@ def _similar_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[An
                 0,
                 _MAX_SCORE_ERROR,
                 "colour_score is max(0, 1 - 2 * (colour_distance + colour_name_distance)"
-                f" / {CODE_BITS})",
+                f" / {CODE_BITS}), / 160 where the product names a colour",
             ),
             kind_score_error=(
                 0,

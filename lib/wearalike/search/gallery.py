@@ -26,6 +26,7 @@ from wearalike.search.product_attributes import (
     ProductAttributes,
     build_attributes,
 )
+from wearalike.search.scores import weight_sum
 from wearalike.storage.string_arrays import Texts, intern_texts
 from wearalike.tables import Availability
 
@@ -113,9 +114,14 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    def weight_sums(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the sum of the three weights of rows, int32 (m,)."""
-        return self.shape_weight[rows] + self.colour_weight[rows] + self.kind_weight[rows]
+    def weight_sums(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what `scores.weight_sum` gives for rows, float64 (m,)."""
+        return weight_sum(
+            self.shape_weight[rows],
+            self.colour_weight[rows],
+            self.kind_weight[rows],
+            np.array([text != "" for text in self.name_table.names])[self.colour_name[rows]],
+        )
 
     def kind_distances(
         self, query_rows: NDArray[np.int64], candidate_rows: NDArray[np.integer]
@@ -132,7 +138,7 @@ class Gallery:
 
     @cached_property
     def traits(self) -> Traits:
-        """What feeds say of the products: the kernels add one offset a trait."""
+        """The traits of the products; the kernels add one offset for each."""
         pairs = self.kind * len(self.name_table.names) + self.colour_name
         distinct, number = np.unique(pairs, return_inverse=True)
         kind, colour_name = np.divmod(distinct, len(self.name_table.names))

@@ -91,8 +91,8 @@ class _RuledPage:
     row: int
 
     @property
-    def weight_sum(self) -> int:
-        return int(self.candidates.gallery.weight_sums(np.array([self.row]))[0])
+    def weight_sum(self) -> float:
+        return float(self.candidates.gallery.weight_sums(np.array([self.row]))[0])
 
     def rank(self, nearest_rows: NDArray[np.int64], is_complete: bool) -> list[ListEntry] | None:
         """Return the list; None if candidates beyond the nearest could stand in it."""

@@ -14,7 +14,7 @@ from wearalike.search.candidates import ranges_to_indices
 from wearalike.search.gallery import Gallery
 from wearalike.search.ranked_lists import RankedList, RankedLists, ShortfallReason
 from wearalike.search.reasons import describe_likenesses
-from wearalike.search.scores import score
+from wearalike.search.scores import colour_scale, score, weight_sum
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 
@@ -82,7 +82,7 @@ def build_similar_products(
 
     Args:
         matches: Rows of tables.MATCHES.
-        products: product_id and the three weights, of at least these products.
+        products: product_id, colour_names and the three weights, of at least these products.
         detector: Version of the detector.
         encoder: Version of the encoder.
     """
@@ -96,6 +96,8 @@ def build_similar_products(
         for part in ("shape", "colour", "kind", "colour_name")
     )
     named_colour = colour + colour_name
+    names = pc.list_value_length(products["colour_names"].take(product_rows))
+    has_name = pc.fill_null(pc.greater(names, 0), False).to_numpy().astype(bool)
     shape_weight, colour_weight, kind_weight = (
         products[f"{part}_weight"].take(product_rows).to_numpy()
         for part in ("shape", "colour", "kind")
@@ -106,8 +108,8 @@ def build_similar_products(
         "rank": _ranks(pc.list_value_length(matches["results"]).to_numpy()),
         "similar_product_id": results.field("product_id"),
         **_score_columns(shape, colour, shape_weight, colour_weight),
-        "score": score(distance, shape_weight + colour_weight + kind_weight),
-        "colour_score": score(named_colour, 1),
+        "score": score(distance, weight_sum(shape_weight, colour_weight, kind_weight, has_name)),
+        "colour_score": score(named_colour, colour_scale(has_name)),
         "kind_score": score(kind, 1),
         "kind_distance": kind,
         "colour_name_distance": colour_name,

@@ -97,13 +97,13 @@ class PageRules:
         return may_show
 
     def distance_boosts(
-        self, rows: NDArray[np.int64], weight_sum: int
+        self, rows: NDArray[np.int64], weight_sum: float
     ) -> tuple[NDArray[np.int64], list[str | None]]:
         """Return by how much weighted distance each product is preferred, and by which rule.
 
         Args:
             rows: int64 (m,). Rows of products.
-            weight_sum: Sum of the three weights of the page's product.
+            weight_sum: `scores.weight_sum` of the page's product.
 
         Returns:
             int64 (m,), and m texts; 0 and None where nothing prefers the product.
@@ -116,12 +116,12 @@ class PageRules:
             texts[mask[rows]] = text
         return boosts, texts.tolist()
 
-    def largest_boost(self, weight_sum: int) -> int:
+    def largest_boost(self, weight_sum: float) -> int:
         """Return the largest distance by which any product is preferred."""
         return _score_to_distance(self.preferences[0][0], weight_sum) if self.preferences else 0
 
 
-def _score_to_distance(boost: float, weight_sum: int) -> int:
+def _score_to_distance(boost: float, weight_sum: float) -> int:
     """Return a difference of scores as weighted distance; see `scores` for the formula."""
     return int(boost * CODE_BITS * weight_sum / 2)
 

@@ -105,6 +105,7 @@ class LiveSearch:
                 "shape_weight": gallery.shape_weight[[row]],
                 "colour_weight": gallery.colour_weight[[row]],
                 "kind_weight": gallery.kind_weight[[row]],
+                "colour_names": [product["colour_names"]],
             }
         )
         table = search_module.build_similar_products(
