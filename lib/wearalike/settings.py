@@ -41,6 +41,10 @@ ENVIRONMENT_VARIABLES = {
     key: f"WEARALIKE_{key.upper()}"
     for key in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks")
 }
+# Lists of [serve] that the environment overrides, comma-separated, e.g. in a container.
+SERVER_VARIABLES = {
+    key: f"WEARALIKE_SERVE_{key.upper()}" for key in ("allowed_hosts", "trusted_proxies")
+}
 RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 CURRENCY_PATTERN = re.compile(r"[A-Z]{3}")
 
@@ -69,6 +73,16 @@ def day_of_run(run: str) -> date:
 
 class BadSettings(ValueError):
     """The settings file or an environment variable has a value that cannot be used."""
+
+
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return networks as they are. Raise ValueError for one that is none."""
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"wanted networks such as 10.1.2.0/24: {error}") from error
+    return networks
 
 
 class ShopSettings(BaseModel):
@@ -139,13 +153,8 @@ class ShopSettings(BaseModel):
 
     @field_validator("allowed_networks")
     @classmethod
-    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            try:
-                ipaddress.ip_network(network)
-            except ValueError as error:
-                raise ValueError(f"wanted networks such as 10.1.2.0/24: {error}") from error
-        return networks
+    def _check_allowed_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return _check_networks(networks)
 
     def redact_secrets(self, text: str) -> str:
         """Return the text with the shop's secrets replaced by ***, quoted or not."""
@@ -163,6 +172,10 @@ class ServerSettings(BaseModel):
         searches_a_minute: Limit for one client, requests that search: a photo's, or a list's at
             other weights.
         connections_a_client: Limit for one client, connections at a time.
+        allowed_hosts: Names by which browsers may ask, e.g. "similar.shop.example". localhost and
+            addresses are always allowed; "*" allows every name.
+        trusted_proxies: Addresses and networks (CIDR) of proxies, whose X-Forwarded-For names the
+            client.
         allowed_origins: Sites whose pages may ask the API from a browser, e.g.
             "https://shop.example".
         exact_search_max_products: Products of a super-category up to which a photo is compared with
@@ -174,8 +187,15 @@ class ServerSettings(BaseModel):
     requests_a_minute: _Count = 3000
     searches_a_minute: _Count = 600
     connections_a_client: _Count = 64
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     allowed_origins: tuple[str, ...] = ()
     exact_search_max_products: _Count = 10_000_000
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        return _check_networks(proxies)
 
 
 class Settings(BaseSettings):
@@ -251,8 +271,8 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
     Args:
         config: The file. Default: $WEARALIKE_CONFIG, else ./wearalike.toml if it is there. Relative
             paths in it start at the file.
-        env: The environment; ENVIRONMENT_VARIABLES and those of `quality_settings` override the
-            file.
+        env: The environment; ENVIRONMENT_VARIABLES, SERVER_VARIABLES and those of
+            `quality_settings` override the file.
 
     Raises:
         BadSettings: An unknown key, or a value of the wrong kind. The text names file and key.
@@ -267,7 +287,14 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
         sections = quality_settings.read_environment(env)
     except ValueError as error:
         raise BadSettings(str(error)) from None
-    for name, values in sections.items():
+    server_lists = {
+        key: [part.strip() for part in env[variable].split(",")]
+        for key, variable in SERVER_VARIABLES.items()
+        if env.get(variable)
+    }
+    for name, values in {**sections, "serve": server_lists}.items():
+        if not values:
+            continue
         section = from_file.get(name, {})
         # A value that is no table stays: Settings refuses it below.
         from_file[name] = {**section, **values} if isinstance(section, dict) else section

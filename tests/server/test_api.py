@@ -23,10 +23,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 from PIL import Image
-from starlette.testclient import TestClient
 from tests.server.test_snapshot import ODD_IDS, changed
 from tests.support.change_settings import change
-from tests.support.http_server import serve_site
+from tests.support.http_server import serve_site, site_client
 from tests.support.pictures import progressive_jpeg
 from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import load
@@ -241,7 +240,7 @@ def test_a_live_list_keeps_the_merchandiser_s_rules_of_its_night(place, tmp_path
     here = change(
         place, data_dir=tmp_path / "root", warehouse=f"duckdb:{tmp_path / 'root' / 'warehouse'}"
     )
-    with TestClient(app.create_app(here)) as client:
+    with site_client(app.create_app(here)) as client:
         found = client.get(f"/v1/products/{product_id}/similar", params={"weights": "1:1"}).json()[
             "results"
         ]
@@ -771,7 +770,7 @@ def test_a_server_that_is_ended_answers_first_what_it_was_asked(moving):
 
 def test_nothing_published_yet_says_what_to_do(tmp_path):
     place = Settings(data_dir=tmp_path, warehouse=f"duckdb:{tmp_path / 'warehouse'}")
-    with TestClient(app.create_app(place)) as client:
+    with site_client(app.create_app(place)) as client:
         for path in ("/v1/products", "/v1/health", "/v1/products/x", "/v1/quality"):
             answer = client.get(path)
             assert (
@@ -786,7 +785,7 @@ def test_nothing_published_yet_says_what_to_do(tmp_path):
 
 def test_a_warehouse_that_is_away_is_a_problem_without_its_password(tmp_path, monkeypatch):
     monkeypatch.setattr(postgres_read, "WAIT_S", 0.5)
-    with TestClient(
+    with site_client(
         app.create_app(
             Settings(data_dir=tmp_path, warehouse="postgresql://me:secret@127.0.0.1:1/shop")
         )
@@ -797,7 +796,7 @@ def test_a_warehouse_that_is_away_is_a_problem_without_its_password(tmp_path, mo
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_again(place):
-    with TestClient(
+    with site_client(
         app.create_app(
             change(place, serve=ServerSettings(requests_a_minute=6, searches_a_minute=2))
         )
@@ -814,9 +813,9 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(place):
 
 def test_other_sites_pages_may_ask_only_where_the_settings_say_so(place):
     asked = {"Origin": "https://shop.example"}
-    with TestClient(app.create_app(place)) as client:
+    with site_client(app.create_app(place)) as client:
         assert "access-control-allow-origin" not in client.get("/v1/health", headers=asked).headers
-    with TestClient(
+    with site_client(
         app.create_app(
             change(place, serve=ServerSettings(allowed_origins=("https://shop.example",)))
         )
@@ -834,7 +833,7 @@ def test_mounted_elsewhere_the_reference_says_so(place):
 
     outer = FastAPI()
     outer.mount("/similar", app.create_app(place))
-    with TestClient(outer) as client:
+    with site_client(outer) as client:
         described = client.get("/similar/v1/openapi.json").json()
         assert (
             described["servers"] == [{"url": "/similar"}] and "/v1/products" in described["paths"]
@@ -846,7 +845,7 @@ def test_mounted_elsewhere_the_reference_says_so(place):
             ]
             == product_id
         )
-        assert "http://testserver/similar/v1/products" in client.get("/similar/v1/docs").text
+        assert "http://localhost/similar/v1/products" in client.get("/similar/v1/docs").text
         assert (
             assert_problem(client.get("/similar/v1/x"), 404)["detail"].count("/similar/v1/docs")
             == 1

@@ -35,7 +35,7 @@ FREE_PATH = "/v1/openapi.json"  # needs no published run
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "wearalike.toml"
-    path.write_text("[serve]\nrequests_a_minute = 1000000\n", encoding="utf-8")
+    path.write_text('data_dir = "data"\n[serve]\nrequests_a_minute = 1000000\n', encoding="utf-8")
     return path
 
 
@@ -101,7 +101,7 @@ def test_idle_connections_shut_nobody_out(config):
 
 
 def test_a_client_gets_no_more_than_its_connections(config):
-    config.write_text("[serve]\nconnections_a_client = 4\n", encoding="utf-8")
+    config.write_text('data_dir = "data"\n[serve]\nconnections_a_client = 4\n', encoding="utf-8")
     upload = b"POST /v1/photo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
     with serve_site(config) as (address, _), contextlib.ExitStack() as stack:
         for _ in range(4):

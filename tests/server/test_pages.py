@@ -21,8 +21,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.testclient import TestClient
-from tests.support.http_server import serve_site
+from tests.support.http_server import serve_site, site_client
 
 from wearalike import settings
 from wearalike.commands.app import main
@@ -741,7 +740,7 @@ def post_less(address: str) -> int:
 
 
 def test_mounted_elsewhere_every_address_begins_there(place):
-    with TestClient(
+    with site_client(
         Starlette(routes=[Mount("/inside/wearalike", app.create_app(place))])
     ) as client:
         for path in ("/", "/quality", "/judge", "/compare", "/photo", "/nowhere"):
@@ -758,7 +757,7 @@ def test_mounted_elsewhere_every_address_begins_there(place):
 
 def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
     empty = settings.read_settings(None, {"WEARALIKE_DATA_DIR": str(tmp_path / "root")})
-    with TestClient(app.create_app(empty), raise_server_exceptions=False) as client:
+    with site_client(app.create_app(empty), raise_server_exceptions=False) as client:
         for path in ("/", "/quality", "/judge", "/photo", "/compare", "/products/moda%3A1"):
             answer = client.get(path)
             assert answer.status_code == 503 and answer.headers["content-type"].startswith(
@@ -781,7 +780,7 @@ def test_a_run_published_again_shows_its_new_refusals(night, tmp_path):
     refused = run_tables.read_refused(place.data_dir, RUN)
     refused = refused.filter(pc.equal(refused["stage"], PRODUCTS.name))
     rows = [row | {"reason": "withdrawn_by_hand"} for row in refused.to_pylist()]
-    with TestClient(app.create_app(place)) as client:
+    with site_client(app.create_app(place)) as client:
         assert rows and "withdrawn by hand" not in client.get("/quality").text
         with run_tables.write_table(place.data_dir, PRODUCTS, RUN, "again") as table:
             table.refuse(pa.Table.from_pylist(rows, schema=refused.schema))

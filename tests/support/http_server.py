@@ -9,6 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+
+def site_client(app: object, **options: Any) -> TestClient:
+    """A client in this process, of a host that every server allows."""
+    return TestClient(app, base_url="http://localhost", **options)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,9 @@ def reference_page() -> str:
         "These environment variables override the file: "
         + ", ".join(f"`{name}`" for name in settings.ENVIRONMENT_VARIABLES.values())
         + ", and `WEARALIKE_<SECTION>_<KEY>` those of `[models]`, `[lists]` and `[gate]`, "
-        "e.g. `WEARALIKE_LISTS_MIN_SCORE`.",
+        "e.g. `WEARALIKE_LISTS_MIN_SCORE`. Comma-separated, "
+        + " and ".join(f"`{name}`" for name in settings.SERVER_VARIABLES.values())
+        + " override two lists of `[serve]`.",
         _settings_table(settings.Settings, ""),
         "### [[shops]]",
         _settings_table(settings.ShopSettings, ""),

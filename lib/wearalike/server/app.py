@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import wearalike
 from wearalike.server import api, api_docs, errors, middleware, pages, photos, thumbnails, uploads
@@ -89,4 +90,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.serve.allowed_origins,
             allow_methods=["GET", "HEAD", "POST"],
         )
+    app.add_middleware(middleware.AllowedHostMiddleware, allowed_hosts=settings.serve.allowed_hosts)
     app.add_middleware(middleware.SecurityHeadersMiddleware)
+    app.add_middleware(
+        ProxyHeadersMiddleware,
+        trusted_hosts=list(settings.serve.trusted_proxies),
+    )

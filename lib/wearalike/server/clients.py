@@ -22,6 +22,15 @@ def client_key(address: str) -> str:
     return str(ip)
 
 
+def is_address(text: str) -> bool:
+    """Return True for an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class ProxyAddresses:
     """Addresses and networks of proxies.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from urllib.parse import unquote
 
 from limits import RateLimitItemPerMinute
@@ -31,6 +32,9 @@ SECURITY_HEADERS = {
 }
 # Above the largest photo that a phone sends, with room for the form around it.
 MAX_BODY_BYTES = 16_000_000
+# Of paths that take no photo: a form of a few texts.
+MAX_FORM_BYTES = 64_000
+PHOTO_PATH_END = "/photo"
 
 
 def scope_client_key(scope: Scope) -> str:
@@ -86,19 +90,54 @@ class RateLimitMiddleware:
         await self.app(scope, receive, send)
 
 
+class AllowedHostMiddleware:
+    """Answer 421 to a request for a host that is not allowed.
+
+    A foreign page may let its own name lead here (DNS rebinding); browsers then take it for a page
+    of this site. A request by address, or for localhost, cannot come so.
+
+    Args:
+        app: The app behind.
+        allowed_hosts: Names that are allowed beside these; "*" allows every name.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
+        self.app = app
+        self._allowed = {name.lower() for name in allowed_hosts} | {"localhost"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "*" not in self._allowed:
+            host = Headers(scope=scope).get("host", "")
+            name = _host_name(host)
+            if name and name not in self._allowed and not clients.is_address(name):
+                detail = f"host {host[:100]!r}: wanted one of [serve] allowed_hosts"
+                response = errors.problem_response(421, detail)
+                return await response(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+def _host_name(host: str) -> str:
+    """Return the name or address of a Host header, without port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
 class BodySizeMiddleware:
-    """Answer 413 to a body above MAX_BODY_BYTES, by its header or by the bytes that arrive."""
+    """Answer 413 to a body above the limit of its path, by its header or the bytes that arrive."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_http = scope["type"] == "http"
-        length = Headers(scope=scope).get("content-length", "0") if is_http else "0"
-        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-            response = errors.problem_response(
-                413, _body_too_large_detail(), {"Connection": "close"}
-            )
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        takes_photo = scope["path"].endswith(PHOTO_PATH_END)
+        max_bytes = MAX_BODY_BYTES if takes_photo else MAX_FORM_BYTES
+        detail = f"the body: wanted at most {max_bytes:,} bytes"
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdecimal() and int(length) > max_bytes:
+            response = errors.problem_response(413, detail, {"Connection": "close"})
             return await response(scope, receive, send)
         read_bytes = 0
 
@@ -106,15 +145,11 @@ class BodySizeMiddleware:
             nonlocal read_bytes
             message = await receive()
             read_bytes += len(message.get("body", b""))
-            if read_bytes > MAX_BODY_BYTES:
-                raise HTTPException(413, _body_too_large_detail(), {"Connection": "close"})
+            if read_bytes > max_bytes:
+                raise HTTPException(413, detail, {"Connection": "close"})
             return message
 
         await self.app(scope, receive_counted, send)
-
-
-def _body_too_large_detail() -> str:
-    return f"the body: wanted at most {MAX_BODY_BYTES:,} bytes"
 
 
 class SecurityHeadersMiddleware:

@@ -38,7 +38,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
         log.info("serving at http://%s:%d, API docs at /v1/docs", shown_host, bound_port)
         config = uvicorn.Config(
             app.create_app(settings),
-            http=connections.build_protocol(settings.serve.connections_a_client, ()),
+            http=connections.build_protocol(
+                settings.serve.connections_a_client, settings.serve.trusted_proxies
+            ),
+            # The app reads them itself, as it does where another server mounts it.
+            proxy_headers=False,
             ws="none",
             backlog=LISTEN_BACKLOG,
             log_config=None,

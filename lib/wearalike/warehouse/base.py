@@ -220,6 +220,9 @@ class Warehouse(Protocol):
         Without rows it creates the table.
         """
 
+    def may_record(self, table: Table) -> bool:
+        """Return True if `record` is allowed to this role; nothing is written."""
+
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return the rows of one reading statement, with parameters for $1, $2, ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from datetime import UTC, datetime
@@ -28,12 +29,17 @@ from wearalike.server.pages.base import (
 )
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
-from wearalike.tables import INDEXES, PRODUCTS
-from wearalike.warehouse.base import open_warehouse
+from wearalike.tables import INDEXES, JUDGEMENTS, PRODUCTS
+from wearalike.warehouse.base import Rejected, open_warehouse
 
+log = logging.getLogger(__name__)
 router = APIRouter()
 # Judgements recorded through other servers appear after at most this time.
 JUDGEMENTS_MAX_AGE_S = 5.0
+CLOSED_TEXT = (
+    "Judgements cannot be recorded here: this server may only read the warehouse. "
+    "Please judge on a server whose role may write."
+)
 
 
 class AnnotationQueue:
@@ -62,6 +68,14 @@ class AnnotationQueue:
                 pairs = judgements.sample_pairs(open_warehouse(self._warehouse_address), run)
                 self._sample = (signature, pairs)
             return self._sample[1]
+
+    def may_record(self) -> bool:
+        """Return True if this server's role may record judgements.
+
+        Raises:
+            Unreachable: The warehouse does not answer.
+        """
+        return open_warehouse(self._warehouse_address).may_record(JUDGEMENTS)
 
     def all_judgements(self) -> list[Judgement]:
         """Return all judgements, at most JUDGEMENTS_MAX_AGE_S old.
@@ -161,6 +175,7 @@ def judge_form(request: Request) -> HTMLResponse:
     """Show the next pair to the judge whom the query names, or ask for a name."""
     published, _ = app_repository_and_images(request)
     asked = query_param(request.query_params, "judge")
+    _refuse_reader(request)
     with published.snapshot() as s:
         pairs = request.app.state.annotation_queue.pairs(s.run, s.signature)
         try:
@@ -173,6 +188,12 @@ def judge_form(request: Request) -> HTMLResponse:
         mine = {j.pair: j.verdict for j in all_judgements if j.judge == name}
         context = _next_pair_context(request, s, pairs, mine)
         return render_page(request, "judge.html", run=s.run, judge=name, **context)
+
+
+def _refuse_reader(request: Request) -> None:
+    """Raise HTTPException if this server's role cannot record judgements."""
+    if not request.app.state.annotation_queue.may_record():
+        raise HTTPException(403, CLOSED_TEXT)
 
 
 def _ask_for_name(
@@ -235,6 +256,7 @@ def record_judgement(
     require_same_origin(request)
     published, _ = app_repository_and_images(request)
     queue = request.app.state.annotation_queue
+    _refuse_reader(request)
     with published.snapshot() as s:
         pairs = {(p.product_id, p.similar_product_id): p for p in queue.pairs(s.run, s.signature)}
         if run != s.run or (product, similar) not in pairs:
@@ -245,6 +267,10 @@ def record_judgement(
             )
         try:
             queue.record(s.run, judge, pairs[product, similar], verdict)
+        except Rejected:
+            # Its text names the database.
+            log.exception("a judgement was refused")
+            raise HTTPException(403, CLOSED_TEXT) from None
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
     return RedirectResponse(PageUrls(request)("/judge", judge=judge), 303)

@@ -5,7 +5,7 @@
 | wearalike.duckdb | the pointer: a link to the published run's file; readers open it read-only |
 | runs/<run>.duckdb | a run's tables, the views current_<table>, the quality of runs loaded before |
 | publications.jsonl | every move of the pointer, oldest first |
-| recorded/<table>/ | a Parquet file for each row of what people do with a run |
+| recorded/<table>.sqlite | what people do with a run, a row each |
 
 DuckDB lets one process write a file or many read it. So nothing is ever written to a file that can
 be read: a file is built under a hidden name, synced and renamed. Publishing replaces the link. No
@@ -16,7 +16,6 @@ two differ, the link is right.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import shutil
@@ -30,7 +29,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from wearalike.storage import atomic
 from wearalike.tables import (
@@ -49,7 +47,8 @@ from wearalike.warehouse.base import (
     WarehouseState,
 )
 from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
-from wearalike.warehouse.duckdb.views import create_views, recorded_schema, select_renamed
+from wearalike.warehouse.duckdb.recorded import RecordedRows
+from wearalike.warehouse.duckdb.views import create_views, select_renamed
 from wearalike.warehouse.loaded_rows import (
     check_row_count,
     check_run_and_tables,
@@ -78,6 +77,7 @@ class DuckDBWarehouse:
         self.link = folder / "wearalike.duckdb"
         self._runs_dir = folder / "runs"
         self._publications_path = folder / "publications.jsonl"
+        self._recorded = RecordedRows(folder / "recorded")
 
     def load(
         self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str
@@ -116,18 +116,14 @@ class DuckDBWarehouse:
         return gone
 
     def record(self, run: str, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        folder = self.folder / "recorded" / table.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for row in rows:
-            key = json.dumps([run, *(row[name] for name in table.key)])
-            path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
-            content = pa.Table.from_pylist([{"run": run, **row}], recorded_schema(table))
-            with atomic.replace_file(path) as hidden:
-                pq.write_table(content, hidden)
+        self._recorded.add(run, table, rows)
+
+    def may_record(self, table: Table) -> bool:
+        return self._recorded.may_add()
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with self._open_runs() as (con, state, catalogs):
-            create_views(con, state, catalogs, self.folder / "recorded")
+            create_views(con, state, catalogs, self._recorded)
             cursor = con.execute(statement, list(parameters))
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

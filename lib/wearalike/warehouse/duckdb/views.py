@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
-import pyarrow as pa
-import pyarrow.dataset as ds
 
 from wearalike.tables import (
     PUBLISHED_TABLES,
@@ -17,6 +13,7 @@ from wearalike.tables import (
     ddl_columns,
 )
 from wearalike.warehouse.base import WarehouseState
+from wearalike.warehouse.duckdb.recorded import RecordedRows
 
 
 def renamed_columns(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> dict[str, str]:
@@ -39,12 +36,11 @@ def select_renamed(
     return f"SELECT {columns} FROM {catalog}.{view or table.name}"
 
 
-def recorded_schema(table: Table) -> pa.Schema:
-    return pa.schema([pa.field("run", pa.string(), nullable=False), *table.arrow_schema])
-
-
 def create_views(
-    con: duckdb.DuckDBPyConnection, state: WarehouseState, catalogs: dict[str, str], recorded: Path
+    con: duckdb.DuckDBPyConnection,
+    state: WarehouseState,
+    catalogs: dict[str, str],
+    recorded: RecordedRows,
 ) -> None:
     """Give the connection the names that PostgreSQL has, over the attached files.
 
@@ -70,8 +66,7 @@ def create_views(
             shown = select_renamed(con, published, table, f"current_{table.name}")
         con.execute(f"CREATE VIEW current_{table.name} AS {shown}")
     for table in RECORDED_TABLES:
-        paths = sorted(map(str, (recorded / table.name).glob("[!.]*.parquet")))
-        con.register(table.name, ds.dataset(paths, schema=recorded_schema(table), format="parquet"))
+        con.register(table.name, recorded.read(table))
     con.execute(
         "CREATE TABLE publications"
         " (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)"

@@ -70,6 +70,16 @@ RESTART_WAIT_S = 60.0
 LOCK_WAIT_S = 60.0
 
 
+# $1: the table, which exists after the first publication.
+_MAY_RECORD_SQL = """
+SELECT current_setting('transaction_read_only') = 'off' AND CASE
+    WHEN to_regclass($1) IS NULL THEN has_schema_privilege('wearalike', 'CREATE')
+    ELSE has_table_privilege(to_regclass($1), 'INSERT')
+        AND has_table_privilege(to_regclass($1), 'UPDATE')
+END AS may_record
+"""
+
+
 class PostgresWarehouse:
     """A warehouse in PostgreSQL; see `base.Warehouse`."""
 
@@ -193,6 +203,10 @@ class PostgresWarehouse:
                 con.execute(statement, [{"run": run, **row}[name] for name in columns])
 
         self._run_transaction(work)
+
+    def may_record(self, table: Table) -> bool:
+        rows = self.query(_MAY_RECORD_SQL, [f"wearalike.{table.name}"])
+        return bool(rows and rows[0]["may_record"])
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         # The statement is one of sql/ or of this library; what varies is in the parameters.
