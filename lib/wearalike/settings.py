@@ -265,7 +265,9 @@ class Settings(BaseSettings):
         raise BadSettings(f"no shop {shop_id!r}; the settings name {names}")
 
 
-def read_settings(config: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+def read_settings(
+    config: Path | None = None, env: Mapping[str, str] = os.environ, *, needs_feeds: bool = True
+) -> Settings:
     """Read the settings from a TOML file; environment variables override it.
 
     Args:
@@ -273,6 +275,8 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
             paths in it start at the file.
         env: The environment; ENVIRONMENT_VARIABLES, SERVER_VARIABLES and those of
             `quality_settings` override the file.
+        needs_feeds: False leaves ${NAME} in a feed's address as it is where the environment has no
+            NAME: a server asks no feed, and is given no credentials of feeds.
 
     Raises:
         BadSettings: An unknown key, or a value of the wrong kind. The text names file and key.
@@ -281,7 +285,7 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
     path = named or DEFAULT_FILE
     if named and not path.is_file():
         raise BadSettings(f"{named}: no such settings file")
-    from_file = _FileSource(path, env)()
+    from_file = _FileSource(path, env, needs_feeds)()
     from_environment = _EnvironmentSource(env)()
     try:
         sections = quality_settings.read_environment(env)
@@ -308,8 +312,8 @@ def read_settings(config: Path | None = None, env: Mapping[str, str] = os.enviro
 class _FileSource(TomlConfigSettingsSource):
     """The settings file: its paths start at the file, and its feeds' ${NAME}s are filled in."""
 
-    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
-        self._path, self._env = path, env
+    def __init__(self, path: Path, env: Mapping[str, str], needs_feeds: bool) -> None:
+        self._path, self._env, self._needs_feeds = path, env, needs_feeds
         try:
             super().__init__(Settings, toml_file=path)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -336,7 +340,10 @@ class _FileSource(TomlConfigSettingsSource):
             raise BadSettings(f"{where}: {describe_unknown_key('secrets', ShopSettings)}")
         if not isinstance(entry.get("feed"), str):
             return entry
-        feed, secrets = _expand_environment(where, entry["feed"], self._env)
+        env = self._env
+        if not self._needs_feeds:
+            env = {name: f"${{{name}}}" for name in _named_variables(entry["feed"])} | dict(env)
+        feed, secrets = _expand_environment(where, entry["feed"], env)
         return {**entry, "feed": feed, "secrets": secrets}
 
 
@@ -386,10 +393,15 @@ def _expand_environment(
     where: str, text: str, env: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
     """Return the text with its ${NAME}s filled in, and its secrets."""
-    names = re.findall(r"\$\{(\w+)\}", text)
+    names = _named_variables(text)
     if missing := [name for name in names if name not in env]:
         raise BadSettings(f"{where}: feed: the environment has no {missing[0]}")
     values = sorted(
         {env[name] for name in names if len(env[name]) >= _MIN_SECRET_CHARS}, key=len, reverse=True
     )
     return re.sub(r"\$\{(\w+)\}", lambda match: env[match[1]], text), tuple(values)
+
+
+def _named_variables(text: str) -> list[str]:
+    """Return the names of the ${NAME}s in a text."""
+    return re.findall(r"\$\{(\w+)\}", text)

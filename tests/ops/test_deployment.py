@@ -2,11 +2,13 @@
 a PostgreSQL takes its script and keeps its roles apart.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -117,6 +119,7 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
     services = compose["services"]
     assert set(services) == {
         "postgres",
+        "guard",
         "setup",
         "api-server",
         "scheduler",
@@ -129,7 +132,7 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
     dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
     images |= set(re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE))
     assert len(images) == 4 and all(PINNED.fullmatch(image) for image in images), images
-    named = set(re.findall(r"\$\{(\w+)", text))
+    named = set(re.findall(r"\$\{(\w+):\?", text))
     assert len(named) >= 7 and named == set(secrets(folder / ".env"))
     mounts = {mount.split(":")[0] for service in services.values() for mount in service["volumes"]}
     assert len(mounts) >= 7
@@ -147,12 +150,82 @@ def test_the_server_has_an_image_without_airflow_spark_and_java(folder):
     assert server.startswith("base AS server") and airflow.startswith("base AS airflow")
     assert "openjdk" in airflow and "openjdk" not in base + server
     for stage in (server, airflow):
-        assert "-c /tmp/requirements.lock" in stage
+        assert "install-wearalike" in stage
     (extras,) = re.findall(r'^ARG SERVER_EXTRAS="(.+)"', server, re.MULTILINE)
     assert extras == "server,postgres"
     compose = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))["services"]
     targets = {name: s["build"]["target"] for name, s in compose.items() if "build" in s}
     assert targets.pop("server") == "server" and set(targets.values()) == {"airflow"}
+
+
+# The secrets that each service of the compose file may know.
+AIRFLOW_SECRETS = {"AIRFLOW_DATABASE_PASSWORD", "AIRFLOW_JWT_SECRET"}
+DATABASE_SECRETS = {
+    *("POSTGRES_PASSWORD", "AIRFLOW_DATABASE_PASSWORD", "LOADER_PASSWORD"),
+    *("READER_PASSWORD", "SITE_PASSWORD", "GUARD_PASSWORD"),
+}
+SECRETS_BY_SERVICE = {
+    "postgres": DATABASE_SECRETS,
+    "guard": {"GUARD_PASSWORD"},
+    "setup": {*AIRFLOW_SECRETS, "AIRFLOW_ADMIN_PASSWORD"},
+    "api-server": {*AIRFLOW_SECRETS, "AIRFLOW_SECRET_KEY", "READER_PASSWORD"},
+    "scheduler": {*AIRFLOW_SECRETS, "AIRFLOW_SECRET_KEY", "LOADER_PASSWORD"},
+    "dag-processor": {*AIRFLOW_SECRETS, "READER_PASSWORD"},
+    "server": {"READER_PASSWORD"},
+}
+
+
+def test_each_service_knows_its_own_secrets_and_is_confined(folder):
+    services = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    for name, service in services.items():
+        told = yaml.safe_dump(service)
+        assert set(re.findall(r"\$\{(\w+):\?", told)) == SECRETS_BY_SERVICE[name], name
+        assert ("env_file" in service) == (name == "scheduler"), name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
+        assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", service["mem_limit"]), name
+        assert "test" in service["healthcheck"] or name == "setup", name
+    for name in ("server", "api-server", "dag-processor"):
+        for mount in services[name]["volumes"]:
+            assert mount.endswith(":ro") or mount == "airflow:/deployment/airflow", (name, mount)
+    assert "airflow:/deployment/airflow" not in services["server"]["volumes"]
+
+
+def test_a_server_starts_without_the_feeds_credentials(tmp_path):
+    """The settings file is one for all; only who asks the feeds has their secrets."""
+    config = tmp_path / "wearalike.toml"
+    config.write_text(
+        'data_dir = "data"\n[[shops]]\nid = "lipa"\n'
+        'feed = "https://lipa.example/feed.xml?code=${LIPA_CODE}"\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(settings.BadSettings, match="LIPA_CODE"):
+        settings.read_settings(config, {})
+    found = settings.read_settings(config, {}, needs_feeds=False)
+    assert found.shops[0].feed.get_secret_value().endswith("${LIPA_CODE}")
+
+
+def test_the_images_take_hashed_packages_only(folder):
+    script = (folder / "install.sh").read_text(encoding="utf-8")
+    dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
+    assert "--require-hashes -r" in script and "AGPL-3.0" in script
+    installs = re.findall(r"^RUN .*\b(?:pip|uv|install-wearalike)\b.*", dockerfile, re.MULTILINE)
+    assert len(installs) == 3
+    for line in installs:
+        assert "--require-hashes" in line or line.startswith("RUN install-wearalike "), line
+    installer = (folder / "installer.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    assert all(re.match(r"[\w.-]+==\S+ .*--hash=", line) for line in installer.splitlines())
+    ignored = (folder / ".dockerignore").read_text(encoding="utf-8").split()
+    copied = re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE)
+    for name in " ".join(copied).split():
+        assert (folder / name).exists() and f"!{name.rstrip('/')}" in ignored, name
+
+
+def test_make_says_which_licence_it_installs():
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    setup = makefile[makefile.index("$(READY):") : makefile.index("lock:")]
+    assert "AGPL-3.0" in setup
 
 
 def test_secrets_are_random_and_for_the_owner_alone(folder, tmp_path):
@@ -285,7 +358,13 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
         ).fetchall()
         assert sorted(roles) == [
             (name, True, False)
-            for name in ("airflow", "wearalike_loader", "wearalike_reader", "wearalike_site")
+            for name in (
+                "airflow",
+                "wearalike_guard",
+                "wearalike_loader",
+                "wearalike_reader",
+                "wearalike_site",
+            )
         ]
     load(f"postgresql://wearalike_loader@{postgres}/shop", "r1")
     views = (folder / "sql" / "views" / "site.sql").read_text(encoding="utf-8")
@@ -346,6 +425,61 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
         assert reader.execute("SELECT count(*) FROM products").fetchall() == [(12,)]
 
 
+def test_the_site_s_role_takes_no_more_than_it_may(postgres, folder):
+    """Some limits PostgreSQL holds itself; the others the guard, whatever the session sets."""
+    import psycopg
+
+    address = f"postgresql://wearalike_site@{postgres}/shop"
+    with psycopg.connect(address, autocommit=True) as site:
+        site.execute("SET default_transaction_read_only TO off")
+        for statement in (
+            "CREATE TEMP TABLE mine (a int)",
+            "CREATE TABLE public.mine (a int)",
+            "SELECT lo_create(0)",
+            "SELECT lo_from_bytea(0, 'x')",
+            "SELECT pg_advisory_lock(1)",
+            "SET temp_file_limit TO '10GB'",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                site.execute(statement)
+        # A session may change these, and no privilege forbids it.
+        site.execute("SET statement_timeout TO 0")
+        site.execute("SET idle_in_transaction_session_timeout TO 0")
+    host, _, port = postgres.partition(":")
+    guard = subprocess.Popen(
+        f"exec psql -X -q -v run_s=1 -v idle_s=1 -v transaction_s=3 -h {host} -p {port} "
+        f"-U wearalike_guard -d shop -f {folder / 'sql' / 'postgres_guard.sql'}",
+        shell=True,
+        stdout=subprocess.DEVNULL,
+    )
+    unbounded = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+    try:
+        running = psycopg.connect(address, autocommit=True, options=unbounded)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            running.execute("SELECT pg_sleep(60)")
+        idle = psycopg.connect(address, options=unbounded)
+        idle.execute("SELECT 1")
+        with psycopg.connect(f"postgresql://postgres@{postgres}/shop", autocommit=True) as admin:
+            deadline = time.monotonic() + 30
+            while admin.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE pid = %s", [idle.info.backend_pid]
+            ).fetchall():
+                assert time.monotonic() < deadline
+        busy = psycopg.connect(address, options=unbounded)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            for _ in range(600):  # none of them runs or idles for long
+                busy.execute("SELECT pg_sleep(0.1)")
+        with psycopg.connect(f"postgresql://wearalike_loader@{postgres}/shop") as loader:
+            loader.execute("SELECT pg_advisory_xact_lock(1)")
+        assert guard.poll() is None
+    finally:
+        guard.terminate()
+        guard.wait(30)
+    with contextlib.ExitStack() as stack, pytest.raises(psycopg.OperationalError, match="too many"):
+        for _ in range(41):
+            stack.enter_context(psycopg.connect(address))
+
+
 def test_airflow_can_make_its_tables_there(postgres):
     """The role and the driver of compose.yaml;
     Airflow's whole migration takes half a minute and shows no more.
@@ -355,7 +489,7 @@ def test_airflow_can_make_its_tables_there(postgres):
     compose = yaml.safe_load(
         (REPOSITORY / "lib/wearalike/ops/deployment/files/compose.yaml").read_text(encoding="utf-8")
     )
-    address = compose["x-airflow"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    address = compose["x-airflow-environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     engine = sqlalchemy.create_engine(re.sub(r":\$.*@postgres/", f"@{postgres}/", address))
     with engine.begin() as con:
         con.execute(sqlalchemy.text("CREATE TABLE mine (a int)"))

@@ -43,7 +43,7 @@ def emit_row_counts(context: Mapping[str, Any]) -> None:
     from wearalike.storage import run_tables
     from wearalike.tables import TABLES_BY_NAME
 
-    root = settings.read_settings().data_dir
+    root = settings.read_settings(needs_feeds=False).data_dir
     run = run_name(context["dag_run"])
     for name in stage.writes:
         rows = run_tables.read_manifest(root, TABLES_BY_NAME[name], run)["rows"]
@@ -94,7 +94,7 @@ def _failure_reason(task_id: str, run: str, exception: object) -> str:
     from wearalike.reports import run_feed
 
     with contextlib.suppress(ValueError, OSError):
-        reports = settings.read_settings().data_dir / run_feed.REPORTS_FOLDER
+        reports = settings.read_settings(needs_feeds=False).data_dir / run_feed.REPORTS_FOLDER
         line = run_feed.read_run_log(reports / "runs.jsonl").get(run, {})
         if task_id == "report_quality" and line.get("failed"):
             return "the gate is closed, " + "; ".join(line["failed"])
@@ -144,7 +144,9 @@ def _site_status() -> str:
     from wearalike.warehouse.base import open_warehouse
 
     try:
-        publications = open_warehouse(settings.read_settings().warehouse).state().publications
+        publications = (
+            open_warehouse(settings.read_settings(needs_feeds=False).warehouse).state().publications
+        )
     except (ValueError, OSError, ImportError) as error:
         return f"what it reads stays as it is; since when is unknown, {error}"
     if not publications:

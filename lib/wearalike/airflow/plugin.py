@@ -94,7 +94,7 @@ def _create_app() -> Any:
     from wearalike import settings
     from wearalike.server import app
 
-    return app.create_app(settings.read_settings())
+    return app.create_app(settings.read_settings(needs_feeds=False))
 
 
 def _problem_response(status: int, detail: str) -> Any:

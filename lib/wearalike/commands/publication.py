@@ -62,4 +62,4 @@ def serve(host: str, port: int, data_dir: Path | None, config: Path | None) -> N
     """Serve the JSON API and the pages over the published run, until Ctrl-C."""
     from wearalike.server import serve as server_process
 
-    server_process.serve(job.read_settings(config, data_dir), host, port)
+    server_process.serve(job.read_settings(config, data_dir, needs_feeds=False), host, port)

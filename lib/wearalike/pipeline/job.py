@@ -86,12 +86,15 @@ def load_settings(args: SimpleNamespace) -> settings.Settings:
     return read_settings(args.config, args.data_dir)
 
 
-def read_settings(config: Path | None = None, data_dir: Path | None = None) -> settings.Settings:
+def read_settings(
+    config: Path | None = None, data_dir: Path | None = None, *, needs_feeds: bool = True
+) -> settings.Settings:
     """Read the settings for one command.
 
     Args:
         config: the settings file; None: $WEARALIKE_CONFIG, else ./wearalike.toml.
         data_dir: folder of all tables, in place of the one in the settings.
+        needs_feeds: as of settings.read_settings.
 
     Returns:
         The settings.
@@ -114,7 +117,7 @@ def read_settings(config: Path | None = None, data_dir: Path | None = None) -> s
             Path.cwd(),
             settings.DEFAULT_FILE,
         )
-    found = settings.read_settings(config, env)
+    found = settings.read_settings(config, env, needs_feeds=needs_feeds)
     if "data_dir" not in found.model_fields_set:
         path = config or env.get("WEARALIKE_CONFIG") or settings.DEFAULT_FILE
         raise settings.BadSettings(
