@@ -32,7 +32,7 @@ SECURITY_HEADERS = {
 }
 # Above the largest photo that a phone sends, with room for the form around it.
 MAX_BODY_BYTES = 16_000_000
-# Of paths that take no photo: a form of a few texts.
+# Paths that take no photo take a form of a few texts.
 MAX_FORM_BYTES = 64_000
 PHOTO_PATH_END = "/photo"
 
