@@ -459,7 +459,7 @@ WHOLE = yml(*(offer(str(n)) for n in range(50))).encode()
         (b"<!doctype html><html><body>Please log in</body></html>", FeedReason.HTML_PAGE),
         (b"<html><body>404</body></html>", FeedReason.HTML_PAGE),
         (b"id;name\n1;dress\n", FeedReason.NOT_XML),
-        (b"PK\x03\x04zip", FeedReason.NOT_XML),
+        (b"PK\x03\x04zip", FeedReason.TRUNCATED),
         (b"\x00\xff\x80", FeedReason.NOT_XML),
         (b"<products><product/></products>", FeedReason.WRONG_ROOT),
         (b"<yml_catalog", FeedReason.TRUNCATED),

@@ -370,6 +370,23 @@ def test_a_feed_is_not_read_to_its_end_and_the_guard_holds(place):
     assert "private_address" in private.observation and "allowed_networks" in private.advice
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"PK\x03\x04\x14\0", "zip"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"# made by hand\nid\ttitle\tprice\n", "a table"),
+    ],
+)
+def test_a_packed_feed_or_a_table_is_one(place, body, found):
+    shop = place.shops[0]
+    with answering(200, body) as (address, _):
+        (result,) = doctor.check_feeds(
+            Environment(change(place, shops=(change(shop, feed=address),)))
+        )
+    assert (result.status, result.observation) == (CheckStatus.OK, f"answers with {found}")
+
+
 # Models
 
 

@@ -21,12 +21,21 @@ from lxml import html
 from PIL import Image
 
 from wearalike.commands import app
+from wearalike.feeds.articles import ArticleEvidence
 from wearalike.pipeline import publish_tables, report_quality
 from wearalike.quality import drift, funnel, metrics
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
 from wearalike.reports import run_feed, run_page, workbook
 from wearalike.storage import run_tables
-from wearalike.tables import IMAGES, PRODUCTS, QUALITY, REFUSED, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import (
+    IMAGES,
+    OFFERS,
+    PRODUCTS,
+    QUALITY,
+    REFUSED,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+)
 
 HOSTILE = (
     "=1+1",
@@ -192,6 +201,53 @@ def test_the_page_is_one_file_with_a_sheet_for_every_category(night: Path, root:
     assert any(r.startswith("products") and "http 404" in r for r in funnel_rows) and funnel_rows[
         -1
     ].startswith("to be published")
+
+
+def rows_below(page: html.HtmlElement, heading: str) -> list[list[str]]:
+    """The texts of the cells of the table below a heading, without its head line."""
+    table = page.xpath(f"//h2[text()='{heading}']/following-sibling::div[1]//tr")
+    return [[cell.text_content().strip() for cell in row] for row in table[1:]]
+
+
+def test_the_page_counts_articles_by_their_evidence(night: Path) -> None:
+    path = run_tables.table_dir(night / "root", QUALITY, "day-1") / "quality.html"
+    page = html.fromstring(path.read_text(encoding="utf-8"))
+    products = run_tables.read_table(night / "root", PRODUCTS, "day-1").to_pylist()
+    shops: dict[str, set[str]] = {}
+    for row in products:
+        if row["article_id"]:
+            shops.setdefault(row["article_id"], set()).add(row["shop_id"])
+    wanted = []
+    for shop in sorted({row["shop_id"] for row in products}):
+        joined = [row for row in products if row["shop_id"] == shop and row["article_id"]]
+        counts = [
+            len({row["article_id"] for row in joined}),
+            len(joined),
+            sum(len(shops[row["article_id"]]) > 1 for row in joined),
+            *(sum(kind in row["article_evidence"] for row in joined) for kind in ArticleEvidence),
+        ]
+        if joined:
+            wanted.append([shop, *(f"{count:,}" for count in counts)])
+    assert wanted and rows_below(page, "Products that are one article") == wanted
+
+
+def test_the_page_lists_words_and_repairs_most_frequent_first(root: Path) -> None:
+    words = {f"word {n}": 100 - n for n in range(run_page.MAX_UNKNOWN_WORDS + 2)}
+    manifest = {
+        "rows": {"written": 1},
+        "unknown_words": {"moda": {"param": words, "availability": {"<b>maybe</b>": 1200}}},
+        "repairs": {"moda": {"ampersand": 2, "bad_sale_price": 1300}, "lipa": {}},
+    }
+    judged = run_page.JudgedRun("day-1", None, (), (), (), {OFFERS.name: manifest})
+    with opened(root) as con:
+        page = html.fromstring(run_page.render_run_page(con, judged))
+    (shop, kind, shown), unknown_stock = rows_below(page, "Words that were not understood")
+    assert (shop, kind) == ("moda", "param")
+    assert shown.startswith("word 0 100, word 1 99, ") and shown.endswith("and 2 rarer ones")
+    assert unknown_stock == ["moda", "availability", "<b>maybe</b> 1,200"]
+    assert rows_below(page, "Faults of feeds that were repaired") == [
+        ["moda", "bad sale price 1,300, ampersand 2"]
+    ]
 
 
 # The workbook

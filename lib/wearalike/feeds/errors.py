@@ -18,6 +18,7 @@ class FeedReason(StrEnum):
     TRUNCATED = "truncated"
     ENTITIES = "entities"
     TOO_LARGE = "too_large"
+    ARCHIVE = "archive"
     BAD_ENCODING = "bad_encoding"
     TOO_FEW = "too_few"
     TOO_MANY_LOST = "too_many_lost"
@@ -35,8 +36,7 @@ ADVICE = {
     FeedReason.EMPTY: "ask the shop why its feed is empty",
     FeedReason.HTML_PAGE: "the address returns a web page: check it and its credentials "
     "in a browser",
-    FeedReason.NOT_XML: "choose the shop's XML export, or Google's TSV or CSV; "
-    "JSON and zip are not read",
+    FeedReason.NOT_XML: "choose the shop's XML export, or Google's TSV or CSV; JSON is not read",
     FeedReason.WRONG_ROOT: "check the address, and the shop's dialect in the settings",
     FeedReason.BROKEN: "ask the shop to repair its export at the named line; "
     "the fault may stand some lines above it",
@@ -44,7 +44,8 @@ ADVICE = {
     "ask the shop if it happens again",
     FeedReason.ENTITIES: "ask the shop for a feed without a DTD of its own; a DTD is never read",
     FeedReason.TOO_LARGE: "if the size is right, raise max_feed_bytes of the shop; "
-    "a gzip bomb stays refused",
+    "a bomb of gzip or zip stays refused",
+    FeedReason.ARCHIVE: "ask the shop for a zip with one feed in it and no password, or for gzip",
     FeedReason.BAD_ENCODING: "ask the shop for a feed in UTF-8, or to declare the encoding "
     "that it writes",
     FeedReason.TOO_FEW: "see the refused rows of the table feeds for the reasons; "

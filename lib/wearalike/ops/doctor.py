@@ -453,13 +453,17 @@ async def _check_feed(shop: ShopSettings) -> CheckResult:
             "answers with a page, not a feed",
             "open its address and its credentials in a browser",
         )
-    if not start.startswith((b"<", b"\x1f\x8b")):
+    formats = {b"<": "XML", b"\x1f\x8b": "gzip", b"pk\x03\x04": "zip"}
+    found = next((name for mark, name in formats.items() if start.startswith(mark)), "")
+    if not found and {b"id", b"title", b"price"} <= set(re.findall(rb"\w+", start)):
+        found = "a table"
+    if not found:
         return _failed_result(
             what,
             f"answers with {start[:20]!r}, not XML",
-            "choose the shop's XML export; CSV, JSON and zip are not read",
+            "choose the shop's XML export, or Google's TSV or CSV; JSON is not read",
         )
-    return _ok_result(what, f"answers with {'gzip' if start.startswith(bytes([0x1F])) else 'XML'}")
+    return _ok_result(what, f"answers with {found}")
 
 
 _FEED_ADVICE = {

@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 import duckdb
 
 from wearalike.catalog import CategoryReason
+from wearalike.feeds.articles import ArticleEvidence
 from wearalike.quality import drift, funnel
 from wearalike.quality.gate import ExpectationOutcome, worst_verdict
 from wearalike.quality.metrics import K, Metric
@@ -60,6 +61,24 @@ UNMAPPED_SQL = """
 SELECT shop_id, detail, count(*) AS count
 FROM refused WHERE reason = $reason AND detail IS NOT NULL GROUP BY ALL
 ORDER BY shop_id, count DESC, detail
+"""
+
+# For each shop the products that share an article with others, and how many by each evidence.
+ARTICLES_SQL = f"""
+WITH joined AS (
+    SELECT shop_id, article_id, article_evidence,
+        min(shop_id) OVER article < max(shop_id) OVER article AS is_shared
+    FROM products WHERE article_id IS NOT NULL WINDOW article AS (PARTITION BY article_id)
+)
+SELECT shop_id, count(DISTINCT article_id) AS articles, count(*) AS products,
+    count(*) FILTER (is_shared) AS shared,
+    {
+    ", ".join(
+        f"count(*) FILTER (list_contains(article_evidence, '{kind}')) AS {kind}"
+        for kind in ArticleEvidence
+    )
+}
+FROM joined GROUP BY shop_id ORDER BY shop_id
 """
 
 # A shop's products in each super-category, and the share of them with five matches.
@@ -153,6 +172,7 @@ def render_run_page(con: duckdb.DuckDBPyConnection, judged: JudgedRun) -> str:
         max_unmapped=MAX_UNMAPPED_LINES,
         unknown_words=judged.manifests.get(OFFERS.name, {}).get("unknown_words", {}),
         max_words=MAX_UNKNOWN_WORDS,
+        repairs=_feed_repairs(judged.manifests.get(OFFERS.name, {})),
         **(_table_facts(con, judged, by_scope) if judged.metrics else {"steps": []}),
     )
 
@@ -169,11 +189,23 @@ def _table_facts(
     prefix = "super_category="
     return {
         "steps": funnel.funnel_steps(con),
+        "articles": _query_rows(con, ARTICLES_SQL, {}),
+        "evidence": list(ArticleEvidence),
         "coverage": dict(sorted(coverage.items())),
         "supers": [s.removeprefix(prefix) for s in by_scope if s.startswith(prefix)],
         "histograms": drift.score_histograms(con),
         "drift_rows": _drift_rows(by_scope, _group_by_scope(judged.last_metrics)),
         "growths": growths[:MAX_GROWTH_ROWS],
+    }
+
+
+def _feed_repairs(manifest: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return how often each fault of a feed was repaired, by shop, the most frequent first."""
+    repairs: Mapping[str, Mapping[str, int]] = manifest.get("repairs", {})
+    return {
+        shop: dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+        for shop, counts in sorted(repairs.items())
+        if counts
     }
 
 
