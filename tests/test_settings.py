@@ -211,3 +211,31 @@ def test_what_the_server_lets_through(tmp_path):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(settings.BadSettings, match=told):
             settings.read_settings(path, {})
+
+
+def test_supplements_read_the_environment_and_need_a_whole_feed(tmp_path):
+    path = tmp_path / "wearalike.toml"
+    shop = '[[shops]]\nid = "a"\nfeed = "https://a.example/f?k=${FEED_KEY}"\n'
+    supplements = (
+        'supplements = ["https://a.example/stock?k=${STOCK_KEY}", "https://a.example/x"]\n'
+    )
+    path.write_text(shop + supplements)
+    env = {"FEED_KEY": "secret-1", "STOCK_KEY": "secret-22"}
+    (found,) = settings.read_settings(path, env).shops
+    assert [one.get_secret_value() for one in found.supplements] == [
+        "https://a.example/stock?k=secret-22",
+        "https://a.example/x",
+    ]
+    assert found.redact_secrets("secret-22 and secret-1") == "*** and ***"
+    with pytest.raises(
+        settings.BadSettings, match="shop 'a': supplements: the environment has no STOCK_KEY"
+    ):
+        settings.read_settings(path, {"FEED_KEY": "secret-1"})
+    path.write_text(shop + supplements + "is_delta = true\n")
+    with pytest.raises(
+        settings.BadSettings, match="supplements need a whole feed; is_delta is true"
+    ):
+        settings.read_settings(path, env)
+    path.write_text(shop + "supplements = [1]\n")
+    with pytest.raises(settings.BadSettings, match="shop 'a': supplements"):
+        settings.read_settings(path, env)

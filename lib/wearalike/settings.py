@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import (
@@ -20,6 +20,7 @@ from pydantic import (
     Strict,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -92,6 +93,8 @@ class ShopSettings(BaseModel):
         id: The shop's id, [a-z0-9_-]{1,64}.
         feed: Address of the feed. `${NAME}` in it is read from the environment, so that credentials
             stay out of files.
+        supplements: Addresses of supplemental feeds, such as one of stock. Their rows are joined by
+            id, and their values replace those of the feed; later ones go first.
         dialect: "yml", "admitad", "google_rss", "google_atom" or "google_table" (TSV or CSV of
             Google or Meta); None lets the feed say.
         min_offers: A feed with fewer usable offers is not used; the last good offers stay.
@@ -128,6 +131,7 @@ class ShopSettings(BaseModel):
 
     id: Annotated[str, Field(pattern=f"^{SHOP_ID_PATTERN.pattern}$")]
     feed: SecretStr
+    supplements: tuple[SecretStr, ...] = ()
     dialect: Literal["yml", "admitad", "google_rss", "google_atom", "google_table"] | None = None
     min_offers: Annotated[_Int, Field(ge=0)] = 1
     max_drop_ratio: _Ratio = 0.5
@@ -155,6 +159,13 @@ class ShopSettings(BaseModel):
     @classmethod
     def _check_allowed_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         return _check_networks(networks)
+
+    @model_validator(mode="after")
+    def _check_supplements(self) -> Self:
+        if self.is_delta and self.supplements:
+            # A delta feed lacks the offers that a supplement may change.
+            raise ValueError("supplements need a whole feed; is_delta is true")
+        return self
 
     def redact_secrets(self, text: str) -> str:
         """Return the text with the shop's secrets replaced by ***, quoted or not."""
@@ -340,11 +351,24 @@ class _FileSource(TomlConfigSettingsSource):
             raise BadSettings(f"{where}: {describe_unknown_key('secrets', ShopSettings)}")
         if not isinstance(entry.get("feed"), str):
             return entry
+        feed, secrets = self._expand(where, "feed", entry["feed"])
+        filled = {**entry, "feed": feed}
+        if isinstance(entry.get("supplements"), list):
+            filled["supplements"] = []
+            for address in entry["supplements"]:
+                found: tuple[str, ...] = ()
+                if isinstance(address, str):
+                    address, found = self._expand(where, "supplements", address)
+                filled["supplements"].append(address)
+                secrets += found
+        return {**filled, "secrets": tuple(sorted(set(secrets), key=len, reverse=True))}
+
+    def _expand(self, where: str, key: str, text: str) -> tuple[str, tuple[str, ...]]:
+        """Return an address with its ${NAME}s filled in, unless no feed is needed; its secrets."""
         env = self._env
         if not self._needs_feeds:
-            env = {name: f"${{{name}}}" for name in _named_variables(entry["feed"])} | dict(env)
-        feed, secrets = _expand_environment(where, entry["feed"], env)
-        return {**entry, "feed": feed, "secrets": secrets}
+            env = {name: f"${{{name}}}" for name in _named_variables(text)} | dict(env)
+        return _expand_environment(where, key, text, env)
 
 
 class _EnvironmentSource(EnvSettingsSource):
@@ -372,6 +396,9 @@ def _describe_error(
         return f"${ENVIRONMENT_VARIABLES[first]}: {describe_error(error, Settings, error['loc'])}"
     if first == "shops" and error["type"] == "value_error" and not rest:
         return f"{path}: {error['ctx']['error']}"
+    if first == "shops" and error["type"] == "value_error" and len(rest) == 1:
+        shop_id = from_file["shops"][rest[0]].get("id", rest[0] + 1)
+        return f"{path}: shop {shop_id!r}: {error['ctx']['error']}"
     if first == "shops" and len(rest) < 2:
         return f"{path}: shops: wanted [[shops]] tables, one a shop"
     if first == "shops":
@@ -390,12 +417,12 @@ _MIN_SECRET_CHARS = 4
 
 
 def _expand_environment(
-    where: str, text: str, env: Mapping[str, str]
+    where: str, key: str, text: str, env: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
     """Return the text with its ${NAME}s filled in, and its secrets."""
     names = _named_variables(text)
     if missing := [name for name in names if name not in env]:
-        raise BadSettings(f"{where}: feed: the environment has no {missing[0]}")
+        raise BadSettings(f"{where}: {key}: the environment has no {missing[0]}")
     values = sorted(
         {env[name] for name in names if len(env[name]) >= _MIN_SECRET_CHARS}, key=len, reverse=True
     )

@@ -186,6 +186,89 @@ def test_a_delta_changes_what_it_names_and_nothing_else(server, tmp_path):
     ) == ("fresh", "r2", 1, 7)
 
 
+def supplemented(server, *paths, **more):
+    address = f"http://127.0.0.1:{server.server_port}/"
+    return shop(
+        server, "lipa", supplements=[f"{address}{path}?code=s3cret" for path in paths], **more
+    )
+
+
+def test_supplements_replace_what_they_name_joined_by_id(server, tmp_path):
+    server.answers = {
+        "lipa": [(200, yml("a", "b", "c", "d"))],
+        "stock.tsv": [(200, b"id\tavailability\tquantity\na\tout of stock\t\nb\t\t0\nz\t\t5\n")],
+        "looks.xml": [
+            (
+                200,
+                gzip.compress(
+                    b'<rss xmlns:g="http://base.google.com/ns/1.0"><channel>'
+                    b"<item><g:id>b</g:id><g:color>red/blue</g:color><g:price>90 RUB</g:price>"
+                    b"<g:sale_price>7 RUB</g:sale_price></item>"
+                    b"<item><g:id>c</g:id><title>Coat c</title><g:gender>female</g:gender></item>"
+                    b"<item><g:id>c</g:id><g:item_group_id>g1</g:item_group_id></item>"
+                    b"</channel></rss>"
+                ),
+            )
+        ],
+        "last.csv": [(200, b"id,color,nonsense\nb,green,1\n,red,2\nb,x,y,z\n")],
+    }
+    wanted = supplemented(server, "stock.tsv", "looks.xml", "last.csv")
+    result, offers, _ = ingest(tmp_path / "night", wanted)
+    a, b, c, d = offers.to_pylist()
+    assert [row["availability"] for row in (a, b, c, d)] == [
+        *["out_of_stock"] * 2,
+        *["in_stock"] * 2,
+    ]
+    assert (b["colours"], b["price_cents"], b["old_price_cents"]) == (["green"], 700, 9000)
+    assert (c["title"], c["gender"], c["group_id"]) == ("Coat c", "female", "g1")
+    assert (d["title"], d["colours"], d["price_cents"]) == ("Платье d", [], 1000)
+    assert result.warning_counts == {
+        feeds.FeedWarning.BAD_SUPPLEMENT: 2,
+        feeds.FeedWarning.UNUSED_SUPPLEMENT: 1,
+    }
+    assert result.unknown_words == {"element": {"nonsense": 2}}
+    assert "s3cret" not in str(result)
+
+
+def test_another_supplement_is_another_feed(server, tmp_path):
+    server.answers = {
+        "lipa": [(200, yml("a"))],
+        "stock.tsv": [(200, b"id\tquantity\na\t0\n"), (200, b"id\tquantity\na\t3\n")],
+    }
+    made = [ingest(tmp_path / str(n), supplemented(server, "stock.tsv")) for n in range(3)]
+    hashes = [one[0].feed_row["feed_sha256"] for one in made]
+    assert hashes[0] != hashes[1] == hashes[2]
+    assert [one[1]["availability"].to_pylist() for one in made] == [
+        ["out_of_stock"],
+        ["in_stock"],
+        ["in_stock"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((404, b"gone"), FeedReason.NOT_FETCHED),
+        ((200, b"<html>sign in</html>"), FeedReason.HTML_PAGE),
+        ((200, b"name,colour\nx,red\n"), FeedReason.NOT_XML),
+        ((200, b"<rss><channel><item>"), FeedReason.TRUNCATED),
+        ((200, b""), FeedReason.EMPTY),
+    ],
+)
+def test_a_supplement_of_no_use_keeps_the_last_good_offers(server, tmp_path, answer, reason):
+    server.answers = {
+        "lipa": [(200, yml("a", "b"))],
+        "stock.tsv": [(200, b"id\tquantity\na\t0\n"), answer],
+    }
+    first, good, _ = ingest(tmp_path / "first", supplemented(server, "stock.tsv"))
+    base = previous(tmp_path / "first", first.feed_row)
+    second, kept, _ = ingest(tmp_path / "second", supplemented(server, "stock.tsv"), "r2", base)
+    assert kept == good
+    assert (second.feed_row["status"], second.feed_row["reason"]) == ("stale", reason)
+    assert second.feed_row["detail"].startswith("supplement 1 of 1: ")
+    assert "s3cret" not in str(second.feed_row)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason", "more"),
     [

@@ -234,11 +234,15 @@ def test_the_page_counts_articles_by_their_evidence(night: Path) -> None:
 def test_the_page_lists_words_and_repairs_most_frequent_first(root: Path) -> None:
     words = {f"word {n}": 100 - n for n in range(run_page.MAX_UNKNOWN_WORDS + 2)}
     manifest = {
-        "rows": {"written": 1},
+        "rows": {"written": 1, "refused": {}},
         "unknown_words": {"moda": {"param": words, "availability": {"<b>maybe</b>": 1200}}},
         "repairs": {"moda": {"ampersand": 2, "bad_sale_price": 1300}, "lipa": {}},
     }
-    judged = run_page.JudgedRun("day-1", None, (), (), (), {OFFERS.name: manifest})
+    manifests = {
+        table.name: run_tables.read_manifest(root, table, "day-1")
+        for table in report_quality.INPUT_TABLES
+    } | {OFFERS.name: manifest}
+    judged = run_page.JudgedRun("day-1", None, (), (), (), manifests)
     with opened(root) as con:
         page = html.fromstring(run_page.render_run_page(con, judged))
     (shop, kind, shown), unknown_stock = rows_below(page, "Words that were not understood")

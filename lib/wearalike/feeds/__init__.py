@@ -1,7 +1,7 @@
 """Feed bytes to offers.
 
 - `errors`: why a feed is refused, and the repairs that are counted
-- `unpack`: a file to chunks of bytes, gzip removed
+- `unpack`, `zip_member`: a file to chunks of bytes, gzip and zip removed
 - `encoding`: chunks in any encoding to UTF-8
 - `xml_repair`: text that would stop an XML parser, repaired
 - `sanitize`: a feed file to blocks of well-formed UTF-8, by the three above
@@ -10,7 +10,9 @@
 - `google`: Google Merchant, RSS 2.0 and Atom 1.0
 - `fields`, `yml_fields`, `google_fields`, `declared`: every field of the dialects, read or ignored
 - `collected`: the texts of an offer by slot, while its elements are read
-- `table_feed`: TSV and CSV to rows
+- `table_feed`, `table_rows`: TSV and CSV to rows, so that a broken row costs itself alone
+- `category_path`, `store_stock`: paths of categories, and the stock of several stores
+- `supplement`: the texts of supplemental feeds, joined by id
 - `normalize`: markup to plain text
 - `vocabulary`: a shop's words to ours, by attributes.xml; counts those that nothing knows
 - `values`: lists of colours, sizes and materials; numbers of articles
@@ -22,6 +24,7 @@
 - `addresses`: addresses of pages and pictures as shops write them
 - `offers`: a raw offer to a usable one
 - `feed_date`: the day on which a feed was made
+- `xml_elements`: the elements of an XML feed, one by one
 - `parser`: a feed to its offers, one by one, with flat memory
 - `articles`, `shared_articles`: the offers that are one article, in a shop and in several
 - `staging`: the offers of a feed on disk, deduplicated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from lxml.etree import _Element as Element
 
@@ -121,6 +121,22 @@ class CollectedTexts:
         """Return the first text of a slot, or None."""
         texts = self._first.get(slot) or self._fallback.get(slot)
         return texts[0] if texts else None
+
+    def iter_slots(self) -> Iterator[tuple[Slot, Texts]]:
+        """Yield each slot that has texts, with those that count."""
+        for slot in dict.fromkeys((*self._first, *self._fallback)):
+            if found := self.all_of(slot):
+                yield slot, found
+
+    def replace(self, slot: Slot, texts: list[str]) -> None:
+        """Let other texts stand for those of a slot.
+
+        Args:
+            slot: The slot.
+            texts: The texts.
+        """
+        self._first[slot] = texts
+        self._fallback.pop(slot, None)
 
     def all_of(self, slot: Slot) -> Texts:
         """Return the texts of a slot; those of fallbacks only if there are no others."""

@@ -104,6 +104,8 @@ class FeedWarning(StrEnum):
     UNKNOWN_CURRENCY = "unknown_currency"
     UNKNOWN_AVAILABILITY = "unknown_availability"
     UNKNOWN_WORD = "unknown_word"
+    BAD_SUPPLEMENT = "bad_supplement"
+    UNUSED_SUPPLEMENT = "unused_supplement"
     UNKNOWN_CATEGORY = "unknown_category"
     MISSING_PARENT = "missing_parent"
     CATEGORY_CYCLE = "category_cycle"

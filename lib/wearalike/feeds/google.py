@@ -23,6 +23,7 @@ from wearalike.feeds.dialect import UNIT_MARK, RawOffer
 from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.fields import Slot
 from wearalike.feeds.google_fields import GOOGLE_SLOTS
+from wearalike.feeds.supplement import Supplement
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.tables import Availability
 
@@ -83,11 +84,28 @@ class GoogleDialect:
             warning_counts: Counts the repairs; this class adds to it.
         """
         self.finder = FieldFinder(GOOGLE_SLOTS, vocabulary)
+        self.supplement: Supplement | None = None
         self._vocabulary = vocabulary
         self._warning_counts = warning_counts
 
     def parse_element(self, element: Element) -> RawOffer:
         """Return the offer in the shop's words.
+
+        Args:
+            element: An item or entry.
+        """
+        return self._build_raw_offer(self.collect_texts(element))
+
+    def parse_row(self, row: Mapping[str, str]) -> RawOffer:
+        """Return the offer of a row of a table.
+
+        Args:
+            row: The texts by the names of their columns.
+        """
+        return self._build_raw_offer(self.collect_row(row))
+
+    def collect_texts(self, element: Element) -> CollectedTexts:
+        """Return the texts of an item by slot.
 
         An element of Google's namespace wins over one of RSS or Atom with the same name.
 
@@ -122,10 +140,10 @@ class GoogleDialect:
                     texts.add(found[0], address, found[1])
             else:
                 texts.add(found[0], _text_of(child), found[1])
-        return self._build_raw_offer(texts)
+        return texts
 
-    def parse_row(self, row: Mapping[str, str]) -> RawOffer:
-        """Return the offer of a row of a table.
+    def collect_row(self, row: Mapping[str, str]) -> CollectedTexts:
+        """Return the texts of a row by slot.
 
         Args:
             row: The texts by the names of their columns.
@@ -148,7 +166,7 @@ class GoogleDialect:
                     self._add_detail_text(value, texts)
                 else:
                     texts.add(slot, value, is_fallback)
-        return self._build_raw_offer(texts)
+        return texts
 
     def _add_detail(self, element: Element, texts: CollectedTexts) -> None:
         """Add an element that names an attribute and its value."""
@@ -185,6 +203,8 @@ class GoogleDialect:
 
     def _build_raw_offer(self, texts: CollectedTexts) -> RawOffer:
         """Return the offer of an item's texts."""
+        if self.supplement:
+            self.supplement.apply(texts)
         first, all_of = texts.first, texts.all_of
         size_system = first(Slot.SIZE_SYSTEM)
         sizes = all_of(Slot.SIZE)

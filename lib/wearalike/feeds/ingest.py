@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,7 @@ from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import MAX_FEED_AGE_DAYS
 from wearalike.feeds.parser import FeedReader, read_offers
 from wearalike.feeds.staging import LastGoodFeed
+from wearalike.feeds.supplement import Supplement
 from wearalike.feeds.unpack import unpack_chunks
 from wearalike.feeds.volume_checks import OfferMapper
 from wearalike.net import address_guard, http_client
@@ -100,7 +102,13 @@ def ingest_shop(
         scratch = Path(scratch_name)
         try:
             reader = _download_feed(shop, day, attributes, scratch, row)
-            withdrawn_count = staging.stage_records(reader, scratch)
+            ignored_fields = Counter[str]()
+            with ExitStack() as stack:
+                if shop.supplements:
+                    reader.supplement = stack.enter_context(Supplement(scratch / "supplement"))
+                    ignored_fields = _add_supplements(shop, attributes, scratch, row, reader)
+                withdrawn_count = staging.stage_records(reader, scratch)
+            ignored_fields.update(reader.ignored_fields)
             row["dialect"] = reader.dialect
             base = previous if shop.is_delta else None
             written_count, refused_count, evidence = staging.deduplicate(
@@ -133,7 +141,7 @@ def ingest_shop(
         folder,
         dict(sorted(reader.warning_counts.items())),
         _most_frequent_words(reader.vocabulary.unknown_words),
-        dict(sorted(reader.ignored_fields.items())),
+        dict(sorted(ignored_fields.items())),
         evidence,
     )
 
@@ -191,11 +199,22 @@ def _download_feed(
     row: dict[str, Any],
 ) -> FeedReader:
     """Download the feed; put its size and hash into `row`. Raise BadFeed if that fails."""
+    # The hash is of the unpacked bytes: gzip writes the time of packing into its own.
+    digest = hashlib.sha256()
+    row["feed_bytes"] = 0
     path = scratch / "feed"
+    charset = _download_file(shop, shop.feed.get_secret_value(), path, digest, row)
+    return read_offers(path, shop, charset, day, attributes)
+
+
+def _download_file(
+    shop: ShopSettings, address: str, path: Path, digest: hashlib._Hash, row: dict[str, Any]
+) -> str | None:
+    """Download one file; add to size and hash in `row`. Return HTTP's charset. Raise BadFeed."""
     guard = address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports)
     try:
         response = http_client.download(
-            shop.feed.get_secret_value(),
+            address,
             path,
             guard=guard,
             max_bytes=shop.max_feed_bytes,
@@ -207,14 +226,46 @@ def _download_feed(
         )
     except http_client.FetchError as error:
         raise _bad_feed(error, shop) from error
-    row["feed_bytes"] = response.size_bytes
-    # The hash is of the unpacked bytes: gzip writes the time of packing into its own.
-    digest = hashlib.sha256()
+    row["feed_bytes"] += response.size_bytes
     for chunk in unpack_chunks(path, shop.max_feed_bytes):
         digest.update(chunk)
     row["feed_sha256"] = digest.hexdigest()
     charset = _CHARSET_PARAMETER.search(response.headers.get("content-type", ""))
-    return read_offers(path, shop, charset[1] if charset else None, day, attributes)
+    return charset[1] if charset else None
+
+
+def _add_supplements(
+    shop: ShopSettings,
+    attributes: AttributeTable | None,
+    scratch: Path,
+    row: dict[str, Any],
+    reader: FeedReader,
+) -> Counter[str]:
+    """Download the supplemental feeds for the reader to join; return their ignored fields.
+
+    Their words and repairs are counted with those of the feed. Raise BadFeed if one of them cannot
+    be used: without it the offers would be other ones.
+    """
+    assert reader.supplement
+    ignored_fields = Counter[str]()
+    digest = hashlib.sha256(row["feed_sha256"].encode())
+    any_dialect = shop.model_copy(update={"dialect": None})
+    for number, address in enumerate(shop.supplements, 1):
+        path = scratch / f"supplement-{number}"
+        try:
+            charset = _download_file(shop, address.get_secret_value(), path, digest, row)
+            part = read_offers(path, any_dialect, charset, None, attributes)
+            for texts in part.iter_texts():
+                if not reader.supplement.add(texts):
+                    part.warning_counts[FeedWarning.BAD_SUPPLEMENT] += 1
+        except BadFeed as error:
+            where = f"supplement {number} of {len(shop.supplements)}"
+            raise BadFeed(error.reason, f"{where}: {error.detail}") from error
+        path.unlink()
+        reader.warning_counts.update(part.warning_counts)
+        reader.vocabulary.unknown_words.update(part.vocabulary.unknown_words)
+        ignored_fields.update(part.ignored_fields)
+    return ignored_fields
 
 
 def _bad_feed(error: http_client.FetchError, shop: ShopSettings) -> BadFeed:

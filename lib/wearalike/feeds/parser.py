@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
 from lxml.etree import _Element as Element
 
 from wearalike.catalog.attributes import AttributeTable, packaged_attribute_table
-from wearalike.feeds.dialect import Dialect, RawOffer, WithdrawnOffer
+from wearalike.feeds.collected import CollectedTexts
+from wearalike.feeds.dialect import WithdrawnOffer
 from wearalike.feeds.errors import BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import read_feed_date
 from wearalike.feeds.google import GoogleDialect
 from wearalike.feeds.normalize import InvalidOffer, OfferReason
 from wearalike.feeds.offers import MAX_ID_CHARS, Offer, RefusedOffer, normalize_offer
 from wearalike.feeds.sanitize import SanitizedFeed
-from wearalike.feeds.table_feed import read_table_rows
+from wearalike.feeds.supplement import Supplement
+from wearalike.feeds.table_feed import NEEDED_COLUMNS, read_table_rows
 from wearalike.feeds.table_rows import BrokenRow
 from wearalike.feeds.vocabulary import Vocabulary
+from wearalike.feeds.xml_elements import iter_elements, local_name, root_name
 from wearalike.feeds.yml import YmlDialect
 from wearalike.settings import ShopSettings
 
 log = logging.getLogger("wearalike.feeds")
 
-# The most bytes without a whole offer; a feed with a larger one is refused before it fills memory.
-MAX_OFFER_BYTES = 64 << 20
+# Describes one offer: an element, or a row of a table.
+_Source = Element | dict[str, str] | BrokenRow
+
 # More offers that our own code fails over refuse the feed; so many of their tracebacks are logged.
 MAX_UNEXPECTED_OFFERS = 100
 MAX_LOGGED_TRACEBACKS = 3
-# Bytes the parser receives at once: their tree stays in the processor's cache until it is read.
-PARSER_BLOCK_BYTES = 1 << 15
-
-_SAFE_PARSER_OPTIONS: dict[str, Any] = {
-    "encoding": "utf-8",
-    "resolve_entities": False,
-    "no_network": True,
-    "load_dtd": False,
-}
 # Google's and Meta's feeds as tables.
 TABLE_DIALECT = "google_table"
 # The dialects of each root element, in any namespace; without a setting the first one is meant.
@@ -55,11 +47,6 @@ _DIALECTS_BY_ROOT = {
     "channel": ("google_rss",),
     "feed": ("google_atom",),
 }
-# Enough for the end tag of any root element, and for the beginning of an offer.
-_TAIL_BYTES = 256
-_OFFER_START = re.compile(rb"<(?:\w+:)?(?:item|entry|offer)[\s>]")
-# libxml2's numbers of what it tells of namespaces and languages: none of it breaks the tree.
-_HARMLESS_ERRORS = (*range(97, 101), *range(200, 206))
 
 
 def read_offers(
@@ -106,6 +93,7 @@ class FeedReader:
         vocabulary: Reads the shop's words; its unknown_words are those that nothing knows.
         ignored_fields: How often each field that is ignored on purpose occurred.
         feed_date: The day that the feed names as its own. Known once the iteration began.
+        supplement: Its texts replace those of the offers. Set before the iteration.
     """
 
     def __init__(
@@ -128,6 +116,7 @@ class FeedReader:
         self._day = day
         self.vocabulary = Vocabulary(attributes, self.warning_counts)
         self.ignored_fields: Mapping[str, int] = {}
+        self.supplement: Supplement | None = None
         self._unexpected_count = 0
 
     def __iter__(self) -> Iterator[Offer | RefusedOffer | WithdrawnOffer]:
@@ -137,10 +126,38 @@ class FeedReader:
             BadFeed: The feed cannot be used. A feed that was cut off raises it at the end, so
                 do not use the offers before the iteration has ended.
         """
+        for dialect, source in self._iter_sources(NEEDED_COLUMNS):
+            dialect.supplement = self.supplement
+            try:
+                record = self._read_source(dialect, source)
+            except Exception as error:  # noqa: BLE001 - the boundary of one offer
+                record = self._refuse_unexpected(_find_id(source), error)
+            if record is not None:
+                self.offers_count += 1
+                yield record
+        if self.supplement and (unused_count := self.supplement.count_unused()):
+            self.warning_counts[FeedWarning.UNUSED_SUPPLEMENT] = unused_count
+
+    def iter_texts(self) -> Iterator[CollectedTexts]:
+        """Yield the texts of each offer of a supplemental feed, which needs no more than ids.
+
+        Raises:
+            BadFeed: The feed cannot be used.
+        """
+        for dialect, source in self._iter_sources(frozenset(("id",))):
+            if isinstance(source, BrokenRow):
+                self.warning_counts[FeedWarning.BAD_SUPPLEMENT] += 1
+            elif isinstance(source, dict):
+                yield dialect.collect_row(source)
+            elif texts := dialect.collect_texts(source):
+                yield texts
+
+    def _iter_sources(self, needed_columns: frozenset[str]) -> Iterator[tuple[Any, _Source]]:
+        """Yield what describes an offer, with the dialect that reads it."""
         repairs = Counter[FeedWarning]()
-        rows = self._open_table(repairs)
+        rows = self._open_table(needed_columns, repairs)
         if rows is not None:
-            yield from self._read_rows(rows)
+            yield from self._iter_rows(rows)
             self.warning_counts.update(repairs)
             return
         source = self._open_feed(self.warning_counts)
@@ -148,65 +165,52 @@ class FeedReader:
         first = next(blocks)
         self.encoding = source.encoding
         self.feed_date = read_feed_date(first)
-        root = _root_name(first)
+        root = root_name(first)
         self.dialect = _detect_dialect(root, self._shop.dialect)
         dialect = self._make_dialect(root)
         self.ignored_fields = dialect.finder.ignored_fields
-        elements = _iter_elements(chain([first], blocks), dialect.tags, self.warning_counts)
-        for element in elements:
-            try:
-                record = self._read_element(dialect, element)
-            except Exception as error:  # noqa: BLE001 - the boundary of one offer
-                record = self._refuse_unexpected(_find_id(element), error)
-            if record is not None:
-                self.offers_count += 1
-                yield record
+        for element in iter_elements(chain([first], blocks), dialect.tags, self.warning_counts):
+            yield dialect, element
 
     def _open_table(
-        self, repairs: Counter[FeedWarning]
+        self, needed_columns: frozenset[str], repairs: Counter[FeedWarning]
     ) -> Iterator[dict[str, str] | BrokenRow] | None:
         """Return the rows of a feed that is a table, or None for any other."""
         try:
-            return read_table_rows(self._path, self._shop.max_feed_bytes, self._charset, repairs)
+            return read_table_rows(
+                self._path, self._shop.max_feed_bytes, self._charset, repairs, needed_columns
+            )
         except BadFeed:
             return None  # the reader of XML says what is wrong
 
-    def _read_rows(
+    def _iter_rows(
         self, rows: Iterator[dict[str, str] | BrokenRow]
-    ) -> Iterator[Offer | RefusedOffer]:
-        """Yield the records of the rows of a table. Raise BadFeed for another wanted dialect."""
+    ) -> Iterator[tuple[Any, _Source]]:
+        """Yield the rows of a table. Raise BadFeed for another wanted dialect."""
         if self._shop.dialect not in (None, TABLE_DIALECT):
             raise BadFeed(FeedReason.WRONG_ROOT, f"a table; wanted dialect {self._shop.dialect}")
         self.dialect = TABLE_DIALECT
         dialect = GoogleDialect(self.vocabulary, self.warning_counts)
         self.ignored_fields = dialect.finder.ignored_fields
         for row in rows:
-            self.offers_count += 1
-            if isinstance(row, BrokenRow):
-                yield RefusedOffer(None, OfferReason.BROKEN_ROW, row.detail)
-                continue
-            try:
-                yield self._normalize(dialect.parse_row(row))
-            except Exception as error:  # noqa: BLE001 - the boundary of one offer
-                yield self._refuse_unexpected(row.get("id[0]", "")[:MAX_ID_CHARS] or None, error)
+            yield dialect, row
 
-    def _normalize(self, raw: RawOffer) -> Offer | RefusedOffer:
-        """Return the offer that the shop's words describe, or its refusal."""
-        try:
-            return normalize_offer(raw, self._shop, self._day, self.vocabulary, self.warning_counts)
-        except InvalidOffer as error:
-            return RefusedOffer(raw.offer_id or None, error.reason, error.detail)
-
-    def _read_element(
-        self, dialect: Dialect, element: Element
+    def _read_source(
+        self, dialect: Any, source: _Source
     ) -> Offer | RefusedOffer | WithdrawnOffer | None:
-        """Return the record of an element, or None if it is no offer."""
-        raw = dialect.parse_element(element)
+        """Return the record of an element or row, or None if it is no offer."""
+        if isinstance(source, BrokenRow):
+            return RefusedOffer(None, OfferReason.BROKEN_ROW, source.detail)
+        is_row = isinstance(source, dict)
+        raw = dialect.parse_row(source) if is_row else dialect.parse_element(source)
         if raw is None:
             return None
         if isinstance(raw, WithdrawnOffer):
             return raw if raw.offer_id else _WITHDRAWN_WITHOUT_ID
-        return self._normalize(raw)
+        try:
+            return normalize_offer(raw, self._shop, self._day, self.vocabulary, self.warning_counts)
+        except InvalidOffer as error:
+            return RefusedOffer(raw.offer_id or None, error.reason, error.detail)
 
     def _refuse_unexpected(self, ident: str | None, error: Exception) -> RefusedOffer:
         """Return the refusal of an offer over which our own code fails.
@@ -242,28 +246,21 @@ class FeedReader:
     def _iter_categories(self) -> Iterator[Element]:
         """Yield every category of the feed, read anew; its repairs are not counted twice."""
         unused_counts = Counter[FeedWarning]()
-        return _iter_elements(iter(self._open_feed(unused_counts)), ("category",), unused_counts)
+        return iter_elements(iter(self._open_feed(unused_counts)), ("category",), unused_counts)
 
 
-def _find_id(element: Element) -> str | None:
+def _find_id(source: _Source) -> str | None:
     """Return the id of an offer that could not be read, if it has one."""
-    texts = (child.text for child in element if _local_name(str(child.tag)) in ("id", "g:id"))
+    if isinstance(source, BrokenRow):
+        return None
+    if isinstance(source, dict):
+        return source.get("id[0]", "").strip()[:MAX_ID_CHARS] or None
+    element = source
+    texts = (child.text for child in element if local_name(str(child.tag)) in ("id", "g:id"))
     return (element.get("id") or next(filter(None, texts), "")).strip()[:MAX_ID_CHARS] or None
 
 
 _WITHDRAWN_WITHOUT_ID = RefusedOffer(None, OfferReason.MISSING_ID, "deleted, but without an id")
-
-
-def _root_name(block: bytes) -> str:
-    """Return the name of the root element, without a namespace. Raise BadFeed."""
-    parser = etree.XMLPullParser(events=("start",), **_SAFE_PARSER_OPTIONS)
-    _feed_parser(parser, block)
-    for _, element in parser.read_events():
-        return _local_name(str(element.tag)).rpartition(":")[2]
-    raise BadFeed(
-        FeedReason.TRUNCATED,
-        f"ends within its first element: {block[:60].decode('utf-8', 'replace')!r}",
-    )
 
 
 def _detect_dialect(root: str, wanted: str | None) -> str:
@@ -278,149 +275,3 @@ def _detect_dialect(root: str, wanted: str | None) -> str:
     )
     suffix = f" for dialect {wanted}" if wanted else ""
     raise BadFeed(FeedReason.WRONG_ROOT, f"root is <{root[:80]}>; wanted {expected}{suffix}")
-
-
-def _iter_elements(
-    blocks: Iterator[bytes], tags: tuple[str, ...], warning_counts: Counter[FeedWarning]
-) -> Iterator[Element]:
-    """Yield the elements with these names in their order, whole, and drop each after use.
-
-    The parser is asked for one event only: that of a processing instruction placed before the root,
-    by which the root is found. Events of elements would slow the parser by a fifth.
-    """
-    parser = etree.XMLPullParser(
-        events=("pi",), remove_comments=True, collect_ids=False, **_SAFE_PARSER_OPTIONS
-    )
-    _feed_parser(parser, b"<?mark?>")
-    _, mark = next(parser.read_events())
-    root = None
-    waiting_bytes = read_bytes = 0
-    is_open = True
-    tail = b""
-    pieces = _split_blocks(blocks)
-    for piece in pieces:
-        is_open = _feed_parser(parser, piece)
-        tail = (tail + piece)[-_TAIL_BYTES:]
-        read_bytes += len(piece)
-        deque(parser.read_events(), maxlen=0)  # other processing instructions
-        waiting_bytes += len(piece)
-        if root is None:
-            root = mark.getnext()
-        if root is not None and len(root):
-            for element in _iter_complete_elements(root, tags):
-                yield element
-                waiting_bytes = 0
-        if waiting_bytes > MAX_OFFER_BYTES:
-            raise BadFeed(
-                FeedReason.TOO_LARGE, f"{waiting_bytes:,} bytes and no whole offer in them"
-            )
-        if not is_open:
-            _check_trailing(mark.getnext(), piece, pieces, is_first=len(piece) == read_bytes)
-            warning_counts[FeedWarning.TRAILING_CHARACTERS] += 1
-            break
-    if is_open:
-        _close_parser(parser, mark, tail, warning_counts)
-    if (rest := mark.getnext()) is not None:
-        yield from rest.iter(*_in_any_namespace(tags))
-
-
-def _check_trailing(
-    root: Element | None, piece: bytes, pieces: Iterator[bytes], is_first: bool
-) -> None:
-    """Raise BadFeed (BROKEN) if another document, or offers, stand behind the root element.
-
-    Notices of PHP and numbers of bytes are often there; they cost nothing.
-
-    Args:
-        root: The root element, which has ended in the piece or before it.
-        piece: The bytes that hold more than the end of the document.
-        pieces: The bytes behind it.
-        is_first: The piece is the first one of the feed, so it holds the start of the root.
-    """
-    name = "" if root is None else re.escape(_local_name(str(root.tag)))
-    end = re.search(rf"</(?:\w+:)?{name}\s*>".encode(), piece)
-    starts = re.findall(rf"<(?:\w+:)?{name}[\s>]".encode(), piece)
-    carried = piece[end.end() :] if end else piece
-    has_more = len(starts) > is_first or bool(_OFFER_START.search(carried))
-    for following in pieces:
-        carried = carried[-_TAIL_BYTES:] + following
-        has_more = has_more or bool(_OFFER_START.search(carried))
-    if has_more:
-        raise BadFeed(FeedReason.BROKEN, "a second document, or offers, behind the root element")
-
-
-def _close_parser(
-    parser: etree.XMLPullParser, mark: Element, tail: bytes, warning_counts: Counter[FeedWarning]
-) -> None:
-    """End a document. Raise BadFeed if its root element has not ended.
-
-    The tail, its last bytes, tells a feed that is cut off from one with a fault before its end.
-    libxml2 tells the last error only, and an undeclared prefix may hide that the end is missing. So
-    a second mark is put behind the root element. It is the root's sibling only if the root is
-    whole.
-    """
-    is_whole = False
-    try:
-        parser.feed(b"<?mark?>")
-        root = mark.getnext()
-        is_whole = root is not None and root.getnext() is not None
-        parser.close()
-    except etree.XMLSyntaxError as error:
-        root = mark.getnext()
-        name = "" if root is None else _local_name(str(root.tag))
-        has_end = bool(name) and re.search(rf"</(?:\w+:)?{name}\s*>\s*$".encode(), tail)
-        if not (is_whole or has_end):
-            shown = "" if error.code in _HARMLESS_ERRORS else f": {error}"
-            detail = f"ends before its root element does{shown}"
-            raise BadFeed(FeedReason.TRUNCATED, detail) from error
-        if error.code not in _HARMLESS_ERRORS:
-            raise BadFeed(FeedReason.BROKEN, f"not well-formed XML: {error}") from error
-        warning_counts[FeedWarning.UNDECLARED_NAMESPACE] += 1
-
-
-def _in_any_namespace(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """Return lxml's patterns of names in any namespace, or none."""
-    return tuple(f"{{*}}{name}" for name in tags)
-
-
-@lru_cache(maxsize=4096)
-def _local_name(tag: str) -> str:
-    """Return a tag without its namespace."""
-    return tag.rpartition("}")[2]
-
-
-def _split_blocks(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of the blocks in pieces of at most PARSER_BLOCK_BYTES."""
-    for block in blocks:
-        for start in range(0, len(block), PARSER_BLOCK_BYTES):
-            yield block[start : start + PARSER_BLOCK_BYTES]
-
-
-def _iter_complete_elements(node: Element, tags: tuple[str, ...]) -> Iterator[Element]:
-    """Yield and drop the whole elements below a node that is not yet whole.
-
-    All children but the last are whole; below the last one the same holds.
-    """
-    *whole, last = node
-    for child in whole:
-        if _local_name(str(child.tag)) in tags:
-            yield child
-        else:
-            yield from child.iter(*_in_any_namespace(tags))
-    del node[: len(whole)]
-    if len(last) and _local_name(str(last.tag)) not in tags:
-        yield from _iter_complete_elements(last, tags)
-
-
-def _feed_parser(parser: etree.XMLPullParser, block: bytes) -> bool:
-    """Parse more bytes; return False if the document has ended before they do.
-
-    Raise BadFeed (BROKEN) if they are not well-formed.
-    """
-    try:
-        parser.feed(block)
-        return True
-    except etree.XMLSyntaxError as error:
-        if error.code == etree.ErrorTypes.ERR_DOCUMENT_END:
-            return False
-        raise BadFeed(FeedReason.BROKEN, f"not well-formed XML: {error}") from error

@@ -17,7 +17,7 @@ from wearalike.feeds.unpack import unpack_chunks
 # By Meta's documents; the most frequent one in the head line counts.
 DELIMITERS = "\t,;|~"
 # A head line has at least these columns.
-_NEEDED_COLUMNS = frozenset(("id", "title", "price"))
+NEEDED_COLUMNS = frozenset(("id", "title", "price"))
 _MAX_LINE_BYTES = 16 << 20
 _MAX_COMMENT_LINES = 20
 _MAX_HEAD_CHARS = 100_000
@@ -26,7 +26,11 @@ _HEAD_COMMENT = re.compile(r"#|sep=[^\r\n]\s*$", re.IGNORECASE)
 
 
 def read_table_rows(
-    path: Path, max_bytes: int, charset: str | None, warning_counts: Counter[FeedWarning]
+    path: Path,
+    max_bytes: int,
+    charset: str | None,
+    warning_counts: Counter[FeedWarning],
+    needed_columns: frozenset[str] = NEEDED_COLUMNS,
 ) -> Iterator[dict[str, str] | BrokenRow] | None:
     """Return the rows of a table as texts by column, or None for a file that is no table.
 
@@ -37,6 +41,7 @@ def read_table_rows(
         max_bytes: The most bytes it may unpack to.
         charset: The charset of the HTTP answer, if it named one.
         warning_counts: Counts the repairs; this function adds to it.
+        needed_columns: The head line has at least these columns.
 
     Raises:
         BadFeed: The file cannot be unpacked or decoded.
@@ -64,7 +69,7 @@ def read_table_rows(
     except csv.Error:
         return None
     names = [name.strip().casefold().removeprefix("g:") for name in columns]
-    if not set(names) >= _NEEDED_COLUMNS:
+    if not set(names) >= needed_columns:
         return None
     rows = RowReader(delimiter, len(names), head_number + 1).iter_rows(lines)
     return _name_cells(names, rows, warning_counts)

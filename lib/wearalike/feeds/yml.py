@@ -29,6 +29,7 @@ from wearalike.feeds.fields import Slot, fold_tag
 from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
 from wearalike.feeds.stock import is_false, is_true
 from wearalike.feeds.store_stock import iter_stock_texts
+from wearalike.feeds.supplement import Supplement
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.feeds.yml_fields import YML_SLOTS
 from wearalike.settings import ShopSettings
@@ -82,6 +83,7 @@ class YmlDialect:
         self._path_by_category_id: dict[str, str] = {}
         self._currency = ""
         self._unavailable = Availability(shop.available_false)
+        self.supplement: Supplement | None = None
 
     def parse_element(self, element: Element) -> RawOffer | WithdrawnOffer | None:
         """Return the offer of an offer element; remember a category or currency.
@@ -94,15 +96,25 @@ class YmlDialect:
         if element.tag == "offer":
             if is_true(element.get("deleted")):
                 return WithdrawnOffer(element.get("id", "").strip())
-            return self._build_raw_offer(element)
+            return self._build_from_texts(self._collect_texts(element))
         if element.tag == "category":
             self._add_category(element)
         elif element.get("rate") in ("1", "1.0", "1.00"):
             self._currency = self._currency or element.get("id") or ""
         return None
 
-    def _build_raw_offer(self, element: Element) -> RawOffer:
-        """Return the offer of an offer element in the shop's words."""
+    def collect_texts(self, element: Element) -> CollectedTexts | None:
+        """Return the texts of an offer element; None for another element.
+
+        Args:
+            element: An element with one of the tags.
+        """
+        if str(element.tag).startswith("{"):
+            _drop_namespaces(element)
+        return self._collect_texts(element) if element.tag == "offer" else None
+
+    def _collect_texts(self, element: Element) -> CollectedTexts:
+        """Return the texts of an offer element by slot."""
         texts = CollectedTexts()
         self._add_attributes(element, texts)
         for child in element:
@@ -137,7 +149,7 @@ class YmlDialect:
                     texts.add(slot, text, is_fallback)
             else:
                 texts.add(slot, inner_text(child) if len(child) else child.text, is_fallback)
-        return self._build_from_texts(texts)
+        return texts
 
     def _split_category_ids(self, text: str) -> list[str]:
         """Return the ids in a text; several are parted by commas, semicolons, bars or blanks."""
@@ -179,6 +191,8 @@ class YmlDialect:
 
     def _build_from_texts(self, texts: CollectedTexts) -> RawOffer:
         """Return the offer of an offer's texts."""
+        if self.supplement:
+            self.supplement.apply(texts)
         first = texts.first
         many = texts.all_of
         texts_of_ids = [ident.strip() for ident in dict.fromkeys(many(Slot.CATEGORY_ID)) if ident]

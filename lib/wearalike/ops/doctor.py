@@ -418,22 +418,28 @@ def check_feeds(environment: Environment) -> Iterator[CheckResult]:
     """Check the first bytes of every feed, fetched under the same guard as by a run."""
 
     async def check_all() -> list[CheckResult]:
-        return await asyncio.gather(*map(_check_feed, environment.settings.shops))
+        return await asyncio.gather(
+            *(
+                _check_feed(shop, address.get_secret_value(), f"feed {shop.id}{number}")
+                for shop in environment.settings.shops
+                for number, address in [
+                    ("", shop.feed),
+                    *((f" supplement {n}", one) for n, one in enumerate(shop.supplements, 1)),
+                ]
+            )
+        )
 
     yield from asyncio.run(check_all())
 
 
-async def _check_feed(shop: ShopSettings) -> CheckResult:
-    """Fetch the first bytes of a feed and check that they are XML or gzip."""
-    what = f"feed {shop.id}"
+async def _check_feed(shop: ShopSettings, address: str, what: str) -> CheckResult:
+    """Fetch the first bytes of a feed and check that they are of a format that is read."""
     body = _FeedHead()
     try:
         async with http_client.Client(
             address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports), _FETCH_POLICY
         ) as client:
-            await client.fetch(
-                shop.feed.get_secret_value(), shop.max_feed_bytes, file=body, may_log_in=True
-            )
+            await client.fetch(address, shop.max_feed_bytes, file=body, may_log_in=True)
     except _HeadReceived:
         pass
     except http_client.FetchError as error:
@@ -455,7 +461,8 @@ async def _check_feed(shop: ShopSettings) -> CheckResult:
         )
     formats = {b"<": "XML", b"\x1f\x8b": "gzip", b"pk\x03\x04": "zip"}
     found = next((name for mark, name in formats.items() if start.startswith(mark)), "")
-    if not found and {b"id", b"title", b"price"} <= set(re.findall(rb"\w+", start)):
+    needed = {b"id"} if "supplement" in what else {b"id", b"title", b"price"}
+    if not found and needed <= set(re.findall(rb"\w+", start)):
         found = "a table"
     if not found:
         return _failed_result(

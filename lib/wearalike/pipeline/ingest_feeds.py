@@ -114,8 +114,11 @@ def _shop_parameters(shop: ShopSettings) -> dict[str, Any]:
 
     Not even a hash of it is kept: from a hash a weak password could be guessed.
     """
-    address = address_guard.redact_url(shop.feed.get_secret_value())
-    return {**shop.model_dump(), "feed": shop.redact_secrets(address)}
+    feed, *supplements = (
+        shop.redact_secrets(address_guard.redact_url(address.get_secret_value()))
+        for address in (shop.feed, *shop.supplements)
+    )
+    return {**shop.model_dump(), "feed": feed, "supplements": supplements}
 
 
 def is_up_to_date(

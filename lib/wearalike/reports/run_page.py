@@ -173,7 +173,9 @@ def render_run_page(con: duckdb.DuckDBPyConnection, judged: JudgedRun) -> str:
         unknown_words=judged.manifests.get(OFFERS.name, {}).get("unknown_words", {}),
         max_words=MAX_UNKNOWN_WORDS,
         repairs=_feed_repairs(judged.manifests.get(OFFERS.name, {})),
-        **(_table_facts(con, judged, by_scope) if judged.metrics else {"steps": []}),
+        **(
+            _table_facts(con, judged, by_scope) if judged.metrics else {"steps": [], "articles": []}
+        ),
     )
 
 
