@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -47,6 +48,9 @@ SERVER_VARIABLES = {
     key: f"WEARALIKE_SERVE_{key.upper()}" for key in ("allowed_hosts", "trusted_proxies")
 }
 RUN_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SPARK_MASTER_PATTERN = re.compile(
+    r"local(\[(\*|[1-9]\d*)(, *\d+)?\])?|local-cluster\[ *\d+ *, *\d+ *, *\d+ *\]|yarn|(spark|k8s)://\S+"
+)
 CURRENCY_PATTERN = re.compile(r"[A-Z]{3}")
 
 # TOML tells numbers from texts and truth values; a wrong one is refused, not converted.
@@ -82,8 +86,25 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
-            raise ValueError(f"wanted networks such as 10.1.2.0/24: {error}") from error
+            fault = f", got {network!r}"
+            with contextlib.suppress(ValueError):
+                meant = ipaddress.ip_network(network, strict=False)
+                fault = f": {error}; did you mean {meant}"
+            raise ValueError(f"wanted networks such as 10.1.2.0/24{fault}") from error
     return networks
+
+
+def check_spark_master(master: str) -> str:
+    """Return the address of a Spark master as it is.
+
+    Raises:
+        ValueError: Spark knows no such master.
+    """
+    if not _SPARK_MASTER_PATTERN.fullmatch(master):
+        raise ValueError(
+            f"wanted local[*], local[N], spark://host:port, yarn or k8s://..., got {master!r}"
+        )
+    return master
 
 
 class ShopSettings(BaseModel):
@@ -243,6 +264,11 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     lists: ListSettings = ListSettings()
     gate: GateSettings = GateSettings()
+
+    @field_validator("spark_master")
+    @classmethod
+    def _check_spark_master(cls, master: str) -> str:
+        return check_spark_master(master)
 
     @field_validator("shops")
     @classmethod

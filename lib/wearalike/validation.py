@@ -11,6 +11,13 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+# Patterns of settings in the words of a person.
+_PATTERN_WORDS = {
+    "^[a-z0-9_-]{1,64}$": "1 to 64 letters a-z, digits, _ and -",
+    "^[A-Z]{3}$": "three capital letters of ISO 4217, e.g. EUR",
+    "^[!-'*-~]{0,200}$": "at most 200 letters without blanks or brackets",
+}
+
 
 def written_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields that a person may write; those with `exclude=True` are filled by us."""
@@ -69,7 +76,7 @@ def describe_error(error: Any, model: type[BaseModel], location: Sequence[int | 
     wanted = {
         "greater_than_equal": "{ge:g} or more",
         "less_than_equal": "{le:g} or less",
-        "string_pattern_mismatch": "{pattern}",
+        "string_pattern_mismatch": _PATTERN_WORDS.get(str(limits.get("pattern")), "{pattern}"),
     }.get(error["type"], "")
     wanted = wanted.format(**limits).strip("^$") or describe_type(field.annotation)
     if bounds := _describe_bounds(field):

@@ -11,13 +11,18 @@ from click.shell_completion import CompletionItem
 
 from wearalike import extras
 from wearalike.pipeline import job
-from wearalike.pipeline.stage_command import CONTEXT_SETTINGS
+from wearalike.pipeline.stage_command import CONTEXT_SETTINGS, verbosity_options
 
 __all__ = ["CONTEXT_SETTINGS", "LazyGroup", "LoggedCommand", "command"]
 
 
 class LoggedCommand(click.Command):
     """A command whose result is its exit code, and whose errors are one line in the log."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Add the options --quiet and --verbose, which every command has."""
+        super().__init__(*args, **kwargs)
+        self.params += verbosity_options()
 
     def invoke(self, ctx: click.Context) -> int:
         """Do the command's work and return 0, or 1 for an error that the operator can mend."""

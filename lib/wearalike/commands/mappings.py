@@ -28,7 +28,7 @@ def check_mapping(shops: tuple[str, ...], data_dir: Path | None, config: Path | 
     for mistake in mistakes:
         print(mistake)
     if mistakes:
-        raise job.JobRejected(f"{len(mistakes)} mistakes")
+        raise job.JobRejected(f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)}")
     print(f"no mistakes in {', '.join(shop_ids)}")
 
 

@@ -38,6 +38,9 @@ settings_options = _combine(
     ),
 )
 
+# A port to listen on.
+PORT = click.IntRange(0, 65535)
+
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

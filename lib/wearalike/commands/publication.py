@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wearalike.commands.groups import command
-from wearalike.commands.options import PATH, settings_options
+from wearalike.commands.options import PATH, PORT, settings_options
 from wearalike.pipeline import job
 
 
@@ -56,7 +56,7 @@ def export(out: Path, file_format: str, data_dir: Path | None, config: Path | No
 
 @command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, default=8080, show_default=True, help="0: any free port.")
+@click.option("--port", type=PORT, default=8080, show_default=True, help="0: any free port.")
 @settings_options
 def serve(host: str, port: int, data_dir: Path | None, config: Path | None) -> None:
     """Serve the JSON API and the pages over the published run, until Ctrl-C."""

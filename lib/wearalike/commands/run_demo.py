@@ -17,7 +17,7 @@ import click
 
 from wearalike import sample, settings
 from wearalike.commands.groups import command
-from wearalike.commands.options import PATH
+from wearalike.commands.options import PATH, PORT
 from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import run_option_attributes
 from wearalike.reports import contact_sheet
@@ -47,7 +47,7 @@ AIRFLOW_POOLS = {"network": (2, "downloads"), "gpu": (1, "models")}
 @click.option("--serve", is_flag=True, help="Start Airflow standalone, in place of one run.")
 @click.option(
     "--port",
-    type=int,
+    type=PORT,
     default=DEFAULT_PORT,
     show_default=True,
     help="Port of Airflow's pages, with --serve.",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, TextIO
 
 from tqdm import tqdm
 
@@ -105,6 +105,8 @@ def read_settings(
     env = dict(os.environ)
     if data_dir:
         env["WEARALIKE_DATA_DIR"] = str(data_dir)
+    if data_dir and data_dir.exists() and not data_dir.is_dir():
+        raise settings.BadSettings(f"{data_dir}: a file; --data-dir names the folder of all tables")
     is_named = bool(config or env.get("WEARALIKE_CONFIG"))
     if not is_named and not settings.DEFAULT_FILE.is_file():
         if not env.get("WEARALIKE_DATA_DIR"):
@@ -144,6 +146,15 @@ def is_up_to_date(args: SimpleNamespace, root: Path, table: Table, signature: st
     return True
 
 
+def describe_error(error: BaseException) -> str:
+    """Return an operator's error as one sentence in one line, without numbers or class names."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}"
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror).lower()
+    return " ".join(str(error).split())
+
+
 def run_logged(work: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Call the work, log one line at its end, and return the exit code.
 
@@ -157,30 +168,58 @@ def run_logged(work: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     Returns:
         0 when done; 1 for one of OPERATOR_ERRORS, whose text is logged.
     """
-    _configure_logging()
+    configure_logging()
     started_at_s = time.monotonic()
     try:
         with extras.explain_missing():
             work(*args, **kwargs)
     except OPERATOR_ERRORS as error:
-        log.error("%s", error)
+        log.error("%s", describe_error(error))
         log.debug("traceback", exc_info=True)
         return 1
     log.info("done in %.1f s", time.monotonic() - started_at_s)
     return 0
 
 
-def _configure_logging() -> None:
-    """Log to stderr, unless the process has chosen handlers of its own."""
+def configure_logging(level: int | None = None) -> None:
+    """Log to stderr, unless the process has chosen handlers of its own.
+
+    Args:
+        level: least level of our own lines, e.g. logging.DEBUG; None: INFO, or what was chosen.
+    """
+    if level is not None:
+        log.setLevel(level)
     if logging.getLogger().handlers:
         return
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogFormatter(is_coloured=_is_coloured(sys.stderr)))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     for chatty in _CHATTY_LOGGERS:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _is_coloured(stream: TextIO) -> bool:
+    """Return True for a terminal whose user has not asked for plain text (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class _LogFormatter(logging.Formatter):
+    """Our log lines; on a terminal warnings are yellow, errors red, and times pale."""
+
+    _COLOURS: ClassVar = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
+
+    def __init__(self, *, is_coloured: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._is_coloured = is_coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if not self._is_coloured:
+            return line
+        time_text, rest = line[:23], line[23:]
+        if colour := self._COLOURS.get(record.levelno):
+            rest = f"\x1b[{colour}m{rest}\x1b[0m"
+        return f"\x1b[2m{time_text}\x1b[0m{rest}"
 
 
 class Progress(tqdm):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wearalike.pipeline import job
 from wearalike.storage import atomic
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+log = logging.getLogger("wearalike.spark")
 # Ours for the library in its shipped zip (pipeline/numba_cache.py), then Numba's own.
 _NUMBA_CACHE_LOCATORS = (
     "wearalike.pipeline.numba_cache.ShippedCacheLocator",
@@ -42,6 +47,7 @@ def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession
         The session.
 
     Raises:
+        job.JobRejected: Spark does not start.
         atomic.DiskFull: a worker had no room left on the folder's disk.
     """
     from pyspark.sql import SparkSession
@@ -61,7 +67,7 @@ def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession
         builder = builder.config(
             "spark.executorEnv.NUMBA_CACHE_LOCATOR_CLASSES", ",".join(_NUMBA_CACHE_LOCATORS)
         )
-    spark = builder.getOrCreate()
+    spark = _start(builder, master)
     spark.sparkContext.setLogLevel("ERROR")
     try:
         with contextlib.ExitStack() as stack:
@@ -76,6 +82,49 @@ def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession
     finally:
         if not is_local:
             spark.stop()
+
+
+def _start(builder: Any, master: str) -> SparkSession:
+    """Start a session, or take the one that runs; say so, since the JVM takes seconds.
+
+    Raises:
+        job.JobRejected: the JVM or the master refused.
+    """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    if SparkSession.getActiveSession() is None:
+        log.info("starting Spark on %s", master)
+    if master.startswith("local") and "SPARK_HOME" not in os.environ:
+        os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).with_name("spark_conf")))
+    try:
+        with _keep_off_terminal():
+            return builder.getOrCreate()
+    except (PySparkException, Py4JJavaError) as error:
+        cause = next((line for line in str(error).splitlines() if "Exception:" in line), str(error))
+        reason = " ".join(re.sub(r"^\[\w+\] ", "", cause.rpartition("Exception:")[2]).split())
+        raise job.JobRejected(
+            f"Spark does not start on {master}: {reason.rstrip('.')}; "
+            "`wearalike doctor` checks Java and the master"
+        ) from error
+
+
+@contextlib.contextmanager
+def _keep_off_terminal() -> Iterator[None]:
+    """Write what a JVM that starts in the block says on its own into a file, not on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with (Path(tempfile.gettempdir()) / f"wearalike-spark-{os.getuid()}.log").open("ab") as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 @contextlib.contextmanager

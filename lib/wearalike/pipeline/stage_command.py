@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from wearalike.pipeline import job
-from wearalike.settings import today
+from wearalike.settings import RUN_PATTERN, check_spark_master, today
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # The options of a stage by name, e.g. `run` and `data_dir`.
@@ -48,6 +49,33 @@ class ParsedText(click.ParamType):
         return self.name
 
 
+def verbosity_options() -> list[click.Parameter]:
+    """Return the options --quiet and --verbose, which act as soon as they are read."""
+
+    def choose(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(ctx: click.Context, param: click.Parameter, is_given: bool) -> None:
+            if is_given:
+                job.configure_logging(level)
+
+        return callback
+
+    shared: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True}
+    return [
+        click.Option(
+            ["-q", "--quiet"],
+            callback=choose(logging.WARNING),
+            help="Log warnings and errors alone.",
+            **shared,
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            callback=choose(logging.DEBUG),
+            help="Log every step, and tracebacks.",
+            **shared,
+        ),
+    ]
+
+
 def device_option(help_text: str = "Default: the settings' device.") -> click.Option:
     """Return the option --device."""
     return click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), help=help_text)
@@ -56,10 +84,20 @@ def device_option(help_text: str = "Default: the settings' device.") -> click.Op
 def run_option_attributes() -> dict[str, Any]:
     """Return the attributes of --run, for click: a run is of today unless it is named."""
     return {
+        "type": ParsedText("RUN", _check_run_name),
         "default": lambda: today().isoformat(),
         "show_default": "today in UTC, e.g. 2026-11-21",
         "help": "Name of the run. One that does not begin with a date is a trial.",
     }
+
+
+def _check_run_name(text: str) -> str:
+    """Return the name of a run as it is. Raises ValueError."""
+    if not RUN_PATTERN.fullmatch(text):
+        raise ValueError(
+            f"{text!r}: wanted at most 64 letters, digits, '_', '.' or '-', e.g. 2026-11-21"
+        )
+    return text
 
 
 def day_option() -> click.Option:
@@ -86,7 +124,11 @@ def _parse_day(text: str) -> date:
 
 def spark_master_option() -> click.Option:
     """Return the option --spark-master."""
-    return click.Option(["--spark-master"], help="Spark's master; default: the settings'.")
+    return click.Option(
+        ["--spark-master"],
+        type=ParsedText("MASTER", check_spark_master),
+        help="Spark's master, e.g. local[*]; default: the settings'.",
+    )
 
 
 def build_stage_command(
@@ -139,7 +181,7 @@ def build_stage_command(
     return click.Command(
         None,
         callback=run_work,
-        params=[*shared, *options],
+        params=[*shared, *options, *verbosity_options()],
         help=doc,
         context_settings=CONTEXT_SETTINGS,
     )

@@ -12,7 +12,13 @@ from wearalike.sample.server import serve_shops
 
 
 @click.command()
-@click.option("--port", default=0, show_default=True, help="0 takes a free port.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="0 takes a free port.",
+)
 @click.option(
     "--day",
     type=click.IntRange(1, 2),
@@ -22,9 +28,13 @@ from wearalike.sample.server import serve_shops
 )
 def main(port: int, day: int) -> None:
     """Serve the sample shops until interrupted; the first line printed is their address."""
-    with serve_shops(day, port) as address, contextlib.suppress(KeyboardInterrupt):
-        click.echo(f"{address}/")
-        threading.Event().wait()
+    try:
+        with serve_shops(day, port) as address, contextlib.suppress(KeyboardInterrupt):
+            click.echo(f"{address}/")
+            threading.Event().wait()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise click.ClickException(f"port {port}: {reason}; name another by --port") from error
 
 
 if __name__ == "__main__":

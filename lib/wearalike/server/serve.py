@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import socket
 
 import uvicorn
@@ -31,8 +33,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
     Raises:
         OSError: The address cannot be listened on.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG) as listening:
+    with _listen(host, port) as listening:
         shown_host = f"[{host}]" if ":" in host else host
         bound_port = listening.getsockname()[1]
         log.info("serving at http://%s:%d, API docs at /v1/docs", shown_host, bound_port)
@@ -53,3 +54,21 @@ def serve(settings: Settings, host: str, port: int) -> None:
         )
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises OSError with the address and the remedy."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        # The numbers of a name that is not resolved are below 0.
+        if (error.errno or 0) < 0:
+            text = f"host {host}: no such name; wanted an address of this machine"
+            raise OSError(text) from error
+        remedy = "an address of this machine by --host"
+        reason = "not an address of this machine"
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            reason = os.strerror(error.errno).lower()
+            remedy = "another by --port; 0 takes a free one"
+        raise OSError(f"port {port} of {host}: {reason}; name {remedy}") from error

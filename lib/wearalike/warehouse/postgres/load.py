@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -328,7 +329,8 @@ class PostgresWarehouse:
         try:
             return tries(once)
         except psycopg.OperationalError as error:
-            raise Unreachable(self.error_text(error)) from None
+            is_refused = _REFUSED_LOG_IN.search(str(error))
+            raise (Rejected if is_refused else Unreachable)(self.error_text(error)) from None
         except psycopg.Error as error:
             raise Rejected(self.error_text(error)) from None
 
@@ -340,8 +342,8 @@ class PostgresWarehouse:
             yield con
 
     def error_text(self, error: BaseException | None) -> str:
-        """Return the text of an error, the password redacted."""
-        text = f"{self.location}: {type(error).__name__}: {error}".strip()
+        """Return the text of an error in one line, the password redacted."""
+        text = f"{self.location}: {' '.join(str(error).split())}"
         return text.replace(self._password, "***") if self._password else text
 
     def _log_retry(self, state: RetryCallState) -> None:
@@ -356,5 +358,17 @@ class PostgresWarehouse:
 _PERMANENT_ERRORS = (psycopg.errors.QueryCanceled, psycopg.errors.DiskFull)
 
 
+# A refused log-in has no error class of its own; libpq passes the server's words on.
+_REFUSED_LOG_IN = re.compile(
+    r'(database|role|user) ".*" does not exist|authentication failed|no pg_hba.conf entry'
+    r"|no password supplied|permission denied for database|is not permitted to log in"
+)
+
+
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, psycopg.OperationalError) and not isinstance(error, _PERMANENT_ERRORS)
+    """Return True for an error that may pass; a name or password that is wrong stays wrong."""
+    return (
+        isinstance(error, psycopg.OperationalError)
+        and not isinstance(error, _PERMANENT_ERRORS)
+        and not _REFUSED_LOG_IN.search(str(error))
+    )
