@@ -32,6 +32,7 @@ LINES = command_lines()
 def test_the_commands_are_those_documented():
     assert {" ".join(line) for line in LINES} == {
         "run",
+        "status",
         "rollback",
         "serve",
         "query",

@@ -10,6 +10,7 @@ from wearalike.pipeline.stage_command import run_command
 
 _COMMANDS = {
     "run": ("run_pipeline:run", "Run every stage in order, without Airflow."),
+    "status": ("show_status:status", "Show what is published, and what the last run did."),
     "rollback": ("publication:rollback", "Publish again the run that was published before."),
     "serve": ("publication:serve", "Serve the JSON API and the pages until Ctrl-C."),
     "query": ("query_photo:query", "Find the products most similar to the items in photos."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
-from wearalike.pipeline import runner
+from wearalike.pipeline import job, runner
 from wearalike.pipeline.quality_options import run_options
 from wearalike.pipeline.stage_command import day_option_attributes, run_option_attributes
 
@@ -37,11 +38,25 @@ def run(
     kept and skipped. An option that decides quality overrides the settings for this call alone;
     only the stages that depend on it work again.
     """
-    runner.run_stages(
-        run_name,
-        data_dir=data_dir,
-        config=config,
-        force_feeds=force,
-        day=day,
-        quality_values=quality_values,
-    )
+    try:
+        runner.run_stages(
+            run_name,
+            data_dir=data_dir,
+            config=config,
+            force_feeds=force,
+            day=day,
+            quality_values=quality_values,
+        )
+    finally:
+        _print_outcome(run_name, data_dir, config)
+
+
+def _print_outcome(run: str, data_dir: Path | None, config: Path | None) -> None:
+    """Print what is published, what the run warned of, and where to look."""
+    from wearalike.reports import read_status, run_status
+
+    # A fault of the settings or of the first stage has been told.
+    with contextlib.suppress(ValueError, OSError):
+        settings = job.read_settings(config, data_dir)
+        print("\n" + run_status.format_status(read_status.read_status(settings, run)))
+        print("browse     wearalike serve")

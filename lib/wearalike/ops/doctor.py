@@ -31,7 +31,13 @@ from wearalike.models import registry
 from wearalike.net import address_guard, http_client
 from wearalike.settings import Settings, ShopSettings
 from wearalike.storage import run_tables
-from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState, open_warehouse
+from wearalike.warehouse.base import (
+    MAX_FRESH_AGE_S,
+    Rejected,
+    Unreachable,
+    WarehouseState,
+    open_warehouse,
+)
 from wearalike.warehouse.postgres import migrations
 
 MIN_JAVA_VERSION = 17
@@ -85,7 +91,7 @@ class HealthLimits:
 
     min_free_bytes: int = 2_000_000_000
     ample_free_bytes: int = 20_000_000_000
-    max_publication_age_s: float = 36 * 3600
+    max_publication_age_s: float = MAX_FRESH_AGE_S
     max_clock_skew_s: float = 60.0
 
 
@@ -375,7 +381,7 @@ def _check_publications(state: WarehouseState, limits: HealthLimits) -> Iterator
             "warehouse",
             CheckStatus.WARN,
             "answers; nothing is published yet",
-            "start a run: wearalike run --run 2026-11-21",
+            "start a run: wearalike run",
         )
         return
     last = state.publications[-1]

@@ -11,7 +11,17 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import wearalike
-from wearalike.server import api, api_docs, errors, middleware, pages, photos, thumbnails, uploads
+from wearalike.server import (
+    api,
+    api_docs,
+    errors,
+    middleware,
+    pages,
+    photos,
+    status,
+    thumbnails,
+    uploads,
+)
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import LiveSearch
 from wearalike.server.snapshot import PublishedRepository
@@ -68,6 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
         settings.serve.searches_a_minute, "searches"
     )
     app.include_router(api.router, prefix="/v1")
+    app.include_router(status.api_router, prefix="/v1")
+    app.include_router(status.metrics_router)
     app.include_router(api_docs.router, prefix="/v1", include_in_schema=False)
     errors.add_exception_handlers(app)
     pages.add_pages(app)

@@ -126,7 +126,7 @@ def _handle_invalid_request(_: Request, error: Exception) -> Response:
 def _handle_nothing_published(_: Request, __: Exception) -> Response:
     return problem_response(
         503,
-        "nothing is published yet: start a run first (wearalike run --run NAME)",
+        "nothing is published yet: start a run first (wearalike run)",
         {"Retry-After": str(UNPUBLISHED_RETRY_S)},
     )
 

@@ -27,6 +27,7 @@ from wearalike.tables import (
     Column,
     Table,
 )
+from wearalike.warehouse.base import WarehouseState
 from wearalike.warehouse.reader import NotPublished, PublicationSnapshot, open_reader
 
 __all__ = [
@@ -259,6 +260,14 @@ class PublishedRepository:
         """
         with self._reader.snapshot() as reader_snapshot:
             yield Snapshot(reader_snapshot)
+
+    def state(self) -> WarehouseState:
+        """Return all loads and publications.
+
+        Raises:
+            Unreachable: The warehouse does not answer.
+        """
+        return self._reader.state()
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run in the warehouse, newest first.

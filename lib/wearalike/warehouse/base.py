@@ -38,6 +38,10 @@ class Rejected(ValueError):
     """The warehouse refused: rows that break a rule, a run not loaded, or a failing statement."""
 
 
+# A publication older than this is not fresh: with one night a day, one did not publish.
+MAX_FRESH_AGE_S = 36 * 3600
+
+
 class Unreachable(ConnectionError):
     """The warehouse did not answer, or stayed busy, for all bounded retries. Nothing was
     changed."""

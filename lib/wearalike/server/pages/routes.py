@@ -22,7 +22,7 @@ from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, Thumb
 from wearalike.warehouse.base import Unreachable
 
 router = APIRouter()
-_RUN_COMMAND = "wearalike run --run $(date +%F)"
+_RUN_COMMAND = "wearalike run"
 
 
 def add_pages(app: FastAPI) -> None:
