@@ -321,7 +321,8 @@ def read_settings(
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
     path = named or DEFAULT_FILE
     if named and not path.is_file():
-        raise BadSettings(f"{named}: no such settings file")
+        hint = "; wanted the file in it" if path.is_dir() else ""
+        raise BadSettings(f"{named}: no such settings file{hint}")
     from_file = _FileSource(path, env, needs_feeds)()
     from_environment = _EnvironmentSource(env)()
     try:
