@@ -1,7 +1,8 @@
 """The state of the deployment for machines: /v1/status as JSON, /metrics for Prometheus.
 
 The metrics are gauges, read from the tables at each scrape. This process counts nothing, so the
-text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) needs no client library.
+text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) needs no client
+library.
 """
 
 from __future__ import annotations
