@@ -31,6 +31,19 @@ def map_one(mapping=None, **columns):
     return (products if products.num_rows else refused).to_pylist()[0]
 
 
+def test_the_numbers_of_bags_are_those_of_googles_list():
+    wanted = {
+        **{"Backpacks": "100", "Briefcases": "101", "Cosmetic & Toiletry Bags": "108"},
+        **{"Diaper Bags": "549", "Duffel Bags": "103", "Fanny Packs": "104"},
+        **{"Garment Bags": "105", "Luggage Accessories > Travel Pouches": "5650"},
+        **{"Messenger Bags": "106", "Shopping Totes": "5608", "Suitcases": "107"},
+        "Train Cases": "6553",
+    }
+    root = "Luggage & Bags > "
+    found = {c.path.removeprefix(root): c.id for c in GOOGLE.by_id.values() if root in c.path}
+    assert found == wanted
+
+
 def test_every_leaf_of_the_table_is_in_the_taxonomy():
     for category in GOOGLE.by_id.values():
         assert category.leaf_ids and set(category.leaf_ids.values()) <= set(TAXONOMY.leaves)
