@@ -5,18 +5,24 @@ whoever wrote the file.
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from wearalike.commands import app
+from wearalike.commands.encoder_training import EncoderTrainingRun
+from wearalike.commands.evaluated_sets import read_set
 from wearalike.commands.options import parse_kind_and_folder
 from wearalike.datasets import labelled_photos, layouts
 from wearalike.datasets.formats import masks, reading, record
 from wearalike.datasets.formats.record import BadLabels, LabelledObject
+from wearalike.settings import Settings
 
 WIDTH, HEIGHT = 200, 120
 CATEGORIES = ("dress", "shoes")
@@ -277,6 +283,25 @@ def test_one_bad_label_leaves_out_its_picture_and_not_the_set(tmp_path, caplog):
     yolo(tmp_path / "yolo", "0 .5 .5 .1 .1\n", "images/train/2.jpg")
     found = reading.read_valid_labels("yolo", tmp_path / "yolo")
     assert [image.path.name for image in found] == ["2.jpg"]
+
+
+def test_whoever_reads_label_files_may_refuse_a_set_with_a_bad_label(tmp_path):
+    yolo(tmp_path / "set", "0 .5 .5 .1 .1\n9 .5 .5 .1 .1\n")
+    yolo(tmp_path / "set", "0 .5 .5 .1 .1\n", "images/train/2.jpg")
+    (data,) = [("yolo", tmp_path / "set")]
+    settings = Settings(data_dir=tmp_path / "data")
+    training = EncoderTrainingRun((data,), 0, tmp_path, "x-1", 0, "cpu", settings)
+    (source,) = training.read_sources()
+    evaluated = read_set(*data, tmp_path)
+    for labelled in (source.labelled, evaluated.labelled):
+        assert [photo.path.name for photo in labelled.photos] == ["2.jpg"]
+    with pytest.raises(BadLabels, match=r"1\.txt:2: unknown class id"):
+        replace(training, strict_labels=True).read_sources()
+    with pytest.raises(BadLabels, match=r"1\.txt:2: unknown class id"):
+        read_set(*data, tmp_path, strict_labels=True)
+    for command in (["train", "encoder"], ["train", "detector"], ["evaluate"]):
+        shown = CliRunner().invoke(app.app, [*command, "--help"])
+        assert shown.exit_code == 0 and "--strict-labels" in shown.output
 
 
 def test_a_box_over_the_rim_is_cut_and_counted(tmp_path):

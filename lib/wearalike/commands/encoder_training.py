@@ -52,6 +52,7 @@ class EncoderTrainingRun:
         seed: seed of everything drawn at random.
         device: cpu or cuda.
         settings: where runs, promoted models and judgements are.
+        strict_labels: refuse label files with any bad label.
     """
 
     data: tuple[tuple[str, Path], ...]
@@ -61,6 +62,7 @@ class EncoderTrainingRun:
     seed: int
     device: str
     settings: Settings
+    strict_labels: bool = False
 
     def read_sources(self) -> list[TrainingSource]:
         """Return the sets of labelled photos, in their order, those of the last runs at the end.
@@ -80,7 +82,7 @@ class EncoderTrainingRun:
                 folder,
                 run_photos.read_run(root, str(folder))
                 if kind == layouts.RUN
-                else labelled_photos.read_dataset(kind, folder),
+                else labelled_photos.read_dataset(kind, folder, is_strict=self.strict_labels),
             )
             for kind, folder in (*self.data, *latest)
         ]

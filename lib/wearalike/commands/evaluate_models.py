@@ -17,6 +17,7 @@ from wearalike.commands.options import (
     parse_kind_and_folder,
     parse_name_and_file,
     settings_options,
+    strict_labels_option,
 )
 from wearalike.datasets import labelled_photos, layouts
 from wearalike.detection import detect
@@ -101,6 +102,7 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
     multiple=True,
     help="Weights of a network, where torch's cache has none; may be repeated.",
 )
+@strict_labels_option
 @device_option
 @settings_options
 def evaluate(device: str, data_dir: Path | None, config: Path | None, **options: Any) -> None:

@@ -41,6 +41,7 @@ class EvaluationRun:
         device: cpu or cuda.
         root: folder of all tables, where runs and the promoted models lie.
         max_queries: of more queries so many are drawn.
+        strict_labels: refuse label files with any bad label.
     """
 
     data: tuple[tuple[str, Path], ...]
@@ -56,6 +57,7 @@ class EvaluationRun:
     device: str
     root: Path
     max_queries: int
+    strict_labels: bool = False
 
     def check(self) -> None:
         """Raise ValueError for options that do not fit together."""

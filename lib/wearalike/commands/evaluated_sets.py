@@ -41,13 +41,14 @@ class EvaluatedSet:
             return None
 
 
-def read_set(kind: str, folder: Path, root: Path) -> EvaluatedSet:
+def read_set(kind: str, folder: Path, root: Path, *, strict_labels: bool = False) -> EvaluatedSet:
     """Read a set.
 
     Args:
         kind: One of layouts.MEASURED_KINDS.
         folder: Its folder; for layouts.RUN the name of a run.
         root: Folder of all tables, where runs lie.
+        strict_labels: Refuse label files with any bad label.
 
     Returns:
         The set.
@@ -57,7 +58,7 @@ def read_set(kind: str, folder: Path, root: Path) -> EvaluatedSet:
     elif kind == layouts.PAIRS:
         labelled = paired_photos.read_pairs(folder)
     else:
-        labelled = labelled_photos.read_dataset(kind, folder)
+        labelled = labelled_photos.read_dataset(kind, folder, is_strict=strict_labels)
     return EvaluatedSet(kind, labelled.name, folder, labelled)
 
 

@@ -54,7 +54,10 @@ def evaluate_models(run: EvaluationRun) -> None:
     Raises:
         ValueError: two sets have one name, or two different models one version.
     """
-    sets = [read_set(kind, folder, run.root) for kind, folder in run.data]
+    sets = [
+        read_set(kind, folder, run.root, strict_labels=run.strict_labels)
+        for kind, folder in run.data
+    ]
     names = [one.shop for one in sets]
     if len(set(names)) < len(names):
         raise ValueError(f"--data: wanted folders of different names, got {', '.join(names)}")

@@ -50,6 +50,13 @@ device_option = click.option(
 )
 
 
+strict_labels_option = click.option(
+    "--strict-labels",
+    is_flag=True,
+    help="Refuse label files with any bad label; else the pictures with one are left out.",
+)
+
+
 def parse_kind_and_folder(kinds: tuple[str, ...]) -> Callable[[str], tuple[str, Path]]:
     """Return a parser of KIND=FOLDER.
 

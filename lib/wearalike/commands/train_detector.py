@@ -8,7 +8,13 @@ import click
 
 from wearalike.commands.detector_training import DetectorTrainingRun, train_and_write
 from wearalike.commands.groups import command
-from wearalike.commands.options import PATH, ParsedText, device_option, parse_kind_and_folder
+from wearalike.commands.options import (
+    PATH,
+    ParsedText,
+    device_option,
+    parse_kind_and_folder,
+    strict_labels_option,
+)
 from wearalike.datasets import layouts
 from wearalike.detection.networks import registry as networks
 from wearalike.models import registry
@@ -85,11 +91,7 @@ _DEFAULTS = DetectorTrainingConfig()
     metavar="MODEL",
     help="A detector, packaged or a file, that labels what nobody has labelled.",
 )
-@click.option(
-    "--strict-labels",
-    is_flag=True,
-    help="Refuse label files with any bad label; else the pictures with one are left out.",
-)
+@strict_labels_option
 @device_option
 def detector(
     steps: int,

@@ -25,6 +25,7 @@ from wearalike.commands.options import (
     device_option,
     parse_kind_and_folder,
     settings_options,
+    strict_labels_option,
 )
 from wearalike.datasets import layouts
 from wearalike.encoding import imagenet_itq, likeness_net
@@ -72,6 +73,7 @@ def _training_options(function: Callable[..., None]) -> Callable[..., None]:
             help="Labelled photos, or run=RUN: the tables of a run; may be repeated. "
             f"KIND: {', '.join(_KINDS)}.",
         ),
+        strict_labels_option,
     ):
         function = option(function)
     return function

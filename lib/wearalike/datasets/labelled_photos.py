@@ -128,7 +128,7 @@ def number_classes(values: Sequence[Any]) -> NDArray[np.int64]:
     return np.array([numbers.get(value, -1) for value in values], np.int64)
 
 
-def read_dataset(kind: str, folder: Path) -> LabelledDataset:
+def read_dataset(kind: str, folder: Path, *, is_strict: bool = False) -> LabelledDataset:
     """Read the labelled photos of a set.
 
     Pictures must exist. Those of a CSV layout are not opened; those of label files are.
@@ -136,6 +136,7 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
     Args:
         kind: One of DATASET_KINDS.
         folder: The set's folder; for `coco` also a single JSON file.
+        is_strict: Refuse label files with any bad label; else their pictures are left out.
 
     Raises:
         BadDataset: The kind is unknown, or the CSV file or a mask cannot be used.
@@ -146,7 +147,7 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
         ('type', 'colour', 'both')
     """
     if kind in reading.LABEL_FORMATS:
-        return _read_label_files(kind, folder)
+        return _read_label_files(kind, folder, is_strict)
     if kind not in DATASET_LAYOUTS:
         raise BadDataset(f"kind {kind!r}: known are {', '.join(DATASET_KINDS)}")
     layout = DATASET_LAYOUTS[kind]
@@ -184,7 +185,7 @@ def read_dataset(kind: str, folder: Path) -> LabelledDataset:
     return LabelledDataset(folder.resolve().name, known, names)
 
 
-def _read_label_files(kind: str, location: Path) -> LabelledDataset:
+def _read_label_files(kind: str, location: Path, is_strict: bool) -> LabelledDataset:
     """Read a set of label files; each box becomes a photo of its own."""
     root = reading.images_root(kind, location)
     photos = tuple(
@@ -195,7 +196,7 @@ def _read_label_files(kind: str, location: Path) -> LabelledDataset:
             {"type": item.category},
             (item.x0, item.y0, item.x1, item.y1),
         )
-        for image in reading.read_valid_labels(kind, location)
+        for image in reading.read_valid_labels(kind, location, is_strict=is_strict)
         for number, item in enumerate(image.objects)
     )
     if not photos:
