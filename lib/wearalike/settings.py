@@ -125,6 +125,7 @@ class ShopSettings(BaseModel):
             is twice as many.
         min_products_kept_ratio: 0..1. The gate's threshold for this shop; None: that of [gate].
         max_refused_offers_ratio: 0..1. The gate's threshold for this shop; None: that of [gate].
+        max_feed_age_days: Days; the gate's threshold for this shop; None: that of [gate].
         available_false: Meaning of YML's available="false" at this shop: "on_order" or
             "out_of_stock".
         default_currency: ISO 4217 code of prices that name no currency, or name it by a sign of
@@ -159,6 +160,7 @@ class ShopSettings(BaseModel):
     max_growth_ratio: _Ratio = 1.0
     min_products_kept_ratio: _Share | None = None
     max_refused_offers_ratio: _Share | None = None
+    max_feed_age_days: Annotated[_Int, Field(ge=0, le=10**4)] | None = None
     available_false: Literal["on_order", "out_of_stock"] = "on_order"
     default_currency: Annotated[str, Field(pattern=f"^{CURRENCY_PATTERN.pattern}$")] | None = None
     decimal_mark: Literal[".", ","] | None = None

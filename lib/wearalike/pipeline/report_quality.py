@@ -17,6 +17,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ import click
 from wearalike.pipeline import job
 from wearalike.pipeline.quality_options import RUN_OPTIONS, threshold_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
-from wearalike.quality import drift, gate, judgement_metrics, judgements, metrics
-from wearalike.quality.metrics import Metric
-from wearalike.quality.run_metrics import run_metrics as compute_metrics
+from wearalike.quality import gate, judgement_metrics, judgements, metrics
+from wearalike.quality.metrics import COMPARED_TABLES, Metric
+from wearalike.quality.normal_week import WEEK_RUNS, RunValues
+from wearalike.quality.run_metrics import EarlierRuns, measure_run
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
 from wearalike.reports import contact_sheet, run_feed, run_page, workbook
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
+from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
     CODES,
     FEEDS,
@@ -64,7 +66,6 @@ INPUT_TABLES = (
     LOOKS,
     LOOK_PRODUCTS,
 )
-COMPARED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS)
 
 
 def command() -> click.Command:
@@ -84,12 +85,15 @@ def work(args: StageOptions) -> None:
     settings, run = job.load_settings(args), args.run
     root = settings.data_dir
     thresholds = Thresholds(**{**settings.gate.model_dump(), **dict(args.threshold)})
-    last = last_passed_run(root, run)
+    week = passed_runs(root, run)
+    last = next((r for r in week if has_compared_tables(root, r)), None)
     inputs = {t.name: run_tables.input_hash(root, t, run) for t in INPUT_TABLES}
     if last:
+        inputs |= {f"last_{t.name}": run_tables.input_hash(root, t, last) for t in COMPARED_TABLES}
+        week = week[week.index(last) :][:WEEK_RUNS]
         inputs |= {
-            f"last_{t.name}": run_tables.input_hash(root, t, last)
-            for t in (*COMPARED_TABLES, QUALITY)
+            f"quality_{number}": run_tables.input_hash(root, QUALITY, r)
+            for number, r in enumerate(week)
         }
     parameters: dict[str, Any] = {"thresholds": thresholds.model_dump(), "last_run": last}
     if shop_thresholds := read_shop_thresholds(settings):
@@ -99,7 +103,7 @@ def work(args: StageOptions) -> None:
         parameters["judged"] = judged_rows
     signature = run_tables.signature(inputs, parameters)
     if not job.is_up_to_date(args, root, QUALITY, signature):
-        write_quality(settings, run, last, thresholds, signature, parameters)
+        write_quality(settings, run, week if last else [], thresholds, signature, parameters)
     with run_feed.warn_on_errors():
         run_feed.record_verdict(root, run)
         workbook.write_workbook(root, root / run_feed.REPORTS_FOLDER / workbook.WORKBOOK_NAME)
@@ -140,24 +144,28 @@ def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:
     return judgement_metrics.quality_rows(recommended)
 
 
-def last_passed_run(root: Path, run: str) -> str | None:
-    """Return the last run before this one that passed the gate; None if there is none.
+def passed_runs(root: Path, run: str) -> list[str]:
+    """Return the runs before this one that passed the gate, newest first.
 
     Args:
         root: The data folder.
         run: The run.
     """
-    for earlier in reversed(run_tables.list_earlier_runs(root, QUALITY, run)):
-        if run_tables.read_manifest(root, QUALITY, earlier)["verdict"] == GateVerdict.FAIL:
-            continue
-        if all(run_tables.is_complete(root, t, earlier) for t in COMPARED_TABLES):
-            return earlier
-    return None
+    return [
+        earlier
+        for earlier in reversed(run_tables.list_earlier_runs(root, QUALITY, run))
+        if run_tables.read_manifest(root, QUALITY, earlier)["verdict"] != GateVerdict.FAIL
+    ]
+
+
+def has_compared_tables(root: Path, run: str) -> bool:
+    """Return whether a run has all tables that a later one is compared with."""
+    return all(run_tables.is_complete(root, t, run) for t in COMPARED_TABLES)
 
 
 def read_shop_thresholds(settings: Settings) -> dict[str, dict[str, float]]:
     """Return the thresholds that shops have of their own, by shop."""
-    names = ("min_products_kept_ratio", "max_refused_offers_ratio")
+    names = ("min_products_kept_ratio", "max_refused_offers_ratio", "max_feed_age_days")
     own = {
         shop.id: {n: getattr(shop, n) for n in names if getattr(shop, n) is not None}
         for shop in settings.shops
@@ -201,7 +209,7 @@ def collect_settings(
 def write_quality(
     settings: Settings,
     run: str,
-    last: str | None,
+    week: list[str],
     thresholds: Thresholds,
     signature: str,
     parameters: dict[str, Any],
@@ -211,12 +219,13 @@ def write_quality(
     Args:
         settings: Names the data folder and the shops.
         run: The run.
-        last: The run to compare it with; None on the first.
+        week: The runs to compare it with, newest first; empty on the first.
         thresholds: Thresholds of the metrics.
         signature: Signature of the inputs.
         parameters: Parameters recorded in _manifest.json; "judged" has rows of judgements.
     """
     root = settings.data_dir
+    last = week[0] if week else None
     manifests = {t.name: run_tables.read_manifest(root, t, run) for t in INPUT_TABLES}
     run_settings = collect_settings(manifests, parameters)
     rows_by_table = open_inputs(root, run, last)
@@ -235,8 +244,12 @@ def write_quality(
                 shops=settings.shops,
                 list_length=run_settings["lists"]["k"],
             )
-            run_metrics = compute_metrics(con, rows_by_table, manifests)
-            run_metrics += drift.drift_metrics(con) if last else []
+            earlier = None
+            if last:
+                values = [read_values(root, other) for other in week]
+                earlier = EarlierRuns(last, values, versions[0] == versions[-1])
+            day_of = partial(run_order.run_day, root)
+            run_metrics = measure_run(con, rows_by_table, manifests, run, earlier, day_of)
             run_metrics += [Metric(**row) for row in parameters.get("judged", [])]
             run_metrics = judge_metrics(run_metrics, limits)
             outcomes += run_gate.check_tables(con, manifests[MATCHES.name]["parameters"])
@@ -280,6 +293,12 @@ def write_quality(
         len(run_metrics),
         f"run {last}" if last else "no earlier run",
     )
+
+
+def read_values(root: Path, run: str) -> RunValues:
+    """Return the values of a run's metrics by (metric, scope)."""
+    rows = run_tables.read_table(root, QUALITY, run, ["metric", "scope", "value"]).to_pylist()
+    return {(row["metric"], row["scope"]): row["value"] for row in rows}
 
 
 def open_inputs(root: Path, run: str, last: str | None) -> metrics.RunTables:

@@ -5,6 +5,11 @@
 - metric_queries: the SQL of most metrics
 - look_metrics: the SQL of metrics of looks
 - category_precision: precision by category, against a random draw
+- code_agreement: agreement of codes with the shops' words, by shop and super-category
+- shop_shares: shares of a shop's products: in stock, filled, equal, contradicted
+- shop_changes: changes of a shop since the last run: prices, pictures, looks, kinds of products
+- normal_week: a shop's metrics beside the last run and the median of a week
+- feed_ages: days since the run whose offers are used
 - code_statistics: balance, correlation and number of distinct codes
 - drift: changes of scores and categories since the last run
 - funnel: how many offers and products reached each step, and why others did not

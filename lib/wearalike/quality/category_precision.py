@@ -7,7 +7,8 @@ import duckdb
 from wearalike.metrics.bootstrap import bootstrap_difference, bootstrap_mean
 from wearalike.quality.metrics import K, Metric, estimate_metric, split_by_scope
 
-# Each indexed product twice: with the shop's label and with our leaf category.
+# Each indexed product up to three times: with the shop's category, with our leaf, and with the
+# first colour word of its feed.
 # realm: labels of different realms cannot be compared.
 # model: the product and its siblings, which are never its alternatives.
 JUDGED_PRODUCTS_SQL = """
@@ -15,11 +16,14 @@ CREATE OR REPLACE TEMP TABLE asked AS
 WITH found AS (
     SELECT product_id, shop_id, super_category, category, age_group, gender,
         availability = 'in_stock' AS can_answer, category_paths[1] AS path,
+        lower(colours[1]) AS colour_word,
         coalesce(model_key(article_id, shop_id, group_id), product_id) AS model
     FROM products WHERE product_id IN (SELECT product_id FROM indexes))
-SELECT 'precision' AS kind, shop_id AS realm, path AS label, * EXCLUDE (path)
+SELECT 'precision' AS kind, shop_id AS realm, path AS label, * EXCLUDE (path, colour_word)
 FROM found WHERE path IS NOT NULL
-UNION ALL SELECT 'leaf_precision', '', category, * EXCLUDE (path) FROM found
+UNION ALL SELECT 'leaf_precision', '', category, * EXCLUDE (path, colour_word) FROM found
+UNION ALL SELECT 'colour_precision', shop_id, colour_word, * EXCLUDE (path, colour_word)
+FROM found WHERE colour_word IS NOT NULL
 """
 
 # Precision of each product's first k, and the expected precision of k random eligible products.
@@ -27,7 +31,9 @@ UNION ALL SELECT 'leaf_precision', '', category, * EXCLUDE (path) FROM found
 # Random precision is alike / home. If fewer than k are eligible, all of them are returned.
 PRECISION_SQL = """
 WITH answered AS (
-    SELECT q.kind, q.product_id, count(*) FILTER (a.realm <> q.realm) AS foreign_count,
+    SELECT q.kind, q.product_id, count(*) FILTER (a.realm <> q.realm
+            OR q.kind = 'colour_precision' AND a.label IS NULL AND s.rank IS NOT NULL
+        ) AS foreign_count,
         count(*) FILTER (a.realm = q.realm AND a.label = q.label) AS relevant_count
     FROM asked q LEFT JOIN similar_products s ON s.product_id = q.product_id AND s.rank <= $k
     LEFT JOIN asked a ON a.kind = q.kind AND a.product_id = s.similar_product_id
@@ -61,6 +67,15 @@ SELECT kind, shop_id, super_category, category,
 FROM drawn ORDER BY kind DESC, product_id
 """
 
+# A skill is told of scopes with so many queries, and with so much left by a random draw.
+MIN_SKILL_QUERIES = 50
+MAX_SKILL_RANDOM = 0.8
+_RELEVANCE_WORDS = {
+    "precision": "the shop's category",
+    "leaf_precision": "the same category",
+    "colour_precision": "the same colour word",
+}
+
 
 def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     """Compute precision@10 of indexed products, that of a random draw, and the difference.
@@ -73,6 +88,9 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     leaf_precision@10: a recommendation is relevant if it has the same leaf category of ours,
     whatever the shop; divided by 10.
 
+    colour_precision@10: a recommendation is relevant if its shop gives it the same colour word;
+    results from other shops and those without a word count neither way.
+
     A missing place in a short list counts as not relevant for both.
 
     `_random` is the expected precision of ten random eligible products: indexed, in stock, of the
@@ -80,7 +98,9 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     siblings. It ignores the rules that shorten our lists: min_score, one result a model, a
     limit on brands. It is therefore too high where our lists are short.
     `_gain` is the mean of the paired differences: recommendations beat chance only if its interval
-    lies above 0. `_lift` is precision divided by random.
+    lies above 0. `_lift` is precision divided by random. `_skill` is the gain as a part of what
+    random leaves: 0 is a blind draw, 1 is perfect. It is not told of scopes with fewer than
+    MIN_SKILL_QUERIES queries, nor where random is above MAX_SKILL_RANDOM.
 
     Args:
         con: The run's tables, opened by metrics.open_run_tables.
@@ -93,7 +113,10 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     metrics = []
     for kind, judged in frame.groupby("kind", sort=False):
         name = f"{kind}@{K}"
-        for scope, rows in split_by_scope(judged, "shop_id", "super_category", "category"):
+        columns = ["shop_id", "super_category"]
+        if kind != "colour_precision":
+            columns.append("category")
+        for scope, rows in split_by_scope(judged, *columns):
             ours = rows["precision"].to_numpy()
             chance = rows["chance"].to_numpy()
             metrics += [
@@ -105,4 +128,13 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
             if chance.any():
                 lift = ours.mean() / chance.mean()
                 metrics.append(Metric(f"{name}_lift", scope, lift, "ratio"))
+            is_telling = len(rows) >= MIN_SKILL_QUERIES and chance.mean() <= MAX_SKILL_RANDOM
+            if is_telling and not scope.startswith("category="):
+                skill = (ours.mean() - chance.mean()) / (1 - chance.mean())
+                words = _RELEVANCE_WORDS[str(kind)]
+                note = (
+                    f"{scope}: {ours.mean():.0%} of the first {K} recommendations have {words}, of"
+                    f" a blind draw {chance.mean():.0%}"
+                )
+                metrics.append(Metric(f"{name}_skill", scope, skill, "ratio", note=note))
     return metrics

@@ -31,6 +31,10 @@ from wearalike.tables import TABLES_BY_NAME
 SHARD_ROWS = 300_000
 # Examples kept of an expectation's violations.
 MAX_EXAMPLES = 5
+# The expectation that holds a metric against its threshold.
+_RANGE_EXPECTATION = "expect_column_values_to_be_between"
+# Notes of an outcome in its line.
+MAX_NOTES = 3
 # The time of every validation: with the time of day, the pages of the same run would differ.
 FIXED_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,6 +51,7 @@ class ExpectationOutcome:
         examples: At most MAX_EXAMPLES of them, each with its key and the values checked.
         error: Reason why the check could not run. It fails the gate whatever the severity, because
             nothing was checked.
+        notes: Shop, place and figures of each metric outside its threshold, the furthest first.
     """
 
     name: str
@@ -55,6 +60,7 @@ class ExpectationOutcome:
     violations_count: int
     examples: tuple[dict[str, Any], ...] = ()
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> GateVerdict:
@@ -67,6 +73,10 @@ class ExpectationOutcome:
         """Return one line for the operator."""
         if self.error:
             return f"{self.name} could not be checked: {self.error}"
+        if self.notes:
+            shown = "; ".join(self.notes[:MAX_NOTES])
+            more = len(self.notes) - MAX_NOTES
+            return f"{self.name}: {shown}" + (f"; and {more} more" if more > 0 else "")
         example = "no example"
         if self.examples:
             example = ", ".join(f"{k}={v}" for k, v in self.examples[0].items())
@@ -205,9 +215,15 @@ class Gate:
             )
             for t in dict.fromkeys(t for t, _ in pairs)
         ]
-        return self._run_suite(
+        outcomes = self._run_suite(
             "measures", ("scope",), expected, [frame.groupby("scope", as_index=False).first()]
         )
+        notes: dict[str, list[str]] = {}
+        for t, m in sorted(pairs, key=lambda pair: pair[0].excess(pair[1].value), reverse=True):
+            if m.note and t.verdict(m.value) is not GateVerdict.OK:
+                name = expectation_name("measures", _RANGE_EXPECTATION, {"column": t.column})
+                notes.setdefault(name, []).append(m.note)
+        return [replace(o, notes=tuple(notes.get(o.name, ()))) for o in outcomes]
 
     def build_docs(self) -> None:
         """Build Data Docs; the same run gives the same pages.

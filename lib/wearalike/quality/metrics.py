@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import duckdb
 import pandas as pd
@@ -14,11 +14,12 @@ import pyarrow.dataset as ds
 
 from wearalike.catalog.eligibility import GENDERS_FIT_SQL
 from wearalike.metrics.bootstrap import BootstrapEstimate
-from wearalike.tables import QUALITY
+from wearalike.tables import IMAGES, INDEXES, PRODUCTS, QUALITY, SIMILAR_PRODUCTS
 
-# A run's tables by name: those of tables.TABLES that it has, `refused`, and last_products and
-# last_similar_products of the run it is compared with (empty on the first run).
+# A run's tables by name: those of tables.TABLES that it has, `refused`, and the COMPARED_TABLES of
+# the run it is compared with as last_<table> (empty on the first run).
 RunTables = Mapping[str, ds.Dataset | pa.Table]
+COMPARED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS, IMAGES, INDEXES)
 # Precision and churn look at the first K of a list: those that a page shows without scrolling.
 K = 10
 # Expressions that several queries need, beside genders_fit of catalog.eligibility.
@@ -40,11 +41,12 @@ class Metric:
         metric: Name, e.g. "precision@10".
         scope: "all", or e.g. "shop=moda".
         value: The value.
-        unit: count, ratio, score or psi.
+        unit: count, ratio, score, psi, days, factor or price.
         low: Lower end of the 95 % interval; None without one.
         high: Upper end of the interval.
         verdict: A GateVerdict; None without a threshold.
         threshold: The threshold as text, e.g. ">= 0.5".
+        note: Shop, place and figures in words, for messages. Not in the table.
     """
 
     metric: str
@@ -55,11 +57,14 @@ class Metric:
     high: float | None = None
     verdict: str | None = None
     threshold: str | None = None
+    note: str | None = None
 
 
 def metrics_table(metrics: list[Metric]) -> pa.Table:
     """Return metrics as tables.QUALITY, in their order."""
-    return pa.Table.from_pylist([asdict(m) for m in metrics], schema=QUALITY.arrow_schema)
+    names = [f.name for f in fields(Metric) if f.name in QUALITY.column_names]
+    rows = [{name: getattr(m, name) for name in names} for m in metrics]
+    return pa.Table.from_pylist(rows, schema=QUALITY.arrow_schema)
 
 
 @contextmanager

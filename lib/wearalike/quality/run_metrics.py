@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -10,8 +12,15 @@ import duckdb
 from wearalike.metrics.bootstrap import bootstrap_mean
 from wearalike.quality import look_metrics, metric_queries
 from wearalike.quality.category_precision import precision_metrics
+from wearalike.quality.code_agreement import agreement_metrics
 from wearalike.quality.code_statistics import code_health_metrics
+from wearalike.quality.drift import drift_metrics
+from wearalike.quality.feed_ages import feed_age_metrics
 from wearalike.quality.metrics import K, Metric, RunTables, estimate_metric, split_by_scope
+from wearalike.quality.normal_week import RunValues, comparison_metrics
+from wearalike.quality.shop_changes import change_metrics
+from wearalike.quality.shop_shares import share_metrics
+from wearalike.settings import day_of_run
 from wearalike.tables import CODES, LOOKS
 
 _QUERIES = (
@@ -29,12 +38,64 @@ _QUERIES = (
 _LOOK_QUERIES = (look_metrics.LOOK_COVERAGE_SQL, look_metrics.LOOK_AGREEMENT_SQL)
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierRuns:
+    """The runs that a run is compared with.
+
+    Attributes:
+        last: The last run before it that passed.
+        week: Values of the passed runs of a week, newest first; the first one is the last run.
+        are_models_of_last_run: False if the last run had other models or another distance.
+    """
+
+    last: str
+    week: Sequence[RunValues]
+    are_models_of_last_run: bool = True
+
+
+def measure_run(
+    con: duckdb.DuckDBPyConnection,
+    run_tables: RunTables,
+    manifests: Mapping[str, Mapping[str, Any]],
+    run: str,
+    earlier: EarlierRuns | None,
+    day_of: Callable[[str], date] = day_of_run,
+) -> list[Metric]:
+    """Compute every metric of a run, on its own and beside earlier runs.
+
+    Args:
+        con: The run's tables, opened by metrics.open_run_tables.
+        run_tables: The same tables.
+        manifests: _manifest.json of each table of the run, by table name.
+        run: The run.
+        earlier: The runs to compare it with; None on the first.
+        day_of: Returns the day of a run.
+
+    Returns:
+        Metrics in a fixed order, without verdicts.
+    """
+    metrics = [
+        *run_metrics(con, run_tables, manifests),
+        *feed_age_metrics(con, run, day_of),
+        *agreement_metrics(con),
+        *share_metrics(con),
+    ]
+    if earlier is None:
+        return metrics
+    return [
+        *metrics,
+        *change_metrics(con, earlier.last, are_models_of_last_run=earlier.are_models_of_last_run),
+        *drift_metrics(con),
+        *comparison_metrics(metrics, earlier.last, earlier.week[0], earlier.week),
+    ]
+
+
 def run_metrics(
     con: duckdb.DuckDBPyConnection,
     run_tables: RunTables,
     manifests: Mapping[str, Mapping[str, Any]],
 ) -> list[Metric]:
-    """Compute every metric of a run.
+    """Compute the metrics of a run's tables.
 
     Args:
         con: The run's tables, opened by metrics.open_run_tables.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -27,7 +28,8 @@ class Threshold:
         metric: Name of the metric.
         low: Smallest value; None for no lower end.
         high: Largest value; None for no upper end.
-        scope: The scope that must comply; None for every scope with the metric.
+        scope: The scope that must comply, or the start of those that must, e.g. "shop="; None for
+            every scope with the metric.
         is_critical: If true, a value outside stops publishing; if false, it gives a warning.
         other_scopes: Scopes with the metric that need not comply; they have their own thresholds.
     """
@@ -41,13 +43,15 @@ class Threshold:
 
     @property
     def column(self) -> str:
-        """The metric's name, with the shop's scope where the threshold is a shop's own."""
+        """The metric's name, with the scope where the threshold is not of all."""
         return self.metric if self.scope in (None, "all") else f"{self.metric}[{self.scope}]"
 
     def applies_to(self, metric: Metric) -> bool:
         """Return whether the metric has this name, and a scope that must comply."""
         if metric.metric != self.metric or metric.scope in self.other_scopes:
             return False
+        if self.scope is not None and self.scope.endswith("="):
+            return metric.scope.startswith(self.scope)
         return self.scope in (None, metric.scope)
 
     def verdict(self, value: float) -> GateVerdict:
@@ -57,6 +61,12 @@ class Threshold:
         if is_above and is_below:
             return GateVerdict.OK
         return GateVerdict.FAIL if self.is_critical else GateVerdict.WARN
+
+    def excess(self, value: float) -> float:
+        """Return how far a value lies outside the range; 0 or less for one inside."""
+        below = -math.inf if self.low is None else self.low - value
+        above = -math.inf if self.high is None else value - self.high
+        return max(below, above)
 
     def __str__(self) -> str:
         if self.low == self.high:
@@ -77,8 +87,8 @@ class Thresholds(GateSettings):
         """Return a Threshold for each metric.
 
         Args:
-            are_models_of_last_run: If false, churn only gives a warning. The distance counts as a
-                model.
+            are_models_of_last_run: If false, churn, scores and looks are not judged. The distance
+                counts as a model.
             shops: The shops; one may have thresholds of its own.
             list_length: Recommendations a product, at most. No product has 5 where it is less.
         """
@@ -96,12 +106,7 @@ class Thresholds(GateSettings):
                 {shop.id: shop.min_products_kept_ratio for shop in shops},
             ),
             *(Threshold(name, low=getattr(self, f"min_{name}"), scope="all") for name in coverage),
-            Threshold(
-                f"churn@{K}",
-                high=self.max_churn_ratio,
-                scope="all",
-                is_critical=are_models_of_last_run,
-            ),
+            Threshold("with_image_ratio", self.min_with_image_ratio, None, "shop=", False),
             *_shop_thresholds(
                 Threshold(
                     "refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False
@@ -110,11 +115,64 @@ class Thresholds(GateSettings):
             ),
             Threshold("stale_feeds_count", high=self.max_stale_feeds_count, is_critical=False),
             Threshold("missing_feeds_count", high=self.max_missing_feeds_count, is_critical=False),
+            # "all" has the oldest feed, whose shop may have a threshold of its own.
+            *_shop_thresholds(
+                Threshold("feed_age_days", high=self.max_feed_age_days, other_scopes=("all",)),
+                {shop.id: shop.max_feed_age_days for shop in shops},
+            ),
             Threshold(
                 "unbalanced_bits_count", high=self.max_unbalanced_bits_count, is_critical=False
             ),
-            Threshold("score_psi", high=self.max_score_psi, is_critical=False),
             Threshold("category_psi", high=self.max_category_psi, is_critical=False),
+            *self._relevance_thresholds(),
+            *self._share_thresholds(),
+            *(self._model_thresholds() if are_models_of_last_run else ()),
+        ]
+
+    def _relevance_thresholds(self) -> list[Threshold]:
+        """Return the floors of codes and lists beside the shops' words."""
+        agreement, skill = self.min_code_agreement_ratio, self.min_list_skill_ratio
+        return [
+            Threshold("shape_agreement_ratio", low=agreement),
+            Threshold("colour_agreement_ratio", low=agreement),
+            Threshold("halves_lead_ratio", low=self.min_halves_lead_ratio),
+            Threshold(f"leaf_precision@{K}_skill", low=skill),
+            Threshold(f"colour_precision@{K}_skill", low=skill, is_critical=False),
+            Threshold("agreement_drop_ratio", high=self.max_agreement_drop_ratio),
+        ]
+
+    def _share_thresholds(self) -> list[Threshold]:
+        """Return the thresholds of shares of shops, on their own and beside earlier runs."""
+        warned = {
+            "equal_values_ratio": self.max_equal_values_ratio,
+            "one_category_ratio": self.max_one_category_ratio,
+            "one_sided_weights_ratio": self.max_one_sided_weights_ratio,
+            "price_level_factor": self.max_price_level_factor,
+            "week_change_ratio": self.max_week_change_ratio,
+            "week_price_factor": self.max_week_price_factor,
+        }
+        stopping = {
+            "equal_codes_ratio": self.max_equal_codes_ratio,
+            "equal_pictures_ratio": self.max_equal_pictures_ratio,
+            "contradicted_genders_ratio": self.max_contradicted_genders_ratio,
+            "price_jump_ratio": self.max_price_jump_ratio,
+            "moved_pictures_ratio": self.max_moved_pictures_ratio,
+            "mix_change_ratio": self.max_mix_change_ratio,
+            "changed_values_ratio": self.max_changed_values_ratio,
+            "shop_change_ratio": self.max_shop_change_ratio,
+        }
+        return [
+            Threshold("in_stock_ratio", low=self.min_in_stock_ratio, is_critical=False),
+            *(Threshold(name, high=high, is_critical=False) for name, high in warned.items()),
+            *(Threshold(name, high=high) for name, high in stopping.items()),
+        ]
+
+    def _model_thresholds(self) -> list[Threshold]:
+        """Return the thresholds that hold between two runs of the same models."""
+        return [
+            Threshold(f"churn@{K}", high=self.max_churn_ratio, scope="all"),
+            Threshold("score_psi", high=self.max_score_psi, is_critical=False),
+            Threshold("changed_looks_ratio", high=self.max_changed_looks_ratio, is_critical=False),
         ]
 
 
@@ -135,7 +193,7 @@ def _shop_thresholds(
     own = {f"shop={shop}": v for shop, v in sorted(value_by_shop.items()) if v is not None}
     is_floor = threshold.low is not None
     return [
-        replace(threshold, other_scopes=tuple(own)),
+        replace(threshold, other_scopes=(*threshold.other_scopes, *own)),
         *(
             replace(threshold, scope=scope, low=value)
             if is_floor
