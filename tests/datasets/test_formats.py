@@ -662,3 +662,66 @@ def test_an_empty_folder_is_no_set(tmp_path):
         assert not found and problems
     with pytest.raises(ValueError, match="kind 'voc': known are coco, yolo"):
         reading.read_labels("voc", tmp_path)
+
+
+def named(folder: Path, file: str, content: str) -> Path:
+    """A YOLO set of one picture with a box of class 1, whose classes this file names."""
+    picture(folder / "images" / "train" / "1.jpg")
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "labels" / "train" / "1.txt").write_bytes(b"1 .5 .5 .2 .2\r\n")
+    (folder / file).write_bytes(content.encode())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("classes.txt", "dress\r\nshoes\r\n"),
+        ("obj.names", "\ufeffdress\nshoes"),
+        ("data.yml", "names: [dress, shoes]"),
+        ("dataset.yaml", "names:\r\n  0: dress\r\n  1: shoes\r\n"),
+        ("data.yaml", "names:\n  '0': dress\n  '1': shoes\n"),
+    ],
+)
+def test_class_names_in_the_files_that_tools_write(tmp_path, file, content):
+    images, problems = reading.read_labels("yolo", named(tmp_path, file, content))
+    assert not problems and [item.category for item in images[0].objects] == ["shoes"]
+
+
+def test_a_label_file_of_windows_counts_whatever_the_case_of_its_ending(tmp_path):
+    named(tmp_path, "data.yaml", "names: [dress, shoes]")
+    (tmp_path / "labels" / "train" / "1.txt").rename(tmp_path / "labels" / "train" / "1.TXT")
+    images, problems = reading.read_labels("yolo", tmp_path)
+    assert not problems and len(images[0].objects) == 1
+
+
+def test_a_kpt_shape_that_cannot_be_read_makes_no_polygons(tmp_path):
+    named(tmp_path, "data.yaml", "names: [dress, shoes]\nkpt_shape: '[1, 2]'\n")
+    lines = "1 .5 .5 .2 .2\n1 .5 .5 .2 .2 .4 .4\n"
+    (tmp_path / "labels" / "train" / "1.txt").write_text(lines)
+    images, problems = reading.read_labels("yolo", tmp_path)
+    assert len(images[0].objects) == images[0].problem_count == 1
+    assert sorted(str(problem).partition(f"{tmp_path}/")[2][:24] for problem in problems) == [
+        "data.yaml: kpt_shape: wa",
+        "labels/train/1.txt:2: ke",
+    ]
+
+
+@pytest.mark.parametrize("name", ["/home/ann/set/images/1.jpg", "C:\\set\\images\\1.jpg"])
+def test_a_path_of_the_machine_that_wrote_the_file_finds_its_picture(tmp_path, name):
+    picture(tmp_path / "images" / "1.jpg")
+    file = coco(tmp_path / "a.json", [{"id": 1, "file_name": name}], [(1, 1, [1, 2, 30, 40])])
+    (found,) = reading.read_valid_labels("coco", file)
+    assert found.path == tmp_path / "images" / "1.jpg"
+
+
+def test_runs_written_as_decimals_are_a_mask(tmp_path):
+    picture(tmp_path / "1.jpg")
+    counts = [20.0 * HEIGHT, 10.0 * HEIGHT, (WIDTH - 30.0) * HEIGHT]
+    entry = {
+        **{"id": 1, "image_id": 1, "category_id": 1},
+        "segmentation": {"size": [HEIGHT, WIDTH], "counts": counts},
+    }
+    file = coco(tmp_path / "a.json", [{"id": 1, "file_name": "1.jpg"}], [entry])
+    ((item,),) = [image.objects for image in reading.read_valid_labels("coco", file)]
+    assert (item.x0, item.x1, item.mask.to_array().sum()) == (20, 30, 10 * HEIGHT)

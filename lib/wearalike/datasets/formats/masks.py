@@ -125,8 +125,10 @@ def _parse_runs(value: dict[str, Any], width_px: int, height_px: int) -> list[in
     counts = value.get("counts")
     if isinstance(counts, str):
         runs = _decode_counts(counts)
-    elif isinstance(counts, list) and all(type(run) is int for run in counts):
-        runs = counts
+    elif isinstance(counts, list) and all(
+        _is_coordinate(run) and run == int(run) for run in counts
+    ):
+        runs = [int(run) for run in counts]
     else:
         raise BadLabels(f"segmentation: counts: wanted numbers or text, got {short_repr(counts)}")
     if any(run < 0 for run in runs) or sum(runs) != width_px * height_px:

@@ -108,8 +108,12 @@ def find_picture(name: Any, folder: Path, search_folders: Sequence[Path]) -> Pat
     if not isinstance(name, str) or not name or not is_clean(name):
         raise BadLabels(f"wanted a picture's path, got {short_repr(name)}")
     name = name.replace("\\", "/")
+    # A path of the machine that wrote the file.
     if drive := _WINDOWS_DRIVE.match(name):
         name = _find_suffix(name[drive.end() :], search_folders)
+    elif name.startswith("/"):
+        suffix = _find_suffix(name, search_folders)
+        name = suffix if any((home / suffix).is_file() for home in search_folders) else name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise BadLabels(f"leads out of {folder}: {short_repr(name)}")
     for home in search_folders:

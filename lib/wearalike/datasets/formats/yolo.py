@@ -23,6 +23,11 @@ from wearalike.datasets.formats.record import (
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_YAML_BYTES = 1_000_000
+# The files that name the classes; the first one that is there counts.
+_YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_TEXT_NAMES = ("classes.txt", "labels/classes.txt", "obj.names", "classes.names")
+# Stands for a kpt_shape that cannot be read: only lines of a box alone are sure.
+UNKNOWN_KEYPOINTS = -1
 # Some tools write every number as a decimal, the class among them.
 _CLASS_PATTERN = re.compile(r"(\d{1,6})(?:\.0*)?", re.ASCII)
 _NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -71,30 +76,34 @@ def read_yolo(folder: Path) -> LabelsAndProblems:
         image = LabelledImage(path, header.width_px, header.height_px, (), split)
         before = len(problems)
         objects = (
-            _read_objects(text, folder, image, names, keypoint_numbers, problems)
+            _read_objects(texts[text], folder, image, names, keypoint_numbers, problems)
             if text in texts
             else []
         )
         images.append(replace(image, objects=tuple(objects), problem_count=len(problems) - before))
     problems += [
         LabelProblem(str(text), f"missing picture: none of {'/'.join(IMAGE_SUFFIXES)} in images")
-        for text in sorted(texts - pictures.keys())
+        for text in sorted(texts.keys() - pictures.keys())
     ]
     return sorted(images, key=lambda image: image.path), problems
 
 
 def _list_files(
     folder: Path, problems: list[LabelProblem]
-) -> tuple[dict[Path, list[Path]], set[Path]]:
-    """The pictures by the file their labels would be in, and the files of labels."""
+) -> tuple[dict[Path, list[Path]], dict[Path, Path]]:
+    """The pictures by the file their labels would be in, and the files of labels by that name.
+
+    Windows writes .TXT, too.
+    """
     pictures: dict[Path, list[Path]] = {}
-    texts: set[Path] = set()
+    texts: dict[Path, Path] = {}
     for parent, _, files in os.walk(folder):
         inside = Path(parent).relative_to(folder).parts
         for name in sorted(files):
             path = Path(parent, name)
             is_picture = "images" in inside and path.suffix.lower() in IMAGE_SUFFIXES
-            is_text = "labels" in inside and path.suffix == ".txt" and name != "classes.txt"
+            is_text = "labels" in inside and path.suffix.lower() == ".txt"
+            is_text = is_text and name.lower() != "classes.txt"
             if (is_picture or is_text) and not record.is_clean("/".join((*inside, name))):
                 problems.append(
                     LabelProblem(str(folder), f"a name that is not text: {str(path)!a}")
@@ -106,7 +115,7 @@ def _list_files(
                 )
                 pictures.setdefault(text, []).append(path)
             elif is_text:
-                texts.add(path)
+                texts[path.with_suffix(".txt")] = path
     return pictures, texts
 
 
@@ -143,7 +152,9 @@ def _parse_object(
     All but the class are shares of the picture. In a set of poses the box is followed by its key
     points, so that a line of any other length is none.
     """
-    if keypoint_numbers:
+    if keypoint_numbers == UNKNOWN_KEYPOINTS and len(words) != 5:
+        raise BadLabels("key points of a kpt_shape that cannot be read")
+    if keypoint_numbers > 0:
         if len(words) != 5 + keypoint_numbers:
             raise BadLabels(
                 f"wrong count of numbers: wanted a class, 4, and {keypoint_numbers} of kpt_shape, "
@@ -184,9 +195,9 @@ def _parse_object(
 
 def _read_keypoint_numbers(folder: Path, problems: list[LabelProblem]) -> int:
     """Numbers of key points in each line, as data.yaml's kpt_shape says; 0 for boxes."""
-    file = folder / "data.yaml"
+    file = next((f for f in (folder / name for name in _YAML_NAMES) if f.is_file()), None)
     try:
-        document = _read_yaml(file) if file.is_file() else {}
+        document = _read_yaml(file) if file else {}
     except BadLabels:
         return 0  # the names' reader reports it
     shape = document.get("kpt_shape") if isinstance(document, dict) else None
@@ -201,18 +212,14 @@ def _read_keypoint_numbers(folder: Path, problems: list[LabelProblem]) -> int:
                 f"got {record.short_repr(shape)}",
             )
         )
-        return 0
+        return UNKNOWN_KEYPOINTS
     return shape[0] * shape[1]
 
 
 def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, str] | None:
     """Class names by number; None, and a problem, where there are none that can be used."""
     file = next(
-        (
-            f
-            for f in (folder / n for n in ("data.yaml", "classes.txt", "labels/classes.txt"))
-            if f.is_file()
-        ),
+        (f for f in (folder / n for n in (*_YAML_NAMES, *_TEXT_NAMES)) if f.is_file()),
         None,
     )
     if file is None:
@@ -228,7 +235,7 @@ def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, s
     try:
         written_names = (
             _read_yaml_names(file)
-            if file.suffix == ".yaml"
+            if file.name in _YAML_NAMES
             else {line - 1: name for line, name in _read_lines(file)}
         )
     except BadLabels as error:
@@ -236,6 +243,8 @@ def _read_class_names(folder: Path, problems: list[LabelProblem]) -> dict[int, s
         return None
     for number, word in written_names.items():
         try:
+            if isinstance(number, str) and number.isascii() and number.isdigit():
+                number = int(number)
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise BadLabels("wanted a number from 0 on")
             if (name := record.parse_category(word)) in taken:
@@ -283,4 +292,5 @@ def _read_lines(file: Path) -> list[tuple[int, str]]:
         text = record.read_limited(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadLabels(f"not UTF-8: {error}") from error
-    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = re.split(r"\r\n|\r|\n", text)
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
