@@ -122,6 +122,29 @@ def test_offers_that_are_one_article(tmp_path, offers, wanted, evidence):
 
 
 @pytest.mark.parametrize(
+    "sizes",
+    [
+        ["44/S", "46/M", "48/L"],
+        ["XXL-54", "3XL-56"],
+        ["0-3 мес", "3-6 мес", "12-18 мес"],
+        ["2-3 years", "4-5 years"],
+        ["рост 110", "рост 116"],
+        ["зріст 98-104", "зріст 110-116"],
+        ["75A", "75B", "80DD"],
+        ["W30 L32", "W32 L34"],
+        ["41", "41,5", "42.5"],
+        ["Gr. 36", "Gr. 38"],
+        ["rozm. 36", "rozm. 38"],
+    ],
+)
+@pytest.mark.parametrize("name", ["Платье Ива", "Levi's 501 Original", "Комбинезон «Ива»"])
+def test_sizes_of_every_kind_in_titles_are_sizes_of_one_article(tmp_path, name, sizes):
+    offers = [offer(f"a{n}", f"{name} {size}") for n, size in enumerate(sizes)]
+    found, counts = articles(tmp_path, offers)
+    assert (found, counts) == ([[f"a{n}" for n in range(len(sizes))]], {"picture": len(sizes)})
+
+
+@pytest.mark.parametrize(
     "offers",
     [
         pytest.param(

@@ -26,9 +26,16 @@ _MIN_TITLE_WORDS_WITHOUT_BRAND = 3
 _MAX_PRICES = 2
 _MAX_TITLES = 2
 
+_LETTER_SIZE = r"\d?x{0,4}[sml]"
 _SIZE_TOKEN = re.compile(
-    r"(?<![\w])(?:(?:size|размер|розмір|größe|rozmiar|beden|р|р-р)[\s.:]*)?"
-    r"(?:w\d{2}[\s/-]?l\d{2}|\d?x{0,4}[sml]|\d{2}(?:[.,]5)?(?:\s?[-/]\s?\d{2,3})?|\d{2}/\d{2}"
+    r"(?<![\w'’])(?:(?:size|размер|розмір|größe|gr|rozmiar|rozm|beden|р|р-р)[\s.:]*)?"
+    # Children's: a height with its name, an age with its unit.
+    r"(?:(?:рост|зріст|height)[\s.:]*\d{2,3}(?:\s?-\s?\d{2,3})?"
+    r"|\d{1,2}\s?-\s?\d{1,2}\s?(?:мес\w*|міс\w*|м|months?|m|ay|лет|года|років|years?|y|jahre|lat)"
+    # Two systems at once, as 44/S; a bra's, as 75B.
+    rf"|\d{{2}}\s?[/-]\s?{_LETTER_SIZE}|{_LETTER_SIZE}\s?[/-]\s?\d{{2}}|\d{{2}}[a-h]{{1,2}}"
+    rf"|w\d{{2}}[\s/-]?l\d{{2}}|{_LETTER_SIZE}"
+    r"|\d{2}(?:[.,]5)?(?:\s?[-/]\s?\d{2,3})?|\d{2}/\d{2}"
     r"|one\s?size|os)(?:\s?(?:eu|us|uk|ru|de|fr|it|cm|см))?(?![\w])",
     re.IGNORECASE,
 )
