@@ -6,16 +6,17 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wearalike import sample, settings
+from wearalike.commands import child_session
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, PORT
 from wearalike.pipeline import job
@@ -177,17 +178,16 @@ def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
     command_line = [sys.executable, "-m", "airflow", "dags", "test", "similar_products"]
     command_line += ["-f", dag, "-c", conf]
     with logfile.open("w", encoding="utf-8") as whole_log:
-        process = subprocess.Popen(
-            command_line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            whole_log.write(line)
-            # A stage's own log line; Airflow also logs the command line, which names the package.
-            if own := re.search(r" (?:INFO|WARNING|ERROR) wearalike\.(.+)", line):
-                print("  " + own[1].split(" [airflow.")[0].rstrip(), flush=True)
-        if process.wait():
-            raise job.JobRejected(f"the run failed; the whole log is {logfile}")
+        output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with child_session.start_session(command_line, env, text=True, **output) as process:
+            for line in process.stdout or ():
+                whole_log.write(line)
+                # A stage's own log line; Airflow also logs the command line, which names the
+                # package.
+                if own := re.search(r" (?:INFO|WARNING|ERROR) wearalike\.(.+)", line):
+                    print("  " + own[1].split(" [airflow.")[0].rstrip(), flush=True)
+            if process.wait():
+                raise job.JobRejected(f"the run failed; the whole log is {logfile}")
 
 
 def print_results(config: Path, run: str, folder: Path) -> None:
@@ -229,12 +229,7 @@ def run_standalone(env: dict[str, str], port: int) -> None:
         f"Airflow at http://127.0.0.1:{port}/ , user admin, password in {password_file}",
         flush=True,
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "airflow", "standalone"], env=env, start_new_session=True
-    )
-    try:
-        process.wait()
-    except KeyboardInterrupt:
-        # Only SIGINT stops standalone together with its children.
-        process.send_signal(signal.SIGINT)
-        process.wait()
+    command_line = [sys.executable, "-m", "airflow", "standalone"]
+    with child_session.start_session(command_line, env) as process:
+        if process.wait():
+            raise job.JobRejected(f"Airflow ended with code {process.returncode}")

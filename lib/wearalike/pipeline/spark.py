@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,11 @@ def spark_session(name: str, master: str, folder: Path) -> Iterator[SparkSession
         builder = builder.config(
             "spark.executorEnv.NUMBA_CACHE_LOCATOR_CLASSES", ",".join(_NUMBA_CACHE_LOCATORS)
         )
+    on_interrupt = signal.getsignal(signal.SIGINT)
     spark = _start(builder, master)
+    if threading.current_thread() is threading.main_thread():
+        # Spark's own handler asks the JVM in the midst of another question to it.
+        signal.signal(signal.SIGINT, on_interrupt)
     spark.sparkContext.setLogLevel("ERROR")
     try:
         with contextlib.ExitStack() as stack:

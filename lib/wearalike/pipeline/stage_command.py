@@ -14,6 +14,7 @@ import click
 
 from wearalike.pipeline import job
 from wearalike.settings import RUN_PATTERN, check_spark_master, today
+from wearalike.stop_signals import run_until_stopped
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # The options of a stage by name, e.g. `run` and `data_dir`.
@@ -198,12 +199,18 @@ def run_command(
         name: its name in the usage; None: the name of the program.
 
     Returns:
-        0 when done; 1 for an error that the operator can mend, which is logged.
+        0 when done; 1 for an error that the operator can mend, which is logged; 130 after Ctrl-C,
+        143 after SIGTERM.
 
     Raises:
         SystemExit: bad usage, with code 2 and the usage on stderr.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    return run_until_stopped(lambda: _run_command(command, arguments, name))
+
+
+def _run_command(command: click.Command, arguments: list[str], name: str | None) -> int:
+    """Run a command, and return its exit code."""
     try:
         return int(command.main(arguments, prog_name=name, standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -3,12 +3,13 @@
 python -m wearalike.sample --port 8765 --day 2
 """
 
-import contextlib
+import sys
 import threading
 
 import click
 
 from wearalike.sample.server import serve_shops
+from wearalike.stop_signals import run_until_stopped
 
 
 @click.command()
@@ -29,7 +30,7 @@ from wearalike.sample.server import serve_shops
 def main(port: int, day: int) -> None:
     """Serve the sample shops until interrupted; the first line printed is their address."""
     try:
-        with serve_shops(day, port) as address, contextlib.suppress(KeyboardInterrupt):
+        with serve_shops(day, port) as address:
             click.echo(f"{address}/")
             threading.Event().wait()
     except OSError as error:
@@ -37,5 +38,15 @@ def main(port: int, day: int) -> None:
         raise click.ClickException(f"port {port}: {reason}; name another by --port") from error
 
 
+def run() -> int:
+    """Run the command, and return its exit code."""
+    try:
+        main.main(prog_name="python -m wearalike.sample", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    main(prog_name="python -m wearalike.sample")
+    sys.exit(run_until_stopped(run))
