@@ -180,6 +180,7 @@ OTHER_128 = {
     "quality_settings.py",
     "sample/garments.py",
     "sample/shading.py",
+    "stop_signals.py",
     "training/detector/scenes.py",
     "training/encoder/item_cutout.py",
     "training/encoder/likeness_config.py",
