@@ -286,6 +286,7 @@ def write_quality(
             "settings": run_settings,
             "failed": [str(o) for o in outcomes if o.verdict is GateVerdict.FAIL],
         }
+    log.info("Great Expectations took %.1f s", run_gate.elapsed_s)
     log.info(
         "verdict %s: %d expectations, %d metrics, compared with %s",
         verdict,

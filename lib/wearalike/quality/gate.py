@@ -7,9 +7,11 @@ sampled. The outcomes of an expectation in all shares are added up.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -102,9 +104,25 @@ class Gate:
     Args:
         run: Name of the run.
         docs: Folder for Data Docs, the HTML pages of Great Expectations.
+
+    Attributes:
+        elapsed_s: Time that Great Expectations has taken, its import included. The queries of the
+            rows are not.
     """
 
     def __init__(self, run: str, docs: Path) -> None:
+        self.elapsed_s = 0.0
+        with self._count_time():
+            self._open_context(run, docs)
+
+    @contextlib.contextmanager
+    def _count_time(self) -> Iterator[None]:
+        """Add the time of the block to elapsed_s."""
+        started_at_s = time.monotonic()
+        yield
+        self.elapsed_s += time.monotonic() - started_at_s
+
+    def _open_context(self, run: str, docs: Path) -> None:
         # Great Expectations sends usage data to its makers unless this variable says otherwise.
         # It reads the variable when it is imported, so the variable must be set here, before.
         os.environ["GX_ANALYTICS_ENABLED"] = "False"
@@ -181,7 +199,7 @@ class Gate:
             used = {name: value for name, value in known.items() if f"${name}" in check.sql}
             values = {"shares": shares, **used}
             rows = (
-                _prepare_frame(con.execute(check.sql, {"share": share, **values}).df())
+                _read_frame(con.execute(check.sql, {"share": share, **values}))
                 for share in range(shares)
             )
             outcomes += self._run_suite(
@@ -230,7 +248,8 @@ class Gate:
 
         The pages load styles from remote hosts. quality.html does not.
         """
-        self.context.build_data_docs()
+        with self._count_time():
+            self.context.build_data_docs()
         for page in self.docs_dir.rglob("*.html"):
             page.write_text(
                 _strip_volatile_text(page.read_text(encoding="utf-8")), encoding="utf-8"
@@ -263,7 +282,8 @@ class Gate:
             run_id = gx.RunIdentifier(
                 run_name=self.run if number == 0 else f"{self.run}.{number}", run_time=FIXED_TIME
             )
-            result = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=run_id)
+            with self._count_time():
+                result = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=run_id)
             for one in next(iter(result.run_results.values())).results:
                 outcome = _parse_outcome(name, key, one.to_json_dict())
                 outcomes[outcome.name] = (
@@ -274,12 +294,15 @@ class Gate:
         return [outcomes[name] for name in sorted(outcomes)]
 
 
-def _prepare_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame in the form that Great Expectations is fast with.
+def _read_frame(result: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Return the rows of a query in the form that Great Expectations is fast with.
 
-    It compares 32-bit integers one by one in Python, so they become 64-bit. It copies the frame for
-    every expectation, which is cheap once `copy` has put columns of one type into one block.
+    It copies the frame for every expectation. Text in Arrow's memory is not copied, and `copy` puts
+    columns of one type into one block. It compares 32-bit integers one by one in Python, so they
+    become 64-bit.
     """
+    rows: pa.Table = result.to_arrow_table()
+    frame: pd.DataFrame = rows.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)
     return frame.astype(dict.fromkeys(frame.select_dtypes("int32").columns, "int64")).copy()
 
 
