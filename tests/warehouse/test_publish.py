@@ -109,6 +109,28 @@ def test_publishing_again_does_nothing_unless_the_tables_changed(place, caplog):
     assert_holds(warehouse, "r1", night("r1", 9))
 
 
+def test_a_rollback_stands_until_somebody_says_otherwise(place, caplog):
+    """A retry, or a cleared task, runs the same command again."""
+    for run in ("r1", "r2"):
+        make(place.data_dir, run, night(run))
+        assert publish_tables.main(arguments(place, run)) == 0
+    publish.rollback(place)
+    for again in ((), ("--force",)):
+        caplog.clear()
+        assert publish_tables.main(arguments(place, "r2", *again)) == 1
+        assert "run r2 was rolled back to r1 at" in caplog.text and "--again" in caplog.text
+        assert publish.published_run(place) == "r1"
+    make(place.data_dir, "r2", night("r2", 9), "other")
+    assert publish_tables.main(arguments(place, "r2")) == 1
+    assert publish_tables.main(arguments(place, "r2", "--again")) == 0
+    assert publish.published_run(place) == "r2"
+    # It is a run like any other since; and another run needs no word.
+    assert publish_tables.main(arguments(place, "r2")) == 0
+    publish.rollback(place)
+    make(place.data_dir, "r3", night("r3"))
+    assert publish_tables.main(arguments(place, "r3")) == 0
+
+
 def test_a_run_that_was_loaded_before_a_kill_is_not_loaded_again(place):
     warehouse = open_warehouse(place.warehouse)
     make(place.data_dir, "r1", night("r1"))
@@ -119,7 +141,7 @@ def test_a_run_that_was_loaded_before_a_kill_is_not_loaded_again(place):
         place
     )  # as where the job was killed before it moved the pointer: r2 is loaded, r1 published
     loads = warehouse.state().loads
-    again = publish.publish_run(place.data_dir, "r2", warehouse)
+    again = publish.publish_run(place.data_dir, "r2", warehouse, is_again=True)
     assert str(again.move) == "r2, before it r1"
     assert warehouse.state().loads == loads == (again.load, first.load)
 

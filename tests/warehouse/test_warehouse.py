@@ -758,13 +758,57 @@ def test_a_file_of_a_version_that_named_columns_otherwise_is_read(tmp_path):
     assert runs == [{"run": run, "metric": "products_count"} for run in ("r1", "r2")]
 
 
+@pytest.mark.parametrize("part", ["head", "middle"])
+def test_a_damaged_file_of_an_old_run_stops_nothing(tmp_path, caplog, part):
+    folder = tmp_path / "w"
+    warehouse = open_warehouse(f"duckdb:{folder}")
+    for run in ("r1", "r2", "r3"):
+        load(warehouse, run, night(run))
+        warehouse.publish(run)
+    path = folder / "runs" / "r1.duckdb"
+    content = bytearray(path.read_bytes())
+    start = 0 if part == "head" else 3 * 4096
+    content[start : start + 40_000] = os.urandom(40_000)
+    path.write_bytes(content)
+    shown = warehouse.query("SELECT DISTINCT run FROM current_products")
+    assert [row["run"] for row in shown] == ["r3"]
+    if part == "head":
+        assert "r1.duckdb cannot be read and is left out" in caplog.text
+    assert {row["run"] for row in warehouse.query("SELECT run FROM quality")} == {"r1", "r2", "r3"}
+    assert warehouse.rollback().to_run == "r2"
+    load(warehouse, "r4", night("r4"))
+    assert warehouse.publish("r4").to_run == "r4"
+    warehouse.prune(1)
+    if part == "head":
+        assert path.exists(), "a file that cannot be read is left for somebody to look at"
+    # The run is loaded again in its place.
+    load(warehouse, "r1", night("r1"))
+    assert_holds(warehouse, "r1", night("r1"))
+
+
+def test_a_damaged_file_of_the_published_run_is_told_and_can_be_left(tmp_path):
+    folder = tmp_path / "w"
+    warehouse = open_warehouse(f"duckdb:{folder}")
+    for run in ("r1", "r2"):
+        load(warehouse, run, night(run))
+        warehouse.publish(run)
+    (folder / "runs" / "r2.duckdb").write_bytes(b"no database")
+    with pytest.raises(Unreachable, match=r"r2\.duckdb: the published run cannot be read"):
+        warehouse.query("SELECT * FROM current_products")
+    assert warehouse.rollback().to_run == "r1"
+    assert {row["run"] for row in warehouse.query("SELECT run FROM current_products")} == {"r1"}
+
+
 def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):
     warehouse = duckdb_room.DuckDBWarehouse(tmp_path / "w")
     load(warehouse, "r1", night("r1"))
     monkeypatch.setattr(duckdb_room, "LOCK_WAIT_S", 0.2)
     with (
         warehouse._hold_lock("pointer"),
-        pytest.raises(Unreachable, match="another process holds the pointer lock"),
+        pytest.raises(
+            Unreachable,
+            match=rf"another process holds the pointer lock for 0 s: process {os.getpid()} \(",
+        ),
     ):
         warehouse.publish("r1")
     warehouse.publish("r1")
@@ -832,7 +876,9 @@ def test_a_reader_that_stays_only_keeps_old_runs_from_being_dropped(postgres, mo
     warehouse.publish("r3")
     with psycopg.connect(address, options="-c search_path=wearalike") as reader:
         assert reader.execute("SELECT count(*) FROM products").fetchall() == [(24,)]
-        with pytest.raises(Unreachable, match="readers' transactions have held the tables for 1 s"):
+        with pytest.raises(
+            Unreachable, match="other transactions have held the tables for 1 s; held by process"
+        ):
             warehouse.prune(1)
         load(warehouse, "r5", night("r5"))
         warehouse.publish("r5")
@@ -840,6 +886,38 @@ def test_a_reader_that_stays_only_keeps_old_runs_from_being_dropped(postgres, mo
         assert reader.execute("SELECT count(*) FROM current_products").fetchall() == [(6,)]
     assert warehouse.state().published_run == "r3" and len(warehouse.state().loads) == 5
     assert sorted(warehouse.prune(1)) == ["r1", "r2", "r4"]
+
+
+@pytest.mark.parametrize("mode", ["SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"])
+def test_a_session_that_holds_the_publications_is_named_after_a_bounded_wait(
+    postgres, monkeypatch, mode
+):
+    """Somebody looks at the table in a transaction that is never ended."""
+    import psycopg
+
+    from wearalike.warehouse.postgres import load as postgres_room
+
+    monkeypatch.setattr(postgres_room, "LOCK_WAIT_S", 1.0)
+    address = create_database(postgres, f"held_{mode[0].lower()}")
+    warehouse = open_warehouse(address)
+    for run in ("r1", "r2"):
+        load(warehouse, run, night(run))
+    warehouse.publish("r1")
+    with psycopg.connect(address, application_name="lunch") as other:
+        other.execute(f"LOCK TABLE wearalike.publications IN {mode} MODE")
+        for act in (
+            lambda: warehouse.publish("r2"),
+            warehouse.rollback,
+            lambda: warehouse.prune(1),
+        ):
+            if act == warehouse.rollback and mode != "ACCESS EXCLUSIVE":
+                continue  # there is no run to go back to: refused before any lock
+            started_at_s = time.monotonic()
+            with pytest.raises(Unreachable, match=r"held by process \d+ of \w+ \(lunch, idle in"):
+                act()
+            assert time.monotonic() - started_at_s < 20
+        assert other.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+    assert warehouse.publish("r2").from_run == "r1"
 
 
 def test_a_connection_cut_in_mid_load_is_made_good(postgres):

@@ -5,6 +5,9 @@ quality table holds a `fail` is not published. The job then ends with 1 and name
 measures, and the site keeps the run before. --override publishes the run nevertheless; who and why
 are kept in `publications`.
 
+A run that was rolled back stays off the site, whoever repeats this job, until --again or --override
+publishes it.
+
 A run of an earlier day than the published one is loaded but not published, unless --override says
 so. The job may be killed and repeated at any moment; a published run is left as it is. Where the
 warehouse does not answer, the tables stay in Parquet, the site does not change, and the job ends
@@ -40,6 +43,11 @@ def command() -> click.Command:
             help="Publish although the gate is closed.",
         ),
         click.Option(
+            ["--again"],
+            is_flag=True,
+            help="Publish although the run was rolled back.",
+        ),
+        click.Option(
             ["--keep"],
             type=click.IntRange(min=1),
             default=7,
@@ -57,7 +65,12 @@ def work(args: StageOptions) -> None:
     warehouse = open_warehouse(place.warehouse)
     try:
         done = publish.publish_run(
-            place.data_dir, args.run, warehouse, args.override, redo=args.force
+            place.data_dir,
+            args.run,
+            warehouse,
+            args.override,
+            redo=args.force,
+            is_again=args.again,
         )
     except (ValueError, OSError) as error:
         with run_feed.warn_on_errors():

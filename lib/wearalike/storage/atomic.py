@@ -114,6 +114,28 @@ def _poll_lock(handle: int, path: Path, wait_s: float) -> None:
             return
 
 
+def find_lock_holder(path: Path) -> str | None:
+    """Return the process on this machine that holds the lock of a file, in words.
+
+    Args:
+        path: The lock file.
+
+    Returns:
+        Its number and command; None where the system does not tell.
+    """
+    try:
+        inode = path.stat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
+        # "1: FLOCK  ADVISORY  WRITE 321 08:01:5678 0 EOF"; a waiting process has "->" in front.
+        rows = [line.split() for line in locks if " -> " not in line]
+        pids = [row[4] for row in rows if row[5].rpartition(":")[2] == str(inode)]
+        command = Path(f"/proc/{pids[0]}/cmdline").read_bytes()
+    except (OSError, IndexError):
+        return None
+    words = " ".join(command.decode(errors="replace").split("\0")).strip()
+    return f"process {pids[0]} ({words[:200]})"
+
+
 def dir_identity(path: Path) -> DirIdentity | None:
     """Return what tells this folder from any that replaces it; None where there is none."""
     try:

@@ -42,6 +42,10 @@ class Rejected(ValueError):
 MAX_FRESH_AGE_S = 36 * 3600
 
 
+class RolledBack(Rejected):
+    """The run was rolled back, and nobody said that it is to be published again."""
+
+
 class Unreachable(ConnectionError):
     """The warehouse did not answer, or stayed busy, for all bounded retries. Nothing was
     changed."""
@@ -143,12 +147,40 @@ class WarehouseState:
         """Return the load of a run; None if it is not loaded."""
         return next((load for load in self.loads if load.run == run), None)
 
-    def publish_move(self, run: str) -> PointerMove:
+    def find_rollback(self, run: str) -> PublicationEvent | None:
+        """Return the rollback that took a run off the site, if it was not published since."""
+        found = None
+        before: str | None = None
+        for move in self.publications:
+            if move.run == run:
+                found = None
+            elif before == run and move.kind is PublicationKind.ROLLBACK:
+                found = move
+            before = move.run
+        return found
+
+    def check_rollback(self, run: str) -> None:
+        """Raise RolledBack if the run was rolled back and not published since."""
+        if rollback := self.find_rollback(run):
+            raise RolledBack(
+                f"run {run} was rolled back to {rollback.run} at"
+                f" {rollback.published_at:%Y-%m-%d %H:%M} UTC and stays off the site; to publish it"
+                f" again: python -m wearalike.pipeline publish_tables --run {run} --again"
+            )
+
+    def publish_move(self, run: str, *, is_again: bool = True) -> PointerMove:
         """Return the move that publishes a run.
+
+        Args:
+            run: The run.
+            is_again: False refuses a run that was rolled back.
 
         Raises:
             Rejected: The run is not loaded.
+            RolledBack: The run was rolled back.
         """
+        if not is_again:
+            self.check_rollback(run)
         if not self.find_load(run):
             loaded = ", ".join(load.run for load in self.loads) or "none"
             raise Rejected(f"run {run!r} is not loaded; loaded: {loaded}")
@@ -206,8 +238,13 @@ class Warehouse(Protocol):
             Rejected: Other counts, a key that comes twice, or a null where none is allowed.
         """
 
-    def publish(self, run: str, note: str | None = None) -> PointerMove:
-        """Move the pointer to a loaded run. Raises Rejected if it is not loaded."""
+    def publish(self, run: str, note: str | None = None, *, is_again: bool = True) -> PointerMove:
+        """Move the pointer to a loaded run.
+
+        Raises:
+            Rejected: The run is not loaded.
+            RolledBack: The run was rolled back, and `is_again` is false.
+        """
 
     def rollback(self) -> PointerMove:
         """Move the pointer to the run published before. Raises Rejected if there is none."""

@@ -97,6 +97,7 @@ def publish_run(
     override: GateOverride | None = None,
     *,
     redo: bool = False,
+    is_again: bool = False,
 ) -> PublishResult:
     """Load a run's published tables and move the pointer to it.
 
@@ -111,11 +112,13 @@ def publish_run(
         warehouse: Where to publish it.
         override: Publishes a run that the gate or the calendar forbids.
         redo: Load again even if the same tables are loaded already.
+        is_again: Publish the run although it was rolled back. An override does so too.
 
     Raises:
         run_tables.TableNotFound: A table is not finished.
         run_tables.CorruptTable: A file of a table was changed.
         GateClosed: The gate forbids it.
+        warehouse.RolledBack: The run was rolled back; nothing is loaded.
         warehouse.Rejected: The warehouse refused; nothing is loaded.
         warehouse.Unreachable: The warehouse did not answer.
     """
@@ -132,6 +135,9 @@ def publish_run(
                 return PublishResult(load, None, [])
         else:
             load = None
+        may_return = is_again or override is not None
+        if not may_return:
+            state.check_rollback(run)
         if failed and not override:
             raise GateClosed(f"run {run} is not published: {'; '.join(failed)}")
         if load is None:
@@ -151,7 +157,7 @@ def publish_run(
         if later and not override:
             return PublishResult(load, None, [], later)
         against = [*failed, *([f"the site reads {later}, a later day"] if later else [])]
-        move = warehouse.publish(run, str(override) if against else None)
+        move = warehouse.publish(run, str(override) if against else None, is_again=may_return)
     except Unreachable as error:
         raise Unreachable(f"run {run} is in Parquet only and not published: {error}") from error
     return PublishResult(load, move, against)

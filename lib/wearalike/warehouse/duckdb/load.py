@@ -96,9 +96,9 @@ class DuckDBWarehouse:
                     left.unlink(missing_ok=True)
         return made
 
-    def publish(self, run: str, note: str | None = None) -> PointerMove:
+    def publish(self, run: str, note: str | None = None, *, is_again: bool = True) -> PointerMove:
         return self._move_pointer(
-            PublicationKind.PUBLISH, lambda state: state.publish_move(run), note
+            PublicationKind.PUBLISH, lambda state: state.publish_move(run, is_again=is_again), note
         )
 
     def rollback(self) -> PointerMove:
@@ -123,6 +123,11 @@ class DuckDBWarehouse:
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         with self._open_runs() as (con, state, catalogs):
+            if state.published_run and state.published_run not in catalogs:
+                raise Unreachable(
+                    f"{self.run_file(state.published_run)}: the published run cannot be read;"
+                    " publish it again with --force, or `wearalike rollback`"
+                )
             create_views(con, state, catalogs, self._recorded)
             cursor = con.execute(statement, list(parameters))
             names = [column[0] for column in cursor.description]
@@ -165,12 +170,20 @@ class DuckDBWarehouse:
                 ],
             )
             if newest:
-                con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(self.run_file(newest.run))])
-                former = select_renamed(con, "newest", QUALITY)
-                con.execute(f"INSERT INTO quality BY NAME {former} WHERE run <> $1", [run])
-                con.execute("DETACH newest")
+                self._copy_former_quality(con, newest.run, run)
             con.execute("FORCE CHECKPOINT")
         return made
+
+    def _copy_former_quality(self, con: duckdb.DuckDBPyConnection, newest: str, run: str) -> None:
+        """Copy the quality of all runs from the newest file into that of a run."""
+        path = self.run_file(newest)
+        con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(path)])
+        try:
+            former = select_renamed(con, "newest", QUALITY)
+            con.execute(f"INSERT INTO quality BY NAME {former} WHERE run <> $1", [run])
+        except (duckdb.IOException, duckdb.SerializationException) as error:
+            log.warning("%s: its quality cannot be read and is lost: %s", path, _first_line(error))
+        con.execute("DETACH newest")
 
     def _move_pointer(
         self,
@@ -235,18 +248,18 @@ class DuckDBWarehouse:
         with translate_errors(f"{self.folder}: "), duckdb.connect(config=CONNECTION_CONFIG) as con:
             found: list[tuple[int, RunLoad, str]] = []
             for number, path in enumerate(sorted(self._runs_dir.glob("[!.]*.duckdb"))):
+                catalog = f"run_{number}"
                 try:
-                    con.execute(f"ATTACH $1 AS run_{number} (READ_ONLY)", [str(path)])
-                except duckdb.IOException:
-                    if path.exists():
+                    con.execute(f"ATTACH $1 AS {catalog} (READ_ONLY)", [str(path)])
+                    load = _read_load(con, catalog)
+                    found.append((_read_load_number(con, catalog), load, catalog))
+                except (duckdb.Error, IndexError, ValueError) as error:
+                    if not path.exists():
+                        continue  # pruned since it was listed
+                    if _is_held(error):
                         raise
-                    continue  # pruned since it was listed
-                rows = con.execute(
-                    f"SELECT run, signature, loaded_at, counts, struck_count FROM run_{number}.load"
-                ).fetchall()
-                run, signature, loaded_at, counts, struck_count = rows[0]
-                load = RunLoad(run, signature, loaded_at, json.loads(counts), struck_count)
-                found.append((_read_load_number(con, f"run_{number}"), load, f"run_{number}"))
+                    # Its blocks or its header are damaged. The other runs go on without it.
+                    log.warning("%s cannot be read and is left out: %s", path, _first_line(error))
             found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
             state = WarehouseState(
                 tuple(load for _, load, _ in found), tuple(self.read_publications())
@@ -266,9 +279,10 @@ class DuckDBWarehouse:
             try:
                 stack.enter_context(lock)
             except atomic.LockTimeout as error:
+                holder = atomic.find_lock_holder(self.folder / f".{lock_name}.lock")
                 raise Unreachable(
                     f"{self.folder}: another process holds the {lock_name} lock for"
-                    f" {LOCK_WAIT_S:.0f} s"
+                    f" {LOCK_WAIT_S:.0f} s" + (f": {holder}" if holder else "")
                 ) from error
             yield
 
@@ -302,6 +316,23 @@ def _copy_rows(
         values = dict(zip(table.key, twice[0], strict=True))
         raise Rejected(f"{table.name} of run {run}: the key {values} comes twice")
     return count
+
+
+def _read_load(con: duckdb.DuckDBPyConnection, catalog: str) -> RunLoad:
+    """Return the load that a run's file holds."""
+    run, signature, loaded_at, counts, struck_count = con.execute(
+        f"SELECT run, signature, loaded_at, counts, struck_count FROM {catalog}.load"
+    ).fetchall()[0]
+    return RunLoad(run, signature, loaded_at, json.loads(counts), struck_count)
+
+
+def _is_held(error: Exception) -> bool:
+    """Return whether another process has the file open for writing."""
+    return isinstance(error, duckdb.IOException) and "lock" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:

@@ -49,6 +49,7 @@ from wearalike.warehouse.base import (
 from wearalike.warehouse.loaded_rows import check_row_count, check_run_and_tables
 from wearalike.warehouse.postgres.partitions import (
     copy_rows,
+    describe_lock_holders,
     drop_partitions,
     find_partitions,
     wait_for_planned_statements,
@@ -154,10 +155,10 @@ class PostgresWarehouse:
             )
         return made
 
-    def publish(self, run: str, note: str | None = None) -> PointerMove:
+    def publish(self, run: str, note: str | None = None, *, is_again: bool = True) -> PointerMove:
         self._run_transaction(wait_for_planned_statements)
         return self._move_pointer(
-            PublicationKind.PUBLISH, lambda state: state.publish_move(run), note
+            PublicationKind.PUBLISH, lambda state: state.publish_move(run, is_again=is_again), note
         )
 
     def rollback(self) -> PointerMove:
@@ -279,13 +280,14 @@ class PostgresWarehouse:
             retry=retry_if_exception_type(psycopg.errors.LockNotAvailable),
             stop=stop_after_delay(LOCK_WAIT_S),
             wait=wait_random(0.05, 0.5),
-            retry_error_callback=lambda _: self._raise_tables_held(),
+            retry_error_callback=lambda _: self._raise_tables_held(con),
         )
         return tries(once)
 
-    def _raise_tables_held(self) -> NoReturn:
+    def _raise_tables_held(self, con: Connection) -> NoReturn:
         raise Unreachable(
-            f"{self.location}: readers' transactions have held the tables for {LOCK_WAIT_S:.0f} s"
+            f"{self.location}: other transactions have held the tables for {LOCK_WAIT_S:.0f} s;"
+            f" {describe_lock_holders(con)}"
         )
 
     def _run_transaction(self, work: Callable[[Connection], T]) -> T:
@@ -308,8 +310,17 @@ class PostgresWarehouse:
 
         def once() -> T:
             with self._connect() as con:
+                started_at_s = time.monotonic()
                 try:
                     return work(con)
+                except psycopg.errors.LockNotAvailable as error:
+                    if time.monotonic() - started_at_s < LOCK_WAIT_S:
+                        broken_at.append(time.monotonic())
+                        raise
+                    raise Unreachable(
+                        f"{self.location}: waited {LOCK_WAIT_S:.0f} s for a lock;"
+                        f" {describe_lock_holders(con)}"
+                    ) from error
                 except psycopg.OperationalError:
                     broken_at.append(time.monotonic())
                     raise
@@ -338,6 +349,8 @@ class PostgresWarehouse:
     def _connect(self) -> Iterator[Connection]:
         with psycopg.connect(self.conninfo, **CONNECTION_OPTIONS, row_factory=dict_row) as con:
             con.execute("SET search_path TO wearalike")
+            # Whoever holds a table may hold it for ever.
+            con.execute(f"SET lock_timeout TO {round(LOCK_WAIT_S * 1000)}".encode())
             con.execute("SET timezone TO 'UTC'")
             yield con
 

@@ -48,6 +48,31 @@ def wait_for_planned_statements(con: Connection) -> None:
         ).fetchall()
 
 
+def describe_lock_holders(con: Connection) -> str:
+    """Return who holds locks on our tables, the longest transaction first, at most three.
+
+    Args:
+        con: A connection, in a transaction that still works or in none.
+    """
+    holders = con.execute(
+        """SELECT DISTINCT l.pid, a.usename, a.application_name AS program, a.state,
+            round(extract(epoch FROM clock_timestamp() - a.xact_start)) AS held_s
+        FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+        JOIN pg_stat_activity AS a ON a.pid = l.pid
+        WHERE c.relnamespace = to_regnamespace('wearalike') AND l.granted
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND l.pid <> pg_backend_pid()
+        ORDER BY held_s DESC NULLS LAST, l.pid LIMIT 3"""
+    ).fetchall()
+    told = [
+        f"process {row['pid']} of {row['usename']} ({row['program'] or 'no name'},"
+        f" {row['state'] or 'unknown state'}"
+        + (f", its transaction is {row['held_s']} s old)" if row["held_s"] is not None else ")")
+        for row in holders
+    ]
+    return f"held by {'; '.join(told)}" if told else "its holder has let go meanwhile"
+
+
 def find_partitions(con: Connection, parents: list[str], runs: list[str]) -> list[str]:
     """Return the partitions of the tables that hold the runs."""
     found = con.execute(
