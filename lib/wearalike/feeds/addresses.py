@@ -105,6 +105,8 @@ def split_addresses(text: str) -> list[str]:
         if inner := _TAG_ADDRESS.findall(text) if text[0] == "<" else _read_json_texts(text):
             return [address for part in inner for address in split_addresses(part)]
         text = text.strip("\"'[]")
+    if text.count("//") < 2:
+        return [text]
     return _BETWEEN_ADDRESSES.split(text)
 
 
@@ -168,6 +170,8 @@ def _picture_url(text: str) -> str:
     Shop systems write their home page where a product has no picture.
     """
     url = normalize_url(text)
+    if url[-1] != "/" and url.count("/") > 2:
+        return url
     if "/" not in url.partition("://")[2].rstrip("/") and "?" not in url:
         raise InvalidOffer(OfferReason.BAD_URL, f"{url[:200]!r}; wanted a picture, not a home page")
     return url

@@ -36,8 +36,7 @@ _BARE_MARKUP = re.compile(rb"<(?!/?[A-Za-z_:\x80-\xff]|!--|!\[CDATA\[)|\]\]>")
 _ESCAPED_MARKUP = {b"<": b"&lt;", b"]]>": b"]]&gt;"}
 # Tags that HTML never closes. An <img> without src is an element of a feed.
 _VOID_TAG = re.compile(
-    rb"<(/?)((?:br|hr|wbr)(?=[\s/>])[^<>]*?)\s*/?>"
-    rb"|<()(img\s[^<>]*?\bsrc\s*=[^<>]*?)\s*/?>(?!\s*</img)",
+    rb"<(/?)((?:(?:br|hr|wbr)(?=[\s/>])|img\s[^<>]*?\bsrc\s*=)[^<>]*?)\s*/?>(?!\s*</img)",
     re.IGNORECASE,
 )
 _AMPERSAND = re.compile(r"&(#[0-9]{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{0,31};)?")
@@ -166,7 +165,7 @@ class XmlSanitizer:
 
     def _close_void_tag(self, match: re.Match[bytes]) -> bytes:
         """Return a tag that HTML never closes as an empty element; drop its closing tag."""
-        is_end, content = match.groups()[:2] if match[2] else match.groups()[2:]
+        is_end, content = match.groups()
         if not is_end and match[0].endswith(b"/>"):
             return match[0]
         self._warning_counts[FeedWarning.HTML_TAG] += 1

@@ -153,9 +153,9 @@ class YmlDialect:
 
     def _split_category_ids(self, text: str) -> list[str]:
         """Return the ids in a text; several are parted by commas, semicolons, bars or blanks."""
-        parts = [part for part in _BETWEEN_IDS.split(text) if part]
-        if len(parts) < 2 or text in self._categories:
+        if text in self._categories or not _BETWEEN_IDS.search(text):
             return [text]
+        parts = [part for part in _BETWEEN_IDS.split(text) if part]
         self._read_all_categories()
         is_list = text not in self._categories and all(part in self._categories for part in parts)
         return parts if is_list else [text]
