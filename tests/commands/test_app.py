@@ -45,6 +45,8 @@ def test_the_commands_are_those_documented():
         "promote",
         "check-labels",
         "check-mapping",
+        "rules",
+        "rules preview",
         "suggest-mapping",
         "describe-items",
         "doctor",

@@ -82,7 +82,7 @@ def test_a_warehouse_that_is_away_and_a_run_that_is_not_there(config, capsys, ca
 def test_json_the_api_and_prometheus_agree(config, capsys):
     of_command = json.loads(read(config, capsys, "--json"))
     settings = read_settings(config)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), "http://127.0.0.1") as client:
         answer = client.get("/v1/status")
         of_api = answer.json()
         scraped = client.get("/metrics")

@@ -692,6 +692,7 @@ def test_every_page_is_accessible(browser, base, asking, looks):
         "/judge",
         "/judge?judge=carla",
         "/judge/results",
+        "/rules",
         "/nowhere",
     ]
     options = {"color_scheme": looks, **(PHONE if looks == "dark" else {})}

@@ -79,12 +79,15 @@ class MerchandisingRule:
         return (self.starts or "") <= day.isoformat() <= (self.ends or "9999-12-31")
 
 
-def read_rules(path: Path, taxonomy: Taxonomy) -> tuple[MerchandisingRule, ...]:
+def read_rules(
+    path: Path, taxonomy: Taxonomy, schema: Path | None = None
+) -> tuple[MerchandisingRule, ...]:
     """Read the rules and check them against rules.rng beside the file.
 
     Args:
         path: The file; it need not exist.
         taxonomy: The taxonomy with the categories that rules name.
+        schema: The schema; None: rules.rng beside the file.
 
     Returns:
         The rules in the order of the file; none without a file.
@@ -94,7 +97,7 @@ def read_rules(path: Path, taxonomy: Taxonomy) -> tuple[MerchandisingRule, ...]:
     """
     if not path.is_file():
         return ()
-    document = read_validated_xml(path, path.with_suffix(".rng"))
+    document = read_validated_xml(path, schema or path.with_suffix(".rng"))
     rules: dict[str, MerchandisingRule] = {}
     for element in document.valid_elements:
         if element is document.root:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "promote": ("promote_model:promote", "Use a new model from the next run on, if it is better."),
     "check-labels": ("check_labels:check_labels", "Check label files, or compare two people's."),
     "check-mapping": ("mappings:check_mapping", "List every mistake in the shops' mappings."),
+    "rules": ("preview_rules:rules", "Look at the merchandiser's rules before they act."),
     "suggest-mapping": ("mappings:suggest_mapping", "Draft the lines that a mapping lacks."),
     "describe-items": ("describe_items:describe_items", "Encode a run's items by other encoders."),
     "doctor": ("deployment:doctor", "Check that a run can succeed here."),

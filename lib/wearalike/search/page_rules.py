@@ -163,6 +163,23 @@ class CompiledRules:
             if rule.kind in about_products
         }
 
+    def rules_on_page(self, page: int) -> list[MerchandisingRule]:
+        """Return the rules that act on a page, as they were written."""
+        return [rule for rule, is_affected in self._rules_with_pages if is_affected[page]]
+
+    def products_of(self, rule: MerchandisingRule) -> NDArray[np.bool_]:
+        """Tell which products a rule pins, hides or prefers, bool (n,); none for other kinds."""
+        none = np.zeros(len(self._attributes.shop), bool)
+        return self._products_by_rule.get(rule.id, none)
+
+    def may_show_by(
+        self, rule: MerchandisingRule, page: int, rows: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Tell which products one hide or require rule lets a page show, bool (m,)."""
+        if rule.kind == MerchandisingRuleKind.HIDE:
+            return np.asarray(~self._products_by_rule[rule.id][rows])
+        return Requirement(rule, self._attributes, self._pages, page).is_met(rows)
+
     def rules_for_page(self, page: int) -> PageRules:
         """Return the rules that act on a page, given by its number."""
         active = [rule for rule, is_affected in self._rules_with_pages if is_affected[page]]

@@ -16,7 +16,7 @@ from wearalike.imaging.decode import BadPixels
 from wearalike.server import middleware
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import RunNotSearchable
-from wearalike.server.pages import base, compare, judging, photo, products, quality
+from wearalike.server.pages import base, compare, judging, photo, products, quality, rules
 from wearalike.server.snapshot import NotPublished
 from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, ThumbnailNotFound
 from wearalike.warehouse.base import Unreachable
@@ -40,6 +40,7 @@ def add_pages(app: FastAPI) -> None:
         compare.router,
         photo.router,
         quality.router,
+        rules.router,
         judging.router,
     ):
         app.include_router(part, include_in_schema=False)
