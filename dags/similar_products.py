@@ -56,7 +56,10 @@ RUN_TEMPLATE = (
     "{{ params.run or (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
 )
 STAGE_OPTIONS = {
-    "ingest_feeds": "{{ '--force' if params.force else '' }}",
+    # A run by hand may have pulled its feeds under this night's name.
+    "ingest_feeds": "{{ '--force' if params.force else '' }}"
+    "{{ '--since ' ~ dag_run.run_after.isoformat()"
+    " if dag_run and dag_run.run_type == 'scheduled' and not params.force else '' }}",
     # Quoted for the shell: the values come from a form.
     **{
         stage: f"{{{{ stage_options_text('{stage}', params) }}}}"

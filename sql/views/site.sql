@@ -11,7 +11,9 @@
 --   site_look_products: recommendations to complete a look. Columns: product_id, super_category, rank (1 is the most alike),
 --     then the columns above for look_product_id. image_id, x0, y0, x1 and y1 (px) locate the worn item in the product's picture.
 --   site_products: facts that the site shows. Columns: shop_id, title, category, super_category, availability.
---   site_freshness: one row, or none before the first publication. Columns: run, published_at (UTC), age_s (seconds since then).
+--   site_freshness: one row, or none before the first publication. Columns: run, published_at (UTC), age_s (seconds since then;
+--     a rollback is a publication), data_age_s (seconds since the run was loaded first or anew), oldest_feed_days (days since the
+--     oldest feed that is shown was read).
 CREATE OR REPLACE VIEW wearalike.site_similar_products AS
 SELECT
     s.product_id,
@@ -59,5 +61,16 @@ WHERE p.availability = 'in_stock';
 CREATE OR REPLACE VIEW wearalike.site_products AS
 SELECT product_id, shop_id, title, category, super_category, availability, run FROM wearalike.current_products;
 CREATE OR REPLACE VIEW wearalike.site_freshness AS
-SELECT run, published_at, extract(epoch FROM now() - published_at) AS age_s FROM wearalike.published;
+SELECT
+    p.run,
+    p.published_at,
+    extract(epoch FROM now() - p.published_at) AS age_s,
+    extract(epoch FROM now() - l.loaded_at) AS data_age_s,
+    (
+        SELECT q.value + floor(extract(epoch FROM now() - l.loaded_at) / 86400)
+        FROM wearalike.current_quality AS q
+        WHERE q.metric = 'feed_age_days' AND q.scope = 'all'
+    ) AS oldest_feed_days
+FROM wearalike.published AS p
+LEFT JOIN wearalike.loads AS l ON l.run = p.run;
 GRANT SELECT ON wearalike.site_similar_products, wearalike.site_look_products, wearalike.site_products, wearalike.site_freshness TO wearalike_site;

@@ -110,6 +110,27 @@ def test_every_command_is_one_that_its_job_understands(bag, params):
             assert args["threshold"] == (wanted if params else ())
 
 
+@pytest.mark.parametrize(
+    ("run_type", "params", "wanted"),
+    [
+        ("scheduled", {}, ["--since", "2026-11-22T02:30:00+00:00"]),
+        ("scheduled", {"force": True}, ["--force"]),
+        ("manual", {}, []),
+    ],
+)
+def test_a_scheduled_run_pulls_what_was_pulled_by_hand_before_it(bag, run_type, params, wanted):
+    dag_run = SimpleNamespace(
+        run_type=run_type, run_after=datetime(2026, 11, 22, 2, 30, tzinfo=UTC)
+    )
+    dag = bag.dags["similar_products"]
+    template = dag.get_task("ingest_feeds").bash_command
+    values = {**dag.params.dump(), "run": "2026-11-22", **params}
+    text = jinja2.Template(template).render(params=values, dag_run=dag_run)
+    assert shlex.split(text)[6:] == wanted
+    ingest_feeds = importlib.import_module("wearalike.pipeline.ingest_feeds")
+    ingest_feeds.command().make_context("ingest_feeds", shlex.split(text)[4:])
+
+
 def test_the_form_takes_values_inside_their_range_alone(bag):
     from airflow.sdk.exceptions import ParamValidationError
 

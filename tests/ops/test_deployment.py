@@ -381,8 +381,22 @@ def test_each_role_can_do_its_work_and_nothing_else(postgres, folder):
         assert found.fetchall() == [(2, "moda:00005", "r2"), (3, "moda:00000", "r2")], (
             "moda:00004 is out of stock"
         )
-        ((run, age_s),) = site.execute("SELECT run, age_s FROM site_freshness").fetchall()
-        assert run == "r2" and 0 <= age_s < 300
+        freshness = "SELECT run, age_s, data_age_s, oldest_feed_days FROM site_freshness"
+        ((run, age_s, data_age_s, oldest_feed_days),) = site.execute(freshness).fetchall()
+        assert run == "r2" and 0 <= age_s <= data_age_s < 300
+        # night() measures no feed.
+        assert oldest_feed_days is None
+    with connect("wearalike_loader") as loader:
+        loader.execute("SET search_path TO wearalike")
+        loader.execute("UPDATE loads SET loaded_at = loaded_at - interval '50 hours'")
+        loader.execute(
+            "INSERT INTO quality (run, metric, scope, value, unit)"
+            " VALUES ('r2', 'feed_age_days', 'all', 3, 'days')"
+        )
+    with connect("wearalike_site") as site:
+        ((run, age_s, data_age_s, oldest_feed_days),) = site.execute(freshness).fetchall()
+        assert (run, oldest_feed_days) == ("r2", 5)
+        assert age_s < 300 and 50 * 3600 <= data_age_s < 51 * 3600
         assert site.execute("SELECT count(*), min(run) FROM site_products").fetchall() == [
             (6, "r2")
         ]

@@ -5,10 +5,12 @@ import hashlib
 import http.server
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -560,6 +562,30 @@ def test_a_feed_that_was_made_long_ago_is_used_and_the_operator_warned(server, t
     assert "old: its feed is of 2026-09-01" in caplog.text and "new: " not in caplog.text
     caplog.clear()
     assert night(tmp_path, server, "2026-09-20", ["old"]) == 0 and "is of" not in caplog.text
+
+
+def test_a_run_by_hand_under_the_name_of_the_night_is_pulled_again_when_it_is_due(
+    server, tmp_path, caplog
+):
+    """Somebody starts the run at midnight; the night of the same name is due at half past two."""
+    root, run = tmp_path / "root", "2026-11-21"
+    server.answers["alpha"] = [(200, yml("1", "2"))]
+    assert night(tmp_path, server, run, ["alpha"]) == 0
+    manifest = run_tables.table_dir(root, FEEDS, run) / "_manifest.json"
+    by_hand = datetime(2026, 11, 21, 0, 1, tzinfo=UTC).timestamp()
+    os.utime(manifest, (by_hand, by_hand))
+    server.answers["alpha"] = [(200, yml("1", "2", "3"))]
+    # A second start by hand changes nothing, as ever.
+    assert night(tmp_path, server, run, ["alpha"]) == 0
+    assert len(run_tables.read_table(root, OFFERS, run)) == 2
+    due = ("--since", "2026-11-21T02:30:00+00:00")
+    assert night(tmp_path, server, run, ["alpha"], *due) == 0
+    assert "pulled its feeds at 2026-11-21 00:01 UTC, before it was due at" in caplog.text
+    assert len(run_tables.read_table(root, OFFERS, run)) == 3
+    # A retry of that night goes on with what it has pulled.
+    server.answers["alpha"] = [(200, yml("1"))]
+    assert night(tmp_path, server, run, ["alpha"], *due) == 0
+    assert len(run_tables.read_table(root, OFFERS, run)) == 3
 
 
 def test_days_come_in_any_order(server, tmp_path):

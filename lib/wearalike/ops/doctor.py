@@ -394,12 +394,15 @@ def _check_publications(state: WarehouseState, limits: HealthLimits) -> Iterator
             f"run {last.run} was published {-age} in the future",
             "set this clock, or the warehouse's",
         )
-    if age.total_seconds() > limits.max_publication_age_s:
+    # A rollback publishes now what was loaded long ago.
+    load = state.find_load(last.run)
+    data_age = datetime.now(UTC) - min(last.published_at, load.loaded_at) if load else age
+    if data_age.total_seconds() > limits.max_publication_age_s:
         yield CheckResult(
             "warehouse",
             CheckStatus.WARN,
             seen,
-            f"that is {age.total_seconds() / 3600:,.0f} hours: "
+            f"its data are {data_age.total_seconds() / 3600:,.0f} hours old: "
             "find out why the last nightly runs did not publish",
         )
     else:

@@ -16,7 +16,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from wearalike import catalog, feeds
 from wearalike.net import address_guard
 from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import (
+    ParsedText,
     StageOptions,
     build_stage_command,
     day_option,
@@ -47,7 +48,12 @@ log = logging.getLogger("wearalike.ingest_feeds")
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    options = [spark_master_option(), day_option()]
+    since = click.Option(
+        ["--since"],
+        type=ParsedText("TIME", parse_time),
+        help="Pull again what this run pulled before this time, e.g. 2026-11-21T02:30:00+00:00.",
+    )
+    options = [spark_master_option(), day_option(), since]
     return build_stage_command(work, __doc__, options)
 
 
@@ -65,7 +71,8 @@ def work(args: StageOptions) -> None:
         for shop in settings.shops
     }
     day = choose_day(root, args)
-    if not args.force and is_up_to_date(root, args.run, parameters, day):
+    is_old = is_pulled_before(root, args.run, args.since)
+    if not (args.force or is_old) and is_up_to_date(root, args.run, parameters, day):
         log.info("feeds and offers: up to date, nothing to do; --force pulls again")
         return
     seen = {
@@ -107,6 +114,40 @@ def choose_day(root: Path, args: StageOptions) -> date:
             "give it a name without a date, or leave --day out"
         )
     return args.day
+
+
+def parse_time(text: str) -> datetime:
+    """Return a time of ISO 8601; one without a zone is of UTC.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r}: wanted a time such as 2026-11-21T02:30:00+00:00") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def is_pulled_before(root: Path, run: str, since: datetime | None) -> bool:
+    """Return whether the run pulled its feeds before a time, and log it.
+
+    A run that somebody starts by hand may have the name of the coming night. The night would find
+    its work done, and show feeds of that hour.
+    """
+    if since is None or not run_tables.is_complete(root, FEEDS, run):
+        return False
+    manifest = run_tables.table_dir(root, FEEDS, run) / "_manifest.json"
+    pulled_at = datetime.fromtimestamp(manifest.stat().st_mtime, UTC)
+    if pulled_at >= since:
+        return False
+    log.warning(
+        "run %s pulled its feeds at %s, before it was due at %s: all feeds are pulled again",
+        run,
+        f"{pulled_at:%Y-%m-%d %H:%M} UTC",
+        f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+    return True
 
 
 def _shop_parameters(shop: ShopSettings) -> dict[str, Any]:
