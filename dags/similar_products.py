@@ -14,7 +14,7 @@ shop whose feed is broken does not turn anything red. It is a warning in the log
 and a row in the table `feeds`.
 
 **Alerts.** A task that failed for good and a run that is late are logged, and reported to whom the
-Airflow Variable `wearalike_alerts` names (`docs/operations.md`).
+Airflow Variable `wearalike_alerts` names.
 
 **Undo** a bad run with `wearalike rollback`.
 

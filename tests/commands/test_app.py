@@ -53,6 +53,7 @@ def test_the_commands_are_those_documented():
         "init",
         "demo",
         "demo-photos",
+        "contract",
         "reference",
     }
 

@@ -27,6 +27,7 @@ _COMMANDS = {
     "init": ("deployment:init", "Write a deployment into a folder."),
     "demo": ("run_demo:demo", "Run the real DAG on the drawn sample shops."),
     "demo-photos": ("run_demo_photos:demo_photos", "Run the real DAG on a shop of real photos."),
+    "contract": ("print_contract:contract", "Print the data contract of the published tables."),
     "reference": ("print_reference:reference", "Print docs/reference.md, made from the code."),
 }
 
