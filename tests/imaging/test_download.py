@@ -704,6 +704,33 @@ def test_a_ledger_of_many_parts_becomes_one(server: Server, tmp_path: Path) -> N
     assert ledger.read_ledger(tmp_path, "a").num_rows == 6
 
 
+LEDGER_PROCESS = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+import pyarrow as pa
+from wearalike.imaging import ledger
+root, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(40):
+    row = {"url": f"http://a.example/{name}/{number}", "run": "r1", "checked_at": datetime.now(UTC)}
+    ledger.append_to_ledger(root, "a", pa.Table.from_pylist([row], ledger.LEDGER_SCHEMA))
+    mine = ledger.read_ledger(root, "a")["url"].to_pylist()
+    assert sum(f"/{name}/" in url for url in mine) == number + 1
+    ledger.compact_ledger(root, "a")
+"""
+
+
+def test_processes_that_read_and_append_survive_a_compaction(tmp_path: Path) -> None:
+    """As two copies of the stage do; each compacts whenever there are files enough."""
+    others = [
+        subprocess.Popen([sys.executable, "-c", LEDGER_PROCESS, str(tmp_path), str(number)])
+        for number in range(4)
+    ]
+    assert [other.wait(200) for other in others] == [0] * 4
+    assert ledger.read_ledger(tmp_path, "a").num_rows == 160
+    assert len(list((tmp_path / "cache" / "downloads" / "a").glob("*.parquet"))) < 160
+
+
 def test_a_ledger_whose_newest_part_has_all_becomes_that_part(
     server: Server, tmp_path: Path
 ) -> None:

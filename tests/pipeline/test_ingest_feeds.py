@@ -13,6 +13,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -703,6 +704,27 @@ def test_a_renamed_catalogue_stops_its_shop_alone_and_a_renamed_category_only_it
     assert run_tables.read_manifest(root, FEEDS, "d2")["parameters"]["a"]["max_drop_ratio"] == 1.0
     write_mapping(tmp_path, "a", Наряды=DRESSES, Низ=SKIRTS)
     assert run("d2") == ["a:1", "a:2", "a:3", "a:4", "a:5", "b:1", "b:2", "b:3", "b:5"]
+
+
+def empty_value(column):
+    if pa.types.is_list(column.type):
+        return []
+    return None if column.nullable else "" if pa.types.is_string(column.type) else 0
+
+
+def test_last_good_offers_are_those_that_their_manifest_names(tmp_path):
+    """Whatever else lies in yesterday's folder, such as a copy somebody made."""
+    offers = [{"shop_id": "lipa", "offer_id": "1"}]
+    feed = {"shop_id": "lipa", "source_run": "2026-11-20", "written_count": 1}
+    for table, rows in ((OFFERS, offers), (FEEDS, [feed])):
+        with run_tables.write_table(tmp_path, table, "2026-11-20", "s") as out:
+            whole = [{c.name: empty_value(c) for c in table.columns} | row for row in rows]
+            out.write(pa.Table.from_pylist(whole, table.arrow_schema))
+    held = run_tables.table_dir(tmp_path, OFFERS, "2026-11-20")
+    (part,) = held.glob("part-*.parquet")
+    shutil.copy2(part, held / "part-99999.parquet")
+    found = ingest_feeds.last_good_feed(tmp_path, "2026-11-21", "lipa")
+    assert found.offers_files == (part,)
 
 
 def test_a_mistake_in_a_mapping_stops_the_night_before_any_feed_is_asked(server, tmp_path, caplog):

@@ -4,7 +4,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import select
 import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -257,3 +260,59 @@ def test_made_is_written_last_so_its_hashes_are_of_what_is_there(tmp_path):
         == {p.name for p in folder.iterdir()} - {"_manifest.json"}
         == {"part-00000.parquet"}
     )
+
+
+COMMIT_PROCESS = """
+import sys
+from pathlib import Path
+from wearalike.storage import atomic
+target, name = Path(sys.argv[1]) / "run=r1", sys.argv[2]
+
+def wait_before_rename(event, args):
+    if event == "os.rename" and str(args[0]) == str(target) and name == "slow":
+        print("looked", flush=True)
+        sys.stdin.readline()
+
+expected = atomic.dir_identity(target)
+with atomic.staging_dir(target) as staged:
+    (staged / "name").write_text(name)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    sys.addaudithook(wait_before_rename)
+    try:
+        atomic.commit_dir(staged, target, expected, lambda: False)
+    except atomic.Superseded:
+        print("superseded", flush=True)
+    else:
+        print("committed", flush=True)
+"""
+
+
+def test_a_folder_that_comes_between_the_look_and_the_rename_is_not_taken_away(tmp_path):
+    """Both looked at the same folder. The slow one stands still once it has seen it again."""
+    (tmp_path / "run=r1").mkdir()
+    (tmp_path / "run=r1" / "name").touch()
+
+    def start(name: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", COMMIT_PROCESS, str(tmp_path), name]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return stack.enter_context(subprocess.Popen(command, text=True, **pipes))
+
+    def go(process: subprocess.Popen[str]) -> None:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    with contextlib.ExitStack() as stack:
+        slow, quick = start("slow"), start("quick")
+        assert [p.stdout.readline() for p in (slow, quick)] == ["ready\n"] * 2
+        go(slow)
+        assert slow.stdout.readline() == "looked\n"
+        go(quick)
+        # It either comes between, or waits for the slow one.
+        select.select([quick.stdout], [], [], 2)
+        go(slow)
+        said = [p.stdout.readline().strip() for p in (slow, quick)]
+    assert sorted(said) == ["committed", "superseded"]
+    wanted = ("slow", "quick")[said.index("committed")]
+    assert (tmp_path / "run=r1" / "name").read_text() == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["run=r1"]

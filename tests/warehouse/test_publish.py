@@ -20,7 +20,7 @@ from wearalike.pipeline import publish_tables
 from wearalike.storage import run_tables
 from wearalike.tables import PUBLISHED_TABLES, QUALITY
 from wearalike.warehouse import publish
-from wearalike.warehouse.base import Rejected, Unreachable, open_warehouse
+from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState, open_warehouse
 
 JOB = Path(__file__).parents[2] / "jobs" / "publish_tables.py"
 
@@ -181,16 +181,50 @@ def test_a_day_before_the_published_one_is_loaded_and_the_site_stays_where_it_is
         publish.published_run(place) == "2026-11-20"
         and warehouse.state().publications[-1].note == "anna: the 21st is wrong"
     )
-    # Names that are no dates are in no order.
-    assert [
-        publish.later_published_run(*pair)
-        for pair in (
-            ("a", "b"),
-            ("try-1", "2026-11-21"),
-            ("2026-11-22", "try-1"),
-            ("2026-11-22", None),
-        )
-    ] == [None] * 4
+    # A trial whose day nobody knows stands in no order.
+    state = warehouse.state()
+    assert publish.later_published_run(place.data_dir, "a", state) is None
+    assert publish.later_published_run(place.data_dir, "2026-11-19", state) == "2026-11-20"
+    assert publish.later_published_run(place.data_dir, "2026-11-19", WarehouseState()) is None
+
+
+def test_a_later_day_that_is_published_meanwhile_stays(place):
+    """The 22nd comes between the look of the 21st's process and its move of the pointer."""
+    for run in ("2026-11-20", "2026-11-21", "2026-11-22"):
+        make(place.data_dir, run, night(run))
+    assert publish_tables.main(arguments(place, "2026-11-20")) == 0
+    warehouse = open_warehouse(place.warehouse)
+    move = warehouse.publish
+
+    def publish_late(*given, **named):
+        other = [sys.executable, JOB, *arguments(place, "2026-11-22")]
+        subprocess.run(other, check=True, timeout=120)
+        return move(*given, **named)
+
+    warehouse.publish = publish_late
+    result = publish.publish_run(place.data_dir, "2026-11-21", warehouse)
+    assert (result.move, result.later_run) == (None, "2026-11-22")
+    state = warehouse.state()
+    assert state.published_run == "2026-11-22" and state.find_load("2026-11-21")
+    assert [event.run for event in state.publications] == ["2026-11-20", "2026-11-22"]
+
+
+def test_two_days_published_at_once_leave_the_later_one(place):
+    runs = ("2026-11-21", "2026-11-22")
+    for run in runs:
+        make(place.data_dir, run, night(run))
+    others = [subprocess.Popen([sys.executable, JOB, *arguments(place, run)]) for run in runs]
+    assert [other.wait(120) for other in others] == [0, 0]
+    assert publish.published_run(place) == "2026-11-22"
+
+
+def test_a_trial_that_is_published_does_not_open_the_way_for_earlier_days(place):
+    make(place.data_dir, "2026-11-22", night("2026-11-22"))
+    make(place.data_dir, "try-1", night("try-1"))
+    make(place.data_dir, "2026-11-21", night("2026-11-21"))
+    for run in ("2026-11-22", "try-1", "2026-11-21"):
+        assert publish_tables.main(arguments(place, run)) == 0
+    assert publish.published_run(place) == "try-1"
 
 
 def test_a_run_without_measures_is_not_published(place, caplog):

@@ -7,13 +7,14 @@ file of an image is on disk before the row that names it.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wearalike.storage import content_cache
+from wearalike.storage import atomic, content_cache
 
 CACHE_KIND = "downloads"
 LEDGER_SCHEMA = pa.schema(
@@ -106,21 +107,23 @@ def pending_downloads(
 def compact_ledger(root: Path, shop_id: str) -> None:
     """Merge the many files of a ledger into one that keeps the newest row of every address.
 
-    No other process may use the ledger meanwhile. Fewer than 64 files stay as they are.
+    Other processes may read and append meanwhile; one that merges already is left to it. Fewer
+    than 64 files stay as they are.
 
     Args:
         root: The data directory.
         shop_id: The shop.
     """
     folder = root / "cache" / CACHE_KIND / shop_id
-    parts = set(folder.glob("[!.]*.parquet"))
-    if len(parts) < _MIN_PARTS_TO_COMPACT:
-        return
-    rows = read_ledger(root, shop_id).sort_by("url")
-    # The merged rows may be those of one of the parts.
-    if merged := content_cache.cache_rows(root, CACHE_KIND, shop_id, rows):
-        for part in parts - {merged}:
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(atomic.LockTimeout), atomic.lock_file(folder / ".compact.lock", 0):
+        parts = set(folder.glob("[!.]*.parquet"))
+        if len(parts) < _MIN_PARTS_TO_COMPACT:
+            return
+        rows = read_ledger(root, shop_id).sort_by("url")
+        # The merged rows may be those of one of the parts.
+        if merged := content_cache.cache_rows(root, CACHE_KIND, shop_id, rows):
+            for part in parts - {merged}:
+                part.unlink(missing_ok=True)
 
 
 def _newest_rows(rows: pa.Table, run: str | None) -> pa.Table:

@@ -17,6 +17,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -275,9 +276,12 @@ def last_good_feed(root: Path, run: str, shop_id: str) -> feeds.LastGoodFeed | N
             None,
         )
         if row and row["source_run"]:
+            # Other files may lie there: a manifest names those that count.
             held = run_tables.table_dir(root, OFFERS, earlier)
+            names = sorted(run_tables.read_manifest(root, OFFERS, earlier)["files"])
             offers, refused = (
-                tuple(sorted(held.glob(name))) for name in ("part-*.parquet", "_refused.parquet")
+                tuple(held / name for name in names if fnmatch(name, pattern))
+                for pattern in ("part-*.parquet", "_refused.parquet")
             )
             return feeds.LastGoodFeed(row["source_run"], row["written_count"], offers, refused)
     return None

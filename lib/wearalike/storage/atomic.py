@@ -190,30 +190,39 @@ def commit_dir(
     Raises:
         Superseded: Another folder stands there by now, and it differs from ours. It stays.
     """
-    while True:
-        try:
-            os.rename(staged, target)
-            break
-        except OSError as error:
-            if error.errno not in _TARGET_EXISTS_ERRNOS:
-                raise
-        present = dir_identity(target)
-        if present is None:
-            continue  # another process is replacing it at this moment
-        if present != expected:
-            if is_equal():
-                return
-            raise Superseded(
-                f"{target}: another process has finished it from other inputs since this one"
-                " began. Its result stands and nothing of this one is kept. If these inputs are"
-                " the right ones, run the job again"
-            )
-        old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(target, old)
-        expected = None
-        shutil.rmtree(old, ignore_errors=True)
+    # Others look and rename one after the other, where the file system has locks on folders.
+    with _lock_dir(target.parent):
+        while not _rename_into_free(staged, target):
+            present = dir_identity(target)
+            if present is None:
+                continue  # another process is replacing it at this moment
+            if present != expected:
+                if is_equal():
+                    return
+                raise Superseded(
+                    f"{target}: another process has finished it from other inputs since this one"
+                    " began. Its result stands and nothing of this one is kept. If these inputs"
+                    " are the right ones, run the job again"
+                )
+            old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(target, old)
+            if dir_identity(old) not in (None, expected) and _rename_into_free(old, target):
+                continue  # another came between the look and the rename: it is back
+            expected = None
+            shutil.rmtree(old, ignore_errors=True)
     fsync_dir(target.parent)
+
+
+def _rename_into_free(staged: Path, target: Path) -> bool:
+    """Rename a folder; return False where another folder has that name."""
+    try:
+        os.rename(staged, target)
+    except OSError as error:
+        if error.errno not in _TARGET_EXISTS_ERRNOS:
+            raise
+        return False
+    return True
 
 
 @contextlib.contextmanager

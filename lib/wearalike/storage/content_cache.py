@@ -107,9 +107,18 @@ def read_cached(
         schema: Columns of the rows; the first is the key.
         keys: If given, only rows with these keys.
     """
-    paths = sorted(map(str, (root / "cache" / kind / version).glob("[!.]*.parquet")))
-    if not paths:
-        return schema.empty_table()
     wanted = None if keys is None else pc.field(schema.names[0]).isin(keys)
-    rows = ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
+    former_paths: list[str] | None = None
+    while True:
+        paths = sorted(map(str, (root / "cache" / kind / version).glob("[!.]*.parquet")))
+        if not paths:
+            return schema.empty_table()
+        try:
+            rows = ds.dataset(paths, schema=schema, format="parquet").to_table(filter=wanted)
+            break
+        except FileNotFoundError:
+            # Another process has just merged the files into one. If not, they are not readable.
+            if paths == former_paths:
+                raise
+            former_paths = paths
     return rows.group_by(schema.names, use_threads=False).aggregate([]).select(schema.names)

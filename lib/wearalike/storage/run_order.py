@@ -48,6 +48,16 @@ def run_day(root: Path, run: str) -> date:
     return _recorded_day(root, run) or day_of_run(run)
 
 
+def known_day(root: Path, run: str) -> date | None:
+    """Return the day of a run, recorded with its feeds or else in its name; None for none.
+
+    Args:
+        root: The data folder.
+        run: The run's name.
+    """
+    return _recorded_day(root, run) or dated_day(run)
+
+
 def _recorded_day(root: Path, run: str) -> date | None:
     """Return the day in the manifest of the run's feeds; None where there is none."""
     path = root / FEEDS.name / f"run={run}" / "_manifest.json"

@@ -19,7 +19,7 @@ pointer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -217,6 +217,22 @@ class WarehouseState:
         ]
 
 
+StateCheck = Callable[[WarehouseState], None]
+
+
+def plan_publish(
+    run: str, check: StateCheck | None, *, is_again: bool
+) -> Callable[[WarehouseState], PointerMove]:
+    """Return the function that plans publishing a run from a state, checked first."""
+
+    def plan(state: WarehouseState) -> PointerMove:
+        if check:
+            check(state)
+        return state.publish_move(run, is_again=is_again)
+
+    return plan
+
+
 class Warehouse(Protocol):
     """The interface of both engines.
 
@@ -238,8 +254,22 @@ class Warehouse(Protocol):
             Rejected: Other counts, a key that comes twice, or a null where none is allowed.
         """
 
-    def publish(self, run: str, note: str | None = None, *, is_again: bool = True) -> PointerMove:
+    def publish(
+        self,
+        run: str,
+        note: str | None = None,
+        check: StateCheck | None = None,
+        *,
+        is_again: bool = True,
+    ) -> PointerMove:
         """Move the pointer to a loaded run.
+
+        Args:
+            run: The run.
+            note: Who overrode the gate, and why.
+            check: Raises an error where the state forbids the move. It sees the state that the
+                move would change: another process cannot move the pointer in between.
+            is_again: A run that was rolled back may be published again.
 
         Raises:
             Rejected: The run is not loaded.

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
+from wearalike.storage import run_order, run_tables
 from wearalike.tables import PUBLISHED_TABLES, QUALITY
-from wearalike.warehouse.base import PointerMove, RunLoad, Unreachable, Warehouse, open_warehouse
+from wearalike.warehouse.base import (
+    PointerMove,
+    RunLoad,
+    Unreachable,
+    Warehouse,
+    WarehouseState,
+    open_warehouse,
+)
 
 
 class GateClosed(ValueError):
@@ -75,19 +81,26 @@ def failed_metrics(quality: pa.Table) -> list[str]:
     ]
 
 
-def later_published_run(run: str, published: str | None) -> str | None:
+class _LaterDayPublished(Exception):
+    """The published run is of a later day; `args` holds its name."""
+
+
+def later_published_run(root: Path, run: str, state: WarehouseState) -> str | None:
     """Return the published run if its day is after the run's day; else None.
 
-    Both names must begin with a date, YYYY-MM-DD.
+    A published run of no known day, such as a trial, has the day of the one published before it.
+
+    Args:
+        root: The data folder, whose feeds tell the days of runs.
+        run: The run to publish.
+        state: The warehouse's state.
     """
-    try:
-        return (
-            published
-            if published and date.fromisoformat(published[:10]) > date.fromisoformat(run[:10])
-            else None
-        )
-    except ValueError:
+    own_day = run_order.known_day(root, run)
+    if own_day is None:
         return None
+    days = (run_order.known_day(root, event.run) for event in reversed(state.publications))
+    published_day = next((day for day in days if day is not None), None)
+    return state.published_run if published_day and published_day > own_day else None
 
 
 def publish_run(
@@ -153,11 +166,20 @@ def publish_run(
                 counts,
                 signature,
             )
-        later = later_published_run(run, state.published_run)
-        if later and not override:
-            return PublishResult(load, None, [], later)
+
+        def refuse_later_day(now: WarehouseState) -> None:
+            if later := later_published_run(root, run, now):
+                raise _LaterDayPublished(later)
+
+        later = later_published_run(root, run, state)
         against = [*failed, *([f"the site reads {later}, a later day"] if later else [])]
-        move = warehouse.publish(run, str(override) if against else None, is_again=may_return)
+        note = str(override) if against else None
+        check = None if override else refuse_later_day
+        # Looked at again when the pointer is locked: another process may publish meanwhile.
+        move = warehouse.publish(run, note, check, is_again=may_return)
+    except _LaterDayPublished as error:
+        assert load is not None
+        return PublishResult(load, None, [], error.args[0])
     except Unreachable as error:
         raise Unreachable(f"run {run} is in Parquet only and not published: {error}") from error
     return PublishResult(load, move, against)

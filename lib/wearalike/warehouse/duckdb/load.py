@@ -43,8 +43,10 @@ from wearalike.warehouse.base import (
     PublicationKind,
     Rejected,
     RunLoad,
+    StateCheck,
     Unreachable,
     WarehouseState,
+    plan_publish,
 )
 from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
 from wearalike.warehouse.duckdb.recorded import RecordedRows
@@ -96,9 +98,16 @@ class DuckDBWarehouse:
                     left.unlink(missing_ok=True)
         return made
 
-    def publish(self, run: str, note: str | None = None, *, is_again: bool = True) -> PointerMove:
+    def publish(
+        self,
+        run: str,
+        note: str | None = None,
+        check: StateCheck | None = None,
+        *,
+        is_again: bool = True,
+    ) -> PointerMove:
         return self._move_pointer(
-            PublicationKind.PUBLISH, lambda state: state.publish_move(run, is_again=is_again), note
+            PublicationKind.PUBLISH, plan_publish(run, check, is_again=is_again), note
         )
 
     def rollback(self) -> PointerMove:

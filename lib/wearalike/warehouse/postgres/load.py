@@ -43,8 +43,10 @@ from wearalike.warehouse.base import (
     PublicationKind,
     Rejected,
     RunLoad,
+    StateCheck,
     Unreachable,
     WarehouseState,
+    plan_publish,
 )
 from wearalike.warehouse.loaded_rows import check_row_count, check_run_and_tables
 from wearalike.warehouse.postgres.partitions import (
@@ -155,10 +157,17 @@ class PostgresWarehouse:
             )
         return made
 
-    def publish(self, run: str, note: str | None = None, *, is_again: bool = True) -> PointerMove:
+    def publish(
+        self,
+        run: str,
+        note: str | None = None,
+        check: StateCheck | None = None,
+        *,
+        is_again: bool = True,
+    ) -> PointerMove:
         self._run_transaction(wait_for_planned_statements)
         return self._move_pointer(
-            PublicationKind.PUBLISH, lambda state: state.publish_move(run, is_again=is_again), note
+            PublicationKind.PUBLISH, plan_publish(run, check, is_again=is_again), note
         )
 
     def rollback(self) -> PointerMove:
@@ -237,6 +246,7 @@ class PostgresWarehouse:
             elif (
                 now.published_run != move.to_run
             ):  # else an earlier try was committed although its connection broke
+                plan_move(now)  # it may be forbidden by now, which tells more
                 raise Rejected(
                     f"{self.location}: another process moved the pointer to"
                     f" {now.published_run}; nothing was changed"

@@ -40,7 +40,11 @@ def create_schema(con: Connection) -> None:
     if con.execute("SELECT to_regclass('wearalike.publications') AS found").fetchall()[0]["found"]:
         return
     con.execute("SELECT pg_advisory_xact_lock(hashtext('wearalike'))")
-    if con.execute("SELECT to_regclass('wearalike.publications') AS found").fetchall()[0]["found"]:
+    # By the catalogue's rows: to_regclass may remember that there was none before the wait.
+    if con.execute(
+        "SELECT 1 AS found FROM pg_tables"
+        " WHERE schemaname = 'wearalike' AND tablename = 'publications'"
+    ).fetchall():
         return
     if not con.execute("SELECT to_regnamespace('wearalike') AS found").fetchall()[0]["found"]:
         con.execute("CREATE SCHEMA wearalike")
