@@ -34,6 +34,7 @@ WITH answered AS (
     SELECT q.kind, q.product_id, count(*) FILTER (a.realm <> q.realm
             OR q.kind = 'colour_precision' AND a.label IS NULL AND s.rank IS NOT NULL
         ) AS foreign_count,
+        count(s.rank) AS found_count,
         count(*) FILTER (a.realm = q.realm AND a.label = q.label) AS relevant_count
     FROM asked q LEFT JOIN similar_products s ON s.product_id = q.product_id AND s.rank <= $k
     LEFT JOIN asked a ON a.kind = q.kind AND a.product_id = s.similar_product_id
@@ -55,7 +56,7 @@ siblings AS (
         AND a.age_group = q.age_group AND genders_fit(a.gender, q.gender)
     GROUP BY ALL),
 drawn AS (
-    SELECT q.*, foreign_count, relevant_count,
+    SELECT q.*, foreign_count, relevant_count, found_count,
         p.pool - s.pool AS pool, p.home - s.pool AS home, p.alike - s.alike AS alike
     FROM asked q JOIN answered USING (kind, product_id)
     JOIN siblings s USING (kind, product_id)
@@ -63,7 +64,9 @@ drawn AS (
 SELECT kind, shop_id, super_category, category,
     relevant_count / nullif($k - foreign_count, 0) AS precision,
     CASE WHEN pool < $k THEN alike / nullif($k - pool + home, 0)
-        ELSE alike / nullif(home, 0) END AS chance
+        ELSE alike / nullif(home, 0) END AS chance,
+    relevant_count / nullif(found_count - foreign_count, 0) AS found_precision,
+    alike / nullif(home, 0) AS found_chance
 FROM drawn ORDER BY kind DESC, product_id
 """
 
@@ -128,13 +131,16 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
             if chance.any():
                 lift = ours.mean() / chance.mean()
                 metrics.append(Metric(f"{name}_lift", scope, lift, "ratio"))
-            is_telling = len(rows) >= MIN_SKILL_QUERIES and chance.mean() <= MAX_SKILL_RANDOM
-            if is_telling and not scope.startswith("category="):
-                skill = (ours.mean() - chance.mean()) / (1 - chance.mean())
-                words = _RELEVANCE_WORDS[str(kind)]
+            if scope.startswith("category="):
+                continue
+            # Rules may make lists short; only what they hold is judged.
+            told = rows.dropna(subset=["found_precision", "found_chance"])
+            found, blind = told["found_precision"].mean(), told["found_chance"].mean()
+            if len(told) >= MIN_SKILL_QUERIES and blind <= MAX_SKILL_RANDOM:
                 note = (
-                    f"{scope}: {ours.mean():.0%} of the first {K} recommendations have {words}, of"
-                    f" a blind draw {chance.mean():.0%}"
+                    f"{scope}: {found:.0%} of the first {K} recommendations have"
+                    f" {_RELEVANCE_WORDS[str(kind)]}, of a blind draw {blind:.0%}"
                 )
+                skill = (found - blind) / (1 - blind)
                 metrics.append(Metric(f"{name}_skill", scope, skill, "ratio", note=note))
     return metrics

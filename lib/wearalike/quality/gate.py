@@ -199,7 +199,7 @@ class Gate:
             used = {name: value for name, value in known.items() if f"${name}" in check.sql}
             values = {"shares": shares, **used}
             rows = (
-                _read_frame(con.execute(check.sql, {"share": share, **values}))
+                _read_frame(con.sql(check.sql, params={"share": share, **values}))
                 for share in range(shares)
             )
             outcomes += self._run_suite(
@@ -294,7 +294,7 @@ class Gate:
         return [outcomes[name] for name in sorted(outcomes)]
 
 
-def _read_frame(result: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+def _read_frame(result: duckdb.DuckDBPyRelation) -> pd.DataFrame:
     """Return the rows of a query in the form that Great Expectations is fast with.
 
     It copies the frame for every expectation. Text in Arrow's memory is not copied, and `copy` puts
