@@ -62,7 +62,7 @@ class ModelSettings(QualitySection):
 
     Attributes:
         detector: Finds the products' items: "whole" or "foreground", a packaged model, or a version
-            promoted once. Default: the promoted one, else "foreground".
+            promoted once. Default: the promoted one, else "outfit".
         encoder: Encodes them: a packaged model, or a version promoted once. Default: the promoted
             one, else "likeness".
         looks_detector: Finds what products are worn with; one that names what it sees. Default: the

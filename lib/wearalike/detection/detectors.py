@@ -158,11 +158,11 @@ class NetworkDetector:
             self._network, images, MIN_EXPECTED_CONFIDENCE, self._groups
         )
         return [
-            [*self._to_boxes(one), self._foreground_box(image)]
+            [*self._to_boxes(one, image), self._foreground_box(image)]
             for one, image in zip(detections, images, strict=True)
         ]
 
-    def _to_boxes(self, detections: base.Detections) -> list[Box]:
+    def _to_boxes(self, detections: base.Detections, image: NDArray[np.uint8]) -> list[Box]:
         """Return sure detections and the best of each group, as boxes grown to whole pixels."""
         groups = self._groups[detections.classes]
         # Most confident first, so the first of a group is its best.
@@ -172,8 +172,11 @@ class NetworkDetector:
         detections = base.Detections(
             detections.boxes[kept], detections.classes[kept], detections.confidences[kept]
         )
-        low = np.floor(detections.boxes[:, :2])
-        high = np.ceil(detections.boxes[:, 2:])
+        low, high = detections.boxes[:, :2], detections.boxes[:, 2:]
+        margins = self._network.crop_margin_ratio * (high - low)
+        size = image.shape[1], image.shape[0]
+        low = np.floor(np.maximum(low - margins, 0))
+        high = np.ceil(np.minimum(high + margins, size))
         corners = np.concatenate([low, high], axis=1).astype(int).tolist()
         return [
             Box(x0, y0, x1, y1, confidence, self._super_categories[class_id])

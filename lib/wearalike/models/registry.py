@@ -150,11 +150,15 @@ DETECTORS = {
         "garments-2",
         "garments-2.safetensors",
         "a4f954c974d3b3b8399db3173c570377d39302e2d5f7aa67fd3a1460f35afa51",
-    )
+    ),
+    "outfit": DetectorModel(
+        "outfit-1",
+        "outfit-1.safetensors",
+        "e99575f882d4221a370cb43da2c5830b086f83a1e6625c2377e9f0aac09f7c04",
+    ),
 }
-# None: detect.FALLBACK_DETECTOR. Crops of garments-1 find no more similar items than crops of the
-# foreground, see the card.
-DEFAULT_DETECTOR: str | None = None
+# It finds the garment on who wears it, see its card. None: detect.FALLBACK_DETECTOR.
+DEFAULT_DETECTOR: str | None = "outfit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,11 @@ class DetectionNetwork(Protocol):
 
     Attributes:
         side_px: Side of the square that it takes.
+        crop_margin_ratio: A crop is a box grown by this share of its width and height at each side.
     """
 
     side_px: int
+    crop_margin_ratio: float
 
     def raw_detections(
         self, squares: NDArray[np.uint8], min_confidence: float

@@ -1,8 +1,9 @@
 """An anchor-free detector on EfficientNet-Lite0, after FCOS (Tian et al., ICCV 2019).
 
-Every cell of one map at 1/8 of the square names the garment that it belongs to, or none. It also
-tells how far the garment reaches from there. So the cells of a garment are its mask, and any of
-them gives its box. It needs torch and torchvision alone.
+Every cell of one map at 1/8 of the square names the garment that it belongs to, or none. So the
+cells of a garment are its mask, and the pieces of a super-category's mask are its items. In
+training a cell also learns how far the garment reaches from there. As boxes these reaches are worse
+than the masks' own, so detection does without them. It needs torch and torchvision alone.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import batched_nms, box_iou
 
 from wearalike.detection.classes import GARMENT_CLASS_BY_NAME
 from wearalike.detection.networks.backbone import (
@@ -28,6 +29,7 @@ from wearalike.detection.networks.backbone import (
 from wearalike.detection.networks.base import RawDetections, load_model_arrays
 from wearalike.models import registry
 from wearalike.models.files import Model
+from wearalike.tables import SuperCategory
 
 # It detects on larger squares than it trains on, because augmentation that zooms in makes objects
 # look larger in training (Touvron et al., Fixing the train-test resolution discrepancy,
@@ -38,9 +40,22 @@ STRIDE = 8
 # How many numbers of the backbone the head reads at a cell.
 FEATURES_COUNT = sum(CHANNELS) + CHANNELS[-1]
 _WIDTH = 192
-# Boxes of one item of a class are averaged if their IoU with the best is at least this.
-_VOTE_IOU = 0.6
-_MAX_CANDIDATES = 600
+# An item is a piece of its super-category's mask: cells of at least this probability, on a map so
+# many times as fine, of which one has at least the probability of a seed.
+_MIN_MASK_SHARE = 0.4
+_MIN_SEED_SHARE = 0.5
+_MASK_ZOOM = 2
+_MIN_PIECE_CELLS = 8
+# Super-categories in which the two sides of an open garment are joined.
+_JOINED_GROUPS = frozenset(
+    list(SuperCategory).index(name)
+    for name in (
+        SuperCategory.UPPER_WEAR,
+        SuperCategory.OUTERWEAR,
+        SuperCategory.FULL_BODY,
+        SuperCategory.LOWER_WEAR,
+    )
+)
 # Bounds of a box's reach from a cell, in cells: of its logarithm, and in ground truth.
 _MAX_LOG_REACH = 6.0
 _MIN_REACH = 0.01
@@ -125,6 +140,8 @@ class FcosInference:
     """
 
     side_px = SIDE_PX
+    # The rim of a garment's mask is seen least surely.
+    crop_margin_ratio = 0.1
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         """Load the network.
@@ -139,8 +156,7 @@ class FcosInference:
         network = load_model_arrays(GarmentFcos(len(model.classes)), model)
         self._version = model.version
         names = [GARMENT_CLASS_BY_NAME[name].super_category for name in model.classes]
-        # (classes, classes): 1 where two classes are of one super-category.
-        self._same_group = np.array([[a == b for b in names] for a in names], np.float32)
+        self._groups = np.array([list(SuperCategory).index(name) for name in names])
         self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
         if device == "cuda":
             self._batch_size = _GPU_BATCH_SIZE
@@ -169,42 +185,74 @@ class FcosInference:
                 raise registry.BadModel(
                     f"detector {self._version}: its output holds numbers that are not finite"
                 )
-            found += [
-                self._detect_square([torch.from_numpy(o[i]) for o in outputs], min_confidence)
-                for i in range(len(part))
-            ]
+            found += [self._detect_square(outputs[0][i], min_confidence) for i in range(len(part))]
         return found
 
-    def _detect_square(self, outputs: list[Tensor], min_confidence: float) -> RawDetections:
-        """Return the detections in one square."""
-        class_logits, distances, quality = outputs
-        probabilities = class_logits.double().softmax(dim=0)[1:]
-        confidences = (probabilities * quality.double().sigmoid()).sqrt().flatten(1)
-        classes, cells = torch.nonzero(confidences > min_confidence, as_tuple=True)
-        scores = confidences[classes, cells]
-        order = torch.sort(scores, descending=True, stable=True).indices[:_MAX_CANDIDATES]
-        classes, scores = classes[order], scores[order]
-        corners = decode_boxes(distances[None])[0].double()[cells[order]]
-        best = batched_nms(corners, scores, classes, _VOTE_IOU)
-        voted = _vote_boxes(corners, scores, classes, best)
-        summed = torch.from_numpy(self._same_group).double() @ probabilities.flatten(1)
-        shares = summed.reshape(probabilities.shape).numpy().astype(np.float32)
-        kept_classes = classes[best].numpy()
+    def _detect_square(
+        self, class_logits: NDArray[np.float32], min_confidence: float
+    ) -> RawDetections:
+        """Return the detections in one square: the pieces of each super-category's mask."""
+        logits = class_logits.astype(np.float64)
+        probabilities = np.exp(logits - logits.max(axis=0))
+        probabilities = (probabilities / probabilities.sum(axis=0))[1:]
+        fine = ndimage.zoom(probabilities, (1, _MASK_ZOOM, _MASK_ZOOM), order=1)
+        items: list[tuple[float, int, NDArray[np.bool_]]] = []
+        for group in np.unique(self._groups).tolist():
+            members = np.flatnonzero(self._groups == group)
+            share = fine[members].sum(axis=0)
+            if share.max() ** 2 <= min_confidence:
+                continue
+            for mask in _find_pieces(share, group in _JOINED_GROUPS):
+                classes = fine[members][:, mask].sum(axis=1)
+                confidence = float(share[mask].mean()) ** 2
+                if confidence <= min_confidence:
+                    continue
+                items.append((confidence, int(members[classes.argmax()]), mask))
+        items.sort(key=lambda item: -item[0])
+        masks = np.array([mask for *_, mask in items], np.float32).reshape(-1, *fine.shape[1:])
+        step = STRIDE / _MASK_ZOOM
+        boxes = np.array([_mask_box(mask) for *_, mask in items], np.float64).reshape(-1, 4) * step
 
         def mask_logits(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            # A pixel is of the item if its super-category is more likely than all else.
-            logits: NDArray[np.float32] = shares[kept_classes[rows]] - np.float32(0.5)
+            logits: NDArray[np.float32] = masks[rows] - np.float32(0.5)
             return logits
 
-        return RawDetections(voted.numpy(), kept_classes, scores[best].numpy(), mask_logits)
+        classes = np.array([class_id for _, class_id, _ in items], np.int64)
+        return RawDetections(boxes, classes, np.array([c for c, *_ in items]), mask_logits)
 
 
-def _vote_boxes(corners: Tensor, scores: Tensor, classes: Tensor, best: Tensor) -> Tensor:
-    """Return the mean of the boxes that say the same as each best one, weighted by confidence."""
-    overlaps = box_iou(corners[best], corners)
-    agrees = (overlaps >= _VOTE_IOU) & (classes[best][:, None] == classes[None])
-    weights = agrees * scores[None] ** 2
-    return weights @ corners / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
+def _find_pieces(share: NDArray[np.float64], is_joined: bool) -> list[NDArray[np.bool_]]:
+    """Return the masks of the items of a super-category.
+
+    Args:
+        share: float64 (h, w), 0..1. How likely each cell is of it.
+        is_joined: Join the sides of an open garment.
+    """
+    # Where nothing is sure the likeliest cells are an unsure item.
+    seed = min(_MIN_SEED_SHARE, 0.9 * float(share.max()))
+    labels, count = ndimage.label(share > min(_MIN_MASK_SHARE, 0.5 * float(share.max())))
+    pieces = [labels == i for i in range(1, count + 1)]
+    pieces = [p for p in pieces if share[p].max() >= seed and p.sum() >= _MIN_PIECE_CELLS]
+    pieces.sort(key=lambda piece: -int(piece.sum()))
+    joined: list[NDArray[np.bool_]] = []
+    for piece in pieces:
+        x0, y0, x1, y1 = _mask_box(piece)
+        for i, other in enumerate(joined if is_joined else ()):
+            left, top, right, bottom = _mask_box(other)
+            overlap = min(y1, bottom) - max(y0, top)
+            gap = max(x0, left) - min(x1, right)
+            if overlap >= 0.5 * (y1 - y0) and gap <= 0.5 * (x1 - x0 + right - left):
+                joined[i] = other | piece
+                break
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return x0, y0, x1, y1 of a mask, in its cells."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def decode_boxes(distances: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ class YoloInference:
     """
 
     side_px = SIDE_PX
+    crop_margin_ratio = 0.0
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         """Load the network.

@@ -62,14 +62,14 @@ class CellHeadTrainingConfig:
         seed: Seed of the training.
     """
 
-    steps: int = 700
+    steps: int = 1300
     batch: int = 2048
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    masked_views: int = 1
-    studio_views: int = 1
-    single_views: int = 400
-    laid_views: int = 100
+    masked_views: int = 4
+    studio_views: int = 4
+    single_views: int = 1200
+    laid_views: int = 400
     cells_per_view: int = 96
     seed: int = 0
 
