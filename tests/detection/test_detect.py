@@ -1,6 +1,7 @@
 """What detectors see in drawn pictures, and that it is the same in any company."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -106,3 +107,29 @@ def test_an_item_has_the_same_id_every_night_and_another_box_another():
 def test_what_is_no_picture_is_a_row_with_its_reason():
     (row,) = detect.detect_items(detect.ForegroundDetector(), "im", b"<html>log in</html>")
     assert row == {"image_id": "im", "reason": "unreadable", "detector": "foreground-1"}
+
+
+def test_without_its_extra_a_photo_is_looked_at_by_the_packaged_default(monkeypatch, tmp_path):
+    assert detect.photo_detector(tmp_path).version == "garments-2"
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    model = detect.photo_detector(tmp_path)
+    assert model.version == "outfit-1"
+    (boxes,) = detect.NetworkDetector(model.read()).detect([figure()])
+    assert boxes[-1].super_category is None
+    assert detect.photo_detector(tmp_path, "garments").version == "garments-2"
+
+
+def figure() -> np.ndarray:
+    """Return a picture of a dark garment on white ground, uint8 (256, 192, 3)."""
+    picture = Image.new("RGB", (192, 256), "white")
+    ImageDraw.Draw(picture).polygon([(60, 60), (132, 60), (150, 230), (42, 230)], "navy")
+    return np.asarray(picture)
+
+
+def test_boxes_of_the_packaged_default_stay_inside_the_picture(tmp_path):
+    (boxes,) = detect.load_detector(tmp_path).detect([figure()])
+    assert len(boxes) >= 2
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= 192 and 0 <= box.y0 < box.y1 <= 256
+    named = max(boxes[:-1], key=lambda box: box.confidence)
+    assert named.y0 < 75 and named.y1 > 200 and named.confidence > detect.MIN_CONFIDENCE

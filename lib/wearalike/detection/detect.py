@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
     "detect_items_batch",
     "item_id",
     "load_detector",
+    "photo_detector",
 ]
 
 # Detectors without weights, by name.
@@ -107,6 +109,26 @@ def classifying_detector(root: Path, name: str | None = None) -> registry.ModelR
     if not name and not registry.promoted_model(root, ModelKind.DETECTOR):
         name = CLASSIFYING_DETECTOR
     return registry.resolve_model(root, ModelKind.DETECTOR, name or None)
+
+
+def photo_detector(root: Path, name: str | None = None) -> registry.ModelRef:
+    """Return the model that finds the items of shoppers' photos, for NetworkDetector.
+
+    It is `classifying_detector`, but where its extra is not installed the packaged default: that
+    names less surely, and a shopper chooses among its boxes.
+
+    Args:
+        root: The data folder, in which models may be promoted.
+        name: As in `classifying_detector`.
+
+    Raises:
+        ValueError: The name is that of a detector without weights, which names nothing.
+        BadModel: There is no such model, or its file is not the promoted one.
+    """
+    is_open = not name and not registry.promoted_model(root, ModelKind.DETECTOR)
+    if is_open and importlib.util.find_spec("ultralytics") is None:
+        name = registry.DEFAULT_DETECTOR
+    return classifying_detector(root, name)
 
 
 # Rows cached for each image that a detector has seen: its items, or one row with the reason.

@@ -112,7 +112,7 @@ class PhotoSearch:
         self._merchandising_rules = gallery_store.load_merchandising_rules(root, run)
         encoder_version = run_tables.read_manifest(root, CODES, run)["encoder"]
         encoder_model = registry.find_by_version(root, ModelKind.ENCODER, encoder_version)
-        detector_model = detect.classifying_detector(root, detector)
+        detector_model = detect.photo_detector(root, detector)
         self._encoder: encoders.Encoder
         if networks is not None and networks.encoder.version == encoder_model.version:
             self._encoder = networks.encoder
