@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wearalike.evaluation import distances, product_questions, rank
+from wearalike.evaluation import distances, product_questions, rank, shop_lists
 from wearalike.evaluation.distinct_codes import (
     DISTINCT_CODES,
     DISTINCT_WEIGHTS,
@@ -131,6 +131,7 @@ def compare_encoders(
                     query_gallery, question, encoder, distance, ks, results
                 )
             measured |= _measure_codes(query_gallery, encoder, distance, ids)
+            measured |= _measure_lists(query_gallery, encoder, distance)
             results.rows.extend(
                 result_row(
                     labelled.name, split, version, distance, name, k or None, bootstrap_mean(values)
@@ -254,6 +255,25 @@ def _measure_codes(
         gallery,
     )
     return {(DISTINCT_CODES, 0): _MeasuredQueries(gallery, values)}
+
+
+def _measure_lists(
+    query_gallery: QueryGallerySplit, encoder: EncoderUnderTest, distance: str
+) -> _Measured:
+    """Measure the lists that a shop would publish, at equal weights of shape and colour."""
+    weighted = distances.parse_weights(distance)
+    is_asked = weighted is not None and weighted.kind == distances.HAMMING
+    if weighted is None or not is_asked or weighted.weights != "1:1":
+        return {}
+    labelled = query_gallery.labelled
+    if not len(np.intersect1d(shop_lists.list_rows(labelled), query_gallery.queries)):
+        return {}
+    bits = encoder.features.rows.astype(np.uint8, copy=False)
+    asked, values = shop_lists.measure_shop_lists(labelled, bits, query_gallery.queries)
+    return {
+        (name, shop_lists.LIST_K): _MeasuredQueries(asked, of_measure)
+        for name, of_measure in values.items()
+    }
 
 
 def _difference_rows(

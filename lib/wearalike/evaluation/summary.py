@@ -10,6 +10,7 @@ from wearalike.evaluation.distinct_codes import DISTINCT_CODES
 from wearalike.evaluation.product_questions import PRODUCT_RECALL, SIBLING_RECALL
 from wearalike.evaluation.rank import PATTERN_LABEL
 from wearalike.evaluation.results import ResultRow
+from wearalike.evaluation.shop_lists import LIST_BOTH, LIST_K, LIST_ORACLE, LIST_TYPE
 from wearalike.evaluation.strangers import SetOrigin
 
 # Origin of a set for an encoder, by dataset and version.
@@ -46,6 +47,9 @@ _BOTH = SummaryColumn("type and colour", "P@{k}, 1:1", "both", None, "1:1")
 _COLOUR_ALONE = SummaryColumn("colour, by colour", "P@{k}, 0:1", "colour", None, "0:1")
 _PATTERN_ALONE = SummaryColumn("pattern, by colour", "P@{k}, 0:1", PATTERN_LABEL, None, "0:1")
 _PATTERN = SummaryColumn("pattern", "P@{k}, 1:1", PATTERN_LABEL, None, "1:1")
+_LIST_TYPE = SummaryColumn("lists: type", "@5", LIST_TYPE, LIST_K, "1:1")
+_LIST_BOTH = SummaryColumn("lists: type and colour", "@5", LIST_BOTH, LIST_K, "1:1")
+_LIST_ORACLE = SummaryColumn("the most of it", "@5", LIST_ORACLE, LIST_K, "1:1")
 _DISTINCT = SummaryColumn("distinct codes", "1:1", DISTINCT_CODES, 0, "1:1")
 _COLUMNS = (
     _PRODUCT_1,
@@ -57,6 +61,9 @@ _COLUMNS = (
     _COLOUR_ALONE,
     _PATTERN_ALONE,
     _PATTERN,
+    _LIST_TYPE,
+    _LIST_BOTH,
+    _LIST_ORACLE,
     _DISTINCT,
 )
 _COST_COLUMNS = (_PRODUCT_10, _SIBLING, _TYPE, _BOTH, _PATTERN_ALONE)
