@@ -27,7 +27,8 @@ from wearalike.evaluation.descriptors.classic import ColourHistogram, HogDescrip
 from wearalike.evaluation.detectors import ClassAgnosticDetectorAdapter, PhotoDetections
 from wearalike.evaluation.extract import ExtractedFeatures
 from wearalike.evaluation.results import RESULT_KEYS, SPEED_MEASURE
-from wearalike.models import promotion_decision
+from wearalike.models import promotion_decision, registry
+from wearalike.models.files import ModelKind
 
 COLOURS = {"red": (200, 30, 40), "blue": (30, 60, 190), "green": (30, 150, 60)}
 SHAPES = ("bag", "trousers")
@@ -542,15 +543,15 @@ def test_detectors_and_encoders_go_into_one_report(boxed, tmp_path, caplog):
         caplog.text
     )
     rows = json.loads((tmp_path / "evaluation.json").read_text())
-    assert {r["encoder"] for r in rows} == {"hsv-1", "foreground-1", "whole-1"}
+    assert {r["encoder"] for r in rows} == {"hsv-1", "outfit-1", "whole-1"}
     assert json.loads((tmp_path / "models.json").read_text()) == {
         "hsv-1": None,
-        "foreground-1": None,
+        "outfit-1": registry.packaged_model(ModelKind.DETECTOR, "outfit").sha256,
         "whole-1": None,
     }
     gains = json.loads((tmp_path / "differences.json").read_text())
     assert {(r["encoder"], r["reference"], r["measure"]) for r in gains} == {
-        ("whole-1", "foreground-1", m) for m in ("f1", "tpr")
+        ("whole-1", "outfit-1", m) for m in ("f1", "tpr")
     }
     queries = pq.read_table(tmp_path / "queries.parquet").to_pandas()
     assert (
@@ -560,7 +561,7 @@ def test_detectors_and_encoders_go_into_one_report(boxed, tmp_path, caplog):
     assert {"encoder", "detector"} <= set(
         pq.read_table(tmp_path / "evaluation.parquet")["kind"].to_pylist()
     )
-    assert "foreground-1" in (tmp_path / "evaluation.html").read_text()
+    assert "outfit-1" in (tmp_path / "evaluation.html").read_text()
 
 
 def test_an_item_is_chosen_as_the_nightly_run_chooses_it():

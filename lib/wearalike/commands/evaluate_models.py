@@ -124,7 +124,7 @@ def evaluate(device: str, data_dir: Path | None, config: Path | None, **options:
     run = EvaluationRun(
         **options,
         device=registry.resolve_device(device),
-        root=job.read_settings(config, data_dir).data_dir,
+        root=job.read_settings(config, data_dir, needs_deployment=False).data_dir,
     )
     run.check()
     evaluate_models(run)

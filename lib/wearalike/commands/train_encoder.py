@@ -202,7 +202,7 @@ def _training_run(options: Mapping[str, Any]) -> EncoderTrainingRun:
     run = EncoderTrainingRun(
         **shared,
         device=registry.resolve_device(options["device"]),
-        settings=job.read_settings(config, options["data_dir"]),
+        settings=job.read_settings(config, options["data_dir"], needs_deployment=False),
     )
     run.out.mkdir(parents=True, exist_ok=True)
     return run

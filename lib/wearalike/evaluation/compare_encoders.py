@@ -27,6 +27,7 @@ from wearalike.evaluation.rank import PATTERN_LABEL, QueryGallerySplit
 from wearalike.evaluation.results import SIZE_MEASURE, SPEED_MEASURE, ResultRow, result_row
 from wearalike.metrics.bootstrap import BootstrapEstimate, bootstrap_difference, bootstrap_mean
 from wearalike.models.promotion_decision import QUERIES_SCHEMA
+from wearalike.tables import CODE_BITS
 
 # Queries shown of each question, best and worst, and of each the answers.
 _QUESTION_EXAMPLES = (3, 10)
@@ -266,6 +267,9 @@ def _measure_lists(
     if weighted is None or not is_asked or weighted.weights != "1:1":
         return {}
     labelled = query_gallery.labelled
+    # The search takes codes of this size alone; classic hashes have fewer bits.
+    if encoder.features.rows.shape[1] != 2 * CODE_BITS:
+        return {}
     if not len(np.intersect1d(shop_lists.list_rows(labelled), query_gallery.queries)):
         return {}
     bits = encoder.features.rows.astype(np.uint8, copy=False)

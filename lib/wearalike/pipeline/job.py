@@ -87,7 +87,11 @@ def load_settings(args: SimpleNamespace) -> settings.Settings:
 
 
 def read_settings(
-    config: Path | None = None, data_dir: Path | None = None, *, needs_feeds: bool = True
+    config: Path | None = None,
+    data_dir: Path | None = None,
+    *,
+    needs_feeds: bool = True,
+    needs_deployment: bool = True,
 ) -> settings.Settings:
     """Read the settings for one command.
 
@@ -95,6 +99,8 @@ def read_settings(
         config: the settings file; None: $WEARALIKE_CONFIG, else ./wearalike.toml.
         data_dir: folder of all tables, in place of the one in the settings.
         needs_feeds: as of settings.read_settings.
+        needs_deployment: False for a command that labelled folders are enough for: where there is
+            no settings file, it says so and goes on.
 
     Returns:
         The settings.
@@ -109,18 +115,20 @@ def read_settings(
         raise settings.BadSettings(f"{data_dir}: a file; --data-dir names the folder of all tables")
     is_named = bool(config or env.get("WEARALIKE_CONFIG"))
     if not is_named and not settings.DEFAULT_FILE.is_file():
-        if not env.get("WEARALIKE_DATA_DIR"):
+        if needs_deployment and not env.get("WEARALIKE_DATA_DIR"):
             raise settings.BadSettings(
                 f"{Path.cwd()}: no {settings.DEFAULT_FILE} here; go to the folder of a deployment, "
                 "name its file by --config, or begin a deployment: wearalike init DIR"
             )
         log.warning(
-            "%s: no %s here; all settings but data_dir have their defaults",
+            "%s: no %s here; all settings%s have their defaults",
             Path.cwd(),
             settings.DEFAULT_FILE,
+            " but data_dir" if env.get("WEARALIKE_DATA_DIR") else "",
         )
+        needs_deployment = False
     found = settings.read_settings(config, env, needs_feeds=needs_feeds)
-    if "data_dir" not in found.model_fields_set:
+    if needs_deployment and "data_dir" not in found.model_fields_set:
         path = config or env.get("WEARALIKE_CONFIG") or settings.DEFAULT_FILE
         raise settings.BadSettings(
             f'{path}: data_dir is missing, the folder of all tables, e.g. data_dir = "data"'
