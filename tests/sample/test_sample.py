@@ -348,5 +348,5 @@ def test_runs_in_the_foreground():
             address = process.stdout.readline().strip()
             assert json.loads(get(address)[2])["verano"]["day"] == 2
         finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) == 0
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 128 + signal.SIGTERM
