@@ -764,9 +764,7 @@ def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
             assert answer.status_code == 503 and answer.headers["content-type"].startswith(
                 "text/html"
             )
-            assert (
-                "Nothing is published yet" in answer.text and "wearalike run --run" in answer.text
-            )
+            assert "Nothing is published yet" in answer.text and "wearalike run" in answer.text
         assert client.get("/nowhere").status_code == 404
         assert client.get("/v1/products").headers["content-type"] == "application/problem+json"
 
