@@ -655,6 +655,28 @@ def test_a_plain_word_has_a_plain_leaf(ours: Taxonomy) -> None:
     assert near("women.trousers.other", "women.trousers.straight") == 16
 
 
+def test_a_word_of_several_things_names_a_leaf_for_each(ours: Taxonomy) -> None:
+    words = {
+        "Women > Blouses & Shirts": {"women.tops.blouses", "women.tops.shirts"},
+        "Women > Tees/Tanks": {"women.tops.t-shirts", "women.tops.tank-tops"},
+        "Женщинам > Юбки и шорты": {"women.skirts.other", "women.shorts.other"},
+        "Men > Trousers, Jeans": {"men.trousers.other", "men.jeans.other"},
+    }
+    for word, leaf_ids in words.items():
+        first, second, third = catalog.guess_leaves([word], ours)[0]
+        assert {first.leaf_id, second.leaf_id} == leaf_ids
+        assert 0.4 < second.confidence <= first.confidence <= 0.5 and third.confidence < 0.1
+    sure = {
+        "Women > Rompers & Jumpsuits": "women.jumpsuits.jumpsuits",
+        "Women > Graphic Tees": "women.tops.t-shirts",
+        # "Lounge trousers and shorts" are shorts, too, but less so.
+        "Men > Shorts": "men.shorts",
+    }
+    for word, leaf_id in sure.items():
+        first = catalog.guess_leaves([word], ours)[0][0]
+        assert first.leaf_id == leaf_id and first.confidence > 0.8
+
+
 def test_a_confidence_tells_how_often_such_guesses_are_right(ours: Taxonomy) -> None:
     """Measured on the lines of the mappings here, where the operator's leaf is the truth."""
     lines = [

@@ -28,7 +28,11 @@ from wearalike.catalog.taxonomy import Leaf, Taxonomy
 from wearalike.settings import Settings
 from wearalike.tables import AgeGroup, Gender
 
-_NAME_SEPARATORS = re.compile(r" and | и |,")
+# Shops and the taxonomy name two things at once: "Blouses & Shirts", "Юбки и шорты".
+_NAME_SEPARATORS = re.compile(r"\s(?:and|und|et|y|e|i|и|or|или)\s|[,&/+;]", re.IGNORECASE)
+# A name that is one of several keeps this share: "Shorts" are shorts, and less so
+# "lounge trousers and shorts".
+_ONE_OF_SEVERAL_FACTOR = 0.9
 # The weight of the last part of a path; the parts before it have the rest of 1.
 _LAST_PART_WEIGHT = 0.75
 # A leaf for other people than the path names keeps this share of its score.
@@ -116,7 +120,7 @@ def _rate_of_right_guesses(scores: np.ndarray) -> np.ndarray:
 def _score_leaves(parts: list[str], leaves: list[Leaf], known: CategoryWord) -> np.ndarray:
     """Return how well a path, root first, fits each leaf: float64 (leaves,), 0..1."""
     *before, last = parts
-    scores = _name_similarity([last], [leaf.names for leaf in leaves])[0]
+    scores = _last_part_similarity(last, [leaf.names for leaf in leaves])
     is_named = np.zeros(len(leaves), bool)
     if before:
         ancestor_names = [sum(leaf.ancestor_names, ()) for leaf in leaves]
@@ -144,11 +148,33 @@ def _is_for(leaf: Leaf, known: CategoryWord) -> bool:
     return is_same_age and known.gender in (None, leaf.gender or known.gender)
 
 
+def _last_part_similarity(last: str, names: list[tuple[str, ...]]) -> np.ndarray:
+    """Return how similar the last part of a path, or one of its things, is to each leaf's names.
+
+    Args:
+        last: The part: "Shirts", or several things: "Blouses & Shirts".
+        names: The names of each leaf.
+
+    Returns:
+        float64 (leaves,), 0..1.
+    """
+    things = _split_names(last)
+    scores = _name_similarity([last, *things], names)
+    if len(things) > 1:
+        scores[1:] *= _ONE_OF_SEVERAL_FACTOR
+    return scores.max(axis=0)
+
+
+def _split_names(name: str) -> list[str]:
+    """Return the things that a name names: "hats and caps" are two."""
+    return [piece for piece in map(str.strip, _NAME_SEPARATORS.split(name)) if piece]
+
+
 def _name_similarity(parts: list[str], names: list[tuple[str, ...]]) -> np.ndarray:
     """Return how similar each part is to the nearest name of each leaf.
 
     The similarity of the letters is squared, so that one match outweighs two half matches. A name
-    of two things ("hats and caps") counts as two names, too.
+    of two things ("hats and caps") counts as two names of less weight, too.
 
     Args:
         parts: Parts of a path.
@@ -158,15 +184,20 @@ def _name_similarity(parts: list[str], names: list[tuple[str, ...]]) -> np.ndarr
         float64 (parts, leaves), 0..1.
     """
     groups = [
-        [piece for name in group for piece in (name, *_NAME_SEPARATORS.split(name))] or [""]
-        for group in names
+        [named for name in group for named in _weigh_names(name)] or [("", 1)] for group in names
     ]
-    pieces = [piece for group in groups for piece in group]
+    pieces, weights = zip(*(named for group in groups for named in group), strict=True)
     percents = process.cdist(
         parts, pieces, scorer=fuzz.ratio, processor=utils.default_process, dtype=np.float64
     )
     starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
-    return np.maximum.reduceat(percents / 100, starts, axis=1) ** 2
+    return np.maximum.reduceat((percents / 100) ** 2 * weights, starts, axis=1)
+
+
+def _weigh_names(name: str) -> list[tuple[str, float]]:
+    """Return a leaf's name and, where it names several things, each of them with less weight."""
+    things = _split_names(name)
+    return [(name, 1), *((thing, _ONE_OF_SEVERAL_FACTOR) for thing in things if len(things) > 1)]
 
 
 def draft_mapping(
