@@ -420,6 +420,8 @@ def test_products_of_one_shop_with_one_code_or_picture_are_one_group():
     assert joined(nothing, [0, 0, 0, 1], [1, 2, 3, 4], [[5, 6, 5, 5]]) == [[0, 2], [1], [3]]
     # By the code of one and the group of another, all are one.
     assert joined([9, 9, -3, -4], [0] * 4, [1, 2, 2, 3], []) == [[0, 1, 2], [3]]
+    # Numbers of pictures may be larger than there are rows.
+    assert joined(nothing[:2], [0, 1], [1, 2], [[6, 0]]) == [[0], [1]]
     # A picture of no image is no one's.
     assert joined(nothing, [0] * 4, [1, 2, 3, 4], [nothing]) == [[0], [1], [2], [3]]
 

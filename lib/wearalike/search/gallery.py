@@ -413,8 +413,9 @@ def _number_equal_codes(codes: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _find_twins(shops: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return int64 (m, 2): the rows that share shop and key with an earlier row, and that row."""
-    # Keys lie between minus and plus their number.
-    both = shops * np.int64(2 * len(keys) + 2) + keys
+    # One number for a shop and a key: as many for each shop as the keys span.
+    span = int(keys.max(initial=0)) - int(keys.min(initial=0)) + 1
+    both = shops * np.int64(span) + keys
     numbers = pa.array(both).dictionary_encode().indices.to_numpy().astype(np.int64)
     first = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
     first[numbers[::-1]] = np.arange(len(numbers))[::-1]
