@@ -23,11 +23,14 @@ demo: java $(READY) ## the whole night on the drawn sample shops, or on SHOPS=<a
 demo-photos: java $(READY) ## the night on real photos: PHOTOS=<folder>, or ADDRESS=<zip> SHA256=<hex>
 	@$(BIN)/wearalike demo-photos $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SHA256),--sha256 $(SHA256))
 
+# A file's tests share what they set up, so one worker takes them all; the longest files, Airflow's, come first.
+# WORKERS=0 runs the tests in one process: for a debugger, or where memory is short (a worker takes up to 6 GB).
+WORKERS ?= 2
 test: java $(READY) ## the tests
 	@$(BIN)/ruff check -q lib jobs dags tests
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: java $(READY) ## 200 kills of a night, every hostile input, 20,000 reads under publish, and the figures; goes on where it was stopped
 	@$(BIN)/python -m pytest -m long -s tests/long $(ARGS)

@@ -2,8 +2,10 @@
 Nobody writes into it; copy it to change it.
 """
 
+import importlib.util
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # third of them and never earn it back.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
 os.environ.setdefault("SPARK_LAUNCHER_OPTS", "-XX:TieredStopAtLevel=1")
+
+
+# A worker of pytest-xdist has no main module, and pyspark ends such a
+# process with status 0, taking it for its doctests. It gets the one that
+# `python -m pytest` has.
+if sys.modules["__main__"].__spec__ is None:
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("pytest.__main__")
 
 
 @pytest.fixture(scope="session")
