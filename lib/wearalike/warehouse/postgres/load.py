@@ -5,6 +5,9 @@ indexed and analysed. At the very end it is attached as the partition of its run
 only for the instant in which a loaded run is replaced or dropped. Publishing inserts one row into
 `publications`; its last row is the pointer, and the views follow it.
 
+`quality` keeps the runs that were pruned, so all its runs share one partition: what a reader plans
+and locks does not grow with the nights.
+
 COPY takes PostgreSQL's binary format (copy.py). The server's parsing is the limit, and it parses
 binary in two thirds of the time of CSV or text. Encoding ahead in a thread gained nothing on two
 cores.
@@ -54,6 +57,9 @@ from wearalike.warehouse.postgres.partitions import (
     describe_lock_holders,
     drop_partitions,
     find_partitions,
+    find_quality_partitions,
+    merge_quality_partitions,
+    replace_quality,
     wait_for_planned_statements,
 )
 from wearalike.warehouse.postgres.schema import (
@@ -72,6 +78,9 @@ MAX_TRIES = 5
 # A server that was reached and is gone is probably being restarted.
 RESTART_WAIT_S = 60.0
 LOCK_WAIT_S = 60.0
+# The tables that have a partition for each run.
+_RUN_TABLES = [table for table in PUBLISHED_TABLES if table is not QUALITY]
+_RUN_TABLE_NAMES = [table.name for table in _RUN_TABLES]
 
 
 # $1: the table, which exists after the first publication.
@@ -126,17 +135,27 @@ class PostgresWarehouse:
             number = con.execute(
                 "SELECT nextval(pg_get_serial_sequence('loads', 'number')) AS number"
             ).fetchall()[0]["number"]
-            for table in PUBLISHED_TABLES:
+            for table in _RUN_TABLES:
                 check_row_count(
                     run,
                     table,
                     copy_rows(con, run, table, number, rows[table.name], struck),
                     counts,
                 )
-            drop_partitions(
-                con, self._lock_partitions(con, lambda: find_partitions(con, PARENT_TABLES, [run]))
+            former = self._lock_partitions(
+                con,
+                lambda: [
+                    *find_partitions(con, _RUN_TABLE_NAMES, [run]),
+                    *find_quality_partitions(con),
+                ],
             )
-            for name in PARENT_TABLES:
+            former_quality = find_quality_partitions(con)
+            drop_partitions(con, [name for name in former if name not in former_quality])
+            merge_quality_partitions(con, former_quality)
+            # Loads come one after the other from here on.
+            quality_count = replace_quality(con, run, rows[QUALITY.name], struck)
+            check_row_count(run, QUALITY, quality_count, counts)
+            for name in _RUN_TABLE_NAMES:
                 names = Identifier(name), Identifier(f"{name}_{number}"), sql.Literal(run)
                 con.execute(
                     SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(*names)
@@ -179,11 +198,13 @@ class PostgresWarehouse:
     def prune(self, keep: int) -> list[str]:
         def work(con: Connection) -> list[str]:
             # Quality is kept for ever.
-            parents = [name for name in PARENT_TABLES if name != QUALITY.name]
             drop_partitions(
                 con,
                 self._lock_partitions(
-                    con, lambda: find_partitions(con, parents, read_state(con).prunable_runs(keep))
+                    con,
+                    lambda: find_partitions(
+                        con, _RUN_TABLE_NAMES, read_state(con).prunable_runs(keep)
+                    ),
                 ),
             )
             gone = read_state(con).prunable_runs(keep)

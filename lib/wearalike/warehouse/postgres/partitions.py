@@ -1,21 +1,29 @@
-"""Partitions in PostgreSQL: copy a run's rows into one, find, wait and drop."""
+"""Partitions in PostgreSQL: copy a run's rows into one, find, wait and drop.
+
+Every published table has a partition for each loaded run, but `quality`, which keeps the runs that
+were pruned: it has one for all.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 from psycopg import sql
 from psycopg.sql import SQL, Identifier
 
-from wearalike.tables import Table
+from wearalike.tables import QUALITY, Table
 from wearalike.warehouse.loaded_rows import clean_batches
 from wearalike.warehouse.postgres.copy import encode_binary_copy
 from wearalike.warehouse.postgres.schema import (
     PARENT_TABLES,
+    QUALITY_PARTITION,
     Connection,
+    attach_quality_rows,
     columns_ddl,
+    create_quality_rows,
     identifier_list,
 )
 
@@ -119,3 +127,70 @@ def copy_rows(
         con.execute(SQL("CREATE INDEX ON {} ({})").format(name, Identifier(column)))
     con.execute(SQL("ANALYZE {}").format(name))
     return count
+
+
+def find_quality_partitions(con: Connection) -> list[str]:
+    """Return the partitions of `quality` that hold one run, as an earlier version made them."""
+    found = con.execute(
+        """SELECT c.relname AS name FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = $1::text::regclass
+        AND pg_get_expr(c.relpartbound, c.oid) <> 'DEFAULT' ORDER BY c.oid""",
+        [QUALITY.name],
+    )
+    return [row["name"] for row in found]
+
+
+def merge_quality_partitions(con: Connection, partitions: list[str]) -> None:
+    """Move the quality of runs from partitions of their own into the one of all runs.
+
+    Args:
+        con: A connection in a transaction that holds the lock of `quality`.
+        partitions: See `find_quality_partitions`.
+    """
+    is_made = bool(
+        con.execute(
+            "SELECT 1 AS found FROM pg_inherits WHERE inhparent = $1::text::regclass"
+            " AND inhrelid = to_regclass($2)",
+            [QUALITY.name, QUALITY_PARTITION],
+        ).fetchall()
+    )
+    if is_made and not partitions:
+        return
+    # The partition of all runs takes no row of a run that has one of its own.
+    target = f"{QUALITY_PARTITION}_moved" if is_made else QUALITY_PARTITION
+    create_quality_rows(con, target)
+    columns = identifier_list(["run", *QUALITY.column_names])
+    insert = SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
+    for name in partitions:
+        con.execute(insert.format(Identifier(target), columns, columns, Identifier(name)))
+    drop_partitions(con, partitions)
+    if is_made:
+        con.execute(insert.format(Identifier(QUALITY.name), columns, columns, Identifier(target)))
+        drop_partitions(con, [target])
+    else:
+        attach_quality_rows(con)
+
+
+def replace_quality(con: Connection, run: str, rows: ds.Dataset, struck: Counter[str]) -> int:
+    """Replace the quality of a run, and return the number of rows.
+
+    Args:
+        con: A connection in a transaction that keeps other loads out.
+        run: The run.
+        rows: Rows of tables.QUALITY.
+        struck: Counts the changed texts by table name.
+    """
+    con.execute("DELETE FROM quality WHERE run = $1", [run])
+    names = ["run", *QUALITY.column_names]
+    copy = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        Identifier(QUALITY.name), identifier_list(names)
+    )
+    batches = (
+        pa.RecordBatch.from_arrays([pa.array([run] * len(batch)), *batch.columns], names)
+        for batch in clean_batches(QUALITY, rows, struck)
+    )
+    with con.cursor() as cursor:
+        with cursor.copy(copy) as stream:
+            for part in encode_binary_copy(batches):
+                stream.write(memoryview(part))
+        return cursor.rowcount
