@@ -247,6 +247,26 @@ PRODUCTS = Table(
     lookup_columns=("category",),
 )
 
+PRODUCT_VARIANTS = Table(
+    "product_variants",
+    "One row a product of which the run has other colours or sizes: the variants of its article.",
+    ("product_id",),
+    (
+        Column("product_id", _text, "the variant"),
+        Column("article_id", _text, "equal for the variants of one article, as in products"),
+        Column(
+            "rank", _int, "its place among them, from 1: by shop, colour names, sizes, product_id"
+        ),
+        Column("variants_count", _int, "variants of the article, 2 or more"),
+        Column("shop_id", _text, "the shop that sells it; several may sell one article"),
+        Column("colour_names", _texts, "as in products"),
+        Column("colours", _texts, "colour words as the shop writes them"),
+        Column("sizes", _texts, "sizes as the shop writes them"),
+        Column("availability", _text, "tables.Availability"),
+    ),
+    lookup_columns=("article_id",),
+)
+
 IMAGES = Table(
     "images",
     "One row a product's picture that was fetched and is a picture; the others are in refused.",
@@ -577,6 +597,7 @@ TABLES = (
     FEEDS,
     OFFERS,
     PRODUCTS,
+    PRODUCT_VARIANTS,
     IMAGES,
     ITEMS,
     CODES,
@@ -590,7 +611,14 @@ TABLES = (
     REFUSED,
 )
 # The tables that a warehouse holds; every row there carries its run.
-PUBLISHED_TABLES = (PRODUCTS, SIMILAR_PRODUCTS, SIMILAR_LISTS, LOOK_PRODUCTS, QUALITY)
+PUBLISHED_TABLES = (
+    PRODUCTS,
+    PRODUCT_VARIANTS,
+    SIMILAR_PRODUCTS,
+    SIMILAR_LISTS,
+    LOOK_PRODUCTS,
+    QUALITY,
+)
 # Columns that earlier versions named otherwise, by table: former name to present name. Warehouses
 # that hold runs of such a version are upgraded by it.
 _RENAMED_WEIGHTS = {"w_shape": "shape_weight", "w_colour": "colour_weight"}

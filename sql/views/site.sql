@@ -3,13 +3,18 @@
 -- Run it as the loader once, after the first publication, and again after an upgrade:
 --   psql -1 -U wearalike_loader -d shop -f sql/views/site.sql
 --
--- Reads: current_similar_products, current_look_products, current_products, published. All change at once.
+-- Reads: current_similar_products, current_look_products, current_product_variants, current_products, published. All change at
+-- once.
 -- Creates these views and lets wearalike_site read them:
 --   site_similar_products: recommendations in stock. Columns: product_id, rank (1 is the most alike; products that went out of
 --     stock leave gaps), similar_product_id, shop_id, title, brand, url, image_url (the main picture), price_cents,
---     old_price_cents, currency, score (0..1), run, reason, reason_ru (why it is alike, in words).
+--     old_price_cents, currency, score (0..1), run, reason, reason_ru (why it is alike, in words), shape_score,
+--     colour_score, kind_score (0..1), rule, fallback (what placed it beside likeness; else null).
 --   site_look_products: recommendations to complete a look. Columns: product_id, super_category, rank (1 is the most alike),
 --     then the columns above for look_product_id. image_id, x0, y0, x1 and y1 (px) locate the worn item in the product's picture.
+--   site_product_variants: the colours and sizes of a product's article, the product itself among them. Columns: product_id, rank (in
+--     the order to show), variant_product_id, shop_id, title, url, image_url, price_cents, old_price_cents, currency, colour_names,
+--     colours, sizes, availability, run.
 --   site_products: facts that the site shows. Columns: shop_id, title, category, super_category, availability.
 --   site_freshness: one row, or none before the first publication. Columns: run, published_at (UTC), age_s (seconds since then;
 --     a rollback is a publication), data_age_s (seconds since the run was loaded first or anew), oldest_feed_days (days since the
@@ -30,7 +35,12 @@ SELECT
     s.score,
     s.run,
     s.reason,
-    s.reason_ru
+    s.reason_ru,
+    s.shape_score,
+    s.colour_score,
+    s.kind_score,
+    s.rule,
+    s.fallback
 FROM wearalike.current_similar_products AS s
 JOIN wearalike.current_products AS p ON p.product_id = s.similar_product_id
 WHERE p.availability = 'in_stock';
@@ -58,6 +68,26 @@ SELECT
 FROM wearalike.current_look_products AS s
 JOIN wearalike.current_products AS p ON p.product_id = s.look_product_id
 WHERE p.availability = 'in_stock';
+CREATE OR REPLACE VIEW wearalike.site_product_variants AS
+SELECT
+    o.product_id,
+    v.rank,
+    v.product_id AS variant_product_id,
+    p.shop_id,
+    p.title,
+    p.url,
+    p.image_urls[1] AS image_url,
+    p.price_cents,
+    p.old_price_cents,
+    p.currency,
+    v.colour_names,
+    v.colours,
+    v.sizes,
+    v.availability,
+    v.run
+FROM wearalike.current_product_variants AS o
+JOIN wearalike.current_product_variants AS v ON v.article_id = o.article_id
+JOIN wearalike.current_products AS p ON p.product_id = v.product_id;
 CREATE OR REPLACE VIEW wearalike.site_products AS
 SELECT product_id, shop_id, title, category, super_category, availability, run FROM wearalike.current_products;
 CREATE OR REPLACE VIEW wearalike.site_freshness AS
@@ -73,4 +103,5 @@ SELECT
     ) AS oldest_feed_days
 FROM wearalike.published AS p
 LEFT JOIN wearalike.loads AS l ON l.run = p.run;
-GRANT SELECT ON wearalike.site_similar_products, wearalike.site_look_products, wearalike.site_products, wearalike.site_freshness TO wearalike_site;
+GRANT SELECT ON wearalike.site_similar_products, wearalike.site_look_products, wearalike.site_product_variants,
+    wearalike.site_products, wearalike.site_freshness TO wearalike_site;

@@ -57,6 +57,7 @@ def product(number: int) -> dict:
         "shop_id": shop,
         "offer_id": f"{number:02}",
         "group_id": f"G{number // 16}" if number % 8 < 4 else None,
+        "article_id": "moda:49" if number in (49, 50) else None,
         "title": f"<script>{leaf}</script> {number}",
         "brand": f"brand {number % 5}",
         "category_paths": [path],
@@ -194,6 +195,27 @@ def look_rows(
     return look, rows
 
 
+def variants_of(products: list[dict]) -> list[dict]:
+    """The rows of product_variants of the products that share an article."""
+    by_article: dict[str, list[dict]] = {}
+    for p in products:
+        if p.get("article_id"):
+            by_article.setdefault(p["article_id"], []).append(p)
+    columns = ("product_id", "article_id", "shop_id", "availability", "colour_names")
+    return [
+        {
+            **{name: p[name] for name in columns},
+            "rank": rank,
+            "variants_count": len(own),
+            "colours": [],
+            "sizes": [],
+        }
+        for own in by_article.values()
+        if len(own) > 1
+        for rank, p in enumerate(own, 1)
+    ]
+
+
 def model(p: dict) -> str:
     return f"{p['shop_id']}/{p['group_id']}" if p["group_id"] else p["product_id"]
 
@@ -314,6 +336,7 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
                 for p, rows in lists.items()
             ],
         ),
+        "product_variants": rows_of(tables.PRODUCT_VARIANTS, variants_of(products)),
         "looks": rows_of(tables.LOOKS, [look for look, _ in looks]),
         "look_products": rows_of(tables.LOOK_PRODUCTS, [row for _, rows in looks for row in rows]),
         "refused": rows_of(tables.REFUSED, refused),
@@ -550,6 +573,26 @@ BREAKS = {
         _without("similar_lists", 4),
         "products.expect_column_values_to_be_in_set(has_list)",
         "bazaar:04",
+    ),
+    "lost variant": (
+        _without("product_variants", 0),
+        "products.expect_column_values_to_be_in_set(is_among_variants)",
+        "moda:49",
+    ),
+    "variant of another colour": (
+        _with("product_variants", 1, colour_names=["none"]),
+        "product_variants.expect_column_values_to_be_in_set(is_as_in_products)",
+        "moda:50",
+    ),
+    "two variants of one rank": (
+        _with("product_variants", 1, rank=1),
+        "product_variants.expect_column_values_to_be_in_set(is_ranked_without_gaps)",
+        "moda:49",
+    ),
+    "variants miscounted": (
+        _with("product_variants", 1, variants_count=3),
+        "product_variants.expect_column_pair_values_to_be_equal(variants_count, products_count)",
+        "moda:50",
     ),
     "count mismatch": (
         _without("similar_products", 5),

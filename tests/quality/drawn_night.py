@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
-from wearalike import search, tables
+from wearalike import catalog, search, tables
 from wearalike.quality import metrics, run_metrics
 from wearalike.quality.normal_week import RunValues
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
@@ -208,6 +209,9 @@ def build_tables(night: DrawnNight) -> dict[str, pa.Table]:
     }
     night_tables = {table.name: _rows(table, rows) for table, rows in found.items()}
     night_tables |= _search_lists(night, night_tables)
+    variants = list(catalog.iter_variants(ds.dataset(night_tables["products"])))
+    if variants:
+        night_tables["product_variants"] = pa.Table.from_batches(variants)
     for table in tables.TABLES:
         night_tables.setdefault(table.name, table.arrow_schema.empty_table())
     return night_tables

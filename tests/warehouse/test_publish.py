@@ -18,7 +18,7 @@ from tests.warehouse.test_warehouse import assert_holds, night
 from wearalike import settings
 from wearalike.pipeline import publish_tables
 from wearalike.storage import run_tables
-from wearalike.tables import PUBLISHED_TABLES, QUALITY
+from wearalike.tables import PUBLISHED_TABLES, QUALITY, SIMILAR_PRODUCTS
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState, open_warehouse
 
@@ -82,8 +82,8 @@ def test_a_judged_run_is_published(place, caplog):
         make(place.data_dir, run, night(run))
         assert publish_tables.main(arguments(place, run)) == 0
     assert (
-        "published r2, before it r1: 6 products, 18 similar_products, 6 similar_lists, "
-        "3 look_products, 1 quality" in caplog.text
+        "published r2, before it r1: 6 products, 2 product_variants, 18 similar_products, "
+        "6 similar_lists, 3 look_products, 1 quality" in caplog.text
     )
     warehouse = open_warehouse(place.warehouse)
     assert publish.published_run(place) == "r2"
@@ -271,7 +271,7 @@ def test_an_override_needs_a_name_and_a_reason(text, capsys):
 
 def test_rows_that_were_lost_since_are_not_published(place):
     make(place.data_dir, "r1", night("r1"))
-    path = run_tables.table_dir(place.data_dir, PUBLISHED_TABLES[1], "r1") / "_manifest.json"
+    path = run_tables.table_dir(place.data_dir, SIMILAR_PRODUCTS, "r1") / "_manifest.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["rows"]["written"] += 1
     path.write_text(json.dumps(facts), encoding="utf-8")

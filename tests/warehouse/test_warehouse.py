@@ -115,6 +115,20 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
             }
             for n, i in enumerate(ids)
         ],
+        "product_variants": [
+            {
+                "product_id": i,
+                "article_id": ids[0],
+                "rank": rank,
+                "variants_count": 2,
+                "shop_id": "moda",
+                "colour_names": ["red"],
+                "colours": ["red"],
+                "sizes": [f"{40 + 2 * rank} RU"],
+                "availability": "in_stock",
+            }
+            for rank, i in enumerate(ids[:2], 1)
+        ],
         "similar_products": [
             {
                 "product_id": i,
@@ -231,6 +245,7 @@ def test_a_loaded_run_is_whole_and_shows_only_when_published(warehouse):
     assert (made.run, made.signature, made.struck_count) == ("r1", "sign", 0)
     assert made.counts == {
         "products": 6,
+        "product_variants": 2,
         "similar_products": 18,
         "similar_lists": 6,
         "look_products": 3,
@@ -499,6 +514,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
     parameters = {
         "site_similar_products": ["moda:00000"],
         "site_look_products": ["moda:00000"],
+        "site_product_variants": ["moda:00001"],
         "worst_categories": [1],
         "churn_between_runs": ["r1", "r2"],
         "most_recommended": [3],

@@ -8,6 +8,8 @@
 - `google_categories`: Google's product taxonomy, the default of every shop
 - `map_offers`: offers to products, by a mapping
 - `merchandising_rules`: the rules by which a merchandiser pins, hides, requires, prefers and fills
+- `product_conditions`: conditions on what feeds say, for rules and for filters of questions
+- `variants`: the products of one article, in its colours and sizes
 - `suggest_mapping`: a draft of the lines that a mapping lacks
 - `attributes`: shops' words for attributes of goods, from attributes.xml
 - `packaged`: the files of mappings/ that come with wearalike
@@ -43,6 +45,7 @@ from wearalike.catalog.suggest_mapping import (
     guess_leaves,
 )
 from wearalike.catalog.taxonomy import Leaf, Taxonomy, read_taxonomy
+from wearalike.catalog.variants import iter_variants
 from wearalike.catalog.xml_validation import BadMapping
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "find_mistakes",
     "format_map_line",
     "guess_leaves",
+    "iter_variants",
     "map_offers",
     "mapping_path",
     "missing_mapping_hint",

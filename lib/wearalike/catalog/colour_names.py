@@ -33,7 +33,8 @@ _DISTANCE_PER_DELTA_E = 0.55
 _MAX_NAMES = 3
 # How much lighter a light shade is, and how much darker a dark one, in units of L.
 _SHADE_LIGHTNESS = 18.0
-_SHADES = {"dark": -_SHADE_LIGHTNESS, "light": _SHADE_LIGHTNESS}
+# The shades by the prefix of their names, and how much lightness each adds.
+SHADES = {"dark": -_SHADE_LIGHTNESS, "light": _SHADE_LIGHTNESS}
 _HEX = re.compile(r"#[0-9a-f]{6}")
 _WORD_SEPARATORS = re.compile(r"[/,;|+&().]| - ")
 
@@ -83,7 +84,7 @@ class ColourNames:
             folded = fold_word(part)
             start = 0
             for match in self._words.finditer(folded):
-                name = self._id_by_group[int(match.lastindex or 0) - len(_SHADES) - 1]
+                name = self._id_by_group[int(match.lastindex or 0) - len(SHADES) - 1]
                 shade = self._find_shade(match, folded[start : match.start()])
                 names.append(f"{shade}_{name}" if shade and self.hex_by_id[name] else name)
                 start = match.end()
@@ -91,7 +92,7 @@ class ColourNames:
 
     def _find_shade(self, match: re.Match[str], before: str) -> str | None:
         """Return the shade of a colour word: written together with it, or in the words before."""
-        for number, shade in enumerate(_SHADES, 1):
+        for number, shade in enumerate(SHADES, 1):
             if match[number] or (shade in self._shades and self._shades[shade].search(before)):
                 return shade
         return None
@@ -164,7 +165,7 @@ def _name_distances(
             continue
         lab[i] = hex_to_lab(look)
         shade = name.partition("_")[0] if "_" in name else ""
-        lab[i, 0] += _SHADES.get(shade, 0.0)
+        lab[i, 0] += SHADES.get(shade, 0.0)
     lab[:, 0] = np.clip(lab[:, 0], 0, 100)
     delta_e = np.linalg.norm(lab[:, None] - lab, axis=2)
     distances = np.minimum(np.rint(_DISTANCE_PER_DELTA_E * delta_e), MAX_NAME_DISTANCE)
@@ -251,12 +252,12 @@ def _longest_first(words: Iterable[str]) -> list[str]:
 def _compile_words(
     id_by_word: Mapping[str, str], shades: Mapping[str, list[str]]
 ) -> re.Pattern[str]:
-    """Return the pattern of a colour word: a group a shade of `_SHADES`, then a group a word."""
+    """Return the pattern of a colour word: a group a shade of `SHADES`, then a group a word."""
     prefixes = "|".join(
         "("
         + "|".join(re.escape(w[:-1]) for w in shades.get(shade, ()) if w.endswith("*"))
         + (")" if any(w.endswith("*") for w in shades.get(shade, ())) else "(?!))")
-        for shade in _SHADES
+        for shade in SHADES
     )
     words = "|".join(
         f"({re.escape(word[:-1])}\\w*)" if word.endswith("*") else f"({re.escape(word)}(?!\\w))"

@@ -1,7 +1,8 @@
-"""offers -> products: map each offer's category to a leaf of the taxonomy, or refuse the offer.
+"""offers -> products, product_variants: map each offer's category to a leaf, or refuse the offer.
 
 The job reads the run's offers, <mappings>/taxonomy.xml and <mappings>/shops/<shop>.xml. It writes
-the table `products`. A mistake in any of these files stops the job before any work, and the log
+the table `products`, and `product_variants` from it: the products of an article that comes in
+several colours or sizes. A mistake in any of these files stops the job before any work, and the log
 lists every mistake by file and line. Where a shop has no mapping, all its offers are refused as
 unmapped, and the log says which file to write.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import click
 import pyarrow as pa
@@ -19,8 +21,9 @@ from wearalike import catalog, feeds
 from wearalike.catalog import feed_distances
 from wearalike.pipeline import job
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
+from wearalike.settings import Settings
 from wearalike.storage import run_tables
-from wearalike.tables import OFFERS, PRODUCTS
+from wearalike.tables import OFFERS, PRODUCT_VARIANTS, PRODUCTS
 
 log = logging.getLogger(__name__)
 # The commonest categories that a mapping lacks, as shown in the log.
@@ -33,8 +36,14 @@ def command() -> click.Command:
 
 
 def work(args: StageOptions) -> None:
-    """Write the table `products`, if it is out of date."""
+    """Write the tables `products` and `product_variants`, where they are out of date."""
     settings = job.load_settings(args)
+    _write_products(args, settings)
+    _write_variants(args, settings.data_dir)
+
+
+def _write_products(args: StageOptions, settings: Settings) -> None:
+    """Write the table `products`, if it is out of date."""
     offered = set(
         pc.unique(
             run_tables.read_table(settings.data_dir, OFFERS, args.run, ["shop_id"])["shop_id"]
@@ -95,6 +104,19 @@ def work(args: StageOptions) -> None:
         writer.rows_taken,
         dict(writer.refusal_counts) or "none",
     )
+
+
+def _write_variants(args: StageOptions, root: Path) -> None:
+    """Write the table `product_variants`, if it is out of date."""
+    inputs = {PRODUCTS.name: run_tables.input_hash(root, PRODUCTS, args.run)}
+    signature = run_tables.signature(inputs, {})
+    if job.is_up_to_date(args, root, PRODUCT_VARIANTS, signature):
+        return
+    products = run_tables.open_dataset(root, PRODUCTS, args.run)
+    with run_tables.write_table(root, PRODUCT_VARIANTS, args.run, signature) as writer:
+        for batch in catalog.iter_variants(products):
+            writer.write(batch)
+    log.info("product_variants: %d products of several colours or sizes", writer.rows_written)
 
 
 def _log_unmapped_words(unmapped: dict[str, Counter[str]], mapped_shops: set[str]) -> None:

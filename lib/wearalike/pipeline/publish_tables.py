@@ -1,9 +1,9 @@
 """Load a run's tables into the warehouse; then the site reads this run.
 
-The tables are products, similar_products, similar_lists, look_products and quality. A run whose
-quality table holds a `fail` is not published. The job then ends with 1 and names the failing
-measures, and the site keeps the run before. --override publishes the run nevertheless; who and why
-are kept in `publications`.
+The tables are products, product_variants, similar_products, similar_lists, look_products and
+quality. A run whose quality table holds a `fail` is not published. The job then ends with 1 and
+names the failing measures, and the site keeps the run before. --override publishes the run
+nevertheless; who and why are kept in `publications`.
 
 A run that was rolled back stays off the site, whoever repeats this job, until --again or --override
 publishes it.

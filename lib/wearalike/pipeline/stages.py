@@ -33,6 +33,7 @@ class Stage:
 # The warehouse holds these of every published run. A test compares them with tables.py.
 PUBLISHED_TABLES = (
     "products",
+    "product_variants",
     "similar_products",
     "similar_lists",
     "look_products",
@@ -50,7 +51,7 @@ _BEFORE_THE_GATE = (
         "map_products",
         "Map each offer's category to a leaf of the taxonomy.",
         reads=("offers",),
-        writes=("products",),
+        writes=("products", "product_variants"),
     ),
     Stage(
         "download_images",

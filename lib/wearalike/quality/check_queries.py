@@ -33,8 +33,32 @@ SELECT * EXCLUDE (url, vendor_code, google_category, description)
         len(colours) AS colours, len(colour_names) AS colour_names, len(sizes) AS sizes,
         len(materials) AS materials, len(image_urls) AS image_urls),
     product_id = shop_id || ':' || offer_id AS is_id_of_offer,
-    product_id IN (SELECT product_id FROM similar_lists) AS has_list
+    product_id IN (SELECT product_id FROM similar_lists) AS has_list,
+    coalesce(article_id IN (SELECT article_id FROM products GROUP BY ALL HAVING count(*) > 1),
+        false) = (product_id IN (SELECT product_id FROM product_variants)) AS is_among_variants
 FROM products WHERE {_SHARD_FILTER} ORDER BY product_id
+"""
+
+PRODUCT_VARIANTS_SQL = f"""
+WITH articles AS (
+        SELECT article_id, count(*) AS products_count FROM products
+        WHERE article_id IS NOT NULL GROUP BY ALL),
+    ranked AS (
+        SELECT article_id, count(DISTINCT rank) AS ranks_count, max(rank) AS last_rank
+        FROM product_variants GROUP BY ALL)
+SELECT v.* REPLACE (len(v.colour_names) AS colour_names, len(v.colours) AS colours,
+        len(v.sizes) AS sizes),
+    products_count,
+    (v.article_id = p.article_id AND v.shop_id = p.shop_id AND v.colour_names = p.colour_names
+        AND v.colours = p.colours AND v.sizes = p.sizes AND v.availability = p.availability)
+        IS TRUE AS is_as_in_products,
+    (v.rank >= 1 AND ranks_count = products_count AND last_rank = products_count)
+        IS TRUE AS is_ranked_without_gaps
+FROM (SELECT * FROM product_variants WHERE {_SHARD_FILTER}) v
+LEFT JOIN products p USING (product_id)
+LEFT JOIN articles a ON a.article_id = v.article_id
+LEFT JOIN ranked r ON r.article_id = v.article_id
+ORDER BY v.product_id
 """
 
 INDEXES_SQL = f"""

@@ -12,6 +12,7 @@ from wearalike.tables import (
     CODE_BITS,
     INDEXES,
     LOOK_PRODUCTS,
+    PRODUCT_VARIANTS,
     PRODUCTS,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
@@ -123,6 +124,28 @@ def _product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             gxe,
             is_id_of_offer="product_id is <shop_id>:<offer_id>",
             has_list="the product has a row in similar_lists",
+            is_among_variants="the product has a row in product_variants exactly if its article"
+            " has another product",
+        ),
+    ]
+
+
+def _product_variant_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
+    return [
+        *_expect_key(gxe, PRODUCT_VARIANTS),
+        *_expect_between(
+            gxe, variants_count=(2, None, "an article with variants has 2 products or more")
+        ),
+        _expect_equal(
+            gxe,
+            "variants_count",
+            "products_count",
+            "variants_count is the number of the article's products",
+        ),
+        *_expect_true(
+            gxe,
+            is_as_in_products="article, shop, colours, sizes and stock are those of the product",
+            is_ranked_without_gaps="the ranks of an article are 1, 2, 3, … without gaps",
         ),
     ]
 
@@ -313,6 +336,7 @@ def _look_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
 
 TABLE_CHECKS = (
     TableCheck(PRODUCTS, check_queries.PRODUCTS_SQL, _product_expectations),
+    TableCheck(PRODUCT_VARIANTS, check_queries.PRODUCT_VARIANTS_SQL, _product_variant_expectations),
     TableCheck(INDEXES, check_queries.INDEXES_SQL, _index_expectations),
     TableCheck(SIMILAR_LISTS, check_queries.SIMILAR_LISTS_SQL, _similar_list_expectations),
     TableCheck(SIMILAR_PRODUCTS, check_queries.SIMILAR_PRODUCTS_SQL, _similar_product_expectations),

@@ -19,6 +19,7 @@ from wearalike.catalog.colour_names import NameTable
 from wearalike.catalog.eligibility import is_for_audience
 from wearalike.catalog.feed_distances import FeedDistances
 from wearalike.catalog.kinds import KindTable
+from wearalike.catalog.product_conditions import CONDITION_COLUMNS
 from wearalike.search.kernels import bitplane
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.product_attributes import (
@@ -355,7 +356,9 @@ def build_gallery(
             [_number_equal_values(ids) for ids in pictures],
         ),
         brands=_number_equal_values(pc.utf8_lower(column("brand"))),
-        attributes=build_attributes(column, product_ids),
+        attributes=build_attributes(
+            column, product_ids, [c for c in CONDITION_COLUMNS if c in products.column_names]
+        ),
         kind_table=kind_table,
         name_table=name_table,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wearalike import catalog, search
 from wearalike.catalog import feed_distances
+from wearalike.catalog.product_conditions import CONDITION_COLUMNS
 from wearalike.search import index
 from wearalike.storage import run_tables
 from wearalike.tables import DISPLAY_COLUMNS, INDEXES, MATCHES, PRODUCTS
@@ -47,21 +48,23 @@ class GalleryWithProducts:
         return products
 
 
-def load_gallery(root: Path, run: str, super_category: str) -> search.Gallery:
+def load_gallery(
+    root: Path, run: str, super_category: str, more_columns: Iterable[str] = ()
+) -> search.Gallery:
     """Load the gallery of a super-category of a run, its codes mapped from the Faiss index.
 
     Args:
         root: The data folder.
         run: Name of the run; its files must stay while the gallery is used.
         super_category: A `tables.SuperCategory` value.
+        more_columns: Those of CONDITION_COLUMNS that rules or filters look at.
 
     Raises:
         TableNotFound: The run has no such table.
         BadIndex: The index is not the file that _manifest.json names, or not one of ours.
     """
-    gallery, _ = _load_gallery(
-        root, run, super_category, index.read_codes_mmap, search.GALLERY_COLUMNS
-    )
+    columns = list(dict.fromkeys([*search.GALLERY_COLUMNS, *sorted(more_columns)]))
+    gallery, _ = _load_gallery(root, run, super_category, index.read_codes_mmap, columns)
     # Building took several times the memory that the gallery keeps.
     pa.default_memory_pool().release_unused()
     return gallery
@@ -79,7 +82,8 @@ def load_gallery_with_products(root: Path, run: str, super_category: str) -> Gal
         TableNotFound: The run has no such table.
         BadIndex: The index is not the file that _manifest.json names, or not one of ours.
     """
-    columns = list(dict.fromkeys([*search.GALLERY_COLUMNS, *_PRODUCT_COLUMNS]))
+    columns = [*search.GALLERY_COLUMNS, *_PRODUCT_COLUMNS, *CONDITION_COLUMNS]
+    columns = list(dict.fromkeys(columns))
     gallery, products = _load_gallery(root, run, super_category, index.read_codes, columns)
     rows = pc.index_in(pa.array(gallery.product_ids), products["product_id"].combine_chunks())
     shown = products.select(_PRODUCT_COLUMNS).take(rows).combine_chunks()

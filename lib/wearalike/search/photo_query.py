@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.tables import AgeGroup, Gender
 
 MAX_K = 100
+_NO_FILTERS = ProductConditions()
 MAX_WEIGHT = 10
 # "10:10:10" is the longest text of weights.
 _MAX_WEIGHTS_CHARACTERS = 8
@@ -40,6 +42,7 @@ class PhotoQuery:
             kind is not known, and does not count.
         on_shop: The shop whose page asks, for merchandising rules; None if none does.
         on_brand: The brand whose page asks, for merchandising rules; None if none does.
+        filters: Conditions on the results, which act before the cut to k.
 
     Raises:
         ValueError: k or weights are out of range.
@@ -52,6 +55,7 @@ class PhotoQuery:
     category: str | None = None
     on_shop: str | None = None
     on_brand: str | None = None
+    filters: ProductConditions = _NO_FILTERS
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:

@@ -28,6 +28,7 @@ from wearalike.metrics.boxes import box_corners, box_iou, item_scores
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.search import gallery_store, inverted_multi_index
+from wearalike.search.condition_masks import match_conditions
 from wearalike.search.gallery import Gallery
 from wearalike.search.page_rules import CompiledRules
 from wearalike.search.photo_query import (
@@ -38,6 +39,7 @@ from wearalike.search.photo_query import (
     Weights,
 )
 from wearalike.search.product_attributes import build_photo_page
+from wearalike.search.ranked_lists import filtered_list_rules
 from wearalike.search.reasons import describe_likeness
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
@@ -246,6 +248,8 @@ class PhotoSearch:
         page = build_photo_page(category, photo_query.on_shop, photo_query.on_brand)
         compiled_rules = CompiledRules(self._merchandising_rules, gallery.attributes, page)
         shown = eligible[compiled_rules.rules_for_page(0).may_show(eligible)]
+        if photo_query.filters:
+            shown = shown[match_conditions(photo_query.filters, gallery.attributes)[shown]]
         if not len(shown):
             return DetectedItem(*detected, category, *weights, ())
         candidates = self._shortlist_candidates(super_category, shown, code, *weights[:2])
@@ -255,7 +259,7 @@ class PhotoSearch:
             of_kind = shown[kinds.distances[gallery.kind[shown]] == 0]
             same = self._shortlist_candidates(super_category, of_kind, code, *weights[:2])
             candidates = np.union1d(candidates, same)
-        rules = search.ListRules(k=photo_query.k)
+        rules = filtered_list_rules(search.ListRules(k=photo_query.k), photo_query.filters)
         ranked = search.search_code(gallery, candidates, code, *weights[:2], rules, kinds)
         results = _build_similar_products(held, ranked, weights, is_kind_known)
         return DetectedItem(*detected, category, *weights, results)

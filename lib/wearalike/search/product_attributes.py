@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ class ProductAttributes:
         category: object (n,), a leaf of the taxonomy.
         price_cents: int64 (n,).
         currency: object (n,). None if the price is not known.
+        more: Further columns of tables.PRODUCTS (n,) by name, those that conditions are about.
     """
 
     product_id: Texts | NDArray[np.object_]
@@ -37,16 +38,18 @@ class ProductAttributes:
     category: NDArray[np.object_]
     price_cents: NDArray[np.int64]
     currency: NDArray[np.object_]
+    more: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
 
 
 def build_attributes(
-    column: Callable[[str], pa.ChunkedArray], product_ids: Texts
+    column: Callable[[str], pa.ChunkedArray], product_ids: Texts, more: Iterable[str] = ()
 ) -> ProductAttributes:
     """Return the attributes of products.
 
     Args:
-        column: Returns one of ATTRIBUTE_COLUMNS by its name, in the order of `product_ids`.
+        column: Returns a column of tables.PRODUCTS by its name, in the order of `product_ids`.
         product_ids: Their ids, text (n,).
+        more: Names of columns beside ATTRIBUTE_COLUMNS.
     """
     return ProductAttributes(
         product_id=product_ids,
@@ -55,6 +58,7 @@ def build_attributes(
         category=intern_texts(column("category")),
         price_cents=column("price_cents").to_numpy().astype(np.int64),
         currency=intern_texts(column("currency")),
+        more={name: column(name) for name in more},
     )
 
 

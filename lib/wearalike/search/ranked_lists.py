@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.quality_settings import ListSettings
 from wearalike.search.candidates import NearestCandidates
 
@@ -48,6 +49,11 @@ class ListRules:
     min_score: float = _DEFAULTS.min_score
     max_per_brand: int = _DEFAULTS.max_per_brand
     max_brand_share: float = _DEFAULTS.max_brand_share
+
+
+def filtered_list_rules(rules: ListRules, filters: ProductConditions) -> ListRules:
+    """Return the rules of a list that filters act on: who asks for a brand gets all of it."""
+    return replace(rules, max_per_brand=rules.k) if filters.brands else rules
 
 
 @dataclass(frozen=True, slots=True)

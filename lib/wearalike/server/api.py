@@ -21,7 +21,8 @@ from wearalike.search import photo_query
 from wearalike.search.photo_search import UnknownCategory
 from wearalike.server import errors, middleware, schemas, uploads
 from wearalike.server.fair_queue import FairQueue
-from wearalike.server.live_search import MAX_K, LiveList, LiveSearch, PhotoQuery
+from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
+from wearalike.server.live_search import MAX_K, LiveSearch, PhotoQuery
 from wearalike.server.photos import DecodedPhoto
 from wearalike.server.snapshot import PublishedRepository, Snapshot
 from wearalike.tables import AgeGroup, Gender, SuperCategory
@@ -120,11 +121,13 @@ def set_etag(request: Request, response: Response, version: str) -> None:
     response.headers.update(headers)
 
 
-def _build_answer(s: Snapshot, **more: Any) -> dict[str, Any]:
+def build_answer(s: Snapshot, **more: Any) -> dict[str, Any]:
+    """Return an answer with the fields of schemas.PublishedAnswer and more."""
     return {"run": s.run, "published_at": s.publication.published_at, **more}
 
 
-def _require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
+def require_product(s: Snapshot, product_id: str) -> dict[str, Any]:
+    """Return a product. Raises HTTPException 404 if the run has none."""
     if (product := s.product(product_id)) is None:
         raise HTTPException(
             404,
@@ -151,9 +154,6 @@ def products(
             max_length=200,
         ),
     ] = "",
-    shop: Annotated[
-        str | None, Query(description="products of this shop only", max_length=64)
-    ] = None,
     category: Annotated[
         str | None,
         Query(description="a leaf or branch of the taxonomy, e.g. women.dresses", max_length=200),
@@ -165,13 +165,16 @@ def products(
     after: Annotated[
         str | None, Query(description="next_after of the previous page", max_length=1000)
     ] = None,
+    *,
+    filters: FiltersDep,
 ) -> dict[str, Any]:
     """Return products of the published run in order of product_id, a page at a time."""
     with open_snapshot(request, response, source) as s:
-        rows = s.search(q, shop, category, super_category, limit + 1, after)
+        filters = complete_filters(filters, s, request.app.state.settings.data_dir)
+        rows = s.search(q, None, category, super_category, limit + 1, after, filters)
         has_next_page = len(rows) > limit
         next_after = rows[limit - 1]["product_id"] if has_next_page else None
-        return _build_answer(s, products=rows[:limit], next_after=next_after)
+        return build_answer(s, products=rows[:limit], next_after=next_after)
 
 
 @router.get(
@@ -185,71 +188,14 @@ def product(
 ) -> dict[str, Any]:
     """Return every column of a product, and how many recommendations it has."""
     with open_snapshot(request, response, source) as s:
-        row = _require_product(s, product_id)
+        row = require_product(s, product_id)
         similar_list = s.similar_list(product_id) or {"similar_count": 0, "shortfall_reason": None}
-        return _build_answer(
+        return build_answer(
             s,
             product=row,
             similar_count=similar_list["similar_count"],
             shortfall_reason=similar_list["shortfall_reason"],
         )
-
-
-@router.get(
-    "/products/{product_id}/similar",
-    response_model=schemas.SimilarAnswer,
-    responses=problem_responses(404, 422, 429),
-    summary="Similar products",
-)
-def similar(
-    request: Request,
-    response: Response,
-    source: PublishedDep,
-    live: LiveSearchDep,
-    product_id: ProductId,
-    weights: WeightsQuery = None,
-    k: KQuery = 20,
-) -> dict[str, Any]:
-    """Return the most similar products, best first.
-
-    Without weights this is the published list. With weights the server searches now, by the same
-    rules. A list that is shorter than requested says why.
-    """
-    with open_snapshot(request, response, source) as s:
-        query_product = _require_product(s, product_id)
-        if weights is None:
-            reason = (s.similar_list(product_id) or {}).get("shortfall_reason")
-            ranked = LiveList(s.similar(product_id, k), reason)
-            list_source = schemas.ListSource.PUBLISHED
-        else:
-            limit_searches(request)
-            ranked = live.similar(s, query_product, photo_query.parse_weights(weights), k)
-            list_source = schemas.ListSource.LIVE
-        return _build_answer(
-            s,
-            product_id=product_id,
-            source=list_source,
-            shortfall_reason=ranked.shortfall_reason,
-            results=ranked.rows,
-        )
-
-
-@router.get(
-    "/products/{product_id}/look",
-    response_model=schemas.LookAnswer,
-    responses=problem_responses(404, 422),
-    summary="Complete the look",
-)
-def look(
-    request: Request, response: Response, source: PublishedDep, product_id: ProductId
-) -> dict[str, Any]:
-    """Return products that complete the look.
-
-    They are similar to the items worn with the product in its own pictures.
-    """
-    with open_snapshot(request, response, source) as s:
-        _require_product(s, product_id)
-        return _build_answer(s, product_id=product_id, results=s.look(product_id))
 
 
 @router.get(
@@ -281,7 +227,7 @@ def quality(
 ) -> dict[str, Any]:
     """Return the metrics of the published run."""
     with open_snapshot(request, response, source) as s:
-        return _build_answer(s, measures=s.quality(scope))
+        return build_answer(s, measures=s.quality(scope))
 
 
 @router.get(
@@ -346,20 +292,26 @@ async def photo(
         str | None,
         Query(description="the brand whose page asks, for merchandising rules", max_length=300),
     ] = None,
+    within: WithinQuery = None,
+    *,
+    filters: FiltersDep,
 ) -> dict[str, Any]:
     """Detect garments, shoes and bags in a photo, and return the most similar products in stock.
 
-    The photo is not stored.
+    Filters leave out products before the best k are taken. The photo is not stored.
     """
     parsed_weights = photo_query.parse_weights(weights) if weights else None
-    wanted = PhotoQuery(k, parsed_weights, gender, age_group, category, on_shop, on_brand)
     queue: FairQueue = request.app.state.photo_queue
     client = middleware.scope_client_key(request.scope)
 
     def search_photo(content: bytes) -> dict[str, Any]:
         with source.snapshot() as s:
+            checked = complete_filters(filters, s, request.app.state.settings.data_dir, within)
             search = live.photo_search(s)
-            head = _build_answer(s)
+            head = build_answer(s)
+        wanted = PhotoQuery(
+            k, parsed_weights, gender, age_group, category, on_shop, on_brand, checked
+        )
         decoded = DecodedPhoto(content, request.app.state.photo_decoders)
         try:
             result = decoded.search(search, wanted)
@@ -382,4 +334,4 @@ def health(response: Response, source: PublishedDep) -> dict[str, Any]:
     """Return "ok" and the published run; 503 if nothing can be served."""
     with source.snapshot() as s:
         response.headers["Cache-Control"] = "no-store"
-        return _build_answer(s, status="ok")
+        return build_answer(s, status="ok")

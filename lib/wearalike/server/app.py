@@ -15,6 +15,7 @@ from wearalike.server import (
     api,
     api_docs,
     errors,
+    list_api,
     middleware,
     pages,
     photos,
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.serve.searches_a_minute, "searches"
     )
     app.include_router(api.router, prefix="/v1")
+    app.include_router(list_api.router, prefix="/v1")
     app.include_router(status.api_router, prefix="/v1")
     app.include_router(status.metrics_router)
     app.include_router(api_docs.router, prefix="/v1", include_in_schema=False)

@@ -15,10 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from wearalike import search as search_module
+from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.models import registry
 from wearalike.search import gallery_store
+from wearalike.search.condition_masks import match_conditions
 from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery, Weights
 from wearalike.search.photo_search import PhotoNetworks, PhotoSearch
+from wearalike.search.ranked_lists import filtered_list_rules
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
@@ -26,6 +29,7 @@ from wearalike.tables import INDEXES, MATCHES
 from wearalike.warehouse import publish
 
 __all__ = ["MAX_K", "MAX_WEIGHT", "LiveList", "LiveSearch", "PhotoQuery", "RunNotSearchable"]
+_NO_FILTERS = ProductConditions()
 
 
 class RunNotSearchable(LookupError):
@@ -63,6 +67,7 @@ class LiveSearch:
         product: dict[str, Any],
         weights: Weights | tuple[int, int] | None = None,
         k: int = 20,
+        filters: ProductConditions = _NO_FILTERS,
     ) -> LiveList:
         """Search the products most similar to one of the snapshot.
 
@@ -72,6 +77,8 @@ class LiveSearch:
             weights: Weights of shape, colour and kind, 0..10, not both first ones 0; a kind that is
                 not named weighs 0. None for the category's.
             k: Most results, 1..100.
+            filters: Conditions on the results. They act before the cut to k; where they name
+                brands, the limit on one brand does not.
 
         Returns:
             The list, with the reason if it is short.
@@ -95,9 +102,13 @@ class LiveSearch:
                 colour_weight=_replace_value(gallery.colour_weight, row, wanted.colour),
                 kind_weight=_replace_value(gallery.kind_weight, row, wanted.kind),
             )
-        ranked = search_module.search_gallery(
-            gallery, row, row + 1, replace(run.rules, k=k), run.merchandising_rules
-        )
+        rules = replace(run.rules, k=k)
+        if filters:
+            # A product that the filters leave out is as good as sold out.
+            is_wanted = match_conditions(filters, gallery.attributes)
+            gallery = replace(gallery, is_in_stock=gallery.is_in_stock & is_wanted)
+            rules = filtered_list_rules(rules, filters)
+        ranked = search_module.search_gallery(gallery, row, row + 1, rules, run.merchandising_rules)
         matches = search_module.build_matches(gallery, list(ranked))
         query = pa.table(
             {

@@ -17,6 +17,7 @@ from wearalike.search import photo_query
 from wearalike.server.snapshot import PRODUCT_SUMMARY_COLUMNS
 from wearalike.tables import (
     LOOK_PRODUCTS,
+    PRODUCT_VARIANTS,
     PRODUCTS,
     QUALITY,
     SIMILAR_PRODUCTS,
@@ -99,6 +100,12 @@ LookProductRow = _create_row_model(
     _columns_except(LOOK_PRODUCTS, "product_id"),
     product=_PRODUCT_FIELD,
 )
+ProductVariantRow = _create_row_model(
+    "Variant",
+    PRODUCT_VARIANTS.meaning,
+    PRODUCT_VARIANTS.columns,
+    product=(ProductSummary, Field(description="the variant")),
+)
 MetricRow = _create_row_model("Measure", QUALITY.meaning, QUALITY.columns)
 RunMetricRow = _create_row_model(
     "PastMeasure",
@@ -132,17 +139,38 @@ class ListSource(StrEnum):
     LIVE = "live"
 
 
-class SimilarAnswer(PublishedAnswer):
+class SimilarList(BaseModel):
     """The products most similar to one, best first."""
 
     product_id: str = Field(description="the query product")
     source: ListSource = Field(
-        description="published: from the nightly run; live: searched now, at the weights requested"
+        description="published: from the nightly run; live: searched now, with the weights and "
+        "filters requested"
     )
     shortfall_reason: str | None = Field(
         description="why the list is short (search.ShortfallReason); null for a full list"
     )
     results: list[SimilarProductRow] = Field(description="by rank")  # type: ignore[valid-type]
+
+
+class SimilarAnswer(SimilarList, PublishedAnswer):
+    """The products most similar to one, best first."""
+
+
+class SimilarListsAnswer(PublishedAnswer):
+    """The products most similar to each of several."""
+
+    lists: list[SimilarList] = Field(description="in the order of the ids; each id once")
+    missing: list[str] = Field(description="ids that are no product of the run")
+
+
+class VariantsAnswer(PublishedAnswer):
+    """The colours and sizes of a product's article, the product itself among them."""
+
+    product_id: str = Field(description="the query product")
+    results: list[ProductVariantRow] = Field(  # type: ignore[valid-type]
+        description="by rank; none for a product in one colour and size"
+    )
 
 
 class LookAnswer(PublishedAnswer):

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
+from wearalike.catalog.product_conditions import ProductConditions
+from wearalike.server.condition_sql import number_placeholders, write_conditions
 from wearalike.settings import Settings
 from wearalike.storage.run_order import name_order
 from wearalike.tables import (
     DISPLAY_COLUMNS,
     LOOK_PRODUCTS,
+    PRODUCT_VARIANTS,
     PRODUCTS,
     SIMILAR_PRODUCTS,
     Column,
@@ -49,6 +52,9 @@ PRODUCT_SUMMARY_COLUMNS = (
     "super_category",
 )
 MAX_SEARCH_WORDS = 8
+# Variants of an article that a page shows; feeds that join more do so by mistake.
+MAX_VARIANTS = 200
+_NO_FILTERS = ProductConditions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class Snapshot:
         super_category: str | None = None,
         limit: int = 20,
         after: str | None = None,
+        filters: ProductConditions = _NO_FILTERS,
     ) -> list[dict[str, Any]]:
         """Search products by words and filters, in order of product_id.
 
@@ -131,6 +138,7 @@ class Snapshot:
             super_category: A super-category.
             limit: Most rows.
             after: The last product_id of the previous page.
+            filters: Further conditions on the products.
 
         Returns:
             Rows with PRODUCT_SUMMARY_COLUMNS and image_url.
@@ -143,22 +151,21 @@ class Snapshot:
         # Each condition with its values; {} stands for a placeholder such as $2.
         conditions = [(sql, [value]) for sql, value in bounds.items() if value is not None]
         if category is not None:
-            conditions.append(
-                ("(category = {} OR starts_with(category, {}))", [category, f"{category}."])
-            )
+            filters = replace(filters, categories=(*filters.categories, category))
         has_word = "strpos(lower(concat_ws(' ', title, brand, product_id)), lower({})) > 0"
         conditions += [(has_word, [word]) for word in text.split()[:MAX_SEARCH_WORDS]]
-        where = ""
-        parameters: list[str] = []
-        for sql, values in conditions:
-            placeholders = [f"${2 + len(parameters) + i}" for i in range(len(values))]
-            where += f" AND {sql.format(*placeholders)}"
-            parameters += values
+        conditions += write_conditions(filters)
+        where, parameters = number_placeholders(conditions, 2)
         statement = (
             f"SELECT {_SUMMARY_COLUMNS_SQL} FROM products WHERE run = $1{where} "
             f"ORDER BY product_id LIMIT {int(limit)}"
         )
         return [_add_image_url(row) for row in self._query_rows(statement, *parameters)]
+
+    def currencies(self) -> list[str]:
+        """Return the currencies of the run's prices, sorted."""
+        rows = self._query_rows("SELECT DISTINCT currency FROM products WHERE run = $1")
+        return sorted(row["currency"] for row in rows)
 
     def category_counts(self) -> list[dict[str, Any]]:
         """Return products_count for each shop_id, super_category and category."""
@@ -174,33 +181,57 @@ class Snapshot:
         Each row has the recommended product as `product` (PRODUCT_SUMMARY_COLUMNS, image_url). A
         column that the published run lacks is empty.
         """
+        return self.similar_of([product_id], limit)[product_id]
+
+    def similar_of(
+        self, product_ids: Sequence[str], limit: int = 20
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return what `similar` returns of several products, by product_id."""
         statement = (
-            "SELECT * FROM similar_products WHERE run = $1 AND product_id = $2 "
-            f"ORDER BY rank LIMIT {int(limit)}"
+            "SELECT * FROM similar_products WHERE run = $1 AND product_id = ANY($2::text[]) "
+            f"AND rank <= {int(limit)} ORDER BY product_id, rank"
         )
         empty = _empty_row(SIMILAR_PRODUCTS)
-        rows = [empty | row for row in self._query_rows(statement, product_id)]
-        return self.attach_products(rows, "similar_product_id")
+        rows = [empty | row for row in self._query_rows(statement, list(product_ids))]
+        lists: dict[str, list[dict[str, Any]]] = {product_id: [] for product_id in product_ids}
+        for row in self.attach_products(rows, "similar_product_id"):
+            lists[row["product_id"]].append(row)
+        return lists
 
     def similar_list(self, product_id: str) -> dict[str, Any] | None:
         """Return the product's row of tables.SIMILAR_LISTS; None if it has none.
 
         The row holds the length of its list, the reason if it is short, and the image compared.
         """
-        rows = self._query_rows(
-            "SELECT * FROM similar_lists WHERE run = $1 AND product_id = $2", product_id
+        return self.similar_lists_of([product_id]).get(product_id)
+
+    def similar_lists_of(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what `similar_list` returns of several products, by product_id."""
+        statement = "SELECT * FROM similar_lists WHERE run = $1 AND product_id = ANY($2::text[])"
+        rows = self._query_rows(statement, list(product_ids))
+        return {row["product_id"]: row for row in rows}
+
+    def variants(self, product_id: str) -> list[dict[str, Any]]:
+        """Return the rows of tables.PRODUCT_VARIANTS of a product's article, by rank.
+
+        The product itself is among them. Each row has its product as `product`. A run of an
+        earlier version, and a product in one colour and size, has none.
+        """
+        if not self._has_table(PRODUCT_VARIANTS):
+            return []
+        statement = (
+            f"SELECT v.* FROM {PRODUCT_VARIANTS.name} AS o JOIN {PRODUCT_VARIANTS.name} AS v "
+            "ON v.run = o.run AND v.article_id = o.article_id "
+            f"WHERE o.run = $1 AND o.product_id = $2 ORDER BY v.rank LIMIT {MAX_VARIANTS}"
         )
-        return rows[0] if rows else None
+        return self.attach_products(self._query_rows(statement, product_id), "product_id")
 
     def look(self, product_id: str) -> list[dict[str, Any]]:
         """Return a product's rows of tables.LOOK_PRODUCTS by super-category and rank.
 
         Each row has its product as `product`. A run from before looks existed has none.
         """
-        if not self._reader_snapshot.query(
-            "SELECT 1 AS found FROM information_schema.tables WHERE table_name = $1",
-            [LOOK_PRODUCTS.name],
-        ):
+        if not self._has_table(LOOK_PRODUCTS):
             return []
         statement = (
             f"SELECT * FROM {LOOK_PRODUCTS.name} WHERE run = $1 AND product_id = $2 "
@@ -223,6 +254,11 @@ class Snapshot:
         """
         products = self.products([row[key] for row in rows]) if rows else {}
         return [{**row, "product": products[row[key]]} for row in rows if row[key] in products]
+
+    def _has_table(self, table: Table) -> bool:
+        """Tell if the warehouse has a table; one of an earlier version may lack some."""
+        statement = "SELECT 1 AS found FROM information_schema.tables WHERE table_name = $1"
+        return bool(self._reader_snapshot.query(statement, [table.name]))
 
     def _query_rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Run a statement with the run as $1 and the values after it.

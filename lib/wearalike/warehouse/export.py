@@ -27,12 +27,12 @@ from wearalike.tables import (
     DISPLAY_COLUMNS,
     LOOK_PRODUCTS,
     PRODUCTS,
-    PUBLISHED_TABLES,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
     Availability,
     Table,
 )
+from wearalike.warehouse import publish
 from wearalike.warehouse.base import PublicationEvent, open_warehouse
 
 FORMAT_VERSION = 1
@@ -42,8 +42,20 @@ MEMORY_LIMIT = "512MB"
 
 # Columns of a recommended product, beside its id and score. Its place in the list is its rank.
 EXPORTED_COLUMNS = (*DISPLAY_COLUMNS, "image_url")
+# Columns of a recommendation: how alike it is, why, and what placed it.
+SIMILAR_COLUMNS = (
+    "score",
+    "shape_score",
+    "colour_score",
+    "kind_score",
+    "reason",
+    "reason_ru",
+    "rule",
+    "fallback",
+)
 _SIMILAR_SQL = f"""
-SELECT l.product_id, l.shortfall_reason, s.similar_product_id, s.score, s.reason, s.reason_ru
+SELECT l.product_id, l.shortfall_reason, s.similar_product_id,
+    {", ".join(f"s.{name}" for name in SIMILAR_COLUMNS)}
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
 """
@@ -113,13 +125,7 @@ def _find_publication(settings: Settings) -> PublicationEvent:
     publication = state.publications[-1]
     load, here = state.find_load(publication.run), None
     with contextlib.suppress(run_tables.TableNotFound):
-        here = run_tables.signature(
-            {
-                t.name: run_tables.input_hash(settings.data_dir, t, publication.run)
-                for t in PUBLISHED_TABLES
-            },
-            {},
-        )
+        here = publish.run_signature(settings.data_dir, publication.run)
     if load is None or here != load.signature:
         found = "other tables" if here else "no tables"
         raise NotExported(
@@ -165,7 +171,7 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
         value = {
             "category": categories[product_id],
             "shortfall_reason": shortfall_reason,
-            "results": results(rows, "similar_product_id", ("score", "reason", "reason_ru")),
+            "results": results(rows, "similar_product_id", SIMILAR_COLUMNS),
         }
         yield f"similar:{product_id}", value
     for product_id, rows in groupby(

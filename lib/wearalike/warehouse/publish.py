@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
-from wearalike.tables import PUBLISHED_TABLES, QUALITY
+from wearalike.tables import PRODUCT_VARIANTS, PUBLISHED_TABLES, QUALITY
 from wearalike.warehouse.base import (
     PointerMove,
     RunLoad,
@@ -188,12 +188,19 @@ def publish_run(
 def run_signature(root: Path, run: str) -> str:
     """Return the hash over a run's published tables, by which a warehouse knows their load.
 
+    A run of an earlier version has no product_variants; it is known by its other tables.
+
     Raises:
         run_tables.TableNotFound: A table is not finished.
     """
-    return run_tables.signature(
-        {t.name: run_tables.input_hash(root, t, run) for t in PUBLISHED_TABLES}, {}
-    )
+    hashes = {}
+    for table in PUBLISHED_TABLES:
+        try:
+            hashes[table.name] = run_tables.input_hash(root, table, run)
+        except run_tables.TableNotFound:
+            if table is not PRODUCT_VARIANTS:
+                raise
+    return run_tables.signature(hashes, {})
 
 
 def rollback(settings: Settings) -> PointerMove:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def product_page(request: Request, product_id: str) -> HTMLResponse:
         product = _require_product(s, decode_segment(product_id))
         context = _similar_context(request, s, product)
         look = s.look(product["product_id"])
-    shown = [*context["rows"], *look]
+        variants = s.variants(product["product_id"])
+    shown = [*context["rows"], *look, *variants]
     ids = [product["product_id"], *(row["product"]["product_id"] for row in shown)]
     return render_page(
         request,
@@ -93,10 +95,27 @@ def product_page(request: Request, product_id: str) -> HTMLResponse:
         run=s.run,
         product=product,
         look=look,
+        variants=_group_variants(variants, product),
         pictures=pictures.find_images(s.run, ids),
         worn=pictures.find_worn_images(s.run, look),
         **context,
     )
+
+
+def _group_variants(
+    rows: list[dict[str, Any]], product: dict[str, Any]
+) -> list[list[dict[str, Any]]]:
+    """Return the variants of a product's article by shop and colour, its own shop's first.
+
+    Args:
+        rows: Rows of `Snapshot.variants`.
+        product: The product whose page is shown.
+    """
+    groups = [
+        list(group)
+        for _, group in groupby(rows, key=lambda row: (row["shop_id"], row["colour_names"]))
+    ]
+    return sorted(groups, key=lambda group: group[0]["shop_id"] != product["shop_id"])
 
 
 @router.get("/products/{product_id}/similar")

@@ -1,0 +1,181 @@
+"""Lists in the JSON API: similar products of one product or of several, looks and variants."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
+
+from wearalike.catalog.product_conditions import ProductConditions
+from wearalike.search import photo_query
+from wearalike.search.photo_query import Weights
+from wearalike.server import api, schemas
+from wearalike.server.api import (
+    KQuery,
+    LiveSearchDep,
+    ProductId,
+    PublishedDep,
+    WeightsQuery,
+    build_answer,
+    problem_responses,
+    require_product,
+)
+from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
+from wearalike.server.live_search import LiveList, LiveSearch
+from wearalike.server.snapshot import Snapshot
+
+router = APIRouter()
+# Products that one question may name.
+MAX_IDS = 100
+_ProductIds = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=1000)]],
+    Query(
+        description="<shop>:<offer id> as published; given once for each product",
+        min_length=1,
+        max_length=MAX_IDS,
+    ),
+]
+
+
+@router.get(
+    "/products/{product_id}/similar",
+    response_model=schemas.SimilarAnswer,
+    responses=problem_responses(404, 422, 429),
+    summary="Similar products",
+)
+def similar(
+    request: Request,
+    response: Response,
+    source: PublishedDep,
+    live: LiveSearchDep,
+    product_id: ProductId,
+    weights: WeightsQuery = None,
+    k: KQuery = 20,
+    within: WithinQuery = None,
+    *,
+    filters: FiltersDep,
+) -> dict[str, Any]:
+    """Return the most similar products, best first.
+
+    Without weights and filters this is the published list. With them the server searches now, by
+    the same rules; filters leave out products before the best k are taken. A list that is shorter
+    than requested says why.
+    """
+    with api.open_snapshot(request, response, source) as s:
+        product = require_product(s, product_id)
+        currency = product["currency"]
+        root = request.app.state.settings.data_dir
+        filters = complete_filters(filters, s, root, within, currency)
+        wanted = photo_query.parse_weights(weights) if weights else None
+        if wanted is None and not filters:
+            reason = (s.similar_list(product_id) or {}).get("shortfall_reason")
+            found = _build_list(product_id, LiveList(s.similar(product_id, k), reason))
+        else:
+            api.limit_searches(request)
+            found = _search_list(live, s, product, wanted, k, filters)
+        return build_answer(s, **found)
+
+
+@router.get(
+    "/similar",
+    response_model=schemas.SimilarListsAnswer,
+    responses=problem_responses(422, 429),
+    summary="Similar products of several",
+)
+def similar_of_several(
+    request: Request,
+    response: Response,
+    source: PublishedDep,
+    live: LiveSearchDep,
+    id: _ProductIds,
+    weights: WeightsQuery = None,
+    k: KQuery = 20,
+    within: WithinQuery = None,
+    *,
+    filters: FiltersDep,
+) -> dict[str, Any]:
+    """Return the lists of several products, all of one run; see the list of one product.
+
+    With weights or filters each product counts as one search.
+    """
+    product_ids = list(dict.fromkeys(id))
+    root = request.app.state.settings.data_dir
+    wanted = photo_query.parse_weights(weights) if weights else None
+    with api.open_snapshot(request, response, source) as s:
+        known = s.products(product_ids)
+        there = [product_id for product_id in product_ids if product_id in known]
+        lists = []
+        if wanted is None and not (filters or within):
+            rows, reasons = s.similar_of(there, k), s.similar_lists_of(there)
+            for product_id in there:
+                reason = reasons.get(product_id, {}).get("shortfall_reason")
+                lists.append(_build_list(product_id, LiveList(rows[product_id], reason)))
+        else:
+            for product_id in there:
+                api.limit_searches(request)
+                product = require_product(s, product_id)
+                own = complete_filters(filters, s, root, within, product["currency"])
+                lists.append(_search_list(live, s, product, wanted, k, own))
+        missing = [product_id for product_id in product_ids if product_id not in known]
+        return build_answer(s, lists=lists, missing=missing)
+
+
+@router.get(
+    "/products/{product_id}/look",
+    response_model=schemas.LookAnswer,
+    responses=problem_responses(404, 422),
+    summary="Complete the look",
+)
+def look(
+    request: Request, response: Response, source: PublishedDep, product_id: ProductId
+) -> dict[str, Any]:
+    """Return products that complete the look.
+
+    They are similar to the items worn with the product in its own pictures.
+    """
+    with api.open_snapshot(request, response, source) as s:
+        require_product(s, product_id)
+        return build_answer(s, product_id=product_id, results=s.look(product_id))
+
+
+@router.get(
+    "/products/{product_id}/variants",
+    response_model=schemas.VariantsAnswer,
+    responses=problem_responses(404, 422),
+    summary="Colours and sizes",
+)
+def variants(
+    request: Request, response: Response, source: PublishedDep, product_id: ProductId
+) -> dict[str, Any]:
+    """Return the colours and sizes of the product's article, the product itself among them."""
+    with api.open_snapshot(request, response, source) as s:
+        require_product(s, product_id)
+        return build_answer(s, product_id=product_id, results=s.variants(product_id))
+
+
+def _search_list(
+    live: LiveSearch,
+    s: Snapshot,
+    product: dict[str, Any],
+    weights: Weights | None,
+    k: int,
+    filters: ProductConditions,
+) -> dict[str, Any]:
+    """Return the fields of schemas.SimilarList of a list that is searched now."""
+    found = live.similar(s, product, weights, k, filters)
+    return _build_list(product["product_id"], found, schemas.ListSource.LIVE)
+
+
+def _build_list(
+    product_id: str,
+    found: LiveList,
+    source: schemas.ListSource = schemas.ListSource.PUBLISHED,
+) -> dict[str, Any]:
+    """Return the fields of schemas.SimilarList."""
+    return {
+        "product_id": product_id,
+        "source": source,
+        "shortfall_reason": found.shortfall_reason,
+        "results": found.rows,
+    }
