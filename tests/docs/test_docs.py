@@ -95,7 +95,13 @@ def test_files_named_are_there():
 def test_the_words_of_the_site_s_page_are_columns():
     page = (DOCS / "how-to" / "serve-a-site.md").read_text(encoding="utf-8")
     views = (REPOSITORY / "sql" / "views" / "site.sql").read_text(encoding="utf-8")
-    for view in ("site_similar_products", "site_look_products", "site_products", "site_freshness"):
+    for view in (
+        "site_similar_products",
+        "site_look_products",
+        "site_product_variants",
+        "site_products",
+        "site_freshness",
+    ):
         assert view in page and view in views
 
 

@@ -528,7 +528,7 @@ def test_every_statement_answers_the_same_on_both_engines(tmp_path, postgres):
         load(warehouse, "r1", night("r1", 20, 3))
         load(warehouse, "r2", night("r2", 20, 4))
         warehouse.publish("r2")
-    assert len(files) == 8
+    assert len(files) == 9
     answers = {}
     for path in files:
         text = path.read_text(encoding="utf-8")
