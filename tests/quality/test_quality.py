@@ -98,18 +98,31 @@ def test_precision_on_a_planted_case() -> None:
     assert rows["precision@10_queries_count", "all"].value == 48
     assert rows["precision@10", "all"].value == pytest.approx((5 / 6) / 48)
     assert rows["leaf_precision@10", "all"].value == pytest.approx((7 / 10) / 48)
-    # Drawn blindly: in shop a 11 of the 31 others are red for a red one, 19 for a blue one;
-    # in b 7 of 15 whichever.
-    assert rows["precision@10_random", "shop=a"].value == pytest.approx(
-        (12 * 11 / 31 + 20 * 19 / 31) / 32
+    # Drawn blindly in shop a, 11 of the 31 others are red, too; by our leaves 19 of 47. A draw for
+    # those without a list finds nothing either.
+    assert rows["precision@10_random", "shop=a"].value == pytest.approx(11 / 31 / 32)
+    assert rows["precision@10_random", "shop=b"].value == 0
+    assert rows["leaf_precision@10_random", "category=bags.red"].value == pytest.approx(
+        19 / 47 / 20
     )
-    assert rows["precision@10_random", "shop=b"].value == pytest.approx(7 / 15)
-    # By our leaves: 20 red and 28 blue in all, 47 to draw from.
-    assert rows["leaf_precision@10_random", "category=bags.red"].value == pytest.approx(19 / 47)
-    assert rows["leaf_precision@10_random", "category=bags.blue"].value == pytest.approx(27 / 47)
-    assert rows["leaf_precision@10_random", "super_category=bags"].value == pytest.approx(
-        (20 * 19 + 28 * 27) / 47 / 48
+    assert rows["leaf_precision@10_random", "category=bags.blue"].value == 0
+
+
+def test_a_short_list_that_is_right_is_no_worse_than_chance() -> None:
+    products = planted()
+    ids = [f"{p['shop_id']}:{p['offer_id']}" for p in products]
+    rows = metrics_by_key(night(products, [(i, [j for j in ids[:4] if j != i]) for i in ids[:12]]))
+    # Three or four red ones for each red one of shop a, in ten places.
+    found = (4 * 3 + 8 * 4) / 10 / 12
+    assert rows["precision@10", "category=bags.red"].value == pytest.approx(found * 12 / 20)
+    assert rows["precision@10_random", "category=bags.red"].value == pytest.approx(
+        found * 12 / 20 * 11 / 31
     )
+    # Where nothing else could be drawn, chance is as good as the list, and no better.
+    reds = products[:12]
+    rows = metrics_by_key(night(reds, [(i, [j for j in ids[:4] if j != i]) for i in ids[:12]]))
+    assert rows["precision@10", "all"].value == pytest.approx(found)
+    assert rows["precision@10_gain", "all"].value == 0
 
 
 def test_random_lists_get_what_is_promised_of_random_lists() -> None:
@@ -148,9 +161,8 @@ def test_chance_draws_only_from_what_could_have_been_answered() -> None:
         con.execute(category_precision.JUDGED_PRODUCTS_SQL)
         rows = con.execute(category_precision.PRECISION_SQL, {"k": 10}).df()
         of_asking = rows.head(1)
-    # Left are the y and the last one, both answered: one relevant of ten places,
-    # as many as we found.
-    assert of_asking[["precision", "chance"]].to_numpy().tolist() == [[0.1, 0.1]]
+    # Left to draw are the y and the last one: half a relevant one for the one place that is filled.
+    assert of_asking[["precision", "chance"]].to_numpy().tolist() == [[0.1, 0.05]]
 
 
 def test_products_whose_first_ten_are_all_of_other_shops_are_left_out() -> None:

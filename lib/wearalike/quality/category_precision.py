@@ -26,9 +26,9 @@ UNION ALL SELECT 'colour_precision', shop_id, colour_word, * EXCLUDE (path, colo
 FROM found WHERE colour_word IS NOT NULL
 """
 
-# Precision of each product's first k, and the expected precision of k random eligible products.
-# pool: eligible products; home: those of the product's own realm; alike: those with its label.
-# Random precision is alike / home. If fewer than k are eligible, all of them are returned.
+# Precision of each product's first k, and the expected precision of a random draw of eligible
+# products that fills the same places.
+# home: eligible products of the product's own realm; alike: those with its label.
 PRECISION_SQL = """
 WITH answered AS (
     SELECT q.kind, q.product_id, count(*) FILTER (a.realm <> q.realm
@@ -45,8 +45,7 @@ reach AS (
     FROM asked JOIN (SELECT DISTINCT gender FROM asked) g ON genders_fit(asked.gender, g.gender)
     GROUP BY ALL),
 pools AS (
-    SELECT *, sum(alike) OVER (PARTITION BY kind, super_category, age_group, gender) AS pool,
-        sum(alike) OVER (PARTITION BY kind, super_category, age_group, gender, realm) AS home
+    SELECT *, sum(alike) OVER (PARTITION BY kind, super_category, age_group, gender, realm) AS home
     FROM reach),
 siblings AS (
     SELECT q.kind, q.product_id, count(*) FILTER (a.can_answer) AS pool,
@@ -57,14 +56,14 @@ siblings AS (
     GROUP BY ALL),
 drawn AS (
     SELECT q.*, foreign_count, relevant_count, found_count,
-        p.pool - s.pool AS pool, p.home - s.pool AS home, p.alike - s.alike AS alike
+        p.home - s.pool AS home, p.alike - s.alike AS alike
     FROM asked q JOIN answered USING (kind, product_id)
     JOIN siblings s USING (kind, product_id)
     JOIN pools p USING (kind, super_category, age_group, gender, realm, label))
 SELECT kind, shop_id, super_category, category,
     relevant_count / nullif($k - foreign_count, 0) AS precision,
-    CASE WHEN pool < $k THEN alike / nullif($k - pool + home, 0)
-        ELSE alike / nullif(home, 0) END AS chance,
+    coalesce(alike / nullif(home, 0), 0) * (found_count - foreign_count)
+        / nullif($k - foreign_count, 0) AS chance,
     relevant_count / nullif(found_count - foreign_count, 0) AS found_precision,
     alike / nullif(home, 0) AS found_chance
 FROM drawn ORDER BY kind DESC, product_id
@@ -94,12 +93,11 @@ def precision_metrics(con: duckdb.DuckDBPyConnection) -> list[Metric]:
     colour_precision@10: a recommendation is relevant if its shop gives it the same colour word;
     results from other shops and those without a word count neither way.
 
-    A missing place in a short list counts as not relevant for both.
+    A missing place in a short list counts as not relevant, and the random draw misses it, too.
 
-    `_random` is the expected precision of ten random eligible products: indexed, in stock, of the
-    same super-category and age group and a compatible gender, without the product and its
-    siblings. It ignores the rules that shorten our lists: min_score, one result a model, a
-    limit on brands. It is therefore too high where our lists are short.
+    `_random` is the expected precision of as many random eligible products as the list has:
+    indexed, in stock, of the same super-category and age group and a compatible gender, without
+    the product and its siblings. Lists that are right throughout are never worse than it.
     `_gain` is the mean of the paired differences: recommendations beat chance only if its interval
     lies above 0. `_lift` is precision divided by random. `_skill` is the gain as a part of what
     random leaves: 0 is a blind draw, 1 is perfect. It is not told of scopes with fewer than
