@@ -1,8 +1,9 @@
 """The nightly run: shops' feeds to published recommendations.
 
 **Normal.** Every task is green. A run takes a few minutes for ten thousand products, most of it
-encoding on the first night and downloading on the others. `publish_tables` is the last task and the
-only one that a reader of the site can notice.
+encoding on the first night and downloading on the others. `publish_tables` is the only one that a
+reader of the site can notice. `prune_data` after it removes what no run needs, where the settings
+have a section `[keep]`.
 
 **Late** when it has not ended an hour after its start: look at `download_images` first (a slow
 shop), then at the shards of `encode_items` (no GPU where there should be one).
@@ -128,7 +129,7 @@ def operator_options(stage: Stage) -> dict[str, object]:
     user_defined_macros={"stage_options_text": stage_options_text},
 )
 def similar_products() -> None:
-    """Build the DAG: every stage after the one before; a sharded one after its shards."""
+    """Build the DAG: every stage after the one before, a sharded one after its shards, pruning."""
 
     @task
     def list_shards(params: dict[str, int] | None = None) -> list[dict[str, str]]:
@@ -156,7 +157,11 @@ def similar_products() -> None:
             **operator_options(stage),
         )
         tasks.append(stage_task)
-    chain(*tasks)
+    prune_task = BashOperator(
+        task_id="prune_data",
+        bash_command=f"{sys.executable} -m wearalike prune --if-set",
+    )
+    chain(*tasks, prune_task)
 
 
 similar_products()

@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from wearalike import quality_settings
 from wearalike.quality_settings import GateSettings, ListSettings, ModelSettings
+from wearalike.retention_settings import RetentionSettings
 from wearalike.validation import describe_error, describe_unknown_key, first_error
 
 # The settings file where neither an option nor the environment names one.
@@ -247,6 +248,7 @@ class Settings(BaseSettings):
         models: The models of a run.
         lists: The lists of recommendations.
         gate: The gate's thresholds.
+        keep: How long the data folder keeps what no run needs; None: nothing is removed unasked.
     """
 
     model_config = SettingsConfigDict(
@@ -266,6 +268,7 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     lists: ListSettings = ListSettings()
     gate: GateSettings = GateSettings()
+    keep: RetentionSettings | None = None
 
     @field_validator("spark_master")
     @classmethod
@@ -433,7 +436,11 @@ def _describe_error(
     if first == "shops":
         shop_id = from_file["shops"][rest[0]].get("id", rest[0] + 1)
         return f"{path}: shop {shop_id!r}: {describe_error(error, ShopSettings, rest[1:])}"
-    sections: dict[str, type[BaseModel]] = {"serve": ServerSettings, **quality_settings.SECTIONS}
+    sections: dict[str, type[BaseModel]] = {
+        "serve": ServerSettings,
+        "keep": RetentionSettings,
+        **quality_settings.SECTIONS,
+    }
     if first in sections and not rest:
         return f"{path}: {first}: wanted a [{first}] table, got {error['input']!r}"
     if first in sections:

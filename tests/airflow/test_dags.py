@@ -27,7 +27,7 @@ from aiosmtpd.controller import Controller
 
 from wearalike import sample
 from wearalike.airflow import callbacks
-from wearalike.commands import query_photo
+from wearalike.commands import app, query_photo
 from wearalike.pipeline import quality_options
 from wearalike.pipeline.stages import STAGE_NAMES, STAGES
 from wearalike.search import photo_query
@@ -83,7 +83,7 @@ def commands(dag, **params):
         template = getattr(task, "bash_command", None) or getattr(task, "partial_kwargs", {}).get(
             "bash_command"
         )
-        if template:
+        if template and task.task_id != "prune_data":
             text = jinja2.Template(template).render(
                 params={**dag.params.dump(), "run": "2026-11-21", **params},
                 **(dag.user_defined_macros or {}),
@@ -108,6 +108,17 @@ def test_every_command_is_one_that_its_job_understands(bag, params):
         if stage == "report_quality":
             wanted = (("min_products_count", 9), ("max_churn_ratio", 0.7))
             assert args["threshold"] == (wanted if params else ())
+
+
+def test_pruning_is_the_last_task_and_knows_its_command(bag):
+    dag = bag.dags["similar_products"]
+    task = dag.get_task("prune_data")
+    assert task.upstream_task_ids == {"publish_tables"} and not task.downstream_task_ids
+    python, m, module, command, *arguments = shlex.split(task.bash_command)
+    assert (python, m, module) == (sys.executable, "-m", "wearalike")
+    context = app.app.make_context("wearalike", [command, *arguments])
+    found = app.app.get_command(context, command).make_context(command, arguments).params
+    assert found["is_if_set"] and not found["is_dry"]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +257,7 @@ def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
         written_before |= set(stage.writes)
     assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED_TABLES]
     jobs = [t for t in dag.tasks if t.task_id != "list_shards"]
-    assert len(jobs) == 15
+    assert len(jobs) == 16
     assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))
 
 

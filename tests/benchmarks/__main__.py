@@ -27,6 +27,7 @@ from tests.benchmarks import (
     publish,
     report,
     site,
+    year,
 )
 from tests.benchmarks.measure import BenchOptions, BenchResult, SkippedBench
 
@@ -45,6 +46,7 @@ MODULES = (
     photo_speed,
     approximate,
     night,
+    year,
     cluster,
 )
 Bench = Callable[[BenchOptions], BenchResult | SkippedBench | list[BenchResult | SkippedBench]]

@@ -12,6 +12,7 @@ from tests.search.test_search import brand_limit, make_gallery, search_each
 
 from wearalike import catalog
 from wearalike.catalog import BadMapping, MerchandisingRule
+from wearalike.catalog.merchandising_rules import find_shared_ranks
 from wearalike.search import Fallback, ListRules
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -205,9 +206,9 @@ def one_by_one(g, row, rules, merchandise):
             default=(0.0, None),
             key=lambda b: b[0],
         )
-        return int(
-            best[0] * 64 * (g.shape_weight[row] + g.colour_weight[row])
-        ), f"prefer:{best[1]}" if best[1] else None
+        hundredths = round(best[0] * 100)
+        weights = int(g.shape_weight[row] + g.colour_weight[row])
+        return hundredths * 64 * weights // 100, f"prefer:{best[1]}" if best[1] else None
 
     groups, brands, pins = {g.groups[row]}, [], []
     for rule in sorted(
@@ -231,7 +232,7 @@ def one_by_one(g, row, rules, merchandise):
     places, room = [], rules.k - len(pins)
     good = [j for j in range(n) if may(j) and not is_hidden(j)]
     score = 1 - 2 * far / (128 * (g.shape_weight[row] + g.colour_weight[row]))
-    for j in sorted(good, key=lambda j: (far[j] - boost(j)[0], j)):
+    for j in sorted(good, key=lambda j: (far[j] - boost(j)[0], -boost(j)[0], j)):
         if (
             max(0, score[j]) < rules.min_score
             or g.groups[j] in groups
@@ -299,3 +300,48 @@ def test_what_is_preferred_is_found_far_behind_the_first_look():
     assert (f.results[0], f.rules) == (300, ["prefer:loved", None, None, None, None])
     (f,) = search_each(g, 0, 1, ListRules(k=5), [replace(loved, boost=0.01)])
     assert 300 not in f.results.tolist()
+
+
+@pytest.mark.parametrize(("boost", "bits"), [(0.05, 16), (0.07, 22), (0.14, 44), (0.2, 64)])
+def test_a_preferred_product_wins_at_exactly_its_boost(boost, bits):
+    """With weights 2:3 a bit of shape is 2 of 640: a boost of 0.05 is worth 16 of distance."""
+    g = make_gallery(2, 3, out_of_stock=0, groups=0, brands=0, w=(2, 3))
+    g.gender[:], g.age_group[:] = "female", "adult"
+    g.codes[:] = 0
+    bound = round(boost * 100) * 64 * 5 // 100 // 2  # bits of shape
+    assert bound <= bits
+    g.codes[2, :2] = [(1 << min(bound, 64)) - 1, (1 << max(0, bound - 64)) - 1]
+    loved = MerchandisingRule("loved", "prefer", product="s:0002", boost=boost)
+    (f,) = search_each(g, 0, 1, ListRules(k=2, min_score=0.0), [loved])
+    assert f.results.tolist() == [2, 1]
+    g.codes[2, 1] |= np.uint64(1) << np.uint64(40)
+    (f,) = search_each(g, 0, 1, ListRules(k=2, min_score=0.0), [loved])
+    assert f.results.tolist() == [1, 2], "one bit more is beyond it"
+
+
+def test_pins_that_want_one_rank_of_a_page_are_named():
+    def pin(name: str, at: int = 1, **scope: str) -> MerchandisingRule:
+        return MerchandisingRule(name, "pin", product=f"moda:{name}", at=at, **scope)
+
+    dresses = {"on_category": "women.dresses"}
+    rules = [
+        pin("a"),
+        pin("b", at=2),
+        pin("c", **dresses),
+        pin("d", on_category="women.dresses.midi"),
+        pin("e", on_category="men.shirts", on_shop="moda"),
+        pin("f", on_category="men.shirts", on_shop="lipa"),
+        replace(pin("a"), id="twice"),
+    ]
+    found = [(one.id, other.id) for one, other in find_shared_ranks(rules)]
+    assert found == [
+        ("a", "c"),
+        ("a", "d"),
+        ("a", "e"),
+        ("a", "f"),
+        ("c", "d"),
+        ("c", "twice"),
+        ("d", "twice"),
+        ("e", "twice"),
+        ("f", "twice"),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -123,6 +123,33 @@ def active_rules(
     """
     day = day or day_of_run(run)
     return tuple(rule for rule in rules if rule.is_active_on(day))
+
+
+def find_shared_ranks(
+    rules: Sequence[MerchandisingRule],
+) -> Iterator[tuple[MerchandisingRule, MerchandisingRule]]:
+    """Yield pins of two products that want one rank and may meet on a page, each pair once.
+
+    Args:
+        rules: Rules that hold on one day, in the order of the file.
+    """
+    pins = [rule for rule in rules if rule.kind == MerchandisingRuleKind.PIN]
+    for i, one in enumerate(pins):
+        for other in pins[i + 1 :]:
+            is_same_rank = one.at == other.at and one.product != other.product
+            if is_same_rank and _may_share_page(one, other):
+                yield one, other
+
+
+def _may_share_page(one: MerchandisingRule, other: MerchandisingRule) -> bool:
+    """Return whether the conditions of two rules do not exclude each other."""
+    shops, products = {one.on_shop, other.on_shop}, {one.on_product, other.on_product}
+    if len(shops - {None}) > 1 or len(products - {None}) > 1:
+        return False
+    if one.on_category is None or other.on_category is None:
+        return True
+    paths = f"{one.on_category}.", f"{other.on_category}."
+    return paths[0].startswith(paths[1]) or paths[1].startswith(paths[0])
 
 
 def _parse_rule(element: etree._Element) -> MerchandisingRule:

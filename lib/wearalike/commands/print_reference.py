@@ -75,6 +75,8 @@ def reference_page() -> str:
         _settings_table(settings.ShopSettings, ""),
         "### [serve]",
         _settings_table(settings.ServerSettings, ""),
+        "### [keep]",
+        _settings_table(settings.RetentionSettings, ""),
         *(
             part
             for section, model in quality_settings.SECTIONS.items()

@@ -11,6 +11,7 @@ import click
 
 from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
+from wearalike.commands.prune_data import prune_by_policy
 from wearalike.pipeline import job, runner
 from wearalike.pipeline.quality_options import run_options
 from wearalike.pipeline.stage_command import day_option_attributes, run_option_attributes
@@ -36,7 +37,8 @@ def run(
 
     It stops at the first stage that fails. The same command goes on from there: finished work is
     kept and skipped. An option that decides quality overrides the settings for this call alone;
-    only the stages that depend on it work again.
+    only the stages that depend on it work again. Where the settings have a section [keep], what no
+    run needs any more is pruned at the end.
     """
     try:
         runner.run_stages(
@@ -47,6 +49,7 @@ def run(
             day=day,
             quality_values=quality_values,
         )
+        prune_by_policy(job.read_settings(config, data_dir))
     finally:
         _print_outcome(run_name, data_dir, config)
 

@@ -51,7 +51,7 @@ def read_ledger(root: Path, shop_id: str, run: str | None = None) -> pa.Table:
         LEDGER_SCHEMA, one row for each address.
     """
     rows = content_cache.read_cached(root, CACHE_KIND, shop_id, LEDGER_SCHEMA)
-    return _newest_rows(rows, run)
+    return newest_rows(rows, run)
 
 
 def append_to_ledger(root: Path, shop_id: str, rows: pa.Table) -> None:
@@ -108,14 +108,15 @@ def compact_ledger(root: Path, shop_id: str) -> None:
     """Merge the many files of a ledger into one that keeps the newest row of every address.
 
     Other processes may read and append meanwhile; one that merges already is left to it. Fewer
-    than 64 files stay as they are.
+    than 64 files stay as they are, and so do all where the file system has no locks.
 
     Args:
         root: The data directory.
         shop_id: The shop.
     """
     folder = root / "cache" / CACHE_KIND / shop_id
-    with contextlib.suppress(atomic.LockTimeout), atomic.lock_file(folder / ".compact.lock", 0):
+    busy = contextlib.suppress(atomic.LockTimeout, atomic.LocksUnsupported)
+    with busy, atomic.lock_file(folder / ".compact.lock", 0):
         parts = set(folder.glob("[!.]*.parquet"))
         if len(parts) < _MIN_PARTS_TO_COMPACT:
             return
@@ -126,8 +127,13 @@ def compact_ledger(root: Path, shop_id: str) -> None:
                 part.unlink(missing_ok=True)
 
 
-def _newest_rows(rows: pa.Table, run: str | None) -> pa.Table:
-    """Return one row for each address: the newest of `run`, else the newest of all."""
+def newest_rows(rows: pa.Table, run: str | None = None) -> pa.Table:
+    """Return one row for each address: the newest of `run`, else the newest of all.
+
+    Args:
+        rows: LEDGER_SCHEMA.
+        run: Prefer its rows to newer ones; None for the newest.
+    """
     is_run = pc.equal(rows["run"], pa.scalar(run, pa.string()))
     rows = rows.append_column("is_run", pc.fill_null(is_run, False))
     rows = rows.sort_by([("is_run", "ascending"), ("checked_at", "ascending")])

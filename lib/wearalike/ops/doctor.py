@@ -29,6 +29,7 @@ from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.net import address_guard, http_client
+from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.settings import Settings, ShopSettings
 from wearalike.storage import run_tables
 from wearalike.warehouse.base import (
@@ -196,6 +197,7 @@ def check_root(environment: Environment) -> Iterator[CheckResult]:
         return
     yield _ok_result("data_dir", f"{folder} can be written")
     yield _check_disk_space(folder, environment.limits)
+    yield _list_disk_usage(environment.settings)
     yield _check_clock_skew("clock", "the disk of data_dir", written_at, environment.limits)
 
 
@@ -210,9 +212,21 @@ def _check_disk_space(folder: Path, limits: HealthLimits) -> CheckResult:
     else:
         return _ok_result("disk", seen)
     advice = (
-        f"make room: wanted are {limits.ample_free_bytes / 1e9:,.0f} GB; old runs' folders may go"
+        f"make room: wanted are {limits.ample_free_bytes / 1e9:,.0f} GB; "
+        "wearalike prune --dry-run says what may go"
     )
     return CheckResult("disk", status, seen, advice)
+
+
+def _list_disk_usage(settings: Settings) -> CheckResult:
+    """Tell what the data folder takes, by kind, the largest first."""
+    usage = measure_disk(settings.data_dir)
+    parts = sorted(usage.items(), key=lambda item: -item[1].bytes)
+    shown = ", ".join(f"{kind} {describe_bytes(used.bytes)}" for kind, used in parts)
+    files = sum(used.files for used in usage.values())
+    total = describe_bytes(sum(used.bytes for used in usage.values()))
+    policy = "" if settings.keep else "; nothing is pruned: the settings have no section [keep]"
+    return _ok_result("disk by kind", f"{total} in {files:,} files: {shown or 'none'}{policy}")
 
 
 def _check_clock_skew(what: str, other: str, other_s: float, limits: HealthLimits) -> CheckResult:

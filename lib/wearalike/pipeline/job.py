@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TextIO
 from tqdm import tqdm
 
 from wearalike import extras, settings
-from wearalike.storage import atomic, run_tables
+from wearalike.storage import atomic, data_lock, run_tables
 from wearalike.tables import Table
 
 log = logging.getLogger("wearalike")
@@ -82,8 +82,22 @@ def is_in_shard(key: str, shard: tuple[int, int] | None) -> bool:
 
 
 def load_settings(args: SimpleNamespace) -> settings.Settings:
-    """Read the settings that a stage's options name; --data-dir goes before the file."""
-    return read_settings(args.config, args.data_dir)
+    """Return the settings that a stage's options name; --data-dir goes before the file."""
+    if getattr(args, "settings", None) is None:
+        args.settings = read_settings(args.config, args.data_dir)
+    found: settings.Settings = args.settings
+    return found
+
+
+def run_stage_work(work: Callable[[SimpleNamespace], None], args: SimpleNamespace) -> None:
+    """Do the work of a stage while nothing of its data folder is pruned.
+
+    Args:
+        work: does the work of the options.
+        args: the stage's options.
+    """
+    with data_lock.use_data(load_settings(args).data_dir):
+        work(args)
 
 
 def read_settings(

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wearalike import catalog, search
+from wearalike.catalog.merchandising_rules import find_shared_ranks
 from wearalike.pipeline import job, match_task
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
@@ -146,9 +147,10 @@ def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) 
     entries = run_tables.read_table(root, INDEXES, run, ["product_id", "super_category"])
     products = run_tables.read_table(root, PRODUCTS, run, ["product_id"])
     _warn_of_missing_pins(plan.merchandising_rules, entries["product_id"])
+    _warn_of_shared_ranks(plan.merchandising_rules)
     with run_tables.write_table(root, MATCHES, run, plan.signature(), plan.parameters()) as table:
         candidates_dir = table.path / CANDIDATES_DIR
-        tasks = plan.tasks(_count_values(entries["super_category"]), candidates_dir, previous_run)
+        tasks = plan.tasks(count_values(entries["super_category"]), candidates_dir, previous_run)
         _match_with_spark(tasks, spark_master, table)
         table.write(search.build_matches_without_code(_without(products, entries)))
         table.rows_taken = products.num_rows
@@ -186,7 +188,7 @@ def _finish_candidates(candidates_dir: Path) -> int:
     return sum(int(pq.read_schema(path).metadata[match_task.SEARCHED_ANEW_KEY]) for path in paths)
 
 
-def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
+def count_values(column: pa.ChunkedArray) -> dict[str, int]:
     """Return how often each value occurs."""
     counts = pc.value_counts(column.combine_chunks()).to_pylist()
     return {count["values"]: count["counts"] for count in counts}
@@ -256,6 +258,18 @@ def _warn_of_missing_pins(
     if missing:
         log.warning(
             "pinned in rules.xml, but not found in this run: %s", ", ".join(sorted(missing))
+        )
+
+
+def _warn_of_shared_ranks(merchandising_rules: list[dict[str, Any]]) -> None:
+    """Log the pins that want one rank of a page: one of the two moves down."""
+    rules = [catalog.MerchandisingRule(**rule) for rule in merchandising_rules]
+    for one, other in find_shared_ranks(rules):
+        log.warning(
+            "pins %s and %s of rules.xml both want rank %d: where both act, one moves down",
+            one.id,
+            other.id,
+            one.at,
         )
 
 

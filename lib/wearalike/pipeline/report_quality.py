@@ -29,6 +29,7 @@ from wearalike.pipeline.stage_command import StageOptions, build_stage_command, 
 from wearalike.quality import gate, judgement_metrics, judgements, metrics
 from wearalike.quality.metrics import COMPARED_TABLES, Metric
 from wearalike.quality.normal_week import WEEK_RUNS, RunValues
+from wearalike.quality.passed_runs import has_compared_tables, passed_runs
 from wearalike.quality.run_metrics import EarlierRuns, measure_run
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
 from wearalike.reports import contact_sheet, run_feed, run_page, workbook
@@ -144,25 +145,6 @@ def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:
     similar = run_tables.open_dataset(settings.data_dir, SIMILAR_PRODUCTS, run)
     recommended = judgement_metrics.filter_recommended(all_judgements, similar)
     return judgement_metrics.quality_rows(recommended)
-
-
-def passed_runs(root: Path, run: str) -> list[str]:
-    """Return the runs before this one that passed the gate, newest first.
-
-    Args:
-        root: The data folder.
-        run: The run.
-    """
-    return [
-        earlier
-        for earlier in reversed(run_tables.list_earlier_runs(root, QUALITY, run))
-        if run_tables.read_manifest(root, QUALITY, earlier)["verdict"] != GateVerdict.FAIL
-    ]
-
-
-def has_compared_tables(root: Path, run: str) -> bool:
-    """Return whether a run has all tables that a later one is compared with."""
-    return all(run_tables.is_complete(root, t, run) for t in COMPARED_TABLES)
 
 
 def read_shop_thresholds(settings: Settings) -> dict[str, dict[str, float]]:

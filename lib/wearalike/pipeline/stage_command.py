@@ -177,7 +177,7 @@ def build_stage_command(
         )
 
     def run_work(**values: Any) -> int:
-        return job.run_logged(work, StageOptions(**values))
+        return job.run_logged(job.run_stage_work, work, StageOptions(**values))
 
     return click.Command(
         None,

@@ -102,7 +102,8 @@ class _RuledPage:
         free = self.rules.k - len(pins)
         distances = self._distances(nearest_rows)
         boosts, texts = self.page_rules.distance_boosts(nearest_rows, self.weight_sum)
-        order = np.lexsort((nearest_rows, distances - boosts))
+        # At exactly its boost a preferred product is first: it ranks before what scores that more.
+        order = np.lexsort((nearest_rows, -boosts, distances - boosts))
         order = order[self.page_rules.may_show(nearest_rows[order])]
         allowed = select_allowed(
             self.row,

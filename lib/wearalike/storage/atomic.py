@@ -15,6 +15,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 import uuid
@@ -24,8 +25,11 @@ from pathlib import Path
 # Inode and modification time (ns) of a folder.
 DirIdentity = tuple[int, int]
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS_ERRNOS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _TARGET_EXISTS_ERRNOS = (errno.ENOTEMPTY, errno.EEXIST)
 _LOCK_POLL_S = 0.05
+# The hidden names that this module gives: with a UUID behind a dot or a dash.
+_HIDDEN_NAME = re.compile(r"\.(.*[.-])?[0-9a-f]{32}(\..*)?")
 
 
 class Superseded(RuntimeError):
@@ -38,6 +42,10 @@ class DiskFull(OSError):
 
 class LockTimeout(TimeoutError):
     """Another process held a lock file for longer than the caller wanted to wait."""
+
+
+class LocksUnsupported(OSError):
+    """The file system of a path has no locks."""
 
 
 @contextlib.contextmanager
@@ -80,30 +88,46 @@ def commit_file(staged: Path, target: Path, *, sync_folder: bool = True) -> None
 
 
 @contextlib.contextmanager
-def lock_file(path: Path, wait_s: float | None = None) -> Iterator[None]:
-    """Hold an exclusive lock on a file during the block; a killed process lets go of it.
+def lock_file(
+    path: Path, wait_s: float | None = None, *, is_shared: bool = False
+) -> Iterator[None]:
+    """Hold a lock on a file during the block; a killed process lets go of it.
 
     Args:
         path: The lock file. It is created, with its folder, and never removed.
         wait_s: Longest wait for another process, seconds. 0 tries once, None waits for ever.
+        is_shared: Others may hold it as well, but for one that wants it alone.
 
     Raises:
         LockTimeout: Another process still holds the lock.
+        LocksUnsupported: The file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    mode = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     with path.open("w") as file:
-        if wait_s is None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        else:
-            _poll_lock(file.fileno(), path, wait_s)
+        try:
+            if wait_s is None:
+                fcntl.flock(file, mode)
+            else:
+                _poll_lock(file.fileno(), path, wait_s, mode)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS_ERRNOS:
+                raise
+            raise LocksUnsupported(
+                error.errno,
+                f"{os.strerror(error.errno)}: this file system has no locks of files, without which"
+                " two processes may write at once. Put it on a local disk, on NFS 4 or on a mount"
+                " with locks",
+                str(path),
+            ) from error
         yield
 
 
-def _poll_lock(handle: int, path: Path, wait_s: float) -> None:
+def _poll_lock(handle: int, path: Path, wait_s: float, mode: int) -> None:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, mode | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 raise LockTimeout(
@@ -270,6 +294,40 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_dir(path: Path) -> None:
+    """Remove a folder: it is gone at once, and its files follow.
+
+    A kill leaves the folder as it was, or a hidden one that the next `staging_dir` beside it or
+    `remove_abandoned` removes.
+    """
+    hidden = path.with_name(f".{path.name}.gone-{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def find_abandoned(folder: Path, min_age_s: float) -> Iterator[Path]:
+    """Yield the hidden files and folders that killed processes left in a folder.
+
+    Args:
+        folder: The folder, which need not exist; its hidden folders are looked into no further.
+        min_age_s: Younger ones may be in use where a file system has no locks, seconds.
+    """
+    newest_s = time.time() - min_age_s
+    for path in sorted(folder.glob(".*")):
+        with contextlib.suppress(FileNotFoundError):
+            if _HIDDEN_NAME.fullmatch(path.name) and path.stat().st_mtime < newest_s:
+                yield path
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove a hidden file or folder that no living process holds."""
+    if path.is_dir():
+        _remove_if_abandoned(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ It shows plots over runs, the size of each table, the worst categories and the r
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from wearalike.catalog import CategoryReason
+from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.quality import judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
@@ -30,6 +32,8 @@ MAX_RUNS = 60
 MAX_WORST_CATEGORIES = 20
 MAX_EXAMPLES = 3
 MAX_UNMAPPED_WORDS = 100
+# A folder of a million files is not listed for every visitor, seconds.
+DISK_AGE_S = 600
 _TILE_METRICS = (
     ("products_count", "products"),
     ("with_5_matches_ratio", "have 5 or more matches"),
@@ -121,7 +125,25 @@ def quality_page(request: Request) -> HTMLResponse:
         judged=next(iter(judgement_metrics.precision_by_category(all_judgements)), None),
         refused=refused,
         unmapped=unmapped,
+        disk=_disk_rows(request.app.state.settings.data_dir, int(time.monotonic() // DISK_AGE_S)),
     )
+
+
+@lru_cache(1)
+def _disk_rows(root: Path, period: int) -> list[dict[str, Any]]:
+    """Return what the data folder takes by kind, the largest first; cached for a period."""
+    del period  # the cache's key
+    usage = sorted(measure_disk(root).items(), key=lambda item: -item[1].bytes)
+    total = sum(used.bytes for _, used in usage)
+    return [
+        {
+            "kind": str(kind),
+            "size": describe_bytes(used.bytes),
+            "files": used.files,
+            "share": used.bytes / max(1, total),
+        }
+        for kind, used in usage
+    ]
 
 
 @lru_cache(2)
