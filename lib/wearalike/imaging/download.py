@@ -34,6 +34,10 @@ _FLUSH_INTERVAL_S = 10.0
 _MAX_WORKERS = 64
 # Rows of the ledger that are Python objects at once.
 _TODO_BATCH_ROWS = 1000
+# Most images ask for no more. A larger one is asked for again, by so many workers of all shops at a
+# time: memory does not grow with the shops by the size of their largest images.
+SMALL_IMAGE_BYTES = 1 << 20
+MAX_LARGE_IMAGES_AT_ONCE = 8
 # A JPEG decoded this small is still read to its last byte, at half the cost.
 _CHECK_SIDE_PX = 32
 
@@ -80,7 +84,7 @@ def download_images(
 ) -> Counter[str]:
     """Request every pending address of every shop, and fill image files and ledgers meanwhile.
 
-    Memory holds one image for each request in flight.
+    Memory holds an image of SMALL_IMAGE_BYTES for each request in flight, and a few larger ones.
 
     Args:
         root: The data directory.
@@ -98,9 +102,12 @@ def download_images(
     """
 
     async def download_all() -> list[Counter[str]]:
+        large_slots = asyncio.Semaphore(MAX_LARGE_IMAGES_AT_ONCE)
         with ThreadPoolExecutor() as pool, sandbox.DecoderPool() as decoders:
             downloads = [
-                _ShopDownloader(root, run, shop, pool, decoders, on_progress).download(rows, policy)
+                _ShopDownloader(root, run, shop, pool, decoders, large_slots, on_progress).download(
+                    rows, policy
+                )
                 for shop, rows in pending_by_shop.items()
             ]
             return await asyncio.gather(*downloads)
@@ -118,9 +125,11 @@ class _ShopDownloader:
         shop: ShopSettings,
         pool: Executor,
         decoders: sandbox.DecoderPool,
+        large_slots: asyncio.Semaphore,
         on_progress: Callable[[int], None],
     ) -> None:
         self._root = root
+        self._large_slots = large_slots
         self._run = run
         self._shop = shop
         self._pool = pool
@@ -219,17 +228,11 @@ class _ShopDownloader:
         }
         headers = {k: v for k, v in headers.items() if v and http_client.is_header_value(v)}
         try:
-            response = await client.fetch(
-                ledger_row["url"],
-                self._shop.max_image_bytes,
-                headers=headers,
-            )
-            if response.status == 304:
+            answer = await self._fetch_and_store(client, ledger_row["url"], headers)
+            if answer is None:
                 self._counts["unchanged"] += 1
                 return {name: ledger_row[name] for name in ledger.REUSABLE_COLUMNS}
-            image = await asyncio.get_running_loop().run_in_executor(
-                self._pool, cache_image, self._root, response.content, self._decoders
-            )
+            response_headers, image = answer
         except (http_client.FetchError, decode.BadPixels) as error:
             is_outage = isinstance(error, http_client.FetchError) and error.is_outage
             if is_outage and self._is_kept(ledger_row):
@@ -239,10 +242,39 @@ class _ShopDownloader:
             return {"reason": error.reason, "detail": error.detail}
         self._counts["fetched"] += 1
         return {
-            "etag": response.headers.get("etag"),
-            "last_modified": response.headers.get("last-modified"),
+            "etag": response_headers.get("etag"),
+            "last_modified": response_headers.get("last-modified"),
             **image,
         }
+
+    async def _fetch_and_store(
+        self, client: http_client.Client, url: str, headers: Mapping[str, str]
+    ) -> tuple[Mapping[str, str], dict[str, Any]] | None:
+        """Request an image and store it.
+
+        Returns:
+            The answer's headers and the columns of `cache_image`; None if it has not changed.
+        """
+        most = self._shop.max_image_bytes
+        try:
+            return await self._fetch_up_to(client, url, headers, min(most, SMALL_IMAGE_BYTES))
+        except http_client.FetchError as error:
+            is_larger = error.reason is http_client.FetchReason.TOO_LARGE
+            if not is_larger or most <= SMALL_IMAGE_BYTES:
+                raise
+        async with self._large_slots:
+            return await self._fetch_up_to(client, url, headers, most)
+
+    async def _fetch_up_to(
+        self, client: http_client.Client, url: str, headers: Mapping[str, str], max_bytes: int
+    ) -> tuple[Mapping[str, str], dict[str, Any]] | None:
+        response = await client.fetch(url, max_bytes, headers=headers)
+        if response.status == 304:
+            return None
+        image = await asyncio.get_running_loop().run_in_executor(
+            self._pool, cache_image, self._root, response.content, self._decoders
+        )
+        return response.headers, image
 
     async def _flush_ledger(self) -> None:
         """Write the unsaved rows; the files of their images are already on disk."""

@@ -12,6 +12,7 @@ import hashlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import pyarrow as pa
@@ -125,23 +126,7 @@ def fetch_images(
     for shop in shops:
         urls = pc.unique(wanted.filter(pc.equal(wanted["shop_id"], shop.id))["image_url"])
         if args.shard:
-            urls = urls.filter(
-                pa.array(
-                    [
-                        job.is_in_shard(hashlib.sha256(u.encode()).hexdigest(), args.shard)
-                        for u in urls.to_pylist()
-                    ]
-                )
-            )
-            # Shards run side by side. Together they must not ask the shop faster than one job.
-            connections = max(1, shop.max_connections_per_host // args.shard[1])
-            interval_s = shop.min_request_interval_s * args.shard[1]
-            shop = shop.model_copy(
-                update={
-                    "max_connections_per_host": connections,
-                    "min_request_interval_s": interval_s,
-                }
-            )
+            shop, urls = take_shard(shop, urls, args.shard)
         asks[shop] = ledger.pending_downloads(
             root, args.run, urls, ledger.read_ledger(root, shop.id, args.run), args.force
         )
@@ -154,6 +139,33 @@ def fetch_images(
         "requested: %s",
         ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing",
     )
+
+
+def take_shard(
+    shop: ShopSettings, urls: pa.Array, shard: tuple[int, int]
+) -> tuple[ShopSettings, pa.Array]:
+    """Return a shard's addresses of a shop, and its part of the shop's limits.
+
+    Shards run side by side. Together they ask no host faster, nor with more connections, than one
+    job would: each gets its part of them. Where there are fewer connections than shards, each host
+    is asked by one shard alone, which has them all.
+
+    Args:
+        shop: the shop.
+        urls: all its addresses.
+        shard: (i, n).
+    """
+    count = shard[1]
+    by_host = shop.max_connections_per_host < count
+    keys = (urlsplit(url).netloc.lower() if by_host else url for url in urls.to_pylist())
+    is_own = [job.is_in_shard(hashlib.sha256(key.encode()).hexdigest(), shard) for key in keys]
+    if not by_host:
+        limits = {
+            "max_connections_per_host": shop.max_connections_per_host // count,
+            "min_request_interval_s": shop.min_request_interval_s * count,
+        }
+        shop = shop.model_copy(update=limits)
+    return shop, urls.filter(pa.array(is_own, pa.bool_()))
 
 
 def main(argv: list[str] | None = None) -> int:
