@@ -289,3 +289,20 @@ def test_an_offer_over_which_our_code_fails_is_refused_and_the_others_go_on(
     assert "Traceback" in caplog.text
     many = yml(*(offer(f"bad{n}") for n in range(parser.MAX_UNEXPECTED_OFFERS + 1)))
     assert refusal(tmp_path, many.encode()) is FeedReason.UNEXPECTED
+
+
+def test_a_fault_that_offers_repeat_is_counted_for_each(tmp_path):
+    price = "<price>10</price><oldprice>1 or 2</oldprice><currencyId>quux</currencyId>"
+    more = '<param name="Пол">неведомый</param>' + "<picture>nowhere</picture>"
+    offers = [offer(str(number), price=price, more=more) for number in range(3)]
+    bad = offer("bad", price="<price>free</price>")
+    reader, records = read_bytes(tmp_path, yml(*offers, bad, bad).encode())
+    assert [type(record) for record in records] == [feeds.Offer] * 3 + [RefusedOffer] * 2
+    assert records[3] == records[4] and records[3].reason is OfferReason.BAD_PRICE
+    assert reader.warning_counts == {
+        FeedWarning.BAD_OLD_PRICE: 3,
+        FeedWarning.UNKNOWN_CURRENCY: 3,
+        FeedWarning.UNKNOWN_WORD: 3,
+        FeedWarning.BAD_IMAGE_URL: 3,
+    }
+    assert reader.vocabulary.unknown_words == {("currency", "quux"): 3, ("gender", "неведомый"): 3}

@@ -6,6 +6,7 @@
 - `xml_repair`: text that would stop an XML parser, repaired
 - `sanitize`: a feed file to blocks of well-formed UTF-8, by the three above
 - `dialect`: the interface of a dialect, and the raw offers it returns
+- `category_tree`: the categories that a YML feed declares
 - `yml`: Yandex YML and Admitad's XML
 - `google`: Google Merchant, RSS 2.0 and Atom 1.0
 - `fields`, `yml_fields`, `google_fields`, `declared`: every field of the dialects, read or ignored

@@ -27,6 +27,10 @@ PICTURE_ELEMENTS = (
 )
 _PICTURE_ATTRIBUTES = ("url", "href", "src")
 _PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][!#-;=?-\[\]-~]*)?")
+# The address of one picture that is sent as it is; one with "&" or "//" needs a closer look.
+_match_plain_picture = re.compile(
+    r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?/[!#-%'-;=?-\[\]-~]+(?<![,;|/])"
+).fullmatch
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _ESCAPED_AMPERSAND = re.compile(r"&(?:amp|#38|#x26);", re.IGNORECASE)
 # Between two addresses in one text. A separator elsewhere is a part of a file's name. Two addresses
@@ -145,6 +149,14 @@ def read_image_urls(texts: Sequence[str | None], warning_counts: Counter[FeedWar
     Raises:
         InvalidOffer: NO_PICTURE if there is none.
     """
+    given = [text for text in texts if text]
+    if (
+        0 < len(given) == len(texts) <= MAX_IMAGES
+        and all(map(_match_plain_picture, given))
+        and len(joined := "".join(given)) <= MAX_URL_CHARS
+        and joined.count("//") == len(given)
+    ):
+        return list(dict.fromkeys(given)) if len(given) > 1 else given
     addresses = [address for text in texts for address in split_addresses(text or "")]
     if len(addresses) > MAX_IMAGES:
         warning_counts[FeedWarning.MANY_VALUES] += 1

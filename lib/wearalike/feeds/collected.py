@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from lxml.etree import _Element as Element
 
 from wearalike.catalog.attributes import UNUSED
-from wearalike.feeds.dialect import UNIT_MARK, Texts
+from wearalike.feeds.dialect import Texts
 from wearalike.feeds.fields import MAX_KNOWN_TAGS, Slot, fold_tag
 from wearalike.feeds.vocabulary import Vocabulary
 
@@ -100,11 +100,17 @@ class FieldFinder:
 
 
 class CollectedTexts:
-    """The texts of one offer, by slot."""
+    """The texts of one offer, by slot.
+
+    Attributes:
+        own: The texts of each slot that has any, but those of fallbacks.
+    """
+
+    __slots__ = ("_fallback", "own")
 
     def __init__(self) -> None:
-        self._first: defaultdict[Slot, list[str]] = defaultdict(list)
-        self._fallback: defaultdict[Slot, list[str]] = defaultdict(list)
+        self.own: dict[Slot, list[str]] = {}
+        self._fallback: dict[Slot, list[str]] = {}
 
     def add(self, slot: Slot, text: str | None, is_fallback: bool = False) -> None:
         """Add a text; an empty one says nothing.
@@ -115,32 +121,34 @@ class CollectedTexts:
             is_fallback: It counts only where no other text does.
         """
         if text and not text.isspace():
-            (self._fallback if is_fallback else self._first)[slot].append(text)
+            by_slot = self._fallback if is_fallback else self.own
+            if slot in by_slot:
+                by_slot[slot].append(text)
+            else:
+                by_slot[slot] = [text]
 
     def first(self, slot: Slot) -> str | None:
         """Return the first text of a slot, or None."""
-        texts = self._first.get(slot) or self._fallback.get(slot)
+        texts = self.own.get(slot) or self._fallback.get(slot)
         return texts[0] if texts else None
 
-    def iter_slots(self) -> Iterator[tuple[Slot, Texts]]:
-        """Yield each slot that has texts, with those that count."""
-        for slot in dict.fromkeys((*self._first, *self._fallback)):
-            if found := self.all_of(slot):
-                yield slot, found
+    def by_slot(self) -> dict[Slot, list[str]]:
+        """Return the texts of each slot that has any, those of `all_of`."""
+        return {**self._fallback, **self.own} if self._fallback else self.own
 
     def replace(self, slot: Slot, texts: list[str]) -> None:
         """Let other texts stand for those of a slot.
 
         Args:
             slot: The slot.
-            texts: The texts.
+            texts: The texts, at least one.
         """
-        self._first[slot] = texts
+        self.own[slot] = texts
         self._fallback.pop(slot, None)
 
     def all_of(self, slot: Slot) -> Texts:
         """Return the texts of a slot; those of fallbacks only if there are no others."""
-        return self._first.get(slot) or self._fallback.get(slot) or ()
+        return self.own.get(slot) or self._fallback.get(slot) or ()
 
 
 def inner_text(element: Element) -> str:
@@ -187,8 +195,3 @@ def value_texts(element: Element) -> list[str]:
 def _is_value(element: Element) -> bool:
     """Tell if an element within another is a value, not markup."""
     return len(str(element.tag)) > 2 and str(element.tag).lower() not in (*_BREAKS, "span")
-
-
-def with_unit(text: str, unit: str | None) -> str:
-    """Return a text of sizes with their unit, to be appended to each."""
-    return f"{text}{UNIT_MARK}{unit}" if unit else text

@@ -31,6 +31,7 @@ _WORDS_LIKE_CODES = frozenset(
 )
 
 _PLAIN_AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?(?: ([A-Z]{3}))?")
+_AMOUNT_DIGIT = re.compile("[1-9]")
 _FOREIGN_DIGIT = re.compile(r"[^\W0-9a-zA-Z_](?<=\d)")
 _SPACES = re.compile(r"\s+")
 _PERCENTAGE = re.compile(r"\d+(?:[.,]\d+)?\s?%")
@@ -115,6 +116,8 @@ def is_no_amount(text: str | None) -> bool:
     >>> is_no_amount("0.00 EUR"), is_no_amount(",90")
     (True, False)
     """
+    if text and _AMOUNT_DIGIT.search(text):
+        return False
     return not any(c.isdigit() and unicodedata.digit(c, 1) for c in text or "")
 
 

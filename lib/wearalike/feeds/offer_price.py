@@ -17,7 +17,7 @@ from wearalike.feeds.money import (
     parse_currency,
     parse_price,
 )
-from wearalike.feeds.normalize import InvalidOffer
+from wearalike.feeds.normalize import InvalidOffer, OfferReason
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.settings import ShopSettings
 
@@ -60,42 +60,76 @@ def read_offer_price(
     Raises:
         InvalidOffer: BAD_PRICE for an offer without a price.
     """
-    style = (shop.decimal_mark, shop.default_currency)
+    found, faults, detail = _find_price(
+        raw.price,
+        tuple(raw.sale_prices),
+        raw.sale_dates,
+        tuple(raw.old_prices),
+        raw.currency,
+        raw.feed_currency,
+        shop.decimal_mark,
+        shop.default_currency,
+        day,
+    )
+    for fault in faults:
+        warning_counts[fault] += 1
+        if fault is FeedWarning.UNKNOWN_CURRENCY:
+            vocabulary.count_unknown("currency", raw.currency or "")
+    if found is None:
+        raise InvalidOffer(OfferReason.BAD_PRICE, detail)
+    return found
+
+
+@lru_cache(maxsize=16384)
+def _find_price(
+    price: str | None,
+    sale_prices: tuple[str | None, ...],
+    sale_dates: str | None,
+    old_prices: tuple[str | None, ...],
+    currency_text: str | None,
+    feed_currency: str,
+    decimal_mark: str | None,
+    shop_currency: str | None,
+    day: date,
+) -> tuple[OfferPrice | None, tuple[FeedWarning, ...], str]:
+    """Return the price, the faults to be counted, and why there is no price; offers repeat prices.
+
+    The arguments are what `read_offer_price` takes of an offer, of the shop, and the day.
+    """
+    style = (decimal_mark, shop_currency)
+    faults: list[FeedWarning] = []
     stated_sale = sale = None
-    if raw.sale_prices:
-        stated_sale = _read_first(
-            raw.sale_prices, style, FeedWarning.BAD_SALE_PRICE, warning_counts
-        )
-        is_on = stated_sale is not None and _is_sale_on(raw.sale_dates, day, warning_counts)
+    if sale_prices:
+        stated_sale = _read_first(sale_prices, style, FeedWarning.BAD_SALE_PRICE, faults)
+        is_on = stated_sale is not None and _is_sale_on(sale_dates, day, faults)
         sale = stated_sale if is_on else None
     try:
-        regular: _Amount = parse_price(raw.price or "", *style)
-    except InvalidOffer:
-        if sale is None or not is_no_amount(raw.price):
-            raise
+        regular: _Amount = parse_price(price or "", *style)
+    except InvalidOffer as error:
+        if sale is None or not is_no_amount(price):
+            return None, tuple(faults), error.detail
         regular = sale
-    old = None
-    if raw.old_prices:
-        old = _read_first(raw.old_prices, style, FeedWarning.BAD_OLD_PRICE, warning_counts)
+    old = _read_first(old_prices, style, FeedWarning.BAD_OLD_PRICE, faults) if old_prices else None
     now, before = regular, old
     if sale and sale is not regular:
         if sale[0] <= regular[0] and _may_be_compared(sale, regular):
             now, before = sale, regular
         else:
-            warning_counts[FeedWarning.BAD_SALE_PRICE] += 1
-    currency = _find_currency(raw, shop, vocabulary, warning_counts) if raw.currency else ""
+            faults.append(FeedWarning.BAD_SALE_PRICE)
+    currency = _find_currency(currency_text, shop_currency, faults) if currency_text else ""
     for amount in (now, regular, stated_sale, before):
         currency = currency or (amount[1] if amount else "")
-    currency = currency or _known_currency(raw.feed_currency) or shop.default_currency or ""
+    currency = currency or _known_currency(feed_currency) or shop_currency or ""
     if not currency:
-        if not raw.currency:
-            warning_counts[FeedWarning.NO_CURRENCY] += 1
+        if not currency_text:
+            faults.append(FeedWarning.NO_CURRENCY)
         currency = NO_CURRENCY
     is_dearer = before is not None and before[0] > now[0] and _may_be_compared(before, now)
-    return OfferPrice(now[0], before[0] if before and is_dearer else None, currency)
+    found = OfferPrice(now[0], before[0] if before and is_dearer else None, currency)
+    return found, tuple(faults), ""
 
 
-def _is_sale_on(text: str | None, day: date, warning_counts: Counter[FeedWarning]) -> bool:
+def _is_sale_on(text: str | None, day: date, faults: list[FeedWarning]) -> bool:
     """Tell if a sale of these dates counts on a day; one without dates does."""
     if not text or not text.strip():
         return True
@@ -103,7 +137,7 @@ def _is_sale_on(text: str | None, day: date, warning_counts: Counter[FeedWarning
         return is_within_dates(text, day)
     except ValueError:
         # A price that may not hold today is worse than the regular one.
-        warning_counts[FeedWarning.BAD_SALE_DATES] += 1
+        faults.append(FeedWarning.BAD_SALE_DATES)
         return False
 
 
@@ -111,7 +145,7 @@ def _read_first(
     texts: Sequence[str | None],
     style: tuple[str | None, str | None],
     fault: FeedWarning,
-    warning_counts: Counter[FeedWarning],
+    faults: list[FeedWarning],
 ) -> _Amount | None:
     """Return the first amount that can be read; count the texts before it that cannot."""
     for text in texts:
@@ -120,7 +154,7 @@ def _read_first(
         try:
             return parse_price(text, *style)
         except InvalidOffer:
-            warning_counts[fault] += 1
+            faults.append(fault)
     return None
 
 
@@ -129,18 +163,11 @@ def _may_be_compared(one: _Amount, other: _Amount) -> bool:
     return not (one[1] and other[1]) or one[1] == other[1]
 
 
-def _find_currency(
-    raw: RawOffer,
-    shop: ShopSettings,
-    vocabulary: Vocabulary,
-    warning_counts: Counter[FeedWarning],
-) -> str:
+def _find_currency(text: str, shop_currency: str | None, faults: list[FeedWarning]) -> str:
     """Return the currency that an offer names in an element of its own, or ""."""
-    text = raw.currency or ""
-    currency = parse_currency(text, shop.default_currency)
+    currency = parse_currency(text, shop_currency)
     if not currency and text.strip():
-        warning_counts[FeedWarning.UNKNOWN_CURRENCY] += 1
-        vocabulary.count_unknown("currency", text)
+        faults.append(FeedWarning.UNKNOWN_CURRENCY)
     return currency
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -33,6 +34,8 @@ _NO_GROUP_WORDS = frozenset(
         *("undefined", "#ref!", "#value!"),
     )
 )
+# ASCII without markup, an entity or surplus blanks is plain text already.
+_PLAIN_WORD = re.compile(r"[!-%'-;=-~]+(?: [!-%'-;=-~]+)*")
 # Markup may take so many times the characters of its plain text; a sane page takes far fewer.
 _MAX_MARKUP_RATIO = 20
 
@@ -188,9 +191,11 @@ def _clean_text(text: str | None, max_chars: int, warning_counts: Counter[FeedWa
 
 def _clean_word(text: str | None) -> str | None:
     """Return a short text as plain text; None if nothing is left of it."""
-    if text and len(text) <= MAX_WORD_CHARS and text.isalnum() and text.isascii():
+    if not text:
+        return None
+    if len(text) <= MAX_WORD_CHARS and _PLAIN_WORD.fullmatch(text):
         return text
-    return _clean_word_cached(text) if text else None
+    return _clean_word_cached(text)
 
 
 @lru_cache(maxsize=16384)
@@ -206,6 +211,8 @@ def _limit_categories(
 
     No entry is dropped in between, so that ids and paths stay aligned.
     """
+    if len(texts) == 1 and len(texts[0]) <= max_chars:
+        return texts
     if len(texts) > MAX_CATEGORIES:
         warning_counts[FeedWarning.MANY_VALUES] += 1
         texts = texts[:MAX_CATEGORIES]

@@ -126,8 +126,10 @@ class FeedReader:
             BadFeed: The feed cannot be used. A feed that was cut off raises it at the end, so
                 do not use the offers before the iteration has ended.
         """
+        supplement = self.supplement
         for dialect, source in self._iter_sources(NEEDED_COLUMNS):
-            dialect.supplement = self.supplement
+            if supplement:
+                dialect.supplement = supplement
             try:
                 record = self._read_source(dialect, source)
             except Exception as error:  # noqa: BLE001 - the boundary of one offer

@@ -56,10 +56,10 @@ class Supplement:
         ident = (texts.first(Slot.ID) or "").strip()
         if not ident:
             return False
-        slots = {slot: list(found) for slot, found in texts.iter_slots() if slot is not Slot.ID}
+        slots = {slot: found for slot, found in texts.by_slot().items() if slot is not Slot.ID}
         if stock := slots.get(Slot.AVAILABILITY):
             # The mark of YML's attribute means nothing to other dialects.
-            slots[Slot.AVAILABILITY] = [(text or "").removeprefix("@") for text in stock]
+            slots[Slot.AVAILABILITY] = [text.removeprefix("@") for text in stock]
         earlier = self._find(ident)
         self._database.execute(
             "INSERT OR REPLACE INTO supplement VALUES (?, ?, 0)",

@@ -12,6 +12,8 @@ from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
 
 MAX_LIST_VALUES = 200
+# Longer lists of texts are split each time.
+_MAX_REMEMBERED_TEXTS = 16
 
 # Between two values in one text. A comma or slash between digits may belong to a number.
 _BREAKS = r"<\s*/?\s*(?:br|hr|p|li|ul|div|tr)\b[^<>]*>|[;|\n]"
@@ -37,13 +39,31 @@ def split_words(
     """
     if not texts:
         return []
-    values: dict[str, None] = {}
-    for text in texts[: MAX_LIST_VALUES + 1]:
-        if text:
-            values.update(dict.fromkeys(_split_text(text[: 4 * MAX_WORD_CHARS], is_size)))
+    if len(texts) == 1 and texts[0] and len(texts[0]) <= MAX_LIST_VALUES:
+        return [*dict.fromkeys(_split_text(texts[0], is_size))]
+    short = tuple(filter(None, texts))
+    if len(short) <= _MAX_REMEMBERED_TEXTS and sum(map(len, short)) <= MAX_WORD_CHARS:
+        values = _split_short_texts(short, is_size)
+    else:
+        values = _split_texts(texts[: MAX_LIST_VALUES + 1], is_size)
     if len(texts) > MAX_LIST_VALUES or len(values) > MAX_LIST_VALUES:
         warning_counts[FeedWarning.MANY_VALUES] += 1
-    return list(values)[:MAX_LIST_VALUES]
+    return [*values[:MAX_LIST_VALUES]]
+
+
+@lru_cache(maxsize=8192)
+def _split_short_texts(texts: tuple[str, ...], is_size: bool) -> tuple[str, ...]:
+    """Return the distinct values of texts; feeds repeat the same lists."""
+    return _split_texts(texts, is_size)
+
+
+def _split_texts(texts: Sequence[str | None], is_size: bool) -> tuple[str, ...]:
+    """Return the distinct values of texts."""
+    values: dict[str, None] = {}
+    for text in texts:
+        if text:
+            values.update(dict.fromkeys(_split_text(text[: 4 * MAX_WORD_CHARS], is_size)))
+    return tuple(values)
 
 
 @lru_cache(maxsize=16384)

@@ -43,6 +43,7 @@ _AGE_LIMITS = (
     (13 * 12, AgeGroup.KIDS),
 )
 _MAX_AGE_YEARS = 120
+_YOUNGEST_FIRST = tuple(AgeGroup)
 
 
 class Vocabulary:
@@ -103,7 +104,7 @@ class Vocabulary:
         gender = self._genders[key]
         if gender is None:
             for word in words:
-                if word and word.strip() and self._find_age_group((word,)) is None:
+                if word and word.strip() and self._cached_age_group((word,)) is None:
                     self.count_unknown("gender", word)
         return gender
 
@@ -154,11 +155,11 @@ class Vocabulary:
         named = self.table.values_within("age_group", text)
         ages = [age for word in words if word and (age := self._parse_age(word, is_size=False))]
         groups = [AgeGroup(value) for value in named] or ages
-        return min(groups, key=list(AgeGroup).index, default=None)
+        return min(groups, key=_YOUNGEST_FIRST.index, default=None)
 
     def _read_age_of_sizes(self, sizes: Sequence[str | None]) -> AgeGroup | None:
         """Return the age group that most sizes tell; of equally many the youngest."""
-        counts: Counter[AgeGroup] = Counter()
+        counts: dict[AgeGroup, int] = {}
         for size in sizes:
             if not size:
                 continue
@@ -166,9 +167,10 @@ class Vocabulary:
                 _limit(self._size_ages)
                 self._size_ages[size] = self._find_age_of_size(size)
             if age := self._size_ages[size]:
-                counts[age] += 1
-        order = list(AgeGroup)
-        return min(counts, key=lambda age: (-counts[age], order.index(age)), default=None)
+                counts[age] = counts.get(age, 0) + 1
+        if not counts:
+            return None
+        return min(counts, key=lambda age: (-counts[age], _YOUNGEST_FIRST.index(age)))
 
     def _find_age_of_size(self, size: str) -> AgeGroup | None:
         """Return the age group of a size: "0-3M" by its numbers, "Newborn" or "NB" by its word."""

@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from html.entities import html5
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wearalike.feeds.errors import FeedWarning
 
 # A longer text is cut. libxml2 gives up the whole file at a text of 10 MB.
@@ -39,6 +42,9 @@ _VOID_TAG = re.compile(
     rb"<(/?)((?:(?:br|hr|wbr)(?=[\s/>])|img\s[^<>]*?\bsrc\s*=)[^<>]*?)\s*/?>(?!\s*</img)",
     re.IGNORECASE,
 )
+# The bytes that begin the name of a tag, but for the first letters of those.
+_PLAIN_NAME_START = np.zeros(256, bool)
+_PLAIN_NAME_START[[*b"acdefgjklmnopqrstuvxyzACDEFGJKLMNOPQRSTUVXYZ_:", *range(128, 256)]] = True
 _AMPERSAND = re.compile(r"&(#[0-9]{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{0,31};)?")
 
 
@@ -66,15 +72,23 @@ class XmlSanitizer:
     def sanitize(self, block: bytes) -> bytes:
         """Return the next block of the document, repaired."""
         is_long = bool(self._section_end) and self._section_bytes > MAX_TEXT_BYTES
-        sections = list(self._split_sections(block))
-        if not is_long and self._is_clean(block, sections):
+        suspects = _find_suspect_tags(block)
+        sections = [(0, len(block), b"", 0)]
+        if self._section_end or len(suspects):
+            sections = list(self._split_sections(block))
+        if not is_long and self._is_clean(block, sections, suspects):
             return block
         return b"".join(
             self._sanitize_part(block[start:end], section_end, bytes_before)
             for start, end, section_end, bytes_before in sections
         )
 
-    def _is_clean(self, block: bytes, sections: list[tuple[int, int, bytes, int]]) -> bool:
+    def _is_clean(
+        self,
+        block: bytes,
+        sections: list[tuple[int, int, bytes, int]],
+        suspects: NDArray[np.int64],
+    ) -> bool:
         """Return True if the block needs no repair; most blocks do not."""
         if _SUSPECT_AMPERSAND.search(block) or _NONCHARACTER.search(block):
             return False
@@ -82,13 +96,19 @@ class XmlSanitizer:
             return False
         for start, end, section_end, _ in sections:
             if not section_end:
-                if _BARE_MARKUP.search(block, start, end) or _VOID_TAG.search(block, start, end):
+                if block.find(b"]]>", start, end) >= 0:
                     return False
                 continue
             is_instruction = section_end == _SECTION_ENDS[_INSTRUCTION]
             if is_instruction or block.find(_CDATA, start + 1, end) >= 0:
                 return False
-        return True
+        if len(suspects):
+            starts = [start for start, *_ in sections]
+            is_text = np.array([not section_end for _, _, section_end, _ in sections])
+            suspects = suspects[is_text[np.searchsorted(starts, suspects, side="right") - 1]]
+        return not any(
+            _BARE_MARKUP.match(block, at) or _VOID_TAG.match(block, at) for at in suspects.tolist()
+        )
 
     def _split_sections(self, block: bytes) -> Iterator[tuple[int, int, bytes, int]]:
         """Yield (start, end, section_end, bytes_before) for each part of the block.
@@ -197,6 +217,18 @@ class XmlSanitizer:
             return html.escape(html5[name])
         self._warning_counts[FeedWarning.AMPERSAND] += 1
         return f"&amp;{name}"
+
+
+def _find_suspect_tags(block: bytes) -> NDArray[np.int64]:
+    """Return where a "<" begins no tag, or one that HTML may leave open, int64 (n,).
+
+    A pattern would ask each tag by itself, which takes as long as parsing it.
+    """
+    padded = np.frombuffer(block + b"\0\0", np.uint8)
+    tags = np.flatnonzero(padded == ord("<"))
+    after = padded[tags + 1]
+    after = np.where(after == ord("/"), padded[tags + 2], after)
+    return tags[~_PLAIN_NAME_START[after]]
 
 
 def _is_xml_char(code: int) -> bool:

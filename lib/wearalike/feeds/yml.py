@@ -6,27 +6,27 @@ One feed may mix the simplified form of an offer (`name`) and the form vendor.mo
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 from lxml.etree import _Element as Element
 
 from wearalike.feeds.addresses import picture_texts
 from wearalike.feeds.category_path import read_category_paths
+from wearalike.feeds.category_tree import CategoryTree
 from wearalike.feeds.collected import (
     CollectedTexts,
     FieldFinder,
     inner_text,
     value_texts,
-    with_unit,
 )
-from wearalike.feeds.dialect import RawOffer, WithdrawnOffer
+from wearalike.feeds.dialect import UNIT_MARK, RawOffer, Texts, WithdrawnOffer
 from wearalike.feeds.errors import FeedWarning
-from wearalike.feeds.fields import Slot, fold_tag
-from wearalike.feeds.normalize import MAX_WORD_CHARS, plain_text
+from wearalike.feeds.fields import MAX_KNOWN_TAGS, Slot
+from wearalike.feeds.normalize import MAX_WORD_CHARS
 from wearalike.feeds.stock import is_false, is_true
 from wearalike.feeds.store_stock import iter_stock_texts
 from wearalike.feeds.supplement import Supplement
@@ -35,15 +35,20 @@ from wearalike.feeds.yml_fields import YML_SLOTS
 from wearalike.settings import ShopSettings
 from wearalike.tables import Availability
 
-# A deeper category tree counts as a cycle; no shop's tree comes near this.
-MAX_CATEGORY_DEPTH = 64
+# The slots by name: a member of an enumeration is found ten times slower by its class.
+_SLOTS = SimpleNamespace(**Slot.__members__)
+_IN_STOCK = Availability.IN_STOCK
 # The slots whose elements are lists of values.
 _LIST_SLOTS = frozenset((Slot.COLOUR, Slot.MATERIAL, Slot.PATTERN, Slot.GENDER))
+# The slots whose elements are read in a way of their own, even if they hold no others.
+_SPECIAL_SLOTS = frozenset((Slot.OUTLETS, Slot.TITLE_PART, Slot.CONDITION, Slot.RELATED_LIST))
+# The slots of params whose unit counts.
+_UNIT_SLOTS = frozenset((Slot.SIZE, Slot.AGE))
 # The attributes of an offer that need no look-up.
-_PLAIN_ATTRIBUTES = frozenset(("id", "available", "group_id"))
-# The attributes that name a category's parent.
-_PARENT_ATTRIBUTES = frozenset(("parentid", "parent"))
-_BETWEEN_IDS = re.compile(r"[\s,;|]+")
+_PLAIN_ATTRIBUTES = {"id": Slot.ID, "available": Slot.AVAILABILITY, "group_id": Slot.GROUP}
+_NOTHING = (None,)
+# Nearly every offer says this of its availability.
+_IS_THERE = ["@true"]
 
 
 def _drop_namespaces(element: Element) -> None:
@@ -76,14 +81,13 @@ class YmlDialect:
         """
         self.finder = FieldFinder(YML_SLOTS, vocabulary)
         self._vocabulary = vocabulary
-        self._warning_counts = warning_counts
-        self._reread_categories = reread_categories
-        # id -> (name, id of the parent)
-        self._categories: dict[str, tuple[str, str]] = {}
-        self._path_by_category_id: dict[str, str] = {}
+        self._categories = CategoryTree(warning_counts, reread_categories)
         self._currency = ""
         self._unavailable = Availability(shop.available_false)
         self.supplement: Supplement | None = None
+        # The slots of the fields and params met so far whose text alone counts.
+        self._plain_fields: dict[str, Slot] = {}
+        self._plain_params: dict[str | None, Slot] = {}
 
     def parse_element(self, element: Element) -> RawOffer | WithdrawnOffer | None:
         """Return the offer of an offer element; remember a category or currency.
@@ -91,14 +95,17 @@ class YmlDialect:
         Args:
             element: An element with one of the tags.
         """
-        if str(element.tag).startswith("{"):
+        tag = element.tag
+        if str(tag).startswith("{"):
             _drop_namespaces(element)
-        if element.tag == "offer":
-            if is_true(element.get("deleted")):
+            tag = element.tag
+        if tag == "offer":
+            deleted = element.get("deleted")
+            if deleted and is_true(deleted):
                 return WithdrawnOffer(element.get("id", "").strip())
             return self._build_from_texts(self._collect_texts(element))
-        if element.tag == "category":
-            self._add_category(element)
+        if tag == "category":
+            self._categories.add(element)
         elif element.get("rate") in ("1", "1.0", "1.00"):
             self._currency = self._currency or element.get("id") or ""
         return None
@@ -117,133 +124,146 @@ class YmlDialect:
         """Return the texts of an offer element by slot."""
         texts = CollectedTexts()
         self._add_attributes(element, texts)
+        # Most of an offer's elements hold a text alone; a call for each would double the time.
+        by_slot, plain_fields, plain_params = texts.own, self._plain_fields, self._plain_params
         for child in element:
             tag: Any = child.tag
-            if tag.__class__ is not str:
-                continue
             if tag == "param":
-                self._add_param(child, texts)
-                continue
-            found = self.finder.find(tag)
-            if found is None:
-                continue
-            slot, is_fallback = found
-            if slot is Slot.PICTURE:
-                for address in picture_texts(child):
-                    texts.add(slot, address, is_fallback)
-            elif slot is Slot.OUTLETS or (slot is Slot.STOCK and len(child)):
-                for text in iter_stock_texts(child, YML_SLOTS):
-                    texts.add(Slot.STOCK, text)
-            elif slot is Slot.TITLE_PART:
-                texts.add(Slot.TITLE_PART, f"{tag}\n{inner_text(child)}")
-            elif slot is Slot.AGE and tag == "age":
-                if "mon" in child.get("unit", ""):
-                    texts.add(slot, f"{child.text or ''} months")
-            elif slot is Slot.CONDITION:
-                texts.add(slot, child.get("type") or child.text)
-            elif slot is Slot.RELATED_LIST:
-                for ident in (child.text or "").split(","):
-                    texts.add(Slot.RELATED, ident)
-            elif slot in _LIST_SLOTS and len(child):
-                for text in value_texts(child):
-                    texts.add(slot, text, is_fallback)
+                slot = plain_params.get(child.get("name"))
+                if slot is None or len(child):
+                    self._add_param(child, texts)
+                    continue
+                text = child.text
+                if slot in _UNIT_SLOTS and (unit := child.get("unit")):
+                    text = _append_unit(slot, text or "", unit)
             else:
-                texts.add(slot, inner_text(child) if len(child) else child.text, is_fallback)
+                slot = plain_fields.get(tag)
+                if slot is None or len(child) or not (text := child.text):
+                    if tag.__class__ is str:
+                        self._add_field(tag, child, texts)
+                    continue
+            if not text or text.isspace():
+                continue
+            if slot in by_slot:
+                by_slot[slot].append(text)
+            else:
+                by_slot[slot] = [text]
         return texts
 
-    def _split_category_ids(self, text: str) -> list[str]:
-        """Return the ids in a text; several are parted by commas, semicolons, bars or blanks."""
-        if text in self._categories or not _BETWEEN_IDS.search(text):
-            return [text]
-        parts = [part for part in _BETWEEN_IDS.split(text) if part]
-        self._read_all_categories()
-        is_list = text not in self._categories and all(part in self._categories for part in parts)
-        return parts if is_list else [text]
+    def _add_field(self, tag: str, element: Element, texts: CollectedTexts) -> None:
+        """Add the texts of an element of an offer to the slot of its field."""
+        found = self.finder.find(tag)
+        if found is None:
+            return
+        slot, is_fallback = found
+        if slot is Slot.PICTURE:
+            for address in picture_texts(element):
+                texts.add(slot, address, is_fallback)
+        elif slot is Slot.OUTLETS or (slot is Slot.STOCK and len(element)):
+            for text in iter_stock_texts(element, YML_SLOTS):
+                texts.add(Slot.STOCK, text)
+        elif slot is Slot.TITLE_PART:
+            texts.add(Slot.TITLE_PART, f"{tag}\n{inner_text(element)}")
+        elif slot is Slot.AGE and tag == "age":
+            if "mon" in element.get("unit", ""):
+                texts.add(slot, f"{element.text or ''} months")
+            return
+        elif slot is Slot.CONDITION:
+            texts.add(slot, element.get("type") or element.text)
+        elif slot is Slot.RELATED_LIST:
+            for ident in (element.text or "").split(","):
+                texts.add(Slot.RELATED, ident)
+        elif slot in _LIST_SLOTS and len(element):
+            for text in value_texts(element):
+                texts.add(slot, text, is_fallback)
+        else:
+            texts.add(slot, inner_text(element) if len(element) else element.text, is_fallback)
+        if not is_fallback and slot not in _SPECIAL_SLOTS:
+            if len(self._plain_fields) >= MAX_KNOWN_TAGS:
+                self._plain_fields.clear()
+            self._plain_fields[tag] = slot
 
     def _add_attributes(self, element: Element, texts: CollectedTexts) -> None:
         """Add the attributes of an offer element."""
+        availability, by_slot = _SLOTS.AVAILABILITY, texts.own
         for name, value in element.items():
-            if name not in _PLAIN_ATTRIBUTES or not value.strip():
+            slot = _PLAIN_ATTRIBUTES.get(name)
+            if slot is None or not value or value.isspace():
                 found = self.finder.find(f"@{name}")
                 if found is None:
                     continue
                 slot = found[0]
-                if slot is Slot.AVAILABILITY:
-                    texts.add(slot, f"@{value}")
-                    continue
+                texts.add(slot, f"@{value}" if slot is availability else value)
             else:
-                slot = YML_SLOTS["@" + name.replace("_", "")][0]
-                value = f"@{value}" if slot is Slot.AVAILABILITY else value
-            texts.add(slot, value)
+                by_slot.setdefault(slot, []).append(f"@{value}" if slot is availability else value)
 
     def _add_param(self, element: Element, texts: CollectedTexts) -> None:
         """Add a param to the attribute that its name means."""
-        slot = self.finder.find_attribute(element.get("name") or "")
+        name = element.get("name") or ""
+        slot = self.finder.find_attribute(name)
         if slot is None:
             return
-        unit = element.get("unit")
-        for text in value_texts(element) if len(element) else [element.text or ""]:
-            if unit and slot is Slot.SIZE:
-                text = with_unit(text, unit)
-            elif unit and slot is Slot.AGE:
-                text = f"{text} {unit}"
-            texts.add(slot, text)
+        if len(name) <= MAX_WORD_CHARS and len(self._plain_params) < MAX_KNOWN_TAGS:
+            self._plain_params[name] = slot
+        unit = element.get("unit") if slot in _UNIT_SLOTS else None
+        for text in value_texts(element):
+            texts.add(slot, _append_unit(slot, text, unit) if unit else text)
 
     def _build_from_texts(self, texts: CollectedTexts) -> RawOffer:
         """Return the offer of an offer's texts."""
         if self.supplement:
             self.supplement.apply(texts)
-        first = texts.first
-        many = texts.all_of
-        texts_of_ids = [ident.strip() for ident in dict.fromkeys(many(Slot.CATEGORY_ID)) if ident]
-        ids = [ident for text in texts_of_ids for ident in self._split_category_ids(text)]
-        paths = [self._category_path(ident) for ident in ids]
-        if not any(paths):
+        slots = _SLOTS
+        many = texts.by_slot().get
+        ids, paths = self._categories.find_paths(many(slots.CATEGORY_ID, ()))
+        if (names := many(slots.CATEGORY)) and not any(paths):
             # A category that the offer names in words counts where the tree says nothing.
-            named = [read_category_paths(text) for text in many(Slot.CATEGORY) if text]
-            paths = list(dict.fromkeys(chain.from_iterable(named))) or paths
-        brand = first(Slot.BRAND)
+            named = chain.from_iterable(read_category_paths(name) for name in names if name)
+            paths = list(dict.fromkeys(named)) or paths
+        brand = many(slots.BRAND, _NOTHING)[0]
         return RawOffer(  # by position: by name it takes three times as long
-            (first(Slot.ID) or "").strip(),
-            many(Slot.GROUP),
-            first(Slot.TITLE) or _join_title(many(Slot.TITLE_PART), brand),
-            first(Slot.URL),
+            (many(slots.ID, _NOTHING)[0] or "").strip(),
+            many(slots.GROUP, ()),
+            many(slots.TITLE, _NOTHING)[0] or _join_title(many(slots.TITLE_PART, ()), brand),
+            many(slots.URL, _NOTHING)[0],
             brand,
-            first(Slot.VENDOR_CODE),
-            many(Slot.GTIN),
+            many(slots.VENDOR_CODE, _NOTHING)[0],
+            many(slots.GTIN, ()),
             ids,
             paths,
-            first(Slot.GOOGLE_CATEGORY),
-            first(Slot.PRICE),
-            many(Slot.SALE_PRICE),
+            many(slots.GOOGLE_CATEGORY, _NOTHING)[0],
+            many(slots.PRICE, _NOTHING)[0],
+            many(slots.SALE_PRICE, ()),
             None,
-            many(Slot.OLD_PRICE),
-            first(Slot.CURRENCY),
+            many(slots.OLD_PRICE, ()),
+            many(slots.CURRENCY, _NOTHING)[0],
             self._currency,
-            self._read_availability(many(Slot.AVAILABILITY)),
-            many(Slot.STOCK),
-            many(Slot.EXPIRY),
-            many(Slot.DISABLED),
-            many(Slot.STATUS),
-            many(Slot.GENDER),
-            many(Slot.AGE),
-            many(Slot.COLOUR),
-            many(Slot.SIZE),
-            many(Slot.MATERIAL),
-            many(Slot.PATTERN),
-            many(Slot.PICTURE),
-            first(Slot.DESCRIPTION),
-            many(Slot.RELATED),
-            many(Slot.CONDITION),
-            many(Slot.ADULT),
-            many(Slot.DESTINATION),
+            self._read_availability(many(slots.AVAILABILITY, ())),
+            many(slots.STOCK, ()),
+            many(slots.EXPIRY, ()),
+            many(slots.DISABLED, ()),
+            many(slots.STATUS, ()),
+            many(slots.GENDER, ()),
+            many(slots.AGE, ()),
+            many(slots.COLOUR, ()),
+            many(slots.SIZE, ()),
+            many(slots.MATERIAL, ()),
+            many(slots.PATTERN, ()),
+            many(slots.PICTURE, ()),
+            many(slots.DESCRIPTION, _NOTHING)[0],
+            many(slots.RELATED, ()),
+            many(slots.CONDITION, ()),
+            many(slots.ADULT, ()),
+            many(slots.DESTINATION, ()),
         )
 
-    def _read_availability(self, texts: Iterable[str | None]) -> Availability:
+    def _read_availability(self, texts: Texts) -> Availability:
         """Return IN_STOCK unless an attribute, then an element, says otherwise.
 
         An attribute that is there and empty stands for no, as in the feeds of Prom.
         """
+        if not texts or texts == _IS_THERE:
+            return _IN_STOCK
         said = []
         for text in texts:
             word = (text or "").removeprefix("@")
@@ -261,52 +281,10 @@ class YmlDialect:
                 return availability
         return Availability.IN_STOCK if Availability.IN_STOCK in said else Availability.UNKNOWN
 
-    def _add_category(self, element: Element) -> None:
-        """Remember a category of the tree; a category element elsewhere has another meaning."""
-        parent = element.getparent()
-        if parent is None or str(parent.tag).rpartition("}")[2] != "categories":
-            return
-        name = plain_text("".join(element.itertext())[:MAX_WORD_CHARS])
-        ident = (element.get("id") or "").strip()
-        parents = (value for key, value in element.items() if fold_tag(key) in _PARENT_ATTRIBUTES)
-        self._categories[ident] = (name, next(filter(None, map(str.strip, parents)), ""))
 
-    def _category_path(self, ident: str) -> str:
-        """Return the names from the root to a category, joined by " > ".
-
-        An undeclared category has the path "".
-        """
-        self._read_all_categories()
-        if ident not in self._path_by_category_id:
-            self._path_by_category_id[ident] = self._build_category_path(ident)
-        path = self._path_by_category_id[ident]
-        if not path:
-            self._warning_counts[FeedWarning.UNKNOWN_CATEGORY] += 1
-        return path
-
-    def _read_all_categories(self) -> None:
-        """Read the feed anew for its categories, once, if an offer comes before all of them."""
-        if not self._categories:
-            for element in self._reread_categories():
-                self._add_category(element)
-            self._categories[""] = ("", "")
-
-    def _build_category_path(self, ident: str) -> str:
-        """Return the path of a category, as far up as its parents are declared."""
-        names: list[str] = []
-        seen: set[str] = set()
-        while ident and ident not in seen and len(names) < MAX_CATEGORY_DEPTH:
-            if ident not in self._categories:
-                if names:
-                    self._warning_counts[FeedWarning.MISSING_PARENT] += 1
-                break
-            seen.add(ident)
-            name, ident = self._categories[ident]
-            names.append(name)
-        else:
-            if ident:
-                self._warning_counts[FeedWarning.CATEGORY_CYCLE] += 1
-        return " > ".join(filter(None, reversed(names)))
+def _append_unit(slot: Slot, text: str, unit: str) -> str:
+    """Return a text of sizes or of an age with its unit."""
+    return f"{text} {unit}" if slot is _SLOTS.AGE else f"{text}{UNIT_MARK}{unit}"
 
 
 def _join_title(parts: Iterable[str | None], brand: str | None) -> str:
