@@ -12,7 +12,7 @@ import pytest
 from tests.support.postgres_server import start_server
 
 from wearalike.commands import app
-from wearalike.pipeline import job
+from wearalike.pipeline import command_frame
 from wearalike.pipeline.__main__ import main as run_stage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -140,7 +140,7 @@ def test_a_database_that_does_not_exist_is_not_asked_again(config, caplog):
     ],
 )
 def test_system_errors_in_one_sentence(error, said):
-    assert job.describe_error(error) == said
+    assert command_frame.describe_error(error) == said
 
 
 @pytest.mark.parametrize(("option", "lines"), [("-q", 0), ("-v", 1), (None, 1)])

@@ -87,15 +87,15 @@ def test_what_needs_a_lock_says_that_there_is_none(tmp_path, work):
     said = run_without_locks(
         f"""
         from wearalike.ops.retention.prune import prune_data
-        from wearalike.pipeline import job
+        from wearalike.pipeline import command_frame
         from wearalike.settings import Settings
         from wearalike.storage import atomic
         from wearalike.warehouse.duckdb.load import DuckDBWarehouse
 
         try:
             {work}
-        except job.OPERATOR_ERRORS as error:
-            print(type(error).__name__, job.describe_error(error))
+        except command_frame.OPERATOR_ERRORS as error:
+            print(type(error).__name__, command_frame.describe_error(error))
         """,
         tmp_path,
     )

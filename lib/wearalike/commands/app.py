@@ -6,7 +6,7 @@ import click
 
 import wearalike
 from wearalike.commands.groups import CONTEXT_SETTINGS, LazyGroup
-from wearalike.pipeline.stage_command import run_command
+from wearalike.pipeline.command_frame import run_command
 
 _COMMANDS = {
     "run": ("run_pipeline:run", "Run every stage in order, without Airflow."),

@@ -10,8 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from wearalike import extras
-from wearalike.pipeline import job
-from wearalike.pipeline.stage_command import CONTEXT_SETTINGS, verbosity_options
+from wearalike.pipeline.command_frame import CONTEXT_SETTINGS, run_logged, verbosity_options
 
 __all__ = ["CONTEXT_SETTINGS", "LazyGroup", "LoggedCommand", "command"]
 
@@ -26,7 +25,7 @@ class LoggedCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Do the command's work and return 0, or 1 for an error that the operator can mend."""
-        return job.run_logged(super().invoke, ctx)
+        return run_logged(super().invoke, ctx)
 
 
 command = functools.partial(click.command, cls=LoggedCommand, context_settings=CONTEXT_SETTINGS)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from wearalike.pipeline.stage_command import PATH, ParsedText
+from wearalike.pipeline.command_frame import PATH, ParsedText
 
 __all__ = ["PATH", "ParsedText"]
 

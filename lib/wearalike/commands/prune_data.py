@@ -9,7 +9,7 @@ import click
 
 from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
-from wearalike.pipeline import job
+from wearalike.pipeline import command_frame, job
 from wearalike.settings import Settings
 
 log = logging.getLogger("wearalike.prune")
@@ -58,7 +58,7 @@ def prune_by_policy(settings: Settings) -> None:
     try:
         report = prune_data(settings)
     except (data_lock.DataInUse, atomic.LocksUnsupported, Unreachable) as error:
-        log.warning("nothing is pruned: %s", job.describe_error(error))
+        log.warning("nothing is pruned: %s", command_frame.describe_error(error))
         return
     for line in describe_report(report):
         log.info("%s", line)

@@ -43,8 +43,8 @@ _VOID_TAG = re.compile(
     re.IGNORECASE,
 )
 # The bytes that begin the name of a tag, but for the first letters of those.
-_PLAIN_NAME_START = np.zeros(256, bool)
-_PLAIN_NAME_START[[*b"acdefgjklmnopqrstuvxyzACDEFGJKLMNOPQRSTUVXYZ_:", *range(128, 256)]] = True
+_PLAIN_NAME = re.compile(rb"[ac-gj-vx-zAC-GJ-VX-Z_:\x80-\xff]")
+_PLAIN_NAME_START = np.array([bool(_PLAIN_NAME.match(bytes([byte]))) for byte in range(256)])
 _AMPERSAND = re.compile(r"&(#[0-9]{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{0,31};)?")
 
 

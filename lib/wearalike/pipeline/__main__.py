@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from wearalike.pipeline.stage_command import CONTEXT_SETTINGS, run_command
+from wearalike.pipeline.command_frame import CONTEXT_SETTINGS, run_command
 from wearalike.pipeline.stages import STAGES, STAGES_BY_NAME
 
 

@@ -8,7 +8,8 @@ import click
 import pyarrow.compute as pc
 
 from wearalike.pipeline import job
-from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
+from wearalike.pipeline.command_frame import run_command
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.search import index
 from wearalike.storage import run_tables
 from wearalike.tables import CODES, IMAGES, INDEXES, ITEMS, PRODUCTS

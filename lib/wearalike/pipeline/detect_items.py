@@ -23,13 +23,9 @@ import pyarrow.compute as pc
 from wearalike.detection import detect
 from wearalike.models import registry
 from wearalike.pipeline import job
+from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
-from wearalike.pipeline.stage_command import (
-    StageOptions,
-    build_stage_command,
-    device_option,
-    run_command,
-)
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command, device_option
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import IMAGES, ITEMS
 

@@ -29,12 +29,11 @@ import pyarrow.parquet as pq
 from wearalike import catalog, feeds
 from wearalike.net import address_guard
 from wearalike.pipeline import job
+from wearalike.pipeline.command_frame import ParsedText, run_command
 from wearalike.pipeline.stage_command import (
-    ParsedText,
     StageOptions,
     build_stage_command,
     day_option,
-    run_command,
     spark_master_option,
 )
 from wearalike.settings import Settings, ShopSettings, day_of_run

@@ -1,4 +1,4 @@
-"""The frame that all stages and commands share: settings, log lines, progress and exit codes."""
+"""All stages and commands share this: settings, shards and progress."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import io
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, TextIO
 
 from tqdm import tqdm
 
-from wearalike import extras, settings
-from wearalike.storage import atomic, data_lock, run_tables
+from wearalike import settings
+from wearalike.operator_error import OperatorError
+from wearalike.storage import data_lock, run_tables
 from wearalike.tables import Table
 
 log = logging.getLogger("wearalike")
@@ -24,27 +23,10 @@ MAX_SHARDS = 100
 # A log that keeps every second of a nightly run helps nobody; a terminal can be redrawn often.
 LOG_INTERVAL_S = 60.0
 TERMINAL_INTERVAL_S = 0.2
-# Libraries that log each call at INFO.
-_CHATTY_LOGGERS = ("py4j", "faiss")
 
 
-class JobRejected(RuntimeError):
-    """The work was done and the answer is no: a failed gate, a broken mapping.
-
-    The text is for the operator.
-    """
-
-
-# Errors that an operator can mend: one line in the log and exit code 1, without a traceback.
-OPERATOR_ERRORS = (
-    JobRejected,
-    extras.MissingExtra,
-    run_tables.TableNotFound,
-    run_tables.RowCountMismatch,
-    atomic.Superseded,
-    ValueError,
-    OSError,
-)
+class JobRejected(OperatorError):
+    """The work was done and the answer is no: a failed gate, a broken mapping."""
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -166,82 +148,6 @@ def is_up_to_date(args: SimpleNamespace, root: Path, table: Table, signature: st
         return False
     log.info("%s: up to date, nothing to do", table.name)
     return True
-
-
-def describe_error(error: BaseException) -> str:
-    """Return an operator's error as one sentence in one line, without numbers or class names."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {error.strerror.lower()}"
-    if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror).lower()
-    return " ".join(str(error).split())
-
-
-def run_logged(work: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
-    """Call the work, log one line at its end, and return the exit code.
-
-    An unforeseen error is raised with its traceback.
-
-    Args:
-        work: the function to call.
-        *args: its positional arguments.
-        **kwargs: its keyword arguments.
-
-    Returns:
-        0 when done; 1 for one of OPERATOR_ERRORS, whose text is logged.
-    """
-    configure_logging()
-    started_at_s = time.monotonic()
-    try:
-        with extras.explain_missing():
-            work(*args, **kwargs)
-    except OPERATOR_ERRORS as error:
-        log.error("%s", describe_error(error))
-        log.debug("traceback", exc_info=True)
-        return 1
-    log.info("done in %.1f s", time.monotonic() - started_at_s)
-    return 0
-
-
-def configure_logging(level: int | None = None) -> None:
-    """Log to stderr, unless the process has chosen handlers of its own.
-
-    Args:
-        level: least level of our own lines, e.g. logging.DEBUG; None: INFO, or what was chosen.
-    """
-    if level is not None:
-        log.setLevel(level)
-    if logging.getLogger().handlers:
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LogFormatter(is_coloured=_is_coloured(sys.stderr)))
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
-    for chatty in _CHATTY_LOGGERS:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _is_coloured(stream: TextIO) -> bool:
-    """Return True for a terminal whose user has not asked for plain text (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-class _LogFormatter(logging.Formatter):
-    """Our log lines; on a terminal warnings are yellow, errors red, and times pale."""
-
-    _COLOURS: ClassVar = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
-
-    def __init__(self, *, is_coloured: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._is_coloured = is_coloured
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        if not self._is_coloured:
-            return line
-        time_text, rest = line[:23], line[23:]
-        if colour := self._COLOURS.get(record.levelno):
-            rest = f"\x1b[{colour}m{rest}\x1b[0m"
-        return f"\x1b[2m{time_text}\x1b[0m{rest}"
 
 
 class Progress(tqdm):

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from wearalike import catalog, feeds
 from wearalike.catalog import feed_distances
 from wearalike.pipeline import job
-from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
+from wearalike.pipeline.command_frame import run_command
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
 from wearalike.tables import OFFERS, PRODUCT_VARIANTS, PRODUCTS

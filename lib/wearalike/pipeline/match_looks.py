@@ -22,8 +22,9 @@ from wearalike import catalog, search
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
 from wearalike.detection import looks
 from wearalike.pipeline import job
+from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
-from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.search import gallery_store, index
 from wearalike.search.page_rules import CompiledRules, PageRules
 from wearalike.search.product_attributes import ATTRIBUTE_COLUMNS, build_attributes

@@ -30,13 +30,13 @@ import pyarrow.parquet as pq
 from wearalike import catalog, search
 from wearalike.catalog.merchandising_rules import find_shared_ranks
 from wearalike.pipeline import job, match_task
+from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
     device_option,
-    run_command,
     spark_master_option,
 )
 from wearalike.storage import run_order, run_tables

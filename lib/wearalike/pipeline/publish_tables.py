@@ -21,12 +21,8 @@ import logging
 import click
 
 from wearalike.pipeline import job
-from wearalike.pipeline.stage_command import (
-    ParsedText,
-    StageOptions,
-    build_stage_command,
-    run_command,
-)
+from wearalike.pipeline.command_frame import ParsedText, run_command
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.reports import run_feed
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import Unreachable, open_warehouse

@@ -135,7 +135,7 @@ def _flag(name: str) -> str:
 def _attributes(option: QualityOption, help_text: str | None = None) -> dict[str, Any]:
     """Return type and help of an option, for click."""
     # Imported here, since it brings pyarrow.
-    from wearalike.pipeline.stage_command import ParsedText
+    from wearalike.pipeline.command_frame import ParsedText
 
     default = "" if option.default is None else f", else {option.default}"
     return {
@@ -147,7 +147,7 @@ def _attributes(option: QualityOption, help_text: str | None = None) -> dict[str
 
 def _threshold_attributes() -> dict[str, Any]:
     """Return the attributes of --threshold, for click."""
-    from wearalike.pipeline.stage_command import ParsedText
+    from wearalike.pipeline.command_frame import ParsedText
 
     defaults = ", ".join(f"{key}={f.default}" for key, f in GateSettings.model_fields.items())
     return {

@@ -24,8 +24,9 @@ from typing import Any
 import click
 
 from wearalike.pipeline import job
+from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import RUN_OPTIONS, threshold_option
-from wearalike.pipeline.stage_command import StageOptions, build_stage_command, run_command
+from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.quality import gate, judgement_metrics, judgements, metrics
 from wearalike.quality.metrics import COMPARED_TABLES, Metric
 from wearalike.quality.normal_week import WEEK_RUNS, RunValues

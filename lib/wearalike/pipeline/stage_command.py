@@ -2,79 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from datetime import date
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import click
 
 from wearalike.pipeline import job
+from wearalike.pipeline.command_frame import (
+    CONTEXT_SETTINGS,
+    PATH,
+    ParsedText,
+    run_logged,
+    verbosity_options,
+)
 from wearalike.settings import RUN_PATTERN, check_spark_master, today
-from wearalike.stop_signals import run_until_stopped
 
-CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # The options of a stage by name, e.g. `run` and `data_dir`.
 StageOptions = SimpleNamespace
-# A path as the rest of the code has it.
-PATH = click.Path(path_type=Path)
-
-
-class ParsedText(click.ParamType):
-    """A text that a function parses; its ValueError becomes bad usage."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        """Keep the function.
-
-        Args:
-            name: shown in usage and help, e.g. "SHAPE:COLOUR".
-            parse: returns the value of a text. Raises ValueError that says what was wanted.
-        """
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the parsed value; values that are parsed already pass."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the name as it is."""
-        return self.name
-
-
-def verbosity_options() -> list[click.Parameter]:
-    """Return the options --quiet and --verbose, which act as soon as they are read."""
-
-    def choose(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:
-        def callback(ctx: click.Context, param: click.Parameter, is_given: bool) -> None:
-            if is_given:
-                job.configure_logging(level)
-
-        return callback
-
-    shared: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True}
-    return [
-        click.Option(
-            ["-q", "--quiet"],
-            callback=choose(logging.WARNING),
-            help="Log warnings and errors alone.",
-            **shared,
-        ),
-        click.Option(
-            ["-v", "--verbose"],
-            callback=choose(logging.DEBUG),
-            help="Log every step, and tracebacks.",
-            **shared,
-        ),
-    ]
 
 
 def device_option(help_text: str = "Default: the settings' device.") -> click.Option:
@@ -177,7 +123,7 @@ def build_stage_command(
         )
 
     def run_work(**values: Any) -> int:
-        return job.run_logged(job.run_stage_work, work, StageOptions(**values))
+        return run_logged(job.run_stage_work, work, StageOptions(**values))
 
     return click.Command(
         None,
@@ -186,33 +132,3 @@ def build_stage_command(
         help=doc,
         context_settings=CONTEXT_SETTINGS,
     )
-
-
-def run_command(
-    command: click.Command, argv: Sequence[str] | None = None, name: str | None = None
-) -> int:
-    """Run a command, and return its exit code.
-
-    Args:
-        command: the command.
-        argv: the arguments; None: those of the process.
-        name: its name in the usage; None: the name of the program.
-
-    Returns:
-        0 when done; 1 for an error that the operator can mend, which is logged; 130 after Ctrl-C,
-        143 after SIGTERM.
-
-    Raises:
-        SystemExit: bad usage, with code 2 and the usage on stderr.
-    """
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    return run_until_stopped(lambda: _run_command(command, arguments, name))
-
-
-def _run_command(command: click.Command, arguments: list[str], name: str | None) -> int:
-    """Run a command, and return its exit code."""
-    try:
-        return int(command.main(arguments, prog_name=name, standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from error

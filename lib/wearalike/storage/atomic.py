@@ -22,6 +22,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from wearalike.operator_error import OperatorError
+
 # Inode and modification time (ns) of a folder.
 DirIdentity = tuple[int, int]
 _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -32,7 +34,7 @@ _LOCK_POLL_S = 0.05
 _HIDDEN_NAME = re.compile(r"\.(.*[.-])?[0-9a-f]{32}(\..*)?")
 
 
-class Superseded(RuntimeError):
+class Superseded(OperatorError):
     """Another process replaced the target since the work began; its result stands, ours is gone."""
 
 

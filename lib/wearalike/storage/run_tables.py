@@ -25,6 +25,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike import tables
+from wearalike.operator_error import OperatorError
 from wearalike.settings import RUN_PATTERN
 from wearalike.storage import atomic, run_order
 from wearalike.storage.table_writer import TableWriter
@@ -42,7 +43,7 @@ class CorruptTable(ValueError):
     """A file of a finished table differs from the one that was written."""
 
 
-class RowCountMismatch(RuntimeError):
+class RowCountMismatch(OperatorError):
     """Rows taken differ from rows written plus refused: a row got lost or came twice."""
 
 
