@@ -121,6 +121,25 @@ def test_it_starts_from_an_encoder_and_keeps_its_mask_and_views(shop, trained, t
     assert not list(tmp_path.glob("mask*"))
 
 
+def test_the_weights_are_averaged_with_those_of_the_start(shop, trained, tmp_path, caplog):
+    start = trained / "drawn-1.safetensors"
+    arrays = {}
+    for share in ("0", "0.25", "1"):
+        more = ["--init-from", str(start), "--steps", "20", "--initial-share", share]
+        with caplog.at_level("INFO"):
+            assert app.main(options(shop, tmp_path, *more)) == 0
+        model = registry.read_model(tmp_path / "drawn-1.safetensors")
+        assert model.card["recipe"]["initial_share"] == float(share)
+        arrays[share] = model.arrays
+    assert caplog.text.count("goes on from step 20") == 2, "another share trains nothing anew"
+    name = "heads.shape.output.weight"
+    begin = registry.read_model(start).arrays[name]
+    np.testing.assert_array_equal(arrays["1"][name], begin)
+    learned = np.abs(arrays["0"][name] - begin).max()
+    mixed = 0.25 * begin + 0.75 * arrays["0"][name]
+    assert np.abs(arrays["0.25"][name] - mixed).max() < 0.02 * learned
+
+
 def test_an_encoder_of_another_kind_is_no_start(shop, tmp_path, caplog):
     assert app.main(options(shop, tmp_path, "--init-from", "fashion")) == 1
     assert (

@@ -172,6 +172,7 @@ def train_likeness(
     sources: list[TrainingSource],
     config: LikenessConfig,
     initial: Model | None,
+    initial_share: float,
 ) -> tuple[Arrays, object]:
     """Train the likeness encoder, then its view classifier.
 
@@ -180,6 +181,7 @@ def train_likeness(
         sources: the sets of labelled photos.
         config: the recipe.
         initial: the encoder to start from; None: ImageNet's weights.
+        initial_share: 0..1, its part in the average of the weights.
 
     Returns:
         The arrays, and the recipe for the model's card.
@@ -196,14 +198,18 @@ def train_likeness(
         initial,
         run.read_judgements(sources),
         start_progress,
+        initial_share,
     )
     arrays: Arrays = dict(likeness_recipe.train_likeness(training))
     if initial:
         # The trunk is frozen, so what told views before still does.
         arrays = view_arrays(initial.arrays) | arrays
     arrays |= fit_view_classifier(run, sources, arrays)
-    begin = initial.version if initial else registry.EFFICIENTNET_LITE0.name
-    return arrays, {**asdict(config), "begin": begin}
+    if initial:
+        begin = {"begin": initial.version, "initial_share": initial_share}
+    else:
+        begin = {"begin": registry.EFFICIENTNET_LITE0.name}
+    return arrays, {**asdict(config), **begin}
 
 
 def refit_view_classifier(

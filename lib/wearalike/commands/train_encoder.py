@@ -128,6 +128,14 @@ def _training_options(function: Callable[..., None]) -> Callable[..., None]:
     help=f"{PROMOTED}, {IMAGENET}, a file or a packaged model to start from; default: {PROMOTED} "
     f"to learn from runs, else {IMAGENET}.",
 )
+@click.option(
+    "--initial-share",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="How much of the encoder to start from stays in the weights. More forgets less of other "
+    "shops. The same command with another share trains nothing anew.",
+)
 def encoder(
     recipe: str,
     steps: int | None,
@@ -136,6 +144,7 @@ def encoder(
     mask_steps: int,
     mask_views: int,
     init_from: str | None,
+    initial_share: float,
     **options: Any,
 ) -> None:
     """Train an encoder by likeness: pictures of one product get codes that are near.
@@ -169,7 +178,7 @@ def encoder(
     train_and_write(
         run,
         likeness_net.ARCHITECTURE,
-        lambda sources: train_likeness(run, sources, config, initial),
+        lambda sources: train_likeness(run, sources, config, initial, initial_share),
     )
 
 

@@ -3,7 +3,9 @@
 1. The mask head learns on composites, unless the encoder to start from has one.
 2. The frozen trunk and mask describe every view once; the descriptors stay on disk.
 3. The code heads start as linear maps (LDA and ITQ), or as those of the encoder to start from.
-4. The code heads learn likeness.
+4. The code heads learn likeness. Those of an encoder to start from are averaged with what they
+   become, so that less is forgotten of shops that are not learned from (Wortsman et al., "Robust
+   fine-tuning of zero-shot models", CVPR 2022).
 
 Every stage keeps what it has done in the training's folder. A training that stops goes on with the
 same command, and ends with the same file.
@@ -83,6 +85,7 @@ class LikenessTraining:
         initial: Encoder to start from; None starts from ImageNet.
         judgements: People's judgements of pairs of the runs' products.
         start_progress: Called with the name and number of the things that a stage will do.
+        initial_share: 0..1. The part of the encoder to start from in the average of the weights.
     """
 
     sources: Sequence[TrainingSource]
@@ -92,6 +95,7 @@ class LikenessTraining:
     initial: Model | None
     judgements: Sequence[Judgement]
     start_progress: StartProgress
+    initial_share: float = 0.5
 
 
 def train_likeness(training: LikenessTraining) -> dict[str, NDArray[np.floating]]:
@@ -277,6 +281,7 @@ def _train_heads(
     triplets = build_triplets(training.judgements, number_of_product)
     if training.judgements:
         log.info("%d judgements give %d triplets", len(training.judgements), len(triplets))
+    begin = {name: tensor.clone() for name, tensor in network.heads.state_dict().items()}
     trainer = HeadTrainer(network.heads, bank, config, training.device, triplets)
     if not is_new:
         trainer.load_checkpoint(checkpoint)
@@ -295,4 +300,11 @@ def _train_heads(
             plot_losses.plot_losses(table, training.out / "losses.png")
 
     trainer.run(on_step)
-    network.heads.load_state_dict(trainer.averaged_state())
+    result = trainer.averaged_state()
+    if training.initial is not None:
+        share = training.initial_share
+        result = {
+            name: torch.lerp(tensor, begin[name].to(tensor.device), share)
+            for name, tensor in result.items()
+        }
+    network.heads.load_state_dict(result)
