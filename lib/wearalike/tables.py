@@ -240,6 +240,20 @@ PRODUCTS = Table(
             _texts,
             "the colours that `colours` names, ids of colours.xml, sorted; three at most",
         ),
+        Column(
+            "sizes_left",
+            _int,
+            "sizes in stock of its article in these colours in the shop; null where the feed names "
+            "none",
+            True,
+        ),
+        Column(
+            "first_seen",
+            _text,
+            "day of the run since which it is there without a gap, YYYY-MM-DD; null since the "
+            "first run",
+            True,
+        ),
         Column("shape_weight", _int, "weight of shape in the distance, from the category"),
         Column("colour_weight", _int, "weight of colour in the distance, from the category"),
         Column("kind_weight", _int, "weight of kind in the distance, from the category"),
@@ -414,7 +428,8 @@ SIMILAR_PRODUCTS = Table(
         Column(
             "rule",
             _text,
-            "the merchandiser's rule that put it here: pin:<id> or prefer:<id> of rules.xml",
+            "the merchandiser's rule that put it here: pin:<id>, prefer:<id> or bury:<id> of "
+            "rules.xml",
             True,
         ),
         Column(

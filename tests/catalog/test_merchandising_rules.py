@@ -1,18 +1,21 @@
 """The merchandiser's rules: read strictly, and compared with a search over every pair."""
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.search.test_search import brand_limit, make_gallery, search_each
 
 from wearalike import catalog
-from wearalike.catalog import BadMapping, MerchandisingRule
+from wearalike.catalog import BadMapping, MerchandisingRule, MerchandisingRuleKind
 from wearalike.catalog.merchandising_rules import find_shared_ranks
+from wearalike.catalog.product_conditions import CONDITION_COLUMNS, ProductConditions
 from wearalike.search import Fallback, ListRules
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -32,7 +35,11 @@ def test_a_file_of_every_kind_is_read(tmp_path):
             from="2026-12-01" until="2026-12-24"/>
         <hide id="b" brand=" Acme  Ltd "/><require id="c" different="price_band" factor="2"/>
         <prefer id="d" shop="moda" boost="0.05" on_shop="lipa"/>
-        <fill id="e" on_product="moda:1"/>""",
+        <fill id="e" on_product="moda:1"/>
+        <bury id="f" max_sizes="1" sale="no" by="0.1" on_sale="yes"/>
+        <require id="g" family="dresses" max_price="49.9" currency="EUR" on_min_price="20"/>
+        <hide id="h" pattern="stripe" colour="dark_blue" new_days="14" on_gtin="4006381333931"/>
+        <require id="i" same="colour"/>""",
     )
     assert found == (
         MerchandisingRule(
@@ -48,7 +55,37 @@ def test_a_file_of_every_kind_is_read(tmp_path):
         MerchandisingRule("c", "require", attribute="price_band", is_same=False, factor=2.0),
         MerchandisingRule("d", "prefer", on_shop="lipa", shop="moda", boost=0.05),
         MerchandisingRule("e", "fill", on_product="moda:1"),
+        MerchandisingRule("f", "bury", max_sizes=1, sale="no", boost=0.1, on_sale="yes"),
+        MerchandisingRule(
+            "g",
+            "require",
+            family="dresses",
+            family_leaves=TAXONOMY.families["dresses"],
+            max_price=49.9,
+            currency="EUR",
+            on_min_price=20.0,
+        ),
+        MerchandisingRule(
+            "h",
+            "hide",
+            pattern="stripe",
+            colour="dark_blue",
+            new_days=14,
+            on_gtin="4006381333931",
+        ),
+        MerchandisingRule("i", "require", attribute="colour"),
     )
+    wanted, page = found[6].conditions, found[6].page_conditions
+    assert (wanted.max_price_cents, page.min_price_cents, wanted.currency) == (4990, 2000, "EUR")
+    assert "women.dresses.midi" in wanted.family_leaves and not page.family_leaves
+    assert found[7].page_conditions.gtins == ("04006381333931",)
+    assert found[5].columns == {"sizes_left", "old_price_cents"}
+    assert found[7].of_day(date(2026, 12, 24)).columns == {
+        "patterns",
+        "colour_names",
+        "first_seen",
+        "gtins",
+    }
 
 
 def test_the_shipped_file_holds_no_rule_and_its_examples_are_right(tmp_path):
@@ -63,9 +100,23 @@ def test_the_shipped_file_holds_no_rule_and_its_examples_are_right(tmp_path):
         "pin",
         "hide",
         "require",
+        "require",
         "prefer",
+        "bury",
         "fill",
     ]
+
+
+def test_the_examples_of_the_docs_are_right_and_show_every_condition(tmp_path):
+    page = MAPPINGS.parent / "docs" / "how-to" / "merchandising-rules.md"
+    examples = re.findall(r"`(<\w+ [^`]*/>)`", page.read_text(encoding="utf-8"))
+    rules = read(tmp_path, "\n".join(examples))
+    assert {rule.kind for rule in rules} == set(map(str, MerchandisingRuleKind))
+    columns = {column for rule in rules for column in rule.of_day(date(2026, 12, 1)).columns}
+    assert columns == set(CONDITION_COLUMNS) - {"sizes"}
+    for name in [field.name for field in fields(ProductConditions) if field.name != "sizes"]:
+        found = [getattr(rule.of_day(date(2026, 12, 1)).conditions, name) for rule in rules]
+        assert any(value not in ((), None) for value in found), name
 
 
 def test_without_a_file_there_are_no_rules(tmp_path):
@@ -78,13 +129,32 @@ def test_without_a_file_there_are_no_rules(tmp_path):
         ('<pin id="a" product="moda:1"/>', "wanted id="),
         ('<pin id="a" product="moda:1" at="0"/>', "at='0': wanted a rank"),
         ('<pin id="a" product="101" at="1"/>', "product='101': wanted shop:offer"),
-        ('<hide id="a" product="moda:1" brand="x"/>', "one of product"),
+        ('<hide id="a"/>', "one condition or more"),
+        ('<bury id="a" brand="x"/>', 'wanted id="…", by="…"'),
+        ('<bury id="a" brand="x" by="0.9"/>', "by='0.9': wanted 0.01 to 0.2"),
+        ('<pin id="a" brand="x" at="1"/>', 'product="…" or gtin="…"'),
+        ('<require id="a" same="shop" brand="x"/>', "either same"),
+        ('<hide id="a" colour="bleu"/>', "no such colour of colours.xml; did you mean 'blue'"),
+        ('<hide id="a" family="dress"/>', "no such family; did you mean 'dresses'"),
+        ('<hide id="a" category="bag"/>', "category='bag': no such category; did you mean 'bags'"),
+        ('<hide id="a" on_product="7" brand="x"/>', "on_product='7': wanted shop:offer"),
+        ('<hide id="a" max_price="5"/>', "currency: wanted with a price, found a price without it"),
+        ('<hide id="a" brand="x" currency="EUR"/>', "found it without a price"),
+        (
+            '<hide id="a" min_price="9" max_price="5" currency="EUR"/>',
+            "min_price=9: more than max_price=5",
+        ),
+        ('<fill id="a" on_min_sizes="3" on_max_sizes="2"/>', "more than on_max_sizes=2"),
+        ('<hide id="a" gtin="12"/>', "gtin='12': wanted a GTIN, EAN or UPC of 8 to 14 digits"),
+        ('<hide id="a" new_days="0"/>', "wanted 1 to 3650"),
+        ('<hide id="a" sale="maybe"/>', "sale='maybe': wanted yes for products"),
+        ('<hide id="a" sizes="2"/>', "no attribute 'sizes'"),
         ('<hide id="A b" product="moda:1"/>', "id='A b': wanted the rule's name"),
         (
             '<hide id="a" product="moda:1"/><hide id="a" product="moda:2"/>',
             "another rule has this id",
         ),
-        ('<require id="a" same="colour"/>', "same='colour': wanted brand, shop or price_band"),
+        ('<require id="a" same="size"/>', "same='size': wanted brand, shop, price_band, category"),
         ('<require id="a" same="shop" factor="2"/>', "with price_band only"),
         ('<prefer id="a" shop="moda" boost="0.5"/>', "boost='0.5': wanted 0.01 to 0.2"),
         ('<fill id="a" on_category="women.dreses"/>', "did you mean 'women.dresses'"),
@@ -113,6 +183,16 @@ def test_a_rule_holds_from_its_first_day_to_its_last():
     assert (
         catalog.active_rules([rule], "2026-12-24-again") == (rule,)
         and catalog.active_rules([rule], "2026-12-25") == ()
+    )
+
+
+def test_new_days_lead_back_from_the_day_of_the_run():
+    rule = MerchandisingRule("a", "hide", new_days=14, on_new_days=1)
+    (found,) = catalog.active_rules([rule], "2026-12-24-again")
+    assert (found.first_seen_from, found.on_first_seen_from) == ("2026-12-10", "2026-12-23")
+    assert (found.conditions.first_seen_from, rule.conditions.first_seen_from) == (
+        "2026-12-10",
+        None,
     )
 
 
@@ -148,6 +228,15 @@ RULE = st.one_of(
             st.sampled_from([0.01, 0.07, 0.2]),
         ),
     ),
+    st.tuples(
+        st.just("bury"),
+        st.builds(
+            lambda about, loss: {**about, "boost": loss},
+            ABOUT,
+            st.sampled_from([0.01, 0.07, 0.2]),
+        ),
+    ),
+    st.tuples(st.just("require"), ABOUT),
     st.tuples(st.just("fill"), st.just({})),
 )
 
@@ -184,7 +273,10 @@ def one_by_one(g, row, rules, merchandise):
         for rule in held:
             if rule.kind == "hide" and is_about(rule, j):
                 return True
-            if rule.kind == "require":
+            if rule.kind == "require" and rule.attribute is None:
+                if not is_about(rule, j):
+                    return True
+            elif rule.kind == "require":
                 low, high = sorted([pages.price_cents[row], pages.price_cents[j]])
                 same = {
                     "shop": pages.shop[row] == pages.shop[j],
@@ -201,14 +293,15 @@ def one_by_one(g, row, rules, merchandise):
         return j != row and g.is_in_stock[j] and g.age_group[j] == g.age_group[row] and fits
 
     def boost(j):
-        best = max(
-            ((r.boost, r.id) for r in held if r.kind == "prefer" and is_about(r, j)),
-            default=(0.0, None),
-            key=lambda b: b[0],
-        )
-        hundredths = round(best[0] * 100)
         weights = int(g.shape_weight[row] + g.colour_weight[row])
-        return hundredths * 64 * weights // 100, f"prefer:{best[1]}" if best[1] else None
+
+        def strongest(kind):
+            found = [(r.boost, r.id) for r in held if r.kind == kind and is_about(r, j)]
+            most, name = max(found, default=(0.0, None), key=lambda b: b[0])
+            return round(most * 100) * 64 * weights // 100, f"{kind}:{name}" if name else None
+
+        (near, preferring), (far_off, burying) = strongest("prefer"), strongest("bury")
+        return near - far_off, burying if far_off > near else preferring
 
     groups, brands, pins = {g.groups[row]}, [], []
     for rule in sorted(
@@ -345,3 +438,26 @@ def test_pins_that_want_one_rank_of_a_page_are_named():
         ("e", "twice"),
         ("f", "twice"),
     ]
+
+
+def test_the_buried_one_goes_behind_products_that_are_far():
+    """Its page's list is full without it; by a small loss it falls only behind the next ones."""
+    g = make_gallery(2, 400, out_of_stock=0, groups=0, brands=0, w=(1, 1))
+    g.gender[:], g.age_group[:] = "female", "adult"
+    g.codes[:] = 0
+    g.codes[2:, 0] = 0b1111
+    shunned = MerchandisingRule("shunned", "bury", product="s:0001", boost=0.2)
+    (f,) = search_each(g, 0, 1, ListRules(k=5), [shunned])
+    assert f.results.tolist() == [2, 3, 4, 5, 6] and f.rules == [None] * 5
+    (f,) = search_each(g, 0, 1, ListRules(k=5), [replace(shunned, boost=0.01)])
+    assert (f.results[0], f.rules[0]) == (1, "bury:shunned")
+
+
+def test_a_gtin_that_several_products_have_pins_one():
+    g = make_gallery(3, 30, out_of_stock=0, groups=0, brands=0)
+    g.gender[:], g.age_group[:] = "female", "adult"
+    numbers = pa.array([["04006381333931"] if n in (7, 9) else [] for n in range(30)])
+    g = replace(g, attributes=replace(g.attributes, more={"gtins": numbers}))
+    pin = MerchandisingRule("gift", "pin", gtin="4006381333931", at=2)
+    (f,) = search_each(g, 0, 1, ListRules(k=6, min_score=0.0), [pin])
+    assert (f.results[1], f.rules.count("pin:gift")) == (7, 1)

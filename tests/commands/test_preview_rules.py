@@ -66,7 +66,13 @@ def test_the_preview_is_what_the_run_then_does(place):
     config, rules = place
     root = config.parent / "root"
     before = published_lists(root)
-    write_rules(place, '<require id="own" same="shop" on_shop="lipa"/>')
+    write_rules(
+        place,
+        '<require id="own" same="shop" on_shop="lipa"/><bury id="dark" colour="black" by="0.2"/>'
+        '<hide id="dear" min_price="40" currency="EUR" on_max_price="20"/>'
+        '<require id="alike" same="colour" on_category="women" on_sale="yes"/>'
+        '<prefer id="cheap" sale="yes" boost="0.1" on_family="dresses"/>',
+    )
     found = read_preview(config, rules)
     assert published_lists(root) == before, "a preview changes nothing"
     assert run_stage(["match_products", "--run", RUN, "--config", str(config)]) == 0
@@ -85,6 +91,9 @@ def test_the_preview_is_what_the_run_then_does(place):
     ]
     strangers = sum(not other.startswith("lipa:") for i in lipa for other, _ in before.get(i, []))
     assert own.rows_count == strangers > 0
+    dark = next(e for e in found.effects if e.rule.id == "dark")
+    assert dark.rows_count > 0 and dark.idle_reason is None
+    assert any(rule == "bury:dark" for rows in after.values() for _, rule in rows)
 
 
 def test_counts_idle_rules_and_contradictions_are_named(place, capsys):
@@ -92,7 +101,8 @@ def test_counts_idle_rules_and_contradictions_are_named(place, capsys):
     hidden, pinned = write_rules(
         place,
         '<hide id="other" brand="Nosuchbrand"/><fill id="past" until="2020-01-01"/>'
-        '<require id="same" same="shop"/><require id="away" different="shop"/>',
+        '<require id="same" same="shop"/><require id="away" different="shop"/>'
+        '<bury id="down" category="women" by="0.1"/><prefer id="up" sale="no" boost="0.1"/>',
     )
     rules.write_text(
         rules.read_text(encoding="utf-8").replace(
@@ -108,6 +118,7 @@ def test_counts_idle_rules_and_contradictions_are_named(place, capsys):
     assert re.search(r"fill past .*never acts: not on this day: \.\.\. to 2020-01-01", text)
     assert "contradiction: pin 'gift' and hide 'also': the pin wins" in text
     assert "contradiction: require 'same' and require 'away'" in text
+    assert "contradiction: bury 'down' and prefer 'up': they pull at the same products" in text
     assert re.search(r"and [\d,]+ more lists; --lists shows them", text)
     assert f"- {hidden}" in text or hidden in text
     # On a day of its own the past rule acts.

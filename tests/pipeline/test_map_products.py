@@ -197,3 +197,81 @@ def test_the_job_runs_from_a_shell_and_says_what_is_missing(root: Path) -> None:
     assert done.returncode == 1
     assert "table offers of run 2026-11-21 is not made" in done.stderr
     assert not (root / PRODUCTS.name).exists()
+
+
+def offer(number: int) -> dict[str, object]:
+    """A row of offers of a dress."""
+    lists = {c.name: [] for c in OFFERS.columns if pa.types.is_list(c.type)}
+    return {
+        **lists,
+        "product_id": f"moda:{number}",
+        "shop_id": "moda",
+        "offer_id": str(number),
+        "title": "a thing",
+        "category_paths": ["Платья"],
+        "price_cents": 100,
+        "currency": "EUR",
+        "availability": "in_stock",
+    }
+
+
+def write_rows(root: Path, rows: list[dict[str, object]], name: str = RUN) -> None:
+    with run_tables.write_table(root, OFFERS, name, f"sign {len(rows)} {name}") as writer:
+        writer.write(pa.Table.from_pylist(rows, OFFERS.arrow_schema))
+
+
+def sized(number: int, **fields: object) -> dict[str, object]:
+    """A row of offers of one dress that comes in sizes."""
+    return {
+        **offer(number),
+        "article_id": "moda:1",
+        "colours": ["red"],
+        "sizes": [f"{40 + number}"],
+        **fields,
+    }
+
+
+def column_of(root: Path, name: str, run: str = RUN) -> dict[str, object]:
+    rows = run_tables.read_table(root, PRODUCTS, run, ["product_id", name]).to_pylist()
+    return {row["product_id"]: row[name] for row in rows}
+
+
+def test_sizes_left_are_those_of_the_article_in_its_colour(root: Path) -> None:
+    write_rows(
+        root,
+        [
+            sized(1),
+            sized(2, sizes=["42", "43"]),
+            sized(3, availability="out_of_stock"),
+            sized(4, colours=["blue"], availability="out_of_stock"),
+            sized(5, article_id=None),
+            sized(6, sizes=[]),
+        ],
+    )
+    assert run(root) == 0
+    assert column_of(root, "sizes_left") == {
+        "moda:1": 3,
+        "moda:2": 3,
+        "moda:3": 3,
+        "moda:4": 0,
+        "moda:5": 1,
+        "moda:6": None,
+    }
+
+
+def test_first_seen_is_the_day_since_which_a_product_is_there(root: Path) -> None:
+    for day, numbers in (
+        ("2026-12-01", [1, 2]),
+        ("2026-12-02", [1, 2, 3]),
+        ("2026-12-05", [1, 3, 4]),
+        ("2026-12-06", [1, 2, 3, 4]),
+    ):
+        write_rows(root, [offer(n) for n in numbers], day)
+        assert run(root, "--run", day) == 0
+    assert set(column_of(root, "first_seen", "2026-12-01").values()) == {None}
+    assert column_of(root, "first_seen", "2026-12-06") == {
+        "moda:1": None,
+        "moda:2": "2026-12-06",
+        "moda:3": "2026-12-02",
+        "moda:4": "2026-12-05",
+    }

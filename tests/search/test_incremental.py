@@ -34,7 +34,12 @@ _PER_PRODUCT = (
 
 def take_rows(g: Gallery, rows: np.ndarray) -> Gallery:
     pages = replace(
-        g.attributes, **{name: getattr(g.attributes, name)[rows] for name in g.attributes.__slots__}
+        g.attributes,
+        **{
+            name: getattr(g.attributes, name)[rows]
+            for name in g.attributes.__slots__
+            if name != "more"  # no column beside those that are always there
+        },
     )
     facts = {name: getattr(g, name)[rows] for name in _PER_PRODUCT}
     return Gallery(**facts, attributes=pages, kind_table=g.kind_table, name_table=g.name_table)

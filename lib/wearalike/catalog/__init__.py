@@ -7,7 +7,8 @@
 - `mapping`: the meaning of one shop's category ids and paths
 - `google_categories`: Google's product taxonomy, the default of every shop
 - `map_offers`: offers to products, by a mapping
-- `merchandising_rules`: the rules by which a merchandiser pins, hides, requires, prefers and fills
+- `merchandising_rules`: the rules by which a merchandiser steers lists
+- `rules_file`: the rules from rules.xml, each mistake by its line
 - `product_conditions`: conditions on what feeds say, for rules and for filters of questions
 - `variants`: the products of one article, in its colours and sizes
 - `suggest_mapping`: a draft of the lines that a mapping lacks
@@ -35,8 +36,8 @@ from wearalike.catalog.merchandising_rules import (
     MerchandisingRule,
     MerchandisingRuleKind,
     active_rules,
-    read_rules,
 )
+from wearalike.catalog.rules_file import read_rules
 from wearalike.catalog.suggest_mapping import (
     LeafGuess,
     draft_mapping,

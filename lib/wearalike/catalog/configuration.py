@@ -21,7 +21,7 @@ from wearalike.catalog.google_categories import (
     read_google_categories,
 )
 from wearalike.catalog.mapping import ShopMapping, read_mapping
-from wearalike.catalog.merchandising_rules import read_rules
+from wearalike.catalog.rules_file import read_rules
 from wearalike.catalog.taxonomy import Taxonomy, read_taxonomy
 from wearalike.catalog.xml_validation import BadMapping
 from wearalike.settings import Settings

@@ -46,6 +46,8 @@ _DECIDED_COLUMNS = (
     "gender",
     "age_group",
 )
+# Columns that need other offers or runs: map_products fills them.
+_RUN_COLUMNS = ("sizes_left", "first_seen")
 _DECISION_SCHEMA = pa.schema(
     [
         ("reason", pa.string()),
@@ -108,6 +110,9 @@ def _product_rows(offers: pa.Table, decided: pa.Table, colours: ColourNames) -> 
     for name in _DECIDED_COLUMNS:
         products = products.append_column(name, decided[name])
     products = products.append_column("colour_names", pa.array(names, pa.list_(pa.string())))
+    for name in _RUN_COLUMNS:
+        field = PRODUCTS.arrow_schema.field(name)
+        products = products.append_column(field, pa.nulls(len(products), field.type))
     return products.select(PRODUCTS.column_names).cast(PRODUCTS.arrow_schema)
 
 

@@ -79,6 +79,7 @@ class Taxonomy:
         leaves: The leaves by id, in the order of the file.
         group_ids: The ids of the categories that hold others.
         kinds: How unlike the leaves are in kind.
+        families: The leaves of each family of kinds, by its name.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class Taxonomy:
     leaves: Mapping[str, Leaf]
     group_ids: frozenset[str]
     kinds: CategoryKinds
+    families: Mapping[str, tuple[str, ...]]
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
@@ -112,12 +114,17 @@ def read_taxonomy(path: Path) -> Taxonomy:
     families = _read_families(document, leaf_elements)
     document.raise_mistakes()
     leaves = [_build_leaf(element) for element in leaf_elements]
+    leaves_of_family: dict[str, list[str]] = {}
+    for leaf in leaves:
+        if family := families.family_of_kind.get(leaf.kind):
+            leaves_of_family.setdefault(family, []).append(leaf.id)
     return Taxonomy(
         path=path,
         sha256=document.sha256,
         leaves={leaf.id: leaf for leaf in leaves},
         group_ids=frozenset(str(e.get("id")) for e in categories if len(e)),
         kinds=CategoryKinds.build({leaf.id: leaf.kind for leaf in leaves}, families),
+        families={family: tuple(ids) for family, ids in leaves_of_family.items()},
     )
 
 

@@ -28,6 +28,7 @@
 - `xml_elements`: the elements of an XML feed, one by one
 - `parser`: a feed to its offers, one by one, with flat memory
 - `articles`, `shared_articles`: the offers that are one article, in a shop and in several
+- `sizes_left`: the sizes in which an article is left
 - `staging`: the offers of a feed on disk, deduplicated
 - `volume_checks`: limits on how much a feed may shrink, grow or fail to map
 - `ingest`: one shop's feed to its rows of a run, fresh, stale or missing
@@ -42,6 +43,7 @@ from wearalike.feeds.normalize import OfferReason
 from wearalike.feeds.offers import Offer, RefusedOffer
 from wearalike.feeds.parser import FeedReader, read_offers
 from wearalike.feeds.shared_articles import find_shared_articles
+from wearalike.feeds.sizes_left import SizesLeft
 from wearalike.feeds.staging import LastGoodFeed
 from wearalike.feeds.volume_checks import OfferMapper
 
@@ -60,6 +62,7 @@ __all__ = [
     "OfferMapper",
     "OfferReason",
     "RefusedOffer",
+    "SizesLeft",
     "WithdrawnOffer",
     "find_shared_articles",
     "ingest_shop",

@@ -21,6 +21,7 @@ from wearalike import catalog, feeds
 from wearalike.catalog import feed_distances
 from wearalike.pipeline import job
 from wearalike.pipeline.command_frame import run_command
+from wearalike.pipeline.first_seen import FirstSeen
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.settings import Settings
 from wearalike.storage import run_tables
@@ -59,13 +60,15 @@ def _write_products(args: StageOptions, settings: Settings) -> None:
         "google_categories": google.sha256,
         "taxonomy": taxonomy.sha256,
         "colours": colours.sha256,
-        # Tables of a version without kinds are made again.
-        "kinds": 1,
+        # Tables of a version without kinds, sizes left and first days are made again.
+        "kinds": 2,
         "mappings": {shop: mapping.sha256 for shop, mapping in mappings.items()},
     }
-    signature = run_tables.signature(
-        {OFFERS.name: run_tables.input_hash(settings.data_dir, OFFERS, args.run)}, parameters
-    )
+    first_seen = FirstSeen.read(settings.data_dir, args.run)
+    inputs = {OFFERS.name: run_tables.input_hash(settings.data_dir, OFFERS, args.run)}
+    if first_seen.last_hash:
+        inputs[f"last_{PRODUCTS.name}"] = first_seen.last_hash
+    signature = run_tables.signature(inputs, parameters)
     if job.is_up_to_date(args, settings.data_dir, PRODUCTS, signature):
         return
     for shop_id in sorted(offered - mappings.keys()):
@@ -78,6 +81,7 @@ def _write_products(args: StageOptions, settings: Settings) -> None:
     unmapped: dict[str, Counter[str]] = defaultdict(Counter)
     mapped_shops: set[str] = set()
     shared_articles = feeds.find_shared_articles(offers)
+    sizes_left = feeds.SizesLeft(offers)
     with run_tables.write_table(
         settings.data_dir, PRODUCTS, args.run, signature, parameters
     ) as writer:
@@ -94,7 +98,15 @@ def _write_products(args: StageOptions, settings: Settings) -> None:
                     google,
                     colours,
                 )
-                writer.write(shared_articles.rename(products))
+                products = shared_articles.rename(products)
+                ids = products["product_id"]
+                for name, values in (
+                    ("sizes_left", sizes_left.of_products(ids)),
+                    ("first_seen", first_seen.of_products(ids)),
+                ):
+                    place = products.schema.get_field_index(name)
+                    products = products.set_column(place, products.schema.field(name), values)
+                writer.write(products)
                 writer.refuse(refused)
                 unmapped[shop_id].update(dict(catalog.unmapped_words(refused)))
                 mapped_shops |= {shop_id} if products.num_rows else set()

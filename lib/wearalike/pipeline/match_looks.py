@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wearalike import catalog, search
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
+from wearalike.catalog.product_conditions import CONDITION_COLUMNS
 from wearalike.detection import looks
 from wearalike.pipeline import job
 from wearalike.pipeline.command_frame import run_command
@@ -68,7 +69,8 @@ def work(args: StageOptions) -> None:
     if job.is_up_to_date(args, root, LOOK_PRODUCTS, signature):
         return
     worn_looks = run_tables.read_table(root, LOOKS, run)
-    product_columns = [*ATTRIBUTE_COLUMNS, "gender", "age_group"]
+    rule_columns = sorted({column for rule in merchandising_rules for column in rule.columns})
+    product_columns = [*ATTRIBUTE_COLUMNS, *rule_columns, "gender", "age_group"]
     products = run_tables.read_table(root, PRODUCTS, run, product_columns)
     manifest = run_tables.read_manifest(root, LOOKS, run)
     facts = {name: manifest[name] for name in _INHERITED_FACTS if name in manifest}
@@ -105,16 +107,18 @@ def iter_look_products(
         root: The data folder.
         run: The run.
         items: The items of looks, a row each, with the product they are worn with.
-        products: ATTRIBUTE_COLUMNS, gender and age_group, of at least these products.
+        products: ATTRIBUTE_COLUMNS, the columns of the rules, gender and age_group, of at least
+            these products.
         rules: The rules of the lists.
         versions: Versions of the detector and of the encoder.
         merchandising_rules: The merchandiser's rules of the run's day.
     """
     audience = _audiences(items, products)
+    columns = {column for rule in merchandising_rules for column in rule.columns}
     super_categories = np.array(items["super_category"].to_pylist())
     searchable = gallery_store.list_super_categories(root, run)
     for super_category in sorted(set(super_categories) & set(searchable)):
-        gallery = gallery_store.load_gallery(root, run, super_category)
+        gallery = gallery_store.load_gallery(root, run, super_category, columns)
         is_here = super_categories == super_category
         for name in np.unique(audience[is_here]):
             is_eligible = search.eligible_candidates(gallery, *name.split("\n"))
@@ -146,7 +150,10 @@ def _compile_page_rules(
     if not rules:
         return None
     rows = pc.index_in(asking["product_id"], products["product_id"].combine_chunks())
-    pages = build_attributes(lambda name: products[name].take(rows), Texts(asking["product_id"]))
+    more = [name for name in CONDITION_COLUMNS if name in products.column_names]
+    pages = build_attributes(
+        lambda name: products[name].take(rows), Texts(asking["product_id"]), more
+    )
     compiled_rules = CompiledRules(rules, gallery.attributes, pages)
     return [compiled_rules.rules_for_page(page) for page in range(len(asking))]
 

@@ -251,7 +251,7 @@ def _warn_of_missing_pins(
     pinned = [
         rule["product"]
         for rule in merchandising_rules
-        if rule["kind"] == catalog.MerchandisingRuleKind.PIN
+        if rule["kind"] == catalog.MerchandisingRuleKind.PIN and rule["product"]
     ]
     is_pinned = pc.is_in(product_ids, pa.array(pinned, pa.string()))
     missing = set(pinned) - set(product_ids.filter(is_pinned).to_pylist())

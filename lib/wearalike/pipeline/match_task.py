@@ -111,7 +111,7 @@ def run_match_task(task: MatchTask) -> pa.RecordBatch:
     """
     gallery = _load_gallery(task)
     previous_search = _read_previous_search(task)
-    rules = [catalog.MerchandisingRule(**rule) for rule in json.loads(task.merchandising_rules)]
+    rules = _read_rules(task)
     lists = list(
         search.search_gallery(
             gallery, task.start, task.stop, task.list_rules, rules, previous_search
@@ -129,12 +129,20 @@ def run_match_task(task: MatchTask) -> pa.RecordBatch:
 def _load_gallery(task: MatchTask) -> search.Gallery:
     """Return the gallery of a task, from the process's cache if the last task had it."""
 
+    columns = sorted({column for rule in _read_rules(task) for column in rule.columns})
+
     def load() -> search.Gallery:
-        gallery = gallery_store.load_gallery(Path(task.root), task.run, task.super_category)
+        root = Path(task.root)
+        gallery = gallery_store.load_gallery(root, task.run, task.super_category, columns)
         return replace(gallery, device=task.device)
 
-    key = (task.root, task.run, task.super_category, task.device)
+    key = (task.root, task.run, task.super_category, task.device, *columns)
     return _gallery_cache.get(key, load)
+
+
+def _read_rules(task: MatchTask) -> list[catalog.MerchandisingRule]:
+    """Return the merchandiser's rules of a task."""
+    return [catalog.MerchandisingRule(**rule) for rule in json.loads(task.merchandising_rules)]
 
 
 def _diff_since(task: MatchTask, previous_run: str) -> search.GalleryDiff:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wearalike.catalog.product_conditions import ProductConditions
+from wearalike.catalog.product_conditions import ProductConditions, fold_words, shades_of
 from wearalike.search.product_attributes import ProductAttributes
 from wearalike.storage.string_arrays import Texts
 
@@ -29,33 +29,43 @@ def match_conditions(
         is_met &= _equals_any(attributes.product_id, conditions.product_ids, count)
     if conditions.categories:
         is_met &= np.isin(attributes.category, _leaves_inside(conditions, attributes))
+    if conditions.family_leaves:
+        is_met &= np.isin(attributes.category, list(conditions.family_leaves))
     if conditions.shops:
         is_met &= _equals_any(attributes.shop, conditions.shops, count)
     if conditions.brands:
         is_met &= _equals_any(attributes.brand, map(lower_brand, conditions.brands), count)
     if conditions.colours:
+        names = {name for colour in conditions.colours for name in shades_of(colour)}
+        is_met &= _has_text(attributes, "colour_names", names.__contains__)
+    if conditions.patterns:
+        words = [fold_words(pattern) for pattern in conditions.patterns]
         is_met &= _has_text(
-            attributes, "colour_names", lambda name: is_colour(name, conditions.colours)
+            attributes, "patterns", lambda text: any(w in fold_words(text) for w in words)
         )
     if conditions.sizes:
         is_met &= _has_text(attributes, "sizes", lambda text: is_size(text, conditions.sizes))
+    if conditions.gtins:
+        is_met &= _has_text(attributes, "gtins", conditions.gtins.__contains__)
     if conditions.has_price:
         is_met &= _is_priced(conditions, attributes)
+    if conditions.is_on_sale is not None:
+        old_price = _numbers(attributes, "old_price_cents")
+        is_met &= (old_price > attributes.price_cents) == conditions.is_on_sale
+        is_met &= "old_price_cents" in attributes.more
+    if conditions.first_seen_from is not None:
+        is_met &= _is_from(attributes, conditions.first_seen_from)
+    if conditions.min_sizes is not None:
+        is_met &= _numbers(attributes, "sizes_left") >= conditions.min_sizes
+    if conditions.max_sizes is not None:
+        sizes_left = _numbers(attributes, "sizes_left")
+        is_met &= (sizes_left >= 0) & (sizes_left <= conditions.max_sizes)
     return is_met
 
 
 def lower_brand(brand: str) -> str:
     """Return a brand in lower case as Arrow has it, like the attributes; Python's differs."""
     return str(pc.utf8_lower(pa.scalar(brand)).as_py())
-
-
-def is_colour(name: str, wanted: Iterable[str]) -> bool:
-    """Tell if a colour name is one of those wanted, or a shade of one.
-
-    >>> is_colour("dark_blue", ["blue"]), is_colour("blue", ["dark_blue"])
-    (True, False)
-    """
-    return name in wanted or name.rpartition("_")[2] in wanted
 
 
 def is_size(text: str, wanted: Iterable[str]) -> bool:
@@ -98,6 +108,23 @@ def _has_text(
     rows = pc.list_parent_indices(lists).to_numpy()
     has_text[rows[wanted[encoded.indices.to_numpy()]]] = True
     return has_text
+
+
+def _numbers(attributes: ProductAttributes, name: str) -> NDArray[np.int64]:
+    """Return a column of whole numbers, int64 (n,); -1 where a product does not say it."""
+    column = attributes.more.get(name)
+    if column is None:
+        return np.full(len(attributes.shop), -1, np.int64)
+    return np.asarray(pc.fill_null(column, -1).to_numpy(), np.int64)
+
+
+def _is_from(attributes: ProductAttributes, day: str) -> NDArray[np.bool_]:
+    """Tell which products were first seen on a day or later."""
+    column = attributes.more.get("first_seen")
+    if column is None:
+        return np.zeros(len(attributes.shop), bool)
+    is_from = pc.fill_null(pc.greater_equal(column, day), False)
+    return np.asarray(is_from.to_numpy(zero_copy_only=False), bool)
 
 
 def _is_priced(conditions: ProductConditions, attributes: ProductAttributes) -> NDArray[np.bool_]:

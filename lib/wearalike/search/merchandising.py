@@ -1,7 +1,8 @@
 """From nearest candidates to the lists of pages on which the merchandiser's rules act.
 
-Hidden products leave room for the next. Preferred products are ranked as if nearer, by a bounded
-distance. Pinned products take their rank. A list that a fill rule completes says so in each row.
+Hidden products leave room for the next. Preferred products are ranked as if nearer, and buried ones
+as if farther, by a bounded distance. Pinned products take their rank. A list that a fill rule
+completes says so in each row.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class _RuledPage:
         """
         if len(selected) < free:
             return False
-        if not (self.page_rules.preferences and free):
+        if not (self.page_rules.moves and free):
             return True
         farthest = int(distances[-1]) if len(distances) else 0
         least = farthest - self.page_rules.largest_boost(self.weight_sum)
@@ -158,6 +159,8 @@ class _RuledPage:
             if (
                 rank <= self.rules.k
                 and len(pins) < self.rules.k
+                # Several products may have the GTIN that a rule pins: one takes its rank.
+                and text not in {placed for _, _, placed in pins}
                 and group not in excluded_groups
                 and self._is_candidate(row)
             ):

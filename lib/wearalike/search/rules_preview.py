@@ -30,6 +30,7 @@ _ABOUT_PRODUCTS = (
     MerchandisingRuleKind.PIN,
     MerchandisingRuleKind.HIDE,
     MerchandisingRuleKind.PREFER,
+    MerchandisingRuleKind.BURY,
 )
 
 
@@ -68,8 +69,8 @@ class RuleEffect:
         rule: The rule.
         is_active: It holds on the day.
         pages_count: Pages on which it acts.
-        products_count: Products that it pins, hides or prefers; 0 for other kinds.
-        rows_count: Rows of lists that it places, or keeps out.
+        products_count: Products that it has conditions on; 0 for other rules.
+        rows_count: Rows of lists that it places, moves or keeps out.
     """
 
     rule: MerchandisingRule
@@ -134,7 +135,8 @@ def preview_rules(
     parameters.pop("merchandise", None)
     list_rules = ListRules(**parameters)
     former = gallery_store.load_merchandising_rules(root, run)
-    active = tuple(rule for rule in rules if rule.is_active_on(day))
+    active = tuple(rule.of_day(day) for rule in rules if rule.is_active_on(day))
+    columns = {column for rule in (*former, *active) for column in rule.columns}
     effects = {rule.id: RuleEffect(rule, rule.is_active_on(day)) for rule in rules}
     preview = RulesPreview(run, day, effects=list(effects.values()))
     contradictions: set[str] = set()
@@ -142,7 +144,7 @@ def preview_rules(
         if load_gallery:
             gallery = load_gallery(super_category)
         else:
-            gallery = gallery_store.load_gallery(root, run, super_category)
+            gallery = gallery_store.load_gallery(root, run, super_category, columns)
         preview.lists_count += len(gallery)
         _preview_gallery(preview, effects, gallery, list_rules, former, active)
         contradictions |= set(_find_contradictions(gallery, active))
@@ -199,6 +201,9 @@ def _count_rows(
             effects[rule.id].rows_count += filled_count
         elif rule.kind in (MerchandisingRuleKind.PIN, MerchandisingRuleKind.PREFER):
             effects[rule.id].rows_count += placed[rule.id]
+        elif rule.kind == MerchandisingRuleKind.BURY:
+            left = set(rows[compiled.products_of(rule)[rows]].tolist()) - {row for row, _ in after}
+            effects[rule.id].rows_count += placed[rule.id] + len(left)
         elif len(rows):
             shown = compiled.may_show_by(rule, page, rows)
             effects[rule.id].rows_count += int((~shown).sum())
@@ -255,11 +260,17 @@ def _find_contradictions(gallery: Gallery, rules: Sequence[MerchandisingRule]) -
                 yield f"{names}: the pin wins, so the product stays on its pages"
             elif kinds == {MerchandisingRuleKind.PREFER, hide} and share_products:
                 yield f"{names}: a hidden product is not preferred"
+            elif kinds == {MerchandisingRuleKind.BURY, hide} and share_products:
+                yield f"{names}: a hidden product is not buried"
+            elif kinds == {MerchandisingRuleKind.PREFER, MerchandisingRuleKind.BURY} and (
+                share_products
+            ):
+                yield f"{names}: they pull at the same products, which move by the difference"
             elif kinds == {pin} and one.at == other.at:
                 yield f"{names}: both want rank {one.at}, so one moves on"
             elif (
                 kinds == {MerchandisingRuleKind.REQUIRE}
-                and one.attribute == other.attribute != "price_band"
+                and one.attribute == other.attribute not in (None, "price_band")
                 and one.is_same != other.is_same
             ):
                 yield f"{names}: nothing has both the same and a different {one.attribute}"
@@ -276,6 +287,7 @@ def _find_lost_pins(effects: Iterable[RuleEffect]) -> Iterator[str]:
             and not effect.rows_count
         ):
             yield (
-                f"pin {effect.rule.id!r}: {effect.rule.product} has another super-category or "
+                f"pin {effect.rule.id!r}: {effect.rule.product or effect.rule.gtin} has another "
+                "super-category or "
                 "audience than its pages, or is not in stock"
             )
