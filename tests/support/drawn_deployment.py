@@ -237,7 +237,10 @@ class DrawnDeployment:
             table.manifest_extras["made_from"] = match_products.input_hashes(self.root, self.run)
             table.manifest_extras["distance"] = search.DISTANCE_VERSION
         match_products.write_similar_tables(options, self.root)
-        self._write(tables.LOOK_PRODUCTS, tables.LOOK_PRODUCTS.arrow_schema.empty_table())
+        for table in tables.TABLES:
+            is_other = table not in (tables.QUALITY, tables.REFUSED)
+            if is_other and not run_tables.is_complete(self.root, table, self.run):
+                self._write(table, table.arrow_schema.empty_table())
 
     def _write_quality(self) -> None:
         count = self.metrics_count
@@ -250,7 +253,9 @@ class DrawnDeployment:
             **{name: pa.nulls(count) for name in ("low", "high", "threshold")},
         }
         facts = {"verdict": "ok", "failed": [], "settings": {}}
-        with run_tables.write_table(self.root, tables.QUALITY, self.run, self.run) as writer:
+        with run_tables.write_table(
+            self.root, tables.QUALITY, self.run, self.run, {"last_run": None}
+        ) as writer:
             writer.write(_cast(values, tables.QUALITY))
             # About the size of a real page, which compresses no better.
             (writer.path / "quality.html").write_bytes(self._rng.bytes(300_000))
