@@ -102,6 +102,16 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
     multiple=True,
     help="Weights of a network, where torch's cache has none; may be repeated.",
 )
+@click.option(
+    "--book",
+    type=PATH,
+    metavar="FILE",
+    help="Workbook (.xlsx) of many evaluations, which gains a tab for this one.",
+)
+@click.option(
+    "--name",
+    help="Name of its tab, over an earlier one of that name; default: the name of DIR.",
+)
 @strict_labels_option
 @device_option
 @settings_options
@@ -117,7 +127,8 @@ def evaluate(device: str, data_dir: Path | None, config: Path | None, **options:
 
     DIR gets evaluation.html, .xlsx, .parquet and .json (one row a metric, with its 95 % interval),
     and differences.json (paired). queries.parquet and models.json are for `wearalike promote`;
-    features/ makes a second evaluation quick.
+    features/ makes a second evaluation quick. --book keeps the figures of many evaluations in one
+    workbook, whose formulas compare any two.
     """
     if not options["encoders"] and not options["detectors"]:
         options["encoders"] = DEFAULT_ENCODERS

@@ -9,6 +9,7 @@ from typing import Any
 
 from wearalike.datasets import layouts
 from wearalike.detection import detect
+from wearalike.evaluation import evaluation_book
 from wearalike.evaluation.descriptors import base
 from wearalike.evaluation.descriptors.base import Descriptor
 from wearalike.evaluation.detectors import (
@@ -42,6 +43,8 @@ class EvaluationRun:
         root: folder of all tables, where runs and the promoted models lie.
         max_queries: of more queries so many are drawn.
         strict_labels: refuse label files with any bad label.
+        book: workbook that gains a tab for this evaluation; None for none.
+        name: name of its tab; None: the name of `out`.
     """
 
     data: tuple[tuple[str, Path], ...]
@@ -58,9 +61,18 @@ class EvaluationRun:
     root: Path
     max_queries: int
     strict_labels: bool = False
+    book: Path | None = None
+    name: str | None = None
+
+    @property
+    def tab_name(self) -> str:
+        """Name of the evaluation's tab in the workbook of many."""
+        return self.name or self.out.resolve().name[: evaluation_book.MAX_NAME_CHARS]
 
     def check(self) -> None:
         """Raise ValueError for options that do not fit together."""
+        if self.book:
+            evaluation_book.check_book(self.book, self.tab_name)
         names = " ".join(self.encoders)
         if self.baseline and self.baseline not in self.encoders:
             raise ValueError(f"--baseline {self.baseline}: not among --encoder {names}")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from wearalike.detection import detect
 from wearalike.evaluation import (
     compare_detectors,
     distances,
+    evaluation_book,
     extract,
     ground_truth,
     rank,
@@ -85,7 +87,10 @@ def evaluate_models(run: EvaluationRun) -> None:
         "cropped by": run.crop_with,
     }
     hashes = {d.version: d.sha256 for d in encoders} | {d.version: d.sha256 for d in detectors}
-    write_evaluation(run.out, results, detector_results, hashes, facts, origins)
+    figures = write_evaluation(run.out, results, detector_results, hashes, facts, origins)
+    if run.book:
+        names = evaluation_book.add_evaluation(run.book, run.tab_name, figures)
+        log.info("%s: %d evaluations, the last %s", run.book, len(names), names[-1])
     for descriptor in encoders:
         if isinstance(descriptor, Autoencoder) and descriptor.is_fitted:
             descriptor.save(run.out / "autoencoder.safetensors")
@@ -173,8 +178,8 @@ def write_evaluation(
     model_hashes: dict[str, str | None],
     facts: dict[str, str],
     origins: Origins,
-) -> None:
-    """Write the whole evaluation into a folder.
+) -> list[dict[str, Any]]:
+    """Write the whole evaluation into a folder, and return its figures.
 
     Args:
         out: the folder.
@@ -215,3 +220,4 @@ def write_evaluation(
     (out / "summary.md").write_text(summary.format_markdown(tables), encoding="utf-8")
     print(format_table(rows))
     print(summary.format_markdown(tables))
+    return figures

@@ -33,6 +33,8 @@ _COLUMN_WIDTHS = {
     "contestant": 40,
     "sheet": 32,
 }
+# A sheet of one version does not repeat them in each row.
+_VERSION_COLUMNS = ("kind", "version")
 # First row of the comparing sheets' figures, below title, choices and heading.
 _FIRST_ROW = 7
 _COMPARISON_COLUMNS = [
@@ -76,7 +78,9 @@ class _NumberedFigures:
     lookups: list[int]
 
 
-def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
+def write_workbook(
+    path: Path, figures: Iterable[Figure], tabs: Mapping[str, str] | None = None
+) -> None:
     """Write an Excel workbook of figures.
 
     It has a sheet a kind that compares any two models, a sheet a version in the order of the
@@ -86,6 +90,7 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
     Args:
         path: xlsx file to write.
         figures: Rows of FIGURES_SCHEMA.
+        tabs: Name of the sheet of each version, where several share one; None: each has its own.
 
     Raises:
         ValueError: There are no figures, or a model has one figure twice.
@@ -99,17 +104,23 @@ def write_workbook(path: Path, figures: Iterable[Figure]) -> None:
     names = spreadsheet.UniqueNames(
         {"versions", "figures", *(f"compare {kind}s" for kind in kinds)}
     )
-    sheet_names = {version: names.reserve(version[1]) for version in versions}
+    if tabs is None:
+        sheet_names = {version: names.reserve(version[1]) for version in versions}
+    else:
+        shared = {tab: names.reserve(tab) for tab in dict.fromkeys(tabs[v] for _, v in versions)}
+        sheet_names = {version: shared[tabs[version[1]]] for version in versions}
     book = DataBook()
     comparing = {kind: book.add_sheet(f"compare {kind}s"[:_MAX_SHEET_NAME_CHARS]) for kind in kinds}
-    columns = [name for name in FIGURES_SCHEMA.names if name not in ("kind", "version")]
-    for version, name in sheet_names.items():
-        of_version = [
+    columns = [
+        name for name in FIGURES_SCHEMA.names if tabs is not None or name not in _VERSION_COLUMNS
+    ]
+    for name in dict.fromkeys(sheet_names.values()):
+        of_sheet = [
             [row[column] for column in columns]
             for row in rows
-            if (row["kind"], row["version"]) == version
+            if sheet_names[row["kind"], row["version"]] == name
         ]
-        book.add_sheet(name).write_table(columns, of_version, _COLUMN_WIDTHS)
+        book.add_sheet(name).write_table(columns, of_sheet, _COLUMN_WIDTHS)
     _write_versions_sheet(book.add_sheet("versions"), table.models, sheet_names)
     _write_figures_sheet(book.add_sheet("figures"), table)
     for kind, sheet in comparing.items():
