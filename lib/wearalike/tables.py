@@ -607,6 +607,36 @@ JUDGEMENTS = Table(
     ),
 )
 
+EVENT_RATES = Table(
+    "event_rates",
+    "One row a part of a published run: what visitors did with its recommendations.",
+    ("dimension", "part"),
+    (
+        Column("dimension", _text, "all, rank, category, rule, encoder or shop"),
+        Column(
+            "part",
+            _text,
+            "its value: all; the rank; the category or the shop of the page; the rule, or none",
+        ),
+        Column("impressions_count", pa.int64(), "times that a recommendation was seen"),
+        Column("clicks_count", pa.int64(), "times that one was clicked"),
+        Column("orders_count", pa.int64(), "times that one was ordered"),
+        Column(
+            "click_rate",
+            pa.float64(),
+            "clicks an impression; null without impressions, or with fewer than clicks",
+            True,
+        ),
+        Column("click_low", pa.float64(), "lower end of its 95 % interval (Wilson)", True),
+        Column("click_high", pa.float64(), "upper end", True),
+        Column("order_rate", pa.float64(), "orders an impression, null in the same way", True),
+        Column("order_low", pa.float64(), "lower end of its 95 % interval (Wilson)", True),
+        Column("order_high", pa.float64(), "upper end", True),
+        Column("first_at", _text, "first event, UTC, ISO 8601"),
+        Column("last_at", _text, "last event, UTC, ISO 8601"),
+    ),
+)
+
 # In the data's order.
 TABLES = (
     FEEDS,
@@ -645,7 +675,7 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
     QUALITY.name: {"measure": "metric", "bound": "threshold"},
 }
 # Records of what people do with a publication. A warehouse holds them beside the runs.
-RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS)
+RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, EVENT_RATES)
 TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}
 
 _DDL_TYPES = {

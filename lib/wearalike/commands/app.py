@@ -13,6 +13,7 @@ _COMMANDS = {
     "status": ("show_status:status", "Show what is published, and what the last run did."),
     "rollback": ("publication:rollback", "Publish again the run that was published before."),
     "prune": ("prune_data:prune", "Remove what no run needs any more."),
+    "load-events": ("load_events:load_events", "Take impressions, clicks and orders of the site."),
     "serve": ("publication:serve", "Serve the JSON API and the pages until Ctrl-C."),
     "query": ("query_photo:query", "Find the products most similar to the items in photos."),
     "export": ("publication:export", "Write the published lists as keys and values."),

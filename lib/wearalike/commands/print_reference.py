@@ -27,6 +27,7 @@ from wearalike.imaging import decode, image_tables
 from wearalike.net import http_client
 from wearalike.ops import doctor
 from wearalike.pipeline import stages
+from wearalike.quality import event_files
 from wearalike.search import index
 
 # Where a row may be refused or fall short, in the data's order.
@@ -41,6 +42,7 @@ REASON_ENUMS: tuple[type[StrEnum], ...] = (
     encoders.CodeReason,
     index.IndexReason,
     search.ShortfallReason,
+    event_files.EventReason,
 )
 # Argparse and click fold lines by the terminal's width.
 HELP_WIDTH = 100

@@ -23,6 +23,7 @@ class DiskKind(StrEnum):
     CANDIDATES = "candidates"  # matches/run=<run>/candidates
     REPORTS = "reports"  # quality/run=<run> and reports
     PHOTOS = "photo queries"  # photo_queries
+    EVENTS = "events"  # events
     MODELS = "models"  # models
     WAREHOUSE = "warehouse"  # warehouse, if it is DuckDB in the data folder
     OTHER = "other"  # anything else
@@ -36,6 +37,7 @@ _KIND_OF_CACHE = {
     "descriptors": DiskKind.DESCRIPTORS,
 }
 _KIND_OF_FOLDER = {
+    "events": DiskKind.EVENTS,
     "models": DiskKind.MODELS,
     "warehouse": DiskKind.WAREHOUSE,
     "reports": DiskKind.REPORTS,

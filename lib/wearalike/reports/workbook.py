@@ -1,7 +1,7 @@
 """The metrics of runs as an Excel workbook.
 
 It has a sheet that compares any two runs by formulas, one with every metric of every run, and a
-sheet for each run.
+sheet for each run. Where the site's events are loaded, a sheet has their rates.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from xlsxwriter.utility import xl_col_to_name
 
+from wearalike.quality import event_rates
 from wearalike.reports import spreadsheet
 from wearalike.reports.spreadsheet import DataBook, DataSheet
 from wearalike.storage import run_tables
@@ -31,6 +32,10 @@ _COLUMN_WIDTHS = {
     "unit": 9,
     "threshold": 10,
     "not ok": 60,
+    "dimension": 10,
+    "part": 40,
+    "first_at": 22,
+    "last_at": 22,
 }
 _FIRST_ROW = 7
 # Columns before the runs in the sheet "measures".
@@ -57,11 +62,15 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
         raise ValueError(f"{root}: no run is judged yet")
     made = {run: run_tables.read_manifest(root, QUALITY, run) for run in runs}
     rows = {run: run_tables.read_table(root, QUALITY, run).to_pylist() for run in runs}
-    names = spreadsheet.UniqueNames({"compare", "runs", "measures"})
+    names = spreadsheet.UniqueNames({"compare", "runs", "measures", "events"})
     sheets = {run: names.reserve(run) for run in runs}
     book = DataBook()
     compare, index, every = (book.add_sheet(name) for name in ("compare", "runs", "measures"))
     columns = QUALITY.column_names
+    if rates := [row for row in event_rates.read_rates(root) if row["run"] in runs]:
+        columns_of_rates = event_rates.RATES_SCHEMA.names
+        lines = [[row[c] for c in columns_of_rates] for row in rates]
+        book.add_sheet("events").write_table(columns_of_rates, lines, _COLUMN_WIDTHS)
     for run in reversed(runs):
         lines = [[row[c] for c in columns] for row in rows[run]]
         book.add_sheet(sheets[run]).write_table(columns, lines, _COLUMN_WIDTHS)

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 
 from wearalike.catalog import CategoryReason
 from wearalike.ops.disk_usage import describe_bytes, measure_disk
-from wearalike.quality import judgement_metrics
+from wearalike.quality import event_rates, judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.server.pages.base import app_repository_and_images, render_page
@@ -125,6 +125,7 @@ def quality_page(request: Request) -> HTMLResponse:
         judged=next(iter(judgement_metrics.precision_by_category(all_judgements)), None),
         refused=refused,
         unmapped=unmapped,
+        event_rates=event_rates.read_rates(request.app.state.settings.data_dir, s.run),
         disk=_disk_rows(request.app.state.settings.data_dir, int(time.monotonic() // DISK_AGE_S)),
     )
 
