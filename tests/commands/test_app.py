@@ -34,6 +34,8 @@ def test_the_commands_are_those_documented():
         "run",
         "status",
         "rollback",
+        "prune",
+        "load-events",
         "serve",
         "query",
         "export",
