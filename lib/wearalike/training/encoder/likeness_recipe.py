@@ -3,9 +3,9 @@
 1. The mask head learns on composites, unless the encoder to start from has one.
 2. The frozen trunk and mask describe every view once; the descriptors stay on disk.
 3. The code heads start as linear maps (LDA and ITQ), or as those of the encoder to start from.
-4. The code heads learn likeness. Those of an encoder to start from are averaged with what they
-   become, so that less is forgotten of shops that are not learned from (Wortsman et al., "Robust
-   fine-tuning of zero-shot models", CVPR 2022).
+4. The code heads learn likeness.
+5. They are averaged with those of the encoder to start from, which forgets less of other shops:
+   Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
 
 Every stage keeps what it has done in the training's folder. A training that stops goes on with the
 same command, and ends with the same file.
