@@ -337,6 +337,27 @@ CODES = Table(
     ),
 )
 
+PRODUCT_LEAVES = Table(
+    "product_leaves",
+    "One row a product whose pictures a leaf classifier has seen: the leaf that they show.",
+    ("product_id",),
+    (
+        Column("product_id", _text, "the product"),
+        Column("leaf", _text, "leaf of the taxonomy that its pictures most likely show"),
+        Column("probability", pa.float32(), "0..1, how likely they show that leaf's kind"),
+        Column(
+            "category_probability",
+            pa.float32(),
+            "0..1, how likely one of them shows a thing of its super-category, or a kind near its "
+            "own; null where the classifier knows no kind near it",
+            True,
+        ),
+        Column("contradicts", pa.bool_(), "its pictures contradict its category: look at it"),
+        Column("item_id", _text, "the item that shows the leaf most surely"),
+        Column("classifier", _text, "name and version of what told the leaf"),
+    ),
+)
+
 INDEXES = Table(
     "indexes",
     "One row a product that can be found: its entry in the index of its super-category.",
@@ -646,6 +667,7 @@ TABLES = (
     IMAGES,
     ITEMS,
     CODES,
+    PRODUCT_LEAVES,
     LOOKS,
     INDEXES,
     MATCHES,
@@ -686,6 +708,7 @@ _DDL_TYPES = {
         "double": "DOUBLE",
         "float": "REAL",
         "list": "VARCHAR[]",
+        "bool": "BOOLEAN",
     },
     "postgresql": {
         "string": "text",
@@ -694,6 +717,7 @@ _DDL_TYPES = {
         "double": "double precision",
         "float": "real",
         "list": "text[]",
+        "bool": "boolean",
     },
 }
 

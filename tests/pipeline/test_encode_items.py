@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from PIL import Image
+from tests.support.leaf_models import promote_leaf_classifier
 
 from wearalike.models import promotion, registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import detect_items, encode_items
 from wearalike.storage import content_cache, run_tables
-from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
+from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCT_LEAVES, PRODUCTS
 
 RUN = "2026-11-24"
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -174,3 +175,50 @@ def test_an_image_that_has_rotted_is_looked_at_when_it_is_there_again(root):
     content_cache.write_atomic(path, good)
     assert detect_items.main(options) == 0
     assert len(set(run_tables.read_table(root, ITEMS, RUN)["image_id"].to_pylist())) == 3
+
+
+def map_products(root, categories: list[str]) -> None:
+    """Map the products of the run to leaves."""
+    rows = run_tables.read_table(root, PRODUCTS, RUN).to_pylist()
+    audience = {"gender": "female", "age_group": "adult"}
+    rows = [r | audience | {"category": c} for r, c in zip(rows, categories, strict=True)]
+    with run_tables.write_table(root, PRODUCTS, RUN, "mapped") as table:
+        table.write(pa.Table.from_pylist(rows, PRODUCTS.arrow_schema))
+
+
+def test_a_leaf_classifier_tells_what_products_show_and_no_code_changes(root):
+    categories = ["women.tops.polos", "women.jeans.other", "bags.totes", "women.tops.t-shirts"]
+    map_products(root, categories)
+    before = encoded(root)
+    codes = run_tables.read_table(root, CODES, RUN)
+    promote_leaf_classifier(
+        root, "shops-1", {"t-shirts": 0.97, "sneakers": 0.02, "bags.other": 0.01}
+    )
+    after = encoded(root)
+    assert run_tables.read_table(root, CODES, RUN).equals(codes) and list(after) == list(before)
+    assert kept(root) == {registry.ENCODERS[registry.DEFAULT_ENCODER].version: 1}
+    rows = run_tables.read_table(root, PRODUCT_LEAVES, RUN).to_pylist()
+    by_id = {row["product_id"]: row for row in rows}
+    assert len(by_id) == 4 and {row["leaf"] for row in rows} == {"women.tops.t-shirts"}
+    assert {row["classifier"] for row in rows} == {"shops-1"}
+    assert by_id["s:0"]["probability"] == pytest.approx(0.97, abs=1e-3)
+    # Polos are near T-shirts in kind, and totes near other bags; of jeans no kind is known.
+    shown = [by_id[f"s:{n}"]["category_probability"] for n in range(4)]
+    assert shown[0] == pytest.approx(0.97, abs=1e-3) and shown[1] is None
+    assert shown[2] == pytest.approx(0.01, abs=1e-3) and shown[3] == pytest.approx(0.97, abs=1e-3)
+    assert [name for name, row in sorted(by_id.items()) if row["contradicts"]] == ["s:2"]
+    # Nothing is encoded again, and another mapping is another answer.
+    map_products(root, ["bags.totes", *categories[1:]])
+    files = sorted((root / "cache" / "leaves" / "shops-1").iterdir())
+    encoded(root)
+    assert sorted((root / "cache" / "leaves" / "shops-1").iterdir()) == files
+    again = run_tables.read_table(root, PRODUCT_LEAVES, RUN).to_pylist()
+    assert [r["product_id"] for r in again if r["contradicts"]] == ["s:0", "s:2"]
+
+
+def test_an_encoder_with_descriptors_of_its_own_tells_no_leaves(root):
+    map_products(root, ["women.tops.polos"] * 4)
+    promote_leaf_classifier(root, "shops-1", {"t-shirts": 0.5, "sneakers": 0.5})
+    assert list(encoded(root, "--encoder", "fashion")) == ["fashion-4"]
+    assert run_tables.read_table(root, PRODUCT_LEAVES, RUN).num_rows == 0
+    assert run_tables.read_manifest(root, PRODUCT_LEAVES, RUN)["parameters"]["classifier"] is None

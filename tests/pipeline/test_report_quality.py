@@ -336,6 +336,7 @@ def a_night(count: int = 60, seed: int = 7) -> dict[str, pa.Table]:
                 for p, rows in lists.items()
             ],
         ),
+        "product_leaves": tables.PRODUCT_LEAVES.arrow_schema.empty_table(),
         "product_variants": rows_of(tables.PRODUCT_VARIANTS, variants_of(products)),
         "looks": rows_of(tables.LOOKS, [look for look, _ in looks]),
         "look_products": rows_of(tables.LOOK_PRODUCTS, [row for _, rows in looks for row in rows]),

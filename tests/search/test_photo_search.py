@@ -6,10 +6,12 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.support.leaf_models import promote_leaf_classifier
 
 from wearalike import settings
 from wearalike.catalog import MerchandisingRule
@@ -17,6 +19,8 @@ from wearalike.commands import app, query_photo
 from wearalike.detection import detect
 from wearalike.imaging import decode
 from wearalike.metrics.boxes import box_corners, box_iou
+from wearalike.models import promotion
+from wearalike.models.files import ModelKind
 from wearalike.search import (
     gallery_store,
     inverted_multi_index,
@@ -172,6 +176,36 @@ def test_a_category_that_the_query_names_makes_its_kind_count(search, pictures, 
     assert other == item
     with pytest.raises(UnknownCategory, match="category 'hats': no leaf of the taxonomy of run"):
         search.search(content, PhotoQuery(category="hats"))
+
+
+def test_a_leaf_classifier_says_the_kind_which_then_counts(search, pictures, photo_settings):
+    """Kinds are as far as they are on average over what the item may be."""
+    root, kinds = photo_settings.data_dir, search._category_kinds
+    for content in pictures.values():
+        item = next(iter(search.search(content).items), None)
+        if item and len({kinds.kind(r.category) for r in item.results}) > 1:
+            break
+    wanted = item.results[-1].category
+    other = next(r.category for r in item.results if kinds.kind(r.category) != kinds.kind(wanted))
+    chances = {kinds.kind(wanted): 0.75, kinds.kind(other): 0.25}
+    promote_leaf_classifier(root, "shops-1", chances)
+    try:
+        seeing = PhotoSearch(photo_settings, RUN, networks=search.networks)
+        again = PhotoSearch(photo_settings, RUN, networks=seeing.networks)
+        assert again.networks.encoder is seeing.networks.encoder is not search.networks.encoder
+        found = seeing.search(content)
+        told = next(i for i in found.items if i.super_category == item.super_category)
+        asked = seeing.search(content, PhotoQuery(category=other, weights=(1, 1, 10))).items[0]
+    finally:
+        promotion.rollback(root, ModelKind.LEAVES, "for this test", datetime.now(UTC))
+    assert found.query_id != search.search(content).query_id
+    assert told.category == item.category and told.kind_weight > 0 == item.kind_weight
+    for r in told.results:
+        near, far = (kinds.distance(category, r.category) for category in (wanted, other))
+        assert r.kind_distance == round(0.75 * near + 0.25 * far)
+        said = kinds.distance(told.category, r.category)
+        assert r.reason == describe_likeness(said, r.colour_distance, r.shape_distance, "en")
+    assert asked.category == other, "the shopper's word goes before"
 
 
 def test_results_are_for_the_audience_of_the_query(search, pictures, photo_settings):

@@ -17,7 +17,7 @@ _COMMANDS = {
     "serve": ("publication:serve", "Serve the JSON API and the pages until Ctrl-C."),
     "query": ("query_photo:query", "Find the products most similar to the items in photos."),
     "export": ("publication:export", "Write the published lists as keys and values."),
-    "train": ("train:train", "Train an encoder, a view classifier or a detector."),
+    "train": ("train:train", "Train an encoder, a view or leaf classifier, or a detector."),
     "evaluate": ("evaluate_models:evaluate", "Measure encoders and detectors on labelled photos."),
     "promote": ("promote_model:promote", "Use a new model from the next run on, if it is better."),
     "check-labels": ("check_labels:check_labels", "Check label files, or compare two people's."),

@@ -56,6 +56,14 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
     f"{', '.join(detect.WEIGHT_FREE_DETECTORS)}.",
 )
 @click.option(
+    "--leaves",
+    "leaf_classifiers",
+    multiple=True,
+    metavar="NAME",
+    help=f"May be repeated: {PROMOTED}, a model file or a packaged leaf classifier. It runs beside "
+    f"the first --encoder, else the {PROMOTED} one.",
+)
+@click.option(
     "--distance",
     "distances",
     multiple=True,
@@ -122,6 +130,9 @@ def evaluate(device: str, data_dir: Path | None, config: Path | None, **options:
     --split all, or where there is no other split, every photo is a query against all others.
     Photos are cropped as a run crops them: by the box they are labelled with, else by --crop-with.
 
+    Leaf classifiers are measured where the photos' `type` means a leaf (mappings/labels.xml): TPR
+    and FPR of every kind, in the workbook.
+
     Detectors are measured by boxes, where photos have boxes or masks. Otherwise the detected item
     must be of the super-category that the photo's `type` belongs to.
 
@@ -130,12 +141,14 @@ def evaluate(device: str, data_dir: Path | None, config: Path | None, **options:
     features/ makes a second evaluation quick. --book keeps the figures of many evaluations in one
     workbook, whose formulas compare any two.
     """
-    if not options["encoders"] and not options["detectors"]:
+    if not (options["encoders"] or options["detectors"] or options["leaf_classifiers"]):
         options["encoders"] = DEFAULT_ENCODERS
+    settings = job.read_settings(config, data_dir, needs_deployment=False)
     run = EvaluationRun(
         **options,
         device=registry.resolve_device(device),
-        root=job.read_settings(config, data_dir, needs_deployment=False).data_dir,
+        root=settings.data_dir,
+        mappings=settings.mappings,
     )
     run.check()
     evaluate_models(run)

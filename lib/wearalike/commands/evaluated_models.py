@@ -9,7 +9,9 @@ from typing import Any
 
 from wearalike.datasets import layouts
 from wearalike.detection import detect
+from wearalike.encoding.encoders import LeafEncoder
 from wearalike.evaluation import evaluation_book
+from wearalike.evaluation.compare_leaves import LeavesUnderTest
 from wearalike.evaluation.descriptors import base
 from wearalike.evaluation.descriptors.base import Descriptor
 from wearalike.evaluation.detectors import (
@@ -45,6 +47,8 @@ class EvaluationRun:
         strict_labels: refuse label files with any bad label.
         book: workbook that gains a tab for this evaluation; None for none.
         name: name of its tab; None: the name of `out`.
+        leaf_classifiers: names of the leaf classifiers.
+        mappings: folder of the taxonomy and of the words of labels.
     """
 
     data: tuple[tuple[str, Path], ...]
@@ -63,6 +67,8 @@ class EvaluationRun:
     strict_labels: bool = False
     book: Path | None = None
     name: str | None = None
+    leaf_classifiers: tuple[str, ...] = ()
+    mappings: Path = Path("mappings")
 
     @property
     def tab_name(self) -> str:
@@ -146,6 +152,36 @@ def load_detector(run: EvaluationRun, name: str) -> DetectorUnderTest:
     if not name.endswith(MODEL_SUFFIX):
         path = registry.resolve_model(run.root, ModelKind.DETECTOR, _explicit_name(name)).path
     return GarmentDetectorAdapter(registry.read_model(path), run.device)
+
+
+def load_leaf_classifiers(run: EvaluationRun) -> list[LeavesUnderTest]:
+    """Return the leaf classifiers, each once, beside the first of the encoders.
+
+    Args:
+        run: the evaluation's options.
+
+    Returns:
+        The classifiers, in the order of the options.
+
+    Raises:
+        BadModel: there is no such model, or it was taught with another encoder.
+    """
+    if not run.leaf_classifiers:
+        return []
+    encoder = _read_model(run, ModelKind.ENCODER, next(iter(run.encoders), PROMOTED))
+    loaded = []
+    for name in dict.fromkeys(run.leaf_classifiers):
+        model = _read_model(run, ModelKind.LEAVES, name)
+        both = LeafEncoder(encoder, model, run.device)
+        loaded.append(LeavesUnderTest(model.version, model.sha256, both))
+    return unique_models(loaded)
+
+
+def _read_model(run: EvaluationRun, kind: ModelKind, name: str) -> registry.Model:
+    """Return the promoted model of a kind, or one by its name or file. Raises BadModel."""
+    if name == PROMOTED:
+        return registry.resolve_model(run.root, kind).read()
+    return registry.load_by_name(kind, name)
 
 
 def load_pipeline_detector(run: EvaluationRun, name: str) -> detect.Detector:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wearalike.catalog.label_words import read_label_words
 from wearalike.commands.evaluated_models import (
     EvaluationRun,
     load_detectors,
     load_encoders,
+    load_leaf_classifiers,
     load_pipeline_detector,
 )
 from wearalike.commands.evaluated_sets import EvaluatedSet, expand_set, read_set
 from wearalike.detection import detect
 from wearalike.evaluation import (
     compare_detectors,
+    compare_leaves,
     distances,
     evaluation_book,
     extract,
@@ -36,6 +40,7 @@ from wearalike.evaluation.compare_encoders import (
     EncoderUnderTest,
     compare_encoders,
 )
+from wearalike.evaluation.compare_leaves import LeavesUnderTest
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.base import Descriptor
 from wearalike.evaluation.detectors import DetectorUnderTest
@@ -65,8 +70,10 @@ def evaluate_models(run: EvaluationRun) -> None:
         raise ValueError(f"--data: wanted folders of different names, got {', '.join(names)}")
     encoders = load_encoders(run)
     detectors = load_detectors(run)
+    leaf_classifiers = load_leaf_classifiers(run)
     results = EncoderResults()
     detector_results: list[compare_detectors.DetectorEvaluation] = []
+    leaf_results: list[compare_detectors.DetectorEvaluation] = []
     origins: dict[tuple[str, str], SetOrigin] = {}
     for one in sets:
         for measured in expand_set(one) if encoders else ():
@@ -80,6 +87,7 @@ def evaluate_models(run: EvaluationRun) -> None:
         if detectors:
             scenes = ground_truth.read_ground_truth(one.kind, one.labelled, one.folder, run.split)
             detector_results += evaluate_detectors(run, one.shop, scenes, detectors)
+        leaf_results += evaluate_leaf_classifiers(run, one, leaf_classifiers)
     facts = {
         "photos": ", ".join(f"{kind} {folder.name}" for kind, folder in run.data),
         "split": run.split,
@@ -87,7 +95,10 @@ def evaluate_models(run: EvaluationRun) -> None:
         "cropped by": run.crop_with,
     }
     hashes = {d.version: d.sha256 for d in encoders} | {d.version: d.sha256 for d in detectors}
-    figures = write_evaluation(run.out, results, detector_results, hashes, facts, origins)
+    hashes |= {one.version: one.sha256 for one in leaf_classifiers}
+    figures = write_evaluation(
+        run.out, results, detector_results, hashes, facts, origins, leaf_results
+    )
     if run.book:
         names = evaluation_book.add_evaluation(run.book, run.tab_name, figures)
         log.info("%s: %d evaluations, the last %s", run.book, len(names), names[-1])
@@ -171,6 +182,41 @@ def evaluate_detectors(
     return evaluations
 
 
+def evaluate_leaf_classifiers(
+    run: EvaluationRun, one: EvaluatedSet, classifiers: list[LeavesUnderTest]
+) -> list[compare_detectors.DetectorEvaluation]:
+    """Evaluate every leaf classifier on a set's photos.
+
+    Args:
+        run: the evaluation's options.
+        one: the set.
+        classifiers: the classifiers.
+
+    Returns:
+        One evaluation a classifier.
+    """
+    if not classifiers:
+        return []
+    words = read_label_words(run.mappings)
+    crops = extract.DatasetCrops(
+        one.labelled,
+        load_pipeline_detector(run, run.crop_with),
+        run.out / "features",
+        one.class_of,
+    )
+    return [
+        compare_leaves.evaluate_leaves(
+            one.shop,
+            run.split,
+            crops,
+            classifier,
+            words,
+            job.Progress(f"{one.shop}, {classifier.version}", len(crops)).update,
+        )
+        for classifier in classifiers
+    ]
+
+
 def write_evaluation(
     out: Path,
     results: EncoderResults,
@@ -178,6 +224,7 @@ def write_evaluation(
     model_hashes: dict[str, str | None],
     facts: dict[str, str],
     origins: Origins,
+    leaf_results: Sequence[compare_detectors.DetectorEvaluation] = (),
 ) -> list[dict[str, Any]]:
     """Write the whole evaluation into a folder, and return its figures.
 
@@ -188,9 +235,13 @@ def write_evaluation(
         model_hashes: sha256 by version; None for a model without a file.
         facts: shown at the head of the page.
         origins: what each set is to each encoder, by dataset and version.
+        leaf_results: the leaf classifiers' results on each set in turn, the baseline first.
     """
     out.mkdir(parents=True, exist_ok=True)
-    pairs = compare_detectors.pair_with_reference(detector_results)
+    pairs = [
+        *compare_detectors.pair_with_reference(detector_results),
+        *compare_detectors.pair_with_reference(leaf_results),
+    ]
     versions = [compare_detectors.version_comparison(one, former) for one, former in pairs]
     tables = summary.build_summary(results.rows, origins)
     page = dataclasses.replace(
@@ -200,7 +251,7 @@ def write_evaluation(
     )
     figures = evaluation_figures.retrieval_figures(results.rows)
     rows = list(results.rows)
-    for one in detector_results:
+    for one in (*detector_results, *leaf_results):
         figures += evaluation_figures.category_figures(
             one.kind, one.version, one.dataset, one.split, one.metrics
         )
@@ -212,7 +263,7 @@ def write_evaluation(
     contents = {"evaluation": rows, "differences": differences, "models": model_hashes}
     for name, content in contents.items():
         (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    queries = [*results.queries, *(one.queries for one in detector_results)]
+    queries = [*results.queries, *(one.queries for one, _ in pairs)]
     pq.write_table(pa.concat_tables(queries), out / "queries.parquet")
     evaluation_figures.write_parquet(out / "evaluation.parquet", figures)
     workbook.write_workbook(out / "evaluation.xlsx", figures)

@@ -92,3 +92,36 @@ def parse_name_and_file(text: str) -> tuple[str, Path]:
     if not (name and path):
         raise ValueError(f"{text!r}: wanted NAME=FILE")
     return name, Path(path)
+
+
+def parse_name_and_text(text: str) -> tuple[str, str]:
+    """Return name and value of NAME=TEXT.
+
+    Args:
+        text: what the user wrote.
+
+    Returns:
+        The name, and the text after the first equals sign.
+
+    Raises:
+        ValueError: either is missing.
+    """
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise ValueError(f"{text!r}: wanted NAME=TEXT")
+    return name, value
+
+
+def parse_optional_name(text: str) -> tuple[str, str]:
+    """Return name and value of NAME=TEXT, or an empty name and the value of TEXT.
+
+    Args:
+        text: what the user wrote.
+
+    Returns:
+        The name, which may be empty, and the value.
+
+    Raises:
+        ValueError: a part is missing.
+    """
+    return parse_name_and_text(text) if "=" in text else ("", text)

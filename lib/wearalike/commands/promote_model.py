@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, settings_options
 from wearalike.detection import detect
+from wearalike.encoding.leaf_classifiers import is_without_leaves
 from wearalike.models import promotion, promotion_decision, registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
@@ -159,10 +160,10 @@ def current_model(root: Path, kind: ModelKind) -> promotion_decision.EvaluatedMo
 
     Args:
         root: folder of all tables.
-        kind: encoder or detector.
+        kind: the kind of model.
 
     Returns:
-        Its version and hash; no hash for a detector that needs no file.
+        Its version and hash; no hash for a detector that needs no file, or where there is none.
     """
     has_no_detector = (
         kind is ModelKind.DETECTOR
@@ -172,5 +173,7 @@ def current_model(root: Path, kind: ModelKind) -> promotion_decision.EvaluatedMo
     if has_no_detector:
         fallback = detect.WEIGHT_FREE_DETECTORS[detect.FALLBACK_DETECTOR]
         return promotion_decision.EvaluatedModel(fallback.version, None)
+    if kind is ModelKind.LEAVES and is_without_leaves(root):
+        return promotion_decision.EvaluatedModel("none", None)
     model = registry.resolve_model(root, kind)
     return promotion_decision.EvaluatedModel(model.version, model.sha256)

@@ -46,8 +46,8 @@ _DEFAULT_QUERY = queries.PhotoQuery()
 @click.option(
     "--category",
     metavar="LEAF",
-    help="Leaf of the taxonomy that the item is of; its kind then counts. Default: a guess by "
-    "shape, and kinds do not count.",
+    help="Leaf of the taxonomy that the item is of; its kind then counts. Default: what a promoted "
+    "leaf classifier sees; without one a guess by shape, and kinds do not count.",
 )
 @click.option(
     "--gender", type=click.Choice(list(map(str, Gender))), help="For whom; default: anybody."

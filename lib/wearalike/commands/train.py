@@ -15,11 +15,15 @@ train = LazyGroup(
             "wearalike.commands.train_encoder:view_classifier",
             "Train what tells views; the codes stay as they are.",
         ),
+        "leaves": (
+            "wearalike.commands.train_leaves:leaves",
+            "Train what tells the leaf that a picture shows; the codes stay as they are.",
+        ),
         "detector": (
             "wearalike.commands.train_detector:detector",
             "Train a detector on labelled photos.",
         ),
     },
     context_settings=CONTEXT_SETTINGS,
-    help="Train an encoder, a view classifier or a detector.",
+    help="Train an encoder, a view or leaf classifier, or a detector.",
 )

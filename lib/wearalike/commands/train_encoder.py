@@ -40,8 +40,8 @@ _STEPS_FROM_ENCODER = 1200
 _KINDS = (*layouts.DATASET_KINDS, layouts.RUN)
 
 
-def _training_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that all trainings of encoders share."""
+def training_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that trainings of encoders and of leaf classifiers share."""
     for option in (
         settings_options,
         device_option,
@@ -80,7 +80,7 @@ def _training_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @command("encoder")
-@_training_options
+@training_options
 @click.option(
     "--recipe",
     type=click.Choice(["likeness", "itq"]),
@@ -160,7 +160,7 @@ def encoder(
     A training continues where it stopped: repeat the same command. Two CPU cores describe some ten
     pictures a second, once; then 1,200 steps take about ten minutes.
     """
-    run = _training_run(options)
+    run = prepare_training_run(options)
     if recipe == "itq":
         architecture = imagenet_itq.ITQ_ARCHITECTURE
         train_and_write(run, architecture, lambda sources: fit_itq(run, sources))
@@ -183,7 +183,7 @@ def encoder(
 
 
 @command("view-classifier")
-@_training_options
+@training_options
 @click.option(
     "--init-from",
     metavar="MODEL",
@@ -195,7 +195,7 @@ def view_classifier(init_from: str, **options: Any) -> None:
 
     Photos that say nothing of views leave the encoder's view classifier as it is.
     """
-    run = _training_run(options)
+    run = prepare_training_run(options)
     initial = registry.load_by_name(ModelKind.ENCODER, init_from)
     train_and_write(
         run,
@@ -204,7 +204,7 @@ def view_classifier(init_from: str, **options: Any) -> None:
     )
 
 
-def _training_run(options: Mapping[str, Any]) -> EncoderTrainingRun:
+def prepare_training_run(options: Mapping[str, Any]) -> EncoderTrainingRun:
     """Return the shared options, with the device and settings resolved, and make the folder."""
     config: Path | None = options["config"]
     shared = {n: v for n, v in options.items() if n not in ("config", "data_dir", "device")}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from wearalike.encoding.codes import EncodedCrops, Encoder, FloatCodes
+from wearalike.encoding.describer_hash import fits_encoder
 from wearalike.encoding.imagenet_itq import ITQ_ARCHITECTURE, ImagenetItqEncoder
 from wearalike.encoding.runtime import InferenceRunner
 from wearalike.models import registry
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODE_CACHE_SCHEMA",
+    "LEAF_CACHE_SCHEMA",
     "MIN_VIEW_CONFIDENCE",
+    "ClassifiedCrops",
     "CodeReason",
     "EncodedCrops",
     "Encoder",
     "FloatCodes",
     "HashNetEncoder",
+    "LeafEncoder",
     "LikenessEncoder",
     "build_encoder",
     "load_packaged_encoder",
@@ -51,6 +55,9 @@ CODE_CACHE_SCHEMA = pa.schema(
     [*((f.name, f.type) for f in CODES.arrow_schema), ("reason", pa.string())]
 )
 
+# Rows cached for each item that a leaf classifier has seen: float16 probabilities of its kinds.
+LEAF_CACHE_SCHEMA = pa.schema([("item_id", pa.string()), ("probabilities", pa.binary())])
+
 # Below this confidence the encoder says no view, so that no image is left out on a guess.
 MIN_VIEW_CONFIDENCE = 0.8
 
@@ -66,12 +73,7 @@ class _NetworkEncoder:
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         """Encode crops, see Encoder."""
-        rows = self._forward(crops)
-        codes = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1)
-        view_logits = rows[:, 2 * CODE_BITS :].astype(np.float64)
-        return EncodedCrops(
-            codes[:, : CODE_BITS // 8], codes[:, CODE_BITS // 8 :], _confident_views(view_logits)
-        )
+        return _read_codes(self._forward(crops))
 
     def encode_floats(self, crops: Sequence[NDArray[np.uint8]]) -> FloatCodes:
         """Return the logits squashed to -1..1, as training sees them; see Encoder."""
@@ -121,6 +123,82 @@ class LikenessEncoder(_NetworkEncoder):
         super().__init__(version, likeness_net.load_likeness_net(arrays), device)
 
 
+class ClassifiedCrops(NamedTuple):
+    """Codes and kinds of n crops; row i is crop i.
+
+    Attributes:
+        codes: Codes and views.
+        probabilities: float32 (n, kinds), each row's sum 1. How likely the crop shows each kind.
+    """
+
+    codes: EncodedCrops
+    probabilities: NDArray[np.float32]
+
+
+class LeafEncoder(_NetworkEncoder):
+    """A likeness encoder that tells, in the same pass, which kinds its crops show.
+
+    Its codes are those of the encoder alone, to the bit.
+
+    Attributes:
+        leaves_version: Name and version of the leaf classifier.
+        kinds: Names of the kinds, in the order of the probabilities.
+    """
+
+    def __init__(self, model: Model, leaves: Model, device: str = "cpu") -> None:
+        """Load both networks.
+
+        Args:
+            model: The encoder.
+            leaves: A leaf classifier that was taught with its descriptors.
+            device: "cpu" or "cuda".
+
+        Raises:
+            BadModel: The arrays do not fit, or the classifier belongs to another encoder.
+        """
+        from wearalike.encoding import leaf_head, likeness_net
+
+        if not fits_encoder(leaves, model):
+            raise BadModel(
+                f"{leaves.version} was not taught with the descriptors of {model.version}"
+            )
+        network = likeness_net.load_likeness_net(model.arrays)
+        head = leaf_head.load_leaf_head(leaves)
+        super().__init__(model.version, leaf_head.LikenessNetWithLeaves(network, head), device)
+        self.leaves_version = leaves.version
+        self.kinds = leaves.classes
+
+    def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
+        """Encode crops, see Encoder."""
+        return self.encode_and_classify(crops).codes
+
+    def encode_and_classify(self, crops: Sequence[NDArray[np.uint8]]) -> ClassifiedCrops:
+        """Encode crops and tell their kinds; the result of one does not depend on the others.
+
+        Args:
+            crops: uint8 (height, width, 3) RGB each.
+
+        Raises:
+            BadModel: The network returns numbers that are not finite, or all equal.
+        """
+        rows = self._forward(crops)
+        logits = rows[:, len(rows[0]) - len(self.kinds) :] if len(rows) else rows
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(rows) else logits
+        return ClassifiedCrops(
+            _read_codes(rows[:, : rows.shape[1] - len(self.kinds)]),
+            (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32),
+        )
+
+
+def _read_codes(rows: NDArray[np.float32]) -> EncodedCrops:
+    """Return codes and views of a network's rows: logits of both codes, then of each view."""
+    codes = np.packbits(rows[:, : 2 * CODE_BITS] > 0, axis=1)
+    view_logits = rows[:, 2 * CODE_BITS :].astype(np.float64)
+    return EncodedCrops(
+        codes[:, : CODE_BITS // 8], codes[:, CODE_BITS // 8 :], _confident_views(view_logits)
+    )
+
+
 def _confident_views(logits: NDArray[np.float64]) -> list[ImageView | None]:
     """Return the view of each row of logits (n, len(ImageView)), None if not confident.
 
@@ -154,12 +232,13 @@ def load_packaged_encoder(name: str, device: str = "cpu") -> Encoder:
     return build_encoder(registry.packaged_model(registry.ModelKind.ENCODER, name).read(), device)
 
 
-def build_encoder(model: Model, device: str = "cpu") -> Encoder:
+def build_encoder(model: Model, device: str = "cpu", leaves: Model | None = None) -> Encoder:
     """Build the encoder of a model file.
 
     Args:
         model: A model of kind encoder.
         device: "cpu" or "cuda".
+        leaves: A leaf classifier, used if it was taught with this encoder's descriptors.
 
     Raises:
         BadModel: It is no encoder, or its architecture or tensors are not ours.
@@ -172,6 +251,8 @@ def build_encoder(model: Model, device: str = "cpu") -> Encoder:
             return ImagenetItqEncoder(model, device)
         if model.architecture == hashnet.ARCHITECTURE:
             return HashNetEncoder(model.version, model.arrays, device)
+        if leaves is not None and fits_encoder(leaves, model):
+            return LeafEncoder(model, leaves, device)
         return LikenessEncoder(model.version, model.arrays, device)
     raise BadModel(
         f"{model.kind} {model.version}: architecture {model.architecture!r}: "

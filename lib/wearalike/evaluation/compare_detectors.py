@@ -125,7 +125,7 @@ def evaluate_detector(
             for name, estimate in estimates.items()
         ],
         values=values,
-        queries=_queries_table(dataset, split, detector.version, ids, values),
+        queries=build_queries_table(dataset, split, detector.version, ids, values),
     )
 
 
@@ -277,14 +277,22 @@ def _images_per_second(seconds: NDArray[np.float64]) -> BootstrapEstimate:
     return BootstrapEstimate(1 / mean.value, 1 / mean.high, 1 / mean.low, mean.queries)
 
 
-def _queries_table(
+def build_queries_table(
     dataset: str,
     split: str,
     version: str,
     ids: Sequence[str],
     values: Mapping[str, NDArray[np.float64]],
 ) -> pa.Table:
-    """Return the values of every photo as a table of QUERIES_SCHEMA."""
+    """Return the values of every photo as a table of QUERIES_SCHEMA.
+
+    Args:
+        dataset: Name of the labelled set.
+        split: Its split.
+        version: Version of the model.
+        ids: Names of the photos.
+        values: float64 (photos,) by measure.
+    """
     count = len(ids) * len(values)
     columns = [
         *(pa.repeat(constant, count) for constant in (dataset, split, version, "")),

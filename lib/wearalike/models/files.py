@@ -3,11 +3,11 @@
 A model file is a safetensors file, which holds nothing that could run. Its metadata (texts by name)
 says what it is:
 
-    kind          encoder or detector
+    kind          encoder, detector or leaves
     architecture  name of the network whose state the tensors are
     version       e.g. fashion-2; it is part of every code or item made with the model
     card          JSON: data, recipe, seed, date, measures
-    classes       JSON list of texts; detectors only
+    classes       JSON list of texts; not of encoders
 """
 
 from __future__ import annotations
@@ -38,10 +38,16 @@ class BadModel(ValueError):
 
 
 class ModelKind(StrEnum):
-    """The two kinds of models."""
+    """The kinds of models."""
 
     ENCODER = "encoder"
     DETECTOR = "detector"
+    LEAVES = "leaves"  # tells the leaf of what an encoder describes
+
+    @property
+    def article(self) -> str:
+        """The kind with its article, for messages."""
+        return {"encoder": "an encoder", "detector": "a detector"}.get(self, "a leaf classifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +55,12 @@ class Model:
     """The content of a model file.
 
     Attributes:
-        kind: Encoder or detector.
+        kind: Encoder, detector or leaves.
         architecture: Name of the network.
         version: Name and version of the model.
         card: Data, recipe, seed, date and figures, as its maker wrote them.
         arrays: float32, all finite, by name.
-        classes: A detector's classes; empty for an encoder.
+        classes: A detector's classes, or the kinds of leaves; empty for an encoder.
         sha256: Hash of the file, hexadecimal.
     """
 
@@ -160,10 +166,9 @@ def _parse_metadata(
             "classes: wanted a JSON list of distinct printable texts, "
             f"got {_short_repr(metadata['classes'])}"
         )
-    if (kind is ModelKind.DETECTOR) != bool(classes):
-        is_detector = kind is ModelKind.DETECTOR
-        wanted = "a detector must name some" if is_detector else "an encoder has none"
-        raise BadModel(f"classes: {wanted}")
+    if (kind is not ModelKind.ENCODER) != bool(classes):
+        wanted = "has none" if kind is ModelKind.ENCODER else "must name some"
+        raise BadModel(f"classes: {kind.article} {wanted}")
     return kind, metadata["architecture"], metadata["version"], card, tuple(classes)
 
 
@@ -236,12 +241,12 @@ def model_bytes(
     """Return the bytes of a model file, the same for the same model.
 
     Args:
-        kind: Encoder or detector.
+        kind: Encoder, detector or leaves.
         architecture: Name of the network.
         version: Name and version of the model.
         card: Data, recipe, seed, date and figures.
         arrays: float16 or float32, finite, by name.
-        classes: A detector's classes; an encoder has none.
+        classes: A detector's classes, or the kinds of leaves; an encoder has none.
 
     Raises:
         BadModel: `read_model` would refuse the file.

@@ -87,7 +87,7 @@ def rollback(root: Path, kind: ModelKind, why: str, at: datetime) -> PromotionEv
 
     Args:
         root: The data folder.
-        kind: Encoder or detector.
+        kind: The kind.
         why: The reason, for people.
         at: Now, in UTC.
 

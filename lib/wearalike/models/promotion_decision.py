@@ -109,6 +109,11 @@ PROMOTION_POLICIES = {
     ModelKind.DETECTOR: PromotionPolicy(
         primary_metrics=(("f1", ""), ("super-category", "")), guardrail_metrics=(("tpr", ""),)
     ),
+    # Is the likeliest kind right, and is the likeliest super-category?
+    ModelKind.LEAVES: PromotionPolicy(
+        primary_metrics=(("leaf", ""),),
+        guardrail_metrics=(("leaf among five", ""), ("leaf super-category", "")),
+    ),
 }
 
 

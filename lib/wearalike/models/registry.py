@@ -162,6 +162,25 @@ DEFAULT_DETECTOR: str | None = "outfit"
 
 
 @dataclass(frozen=True, slots=True)
+class LeavesModel:
+    """A packaged leaf classifier: version of its guesses, our file in weights/ with its hash."""
+
+    version: str
+    weights_file: str
+    sha256: str
+
+
+LEAF_CLASSIFIERS: dict[str, LeavesModel] = {}
+# None: no leaves are told until a classifier is promoted.
+DEFAULT_LEAVES: str | None = None
+_DEFAULT_NAMES: Mapping[ModelKind, str | None] = {
+    ModelKind.ENCODER: DEFAULT_ENCODER,
+    ModelKind.DETECTOR: DEFAULT_DETECTOR,
+    ModelKind.LEAVES: DEFAULT_LEAVES,
+}
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """A model file to use, and the kind, version and hash that it must have."""
 
@@ -201,8 +220,12 @@ class PromotionEvent:
     why: str
 
 
-def packaged_models(kind: ModelKind) -> Mapping[str, EncoderModel | DetectorModel]:
+def packaged_models(
+    kind: ModelKind,
+) -> Mapping[str, EncoderModel | DetectorModel | LeavesModel]:
     """Return the packaged models of a kind, by name."""
+    if kind is ModelKind.LEAVES:
+        return LEAF_CLASSIFIERS
     return ENCODERS if kind is ModelKind.ENCODER else DETECTORS
 
 
@@ -220,7 +243,7 @@ def load_by_name(kind: ModelKind, name: str) -> Model:
     """Read the model that a training starts from.
 
     Args:
-        kind: Encoder or detector.
+        kind: The kind.
         name: Name of a packaged model, else the path of a model file.
 
     Raises:
@@ -244,7 +267,7 @@ def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> Model
 
     Args:
         root: The data folder.
-        kind: Encoder or detector.
+        kind: The kind.
         name: Name of a packaged model, or a version that was ever promoted here. None: the
             promoted one, else the packaged default.
 
@@ -253,7 +276,7 @@ def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> Model
     """
     done = promotion_history(root, kind)
     if name is None:
-        default = DEFAULT_ENCODER if kind is ModelKind.ENCODER else DEFAULT_DETECTOR
+        default = _DEFAULT_NAMES[kind]
         name = done[-1].version if done and done[-1].version else default
     own = {m.version: m.sha256 for m in done if m.version and m.sha256}
     if name in packaged_models(kind) and name not in own:

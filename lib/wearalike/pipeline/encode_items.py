@@ -4,14 +4,19 @@ Only items that may represent a product are encoded: those of the product's own 
 what stands out of each image. The other things in its images are counted in the manifest.
 Codes are cached by item and encoder version, so a run encodes only items that are new. Codes of two
 encoders are never mixed. With --shard the job only fills the cache for that shard. Without it, the
-job does all that is left and writes the table.
+job does all that is left and writes the tables.
+
+In the same pass a leaf classifier that was taught with the encoder tells which kinds the items
+show. From that the job writes the leaf that each product's pictures show. Without such a classifier
+that table is empty.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +26,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from wearalike.catalog.taxonomy import read_taxonomy
 from wearalike.encoding import encoders
+from wearalike.encoding.leaf_classifiers import find_leaf_classifier
+from wearalike.encoding.product_leaves import build_product_leaves
 from wearalike.imaging import decode
 from wearalike.models import registry
-from wearalike.pipeline import job
+from wearalike.pipeline import job, picture_leaves
 from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, device_option
 from wearalike.search import index
 from wearalike.storage import content_cache, run_tables
-from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCTS
+from wearalike.storage.table_writer import TableWriter
+from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCT_LEAVES, PRODUCTS
 
 log = logging.getLogger("wearalike.encode_items")
 ITEMS_PER_CACHE_WRITE = 512
 # Memory holds the whole pictures of two batches at once.
 ITEMS_PER_BATCH = 64
+_PRODUCT_COLUMNS = ["product_id", "category", "super_category", "gender", "age_group"]
 
 
 def command() -> click.Command:
@@ -49,61 +59,88 @@ def command() -> click.Command:
 
 
 def work(args: StageOptions) -> None:
-    """Fill the cache of codes; without --shard, write the table `codes` too."""
+    """Fill the caches of codes and leaves; without --shard, write both tables too."""
     settings = job.load_settings(args)
     root = settings.data_dir
     name = OPTIONS_BY_KEY["encoder"].read(args.encoder, settings)
     model = registry.resolve_model(root, registry.ModelKind.ENCODER, name)
-    version = model.version
-    parameters = {"encoder": version}
+    encoder = model.read()
+    leaves = find_leaf_classifier(root, encoder)
+    inputs = {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS)}
+    parameters = {"encoder": model.version}
+    signature = run_tables.signature(inputs, parameters)
     version_before = run_tables.table_version(root, CODES, args.run)
-    signature = run_tables.signature(
-        {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS)},
-        parameters,
-    )
-    if not args.shard and job.is_up_to_date(args, root, CODES, signature):
+    leaf_parameters = {
+        **parameters,
+        "classifier": leaves and leaves.version,
+        "taxonomy": leaves and read_taxonomy(settings.mappings / "taxonomy.xml").sha256,
+    }
+    leaf_signature = run_tables.signature(inputs, leaf_parameters)
+    wants_codes = args.shard or not job.is_up_to_date(args, root, CODES, signature)
+    wants_leaves = args.shard or not job.is_up_to_date(args, root, PRODUCT_LEAVES, leaf_signature)
+    if not wants_codes and not wants_leaves:
         return
     detected = run_tables.read_table(root, ITEMS, args.run)
-    products = run_tables.read_table(root, PRODUCTS, args.run, ["product_id", "super_category"])
+    products = run_tables.read_table(root, PRODUCTS, args.run, _PRODUCT_COLUMNS)
     images = run_tables.read_table(root, IMAGES, args.run, ["product_id", "image_id"])
     items = detected.filter(index.may_represent(products, images, detected))
-    known = content_cache.read_cached(
-        root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
-    )["item_id"].combine_chunks()
-    new = items.filter(pc.invert(pc.is_in(items["item_id"], known))).sort_by("item_id")
+    new = items.filter(pc.invert(_is_known(root, items, model.version, leaves))).sort_by("item_id")
     new = new.filter(
         pa.array([job.is_in_shard(i, args.shard) for i in new["item_id"].to_pylist()], pa.bool_())
     )
     if new.num_rows:
-        encode_and_cache(
-            root,
-            encoders.build_encoder(
-                model.read(), registry.resolve_device(args.device or settings.device)
-            ),
-            new,
-        )
+        device = registry.resolve_device(args.device or settings.device)
+        encode_and_cache(root, encoders.build_encoder(encoder, device, leaves), new)
     if args.shard:
         return
+    if wants_codes:
+        with run_tables.write_table(
+            root, CODES, args.run, signature, parameters, version_before=version_before
+        ) as table:
+            _write_codes(root, table, items, model.version)
+            table.manifest_extras["items_of_other_kinds"] = detected.num_rows - items.num_rows
+        log.info("%s: %d codes, %d new", model.version, items.num_rows, new.num_rows)
+    if wants_leaves:
+        with run_tables.write_table(
+            root, PRODUCT_LEAVES, args.run, leaf_signature, leaf_parameters
+        ) as table:
+            if leaves:
+                shown = picture_leaves.read_item_kinds(root, items, leaves)
+                taxonomy = read_taxonomy(settings.mappings / "taxonomy.xml")
+                table.write(build_product_leaves(products, images, items, shown, taxonomy))
+        log.info("%s: leaves of %d products", leaves and leaves.version, table.rows_written)
+
+
+def _is_known(
+    root: Path, items: pa.Table, version: str, leaves: registry.Model | None
+) -> pa.ChunkedArray:
+    """Tell which items are in the cache of codes and, with a classifier, of leaves; bool."""
+    ids = items["item_id"].combine_chunks()
+    caches = [("codes", version, encoders.CODE_CACHE_SCHEMA)]
+    if leaves:
+        caches.append(("leaves", leaves.version, encoders.LEAF_CACHE_SCHEMA))
+    is_known = pa.chunked_array([pa.array([True] * len(ids), pa.bool_())])
+    for kind, model_version, schema in caches:
+        cached = content_cache.read_cached(root, kind, model_version, schema, ids)["item_id"]
+        is_known = pc.and_(is_known, pc.is_in(ids, cached.combine_chunks()))
+    return is_known
+
+
+def _write_codes(root: Path, table: TableWriter, items: pa.Table, version: str) -> None:
+    """Write the codes of items from the cache, and refuse the items without one."""
     seen = content_cache.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     ).sort_by("item_id")
-    with run_tables.write_table(
-        root, CODES, args.run, signature, parameters, version_before=version_before
-    ) as table:
-        has_code = pc.is_valid(seen["shape"])
-        table.write(seen.filter(has_code).select(CODES.column_names))
-        unreadable = seen.filter(pc.invert(has_code))
-        table.refuse(_refused_rows(unreadable["item_id"], unreadable["reason"]))
-        # Not in the cache: when its image is there again, the item is encoded.
-        is_lost = pc.invert(pc.is_in(items["item_id"], seen["item_id"].combine_chunks()))
-        lost_ids = items["item_id"].filter(is_lost)
-        table.refuse(_refused_rows(lost_ids, [encoders.CodeReason.LOST.value] * len(lost_ids)))
-        table.rows_taken = items.num_rows
-        table.manifest_extras |= {
-            "encoder": version,
-            "items_of_other_kinds": detected.num_rows - items.num_rows,
-        }
-    log.info("%s: %d codes, %d new", version, items.num_rows, new.num_rows)
+    has_code = pc.is_valid(seen["shape"])
+    table.write(seen.filter(has_code).select(CODES.column_names))
+    unreadable = seen.filter(pc.invert(has_code))
+    table.refuse(_refused_rows(unreadable["item_id"], unreadable["reason"]))
+    # Not in the cache: when its image is there again, the item is encoded.
+    is_lost = pc.invert(pc.is_in(items["item_id"], seen["item_id"].combine_chunks()))
+    lost_ids = items["item_id"].filter(is_lost)
+    table.refuse(_refused_rows(lost_ids, [encoders.CodeReason.LOST.value] * len(lost_ids)))
+    table.rows_taken = items.num_rows
+    table.manifest_extras["encoder"] = version
 
 
 def _refused_rows(item_ids: pa.ChunkedArray, reasons: pa.ChunkedArray | list[str]) -> pa.Table:
@@ -136,6 +173,7 @@ def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> 
         items.slice(start, ITEMS_PER_BATCH) for start in range(0, items.num_rows, ITEMS_PER_BATCH)
     ]
     rows: list[pa.Table] = []
+    leaf_rows: list[pa.Table] = []
     lost_ids: set[str] = set()
     with ThreadPoolExecutor(1) as ahead:
         loads = (
@@ -148,10 +186,18 @@ def encode_and_cache(root: Path, encoder: encoders.Encoder, items: pa.Table) -> 
             is_there = [image_id not in lost_ids for image_id in part["image_id"].to_pylist()]
             pictures = [p for p, is_kept in zip(pictures, is_there, strict=True) if is_kept]
             item_ids = part["item_id"].filter(pa.array(is_there, pa.bool_())).to_pylist()
-            rows.append(code_rows(encoder, item_ids, pictures))
+            encoded = encode_rows(encoder, item_ids, pictures)
+            rows.append(encoded.codes)
+            if encoded.leaves is not None:
+                leaf_rows.append(encoded.leaves)
             if number == len(parts) or len(rows) * ITEMS_PER_BATCH >= ITEMS_PER_CACHE_WRITE:
-                content_cache.cache_rows(root, "codes", encoder.version, pa.concat_tables(rows))
+                _cache_new_codes(root, encoder.version, pa.concat_tables(rows))
                 rows.clear()
+                if isinstance(encoder, encoders.LeafEncoder):
+                    content_cache.cache_rows(
+                        root, "leaves", encoder.leaves_version, pa.concat_tables(leaf_rows)
+                    )
+                    leaf_rows.clear()
             progress.update(part.num_rows)
 
 
@@ -199,20 +245,50 @@ def _iter_item_crops(
             yield None
 
 
-def code_rows(
+def _cache_new_codes(root: Path, version: str, rows: pa.Table) -> None:
+    """Cache codes of items that have none yet.
+
+    An item is encoded again for its leaf alone. Its code stays as it is, even if another machine
+    made it.
+    """
+    known = content_cache.read_cached(
+        root, "codes", version, encoders.CODE_CACHE_SCHEMA, rows["item_id"].combine_chunks()
+    )
+    is_new = pc.invert(pc.is_in(rows["item_id"], known["item_id"].combine_chunks()))
+    content_cache.cache_rows(root, "codes", version, rows.filter(is_new))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """Rows for the caches.
+
+    Attributes:
+        codes: rows of encoders.CODE_CACHE_SCHEMA, one for each item.
+        leaves: rows of encoders.LEAF_CACHE_SCHEMA; None if the encoder tells no leaves.
+    """
+
+    codes: pa.Table
+    leaves: pa.Table | None
+
+
+def encode_rows(
     encoder: encoders.Encoder, item_ids: list[str], crops: list[NDArray[np.uint8] | None]
-) -> pa.Table:
-    """Encode pictures and return rows for the cache.
+) -> EncodedRows:
+    """Encode pictures and return rows for the caches.
 
     Args:
         encoder: the encoder.
         item_ids: the items.
         crops: an image for each item, uint8; None where it cannot be read.
-
-    Returns:
-        Rows of encoders.CODE_CACHE_SCHEMA, one for each item.
     """
-    seen = iter(zip(*encoder.encode([p for p in crops if p is not None]), strict=True))
+    there = [crop for crop in crops if crop is not None]
+    probabilities: Sequence[NDArray[np.float32]] | None = None
+    if isinstance(encoder, encoders.LeafEncoder):
+        classified = encoder.encode_and_classify(there)
+        encoded, probabilities = classified.codes, list(classified.probabilities)
+    else:
+        encoded = encoder.encode(there)
+    seen = iter(zip(*encoded, strict=True))
     rows = []
     for item_id, picture in zip(item_ids, crops, strict=True):
         shape, colour, view = next(seen) if picture is not None else (None, None, None)
@@ -227,7 +303,12 @@ def code_rows(
                 "reason": reason,
             }
         )
-    return pa.Table.from_pylist(rows, encoders.CODE_CACHE_SCHEMA)
+    codes = pa.Table.from_pylist(rows, encoders.CODE_CACHE_SCHEMA)
+    if probabilities is None:
+        return EncodedRows(codes, None)
+    rest = iter(probabilities)
+    contents = [None if c is None else next(rest).astype(np.float16).tobytes() for c in crops]
+    return EncodedRows(codes, pa.table([item_ids, contents], schema=encoders.LEAF_CACHE_SCHEMA))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from wearalike.quality.normal_week import WEEK_RUNS, RunValues
 from wearalike.quality.passed_runs import has_compared_tables, passed_runs
 from wearalike.quality.run_metrics import EarlierRuns, measure_run
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
-from wearalike.reports import contact_sheet, run_feed, run_page, workbook
+from wearalike.reports import contact_sheet, contradicted_mappings, run_feed, run_page, workbook
 from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
@@ -46,6 +46,7 @@ from wearalike.tables import (
     LOOKS,
     MATCHES,
     OFFERS,
+    PRODUCT_LEAVES,
     PRODUCT_VARIANTS,
     PRODUCTS,
     QUALITY,
@@ -63,6 +64,7 @@ INPUT_TABLES = (
     IMAGES,
     ITEMS,
     CODES,
+    PRODUCT_LEAVES,
     INDEXES,
     MATCHES,
     SIMILAR_PRODUCTS,
@@ -222,6 +224,7 @@ def write_quality(
         outcomes = run_gate.check_schema(rows_by_table)
         run_metrics: list[Metric] = []
         sheets = {}
+        contradictions: list[dict[str, Any]] = []
         if gate.worst_verdict(outcomes) is GateVerdict.OK:
             versions = [ranking_versions(root, other) for other in (last, run) if other]
             limits = thresholds.as_list(
@@ -242,6 +245,10 @@ def write_quality(
             sheets = contact_sheet.select_recommendations(
                 root, run, needs_pictures=False, **run_page.CONTACT_SHEET_OPTIONS
             )
+            contradictions = contradicted_mappings.list_contradictions(con)
+            (table.path / contradicted_mappings.FILE_NAME).write_text(
+                contradicted_mappings.format_csv(contradictions), encoding="utf-8"
+            )
         run_gate.build_docs()
         table.write(metrics.metrics_table(run_metrics + gate.violation_metrics(outcomes)))
         judged = run_page.JudgedRun(
@@ -252,6 +259,8 @@ def write_quality(
             last_metrics=previous_metrics(root, last),
             manifests=manifests,
             sheets=sheets,
+            contradictions=contradicted_mappings.add_pictures(root, contradictions),
+            contradictions_count=len(contradictions),
             workbook=f"../../{run_feed.REPORTS_FOLDER}/{workbook.WORKBOOK_NAME}",
         )
         page = run_page.render_run_page(con, judged)

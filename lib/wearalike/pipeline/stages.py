@@ -71,9 +71,10 @@ _BEFORE_THE_GATE = (
     ),
     Stage(
         "encode_items",
-        "Encode the items that may stand for a product: 128 bits of shape, 128 of colour.",
+        "Encode the items that may stand for a product: 128 bits of shape, 128 of colour; tell "
+        "the leaf that its pictures show.",
         reads=("products", "images", "items"),
-        writes=("codes",),
+        writes=("codes", "product_leaves"),
         pool="gpu",
         is_sharded=True,
     ),

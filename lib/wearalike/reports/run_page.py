@@ -15,7 +15,7 @@ from wearalike.quality import drift, funnel
 from wearalike.quality.gate import ExpectationOutcome, worst_verdict
 from wearalike.quality.metrics import K, Metric
 from wearalike.quality.thresholds import GateVerdict
-from wearalike.reports import html
+from wearalike.reports import contradicted_mappings, html
 from wearalike.tables import OFFERS, SIMILAR_PRODUCTS
 
 MAX_EXAMPLE_KEYS = 3
@@ -103,6 +103,8 @@ class JudgedRun:
         last_metrics: Metrics of the last run.
         manifests: _manifest.json of each table, by table name.
         sheets: Result of contact_sheet.select_recommendations.
+        contradictions: Products whose pictures contradict their mapping, with pictures.
+        contradictions_count: How many there are.
         workbook: Link from the page to the workbook of all runs.
     """
 
@@ -113,6 +115,8 @@ class JudgedRun:
     last_metrics: Sequence[Metric]
     manifests: Mapping[str, Any]
     sheets: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    contradictions: Sequence[Mapping[str, Any]] = ()
+    contradictions_count: int = 0
     workbook: str | None = None
 
 
@@ -174,7 +178,9 @@ def render_run_page(con: duckdb.DuckDBPyConnection, judged: JudgedRun) -> str:
         max_words=MAX_UNKNOWN_WORDS,
         repairs=_feed_repairs(judged.manifests.get(OFFERS.name, {})),
         **(
-            _table_facts(con, judged, by_scope) if judged.metrics else {"steps": [], "articles": []}
+            _table_facts(con, judged, by_scope)
+            if judged.metrics
+            else {"steps": [], "articles": [], "contradicted_lines": []}
         ),
     )
 
@@ -192,6 +198,9 @@ def _table_facts(
     return {
         "steps": funnel.funnel_steps(con),
         "articles": _query_rows(con, ARTICLES_SQL, {}),
+        "contradicted_lines": contradicted_mappings.list_contradicted_lines(con)[
+            : contradicted_mappings.MAX_PAGE_LINES
+        ],
         "evidence": list(ArticleEvidence),
         "coverage": dict(sorted(coverage.items())),
         "supers": [s.removeprefix(prefix) for s in by_scope if s.startswith(prefix)],
