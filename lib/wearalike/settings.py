@@ -233,6 +233,24 @@ class ServerSettings(BaseModel):
         return _check_networks(proxies)
 
 
+class SparkSettings(BaseModel):
+    """The size from which a stage starts Spark, where Spark's master is this machine.
+
+    Smaller work is done in the stage's own process, with the same rows. A cluster's master always
+    means Spark.
+
+    Attributes:
+        min_offers: Offers of the shops' last good feeds from which `ingest_feeds` starts Spark; 0
+            always. More than eight shops start it, too: they are asked at the same time.
+        min_products: Products with a code from which `match_products` starts Spark; 0 always.
+    """
+
+    model_config = _FROZEN
+
+    min_offers: Annotated[_Int, Field(ge=0)] = 200_000
+    min_products: Annotated[_Int, Field(ge=0)] = 50_000
+
+
 class Settings(BaseSettings):
     """The settings of a deployment. Made in code, it reads neither file nor environment.
 
@@ -249,6 +267,7 @@ class Settings(BaseSettings):
         lists: The lists of recommendations.
         gate: The gate's thresholds.
         keep: How long the data folder keeps what no run needs; None: nothing is removed unasked.
+        spark: The size from which stages start Spark.
     """
 
     model_config = SettingsConfigDict(
@@ -269,6 +288,7 @@ class Settings(BaseSettings):
     lists: ListSettings = ListSettings()
     gate: GateSettings = GateSettings()
     keep: RetentionSettings | None = None
+    spark: SparkSettings = SparkSettings()
 
     @field_validator("spark_master")
     @classmethod
@@ -439,6 +459,7 @@ def _describe_error(
     sections: dict[str, type[BaseModel]] = {
         "serve": ServerSettings,
         "keep": RetentionSettings,
+        "spark": SparkSettings,
         **quality_settings.SECTIONS,
     }
     if first in sections and not rest:

@@ -108,6 +108,8 @@ def test_a_run_that_cannot_be_is_bad_usage(option, config, capsys):
 def test_java_that_does_not_start_is_one_sentence(config, tmp_path, monkeypatch, caplog):
     program = "from wearalike.pipeline.__main__ import main; import sys; sys.exit(main())"
     env = {**os.environ, "JAVA_HOME": str(tmp_path / "none")}
+    with config.open("a", encoding="utf-8") as file:
+        file.write("\n[spark]\nmin_offers = 0\n")
     command = [sys.executable, "-c", program, "ingest_feeds", "--config", str(config)]
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=120, check=False

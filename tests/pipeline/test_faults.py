@@ -123,8 +123,11 @@ def _unlike(part: pa.Table, count: int) -> pa.Table:
     )
 
 
-def test_a_feed_on_a_full_disk(small: SmallDisk, server: Server, caplog, monkeypatch) -> None:
-    """Pulled inside Spark's worker, and the job's last line says it all the same."""
+@pytest.mark.parametrize("min_offers", [0, 1])
+def test_a_feed_on_a_full_disk(
+    small: SmallDisk, server: Server, caplog, monkeypatch, min_offers
+) -> None:
+    """Pulled inside Spark's worker or by the job, and the job's last line says it all the same."""
     monkeypatch.setenv("WEARALIKE_MAPPINGS", str(REPOSITORY / "mappings"))
     root = small.path / "root"
     root.mkdir()
@@ -133,6 +136,8 @@ def test_a_feed_on_a_full_disk(small: SmallDisk, server: Server, caplog, monkeyp
         f"<yml_catalog><shop><offers><!--{noise}--></offers></shop></yml_catalog>".encode()
     )
     prepare(root, [product("s", "1", [])], feed=f'"{server.url("/s")}"')
+    with (root / "wearalike.toml").open("a", encoding="utf-8") as config:
+        config.write(f"\n[spark]\nmin_offers = {min_offers}\n")
     options = [
         "--data-dir",
         str(root),

@@ -376,8 +376,8 @@ def spark():
         active.stop()
 
 
-def night(place, server, run, idents, *options, **more):
-    """Exit code of the job over these shops, into place/root."""
+def night(place, server, run, idents, *options, min_offers=0, **more):
+    """Exit code of the job over these shops, into place/root; by Spark at any size."""
     config = place / f"{run}.toml"
     mappings = place / "mappings" if (place / "mappings").exists() else MAPPINGS
     lines = ['data_dir = "root"', 'spark_master = "local[2]"', f'mappings = "{mappings}"']
@@ -389,6 +389,7 @@ def night(place, server, run, idents, *options, **more):
             'allowed_networks = ["127.0.0.0/8"]',
         ]
         lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
+    lines += ["[spark]", f"min_offers = {min_offers}"]
     config.write_text("\n".join(lines))
     return ingest_feeds.main(["--run", run, "--config", str(config), *options])
 
@@ -398,6 +399,29 @@ def statuses(root, run):
         row["shop_id"]: (row["status"], row["reason"], row["source_run"])
         for row in run_tables.read_table(root, FEEDS, run).to_pylist()
     }
+
+
+def test_few_offers_are_read_without_spark_to_the_same_tables(server, tmp_path, caplog):
+    shops = ["zeta", "alpha", "cut", "page", "gone"]
+    server.answers = {
+        "zeta": [(200, yml("2", "1", "2", more='<offer id="d"><name>d</name></offer>'))],
+        "alpha": [(200, rss("9", "8"))],
+        "cut": [(200, yml("1", "2")[:-40])],
+        "page": [(200, b"<html>")],
+        "gone": [(404, b"")],
+    }
+    said = []
+    for name, min_offers in (("by_spark", 0), ("here", 1)):
+        caplog.clear()
+        (tmp_path / name).mkdir()
+        assert night(tmp_path / name, server, "d1", shops, min_offers=min_offers) == 0
+        said.append(caplog.text)
+    assert "by Spark on local[2]: 0 offers last time, 0 or more" in said[0]
+    assert "in this process, without Spark: 0 offers last time, fewer than 1" in said[1]
+    roots = [tmp_path / name / "root" for name in ("by_spark", "here")]
+    for table in (OFFERS, FEEDS):
+        files = [run_tables.read_manifest(root, table, "d1")["files"] for root in roots]
+        assert files[0] == files[1], table.name
 
 
 def test_a_week_of_nights(server, tmp_path, caplog):

@@ -174,6 +174,15 @@ def test_the_rows_do_not_depend_on_the_tasks(night, place, monkeypatch):
     assert_same(root, night / "root", *MADE)
 
 
+def test_local_spark_does_what_one_process_does(night, place, caplog):
+    options = ["--run", "day-1", "--config", str(place), "--force"]
+    with place.open("a", encoding="utf-8") as config:
+        config.write("\n[spark]\nmin_products = 1\n")
+    assert match_products.main([*options, "--spark-master", "local[2]"]) == 0
+    assert "by Spark on local[2]" in caplog.text
+    assert_same(place.parent / "root", night / "root", *MADE)
+
+
 def test_one_large_super_category_keeps_every_worker_busy():
     counts = {"upper_wear": 500_000, "bags": 1, "foot_wear": 200_000, "full_body": 299_999}
     tasks = match_products.split_queries(counts)

@@ -77,6 +77,8 @@ def reference_page() -> str:
         _settings_table(settings.ShopSettings, ""),
         "### [serve]",
         _settings_table(settings.ServerSettings, ""),
+        "### [spark]",
+        _settings_table(settings.SparkSettings, ""),
         "### [keep]",
         _settings_table(settings.RetentionSettings, ""),
         *(

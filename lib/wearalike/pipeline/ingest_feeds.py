@@ -1,6 +1,7 @@
 """feeds -> offers: pull every shop's feed and write the tables feeds and offers of a run.
 
-Spark spreads the shops over its workers, one task for each shop. A feed may be unusable: not
+Spark spreads the shops over its workers, one task for each shop; few offers are read in this
+process, one shop after another (settings [spark]). A feed may be unusable: not
 fetched, broken, cut off, far smaller than last time, or in words that the shop's mapping lacks. The
 shop then keeps the offers of the last good run, and the log says which shop, why, and what to do.
 
@@ -28,7 +29,7 @@ import pyarrow.parquet as pq
 
 from wearalike import catalog, feeds
 from wearalike.net import address_guard
-from wearalike.pipeline import job
+from wearalike.pipeline import job, work_size
 from wearalike.pipeline.command_frame import ParsedText, run_command
 from wearalike.pipeline.stage_command import (
     StageOptions,
@@ -42,6 +43,9 @@ from wearalike.tables import FEEDS, OFFERS
 
 # If our own code fails over a larger share of the feeds, the night ends.
 MAX_UNEXPECTED_FEEDS_RATIO = 0.5
+
+# More shops are asked at the same time, by Spark.
+MAX_SHOPS_IN_PROCESS = 8
 
 log = logging.getLogger("wearalike.ingest_feeds")
 
@@ -212,7 +216,6 @@ def pull_feeds(
     Returns:
         A result for each shop, in the shops' order.
     """
-    from wearalike.pipeline.spark import spark_session
 
     def pull_one(
         task: tuple[ShopSettings, feeds.LastGoodFeed | None, feeds.OfferMapper | None],
@@ -226,6 +229,14 @@ def pull_feeds(
     tasks = [
         (shop, last_good_feed(root, run, shop.id), known.get(shop.id)) for shop in settings.shops
     ]
+    offers_count = sum(previous.written_count for _, previous, _ in tasks if previous)
+    many_shops = f"{len(tasks)} shops" if len(tasks) > MAX_SHOPS_IN_PROCESS else ""
+    min_offers = settings.spark.min_offers
+    if work_size.is_small(log, master, offers_count, min_offers, "offers last time", many_shops):
+        with atomic.wrap_disk_full(folder):
+            return [pull_one(task) for task in tasks]
+    from wearalike.pipeline.spark import spark_session
+
     with spark_session("ingest_feeds", master, folder) as spark:
         return spark.sparkContext.parallelize(tasks, len(tasks)).map(pull_one).collect()
 

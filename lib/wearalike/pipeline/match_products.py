@@ -1,7 +1,8 @@
 """indexes -> matches, similar_products, similar_lists: the most alike products of every product.
 
 The search is exact. Spark spreads the queries: a task is some thousand products of one
-super-category, and every worker maps the index of that super-category once. On a cluster
+super-category, and every worker maps the index of that super-category once. Few products are
+matched in this process, by the same tasks (settings [spark]). On a cluster
 (--spark-master spark://..., yarn, k8s://...) all machines see the data folder, and the library is
 shipped with the job. The rows do not depend on the tasks or on where they ran. The merchandiser's
 rules of the run's day act inside the search. With --device cuda every worker searches on its
@@ -29,7 +30,7 @@ import pyarrow.parquet as pq
 
 from wearalike import catalog, search
 from wearalike.catalog.merchandising_rules import find_shared_ranks
-from wearalike.pipeline import job, match_task
+from wearalike.pipeline import job, match_task, work_size
 from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
@@ -131,17 +132,21 @@ def work(args: StageOptions) -> None:
     )
     if not job.is_up_to_date(args, plan.root, MATCHES, plan.signature()):
         previous_run = None if args.force else find_previous_run(plan.root, args.run)
-        write_matches(plan, args.spark_master or settings.spark_master, previous_run)
+        master = args.spark_master or settings.spark_master
+        write_matches(plan, master, previous_run, settings.spark.min_products)
     write_similar_tables(args, plan.root)
 
 
-def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) -> None:
+def write_matches(
+    plan: MatchPlan, spark_master: str, previous_run: str | None, min_spark_products: int
+) -> None:
     """Write the table `matches`, with the nearest candidates beside it.
 
     Args:
         plan: How the run is matched.
         spark_master: Spark's master, e.g. local[*].
         previous_run: The run whose search goes on; None to search everything.
+        min_spark_products: Products from which Spark matches, where its master is this machine.
     """
     root, run = plan.root, plan.run
     entries = run_tables.read_table(root, INDEXES, run, ["product_id", "super_category"])
@@ -151,7 +156,11 @@ def write_matches(plan: MatchPlan, spark_master: str, previous_run: str | None) 
     with run_tables.write_table(root, MATCHES, run, plan.signature(), plan.parameters()) as table:
         candidates_dir = table.path / CANDIDATES_DIR
         tasks = plan.tasks(count_values(entries["super_category"]), candidates_dir, previous_run)
-        _match_with_spark(tasks, spark_master, table)
+        if work_size.is_small(log, spark_master, len(entries), min_spark_products, "products"):
+            for task in tasks:
+                table.write(match_task.run_match_task(task))
+        else:
+            _match_with_spark(tasks, spark_master, table)
         table.write(search.build_matches_without_code(_without(products, entries)))
         table.rows_taken = products.num_rows
         searched_anew = _finish_candidates(candidates_dir)
