@@ -410,6 +410,7 @@ def test_few_offers_are_read_without_spark_to_the_same_tables(server, tmp_path, 
         "page": [(200, b"<html>")],
         "gone": [(404, b"")],
     }
+    caplog.set_level("INFO", "wearalike")
     said = []
     for name, min_offers in (("by_spark", 0), ("here", 1)):
         caplog.clear()

@@ -175,6 +175,7 @@ def test_the_rows_do_not_depend_on_the_tasks(night, place, monkeypatch):
 
 
 def test_local_spark_does_what_one_process_does(night, place, caplog):
+    caplog.set_level("INFO", "wearalike")
     options = ["--run", "day-1", "--config", str(place), "--force"]
     with place.open("a", encoding="utf-8") as config:
         config.write("\n[spark]\nmin_products = 1\n")
