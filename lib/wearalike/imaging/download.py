@@ -34,9 +34,9 @@ _FLUSH_INTERVAL_S = 10.0
 _MAX_WORKERS = 64
 # Rows of the ledger that are Python objects at once.
 _TODO_BATCH_ROWS = 1000
-# Most images ask for no more. A larger one is asked for again, by so many workers of all shops at a
-# time: memory does not grow with the shops by the size of their largest images.
-SMALL_IMAGE_BYTES = 1 << 20
+# Photos of a shop are rarely larger. Larger ones are asked for again, by so many workers of all
+# shops at a time: memory does not grow with the shops by the size of their largest images.
+SMALL_IMAGE_BYTES = 4 << 20
 MAX_LARGE_IMAGES_AT_ONCE = 8
 # A JPEG decoded this small is still read to its last byte, at half the cost.
 _CHECK_SIDE_PX = 32
