@@ -83,6 +83,8 @@ class ListSettings(QualitySection):
         max_per_brand: 1..1000. Results of one brand in a list, at most.
         max_brand_share: 0..1. In a shop where one brand has a larger share, max_per_brand does not
             apply; 1: it always does.
+        diversity: 0..0.9. How much it counts in a list that results are unlike each other; 0: not
+            at all. See [Matching](docs/concepts/matching.md).
         looks_k: 1..1000. Recommendations of each super-category for a look, at most.
         looks_min_score: 0..1. Products less alike a worn item are left out.
     """
@@ -91,6 +93,7 @@ class ListSettings(QualitySection):
     min_score: Annotated[_Float, Field(ge=0, le=1)] = 0.1
     max_per_brand: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 10
     max_brand_share: Annotated[_Float, Field(ge=0, le=1)] = 0.5
+    diversity: Annotated[_Float, Field(ge=0, le=0.9)] = 0.0
     looks_k: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 5
     looks_min_score: Annotated[_Float, Field(ge=0, le=1)] = 0.1
 

@@ -69,6 +69,7 @@ QUALITY_VALUES = {
     "min_score": 0.2,
     "max_per_brand": 3,
     "max_brand_share": 1,
+    "diversity": 0.2,
     "looks_k": 4,
     "looks_min_score": 0.3,
     "threshold": ["min_products_count=9", "max_churn_ratio=0.7"],

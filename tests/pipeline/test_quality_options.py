@@ -63,6 +63,7 @@ def test_a_run_makes_again_what_depends_on_changed_settings(config, monkeypatch)
         "min_score": 0.3,
         "max_per_brand": 2,
         "max_brand_share": 0.5,
+        "diversity": 0.0,
         "looks_k": 5,
         "looks_min_score": 0.1,
     }

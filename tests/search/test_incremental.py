@@ -107,6 +107,7 @@ RULES = st.builds(
     min_score=st.sampled_from([0.0, 0.1, 0.4]),
     max_per_brand=st.integers(1, 9),
     max_brand_share=st.sampled_from([0.3, 0.5, 1.0]),
+    diversity=st.sampled_from([0.0, 0.0, 0.5]),
 )
 MERCHANDISE = st.lists(st.tuples(RULE, SCOPES), max_size=2).map(
     lambda kinds: [

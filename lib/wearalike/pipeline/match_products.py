@@ -57,6 +57,7 @@ def command() -> click.Command:
         build_option("min_score"),
         build_option("max_per_brand"),
         build_option("max_brand_share"),
+        build_option("diversity"),
         device_option("Auto means the CPU, which every worker has; default: the settings' device."),
         spark_master_option(),
     ]
@@ -127,6 +128,7 @@ def work(args: StageOptions) -> None:
             min_score=OPTIONS_BY_KEY["min_score"].read(args.min_score, settings),
             max_per_brand=OPTIONS_BY_KEY["max_per_brand"].read(args.max_per_brand, settings),
             max_brand_share=OPTIONS_BY_KEY["max_brand_share"].read(args.max_brand_share, settings),
+            diversity=OPTIONS_BY_KEY["diversity"].read(args.diversity, settings),
         ),
         merchandising_rules=[asdict(rule) for rule in active_rules],
     )

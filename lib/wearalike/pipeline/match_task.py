@@ -32,7 +32,7 @@ SEARCHED_ANEW_KEY = b"searched_anew"
 TASK_SCHEMA = (
     "root string, run string, previous_run string, candidates_dir string, device string, "
     "super_category string, start long, stop long, "
-    "k int, min_score double, max_per_brand int, max_brand_share double, "
+    "k int, min_score double, max_per_brand int, max_brand_share double, diversity double, "
     "merchandising_rules string"
 )
 
@@ -54,6 +54,7 @@ class MatchTask:
         min_score: See `search.ListRules`.
         max_per_brand: See `search.ListRules`.
         max_brand_share: See `search.ListRules`.
+        diversity: See `search.ListRules`.
         merchandising_rules: JSON list of the fields of `catalog.MerchandisingRule`.
     """
 
@@ -69,12 +70,15 @@ class MatchTask:
     min_score: float
     max_per_brand: int
     max_brand_share: float
+    diversity: float
     merchandising_rules: str
 
     @property
     def list_rules(self) -> search.ListRules:
         """The rules of the lists."""
-        return search.ListRules(self.k, self.min_score, self.max_per_brand, self.max_brand_share)
+        return search.ListRules(
+            self.k, self.min_score, self.max_per_brand, self.max_brand_share, self.diversity
+        )
 
 
 T = TypeVar("T")

@@ -88,6 +88,13 @@ RUN_OPTIONS = (
         "0..1; in a shop where one brand has a larger share, --max-per-brand does not apply.",
     ),
     QualityOption(
+        "diversity",
+        "lists",
+        "match_products",
+        "diversity",
+        "0..0.9; how much it counts in a list that results are unlike each other.",
+    ),
+    QualityOption(
         "looks_k", "lists", "match_looks", "k", "Recommendations of each super-category for a look."
     ),
     QualityOption(

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from wearalike.metrics.bootstrap import bootstrap_mean
-from wearalike.quality import look_metrics, metric_queries
+from wearalike.quality import exposure, look_metrics, metric_queries
 from wearalike.quality.category_precision import precision_metrics
 from wearalike.quality.code_agreement import agreement_metrics
 from wearalike.quality.code_statistics import code_health_metrics
@@ -34,6 +34,8 @@ _QUERIES = (
     metric_queries.SHORT_LISTS_SQL,
     metric_queries.SCORE_QUANTILES_SQL,
     metric_queries.CROSS_SHOP_SQL,
+    exposure.EXPOSURE_SQL,
+    exposure.SPREAD_SQL,
 )
 _LOOK_QUERIES = (look_metrics.LOOK_COVERAGE_SQL, look_metrics.LOOK_AGREEMENT_SQL)
 

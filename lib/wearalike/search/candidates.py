@@ -14,6 +14,9 @@ from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.scores import pair_distances
 
+# Candidates fetched for each result of a full list; new products may add as many.
+CANDIDATES_PER_RESULT = 4
+
 
 @dataclass(frozen=True, slots=True)
 class NearestCandidates:

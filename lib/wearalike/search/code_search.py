@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.search.candidates import CANDIDATES_PER_RESULT
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.kernels.query_batch import QueryBatch
 from wearalike.search.page_rules import PageRules
 from wearalike.search.ranked_lists import ListRules, RankedList, shortfall_reasons
-from wearalike.search.ranking import CANDIDATES_PER_RESULT, select_allowed
+from wearalike.search.ranking import select_allowed
 from wearalike.search.scores import distance_limits, distance_matrices
 
 # Codes that are searched together.

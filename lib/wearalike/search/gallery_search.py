@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.catalog.merchandising_rules import MerchandisingRule
-from wearalike.search.candidates import NearestCandidates, find_candidates
+from wearalike.search.candidates import (
+    CANDIDATES_PER_RESULT,
+    NearestCandidates,
+    find_candidates,
+)
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.incremental import PreviousSearch, merge_candidates
 from wearalike.search.merchandising import rank_merchandised
 from wearalike.search.page_rules import CompiledRules
 from wearalike.search.ranked_lists import ListRules, RankedLists
-from wearalike.search.ranking import CANDIDATES_PER_RESULT, min_score_limits, rank_plain
+from wearalike.search.ranking import min_score_limits, rank_plain
 
 # Queries that are searched together.
 _BLOCK_QUERIES = 1024

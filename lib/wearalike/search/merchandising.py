@@ -13,6 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.search.candidates import NearestCandidates, weighted_distances
+from wearalike.search.diversity import (
+    POOL_WIDENING_FACTOR,
+    diversity_percent,
+    first_pool_count,
+    select_diverse,
+)
 from wearalike.search.gallery import CandidateSet
 from wearalike.search.page_rules import CompiledRules, PageRules
 from wearalike.search.ranked_lists import Fallback, ListRules, RankedLists
@@ -106,17 +112,10 @@ class _RuledPage:
         # At exactly its boost a preferred product is first: it ranks before what scores that more.
         order = np.lexsort((nearest_rows, -boosts, distances - boosts))
         order = order[self.page_rules.may_show(nearest_rows[order])]
-        allowed = select_allowed(
-            self.row,
-            nearest_rows[order].astype(np.int32),
-            gallery.groups,
-            gallery.brands,
-            np.array(sorted(excluded_groups), np.int64),
-            free,
-            int(brand_limits(gallery, self.rules, np.array([self.row]))[0]),
+        selected = self._select_results(
+            nearest_rows, distances, boosts, order, excluded_groups, free, is_complete
         )
-        selected = order[allowed]
-        if not is_complete and not self._is_certain(distances, boosts, selected, free):
+        if selected is None:
             return None
         entries = [ListEntry(int(nearest_rows[i]), texts[i]) for i in selected]
         if self.page_rules.is_filled and len(entries) < free:
@@ -125,6 +124,45 @@ class _RuledPage:
         for rank, row, text in pins:
             entries.insert(rank - 1, ListEntry(row, text))
         return entries
+
+    def _select_results(
+        self,
+        nearest_rows: NDArray[np.int64],
+        distances: NDArray[np.int64],
+        boosts: NDArray[np.int64],
+        order: NDArray[np.int64],
+        excluded_groups: set[int],
+        free: int,
+        is_complete: bool,
+    ) -> NDArray[np.int64] | None:
+        """Return the positions of the results in order; None if others beyond could be among them.
+
+        A diverse list is chosen from the first candidates in order; see `diversity`.
+        """
+        gallery = self.candidates.gallery
+        excluded = np.array(sorted(excluded_groups), np.int64)
+        limit = int(brand_limits(gallery, self.rules, np.array([self.row]))[0])
+        percent = diversity_percent(self.rules.diversity)
+        if not percent:
+            rows = nearest_rows[order].astype(np.int32)
+            selected = order[
+                select_allowed(
+                    self.row, rows, gallery.groups, gallery.brands, excluded, free, limit
+                )
+            ]
+            is_known = is_complete or self._is_certain(distances, boosts, selected, free)
+            return selected if is_known else None
+        pool_count = first_pool_count(self.rules)
+        while is_complete or self._is_certain(distances, boosts, order[:pool_count], pool_count):
+            pool = order[:pool_count]
+            shown = (distances - boosts)[pool]
+            chosen = select_diverse(
+                gallery, self.row, nearest_rows[pool], shown, excluded, free, limit, percent
+            )
+            if len(chosen) >= free or (is_complete and len(pool) == len(order)):
+                return pool[chosen]
+            pool_count *= POOL_WIDENING_FACTOR
+        return None
 
     def _is_certain(
         self,

@@ -43,12 +43,14 @@ class ListRules:
         max_per_brand: Results of one brand, at most.
         max_brand_share: 0..1. If one brand has a larger share of a shop's products, max_per_brand
             does not apply to the shop's pages: there is hardly another brand. 1 applies it always.
+        diversity: 0..1. How much results count that are unlike each other; see `diversity`.
     """
 
     k: int = _DEFAULTS.k
     min_score: float = _DEFAULTS.min_score
     max_per_brand: int = _DEFAULTS.max_per_brand
     max_brand_share: float = _DEFAULTS.max_brand_share
+    diversity: float = _DEFAULTS.diversity
 
 
 def filtered_list_rules(rules: ListRules, filters: ProductConditions) -> ListRules:

@@ -6,13 +6,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wearalike.search.candidates import NearestCandidates
+from wearalike.search.candidates import CANDIDATES_PER_RESULT, NearestCandidates
+from wearalike.search.diversity import diversity_percent, select_diverse_lists
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.ranked_lists import ListRules, RankedLists, shortfall_reasons
 from wearalike.search.scores import distance_limits, pair_distances
 
-# Candidates fetched for each result of a full list; new products may add as many.
-CANDIDATES_PER_RESULT = 4
 # Candidates that the next run remembers for each result, at most.
 _REMEMBERED_PER_RESULT = 8 * CANDIDATES_PER_RESULT
 
@@ -43,23 +42,29 @@ def rank_plain(
     """
     gallery = candidates.gallery
     k = rules.k
-    selected, counts = _select_allowed_in_block(
-        nearest.query_rows,
-        nearest.starts,
-        nearest.rows,
-        gallery.groups,
-        gallery.brands,
-        k,
-        brand_limits(gallery, rules, nearest.query_rows),
-    )
-    is_full = counts == k
-    is_finished = is_full | is_complete
-    used = np.where(is_full, selected[:, -1] - nearest.starts[:-1] + 1, nearest.counts)
+    limits = brand_limits(gallery, rules, nearest.query_rows)
+    if diversity_percent(rules.diversity):
+        selected, counts, used, is_finished = select_diverse_lists(
+            gallery, rules, nearest, is_complete, limits
+        )
+    else:
+        selected, counts = _select_allowed_in_block(
+            nearest.query_rows,
+            nearest.starts,
+            nearest.rows,
+            gallery.groups,
+            gallery.brands,
+            k,
+            limits,
+        )
+        is_full = counts == k
+        is_finished = is_full | is_complete
+        used = np.where(is_full, selected[:, -1] - nearest.starts[:-1] + 1, nearest.counts)
     counts = counts[is_finished]
     is_result = np.arange(k) < counts[:, None]
     results = nearest.rows[selected[is_finished][is_result]].astype(np.int64)
     nothing = np.full(len(results), None, dtype=object)
-    lists = build_lists(
+    ranked = build_lists(
         candidates,
         rules,
         nearest.take(np.flatnonzero(is_finished)),
@@ -68,7 +73,7 @@ def rank_plain(
         results,
         (nothing, nothing),
     )
-    return lists, nearest.query_rows[~is_finished]
+    return ranked, nearest.query_rows[~is_finished]
 
 
 def build_lists(

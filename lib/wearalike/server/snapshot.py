@@ -211,6 +211,15 @@ class Snapshot:
         rows = self._query_rows(statement, list(product_ids))
         return {row["product_id"]: row for row in rows}
 
+    def most_recommended(self, limit: int) -> list[dict[str, Any]]:
+        """Return similar_product_id, lists_count and product of the products in most lists."""
+        rows = self._query_rows(
+            "SELECT similar_product_id, count(*) AS lists_count FROM similar_products "
+            "WHERE run = $1 GROUP BY similar_product_id "
+            f"ORDER BY lists_count DESC, similar_product_id LIMIT {int(limit)}"
+        )
+        return self.attach_products(rows, "similar_product_id")
+
     def variants(self, product_id: str) -> list[dict[str, Any]]:
         """Return the rows of tables.PRODUCT_VARIANTS of a product's article, by rank.
 

@@ -40,6 +40,9 @@ _TILE_METRICS = (
     (f"precision@{K}", f"precision@{K}, by the shops’ categories"),
     (f"precision@{K}_lift", "times random precision"),
     ("cross_shop_ratio", "recommend another shop"),
+    ("recommended_ratio", "of products in stock are ever recommended"),
+    ("hub_share_ratio", "of recommendations go to the top 1 % of products"),
+    ("spread@10", "of bits differ between two results of a list"),
     (f"churn@{K}", f"churn@{K} since the last run"),
 )
 _PLOT_METRICS = (
@@ -50,6 +53,13 @@ _PLOT_METRICS = (
     (f"churn@{K}", f"Churn@{K}"),
     ("score_p50", "Median score"),
 )
+_EXPOSURE_METRICS = (
+    "could_be_shown_ratio",
+    "shown_share_ratio",
+    "recommended_ratio",
+    "hub_share_ratio",
+)
+MAX_HUBS = 8
 # Edges of a plot in the units of its viewBox, 320 by 150.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 306, 12, 126
 
@@ -82,7 +92,7 @@ class RunPlot:
 @router.get("/quality")
 def quality_page(request: Request) -> HTMLResponse:
     """Show the metrics of the published run, and the plots over runs."""
-    published, _ = app_repository_and_images(request)
+    published, pictures = app_repository_and_images(request)
     with published.snapshot() as s:
         metrics = s.quality()
         all_judgements = request.app.state.annotation_queue.all_judgements()
@@ -94,6 +104,7 @@ def quality_page(request: Request) -> HTMLResponse:
     verdict = "warn" if missed else "ok"
     if any(m["verdict"] == "fail" for m in missed):
         verdict = "fail"
+    hubs = _hubs(published, s.run, s.signature)
     refused, unmapped = _refusal_groups(request.app.state.settings.data_dir, s.run, s.signature)
     return render_page(
         request,
@@ -115,6 +126,9 @@ def quality_page(request: Request) -> HTMLResponse:
             reverse=True,
         ),
         funnel=_funnel_rows(by_scope),
+        hubs=hubs,
+        pictures=pictures.find_images(s.run, [row["similar_product_id"] for row in hubs]),
+        exposure=_exposure_rows(by_scope),
         worst=_worst_categories(by_scope),
         short=[
             (scope.removeprefix("reason="), of["short_lists_count"]["value"])
@@ -236,6 +250,27 @@ def _funnel_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[st
         {"table": name, **count, "share": min(1.0, count["written"] / most)}
         for name, count in counts.items()
     ]
+
+
+def _exposure_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return which share of the recommendations each shop gets, by shop."""
+    prefix = "shop="
+    return [
+        {"shop": scope.removeprefix(prefix)}
+        | {
+            name: metrics[name]["value"] if name in metrics else None
+            for name in (*_EXPOSURE_METRICS, "most_recommended_count")
+        }
+        for scope, metrics in sorted(by_scope.items())
+        if scope.startswith(prefix) and "," not in scope and "recommended_ratio" in metrics
+    ]
+
+
+@lru_cache(2)
+def _hubs(published: PublishedRepository, run: str, signature: str) -> list[dict[str, Any]]:
+    """Return the products recommended most, each with its product; cached as the plots are."""
+    with published.snapshot() as s:
+        return s.most_recommended(MAX_HUBS) if s.run == run else []
 
 
 def _worst_categories(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
