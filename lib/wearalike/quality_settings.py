@@ -84,7 +84,7 @@ class ListSettings(QualitySection):
         max_brand_share: 0..1. In a shop where one brand has a larger share, max_per_brand does not
             apply; 1: it always does.
         diversity: 0..0.9. How much it counts in a list that results are unlike each other; 0: not
-            at all. See [Matching](docs/concepts/matching.md).
+            at all.
         looks_k: 1..1000. Recommendations of each super-category for a look, at most.
         looks_min_score: 0..1. Products less alike a worn item are left out.
     """
