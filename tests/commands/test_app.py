@@ -43,6 +43,7 @@ def test_the_commands_are_those_documented():
         "train encoder",
         "train view-classifier",
         "train detector",
+        "train leaves",
         "evaluate",
         "promote",
         "check-labels",
