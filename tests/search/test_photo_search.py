@@ -25,8 +25,8 @@ from wearalike.search import (
     gallery_store,
     inverted_multi_index,
     photo_annotation,
+    photo_items,
     photo_query,
-    photo_search,
 )
 from wearalike.search.photo_query import PhotoQuery, PhotoResult
 from wearalike.search.photo_search import PhotoSearch, UnknownCategory
@@ -301,7 +301,7 @@ def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, pho
     )
     photo, answer = both[0]
     assert all(
-        box_iou(*[box_corners([asdict(one)]) for one in (a, b)])[0, 0] < photo_search.DUPLICATE_IOU
+        box_iou(*[box_corners([asdict(one)]) for one in (a, b)])[0, 0] < photo_items.DUPLICATE_IOU
         for a in answer.items
         for b in answer.items
         if a is not b
@@ -322,7 +322,9 @@ def test_several_items_of_one_photo_are_numbered_and_drawn(search, pictures, pho
 def test_a_photo_without_clothes_says_so(search):
     answer = search.search(plain())
     assert [
-        i for i in detect.detect_items(search._detector, "plain", plain()) if i["super_category"]
+        i
+        for i in detect.detect_items(search.networks.detector, "plain", plain())
+        if i["super_category"]
     ], "or the contrast is not what decides"
     assert answer.items == () and (answer.width_px, answer.height_px) == (400, 300)
     assert "no garment, shoe or bag seen" in query_photo.format_answer("x.jpg", answer)

@@ -2,9 +2,7 @@
 over one night whose feeds said hostile things.
 """
 
-import contextlib
 import io
-import json
 import re
 import shutil
 import urllib.error
@@ -16,11 +14,18 @@ from urllib.parse import quote, urlencode
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from tests.support.browser import (
+    CHROMIUM,
+    PHONE,
+    assert_accessible,
+    launch_browser,
+    shoot,
+    visit,
+)
 from tests.support.http_server import serve_site, site_client
 
 from wearalike import settings
@@ -29,7 +34,7 @@ from wearalike.quality import judgements
 from wearalike.server import app
 from wearalike.server.live_search import LiveSearch
 from wearalike.server.snapshot import PublishedRepository
-from wearalike.storage import content_cache, run_tables
+from wearalike.storage import run_tables
 from wearalike.tables import (
     IMAGES,
     INDEXES,
@@ -43,24 +48,7 @@ from wearalike.warehouse import publish
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHOTS = REPOSITORY / "build" / "screenshots"
 RUN = "day-1"
-# The first photo loads networks, and a test machine has other things to do.
-PATIENCE_MS = 240_000
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
-PHONE = {
-    "viewport": {"width": 390, "height": 844},
-    "device_scale_factor": 2,
-    "is_mobile": True,
-    "has_touch": True,
-}
 HOSTILE = """<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'"&amp;{{7*7}}"""
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium")
 
@@ -162,47 +150,8 @@ def base(place) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with launch_browser() as browser:
         yield browser
-        browser.close()
-
-
-@contextlib.contextmanager
-def visit(browser: Browser, base: str, *, may_say: str = "nothing", **options) -> Iterator[Page]:
-    """A page of its own. At the end: nothing was asked of anybody else, no script failed,
-    no policy was broken.
-    """
-    context = browser.new_context(base_url=base, **options)
-    page, asked, said = context.new_page(), [], []
-    page.on("request", lambda r: asked.append(r.url))
-    page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda e: said.append(str(e)))
-    page.on("dialog", lambda d: (said.append(f"dialog {d.message}"), d.dismiss()))
-    page.set_default_timeout(PATIENCE_MS)
-    yield page
-    assert not page.evaluate("window.hurt"), "a feed's script ran"
-    context.close()
-    assert asked and [u for u in asked if not u.startswith((f"{base}/", "data:"))] == []
-    assert [text for text in said if may_say not in text] == []
-
-
-def shoot(page: Page, name: str) -> None:
-    """Keeps what is seen, once its pictures are there."""
-    page.wait_for_load_state("networkidle")
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png")
-
-
-def assert_accessible(page: Page) -> None:
-    """axe-core finds nothing serious in what is shown."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    bad = [
-        (v["id"], [n["html"][:200] for n in v["nodes"]][:3])
-        for v in found
-        if v["impact"] in ("serious", "critical")
-    ]
-    assert bad == [], f"{page.url}: {json.dumps(bad, indent=1)}"
 
 
 def path_of(product_id: str) -> str:
@@ -416,82 +365,6 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
             page.get_by_text("has no product nobody").is_visible()
             and page.locator(".card").count() >= 4
         )
-
-
-def test_a_photo_s_items_are_numbered_and_found(browser, base, place):
-    # A dress and a T-shirt, which the packaged detector tells apart.
-    entries = {
-        e["product_id"]: e for e in run_tables.read_table(place.data_dir, INDEXES, RUN).to_pylist()
-    }
-    chosen = [entries["harbour:1017"], entries["harbour:1001"]]
-    photo = side_by_side(
-        [content_cache.image_path(place.data_dir, e["image_id"]).read_bytes() for e in chosen]
-    )
-    with visit(browser, base, may_say="422") as page:
-        page.goto("/photo")
-        page.get_by_label("A photo").set_input_files(
-            {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
-        )
-        page.get_by_role("button", name="Search").click()
-        headings = page.locator("main h2").all_inner_texts()
-        # Its belt may be seen as well.
-        assert (
-            {"full body", "upper wear"}
-            <= {h.split("· ")[1] for h in headings}
-            <= {"full body", "upper wear", "accessories"}
-        )
-        assert [h.split(" ·")[0] for h in headings] == [
-            str(number + 1) for number in range(len(headings))
-        ]
-        picture = page.locator("img.whole")
-        assert picture.evaluate(
-            "i => i.complete && i.naturalWidth > 300"
-        ) and f"with {len(headings)} items" in picture.get_attribute("alt")
-        for entry in chosen:
-            number = next(
-                i
-                for i, h in enumerate(headings, 1)
-                if h.endswith(entry["super_category"].replace("_", " "))
-            )
-            assert (
-                entry["product_id"]
-                in shown_ids(page, f"section[aria-labelledby=item-{number}]")[:5]
-            )
-        shoot(page, "photo")
-        assert_accessible(page)
-        page.get_by_label("A photo").set_input_files(
-            {"name": "wall.png", "mimeType": "image/png", "buffer": wall()}
-        )
-        page.get_by_role("button", name="Search").click()
-        assert page.get_by_text("No garment, shoe or bag was detected in this photo").is_visible()
-        page.get_by_label("A photo").set_input_files(
-            {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"<svg onload=alert(1)>"}
-        )
-        page.get_by_role("button", name="Search").click()
-        assert "cannot be read as a photo" in page.get_by_role("alert").inner_text()
-    assert open_warehouse(place.warehouse).query("SELECT * FROM photo_queries") == [], (
-        "a visitor's photo is not kept"
-    )
-
-
-def side_by_side(pictures: list[bytes]) -> bytes:
-    images = [Image.open(io.BytesIO(content)).convert("RGB") for content in pictures]
-    photo, x, out = (
-        Image.new("RGB", (sum(i.width for i in images), max(i.height for i in images)), "white"),
-        0,
-        io.BytesIO(),
-    )
-    for image in images:
-        photo.paste(image, (x, 0))
-        x += image.width
-    photo.save(out, "JPEG", quality=92)
-    return out.getvalue()
-
-
-def wall() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (400, 300), (120, 140, 150)).save(out, "PNG")
-    return out.getvalue()
 
 
 def test_pairs_are_judged_with_the_keyboard(browser, base, place):

@@ -7,6 +7,9 @@ import re
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +49,20 @@ def serve_site(
         yield found[1], process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)
         with contextlib.suppress(UnboundLocalError):
             reader.join(10)
     assert "Traceback" not in "".join(log_lines), "".join(log_lines)
+
+
+def wait_until_ready(address: str, limit_s: float = 240.0) -> None:
+    """Wait until a server has loaded networks and codes."""
+    ends_at_s = time.monotonic() + limit_s
+    while time.monotonic() < ends_at_s:
+        try:
+            urllib.request.urlopen(f"{address}/v1/ready", timeout=20).close()
+            return
+        except urllib.error.HTTPError as error:
+            assert error.code == 503, error
+        time.sleep(0.1)
+    raise AssertionError(f"{address} is not ready after {limit_s:.0f} s")

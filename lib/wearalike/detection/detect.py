@@ -37,6 +37,7 @@ __all__ = [
     "NetworkDetector",
     "WholeImageDetector",
     "classifying_detector",
+    "detect_boxes",
     "detect_items",
     "detect_items_batch",
     "item_id",
@@ -154,6 +155,26 @@ def detect_items(detector: Detector, image_id: str, content: bytes) -> list[dict
         that cannot be read, or has no item, gives one row with the reason.
     """
     return detect_items_batch(detector, [(image_id, content)])
+
+
+def detect_boxes(detector: Detector, content: bytes) -> list[Box]:
+    """Detect the items in one image file.
+
+    Args:
+        detector: The detector.
+        content: The file's bytes.
+
+    Returns:
+        Boxes in px of the stored image after EXIF orientation, as the detector orders them.
+
+    Raises:
+        BadPixels: The file is no image that can be decoded.
+    """
+    header = decode.read_header(content)
+    image = decode.decode_image(content, max_side_px=detector.side_px)
+    height, width = image.shape[:2]
+    (boxes,) = detector.detect([image])
+    return [scale_box(box, width, height, header.width_px, header.height_px) for box in boxes]
 
 
 def detect_items_batch(

@@ -35,6 +35,7 @@ class Box:
         y1: Bottom edge in px, outside the item.
         confidence: 0..1.
         super_category: None if the detector names none.
+        class_name: The garment class; None if the detector names none.
     """
 
     x0: int
@@ -43,6 +44,7 @@ class Box:
     y1: int
     confidence: float
     super_category: SuperCategory | None = None
+    class_name: str | None = None
 
 
 class Detector(Protocol):
@@ -145,6 +147,7 @@ class NetworkDetector:
         self.version = model.version
         self._network = networks.load_detection_network(model, device)
         self.side_px = self._network.side_px
+        self._class_names = list(model.classes)
         self._super_categories = [
             GARMENT_CLASS_BY_NAME[name].super_category for name in model.classes
         ]
@@ -179,7 +182,15 @@ class NetworkDetector:
         high = np.ceil(np.minimum(high + margins, size))
         corners = np.concatenate([low, high], axis=1).astype(int).tolist()
         return [
-            Box(x0, y0, x1, y1, confidence, self._super_categories[class_id])
+            Box(
+                x0,
+                y0,
+                x1,
+                y1,
+                confidence,
+                self._super_categories[class_id],
+                self._class_names[class_id],
+            )
             for (x0, y0, x1, y1), confidence, class_id in zip(
                 corners, detections.confidences.tolist(), detections.classes.tolist(), strict=True
             )
@@ -213,4 +224,5 @@ def scale_box(box: Box, from_width: int, from_height: int, width: int, height: i
         min(height, int(np.ceil(box.y1 * y))),
         box.confidence,
         box.super_category,
+        box.class_name,
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from wearalike.catalog.product_conditions import ProductConditions
+from wearalike.search.reasons import ALIKE_BITS
 from wearalike.tables import AgeGroup, Gender
 
 MAX_K = 100
@@ -43,6 +44,8 @@ class PhotoQuery:
         on_shop: The shop whose page asks, for merchandising rules; None if none does.
         on_brand: The brand whose page asks, for merchandising rules; None if none does.
         filters: Conditions on the results, which act before the cut to k.
+        guesses_gender: Without a gender, take that of the products nearest to the photo's items,
+            where they agree.
 
     Raises:
         ValueError: k or weights are out of range.
@@ -56,6 +59,7 @@ class PhotoQuery:
     on_shop: str | None = None
     on_brand: str | None = None
     filters: ProductConditions = _NO_FILTERS
+    guesses_gender: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:
@@ -160,6 +164,13 @@ class DetectedItem:
     kind_weight: int
     results: tuple[SimilarProduct, ...]
 
+    @property
+    def has_much_alike(self) -> bool:
+        """True if a result is alike in shape and in colour, as `search.reasons` says it."""
+        return any(
+            max(row.shape_distance, row.colour_distance) <= ALIKE_BITS for row in self.results
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoResult:
@@ -174,6 +185,8 @@ class PhotoResult:
         detector: Version of the detector.
         encoder: Version of the encoder.
         items: The items found; none if there is no garment, shoe or bag.
+        gender: For whom the products are; None for anybody.
+        is_gender_guessed: True if that was guessed from the photo.
     """
 
     query_id: str
@@ -184,6 +197,8 @@ class PhotoResult:
     detector: str
     encoder: str
     items: tuple[DetectedItem, ...]
+    gender: Gender | None = None
+    is_gender_guessed: bool = False
 
     def to_json(self) -> str:
         """Return the result as indented JSON, as answer.json holds it."""

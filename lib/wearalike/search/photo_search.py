@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -26,17 +25,19 @@ from wearalike import search
 from wearalike.catalog import feed_distances
 from wearalike.catalog.kinds import MAX_KIND_DISTANCE
 from wearalike.catalog.xml_validation import did_you_mean
-from wearalike.detection import detect
 from wearalike.encoding import encoders
-from wearalike.encoding.leaf_classifiers import find_leaf_classifier
 from wearalike.imaging import decode
-from wearalike.metrics.boxes import box_corners, box_iou, item_scores
-from wearalike.models import registry
-from wearalike.models.files import Model, ModelKind
 from wearalike.search import gallery_store, inverted_multi_index
 from wearalike.search.condition_masks import match_conditions
 from wearalike.search.gallery import Gallery
 from wearalike.search.page_rules import CompiledRules
+from wearalike.search.photo_audience import VOTERS_PER_ITEM, guess_gender
+from wearalike.search.photo_items import (
+    PhotoNetworks,
+    detect_and_encode,
+    load_photo_networks,
+    row_corners,
+)
 from wearalike.search.photo_kinds import expected_kind_distances
 from wearalike.search.photo_query import (
     DetectedItem,
@@ -49,34 +50,11 @@ from wearalike.search.product_attributes import build_photo_page
 from wearalike.search.ranked_lists import filtered_list_rules
 from wearalike.search.reasons import describe_likeness
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
-from wearalike.tables import CODES
-
-# Items of a photo of many people that are searched for: the largest and surest.
-MAX_PHOTO_ITEMS = 8
-# Boxes with at least this IoU show one thing, whatever class each has.
-DUPLICATE_IOU = 0.7
-# A crop whose lightness has a smaller standard deviation, of 255, shows nothing.
-_MIN_CONTRAST = 3.0
+from wearalike.tables import Gender
 
 
 class UnknownCategory(ValueError):
     """A photo query names a category that the run's taxonomy lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoNetworks:
-    """The loaded networks that find and encode the items of a photo.
-
-    Attributes:
-        encoder: Computes the codes.
-        detector: Finds the items.
-        lock: Must be held while using them.
-    """
-
-    encoder: encoders.Encoder
-    detector: detect.Detector
-    lock: threading.Lock
 
 
 class PhotoSearch:
@@ -116,26 +94,9 @@ class PhotoSearch:
             ValueError: The detector does not classify what it finds.
         """
         root = settings.data_dir
-        device = registry.resolve_device(settings.device)
         self.run = run
         self._merchandising_rules = gallery_store.load_merchandising_rules(root, run)
-        encoder_version = run_tables.read_manifest(root, CODES, run)["encoder"]
-        encoder_model = registry.find_by_version(root, ModelKind.ENCODER, encoder_version)
-        detector_model = detect.photo_detector(root, detector)
-        self._encoder: encoders.Encoder
-        encoder = encoder_model.read()
-        leaves = find_leaf_classifier(root, encoder)
-        if networks is not None and _is_encoder(networks.encoder, encoder, leaves):
-            self._encoder = networks.encoder
-        else:
-            self._encoder = encoders.build_encoder(encoder, device, leaves)
-        self._detector: detect.Detector
-        if networks is not None and networks.detector.version == detector_model.version:
-            self._detector = networks.detector
-        else:
-            self._detector = detect.NetworkDetector(detector_model.read(), device)
-        # The networks take one photo at a time: two at once would each take twice as long.
-        self._lock = networks.lock if networks else threading.Lock()
+        self.networks = load_photo_networks(settings, run, detector, networks)
         if load_gallery is None:
             load_gallery = partial(gallery_store.load_gallery_with_products, root, run)
         self._galleries = {
@@ -149,10 +110,13 @@ class PhotoSearch:
             if not self._is_searched_exactly(len(held.gallery))
         }
 
-    @property
-    def networks(self) -> PhotoNetworks:
-        """The loaded networks, for the search of another run."""
-        return PhotoNetworks(self._encoder, self._detector, self._lock)
+    def warm_up(self) -> None:
+        """Use networks and galleries once: the first photo is then as fast as the next."""
+        self.networks.warm_up()
+        code = np.zeros(4, np.uint64)
+        for name in self._galleries:
+            row = {"super_category": name, "confidence": 0.0, "x0": 0, "y0": 0, "x1": 1, "y1": 1}
+            self._search_item(row, code, None, PhotoQuery())
 
     def search(self, content: bytes, photo_query: PhotoQuery | None = None) -> PhotoResult:
         """Return the products most alike the items of a photo.
@@ -170,21 +134,50 @@ class PhotoSearch:
         header = decode.read_header(content)
         photo_id = hashlib.sha256(content).hexdigest()
         # Decode to the end: a truncated file is refused, not a photo without items.
-        decode.decode_image(content, self._detector.side_px)
-        rows, codes, chances = self._detect_and_encode(content, photo_id)
+        decode.decode_image(content, self.networks.detector.side_px)
+        rows, codes, chances = detect_and_encode(self.networks, content)
+        query_id = self._query_id(photo_id, photo_query)
+        is_gender_guessed = False
+        if photo_query.guesses_gender and photo_query.gender is None:
+            guess = self._guess_gender(rows, codes, photo_query)
+            photo_query = replace(photo_query, gender=guess)
+            is_gender_guessed = guess is not None
         return PhotoResult(
-            self._query_id(photo_id, photo_query),
+            query_id,
             self.run,
             photo_id,
             header.width_px,
             header.height_px,
-            self._detector.version,
-            self._encoder.version,
+            self.networks.detector.version,
+            self.networks.encoder.version,
             tuple(
                 self._search_item(row, code, item_chances, photo_query)
                 for row, code, item_chances in zip(rows, codes, chances, strict=True)
             ),
+            photo_query.gender,
+            is_gender_guessed,
         )
+
+    def _guess_gender(
+        self, rows: list[dict[str, Any]], codes: NDArray[np.uint64], photo_query: PhotoQuery
+    ) -> Gender | None:
+        """Return for whom the products nearest to the items are made; None if they disagree."""
+        rules = search.ListRules(k=VOTERS_PER_ITEM, min_score=0, max_per_brand=VOTERS_PER_ITEM)
+        genders: list[str | None] = []
+        for row, code in zip(rows, codes, strict=True):
+            super_category = str(row["super_category"])
+            held = self._galleries.get(super_category)
+            if held is None:
+                continue
+            gallery = held.gallery
+            eligible = search.eligible_candidates(gallery, photo_query.age_group, None)
+            nearest = self._shortlist_candidates(
+                super_category, np.flatnonzero(eligible), code, 1, 1
+            )
+            if len(nearest):
+                ranked = search.search_code(gallery, nearest, code, 1, 1, rules)
+                genders += gallery.gender[ranked.results].tolist()
+        return guess_gender(genders)
 
     def _check_category(self, category: str | None) -> None:
         """Raise UnknownCategory for a category that is no leaf of the run's taxonomy."""
@@ -197,46 +190,16 @@ class PhotoSearch:
 
     def _query_id(self, photo_id: str, photo_query: PhotoQuery) -> str:
         """Return an id that is equal for equal queries."""
-        versions = [self._detector.version, self._encoder.version]
-        if isinstance(self._encoder, encoders.LeafEncoder):
-            versions.append(self._encoder.leaves_version)
-        query = [self.run, photo_id, *versions, asdict(photo_query)]
+        versions = [self.networks.detector.version, self.networks.encoder.version]
+        encoder = self.networks.encoder
+        if isinstance(encoder, encoders.LeafEncoder):
+            versions.append(encoder.leaves_version)
+        wishes = asdict(photo_query)
+        if not photo_query.guesses_gender:
+            # Queries from before it could be asked for keep their ids.
+            del wishes["guesses_gender"]
+        query = [self.run, photo_id, *versions, wishes]
         return hashlib.sha256(json.dumps(query).encode()).hexdigest()[:32]
-
-    def _detect_and_encode(
-        self, content: bytes, photo_id: str
-    ) -> tuple[list[dict[str, Any]], NDArray[np.uint64], list[NDArray[np.float32] | None]]:
-        """Return the items to search for, largest and surest first, with codes and kinds.
-
-        Returns:
-            The items; their codes, uint64 (n, 4); and how likely each is of each kind, None without
-            a leaf classifier.
-        """
-        with self._lock:
-            detected: list[dict[str, Any]] = detect.detect_items(self._detector, photo_id, content)
-            rows = [
-                row
-                for row in detected
-                if row.get("super_category") and row["confidence"] >= detect.MIN_CONFIDENCE
-            ]
-            boxes = [_box_corners(row) for row in rows]
-            cropped = decode.crop_boxes(content, boxes, self._encoder.side_px)
-            item_ids = [row["item_id"] for row in rows]
-            crops = dict(zip(item_ids, cropped, strict=True))
-            rows = [row for row in rows if _has_contrast(crops[row["item_id"]])]
-            best_first = np.argsort(-item_scores(rows), kind="stable")
-            rows = _suppress_duplicates([rows[i] for i in best_first])[:MAX_PHOTO_ITEMS]
-            if not rows:
-                return [], np.empty((0, 4), np.uint64), []
-            wanted = [crops[row["item_id"]] for row in rows]
-            chances: list[NDArray[np.float32] | None] = [None] * len(rows)
-            if isinstance(self._encoder, encoders.LeafEncoder):
-                classified = self._encoder.encode_and_classify(wanted)
-                encoded, chances = classified.codes, list(classified.probabilities)
-            else:
-                encoded = self._encoder.encode(wanted)
-        code_bytes = np.concatenate([encoded.shape, encoded.colour], axis=1)
-        return rows, np.ascontiguousarray(code_bytes).view(np.uint64), chances
 
     def _search_item(
         self,
@@ -247,7 +210,7 @@ class PhotoSearch:
     ) -> DetectedItem:
         """Return a detected item with the products most alike it."""
         super_category = str(row["super_category"])
-        detected = (*_box_corners(row), float(row["confidence"]), super_category)
+        detected = (*row_corners(row), float(row["confidence"]), super_category)
         held = self._galleries.get(super_category)
         eligible = np.empty(0, np.int64)
         if held is not None:
@@ -379,12 +342,6 @@ def _build_similar_products(
     )
 
 
-def _is_encoder(encoder: encoders.Encoder, model: Model, leaves: Model | None) -> bool:
-    """Tell if a loaded encoder is that of a model, beside that leaf classifier or none."""
-    found = encoder.leaves_version if isinstance(encoder, encoders.LeafEncoder) else None
-    return encoder.version == model.version and found == (leaves and leaves.version)
-
-
 def _nearest_in_kind(
     gallery: Gallery, rows: NDArray[np.int64], distances: NDArray[np.int32]
 ) -> NDArray[np.int64]:
@@ -397,24 +354,3 @@ def _nearest_in_kind(
     """
     of_row = distances[gallery.kind[rows]]
     return rows[of_row == of_row.min(initial=MAX_KIND_DISTANCE)]
-
-
-def _has_contrast(crop: NDArray[np.uint8]) -> bool:
-    """Tell if a crop shows anything: every fourth pixel is looked at."""
-    lightness = crop[::4, ::4].mean(axis=2)
-    return bool(lightness.std() >= _MIN_CONTRAST)
-
-
-def _suppress_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows whose box lies on none before it; a skirt and a dress there are one thing."""
-    corners = box_corners(rows)
-    overlaps = box_iou(corners, corners)
-    distinct: list[int] = []
-    for i in range(len(rows)):
-        if (overlaps[i, distinct] < DUPLICATE_IOU).all():
-            distinct.append(i)
-    return [rows[i] for i in distinct]
-
-
-def _box_corners(row: dict[str, Any]) -> tuple[int, int, int, int]:
-    return row["x0"], row["y0"], row["x1"], row["y1"]

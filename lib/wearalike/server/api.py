@@ -25,6 +25,7 @@ from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
 from wearalike.server.live_search import MAX_K, LiveSearch, PhotoQuery
 from wearalike.server.photos import DecodedPhoto
 from wearalike.server.snapshot import PublishedRepository, Snapshot
+from wearalike.server.warm_up import PhotoState
 from wearalike.tables import AgeGroup, Gender, SuperCategory
 
 router = APIRouter()
@@ -32,6 +33,7 @@ problem_responses = errors.openapi_responses
 # Published tables change once a run: a cache keeps an answer for a minute, then asks with the ETag.
 # It may serve the old answer for a day while the server is away.
 CACHE_CONTROL = "public, max-age=60, stale-if-error=86400"
+LOADING_RETRY_S = 2
 NO_ITEMS_NOTE = "no garment, shoe or bag was detected in the photo"
 
 
@@ -292,6 +294,13 @@ async def photo(
         str | None,
         Query(description="the brand whose page asks, for merchandising rules", max_length=300),
     ] = None,
+    guess_gender: Annotated[
+        bool,
+        Query(
+            description="without gender: take that of the products nearest to the photo's items, "
+            "where they agree"
+        ),
+    ] = False,
     within: WithinQuery = None,
     *,
     filters: FiltersDep,
@@ -307,14 +316,22 @@ async def photo(
     def search_photo(content: bytes) -> dict[str, Any]:
         with source.snapshot() as s:
             checked = complete_filters(filters, s, request.app.state.settings.data_dir, within)
-            search = live.photo_search(s)
-            head = build_answer(s)
+        loaded = live.photo_run(s)
+        head = {"run": loaded.run, "published_at": loaded.publication.published_at}
         wanted = PhotoQuery(
-            k, parsed_weights, gender, age_group, category, on_shop, on_brand, checked
+            k,
+            parsed_weights,
+            gender,
+            age_group,
+            category,
+            on_shop,
+            on_brand,
+            checked,
+            guess_gender,
         )
         decoded = DecodedPhoto(content, request.app.state.photo_decoders)
         try:
-            result = decoded.search(search, wanted)
+            result = decoded.search(loaded.load_photo_search(), wanted)
         except UnknownCategory as error:
             raise HTTPException(422, str(error)) from error
         return {**asdict(result), **head, "note": None if result.items else NO_ITEMS_NOTE}
@@ -335,3 +352,18 @@ def health(response: Response, source: PublishedDep) -> dict[str, Any]:
     with source.snapshot() as s:
         response.headers["Cache-Control"] = "no-store"
         return build_answer(s, status="ok")
+
+
+@router.get(
+    "/ready", response_model=schemas.ReadyAnswer, responses=problem_responses(), summary="Readiness"
+)
+def ready(request: Request, response: Response, source: PublishedDep) -> dict[str, Any]:
+    """Return "ready" once nothing is left to load; 503 until then, and if nothing is published."""
+    with source.snapshot() as s:
+        state: PhotoState = request.app.state.warmer.state
+        if state is PhotoState.LOADING:
+            raise HTTPException(
+                503, "networks and codes are being loaded", {"Retry-After": str(LOADING_RETRY_S)}
+            )
+        response.headers["Cache-Control"] = "no-store"
+        return build_answer(s, status="ready", photos=state)

@@ -22,6 +22,7 @@ from wearalike.server import (
     status,
     thumbnails,
     uploads,
+    warm_up,
 )
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import LiveSearch
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     * thumbnails: thumbnails.ThumbnailMaker.
     * thumbnail_queue: FairQueue of thumbnails.
     * search_limiter: middleware.ClientRateLimiter of live searches.
+    * warmer: warm_up.SearchWarmer; whoever runs the app may start it.
 
     Args:
         settings: Names the warehouse, the data folder and the limits of `serve`.
@@ -55,6 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.warmer.stop()
+        app.state.live_search.close()
         published.close()
         app.state.photo_decoders.close()
         app.state.thumbnails.close()
@@ -77,6 +81,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.thumbnails = thumbnails.ThumbnailMaker(settings.data_dir)
     app.state.search_limiter = middleware.ClientRateLimiter(
         settings.serve.searches_a_minute, "searches"
+    )
+    app.state.warmer = warm_up.SearchWarmer(
+        settings.data_dir, published, app.state.live_search, app.state.photo_decoders
     )
     app.include_router(api.router, prefix="/v1")
     app.include_router(list_api.router, prefix="/v1")

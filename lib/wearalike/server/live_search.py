@@ -1,12 +1,13 @@
 """Live search in the published run: a product's list at other weights, and search by photo.
 
 It is the search of the nightly run, with the same rules and merchandising, over the run's tables in
-the data folder. Codes and models are loaded at the first request, and again when another run is
-published.
+the data folder. Codes and models are loaded at the first request, or before it by `warm_up`. When
+another run is published, photos are searched in the run before until the new one is loaded.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,24 +17,17 @@ import pyarrow as pa
 
 from wearalike import search as search_module
 from wearalike.catalog.product_conditions import ProductConditions
-from wearalike.models import registry
 from wearalike.search import gallery_store
 from wearalike.search.condition_masks import match_conditions
 from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery, Weights
-from wearalike.search.photo_search import PhotoNetworks, PhotoSearch
 from wearalike.search.ranked_lists import filtered_list_rules
+from wearalike.server.loaded_run import LoadedRun, RunNotSearchable
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
-from wearalike.tables import INDEXES, MATCHES
-from wearalike.warehouse import publish
 
+log = logging.getLogger(__name__)
 __all__ = ["MAX_K", "MAX_WEIGHT", "LiveList", "LiveSearch", "PhotoQuery", "RunNotSearchable"]
 _NO_FILTERS = ProductConditions()
-
-
-class RunNotSearchable(LookupError):
-    """The data folder lacks the published run's tables, or holds others under its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +53,9 @@ class LiveSearch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded_run: LoadedRun | None = None
+        # The run whose photo search is loaded, of the last publication where that could be.
+        self._photo_run: LoadedRun | None = None
+        self._loading: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def similar(
@@ -138,124 +135,66 @@ class LiveSearch:
         """
         return self._load_run(s).load_gallery(super_category)
 
-    def photo_search(self, s: Snapshot) -> PhotoSearch:
-        """Return the photo search over the snapshot's run, with its networks loaded.
+    def photo_run(self, s: Snapshot) -> LoadedRun:
+        """Return the run that photos are searched in, with its photo search loaded.
+
+        It is the snapshot's. While that is being loaded in the background, it is the run that was
+        published before.
 
         Raises:
             RunNotSearchable: The data folder does not hold the published tables, or a network
                 cannot be loaded.
         """
-        return self._load_run(s).load_photo_search()
+        published = self._load_run(s)
+        photo_run = self._photo_run
+        if photo_run is None or photo_run is published or published.has_photo_search:
+            published.load_photo_search()
+            self._photo_run = published
+            return published
+        if published.begin_loading():
+            self._loading = threading.Thread(
+                target=self._take_over, args=(published,), name="load-run", daemon=True
+            )
+            self._loading.start()
+        return photo_run
+
+    def close(self) -> None:
+        """Wait for what is being loaded: a process cannot end while a thread is in PyTorch."""
+        if self._loading is not None:
+            self._loading.join()
+
+    def warm_up(self, s: Snapshot) -> LoadedRun:
+        """Load the snapshot's run and use it once; photos are searched in it from then on.
+
+        Raises:
+            RunNotSearchable: As for `photo_run`.
+        """
+        published = self._load_run(s)
+        if self._photo_run is not published:
+            published.load_photo_search().warm_up()
+            self._photo_run = published
+        return published
+
+    def _take_over(self, published: LoadedRun) -> None:
+        """Load a run's photo search; if that fails, the next photo's request says why."""
+        try:
+            published.load_photo_search().warm_up()
+        except Exception:
+            log.exception("run %s cannot be loaded", published.run)
+            self._photo_run = None
+        else:
+            self._photo_run = published
 
     def _load_run(self, s: Snapshot) -> LoadedRun:
         with self._lock:
             loaded = self._loaded_run
             if loaded is None or (loaded.run, loaded.signature) != (s.run, s.signature):
-                networks = loaded.networks if loaded else None
-                loaded = LoadedRun(self._settings, s.run, s.signature, networks)
+                before = self._photo_run or loaded
+                networks = before.networks if before else None
+                loaded = LoadedRun(self._settings, s.publication, s.signature, networks)
                 self._loaded_run = loaded
+            loaded.publication = s.publication
             return loaded
-
-
-class LoadedRun:
-    """One published run, whose galleries and networks are loaded as they are needed.
-
-    Args:
-        settings: Settings of the deployment.
-        run: The run's name.
-        signature: Signature of the tables that were published.
-        networks: Networks of the run before, to be reused; None if none were loaded.
-
-    Raises:
-        RunNotSearchable: The data folder does not hold the published tables.
-    """
-
-    def __init__(
-        self, settings: Settings, run: str, signature: str, networks: PhotoNetworks | None
-    ) -> None:
-        self.run = run
-        self.signature = signature
-        self.networks = networks
-        self._settings = settings
-        self._check_signature()
-        try:
-            index_manifest = run_tables.read_manifest(settings.data_dir, INDEXES, run)
-            match_manifest = run_tables.read_manifest(settings.data_dir, MATCHES, run)
-        except run_tables.TableNotFound as error:
-            raise RunNotSearchable(str(error)) from error
-        self.detector: str = index_manifest["detector"]
-        self.encoder: str = index_manifest["encoder"]
-        self.merchandising_rules = gallery_store.load_merchandising_rules(settings.data_dir, run)
-        parameters = dict(match_manifest["parameters"])
-        parameters.pop("merchandise", None)
-        self.rules = search_module.ListRules(**parameters)
-        self._galleries: dict[str, gallery_store.GalleryWithProducts] = {}
-        self._photo_search: PhotoSearch | None = None
-        self._lock = threading.Lock()
-        # A lock of its own: networks load for seconds, and lists must not wait for them.
-        self._photo_search_lock = threading.Lock()
-
-    def load_gallery(self, super_category: str) -> gallery_store.GalleryWithProducts | None:
-        """Return the gallery of a super-category; None if none of its products has a code.
-
-        Raises:
-            RunNotSearchable: The data folder does not hold the published tables.
-            BadIndex: An index file is corrupt.
-        """
-        root = self._settings.data_dir
-        with self._lock:
-            if super_category in self._galleries:
-                return self._galleries[super_category]
-            if super_category not in gallery_store.list_super_categories(root, self.run):
-                return None
-            gallery = gallery_store.load_gallery_with_products(root, self.run, super_category)
-            self._galleries[super_category] = gallery
-            self._check_signature()
-            return gallery
-
-    def load_photo_search(self) -> PhotoSearch:
-        """Return the photo search, with its networks loaded.
-
-        Raises:
-            RunNotSearchable: A network cannot be loaded, or its package is not installed.
-        """
-        with self._photo_search_lock:
-            if self._photo_search is None:
-                try:
-                    self._photo_search = PhotoSearch(
-                        self._settings,
-                        self.run,
-                        load_gallery=self._require_gallery,
-                        networks=self.networks,
-                        exact_search_max_products=self._settings.serve.exact_search_max_products,
-                    )
-                except (ImportError, registry.BadModel) as error:
-                    raise RunNotSearchable(f"photos: {error}") from error
-                self.networks = self._photo_search.networks
-            return self._photo_search
-
-    def _require_gallery(self, super_category: str) -> gallery_store.GalleryWithProducts:
-        """Return a gallery that the run listed. Raises RunNotSearchable if it is gone."""
-        gallery = self.load_gallery(super_category)
-        if gallery is None:
-            raise RunNotSearchable(
-                f"{self._settings.data_dir}: run {self.run} was built again and not published"
-            )
-        return gallery
-
-    def _check_signature(self) -> None:
-        """Raise RunNotSearchable if the data folder no longer holds the published tables."""
-        try:
-            found = publish.run_signature(self._settings.data_dir, self.run)
-        except run_tables.TableNotFound as error:
-            raise RunNotSearchable(
-                f"{error}; the server searches the published run's tables in the data folder"
-            ) from error
-        if found != self.signature:
-            raise RunNotSearchable(
-                f"{self._settings.data_dir}: other tables of run {self.run} than those that were "
-                "published; publish it again"
-            )
 
 
 def _find_row(gallery: search_module.Gallery, product_id: str) -> int | None:

@@ -20,6 +20,7 @@ from wearalike.server.uploads import PHOTO_LIMITS
 
 # The longer side at which a photo is searched: several times what the networks see.
 SEARCHED_SIDE_PX = 2048
+PREVIEW_SIDE_PX = 1280
 # A picture of 64 million pixels needs 1.5 GB of addresses and 3 s.
 DECODER_MEMORY_BYTES = 7 << 28
 DECODER_CPU_S = 10
@@ -57,6 +58,14 @@ class DecodedPhoto:
         out = io.BytesIO()
         Image.fromarray(rgb).save(out, "BMP")
         self.picture = out.getvalue()
+
+    def preview(self) -> bytes:
+        """Return the photo as JPEG for a page, at most PREVIEW_SIDE_PX a side."""
+        image = Image.open(io.BytesIO(self.picture))
+        image.thumbnail((PREVIEW_SIDE_PX, PREVIEW_SIDE_PX))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=85)
+        return out.getvalue()
 
     def search(self, photo_search: PhotoSearch, wanted: PhotoQuery) -> PhotoResult:
         """Return the products most alike the items of the photo, boxes in pixels of its file.

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, create_model
 
 from wearalike.search import photo_query
 from wearalike.server.snapshot import PRODUCT_SUMMARY_COLUMNS
+from wearalike.server.warm_up import PhotoState
 from wearalike.tables import (
     LOOK_PRODUCTS,
     PRODUCT_VARIANTS,
@@ -227,6 +228,8 @@ class PhotoAnswer(PublishedAnswer):
     height_px: int = Field(description="after EXIF orientation")
     detector: str = Field(description="model that detected the items")
     encoder: str = Field(description="model that encoded the items")
+    gender: Gender | None = Field(description="for whom the products are; null for anybody")
+    is_gender_guessed: bool = Field(description="whether the photo's items say for whom")
     note: str | None = Field(
         description="a sentence if no garment, shoe or bag was detected; else null"
     )
@@ -239,3 +242,13 @@ class HealthAnswer(PublishedAnswer):
     """The server works."""
 
     status: str = Field(description="always ok")
+
+
+class ReadyAnswer(PublishedAnswer):
+    """The server has loaded whatever it needs."""
+
+    status: str = Field(description="always ready")
+    photos: PhotoState = Field(
+        description="warm: photos are answered at once; cold: the first one loads networks and "
+        "codes; unavailable: the server's log says why"
+    )

@@ -24,6 +24,8 @@ MAX_HEAD_BYTES = 64_000
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve pages and API until SIGINT or SIGTERM; open requests are answered first.
 
+    Networks and codes for photos are loaded meanwhile; /v1/ready tells when that is done.
+
     Args:
         settings: Settings of the deployment.
         host: Address to listen on, IPv4 or IPv6.
@@ -36,8 +38,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
         shown_host = f"[{host}]" if ":" in host else host
         bound_port = listening.getsockname()[1]
         log.info("serving at http://%s:%d, API docs at /v1/docs", shown_host, bound_port)
+        site = app.create_app(settings)
+        if settings.serve.warm_photos:
+            site.state.warmer.start()
         config = uvicorn.Config(
-            app.create_app(settings),
+            site,
             http=connections.build_protocol(
                 settings.serve.connections_a_client, settings.serve.trusted_proxies
             ),

@@ -21,9 +21,15 @@ STATIC_DIR = Path(__file__).resolve().parents[1] / "static"
 # Ends with frame-ancestors, whose value depends on where the app is mounted.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors "
 )
-STATIC_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+STATIC_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
 
 
 def render_page(
@@ -128,14 +134,21 @@ def app_repository_and_images(request: Request) -> tuple[PublishedRepository, Pr
     return request.app.state.published, request.app.state.product_images
 
 
-def require_same_origin(request: Request) -> None:
+def require_same_origin(request: Request, *, may_be_shared: bool = False) -> None:
     """Refuse a form that another site's page posts (cross-site request forgery).
 
     Browsers send Sec-Fetch-Site on secure origins and loopback, and Origin everywhere.
 
+    Args:
+        request: The request.
+        may_be_shared: The browser itself may post the form, as it does for what a phone shares
+            with an installed page. No page of another site can.
+
     Raises:
         HTTPException: 403; the form does not come from this site.
     """
+    if may_be_shared and request.headers.get("sec-fetch-site") == "none":
+        return
     if not _is_same_origin(request):
         raise HTTPException(403, "this form can be sent from this site's own pages only")
 
