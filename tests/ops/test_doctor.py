@@ -14,18 +14,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from tests.support.change_settings import change
 from tests.support.postgres_server import create_database, start_server
-from tests.warehouse.test_warehouse import night
+from tests.warehouse.test_warehouse import night as made_up
 
 from wearalike import sample, settings
 from wearalike.commands import app
 from wearalike.models import registry
 from wearalike.ops import doctor
 from wearalike.ops.doctor import CheckStatus, Environment, HealthLimits
-from wearalike.storage import content_cache
+from wearalike.storage import content_cache, run_tables
+from wearalike.tables import IMAGES, REFUSED
 from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -67,6 +69,7 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(
     assert names == {
         *(
             "java",
+            "spark",
             "data_dir",
             "disk",
             "disk by kind",
@@ -205,7 +208,7 @@ def test_broken_and_missing_mappings(place, tmp_path):
 
 
 def publish(address: str, run: str = "r1") -> None:
-    warehouse, parts = open_warehouse(address), night(run)
+    warehouse, parts = open_warehouse(address), made_up(run)
     warehouse.load(
         run,
         {n: ds.dataset(t) for n, t in parts.items()},
@@ -463,3 +466,78 @@ def test_a_deep_check_names_every_image_that_has_changed(place):
     assert str(damaged) in found.observation and "delete them" in found.advice
     assert damaged.read_bytes() == b"rot", "the doctor changes nothing"
     assert doctor.check_images in doctor.DEEP_CHECKS and doctor.check_images not in doctor.CHECKS
+
+
+def test_a_master_of_spark_that_does_not_answer(place):
+    def check(master: str, env: dict | None = None):
+        made = Environment(change(place, spark_master=master), env or {})
+        return list(doctor.check_spark(made))
+
+    assert [f.status for f in check("local[2]")] == [CheckStatus.OK]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for master in (f"spark://127.0.0.1:{port}", f"spark://127.0.0.1:1,127.0.0.1:{port}"):
+            assert [f.status for f in check(master)] == [CheckStatus.OK]
+    for master in (f"spark://127.0.0.1:{port}", f"k8s://https://127.0.0.1:{port}"):
+        found = only(check(master))
+        assert found.status is CheckStatus.FAIL and "connection refused" in found.observation
+    assert only(check("yarn")).status is CheckStatus.FAIL
+    assert [f.status for f in check("yarn", {"YARN_CONF_DIR": "/etc/yarn"})] == [CheckStatus.OK]
+
+
+@pytest.fixture
+def ruled(night, tmp_path) -> settings.Settings:
+    """The night's products, and mappings of their own."""
+    made = settings.read_settings(night / "wearalike.toml")
+    shutil.copytree(made.mappings, tmp_path / "mappings")
+    return change(made, mappings=tmp_path / "mappings")
+
+
+def write_rules(made: settings.Settings, rule: str) -> None:
+    (made.mappings / "rules.xml").write_text(f"<rules>{rule}</rules>", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen"),
+    [
+        ('<hide id="x" brand="Fernbi"/>', "no product has the brand 'Fernbi'"),
+        ('<prefer id="x" shop="lippa" boost="0.1"/>', "did you mean 'lipa'"),
+        ('<pin id="x" product="a:1" at="1" on_product="harbour:1001"/>', "no product 'a:1'"),
+        (
+            '<pin id="x" product="harbour:1017" at="1" on_product="harbour:1001"/>',
+            "harbour:1017 is of full_body, and its pages are of upper_wear",
+        ),
+        (
+            '<pin id="x" product="harbour:1001" at="1" on_category="women.dresses"/>',
+            "harbour:1001 is of upper_wear, and its pages are of full_body",
+        ),
+    ],
+)
+def test_a_rule_that_can_do_nothing(ruled, rule, seen):
+    assert list(doctor.check_rules(Environment(ruled))) == []
+    write_rules(ruled, rule)
+    found = only(doctor.check_rules(Environment(ruled)))
+    assert found.status is CheckStatus.WARN and seen in found.observation, found.observation
+    write_rules(ruled, '<hide id="x" brand="Fernby"/>')
+    assert [f.status for f in doctor.check_rules(Environment(ruled))] == [CheckStatus.OK]
+
+
+def test_pictures_with_private_addresses(night, tmp_path):
+    made = settings.read_settings(night / "wearalike.toml")
+    assert list(doctor.check_pictures(Environment(made))) == []
+    shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
+    images = run_tables.read_table(made.data_dir, IMAGES, "day-1")
+    row = {
+        "stage": "images",
+        "shop_id": "lipa",
+        "kind": "image",
+        "key": "lipa:1#0",
+        "reason": "private_address",
+        "detail": "http://pictures.intern/1.jpg: 10.1.2.3 is not a public address",
+    }
+    with run_tables.write_table(tmp_path / "root", IMAGES, "day-1", "again") as table:
+        table.refuse(pa.Table.from_pylist([row] * 3, schema=REFUSED.arrow_schema))
+        table.write(images)
+    found = only(doctor.check_pictures(Environment(change(made, data_dir=tmp_path / "root"))))
+    assert "3 of lipa refused" in found.observation and "pictures.intern" in found.observation
+    assert "allowed_networks" in found.advice

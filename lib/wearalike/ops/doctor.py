@@ -16,10 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +27,19 @@ from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.net import address_guard, http_client
+from wearalike.ops.check_result import (
+    CheckResult,
+    CheckStatus,
+    Environment,
+    HealthLimits,
+    failed_result,
+    ok_result,
+)
+from wearalike.ops.check_setup import check_pictures, check_rules, check_spark
 from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.settings import Settings, ShopSettings
 from wearalike.storage import run_tables
 from wearalike.warehouse.base import (
-    MAX_FRESH_AGE_S,
     Rejected,
     Unreachable,
     WarehouseState,
@@ -47,68 +53,6 @@ FEED_HEAD_BYTES = 4096
 MAX_SHOWN_IMAGES = 10
 AIRFLOW_POOLS = {"network": "2 downloads", "gpu": "1 models"}
 _FETCH_POLICY = http_client.FetchPolicy(max_attempts=1, timeout_s=20.0, idle_timeout_s=20.0)
-
-
-class CheckStatus(StrEnum):
-    """The result of a check."""
-
-    OK = "ok"
-    WARN = "warn"  # a run would succeed, but may not do what is wanted
-    FAIL = "fail"  # a run would fail
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The result of one check.
-
-    Attributes:
-        subject: the thing that was checked.
-        status: the result.
-        observation: facts that the check found.
-        advice: what to do; empty where all is well.
-    """
-
-    subject: str
-    status: CheckStatus
-    observation: str
-    advice: str = ""
-
-    def __str__(self) -> str:
-        """Return one line, and a second one with the advice if there is any."""
-        line = f"{self.status:<5} {self.subject:<16} {self.observation}"
-        return f"{line}\n{'':<23}to do: {self.advice}" if self.advice else line
-
-
-@dataclass(frozen=True, slots=True)
-class HealthLimits:
-    """Limits beyond which a check warns or fails.
-
-    Attributes:
-        min_free_bytes: less free space than this on the data folder's disk fails.
-        ample_free_bytes: less free space than this warns.
-        max_publication_age_s: a last publication older than this, in seconds, warns.
-        max_clock_skew_s: a larger difference between two clocks, in seconds, warns.
-    """
-
-    min_free_bytes: int = 2_000_000_000
-    ample_free_bytes: int = 20_000_000_000
-    max_publication_age_s: float = MAX_FRESH_AGE_S
-    max_clock_skew_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The deployment that is checked.
-
-    Attributes:
-        settings: its settings.
-        env: its environment variables.
-        limits: limits of the checks.
-    """
-
-    settings: Settings
-    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    limits: HealthLimits = HealthLimits()
 
 
 def run_checks(environment: Environment, *, is_deep: bool = False) -> Iterator[CheckResult]:
@@ -125,16 +69,6 @@ def run_checks(environment: Environment, *, is_deep: bool = False) -> Iterator[C
     """
     for check in (*CHECKS, *(DEEP_CHECKS if is_deep else ())):
         yield from check(environment)
-
-
-def _ok_result(subject: str, observation: str) -> CheckResult:
-    """Return a result where all is well."""
-    return CheckResult(subject, CheckStatus.OK, observation)
-
-
-def _failed_result(subject: str, observation: str, advice: str) -> CheckResult:
-    """Return a result that would make a run fail."""
-    return CheckResult(subject, CheckStatus.FAIL, observation, advice)
 
 
 def _model_advice(kind: registry.ModelKind) -> str:
@@ -157,14 +91,14 @@ def check_java(environment: Environment) -> Iterator[CheckResult]:
         else shutil.which("java", path=environment.env.get("PATH", ""))
     )
     if not program:
-        yield _failed_result("java", "none on the PATH", wanted)
+        yield failed_result("java", "none on the PATH", wanted)
         return
     try:
         output = subprocess.run(
             [program, "-version"], capture_output=True, text=True, timeout=30, check=False
         ).stderr
     except OSError as error:
-        yield _failed_result(
+        yield failed_result(
             "java",
             f"{program}: {error.strerror}",
             f"{wanted}, and set JAVA_HOME to where it is, or not at all",
@@ -172,13 +106,13 @@ def check_java(environment: Environment) -> Iterator[CheckResult]:
         return
     version = re.search(r'version "(?:1\.)?(\d+)[^"]*"', output)
     if version is None or int(version[1]) < MIN_JAVA_VERSION:
-        yield _failed_result(
+        yield failed_result(
             "java",
             f"{program}: {output.strip().splitlines()[0] if output.strip() else 'says nothing'}",
             wanted,
         )
     else:
-        yield _ok_result("java", f"{version[0]} at {program}")
+        yield ok_result("java", f"{version[0]} at {program}")
 
 
 def check_root(environment: Environment) -> Iterator[CheckResult]:
@@ -189,13 +123,13 @@ def check_root(environment: Environment) -> Iterator[CheckResult]:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
             written_at = os.stat(file.name).st_mtime
     except OSError as error:
-        yield _failed_result(
+        yield failed_result(
             "data_dir",
             f"{folder}: {error.strerror}",
             "make it a folder that the jobs' user can write, or name another as `data_dir`",
         )
         return
-    yield _ok_result("data_dir", f"{folder} can be written")
+    yield ok_result("data_dir", f"{folder} can be written")
     yield _check_disk_space(folder, environment.limits)
     yield _list_disk_usage(environment.settings)
     yield _check_clock_skew("clock", "the disk of data_dir", written_at, environment.limits)
@@ -210,7 +144,7 @@ def _check_disk_space(folder: Path, limits: HealthLimits) -> CheckResult:
     elif free < limits.ample_free_bytes:
         status = CheckStatus.WARN
     else:
-        return _ok_result("disk", seen)
+        return ok_result("disk", seen)
     advice = (
         f"make room: wanted are {limits.ample_free_bytes / 1e9:,.0f} GB; "
         "wearalike prune --dry-run says what may go"
@@ -226,7 +160,7 @@ def _list_disk_usage(settings: Settings) -> CheckResult:
     files = sum(used.files for used in usage.values())
     total = describe_bytes(sum(used.bytes for used in usage.values()))
     policy = "" if settings.keep else "; nothing is pruned: the settings have no section [keep]"
-    return _ok_result("disk by kind", f"{total} in {files:,} files: {shown or 'none'}{policy}")
+    return ok_result("disk by kind", f"{total} in {files:,} files: {shown or 'none'}{policy}")
 
 
 def _check_clock_skew(what: str, other: str, other_s: float, limits: HealthLimits) -> CheckResult:
@@ -240,7 +174,7 @@ def _check_clock_skew(what: str, other: str, other_s: float, limits: HealthLimit
             seen,
             "let both keep time by NTP: runs are named by the date, publications by the hour",
         )
-    return _ok_result(what, seen)
+    return ok_result(what, seen)
 
 
 def check_device(environment: Environment) -> Iterator[CheckResult]:
@@ -248,7 +182,7 @@ def check_device(environment: Environment) -> Iterator[CheckResult]:
     try:
         found = registry.resolve_device(environment.settings.device)
     except registry.BadModel as error:
-        yield _failed_result(
+        yield failed_result(
             "device",
             str(error),
             "set device = 'auto' or 'cpu', or install the GPU's driver and PyTorch for CUDA",
@@ -261,7 +195,7 @@ def check_device(environment: Environment) -> Iterator[CheckResult]:
         if found == "cuda"
         else f"{len(os.sched_getaffinity(0))} cores, no GPU is used"
     )
-    yield _ok_result("device", f"{found}: {name}")
+    yield ok_result("device", f"{found}: {name}")
 
 
 def check_mappings(environment: Environment) -> Iterator[CheckResult]:
@@ -277,18 +211,18 @@ def check_mappings(environment: Environment) -> Iterator[CheckResult]:
     try:
         mistakes = catalog.find_mistakes(place, [shop.id for shop in place.shops])
     except OSError as error:
-        yield _failed_result(
+        yield failed_result(
             "mappings",
             f"{error.filename or place.mappings}: {error.strerror or error}",
             "set `mappings` to the folder of taxonomy.xml",
         )
         return
     for mistake in mistakes:
-        yield _failed_result(
+        yield failed_result(
             "mappings", mistake, "mend the line; `wearalike check-mapping` lists every mistake"
         )
     if not mistakes:
-        yield _ok_result("mappings", f"{place.mappings}: no mistakes, {len(place.shops)} shops")
+        yield ok_result("mappings", f"{place.mappings}: no mistakes, {len(place.shops)} shops")
 
 
 def check_models(environment: Environment) -> Iterator[CheckResult]:
@@ -303,9 +237,9 @@ def check_models(environment: Environment) -> Iterator[CheckResult]:
             environment.settings.data_dir, environment.settings.models.detector, on
         )
         detector.detect([picture])
-        yield _ok_result("detector", f"{detector.version} runs on {on}")
+        yield ok_result("detector", f"{detector.version} runs on {on}")
     except (registry.BadModel, ImportError, OSError) as error:
-        yield _failed_result("detector", str(error), _model_advice(registry.ModelKind.DETECTOR))
+        yield failed_result("detector", str(error), _model_advice(registry.ModelKind.DETECTOR))
     try:
         encoder = encoders.build_encoder(
             registry.resolve_model(
@@ -317,9 +251,9 @@ def check_models(environment: Environment) -> Iterator[CheckResult]:
         )
         codes = encoder.encode([picture])
         bits = 8 * (codes.shape.shape[1] + codes.colour.shape[1])
-        yield _ok_result("encoder", f"{encoder.version} runs on {on}, {bits} bits an item")
+        yield ok_result("encoder", f"{encoder.version} runs on {on}, {bits} bits an item")
     except (registry.BadModel, ImportError, OSError) as error:
-        yield _failed_result("encoder", str(error), _model_advice(registry.ModelKind.ENCODER))
+        yield failed_result("encoder", str(error), _model_advice(registry.ModelKind.ENCODER))
 
 
 def check_looks(environment: Environment) -> Iterator[CheckResult]:
@@ -328,14 +262,14 @@ def check_looks(environment: Environment) -> Iterator[CheckResult]:
     A run succeeds without it, but has no looks.
     """
     if environment.settings.looks == "off":
-        yield _ok_result("looks", "switched off in the settings")
+        yield ok_result("looks", "switched off in the settings")
         return
     try:
         model = detect.classifying_detector(
             environment.settings.data_dir, environment.settings.models.looks_detector
         )
         detect.NetworkDetector(model.read()).detect([np.zeros((96, 64, 3), np.uint8)])
-        yield _ok_result("looks", f"{model.version} sees what products are worn with")
+        yield ok_result("looks", f"{model.version} sees what products are worn with")
     except ImportError as error:
         to_do = (
             'pip install wearalike[yolo], apt-get install libgl1; or looks = "off" in the settings'
@@ -345,7 +279,7 @@ def check_looks(environment: Environment) -> Iterator[CheckResult]:
         status = CheckStatus.FAIL if is_named else CheckStatus.WARN
         yield CheckResult("looks", status, f"none: {error}", to_do)
     except (ValueError, OSError) as error:
-        yield _failed_result("looks", str(error), _model_advice(registry.ModelKind.DETECTOR))
+        yield failed_result("looks", str(error), _model_advice(registry.ModelKind.DETECTOR))
 
 
 def check_warehouse(environment: Environment) -> Iterator[CheckResult]:
@@ -360,15 +294,15 @@ def check_warehouse(environment: Environment) -> Iterator[CheckResult]:
                 {(r["table_name"], r["column_name"]) for r in there.query(migrations.COLUMNS_SQL)}
             )
     except ImportError as error:
-        yield _failed_result("warehouse", str(error), "pip install 'wearalike[postgres]'")
+        yield failed_result("warehouse", str(error), "pip install 'wearalike[postgres]'")
     except Unreachable as error:
-        yield _failed_result(
+        yield failed_result(
             "warehouse",
             str(error),
             "start it, and check host, port and firewall; runs stay in Parquet until it answers",
         )
     except (Rejected, ValueError, OSError) as error:
-        yield _failed_result(
+        yield failed_result(
             "warehouse",
             str(error),
             "check `warehouse` in the settings or $WEARALIKE_WAREHOUSE, and its role's rights",
@@ -381,7 +315,7 @@ def _check_columns(there: set[tuple[str, str]]) -> Iterator[CheckResult]:
     """Check that the warehouse has the columns of this version."""
     if differences := migrations.schema_differences(there):
         statements = " ".join(migrations.migration_statements(there))
-        yield _failed_result(
+        yield failed_result(
             "warehouse",
             f"made by another version of wearalike: {', '.join(differences)}",
             f"as wearalike_loader: {statements} Then sql/views/site.sql again",
@@ -420,7 +354,7 @@ def _check_publications(state: WarehouseState, limits: HealthLimits) -> Iterator
             "find out why the last nightly runs did not publish",
         )
     else:
-        yield _ok_result("warehouse", seen)
+        yield ok_result("warehouse", seen)
 
 
 class _HeadReceived(Exception):
@@ -466,7 +400,7 @@ async def _check_feed(shop: ShopSettings, address: str, what: str) -> CheckResul
     except _HeadReceived:
         pass
     except http_client.FetchError as error:
-        return _failed_result(
+        return failed_result(
             what,
             f"{error.reason}: {shop.redact_secrets(error.detail)}",
             _FEED_ADVICE.get(
@@ -477,7 +411,7 @@ async def _check_feed(shop: ShopSettings, address: str, what: str) -> CheckResul
         body.getvalue().lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0")[:512].replace(b"\0", b"").lower()
     )
     if start.startswith((b"<!doctype html", b"<html")):
-        return _failed_result(
+        return failed_result(
             what,
             "answers with a page, not a feed",
             "open its address and its credentials in a browser",
@@ -488,12 +422,12 @@ async def _check_feed(shop: ShopSettings, address: str, what: str) -> CheckResul
     if not found and needed <= set(re.findall(rb"\w+", start)):
         found = "a table"
     if not found:
-        return _failed_result(
+        return failed_result(
             what,
             f"answers with {start[:20]!r}, not XML",
             "choose the shop's XML export, or Google's TSV or CSV; JSON is not read",
         )
-    return _ok_result(what, f"answers with {found}")
+    return ok_result(what, f"answers with {found}")
 
 
 _FEED_ADVICE = {
@@ -511,7 +445,7 @@ def check_airflow(environment: Environment) -> Iterator[CheckResult]:
     if not (home / "airflow.cfg").is_file() and not any(
         name.startswith("AIRFLOW__") for name in environment.env
     ):
-        yield _ok_result("airflow", "not set up for this user; `wearalike run` needs none")
+        yield ok_result("airflow", "not set up for this user; `wearalike run` needs none")
         return
     command = [sys.executable, "-m", "airflow", "pools", "list", "--output", "json"]
     done = subprocess.run(
@@ -524,7 +458,7 @@ def check_airflow(environment: Environment) -> Iterator[CheckResult]:
         }
     except (ValueError, LookupError, TypeError):
         output = (done.stderr.strip() or done.stdout.strip() or "says nothing").splitlines()[-1]
-        yield _failed_result(
+        yield failed_result(
             "airflow",
             f"{home}: {output[:300]}",
             "airflow db migrate, and check AIRFLOW_HOME and AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
@@ -532,9 +466,9 @@ def check_airflow(environment: Environment) -> Iterator[CheckResult]:
         return
     for pool, wanted in AIRFLOW_POOLS.items():
         if pool in slots:
-            yield _ok_result("airflow", f"pool {pool} has {slots[pool]} slots")
+            yield ok_result("airflow", f"pool {pool} has {slots[pool]} slots")
         else:
-            yield _failed_result(
+            yield failed_result(
                 "airflow",
                 f"no pool {pool}: its tasks would wait for ever",
                 f"airflow pools set {pool} {wanted}",
@@ -555,7 +489,7 @@ def check_images(environment: Environment) -> Iterator[CheckResult]:
             damaged.append(path)
     seen = f"{count:,} images of {total_bytes / 1e9:,.1f} GB in {folder}"
     if not damaged:
-        yield _ok_result("images", f"{seen}; all as they came")
+        yield ok_result("images", f"{seen}; all as they came")
         return
     shown = " ".join(map(str, damaged[:MAX_SHOWN_IMAGES]))
     rest = f" and {len(damaged) - MAX_SHOWN_IMAGES} more" * (len(damaged) > MAX_SHOWN_IMAGES)
@@ -571,10 +505,13 @@ def check_images(environment: Environment) -> Iterator[CheckResult]:
 DEEP_CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (check_images,)
 CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
     check_java,
+    check_spark,
     check_root,
     check_mappings,
+    check_rules,
     check_warehouse,
     check_feeds,
+    check_pictures,
     check_device,
     check_models,
     check_looks,
