@@ -1,9 +1,11 @@
 """Find the products most similar to the items in a photo, or in a folder of photos.
 
-**Normal.** Started by hand: *Trigger* shows a form for the photo's path, how many products and for
-whom. One task takes some seconds; loading the models and the codes takes most of it. Its log shows
-the results. JSON and the photo with numbered items lie in the folder that the log names. The table
-`photo_queries` of the warehouse has a row.
+**Normal.** Started by hand: *Trigger* shows a form for the photo, how many products and for whom.
+The photo is a path on the worker, a public address, or an upload: a text
+`data:image/jpeg;base64,…`, which a program sends as the parameter `photo`. One task takes some
+seconds; loading the models and the codes takes most of it. Its log shows the results. JSON and the
+photo with numbered items lie in the folder that the log names. The table `photo_queries` of the
+warehouse has a row.
 
 **Late** after a minute for one photo: the pool `gpu` is taken by a run's encoding.
 
@@ -16,20 +18,21 @@ a second one.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from datetime import timedelta
+from typing import Any
 
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Param, dag
+from airflow.sdk import Param, dag, task
 
-# The path comes from the form, so it goes to the shell as a variable's value, never in the command.
-COMMAND = (
-    f'{sys.executable} -m wearalike query "$PHOTO" --k {{{{ params.k }}}}'
-    "{{ ' --weights ' ~ params.weights if params.weights else '' }}"
-    "{{ ' --category ' ~ params.category if params.category else '' }}"
-    "{{ ' --gender ' ~ params.gender if params.gender else '' }}"
-    "{{ ' --age-group ' ~ params.age_group if params.age_group else '' }}"
-)
+# Parameters that are options of `wearalike query`, by the option.
+OPTIONS = {
+    "k": "--k",
+    "weights": "--weights",
+    "category": "--category",
+    "gender": "--gender",
+    "age_group": "--age-group",
+}
 
 
 @dag(
@@ -41,15 +44,16 @@ COMMAND = (
     default_args={
         "retries": 1,
         "retry_delay": timedelta(seconds=10),
-        "append_env": True,
         "execution_timeout": timedelta(hours=1),
     },
     params={
         "photo": Param(
             type="string",
-            pattern=r"^/",
+            pattern=r"^(/|https?://|data:image/)",
+            maxLength=43_000_000,
             title="Photo",
-            description="path of a photo, or of a folder of photos, on the worker",
+            description="an address (https://…), or a path of a photo or folder on the worker, "
+            "or an upload as data:image/jpeg;base64,…",
         ),
         "k": Param(
             10,
@@ -89,9 +93,22 @@ COMMAND = (
 )
 def photo_query() -> None:
     """Build the DAG: one task."""
-    BashOperator(
-        task_id="query_photo", bash_command=COMMAND, env={"PHOTO": "{{ params.photo }}"}, pool="gpu"
-    )
+
+    @task(task_id="query_photo", pool="gpu")
+    def query_photo(params: dict[str, Any] | None = None) -> None:
+        """Ask about the photo; an upload goes to standard input."""
+        given = params or {}
+        photo = str(given["photo"])
+        upload = photo.encode() if photo.startswith("data:") else None
+        command = [sys.executable, "-m", "wearalike", "query"]
+        for name, option in OPTIONS.items():
+            if given.get(name) is not None:
+                command += [option, str(given[name])]
+        # No shell sees what a form says.
+        command += ["--", "-" if upload else photo]
+        subprocess.run(command, input=upload, check=True)
+
+    query_photo()
 
 
 photo_query()

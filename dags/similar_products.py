@@ -41,6 +41,7 @@ from airflow.sdk import (
 )
 
 from wearalike.airflow import callbacks
+from wearalike.airflow.gate_operator import GateOperator
 from wearalike.airflow.lineage import stage_lineage
 from wearalike.pipeline.quality_options import RUN_OPTIONS, dag_parameters, stage_options_text
 from wearalike.pipeline.stages import STAGES, Stage
@@ -150,7 +151,8 @@ def similar_products() -> None:
                 **operator_options(stage),
             ).expand(env=shards)
             tasks.append(shard_task)
-        stage_task = BashOperator(
+        operator = GateOperator if stage.name == "report_quality" else BashOperator
+        stage_task = operator(
             task_id=stage.name,
             bash_command=stage_command(stage, STAGE_OPTIONS.get(stage.name, "")),
             **stage_lineage(stage.name),

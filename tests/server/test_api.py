@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 from tests.server.test_snapshot import ODD_IDS, changed
 from tests.support.change_settings import change
-from tests.support.http_server import serve_site, site_client
+from tests.support.http_server import serve_site, site_client, wait_until_ready
 from tests.support.pictures import progressive_jpeg
 from tests.support.postgres_server import create_database, start_server
 from tests.warehouse.test_warehouse import load
@@ -63,6 +63,7 @@ def address(place, tmp_path_factory):
         encoding="utf-8",
     )
     with serve_site(config) as (where, _):
+        wait_until_ready(where)
         yield where
 
 
@@ -325,6 +326,29 @@ def test_what_cannot_be_answered_is_a_problem(api, method, path, status):
         assert told["errors"] and all(
             mistake["where"] and mistake["what"] for mistake in told["errors"]
         )
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/products?colour=red", "query.colour: no such parameter; known are q, shop, category"),
+        ("/products?catgory=women", "did you mean 'category'?"),
+        ("/products/no:1/similar?weight=1:1", "known are weights, k"),
+        ("/runs?limit=1", "query.limit: no such parameter; this path takes none"),
+        ("/status?verbose=1", "this path takes none"),
+        ("/products?q=x&a=1&b=2", "query.b: no such parameter"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_with_those_that_are_known(api, path, said):
+    told = assert_problem(api.get(path), 422)
+    assert said in told["detail"], told
+
+
+def test_a_mistake_is_told_in_words_without_a_regular_expression(api):
+    for weights in ("0:0", "11:1", "x", "1:1:1:1"):
+        told = assert_problem(api.get(f"/products/no:1/similar?weights={weights}"), 422)
+        assert f"got '{weights}', wanted SHAPE:COLOUR:KIND" in told["detail"], told
+        assert not re.search(r"[\\^$]|\(\?", told["detail"])
 
 
 def test_every_answer_keeps_a_browser_safe(api):

@@ -552,6 +552,20 @@ def test_what_feeds_say_is_text(browser, base, place):
         ) >= {"noopener", "nofollow"}
 
 
+def test_a_lost_visitor_is_led_to_what_is_published(browser, base, place):
+    products = run_tables.read_table(place.data_dir, PRODUCTS, RUN)
+    count = products["shop_id"].to_pylist().count("lipa")
+    with visit(browser, base, may_say="404") as page:
+        for path in ("/nowhere", "/products/lipa%3Agone"):
+            page.goto(path)
+            assert page.locator(".run").inner_text() == f"run {RUN}"
+            assert page.get_by_text(f"Run {RUN} is published").is_visible()
+            shoot(page, "lost")
+            page.get_by_role("link", name=f"lipa, {count} products").click()
+            page.wait_for_url("**/?shop=lipa")
+            assert shown_ids(page, "main")
+
+
 @pytest.mark.parametrize("looks", ["light", "dark"])
 def test_every_page_is_accessible(browser, base, asking, looks):
     product_id = asking["product"]["product_id"]

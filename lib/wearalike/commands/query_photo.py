@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import logging
+import sys
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +15,8 @@ import click
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, ParsedText, settings_options
 from wearalike.imaging import decode
+from wearalike.net import address_guard, http_client
+from wearalike.net.address_guard import redact_url
 from wearalike.pipeline import job
 from wearalike.search import photo_annotation, photo_search
 from wearalike.search import photo_query as queries
@@ -23,13 +28,14 @@ from wearalike.warehouse.base import Warehouse, open_warehouse
 
 log = logging.getLogger("wearalike.query_photo")
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+STANDARD_INPUT = "-"
 # No camera writes a larger file, and a worker's memory is limited.
 MAX_PHOTO_BYTES = 32_000_000
 _DEFAULT_QUERY = queries.PhotoQuery()
 
 
 @command("query")
-@click.argument("photos", nargs=-1, required=True, type=PATH, metavar="PHOTO...")
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
 @click.option("--run", "run_name", help="Run to search; default: the published one.")
 @click.option(
     "--k",
@@ -78,7 +84,7 @@ _DEFAULT_QUERY = queries.PhotoQuery()
 )
 @settings_options
 def query(
-    photos: tuple[Path, ...],
+    photos: tuple[str, ...],
     run_name: str | None,
     k: int,
     weights: queries.Weights | None,
@@ -92,7 +98,10 @@ def query(
     data_dir: Path | None,
     config: Path | None,
 ) -> None:
-    """Find the products most similar to the items in each PHOTO, a file or a folder of files.
+    """Find the products most similar to the items in each PHOTO.
+
+    It is a file, a folder of files, an address (http or https), or - for standard input, which may
+    also be a data: URL. An address must be public, or in the allowed_networks of a shop.
 
     Each photo gets an answer as JSON, a picture with numbered items, and a row in the warehouse.
     A photo that cannot be read is logged and skipped; the exit code is then 1.
@@ -107,7 +116,11 @@ def query(
         on_shop,
         on_brand,
     )
-    paths = photo_paths(list(photos))
+    sources = [
+        source
+        for photo in photos
+        for source in ([photo] if is_remote(photo) else photo_paths([Path(photo)]))
+    ]
     run = run_name or publish.published_run(settings)
     if run is None:
         raise job.JobRejected(
@@ -117,20 +130,77 @@ def query(
     search = photo_search.PhotoSearch(settings, run, detector)
     warehouse = open_warehouse(settings.warehouse)
     unreadable_count = 0
-    for path in paths:
+    for source in sources:
+        name = redact_url(str(source))
         try:
-            result = answer_photo(settings, search, warehouse, path, photo_query, out)
+            content = read_photo(source, settings)
+            result = answer_photo(settings, search, warehouse, content, photo_query, out)
         except photo_search.UnknownCategory as error:
             raise job.JobRejected(str(error)) from error
-        except decode.BadPixels as error:
+        except (decode.BadPixels, http_client.FetchError) as error:
             unreadable_count += 1
-            log.error("%s: %s", path, error)
+            log.error("%s: %s", name, error)
             continue
-        print(format_answer(path, result), flush=True)
+        print(format_answer(name, result), flush=True)
     if unreadable_count:
         raise job.JobRejected(
-            f"{unreadable_count} of {len(paths)} photos could not be read; the others are answered"
+            f"{unreadable_count} of {len(sources)} photos could not be read; "
+            "the others are answered"
         )
+
+
+def is_remote(photo: str) -> bool:
+    """Return whether a photo is no file: an address, or standard input."""
+    return photo == STANDARD_INPUT or photo.lower().startswith(("http://", "https://"))
+
+
+def read_photo(source: str | Path, settings: Settings) -> bytes:
+    """Return the bytes of a photo.
+
+    Args:
+        source: a path, an address, or STANDARD_INPUT.
+        settings: addresses may lie in the networks that its shops' may.
+
+    Raises:
+        BadPixels: the photo is too large, or its data: URL is none.
+        FetchError: the address gave no bytes, or is not public.
+    """
+    if isinstance(source, Path):
+        size = source.stat().st_size
+        if size > MAX_PHOTO_BYTES:
+            raise _too_large(size)
+        return source.read_bytes()
+    if source != STANDARD_INPUT:
+        networks = {network for shop in settings.shops for network in shop.allowed_networks}
+        return asyncio.run(_fetch_photo(source, tuple(sorted(networks))))
+    # A data: URL is a third longer than its bytes.
+    content = sys.stdin.buffer.read(2 * MAX_PHOTO_BYTES)
+    if content[:5].lower() == b"data:":
+        head, _, text = content.partition(b",")
+        try:
+            if not head.endswith(b";base64"):
+                raise ValueError
+            content = base64.b64decode(text, validate=True)
+        except ValueError:
+            raise decode.BadPixels(
+                decode.PixelReason.NOT_A_PICTURE, "a data: URL, wanted data:image/…;base64,…"
+            ) from None
+    if len(content) > MAX_PHOTO_BYTES:
+        raise _too_large(len(content))
+    return content
+
+
+async def _fetch_photo(address: str, allowed_networks: tuple[str, ...]) -> bytes:
+    """Fetch a photo from a public address, or one of these networks. Raises FetchError."""
+    async with http_client.Client(address_guard.AddressGuard(allowed_networks)) as client:
+        return (await client.fetch(address, MAX_PHOTO_BYTES)).content
+
+
+def _too_large(size: int) -> decode.BadPixels:
+    return decode.BadPixels(
+        decode.PixelReason.TOO_MANY_PIXELS,
+        f"{size:,} bytes, wanted at most {MAX_PHOTO_BYTES:,}",
+    )
 
 
 def photo_paths(given: list[Path]) -> list[Path]:
@@ -167,7 +237,7 @@ def answer_photo(
     settings: Settings,
     search: photo_search.PhotoSearch,
     warehouse: Warehouse,
-    path: Path,
+    content: bytes,
     photo_query: queries.PhotoQuery,
     out: Path | None,
 ) -> queries.PhotoResult:
@@ -177,7 +247,7 @@ def answer_photo(
         settings: the deployment's settings.
         search: the search over one run.
         warehouse: gets a row of photo_queries.
-        path: the photo.
+        content: bytes of the photo's file.
         photo_query: how many products, and for whom.
         out: folder of the answers; None: photo_queries in the data_dir.
 
@@ -187,13 +257,6 @@ def answer_photo(
     Raises:
         decode.BadPixels: the photo cannot be read.
     """
-    size = path.stat().st_size
-    if size > MAX_PHOTO_BYTES:
-        raise decode.BadPixels(
-            decode.PixelReason.TOO_MANY_PIXELS,
-            f"{size:,} bytes, wanted at most {MAX_PHOTO_BYTES:,}",
-        )
-    content = path.read_bytes()
     result = search.search(content, photo_query)
     folder = (out or settings.data_dir / PHOTO_QUERIES.name) / result.query_id
     content_cache.write_atomic(
@@ -202,15 +265,15 @@ def answer_photo(
     content_cache.write_atomic(folder / "answer.json", result.to_json().encode())
     row = queries.photo_query_row(result, photo_query, datetime.now(UTC))
     warehouse.record(result.run, PHOTO_QUERIES, [row])
-    log.info("%s: %d items, %s", path, len(result.items), folder)
+    log.info("%s: %d items, %s", result.photo_id[:12], len(result.items), folder)
     return result
 
 
-def format_answer(path: Path, result: queries.PhotoResult, width: int = 120) -> str:
+def format_answer(path: Path | str, result: queries.PhotoResult, width: int = 120) -> str:
     """Return a result as lines for a terminal.
 
     Args:
-        path: the photo.
+        path: the photo, or its address.
         result: what was found.
         width: characters a line.
 

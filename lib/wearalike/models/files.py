@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# The pattern in words, for messages.
+VERSION_WORDS = "at most 64 small letters, digits, '.', '_' or '-', e.g. mine-2"
 VERSION_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Ten times the largest backbone that is worth a nightly run on a CPU. Its header has some 100 KB.
 MAX_MODEL_BYTES = 400_000_000
@@ -147,9 +149,7 @@ def _parse_metadata(
         )
     for name in ("architecture", "version"):
         if not VERSION_PATTERN.fullmatch(metadata[name]):
-            raise BadModel(
-                f"{name}: wanted {VERSION_PATTERN.pattern}, got {_short_repr(metadata[name])}"
-            )
+            raise BadModel(f"{name}: wanted {VERSION_WORDS}, got {_short_repr(metadata[name])}")
     kind = ModelKind(metadata["kind"])
     card, classes = (
         _parse_json("card", metadata["card"]),

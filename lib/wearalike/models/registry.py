@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from wearalike.models.files import (
     MAX_MODEL_BYTES,
     VERSION_PATTERN,
+    VERSION_WORDS,
     BadModel,
     Model,
     ModelKind,
@@ -342,7 +343,7 @@ def promotion_history(root: Path, kind: ModelKind) -> list[PromotionEvent]:
         ):
             raise BadModel(
                 f"{path}: version {move.version!r} of sha256 {move.sha256!r}, "
-                f"wanted {VERSION_PATTERN.pattern} and a hash, or null"
+                f"wanted {VERSION_WORDS}, and a hash, or null"
             )
     return done
 

@@ -91,6 +91,58 @@ def format_contract() -> str:
     return head + "\n".join(_yaml_lines(build_contract(), 0)) + "\n"
 
 
+def build_dbt_sources() -> dict[str, Any]:
+    """Return the views of the published run as sources of dbt, in the order they are written.
+
+    The schema is that of PostgreSQL; a project over DuckDB sets the variable to main.
+    """
+    hours = MAX_FRESH_AGE_S // _HOUR_S
+    return {
+        "version": 2,
+        "sources": [
+            {
+                "name": "wearalike",
+                "description": "Visually similar products of every product, anew every night.",
+                "schema": "{{ var('wearalike_schema', 'wearalike') }}",
+                "tables": [
+                    {
+                        "name": "publications",
+                        "description": "Every publication and rollback, in PostgreSQL.",
+                        "config": {
+                            "loaded_at_field": "published_at",
+                            "freshness": {"warn_after": {"count": hours, "period": "hour"}},
+                        },
+                    },
+                    *(_build_dbt_table(table) for table in PUBLISHED_TABLES),
+                ],
+            }
+        ],
+    }
+
+
+def _build_dbt_table(table: Table) -> dict[str, Any]:
+    """Return the view of a table's published run; a key of one column is tested to be unique."""
+    columns = []
+    for column in table.columns:
+        tests = [] if column.nullable else ["not_null"]
+        if table.key == (column.name,):
+            tests.append("unique")
+        described: dict[str, Any] = {"name": column.name, "description": column.meaning}
+        columns.append({**described, "data_tests": tests} if tests else described)
+    return {
+        "name": table.name,
+        "identifier": f"current_{table.name}",
+        "description": table.meaning,
+        "columns": columns,
+    }
+
+
+def format_dbt_sources() -> str:
+    """Return the sources as YAML, for a file sources.yml below the models of a dbt project."""
+    head = "# Made from the code by `wearalike contract --format dbt`.\n"
+    return head + "\n".join(_yaml_lines(build_dbt_sources(), 0)) + "\n"
+
+
 def _yaml_lines(value: dict[str, Any], depth: int) -> Iterator[str]:
     """Yield the lines of a mapping."""
     indent = "  " * depth

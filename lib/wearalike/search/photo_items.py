@@ -28,8 +28,8 @@ DUPLICATE_IOU = 0.7
 # A crop whose lightness has a smaller standard deviation, of 255, shows nothing.
 _MIN_CONTRAST = 3.0
 # Bare legs are taken for hosiery. It is left out if it is seen less surely than this, and its box
-# has this share of the colours of skin. In 400 street photos with labelled skin these are 14 of 15 bare
-# legs, and 2 of 47 with hosiery. The share was chosen on 150 of them.
+# has this share of the colours of skin. In 400 street photos with labelled skin these are 14 of 15
+# bare legs, and 2 of 47 with hosiery. The share was chosen on 150 of them.
 _SURE_HOSIERY = 0.6
 _MIN_SKIN_RATIO = 0.35
 _HOSIERY_CLASS = "hosiery"

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 import wearalike
 from wearalike.search import photo_query
 from wearalike.search.photo_search import UnknownCategory
-from wearalike.server import errors, middleware, schemas, uploads
+from wearalike.server import errors, middleware, parameters, schemas, uploads
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
 from wearalike.server.live_search import MAX_K, LiveSearch, PhotoQuery
@@ -28,7 +28,7 @@ from wearalike.server.snapshot import PublishedRepository, Snapshot
 from wearalike.server.warm_up import PhotoState
 from wearalike.tables import AgeGroup, Gender, SuperCategory
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(parameters.refuse_unknown)])
 problem_responses = errors.openapi_responses
 # Published tables change once a run: a cache keeps an answer for a minute, then asks with the ETag.
 # It may serve the old answer for a day while the server is away.

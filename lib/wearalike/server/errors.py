@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from wearalike.imaging.decode import BadPixels
+from wearalike.server import parameters
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.snapshot import NotPublished
 from wearalike.warehouse.base import Unreachable
@@ -113,10 +114,13 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
     return problem_response(error.status_code, detail, error.headers)
 
 
-def _handle_invalid_request(_: Request, error: Exception) -> Response:
+def _handle_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        InvalidField(where=".".join(map(str, mistake["loc"])), what=mistake["msg"])
+        InvalidField(
+            where=".".join(map(str, mistake["loc"])),
+            what=parameters.describe_mistake(request, mistake),
+        )
         for mistake in error.errors()
     ]
     detail = "; ".join(f"{mistake.where}: {mistake.what}" for mistake in errors)

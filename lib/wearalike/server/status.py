@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from wearalike.reports.run_status import DeploymentStatus, collect_status
-from wearalike.server import errors
+from wearalike.server import errors, parameters
 from wearalike.server.snapshot import PublishedRepository
 from wearalike.warehouse.base import Unreachable
 
-api_router = APIRouter()
+api_router = APIRouter(dependencies=[Depends(parameters.refuse_unknown)])
 metrics_router = APIRouter()
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "wearalike_"

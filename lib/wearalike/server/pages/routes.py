@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi import Path as InPath
@@ -17,7 +18,7 @@ from wearalike.server import middleware
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.pages import base, compare, judging, photo, products, quality, rules
-from wearalike.server.snapshot import NotPublished
+from wearalike.server.snapshot import NotPublished, PublishedRepository
 from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, ThumbnailNotFound
 from wearalike.warehouse.base import Unreachable
 
@@ -94,11 +95,13 @@ def _add_error_page(app: FastAPI, kind: type[Exception]) -> None:
         response: Response = result if isinstance(result, Response) else await result
         if path == "/v1" or path.startswith("/v1/") or response.status_code < 400:
             return response
+        is_lost = response.status_code == HTTPStatus.NOT_FOUND
+        found = await run_in_threadpool(_read_published, request, with_shops=is_lost)
         page = base.render_page(
             request,
             "problem.html",
             status=response.status_code,
-            run=None,
+            **found,
             **_error_context(error, response.status_code),
         )
         for name in ("retry-after", "allow"):
@@ -107,6 +110,22 @@ def _add_error_page(app: FastAPI, kind: type[Exception]) -> None:
         return page
 
     app.add_exception_handler(kind, handler)
+
+
+def _read_published(request: Request, *, with_shops: bool) -> dict[str, Any]:
+    """Return the published run, and its shops and super-categories with their counts.
+
+    Where that cannot be read, the run is None; an error page must be shown all the same.
+    """
+    found: dict[str, Any] = {"run": None, "shops": {}, "supers": {}}
+    published: PublishedRepository = request.app.state.published
+    with contextlib.suppress(Exception), published.snapshot() as s:
+        found["run"] = s.run
+        for row in s.category_counts() if with_shops else []:
+            for name, column in (("shops", "shop_id"), ("supers", "super_category")):
+                counts = found[name]
+                counts[row[column]] = counts.get(row[column], 0) + row["products_count"]
+    return found
 
 
 def _error_context(error: Exception, status: int) -> dict[str, str | None]:
@@ -135,6 +154,8 @@ def _error_context(error: Exception, status: int) -> dict[str, str | None]:
     if status == HTTPStatus.NOT_FOUND:
         text = detail or "No page has this address."
         return {"heading": "Page not found", "text": text, "command": None}
+    if isinstance(error, RequestValidationError):
+        detail = "This address has a value that the page does not take."
     if detail is None:
         is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         detail = "The server’s log says what failed." if is_server_error else str(error)
