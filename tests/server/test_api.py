@@ -331,7 +331,7 @@ def test_what_cannot_be_answered_is_a_problem(api, method, path, status):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/products?colour=red", "query.colour: no such parameter; known are q, shop, category"),
+        ("/products?material=silk", "query.material: no such parameter; known are q, category"),
         ("/products?catgory=women", "did you mean 'category'?"),
         ("/products/no:1/similar?weight=1:1", "known are weights, k"),
         ("/runs?limit=1", "query.limit: no such parameter; this path takes none"),

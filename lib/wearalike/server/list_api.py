@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import StringConstraints
 
 from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.search import photo_query
 from wearalike.search.photo_query import Weights
-from wearalike.server import api, schemas
+from wearalike.server import api, parameters, schemas
 from wearalike.server.api import (
     KQuery,
     LiveSearchDep,
@@ -25,7 +25,7 @@ from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
 from wearalike.server.live_search import LiveList, LiveSearch
 from wearalike.server.snapshot import Snapshot
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(parameters.refuse_unknown)])
 # Products that one question may name.
 MAX_IDS = 100
 _ProductIds = Annotated[
