@@ -132,7 +132,11 @@ def test_a_photo_s_results_meet_the_filters(api, products, pictures):  # noqa: F
         ("products?max_price=5", "query.currency", "wanted with a price, one of EUR, "),
         ("products/{id}/similar?min_price=9&max_price=5", "query.min_price", "at most max_price"),
         ("products/{id}/similar?max_price=nan", "query.max_price", "finite"),
-        ("products/{id}/similar?currency=euro", "query.currency", "match"),
+        (
+            "products/{id}/similar?currency=euro",
+            "query.currency",
+            "'euro', wanted three capital",
+        ),
         ("products/{id}/similar?size=", "query.size", "at least 1"),
         ("similar", "query.id", "required"),
         ("similar?" + "&".join(f"id={n}" for n in range(101)), "query.id", "at most 100"),

@@ -48,7 +48,7 @@ def read_filters(
     currency: Annotated[
         str | None,
         Query(
-            description="of min_price and max_price; default: that of the product asked about, "
+            description="three capital letters, of both prices; default: the asked product's, "
             "else the only one of the run",
             pattern="^[A-Z]{3}$",
         ),
