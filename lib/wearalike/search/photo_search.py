@@ -276,10 +276,10 @@ class PhotoSearch:
         """Return how far an item is from each kind of a gallery; None if its kind is not known."""
         if chances is None or self._category_kinds is None:
             return None
-        if not isinstance(self._encoder, encoders.LeafEncoder):
+        if not isinstance(self.networks.encoder, encoders.LeafEncoder):
             return None
         return expected_kind_distances(
-            self._category_kinds, self._encoder.kinds, chances, gallery.kind_table.names
+            self._category_kinds, self.networks.encoder.kinds, chances, gallery.kind_table.names
         )
 
     def _is_searched_exactly(self, product_count: int) -> bool:
