@@ -101,8 +101,8 @@ def select_diverse_lists(
         max_per_brand: int64 (m,). Results of one brand, at most.
 
     Returns:
-        The positions of the results in nearest.rows, int64 (m, k), how many they are, how many
-        candidates were looked at, int64 (m,) each, and which lists are finished, bool (m,).
+        Positions of the results in nearest.rows, int64 (m, k); their numbers, int64 (m,); numbers
+        of the candidates looked at, int64 (m,); True for finished lists, bool (m,).
     """
     m, k = len(nearest), rules.k
     selected = np.zeros((m, k), np.int64)
