@@ -42,7 +42,11 @@ def test_the_environment_goes_before_the_file_key_by_key(tmp_path):
         ("[lists]\nk = 0", {}, "lists: k: wanted 1 to 1000, got 0"),
         ("[lists]\nk = '5'", {}, "lists: k: wanted int from 1 to 1000, got '5'"),
         ("[lists]\nmin_score = nan", {}, "lists: min_score: wanted 0 to 1, got nan"),
-        ("[lists]\nbrand_cap = 3", {}, "lists: unknown key 'brand_cap'; known: k, looks_k, "),
+        (
+            "[lists]\nbrand_cap = 3",
+            {},
+            "lists: unknown key 'brand_cap'; known: diversity, k, looks_k, ",
+        ),
         ("lists = 3", {"WEARALIKE_LISTS_K": "7"}, r"lists: wanted a \[lists\] table, got 3"),
         ("[gate]\nmin_with_code_ratio = 1.5", {}, "min_with_code_ratio: wanted 0 to 1, got 1.5"),
         ("[models]\nencoder = 'A b'", {}, "models: encoder: wanted a model's name .*, got 'A b'"),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 EXTRA_BY_MODULE = {
     "airflow": "airflow",
     "pendulum": "airflow",
+    "openlineage": "openlineage",
     "great_expectations": "spark",
     "py4j": "spark",
     "pyspark": "spark",

@@ -16,6 +16,8 @@ from wearalike.datasets import layouts
 from wearalike.models import registry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Classifiers of leaves are taught by the command alone.
+KINDS = (registry.ModelKind.ENCODER, registry.ModelKind.DETECTOR)
 GIVEN = {"labelled": "/data/photos", "folder": "/data/training"}
 
 
@@ -56,7 +58,7 @@ def parsed(arguments: list[str]) -> SimpleNamespace:
     return SimpleNamespace(**parse(arguments).params)
 
 
-@pytest.mark.parametrize("kind", registry.ModelKind)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_command_is_one_that_its_job_understands(dag, kind):
     jobs = commands(dag, {**GIVEN, "kind": str(kind)})
     assert {task: parse(arguments).command_path for task, arguments in jobs.items()} == {
@@ -114,8 +116,7 @@ def test_the_parameters_reach_the_job(dag):
     with pytest.raises(registry.BadModel, match="no such file"):
         registry.load_by_name(registry.ModelKind.ENCODER, "fashions")
     steps = {
-        kind: parsed(commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps
-        for kind in registry.ModelKind
+        kind: parsed(commands(dag, {**GIVEN, "kind": str(kind)})["train"]).steps for kind in KINDS
     }
     assert steps["detector"] > 0, "without the parameter the job's own"
     assert steps["encoder"] is None, "without the parameter the job's own, by what it starts from"

@@ -147,7 +147,6 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
 
 def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
     root = place.parent / "root"
-    before = run_tables.read_manifest(root, MATCHES, "day-1")["files"]
     process = started(two_workers, place, "match_products.main(options)")
     end = time.monotonic() + START_TIMEOUT_S
     while not (at_work := two_workers.busy_executors(0)):
@@ -158,7 +157,6 @@ def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
     assert not list((root / "matches").glob(".run=*/spark/_SUCCESS")) and process.poll() is None
     ended(process)
     assert len(had) == 1 and len(two_workers.executor_ids(0)) > 1, "another took its place"
-    assert run_tables.read_manifest(root, MATCHES, "day-1")["files"].keys() == before.keys()
     assert_same(root, night / "root", *MADE)
 
 

@@ -170,12 +170,12 @@ def test_no_id_becomes_a_path(
     )
     table = r"(images|products)/run=2026-11-21/(_manifest\.json|part-00000\.parquet)"
     ours = re.compile(
-        rf"root/(wearalike\.toml|{table}|cache/downloads/s/([0-9a-f]{{32}}\.parquet|\.compact\.lock)|cache/images/[0-9a-f]{{2}}/[0-9a-f]{{64}})"
+        rf"root/(wearalike\.toml|\.data\.lock|{table}|cache/downloads/s/([0-9a-f]{{32}}\.parquet|\.compact\.lock)|cache/images/[0-9a-f]{{2}}/[0-9a-f]{{64}})"
     )
     names = [
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
     ]
-    assert len(names) == 8 and all(ours.fullmatch(name) for name in names), names
+    assert len(names) == 9 and all(ours.fullmatch(name) for name in names), names
 
 
 def test_ten_thousand_of_everything_in_one_offer(tmp_path: Path) -> None:

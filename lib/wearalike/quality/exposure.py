@@ -36,7 +36,8 @@ FROM ranked r, whole w WHERE r.products_count > 0 ORDER BY scope
 # Lists that the spread is measured on, drawn by the hash of their product.
 _MEASURED_LISTS = 2000
 # spread@10: how unlike the first ten results of a list are each other, the mean share of bits that
-# differ. Two random codes differ in half of them.
+# differ. Two random codes differ in half of them. The mean has an order, so that equal nights have
+# equal figures to the last digit.
 SPREAD_SQL = f"""
 WITH asked AS (
         SELECT product_id, super_category FROM products
@@ -54,6 +55,6 @@ WITH asked AS (
                 AS spread
         FROM placed a JOIN placed b ON b.product_id = a.product_id AND b.rank > a.rank
         GROUP BY a.product_id)
-SELECT scope(NULL, super_category) AS scope, avg(spread) AS "spread@10"
+SELECT scope(NULL, super_category) AS scope, avg(spread ORDER BY product_id) AS "spread@10"
 FROM spreads GROUP BY GROUPING SETS ((), (super_category)) ORDER BY scope
 """
