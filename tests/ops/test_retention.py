@@ -10,8 +10,9 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from tests.support.drawn_deployment import DETECTOR, ENCODER, SHOP, DrawnDeployment
+from tests.support.drawn_deployment import CLASSIFIER, DETECTOR, ENCODER, SHOP, DrawnDeployment
 
 from wearalike.commands import app
 from wearalike.imaging import ledger
@@ -102,9 +103,9 @@ def test_what_is_needed_stays_and_the_rest_goes_by_its_days(deployment):
     assert len(pictures) == 60 + 3 * 10
     rows = ledger.read_ledger(root, SHOP)
     assert set(rows["image_id"].to_pylist()) == {p.name for p in pictures}
-    for kind, version in (("items", DETECTOR), ("codes", ENCODER)):
-        parts = list((root / "cache" / kind / version).glob("*.parquet"))
-        assert len(parts) == 1
+    for kind, version in (("items", DETECTOR), ("codes", ENCODER), ("leaves", CLASSIFIER)):
+        (part,) = (root / "cache" / kind / version).glob("*.parquet")
+        assert pq.read_metadata(part).num_rows == len(pictures), kind
     assert prune_data(deployment.settings, now=deployment.now).bytes == 0
 
 

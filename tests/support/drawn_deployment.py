@@ -19,7 +19,7 @@ from tests.quality import drawn_night
 
 from wearalike import search, tables
 from wearalike.detection.detect import ITEM_CACHE_SCHEMA
-from wearalike.encoding.encoders import CODE_CACHE_SCHEMA
+from wearalike.encoding.encoders import CODE_CACHE_SCHEMA, LEAF_CACHE_SCHEMA
 from wearalike.imaging import ledger
 from wearalike.pipeline import build_indexes, match_products
 from wearalike.pipeline.match_task import CANDIDATES_DIR, run_match_task
@@ -31,6 +31,7 @@ from wearalike.warehouse.base import open_warehouse
 
 SHOP = "moda"
 DETECTOR, ENCODER = "whole-1", "drawn-1"
+CLASSIFIER = "drawn-leaves-1"
 FIRST_DAY = date(2026, 1, 1)
 PICTURE_URL = "https://moda.example/{}.jpg"
 LOADED_RUNS = 7
@@ -113,6 +114,10 @@ class DrawnDeployment:
         )
         codes = self._codes(new).append_column("reason", pa.nulls(len(new), pa.string()))
         content_cache.cache_rows(self.root, "codes", ENCODER, codes.select(CODE_CACHE_SCHEMA.names))
+        leaves = [items["item_id"].combine_chunks(), pa.array([b"\0\0"] * len(new))]
+        content_cache.cache_rows(
+            self.root, "leaves", CLASSIFIER, pa.table(leaves, schema=LEAF_CACHE_SCHEMA)
+        )
 
     def _write_ledger(self) -> None:
         """Write that every address was asked for, a file for each five hundred answers."""

@@ -19,6 +19,7 @@ class DiskKind(StrEnum):
     ITEMS = "items"  # cache/items, by detector
     CODES = "codes"  # cache/codes, by encoder
     DESCRIPTORS = "descriptors"  # cache/descriptors, by encoder
+    LEAVES = "leaves"  # cache/leaves, by leaf classifier
     RUNS = "tables of runs"  # <table>/run=<run>
     CANDIDATES = "candidates"  # matches/run=<run>/candidates
     REPORTS = "reports"  # quality/run=<run> and reports
@@ -35,6 +36,7 @@ _KIND_OF_CACHE = {
     "items": DiskKind.ITEMS,
     "codes": DiskKind.CODES,
     "descriptors": DiskKind.DESCRIPTORS,
+    "leaves": DiskKind.LEAVES,
 }
 _KIND_OF_FOLDER = {
     "events": DiskKind.EVENTS,

@@ -193,7 +193,7 @@ def _iter_current_models(settings: Settings) -> Iterator[str]:
 
 
 def _iter_caches(root: Path) -> Iterator[FolderOnDisk]:
-    for kind in (DiskKind.ITEMS, DiskKind.CODES, DiskKind.DESCRIPTORS):
+    for kind in (DiskKind.ITEMS, DiskKind.CODES, DiskKind.DESCRIPTORS, DiskKind.LEAVES):
         for path in sorted((root / "cache" / kind.value).glob("[!.]*")):
             used_at_s = max(map(_modified_at_s, path.glob("[!.]*.parquet")), default=0.0)
             yield FolderOnDisk(kind, path, None, used_at_s, folder_bytes(path))
