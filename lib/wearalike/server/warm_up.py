@@ -100,19 +100,26 @@ class SearchWarmer:
         """Load a published run; if that fails, wait for another."""
         began_s = time.monotonic()
         self._seen_signature = s.signature
+        self.sample = None
         try:
             search = self._live.warm_up(s).load_photo_search()
-            self.sample = self._find_sample(s.run, search)
         except RunNotSearchable as error:
             log.warning("photos cannot be searched: %s", error)
             self.state = PhotoState.UNAVAILABLE
+            return
         except Exception:
+            # The thread goes on: the next run may load. The state says what this one does.
             log.exception("run %s cannot be loaded", s.run)
             self.state = PhotoState.UNAVAILABLE
-        else:
-            took_s = time.monotonic() - began_s
-            log.info("run %s is loaded in %.1f s; photos can be searched", s.run, took_s)
-            self.state = PhotoState.WARM
+            return
+        try:
+            self.sample = self._find_sample(s.run, search)
+        except Exception:
+            # Photos can be searched without a sample.
+            log.exception("no sample photo of run %s", s.run)
+        took_s = time.monotonic() - began_s
+        log.info("run %s is loaded in %.1f s; photos can be searched", s.run, took_s)
+        self.state = PhotoState.WARM
 
     def _find_sample(self, run: str, search: PhotoSearch) -> ProductImage | None:
         """Return the image in which most items are found that much is alike; None for none.
