@@ -11,6 +11,7 @@
 - `rules_file`: the rules from rules.xml, each mistake by its line
 - `product_conditions`: conditions on what feeds say, for rules and for filters of questions
 - `variants`: the products of one article, in its colours and sizes
+- `leaf_guesses`: the leaves that a shop's words may mean
 - `suggest_mapping`: a draft of the lines that a mapping lacks
 - `attributes`: shops' words for attributes of goods, from attributes.xml
 - `packaged`: the files of mappings/ that come with wearalike
@@ -30,6 +31,7 @@ from wearalike.catalog.configuration import (
     rules_path,
 )
 from wearalike.catalog.kinds import MAX_KIND_DISTANCE, CategoryKinds, KindTable
+from wearalike.catalog.leaf_guesses import LeafGuess, guess_leaves
 from wearalike.catalog.map_offers import CategoryReason, category_word, map_offers, unmapped_words
 from wearalike.catalog.mapping import ShopMapping, read_mapping
 from wearalike.catalog.merchandising_rules import (
@@ -39,11 +41,9 @@ from wearalike.catalog.merchandising_rules import (
 )
 from wearalike.catalog.rules_file import read_rules
 from wearalike.catalog.suggest_mapping import (
-    LeafGuess,
     draft_mapping,
     draft_shop_mapping,
     format_map_line,
-    guess_leaves,
 )
 from wearalike.catalog.taxonomy import Leaf, Taxonomy, read_taxonomy
 from wearalike.catalog.variants import iter_variants
