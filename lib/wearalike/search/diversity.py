@@ -13,8 +13,6 @@ All numbers are whole, so the choice is exact. The list shows what is chosen by 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -71,7 +69,7 @@ def select_diverse(
             k,
             max_per_brand,
             percent,
-            *_measures(gallery),
+            *gallery.distance_arrays,
         )
     )
 
@@ -130,26 +128,12 @@ def select_diverse_lists(
             k,
             max_per_brand[asking],
             percent,
-            *_measures(gallery),
+            *gallery.distance_arrays,
         )
         used[asking] = np.minimum(nearest.counts[asking], pool_count)
         is_all = is_complete & (nearest.counts <= pool_count)
         is_finished[asking] = ((counts == k) | is_all)[asking]
         pool_count *= POOL_WIDENING_FACTOR
-
-
-def _measures(gallery: Gallery) -> tuple[NDArray[Any], ...]:
-    """Return what distances of pairs are computed from."""
-    return (
-        gallery.codes,
-        gallery.shape_weight,
-        gallery.colour_weight,
-        gallery.kind_weight,
-        gallery.kind,
-        gallery.kind_table.distances,
-        gallery.colour_name,
-        gallery.name_table.distances,
-    )
 
 
 @njit(nogil=True, cache=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -114,6 +114,24 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.product_ids)
+
+    @property
+    def distance_arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays that the weighted distance of a pair is computed from, as kernels take them.
+
+        They are codes, the three weights, kind, the kinds' distances, colour_name, and the names'
+        distances.
+        """
+        return (
+            self.codes,
+            self.shape_weight,
+            self.colour_weight,
+            self.kind_weight,
+            self.kind,
+            self.kind_table.distances,
+            self.colour_name,
+            self.name_table.distances,
+        )
 
     def weight_sums(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return what `scores.weight_sum` gives for rows, float64 (m,)."""

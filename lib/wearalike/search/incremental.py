@@ -164,18 +164,8 @@ def merge_candidates(
     known_arrays, new_arrays = (
         (part.starts, part.rows, part.bound_distance, part.bound_row) for part in (known, new)
     )
-    metric = (
-        gallery.codes,
-        gallery.shape_weight,
-        gallery.colour_weight,
-        gallery.kind_weight,
-        gallery.kind,
-        gallery.kind_table.distances,
-        gallery.colour_name,
-        gallery.name_table.distances,
-    )
     merged = _merge_sorted(
-        metric,
+        gallery.distance_arrays,
         known.query_rows,
         limits,
         known_arrays,
