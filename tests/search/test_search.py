@@ -14,7 +14,7 @@ from wearalike.catalog.feed_distances import FeedDistances
 from wearalike.catalog.kinds import CategoryKinds, Families
 from wearalike.search import ListRules, ShortfallReason, gallery_search
 from wearalike.search.gallery import join_groups
-from wearalike.search.reasons import describe_likeness
+from wearalike.search.reasons import ALIKE_BITS, describe_likeness
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
 COLOUR_NAMES = ([], ["navy"], ["black"], ["black", "white"], ["dark_green"], ["multi"], ["#aa1020"])
@@ -356,6 +356,7 @@ def test_flat_rows_equal_the_lists():
         )
         for r in flat.to_pylist()
     ]
+    agreeing = 0
     for r in flat.to_pylist():
         assert r["score"] == max(
             0,
@@ -370,7 +371,11 @@ def test_flat_rows_equal_the_lists():
             1 - r["kind_distance"] / 64,
         )
         assert r["kind_weight"] == 5
-        distances = (r["kind_distance"], named_colour(r), r["shape_distance"])
+        said_colour = named_colour(r)
+        if scales[r["product_id"]] > 1 and r["colour_name_distance"] == 0:
+            agreeing += said_colour > ALIKE_BITS
+            said_colour = min(said_colour, ALIKE_BITS)
+        distances = (r["kind_distance"], said_colour, r["shape_distance"])
         assert r["reason"] == describe_likeness(*distances, "en")
         assert r["reason_ru"] == describe_likeness(*distances, "ru")
         assert (r["shape_weight"], r["colour_weight"], r["detector"], r["encoder"]) == (
@@ -379,6 +384,7 @@ def test_flat_rows_equal_the_lists():
             "d-1",
             "e-1",
         )
+    assert agreeing, "codes far apart, and one colour name"
 
 
 def test_every_product_has_a_row_in_lists():

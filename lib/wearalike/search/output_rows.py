@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wearalike.search.candidates import ranges_to_indices
 from wearalike.search.gallery import Gallery
 from wearalike.search.ranked_lists import RankedList, RankedLists, ShortfallReason
-from wearalike.search.reasons import describe_likenesses
+from wearalike.search.reasons import ALIKE_BITS, describe_likenesses
 from wearalike.search.scores import colour_scale, score, weight_sum
 from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -103,6 +103,9 @@ def build_similar_products(
         for part in ("shape", "colour", "kind")
     )
     distance = shape_weight * shape + colour_weight * named_colour + kind_weight * kind
+    # Two that both shops call black are of no other colour, however a picture was lit.
+    is_said_same = has_name & (colour_name == 0)
+    said_colour = np.where(is_said_same, np.minimum(named_colour, ALIKE_BITS), named_colour)
     columns = {
         "product_id": matches["product_id"].take(match_rows),
         "rank": _ranks(pc.list_value_length(matches["results"]).to_numpy()),
@@ -114,8 +117,8 @@ def build_similar_products(
         "kind_distance": kind,
         "colour_name_distance": colour_name,
         "kind_weight": kind_weight,
-        "reason": describe_likenesses(kind, named_colour, shape, "en"),
-        "reason_ru": describe_likenesses(kind, named_colour, shape, "ru"),
+        "reason": describe_likenesses(kind, said_colour, shape, "en"),
+        "reason_ru": describe_likenesses(kind, said_colour, shape, "ru"),
         "item_id": matches["item_id"].take(match_rows),
         "similar_item_id": results.field("item_id"),
         "rule": results.field("rule"),

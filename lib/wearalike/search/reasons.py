@@ -1,6 +1,7 @@
 """Why a result is alike, in words: same kind, same colour, shape much alike.
 
-The words follow from the distances, whatever their weights. The limits were measured in a shop
+The words follow from the distances, whatever their weights. Things that both shops give one colour
+name are at least alike in colour. The limits were measured in a shop
 left out of training, with 48 colour words. Four in five pairs with at most 20 bits of colour
 between them have the same word; from 21 to 40 bits it is nearly half. It is much the same for
 shape and type.
