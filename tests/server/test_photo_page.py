@@ -59,7 +59,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def chosen(place) -> list[dict]:
+def shown_products(place) -> list[dict]:
     """A dress and a T-shirt, which the packaged detector tells apart."""
     entries = {
         e["product_id"]: e for e in run_tables.read_table(place.data_dir, INDEXES, RUN).to_pylist()
@@ -68,10 +68,10 @@ def chosen(place) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def photo(place, chosen) -> bytes:
+def photo(place, shown_products) -> bytes:
     """Both in one photo."""
     contents = [
-        content_cache.image_path(place.data_dir, e["image_id"]).read_bytes() for e in chosen
+        content_cache.image_path(place.data_dir, e["image_id"]).read_bytes() for e in shown_products
     ]
     images = [Image.open(io.BytesIO(content)).convert("RGB") for content in contents]
     whole = Image.new("RGB", (sum(i.width for i in images), max(i.height for i in images)), "white")
@@ -110,7 +110,7 @@ def headings(page: Page) -> list[str]:
     return page.locator("#result h2").all_inner_texts()
 
 
-def test_a_photo_s_items_are_numbered_found_and_picked(browser, base, place, photo, chosen):
+def test_a_photo_s_items_are_numbered_found_and_picked(browser, base, place, photo, shown_products):
     with visit(browser, base) as page:
         page.goto("/photo")
         choose(page, photo)
@@ -120,7 +120,7 @@ def test_a_photo_s_items_are_numbered_found_and_picked(browser, base, place, pho
         picture = page.locator("img.whole")
         assert picture.evaluate("i => i.complete && i.naturalWidth > 300")
         assert "items outlined" in picture.get_attribute("alt")
-        for entry in chosen:
+        for entry in shown_products:
             words = entry["super_category"].replace("_", " ")
             number = next(h.split(" ·")[0] for h in names if h.endswith(words))
             assert entry["product_id"] in shown_ids(page, f"#item-{number}")[:5]

@@ -16,7 +16,8 @@ from wearalike.tables import PRODUCT_LEAVES
 
 # Pictures contradict a mapping if none of them shows a thing of its super-category, or a kind near
 # it, with more than this probability. With one mapping in twenty made wrong, .94 to 1 of what is
-# listed in shops left out of training is wrong, and a seventh of the wrong ones are found.
+# listed in shops left out of training is wrong; a seventh of the wrong ones are found, or fewer. In
+# street photos .14 of what is listed is wrong: the list is for catalogue pictures.
 MAX_CATEGORY_PROBABILITY = 0.02
 
 

@@ -108,7 +108,8 @@ def work(args: StageOptions) -> None:
                 shown = picture_leaves.read_item_kinds(root, items, leaves)
                 taxonomy = read_taxonomy(settings.mappings / "taxonomy.xml")
                 table.write(build_product_leaves(products, images, items, shown, taxonomy))
-        log.info("%s: leaves of %d products", leaves and leaves.version, table.rows_written)
+        if leaves:
+            log.info("%s: leaves of %d products", leaves.version, table.rows_written)
 
 
 def _is_known(

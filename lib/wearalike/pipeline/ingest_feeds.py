@@ -1,9 +1,9 @@
 """feeds -> offers: pull every shop's feed and write the tables feeds and offers of a run.
 
-Spark spreads the shops over its workers, one task for each shop; few offers are read in this
-process, one shop after another (settings [spark]). A feed may be unusable: not
-fetched, broken, cut off, far smaller than last time, or in words that the shop's mapping lacks. The
-shop then keeps the offers of the last good run, and the log says which shop, why, and what to do.
+Spark spreads the shops over its workers, one task for each shop. Few offers are read in this
+process, one shop after another (settings [spark]). A feed may be unusable: not fetched, broken, cut
+off, far smaller than last time, or in words that the shop's mapping lacks. The shop then keeps the
+offers of the last good run, and the log says which shop, why, and what to do.
 
 The exit code is 1 only when no shop has any offers, or when a mapping has mistakes. In the second
 case no feed is pulled.

@@ -31,6 +31,7 @@ MAX_IDS = 100
 _ProductIds = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=1000)]],
     Query(
+        alias="id",
         description="<shop>:<offer id> as published; given once for each product",
         min_length=1,
         max_length=MAX_IDS,
@@ -88,7 +89,7 @@ def similar_of_several(
     response: Response,
     source: PublishedDep,
     live: LiveSearchDep,
-    id: _ProductIds,
+    ids: _ProductIds,
     weights: WeightsQuery = None,
     k: KQuery = 20,
     within: WithinQuery = None,
@@ -99,7 +100,7 @@ def similar_of_several(
 
     With weights or filters each product counts as one search.
     """
-    product_ids = list(dict.fromkeys(id))
+    product_ids = list(dict.fromkeys(ids))
     root = request.app.state.settings.data_dir
     wanted = photo_query.parse_weights(weights) if weights else None
     with api.open_snapshot(request, response, source) as s:
