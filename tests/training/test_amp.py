@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -67,3 +69,27 @@ def test_without_instructions_for_halves_all_is_float32(monkeypatch):
     with amp.autocast("cpu"):
         assert made(torch.randn(1, 8, 4, 4)).dtype == torch.float32
     assert amp.supports_bfloat16("cuda")
+
+
+def test_a_step_does_not_depend_on_another_threads_mixed_precision(monkeypatch):
+    """The thread that builds batches runs depthwise convolutions in float32 while a step is on."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    maps = torch.randn(3, 4, 8, 6, 6, generator=torch.Generator().manual_seed(2))
+    found = []
+    for is_disturbed in (False, True):
+        made = network()
+        amp.keep_depthwise_in_float32(made, "cpu")
+        other = network()
+        amp.keep_depthwise_in_float32(other, "cpu")
+        with amp.autocast("cpu"):
+            outputs = []
+            # A head that all levels share, as in a detector.
+            for level in maps:
+                outputs.append(made(level).float().square().mean())
+                if is_disturbed:
+                    thread = threading.Thread(target=other, args=(maps[0],))
+                    thread.start()
+                    thread.join()
+        torch.stack(outputs).sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in made.parameters()]))
+    assert torch.equal(*found)

@@ -36,7 +36,12 @@ def autocast(device: str) -> torch.autocast:
     Returns:
         bfloat16 autocast, disabled where bfloat16 is no faster.
     """
-    return torch.autocast(device, torch.bfloat16, enabled=supports_bfloat16(device))
+    # No cache of cast weights. All threads share torch's, so the thread that builds batches could
+    # empty it in mid-step. A weight that is used twice would then be cast twice or once by chance,
+    # and its gradient summed in float32 or in bfloat16.
+    return torch.autocast(
+        device, torch.bfloat16, enabled=supports_bfloat16(device), cache_enabled=False
+    )
 
 
 def keep_depthwise_in_float32(network: nn.Module, device: str) -> None:
