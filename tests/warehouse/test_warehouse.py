@@ -775,22 +775,35 @@ def test_a_file_of_a_version_that_named_columns_otherwise_is_read(tmp_path):
     assert runs == [{"run": run, "metric": "products_count"} for run in ("r1", "r2")]
 
 
-@pytest.mark.parametrize("part", ["head", "middle"])
+DUCKDB_BLOCK_BYTES = 262_144
+
+
+@pytest.mark.parametrize("part", ["head", "middle", "tables"])
 def test_a_damaged_file_of_an_old_run_stops_nothing(tmp_path, caplog, part):
     folder = tmp_path / "w"
     warehouse = open_warehouse(f"duckdb:{folder}")
     for run in ("r1", "r2", "r3"):
-        load(warehouse, run, night(run))
+        load(warehouse, run, night(run, 2000))
         warehouse.publish(run)
     path = folder / "runs" / "r1.duckdb"
     content = bytearray(path.read_bytes())
-    start = 0 if part == "head" else 3 * 4096
-    content[start : start + 40_000] = os.urandom(40_000)
+    if part == "tables":
+        # The first two blocks say what the others hold.
+        for start in range(3 * 4096 + 2 * DUCKDB_BLOCK_BYTES, len(content), DUCKDB_BLOCK_BYTES):
+            content[start + 9_000 : start + 10_000] = os.urandom(1000)
+    else:
+        start = 0 if part == "head" else 3 * 4096
+        content[start : start + 40_000] = os.urandom(40_000)
     path.write_bytes(content)
     shown = warehouse.query("SELECT DISTINCT run FROM current_products")
     assert [row["run"] for row in shown] == ["r3"]
-    if part == "head":
-        assert "r1.duckdb cannot be read and is left out" in caplog.text
+    everywhere = warehouse.query("SELECT DISTINCT run FROM products ORDER BY run")
+    assert [row["run"] for row in everywhere] == ["r2", "r3"]
+    is_attached = part == "tables"
+    told = "is damaged and left out of the" if is_attached else "cannot be read and is left out"
+    assert f"{path} {told}" in caplog.text
+    with pytest.raises(Unreachable, match=r"r1\.duckdb: the file is damaged .* --run r1 --force"):
+        warehouse.query("SELECT title FROM products WHERE run = $1", ["r1"])
     assert {row["run"] for row in warehouse.query("SELECT run FROM quality")} == {"r1", "r2", "r3"}
     assert warehouse.rollback().to_run == "r2"
     load(warehouse, "r4", night("r4"))
@@ -814,6 +827,21 @@ def test_a_damaged_file_of_the_published_run_is_told_and_can_be_left(tmp_path):
         warehouse.query("SELECT * FROM current_products")
     assert warehouse.rollback().to_run == "r1"
     assert {row["run"] for row in warehouse.query("SELECT run FROM current_products")} == {"r1"}
+
+
+def test_a_rollback_goes_past_a_run_whose_file_is_damaged(tmp_path, caplog):
+    folder = tmp_path / "w"
+    warehouse = open_warehouse(f"duckdb:{folder}")
+    for run in ("r1", "r2", "r3"):
+        load(warehouse, run, night(run, 2000))
+        warehouse.publish(run)
+    path = folder / "runs" / "r2.duckdb"
+    content = bytearray(path.read_bytes())
+    content[-DUCKDB_BLOCK_BYTES // 2 :] = os.urandom(DUCKDB_BLOCK_BYTES // 2)
+    path.write_bytes(content)
+    assert [made.run for made in warehouse.state().loads] == ["r3", "r2", "r1"]
+    assert warehouse.rollback().to_run == "r1"
+    assert f"{path} is damaged; rolling back past it" in caplog.text
 
 
 def test_a_second_writer_waits_and_gives_up(tmp_path, monkeypatch):

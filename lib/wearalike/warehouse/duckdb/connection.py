@@ -38,3 +38,13 @@ def translate_errors(prefix: str) -> Iterator[None]:
         raise (Unreachable if isinstance(error, duckdb.IOException) else Rejected)(
             f"{prefix}{error}"
         ) from error
+
+
+def is_held(error: Exception) -> bool:
+    """Return True if another process has the file open for writing."""
+    return isinstance(error, duckdb.IOException) and "lock" in str(error)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text."""
+    return str(error).partition("\n")[0]

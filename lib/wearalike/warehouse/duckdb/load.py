@@ -3,7 +3,8 @@
 | path in the folder | content |
 |---|---|
 | wearalike.duckdb | the pointer: a link to the published run's file; readers open it read-only |
-| runs/<run>.duckdb | a run's tables, the views current_<table>, the quality of runs loaded before |
+| runs/<run>.duckdb | a run's tables, and the views current_<table> |
+| quality/<run>.parquet | the quality of every run that was ever loaded |
 | publications.jsonl | every move of the pointer, oldest first |
 | recorded/<table>.sqlite | what people do with a run, a row each |
 
@@ -18,10 +19,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,44 +32,33 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from wearalike.storage import atomic
-from wearalike.tables import (
-    PUBLISHED_TABLES,
-    QUALITY,
-    Table,
-    ddl_columns,
-)
+from wearalike.tables import PUBLISHED_TABLES, QUALITY, Table
 from wearalike.warehouse.base import (
     PointerMove,
     PublicationEvent,
     PublicationKind,
-    Rejected,
     RunLoad,
     StateCheck,
     Unreachable,
     WarehouseState,
     plan_publish,
 )
-from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
+from wearalike.warehouse.duckdb.attached_runs import AttachedRuns, attach_runs
+from wearalike.warehouse.duckdb.connection import first_line
+from wearalike.warehouse.duckdb.damage import DamagedFiles, may_be_damage, read_to_end
+from wearalike.warehouse.duckdb.quality_history import QualityHistory, split_by_run
 from wearalike.warehouse.duckdb.recorded import RecordedRows
+from wearalike.warehouse.duckdb.run_file import build_run_file
 from wearalike.warehouse.duckdb.views import create_views, select_renamed
-from wearalike.warehouse.loaded_rows import (
-    check_row_count,
-    check_run_and_tables,
-    clean_batches,
-    current_view_ddl,
-)
+from wearalike.warehouse.loaded_rows import check_run_and_tables
 
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 60.0
-# Rows of a row group, which DuckDB writes at once. Batches of this size cost a quarter less than
-# small ones, which it first has to join.
-ROW_GROUP_ROWS = 122_880
-# number counts the loads of the folder.
-_LOAD_TABLE_DDL = """CREATE TABLE load (
-    run VARCHAR, signature VARCHAR, loaded_at TIMESTAMPTZ, counts JSON, struck_count BIGINT,
-    number BIGINT
-)"""
+# A table of which each run's file holds that run alone.
+_RUN_TABLE_NAME = re.compile(
+    rf"\b({'|'.join(table.name for table in PUBLISHED_TABLES if table is not QUALITY)})\b"
+)
 
 
 class DuckDBWarehouse:
@@ -80,6 +70,8 @@ class DuckDBWarehouse:
         self._runs_dir = folder / "runs"
         self._publications_path = folder / "publications.jsonl"
         self._recorded = RecordedRows(folder / "recorded")
+        self._quality = QualityHistory(folder / "quality")
+        self._damaged = DamagedFiles()
 
     def load(
         self, run: str, rows: Mapping[str, ds.Dataset], counts: Mapping[str, int], signature: str
@@ -89,10 +81,15 @@ class DuckDBWarehouse:
             for left in self._runs_dir.glob(".*"):  # by a killed load: this one holds the lock
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             hidden = self._runs_dir / f".{run}.duckdb"
+            with self._attach_runs() as runs:
+                self._keep_missing_quality(runs)
+                number = runs.next_load_number()
             try:
-                made = self._build_run_file(hidden, run, rows, counts, signature)
+                made, quality = build_run_file(hidden, run, rows, counts, signature, number)
                 with self._hold_lock("pointer"):
                     atomic.commit_file(hidden, self.run_file(run))
+                # After it: a run that shows has its own quality, whatever is kept.
+                self._quality.keep(run, quality)
             finally:
                 for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
                     left.unlink(missing_ok=True)
@@ -111,15 +108,19 @@ class DuckDBWarehouse:
         )
 
     def rollback(self) -> PointerMove:
-        return self._move_pointer(PublicationKind.ROLLBACK, WarehouseState.rollback_move, None)
+        return self._move_pointer(PublicationKind.ROLLBACK, self._plan_rollback, None)
 
     def state(self) -> WarehouseState:
-        with self._open_runs() as (_, state, _):
-            return state
+        with self._attach_runs() as runs:
+            return runs.state
 
     def prune(self, keep: int) -> list[str]:
         with self._hold_lock("pointer"):
-            gone = self.state().prunable_runs(keep)
+            with self._attach_runs() as runs:
+                gone = runs.state.prunable_runs(keep)
+                if self._quality.is_begun:
+                    for run in gone:
+                        self._keep_quality(runs, run)
             for run in gone:
                 self.run_file(run).unlink()
         return gone
@@ -131,68 +132,109 @@ class DuckDBWarehouse:
         return self._recorded.may_add()
 
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        with self._open_runs() as (con, state, catalogs):
-            if state.published_run and state.published_run not in catalogs:
-                raise Unreachable(
-                    f"{self.run_file(state.published_run)}: the published run cannot be read;"
-                    " publish it again with --force, or `wearalike rollback`"
+        left_out: dict[Path, str] = {}
+        while True:
+            with self._attach_runs() as runs:
+                self._check_left_out(runs, left_out, statement, parameters)
+                catalogs = {
+                    run: catalog
+                    for run, catalog in runs.catalogs.items()
+                    if self.run_file(run) not in left_out
+                }
+                history = (
+                    self._quality.open_dataset(catalogs, left_out)
+                    if self._quality.is_begun
+                    else None
                 )
-            create_views(con, state, catalogs, self._recorded)
-            cursor = con.execute(statement, list(parameters))
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                con = runs.connection
+                create_views(con, runs.state, catalogs, self._recorded, history, statement)
+                try:
+                    cursor = con.execute(statement, list(parameters))
+                    names = [column[0] for column in cursor.description]
+                    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                except duckdb.Error as error:
+                    if not may_be_damage(error):
+                        raise
+                    paths = [*map(self.run_file, catalogs), *self._quality.list_paths()]
+                    found = self._damaged.search(path for path in paths if path not in left_out)
+                    if not found:
+                        raise
+                    left_out |= found
 
-    def _build_run_file(
+    def _check_left_out(
         self,
-        path: Path,
-        run: str,
-        rows: Mapping[str, ds.Dataset],
-        counts: Mapping[str, int],
-        signature: str,
-    ) -> RunLoad:
-        with self._open_runs() as (con, state, catalogs):
-            newest = next(iter(state.loads), None)
-            number = 1 + max(
-                (_read_load_number(con, catalog) for catalog in catalogs.values()), default=0
+        runs: AttachedRuns,
+        left_out: Mapping[Path, str],
+        statement: str,
+        parameters: Sequence[Any],
+    ) -> None:
+        """Say which files a question goes without. Raise Unreachable where it asks for them."""
+        faults = runs.faults | {
+            path.stem: fault for path, fault in left_out.items() if path.suffix != ".parquet"
+        }
+        published = runs.state.published_run
+        if published and (published in faults or published not in runs.catalogs):
+            raise Unreachable(
+                f"{self.run_file(published)}: the published run cannot be read;"
+                " publish it again with --force, or `wearalike rollback`"
             )
-        struck: Counter[str] = Counter()
-        with translate_errors(f"{path}: "), duckdb.connect(path, config=CONNECTION_CONFIG) as con:
-            # The run that the views of this file show.
-            con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
-            for table in PUBLISHED_TABLES:
-                con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
-                check_row_count(
-                    run, table, _copy_rows(con, run, table, rows[table.name], struck), counts
+        for run, fault in faults.items():
+            is_named = run in parameters or f"'{run}'" in statement
+            if is_named and _RUN_TABLE_NAME.search(statement):
+                raise Unreachable(
+                    f"{self.run_file(run)}: the file is damaged ({fault}); to load run {run} again:"
+                    f" python -m wearalike.pipeline publish_tables --run {run} --force"
                 )
-                con.execute(current_view_ddl(table))
-            con.execute(_LOAD_TABLE_DDL)
-            made = RunLoad(run, signature, datetime.now(UTC), dict(counts), struck.total())
-            con.execute(
-                "INSERT INTO load VALUES ($1, $2, $3, $4, $5, $6)",
-                [
-                    run,
-                    signature,
-                    made.loaded_at,
-                    json.dumps(made.counts),
-                    made.struck_count,
-                    number,
-                ],
-            )
-            if newest:
-                self._copy_former_quality(con, newest.run, run)
-            con.execute("FORCE CHECKPOINT")
-        return made
+        for path, fault in left_out.items():
+            log.warning("%s is damaged and left out of the answer: %s", path, fault)
 
-    def _copy_former_quality(self, con: duckdb.DuckDBPyConnection, newest: str, run: str) -> None:
-        """Copy the quality of all runs from the newest file into that of a run."""
-        path = self.run_file(newest)
-        con.execute("ATTACH $1 AS newest (READ_ONLY)", [str(path)])
+    def _plan_rollback(self, state: WarehouseState) -> PointerMove:
+        """Return the move to the last run published before whose file is whole."""
+        while target := state.rollback_target:
+            fault = read_to_end(self.run_file(target))
+            if not fault:
+                break
+            log.warning("%s is damaged; rolling back past it: %s", self.run_file(target), fault)
+            state = replace(state, loads=tuple(one for one in state.loads if one.run != target))
+        return state.rollback_move()
+
+    def _keep_missing_quality(self, runs: AttachedRuns) -> None:
+        """Keep the quality of runs of which none is kept yet.
+
+        Earlier versions wrote the quality of all runs into every file. A load may also have been
+        killed at its end.
+        """
+        if self._quality.is_begun:
+            for run in runs.catalogs.keys() - set(self._quality.list_runs()):
+                self._keep_quality(runs, run)
+            return
+        found: dict[str, pa.Table] = {}
+        for run in runs.catalogs:
+            if rows := self._read_quality(runs, run, "run = $1", run):
+                found[run] = rows
+        for run in runs.catalogs:
+            rows = self._read_quality(runs, run, "NOT list_contains($1, run)", list(found))
+            found |= split_by_run(rows) if rows else {}
+        self._quality.begin(found)
+
+    def _keep_quality(self, runs: AttachedRuns, run: str) -> None:
+        if rows := self._read_quality(runs, run, "run = $1", run):
+            self._quality.keep(run, rows)
+
+    def _read_quality(
+        self, runs: AttachedRuns, run: str, condition: str, parameter: Any
+    ) -> pa.Table | None:
+        """Return rows of a file's quality; None for none, and where it is damaged."""
+        con, catalog = runs.connection, runs.catalogs[run]
         try:
-            former = select_renamed(con, "newest", QUALITY)
-            con.execute(f"INSERT INTO quality BY NAME {former} WHERE run <> $1", [run])
-        except (duckdb.IOException, duckdb.SerializationException) as error:
-            log.warning("%s: its quality cannot be read and is lost: %s", path, _first_line(error))
-        con.execute("DETACH newest")
+            select = select_renamed(con, catalog, QUALITY)
+            found = con.sql(f"{select} WHERE {condition}", params=[parameter])
+            rows: pa.Table = found.to_arrow_table()
+        except duckdb.Error as error:
+            path = self.run_file(run)
+            log.warning("%s: its quality cannot be read: %s", path, first_line(error))
+            return None
+        return rows if len(rows) else None
 
     def _move_pointer(
         self,
@@ -245,35 +287,8 @@ class DuckDBWarehouse:
             moves.append(PublicationEvent(run, moved_at, PublicationKind.PUBLISH, "not in the log"))
         return moves
 
-    @contextlib.contextmanager
-    def _open_runs(
-        self,
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, WarehouseState, dict[str, str]]]:
-        """Yield a new connection with every run's file attached, the state, and each run's catalog.
-
-        The runs are newest first. The connection is new because DuckDB caches files by path: an
-        opened path would give the file that this process saw last, not the one that replaced it.
-        """
-        with translate_errors(f"{self.folder}: "), duckdb.connect(config=CONNECTION_CONFIG) as con:
-            found: list[tuple[int, RunLoad, str]] = []
-            for number, path in enumerate(sorted(self._runs_dir.glob("[!.]*.duckdb"))):
-                catalog = f"run_{number}"
-                try:
-                    con.execute(f"ATTACH $1 AS {catalog} (READ_ONLY)", [str(path)])
-                    load = _read_load(con, catalog)
-                    found.append((_read_load_number(con, catalog), load, catalog))
-                except (duckdb.Error, IndexError, ValueError) as error:
-                    if not path.exists():
-                        continue  # pruned since it was listed
-                    if _is_held(error):
-                        raise
-                    # Its blocks or its header are damaged. The other runs go on without it.
-                    log.warning("%s cannot be read and is left out: %s", path, _first_line(error))
-            found.sort(key=lambda one: (one[0], one[1].loaded_at, one[1].run), reverse=True)
-            state = WarehouseState(
-                tuple(load for _, load, _ in found), tuple(self.read_publications())
-            )
-            yield con, state, {load.run: catalog for _, load, catalog in found}
+    def _attach_runs(self) -> contextlib.AbstractContextManager[AttachedRuns]:
+        return attach_runs(self._runs_dir, self.read_publications)
 
     def run_file(self, run: str) -> Path:
         """Return the path of a run's file."""
@@ -294,65 +309,3 @@ class DuckDBWarehouse:
                     f" {LOCK_WAIT_S:.0f} s" + (f": {holder}" if holder else "")
                 ) from error
             yield
-
-
-def _copy_rows(
-    con: duckdb.DuckDBPyConnection, run: str, table: Table, rows: ds.Dataset, struck: Counter[str]
-) -> int:
-    """Copy the rows and return how many. Raises Rejected where a key comes twice."""
-    con.register(
-        "incoming",
-        pa.RecordBatchReader.from_batches(
-            table.arrow_schema, clean_batches(table, rows, struck, ROW_GROUP_ROWS)
-        ),
-    )
-    (count,) = con.execute(
-        f"INSERT INTO {table.name} SELECT $1, * FROM incoming", [run]
-    ).fetchall()[0]
-    con.unregister("incoming")
-    key = ", ".join(table.key)
-    # As many distinct hashes as rows means that no key comes twice, at two thirds of the cost of
-    # comparing keys. With fewer, two different keys may still share a hash.
-    (hashes_count,) = con.execute(
-        f"SELECT count(DISTINCT hash({key})) FROM {table.name}"
-    ).fetchall()[0]
-    if hashes_count == count:
-        return count
-    twice = con.execute(
-        f"SELECT {key} FROM {table.name} GROUP BY {key} HAVING count(*) > 1 ORDER BY {key} LIMIT 1"
-    ).fetchall()
-    if twice:
-        values = dict(zip(table.key, twice[0], strict=True))
-        raise Rejected(f"{table.name} of run {run}: the key {values} comes twice")
-    return count
-
-
-def _read_load(con: duckdb.DuckDBPyConnection, catalog: str) -> RunLoad:
-    """Return the load that a run's file holds."""
-    run, signature, loaded_at, counts, struck_count = con.execute(
-        f"SELECT run, signature, loaded_at, counts, struck_count FROM {catalog}.load"
-    ).fetchall()[0]
-    return RunLoad(run, signature, loaded_at, json.loads(counts), struck_count)
-
-
-def _is_held(error: Exception) -> bool:
-    """Return whether another process has the file open for writing."""
-    return isinstance(error, duckdb.IOException) and "lock" in str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _read_load_number(con: duckdb.DuckDBPyConnection, catalog: str) -> int:
-    """Return the number of a file's load in this folder; 0 where an earlier version wrote it.
-
-    Loads are ordered by it, whatever the clock said.
-    """
-    has_number = (
-        "SELECT 1 FROM duckdb_columns()"
-        " WHERE database_name = $1 AND table_name = 'load' AND column_name = 'number'"
-    )
-    if not con.execute(has_number, [catalog]).fetchall():
-        return 0
-    return int(con.execute(f"SELECT number FROM {catalog}.load").fetchall()[0][0])

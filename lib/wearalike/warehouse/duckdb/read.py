@@ -61,7 +61,7 @@ class DuckDBReader:
             with self._lock:
                 opened = self._reopen_if_moved()
                 cursor = opened.connection.cursor()
-            with cursor:
+            with cursor, translate_errors(f"{self._warehouse.run_file(opened.run)}: "):
                 cursor.execute(f"USE {opened.catalog}")
                 yield PublicationSnapshot(
                     opened.run,

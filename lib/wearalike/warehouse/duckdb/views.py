@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
 
 from wearalike.tables import (
     PUBLISHED_TABLES,
@@ -14,6 +18,15 @@ from wearalike.tables import (
 )
 from wearalike.warehouse.base import WarehouseState
 from wearalike.warehouse.duckdb.recorded import RecordedRows
+
+_PUBLICATIONS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("published_at", pa.timestamp("us", "UTC")),
+        ("kind", pa.string()),
+        ("note", pa.string()),
+    ]
+)
 
 
 def renamed_columns(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> dict[str, str]:
@@ -41,38 +54,49 @@ def create_views(
     state: WarehouseState,
     catalogs: dict[str, str],
     recorded: RecordedRows,
+    former_quality: ds.Dataset | None,
+    statement: str,
 ) -> None:
     """Give the connection the names that PostgreSQL has, over the attached files.
 
     A file of an earlier version may lack a table.
+
+    Args:
+        con: The connection.
+        state: The loads and publications.
+        catalogs: The name of each run's file in the connection, the newest load first.
+        recorded: The recorded rows.
+        former_quality: The quality of other runs; None where the newest file has that of all.
+        statement: The statement to come. Recorded tables that it does not name are not read.
     """
     there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
     for table in PUBLISHED_TABLES:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
-        # The newest file holds the quality of every run, pruned ones too.
-        held = [
-            c
-            for c in list(catalogs.values())[: 1 if table is QUALITY else None]
-            if (c, table.name) in there
-        ]
-        parts = [
-            f"SELECT * FROM no_{table.name}",
-            *(select_renamed(con, catalog, table) for catalog in held),
-        ]
+        held = {run: c for run, c in catalogs.items() if (c, table.name) in there}
+        selects = {run: select_renamed(con, c, table) for run, c in held.items()}
+        parts = [f"SELECT * FROM no_{table.name}"]
+        if table is not QUALITY:
+            parts += selects.values()
+        elif former_quality is None:
+            parts += list(selects.values())[:1]
+        else:
+            # The file of an earlier version has the quality of other runs, too.
+            parts += [f"{select} WHERE run = {_quote(run)}" for run, select in selects.items()]
+            con.register("former_quality", former_quality)
+            parts.append("SELECT * FROM former_quality")
         con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
-        published = catalogs.get(state.published_run or "")
         shown = f"SELECT * FROM no_{table.name}"
-        if published in held:
-            shown = select_renamed(con, published, table, f"current_{table.name}")
+        if state.published_run in held:
+            view = f"current_{table.name}"
+            shown = select_renamed(con, held[state.published_run], table, view)
         con.execute(f"CREATE VIEW current_{table.name} AS {shown}")
     for table in RECORDED_TABLES:
-        con.register(table.name, recorded.read(table))
-    con.execute(
-        "CREATE TABLE publications"
-        " (run VARCHAR, published_at TIMESTAMPTZ, kind VARCHAR, note VARCHAR)"
-    )
-    for move in state.publications:
-        con.execute(
-            "INSERT INTO publications VALUES ($1, $2, $3, $4)",
-            [move.run, move.published_at, str(move.kind), move.note],
-        )
+        if table.name in statement.lower():
+            con.register(table.name, recorded.read(table))
+    moves = [asdict(move) | {"kind": str(move.kind)} for move in state.publications]
+    con.register("publications", pa.Table.from_pylist(moves, _PUBLICATIONS_SCHEMA))
+
+
+def _quote(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
