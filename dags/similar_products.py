@@ -5,6 +5,8 @@ encoding on the first night and downloading on the others. `publish_tables` is t
 reader of the site can notice. `prune_data` after it removes what no run needs, where the settings
 have a section `[keep]`.
 
+**First.** Unpaused, it waits for its hour. Trigger it to have a run at once: there is one, not two.
+
 **Late** when it has not ended an hour after its start: look at `download_images` first (a slow
 shop), then at the shards of `encode_items` (no GPU where there should be one).
 
@@ -28,9 +30,9 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import (
+    CronTriggerTimetable,
     DeadlineAlert,
     DeadlineReference,
     Param,
@@ -51,6 +53,9 @@ LATE_RUN_ALERT = DeadlineAlert(
     timedelta(hours=1),
     SyncCallback(callbacks.alert_late_run, {"doc": __doc__}),
 )
+# Unpausing starts no run of the past, unless it was due within this time. There is no start date:
+# with one, Airflow would start the last run that was due.
+LATEST_FIRST_START = timedelta(minutes=30)
 # `airflow dags test` ends a good run with an error where there is a deadline: 3.3 looks it up among
 # those that a scheduler has stored.
 IS_TEST = sys.argv[1:3] == ["dags", "test"]
@@ -90,8 +95,7 @@ def operator_options(stage: Stage) -> dict[str, object]:
 
 @dag(
     dag_id="similar_products",
-    schedule="30 2 * * *",
-    start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
+    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC", run_immediately=LATEST_FIRST_START),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,

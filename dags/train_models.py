@@ -25,10 +25,12 @@ import os
 import sys
 from datetime import timedelta
 
-import pendulum
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Param, dag
+from airflow.sdk import CronTriggerTimetable, Param, dag
 
+# Unpausing starts no run of the past, unless it was due within this time. There is no start date:
+# with one, Airflow would start the last run that was due.
+LATEST_FIRST_START = timedelta(minutes=30)
 VERSION = (
     "{{ params.version or params.kind ~ "
     "(dag_run.logical_date or dag_run.run_after).strftime('-%Y%m%d-%H%M%S') }}"
@@ -55,8 +57,7 @@ def command(name: str, *options: str) -> str:
 
 @dag(
     dag_id="train_models",
-    schedule="0 12 * * 0",
-    start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
+    schedule=CronTriggerTimetable("0 12 * * 0", timezone="UTC", run_immediately=LATEST_FIRST_START),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,

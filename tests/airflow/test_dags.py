@@ -274,6 +274,30 @@ def tables_of(night):
     return sorted(made, key=lambda p: list(TABLES_BY_NAME).index(p.name))
 
 
+@pytest.mark.parametrize("dag_id", ["similar_products", "train_models"])
+def test_unpausing_starts_no_run_of_the_past_and_a_missed_one_is_made_up(bag, dag_id, monkeypatch):
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables import trigger
+    from airflow.timetables.base import DagRunInfo
+    from pendulum import datetime as make_time
+
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
+    sunday, times = make_time(2026, 11, 22), {"similar_products": (2, 30), "train_models": (12, 0)}
+    due = sunday.at(*times[dag_id])
+
+    def next_run(now, last=None):
+        monkeypatch.setattr(trigger, "utcnow", lambda: now)
+        found = dag.next_dagrun_info(last_automated_run_info=last)
+        return found.run_after
+
+    assert next_run(due.subtract(hours=1)) == due
+    assert next_run(due.add(minutes=20)) == due
+    for later in (due.add(minutes=40), due.add(hours=11)):
+        assert next_run(later) > later
+    last = DagRunInfo.exact(due.subtract(weeks=3))
+    assert next_run(due.add(hours=11), last) == due
+
+
 @pytest.mark.parametrize("conf", [None, {}, {"run": None}, {"run": "by-hand"}])
 def test_a_run_has_one_name_in_commands_and_in_alerts(bag, conf):
     for logical in (datetime(2026, 11, 21, 2, 30, tzinfo=UTC), None):
@@ -378,7 +402,7 @@ def outside(tmp_path):
 
 @pytest.fixture
 def airflow(tmp_path, outside):
-    """Airflow's three servers on the sample shops, nights by hand alone, late after five seconds;
+    """Airflow's three servers on the sample shops, no night due for hours, late after five seconds;
     yields (address, admin's token, root).
     """
     from wearalike.commands import run_demo
@@ -388,9 +412,10 @@ def airflow(tmp_path, outside):
         REPOSITORY / "dags", tmp_path / "dags", ignore=shutil.ignore_patterns("__pycache__")
     )
     text = (dags / "similar_products.py").read_text()
+    half_a_day_off = (datetime.now(UTC).hour + 12) % 24
     for usual, other in (
         ("timedelta(hours=1)", "timedelta(seconds=5)"),
-        ('schedule="30 2 * * *"', "schedule=None"),
+        ('"30 2 * * *"', f'"30 {half_a_day_off} * * *"'),
     ):
         assert text.count(usual) == 1
         text = text.replace(usual, other)
@@ -464,6 +489,8 @@ def test_a_run_triggered_over_rest_publishes(airflow, outside):
         state = ask("GET", f"{runs}/{run_id}", token)["state"]
     tasks = ask("GET", f"{runs}/{run_id}/taskInstances", token)["task_instances"]
     assert state == "success", [(t["task_id"], t["state"]) for t in tasks]
+    # Unpaused and triggered: one night, not two.
+    assert [run["dag_run_id"] for run in ask("GET", runs, token)["dag_runs"]] == [run_id]
     assert [t["map_index"] for t in tasks if t["task_id"] == "encode_items_shard"] == [0, 1]
     assert run_tables.read_manifest(root, SIMILAR_PRODUCTS, "by-rest")["rows"]["written"] > 1000
     see_what_was_told(outside, root)
