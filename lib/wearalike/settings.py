@@ -243,8 +243,8 @@ class SparkSettings(BaseModel):
     means Spark.
 
     Attributes:
-        min_offers: Offers of the shops' last good feeds from which `ingest_feeds` starts Spark; 0
-            always. More than eight shops start it, too: they are asked at the same time.
+        min_offers: Offers from which `ingest_feeds` starts Spark, of the last good feeds or in the
+            feeds that come; 0 always.
         min_products: Products with a code from which `match_products` starts Spark; 0 always.
     """
 

@@ -1,5 +1,6 @@
 """A night's feeds from a server that also misbehaves: fresh, stale or missing, and no row lost."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -19,7 +20,7 @@ import pytest
 
 from wearalike import feeds
 from wearalike.feeds import FeedReason
-from wearalike.pipeline import ingest_feeds, job, map_products
+from wearalike.pipeline import ingest_feeds, job, map_products, pull_feeds
 from wearalike.settings import ShopSettings
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, OFFERS, PRODUCTS, REFUSED
@@ -52,7 +53,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0].strip("/")
-        self.server.asked.append(path)
+        with self.server.counted:
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
+            self.server.asked.append(path)
+            self.server.counted.notify_all()
+            if others := self.server.waits.get(path):
+                is_asked = lambda: others <= set(self.server.asked)  # noqa: E731
+                if self.server.counted.wait_for(is_asked, self.server.patience_s):
+                    self.server.waited.append(path)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self.answer(path)
+        finally:
+            with self.server.counted:
+                self.server.at_once -= 1
+
+    def answer(self, path):
         answers = self.server.answers[path]
         status, body, *more = answers.pop(0) if len(answers) > 1 else answers[0]
         self.send_response(status)
@@ -66,9 +83,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     """Answers /<path> with server.answers[path]: a list of (status, body[, headers]),
     one a request, the last for ever.
+
+    A path waits until those of server.waits[path] were asked, for a while; those that
+    had not to wait in vain are in server.waited.
     """
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads, made.answers, made.asked = True, {}, []
+    made.counted, made.waits, made.waited = threading.Condition(), {}, []
+    made.at_once, made.most_at_once, made.patience_s = 0, 0, 5
     thread = threading.Thread(target=made.serve_forever)
     thread.start()
     yield made
@@ -412,17 +434,80 @@ def test_few_offers_are_read_without_spark_to_the_same_tables(server, tmp_path, 
     }
     caplog.set_level("INFO", "wearalike")
     said = []
-    for name, min_offers in (("by_spark", 0), ("here", 1)):
+    places = {"by_spark": 0, "by_its_size": 3, "here": 1000}
+    for name, min_offers in places.items():
         caplog.clear()
         (tmp_path / name).mkdir()
         assert night(tmp_path / name, server, "d1", shops, min_offers=min_offers) == 0
         said.append(caplog.text)
     assert "by Spark on local[2]: 0 offers last time, 0 or more" in said[0]
-    assert "in this process, without Spark: 0 offers last time, fewer than 1" in said[1]
-    roots = [tmp_path / name / "root" for name in ("by_spark", "here")]
+    # zeta has 4, alpha 2, and cut 2, of which the last is cut off.
+    assert "by Spark on local[2]: 8 offers in the feeds, 3 or more" in said[1]
+    assert "in this process, without Spark: 8 offers in the feeds, fewer than 1000" in said[2]
+    roots = [tmp_path / name / "root" for name in places]
     for table in (OFFERS, FEEDS):
         files = [run_tables.read_manifest(root, table, "d1")["files"] for root in roots]
+        assert files[0] == files[1] == files[2], table.name
+
+
+def test_a_slow_shop_keeps_no_other_waiting(server, tmp_path):
+    """The first shop's server answers only when the others have been asked."""
+    shops = ["slow", "alpha", "beta", "gone"]
+    answers = {name: [(200, yml(name, "x"))] for name in shops[:3]} | {"gone": [(404, b"")]}
+    server.answers = answers
+    (tmp_path / "quick").mkdir()
+    assert night(tmp_path / "quick", server, "d1", shops, min_offers=1000) == 0
+    server.asked.clear()
+    server.waits["slow"] = set(shops[1:])
+    (tmp_path / "slow").mkdir()
+    assert night(tmp_path / "slow", server, "d1", shops, min_offers=1000) == 0
+    assert server.waited == ["slow"]
+    for table in (OFFERS, FEEDS):
+        files = [
+            run_tables.read_manifest(tmp_path / name / "root", table, "d1")["files"]
+            for name in ("quick", "slow")
+        ]
         assert files[0] == files[1], table.name
+
+
+def test_shops_of_one_host_ask_it_as_the_strictest_of_them_wants(server, tmp_path):
+    server.answers = {name: [(200, yml(name))] for name in "abc"}
+    shops = [shop(server, "a", max_connections_per_host=1), *(shop(server, n) for n in "bc")]
+    server.waits["a"], server.patience_s = {"b", "c"}, 0.3
+    came = [found.id for found, _ in feeds.fetch_feeds(shops, tmp_path)]
+    assert sorted(came) == ["a", "b", "c"]
+    assert server.most_at_once == 1 and server.waited == []
+
+
+def test_who_no_longer_waits_for_feeds_leaves_none_half_fetched(server, tmp_path):
+    server.answers = {name: [(200, yml(name))] for name in ("quick", "hangs")}
+    server.waits["hangs"] = {"never"}
+    shops = [shop(server, name) for name in ("hangs", "quick")]
+    coming = feeds.fetch_feeds(shops, tmp_path)
+    assert next(coming)[0].id == "quick"
+    coming.close()
+    assert [t.name for t in threading.enumerate() if t.name == "fetch_feeds"] == []
+    assert len(list(tmp_path.glob("*/feed"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (yml("1", "2", "3"), 3),
+        (rss("1", "2"), 2),
+        (yml("1", "2").decode().replace("<offer ", "<offer\n").encode("utf-16"), 2),
+        (gzip.compress(yml(*map(str, range(9000)))), 9000),
+        (rss() + b"<item>" * 90_000, 90_000),
+        (b"id\ttitle\tprice\n1\tDress\t5\n2\tDress\t6\n", 3),
+        (b"<html><offers>", 0),
+        (b"", 0),
+        (gzip.compress(yml("1", "2"))[:-30], 0),
+    ],
+)
+def test_offers_are_counted_before_they_are_read(tmp_path, content, count):
+    path = tmp_path / "feed"
+    path.write_bytes(content)
+    assert feeds.count_offers(path, 10**8) == count
 
 
 def test_a_week_of_nights(server, tmp_path, caplog):
@@ -748,7 +833,7 @@ def test_last_good_offers_are_those_that_their_manifest_names(tmp_path):
     held = run_tables.table_dir(tmp_path, OFFERS, "2026-11-20")
     (part,) = held.glob("part-*.parquet")
     shutil.copy2(part, held / "part-99999.parquet")
-    found = ingest_feeds.last_good_feed(tmp_path, "2026-11-21", "lipa")
+    found = pull_feeds.last_good_feed(tmp_path, "2026-11-21", "lipa")
     assert found.offers_files == (part,)
 
 

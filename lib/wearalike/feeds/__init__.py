@@ -29,6 +29,9 @@
 - `parser`: a feed to its offers, one by one, with flat memory
 - `articles`, `shared_articles`: the offers that are one article, in a shop and in several
 - `sizes_left`: the sizes in which an article is left
+- `fetch`: the files of several shops' feeds, before they are read
+- `feed_faults`: what an error means for one feed
+- `offer_count`: about how many offers a fetched feed has
 - `staging`: the offers of a feed on disk, deduplicated
 - `volume_checks`: limits on how much a feed may shrink, grow or fail to map
 - `ingest`: one shop's feed to its rows of a run, fresh, stale or missing
@@ -38,8 +41,10 @@ from wearalike.feeds.declared import FIELDS
 from wearalike.feeds.dialect import WithdrawnOffer
 from wearalike.feeds.errors import ADVICE, BadFeed, FeedReason, FeedWarning
 from wearalike.feeds.feed_date import MAX_FEED_AGE_DAYS
+from wearalike.feeds.fetch import FetchedFeed, fetch_feeds
 from wearalike.feeds.ingest import UNUSED_REFUSED, IngestResult, ingest_shop
 from wearalike.feeds.normalize import OfferReason
+from wearalike.feeds.offer_count import count_offers
 from wearalike.feeds.offers import Offer, RefusedOffer
 from wearalike.feeds.parser import FeedReader, read_offers
 from wearalike.feeds.shared_articles import find_shared_articles
@@ -56,6 +61,7 @@ __all__ = [
     "FeedReader",
     "FeedReason",
     "FeedWarning",
+    "FetchedFeed",
     "IngestResult",
     "LastGoodFeed",
     "Offer",
@@ -64,6 +70,8 @@ __all__ = [
     "RefusedOffer",
     "SizesLeft",
     "WithdrawnOffer",
+    "count_offers",
+    "fetch_feeds",
     "find_shared_articles",
     "ingest_shop",
     "read_offers",

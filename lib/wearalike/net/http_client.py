@@ -371,7 +371,7 @@ class Client:
         raise FetchError(_status_reason(status), f"{response.url}: status {status}, wanted 200")
 
 
-def download(
+async def fetch_file(
     url: str,
     path: Path,
     *,
@@ -396,8 +396,7 @@ def download(
     Raises:
         FetchError: The address gave no bytes.
     """
-
-    async def one() -> Response:
+    try:
         async with Client(guard, policy) as client:
             with path.open("wb") as file:
                 answer = await client.fetch(
@@ -410,13 +409,25 @@ def download(
         with _content_errors(answer.url):
             undo_file_encoding(path, answer.headers.get("content-encoding", ""), max_bytes)
         return answer
-
-    try:
-        return asyncio.run(one())
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         raise
+
+
+def download(
+    url: str,
+    path: Path,
+    *,
+    guard: AddressGuard,
+    max_bytes: int,
+    policy: FetchPolicy = FEED_FETCH_POLICY,
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> Response:
+    """Do `fetch_file`, and wait for its end."""
+    return asyncio.run(
+        fetch_file(url, path, guard=guard, max_bytes=max_bytes, policy=policy, headers=headers)
+    )
 
 
 def _parse_url(text: str, may_log_in: bool, base: URL | None = None) -> URL:

@@ -1,9 +1,12 @@
 """feeds -> offers: pull every shop's feed and write the tables feeds and offers of a run.
 
-Spark spreads the shops over its workers, one task for each shop. Few offers are read in this
-process, one shop after another (settings [spark]). A feed may be unusable: not fetched, broken, cut
-off, far smaller than last time, or in words that the shop's mapping lacks. The shop then keeps the
-offers of the last good run, and the log says which shop, why, and what to do.
+Several shops are asked at the same time. Few offers are read in this process, in the order in which
+their feeds come. For many offers Spark spreads the shops over its workers, one task for each shop
+(settings [spark]). The tables are the same.
+
+A feed may be unusable: not fetched, broken, cut off, far smaller than last time, or in words that
+the shop's mapping lacks. The shop then keeps the offers of the last good run, and the log says
+which shop, why, and what to do.
 
 The exit code is 1 only when no shop has any offers, or when a mapping has mistakes. In the second
 case no feed is pulled.
@@ -15,11 +18,8 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from fnmatch import fnmatch
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,21 @@ import pyarrow.parquet as pq
 
 from wearalike import catalog, feeds
 from wearalike.net import address_guard
-from wearalike.pipeline import job, work_size
+from wearalike.pipeline import job
 from wearalike.pipeline.command_frame import ParsedText, run_command
+from wearalike.pipeline.pull_feeds import pull_feeds
 from wearalike.pipeline.stage_command import (
     StageOptions,
     build_stage_command,
     day_option,
     spark_master_option,
 )
-from wearalike.settings import Settings, ShopSettings, day_of_run
+from wearalike.settings import ShopSettings, day_of_run
 from wearalike.storage import atomic, run_order, run_tables
 from wearalike.tables import FEEDS, OFFERS
 
 # If our own code fails over a larger share of the feeds, the night ends.
 MAX_UNEXPECTED_FEEDS_RATIO = 0.5
-
-# More shops are asked at the same time, by Spark.
-MAX_SHOPS_IN_PROCESS = 8
 
 log = logging.getLogger("wearalike.ingest_feeds")
 
@@ -189,112 +187,6 @@ def is_up_to_date(
     return pulled["signature"] == offers["signature"] and pulled["parameters"] == json.loads(
         json.dumps(parameters)
     )
-
-
-def pull_feeds(
-    root: Path,
-    run: str,
-    settings: Settings,
-    attributes: catalog.AttributeTable,
-    folder: Path,
-    master: str,
-    day: date | None = None,
-) -> list[feeds.IngestResult]:
-    """Pull every shop's feed.
-
-    A task that Spark starts twice fills two folders. Only one of them is named in the result.
-
-    Args:
-        root: folder of all tables.
-        run: the run.
-        settings: the settings, whose shops are pulled.
-        attributes: the words of attributes.
-        folder: where the offers are written, a folder for each task.
-        master: Spark's master.
-        day: the run's day; None for the one in its name.
-
-    Returns:
-        A result for each shop, in the shops' order.
-    """
-
-    def pull_one(
-        task: tuple[ShopSettings, feeds.LastGoodFeed | None, feeds.OfferMapper | None],
-    ) -> feeds.IngestResult:
-        shop, previous, known = task
-        own = folder / f"{shop.id}.{uuid.uuid4().hex}"
-        own.mkdir()
-        return feeds.ingest_shop(shop, run, own, previous, known, attributes, day)
-
-    known = offer_mappers(settings)
-    tasks = [
-        (shop, last_good_feed(root, run, shop.id), known.get(shop.id)) for shop in settings.shops
-    ]
-    offers_count = sum(previous.written_count for _, previous, _ in tasks if previous)
-    many_shops = f"{len(tasks)} shops" if len(tasks) > MAX_SHOPS_IN_PROCESS else ""
-    min_offers = settings.spark.min_offers
-    if work_size.is_small(log, master, offers_count, min_offers, "offers last time", many_shops):
-        with atomic.wrap_disk_full(folder):
-            return [pull_one(task) for task in tasks]
-    from wearalike.pipeline.spark import spark_session
-
-    with spark_session("ingest_feeds", master, folder) as spark:
-        return spark.sparkContext.parallelize(tasks, len(tasks)).map(pull_one).collect()
-
-
-def offer_mappers(settings: Settings) -> dict[str, feeds.OfferMapper]:
-    """Return the function that maps a shop's offers, for each shop that has a mapping.
-
-    Args:
-        settings: the settings, which name the shops and the folder of mappings.
-
-    Returns:
-        The mappers, by shop.
-
-    Raises:
-        BadMapping: a mapping has mistakes, as in map_products.
-    """
-    taxonomy, mappings = catalog.read_taxonomy_and_mappings(
-        settings, [shop.id for shop in settings.shops]
-    )
-    google = catalog.read_google_defaults(settings)
-    return {
-        shop: partial(catalog.map_offers, mapping=mapping, taxonomy=taxonomy, google=google)
-        for shop, mapping in mappings.items()
-    }
-
-
-def last_good_feed(root: Path, run: str, shop_id: str) -> feeds.LastGoodFeed | None:
-    """Return the shop's offers of the latest earlier run that has any.
-
-    Args:
-        root: folder of all tables.
-        run: the run; see `storage.run_order`.
-        shop_id: the shop.
-
-    Returns:
-        The offers' files and number; None where no earlier run has any.
-    """
-    for earlier in reversed(run_tables.list_earlier_runs(root, FEEDS, run)):
-        if not run_tables.is_complete(root, OFFERS, earlier):
-            continue
-        row = next(
-            (
-                r
-                for r in run_tables.read_table(root, FEEDS, earlier).to_pylist()
-                if r["shop_id"] == shop_id
-            ),
-            None,
-        )
-        if row and row["source_run"]:
-            # Other files may lie there: a manifest names those that count.
-            held = run_tables.table_dir(root, OFFERS, earlier)
-            names = sorted(run_tables.read_manifest(root, OFFERS, earlier)["files"])
-            offers, refused = (
-                tuple(held / name for name in names if fnmatch(name, pattern))
-                for pattern in ("part-*.parquet", "_refused.parquet")
-            )
-            return feeds.LastGoodFeed(row["source_run"], row["written_count"], offers, refused)
-    return None
 
 
 def write_tables(
