@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 import pytest
 from tests.support.change_settings import change
 from tests.support.postgres_server import create_database, start_server
+from tests.warehouse.test_warehouse import load
 from tests.warehouse.test_warehouse import night as made_up
 
 from wearalike import sample, settings
@@ -467,6 +468,23 @@ def test_a_deep_check_names_every_image_that_has_changed(place):
     assert str(damaged) in found.observation and "delete them" in found.advice
     assert damaged.read_bytes() == b"rot", "the doctor changes nothing"
     assert doctor.check_images in doctor.DEEP_CHECKS and doctor.check_images not in doctor.CHECKS
+
+
+def test_a_deep_check_names_every_damaged_file_of_the_warehouse(place, tmp_path):
+    assert list(doctor.check_warehouse_files(doctor.Environment(place))) == []
+    warehouse = open_warehouse(place.warehouse)
+    for run in ("r1", "r2"):
+        load(warehouse, run, made_up(run))
+    environment = doctor.Environment(place)
+    assert [r.status for r in doctor.check_warehouse_files(environment)] == [CheckStatus.OK]
+    damaged = tmp_path / "warehouse" / "runs" / "r1.duckdb"
+    content = bytearray(damaged.read_bytes())
+    content[20_000:21_000] = os.urandom(1000)
+    damaged.write_bytes(content)
+    found = only(doctor.check_warehouse_files(environment))
+    assert found.status is CheckStatus.WARN and f"{damaged} is damaged: " in found.observation
+    assert "publish_tables --run r1 --force" in found.advice
+    assert doctor.check_warehouse_files in doctor.DEEP_CHECKS
 
 
 def test_a_master_of_spark_that_does_not_answer(place):

@@ -28,7 +28,9 @@ def init(folder: Path, sample: bool) -> None:
 
 @command("doctor")
 @settings_options
-@click.option("--deep", is_flag=True, help="Read every kept image, too; it takes minutes.")
+@click.option(
+    "--deep", is_flag=True, help="Read every kept image and DuckDB's files, too; it takes minutes."
+)
 def doctor(data_dir: Path | None, config: Path | None, deep: bool) -> None:
     """Check that a run can succeed here; exit code 1 where something would stop it."""
     from wearalike.ops import doctor as checks

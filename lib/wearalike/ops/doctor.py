@@ -36,6 +36,7 @@ from wearalike.ops.check_result import (
     ok_result,
 )
 from wearalike.ops.check_setup import check_pictures, check_rules, check_spark
+from wearalike.ops.check_warehouse_files import check_warehouse_files
 from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.settings import Settings, ShopSettings
 from wearalike.storage import run_tables
@@ -62,7 +63,7 @@ def run_checks(environment: Environment, *, is_deep: bool = False) -> Iterator[C
 
     Args:
         environment: the deployment.
-        is_deep: read every kept image, too, which takes minutes.
+        is_deep: read every kept image and DuckDB's files, too, which takes minutes.
 
     Yields:
         The results.
@@ -502,7 +503,10 @@ def check_images(environment: Environment) -> Iterator[CheckResult]:
 
 
 # Checks that read everything.
-DEEP_CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (check_images,)
+DEEP_CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
+    check_images,
+    check_warehouse_files,
+)
 CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
     check_java,
     check_spark,

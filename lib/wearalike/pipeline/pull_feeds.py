@@ -121,7 +121,8 @@ def _read_as_they_come(
     offers_count = 0
     shops = [task.shop for task in tasks]
     with contextlib.closing(feeds.fetch_feeds(shops, folder)) as coming:
-        for shop, files in coming:
+        for number, (shop, files) in enumerate(coming, 1):
+            log.info("feed %d of %d: %s", number, len(shops), shop.id)
             task = by_shop[shop.id]
             offers_count += sum(
                 feeds.count_offers(file.path, shop.max_feed_bytes)

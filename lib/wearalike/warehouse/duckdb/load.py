@@ -161,6 +161,14 @@ class DuckDBWarehouse:
                         raise
                     left_out |= found
 
+    def list_files(self) -> list[Path]:
+        """Return the files of runs, then those of kept quality."""
+        return [*sorted(self._runs_dir.glob("[!.]*.duckdb")), *self._quality.list_paths()]
+
+    def find_faults(self) -> dict[Path, str]:
+        """Read every file to its end; return the faults of those that are damaged."""
+        return {path: fault for path in self.list_files() if (fault := read_to_end(path))}
+
     def _check_left_out(
         self,
         runs: AttachedRuns,
