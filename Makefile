@@ -23,7 +23,7 @@ demo: java $(READY) ## the whole night on the drawn sample shops, or on SHOPS=<a
 demo-photos: java $(READY) ## the night on real photos: PHOTOS=<folder>, or ADDRESS=<zip> SHA256=<hex>
 	@$(BIN)/wearalike demo-photos $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SHA256),--sha256 $(SHA256))
 
-# A file's tests share what they set up, so one worker takes them all; the longest files, Airflow's, come first.
+# A file's tests share what they set up, so one worker takes them all; tests/conftest.py puts the longest files first.
 # WORKERS=0 runs the tests in one process: for a debugger, or where memory is short (a worker takes up to 6 GB).
 WORKERS ?= 2
 test: java $(READY) ## the tests

@@ -35,6 +35,32 @@ def night_port() -> int:
         return s.getsockname()[1]
 
 
+# A file goes to one worker as a whole. The longest come first, so that none is left over at the end
+# while the other worker has nothing to do.
+LONGEST_FILES = (
+    "airflow/test_dags.py",
+    "airflow/test_gate_operator.py",
+    "pipeline/test_report_quality.py",
+    "pipeline/test_night.py",
+    "training/test_detector.py",
+    "pipeline/test_spark_cluster.py",
+    "warehouse/test_warehouse.py",
+    "training/test_likeness_recipe.py",
+    "server/test_photo_page.py",
+    "pipeline/test_offline.py",
+    "server/test_warm_up.py",
+    "server/test_pages.py",
+    "commands/test_query_photo.py",
+    "training/test_view_classifier.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others keep their order."""
+    ranks = {str(Path(__file__).parent / name): n for n, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: ranks.get(str(item.path), len(ranks)))
+
+
 @pytest.fixture(scope="session")
 def night(tmp_path_factory, night_port) -> Path:
     """The first day's night, run and published as "day-1": a folder of wearalike.toml and root/."""

@@ -221,6 +221,6 @@ def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(night, tmp_path, po
                 folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings"
             )
             again = run_command("day-1", folder / "wearalike.toml")
-            kills += kill_until_complete(again, folder / "root", number, 12.0, 10 - kills).total()
+            kills += kill_until_complete(again, folder / "root", number, 5.0, 10 - kills).total()
             number += 1
             assert_equal_runs(night / "root", folder / "root", "day-1")

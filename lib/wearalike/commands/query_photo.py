@@ -121,13 +121,15 @@ def query(
             "nothing is published yet, so there is nothing to search; "
             "run `wearalike run` first, or name a run"
         )
-    search = photo_search.PhotoSearch(settings, run, detector)
+    # Loaded for the first photo that can be read: a wrong address is told at once.
+    search: photo_search.PhotoSearch | None = None
     warehouse = open_warehouse(settings.warehouse)
     unreadable_count = 0
     for source in sources:
         name = redact_url(str(source))
         try:
             content = read_photo(source, settings)
+            search = search or photo_search.PhotoSearch(settings, run, detector)
             result = answer_photo(settings, search, warehouse, content, photo_query, out)
         except photo_search.UnknownCategory as error:
             raise job.JobRejected(str(error)) from error
