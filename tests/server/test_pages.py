@@ -576,6 +576,10 @@ def test_every_page_is_accessible(browser, base, asking, looks):
         compared,
         "/photo",
         "/quality",
+        "/quality?shop=lipa&category=women",
+        "/quality/products?figure=other_leaf",
+        "/quality/refused",
+        f"{path_of(product_id)}/history",
         "/judge",
         "/judge?judge=carla",
         "/judge/results",
@@ -631,7 +635,16 @@ def test_mounted_elsewhere_every_address_begins_there(place):
     with site_client(
         Starlette(routes=[Mount("/inside/wearalike", app.create_app(place))])
     ) as client:
-        for path in ("/", "/quality", "/judge", "/compare", "/photo", "/nowhere"):
+        for path in (
+            "/",
+            "/quality",
+            "/quality/products?figure=products",
+            "/quality/refused",
+            "/judge",
+            "/compare",
+            "/photo",
+            "/nowhere",
+        ):
             answer = client.get(f"/inside/wearalike{path}")
             assert answer.status_code == (404 if path == "/nowhere" else 200)
             addresses = re.findall(r'(?:href|src|action)="([^"#]+)"', answer.text)
@@ -646,7 +659,16 @@ def test_mounted_elsewhere_every_address_begins_there(place):
 def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
     empty = settings.read_settings(None, {"WEARALIKE_DATA_DIR": str(tmp_path / "root")})
     with site_client(app.create_app(empty), raise_server_exceptions=False) as client:
-        for path in ("/", "/quality", "/judge", "/photo", "/compare", "/products/moda%3A1"):
+        for path in (
+            "/",
+            "/quality",
+            "/quality?encoder=x",
+            "/judge",
+            "/photo",
+            "/compare",
+            "/products/moda%3A1",
+            "/products/moda%3A1/history",
+        ):
             answer = client.get(path)
             assert answer.status_code == 503 and answer.headers["content-type"].startswith(
                 "text/html"

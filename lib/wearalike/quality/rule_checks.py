@@ -12,7 +12,7 @@ from wearalike.catalog.merchandising_rules import MerchandisingRule, Merchandisi
 from wearalike.catalog.product_conditions import ProductConditions, fold_words, shades_of
 
 # The columns of products that rules look at; the macro takes them of the page and of the product.
-_COLUMNS = (
+RULE_COLUMNS = (
     "product_id",
     "shop_id",
     "category",
@@ -29,7 +29,7 @@ _COLUMNS = (
 _PAGE, _SHOWN = "page_", "shown_"
 # In a query: p is the page's product, a the recommended one.
 BROKEN_RULE = (
-    f"broken_rule({', '.join(f'{alias}.{name}' for alias in ('p', 'a') for name in _COLUMNS)})"
+    f"broken_rule({', '.join(f'{alias}.{name}' for alias in ('p', 'a') for name in RULE_COLUMNS)})"
 )
 # The texts of a column of lists, a line each: words in lower case, a blank before and after each.
 _LINES = (
@@ -52,7 +52,7 @@ def broken_rule_macro_sql(rules: Sequence[Mapping[str, Any]]) -> str:
             held = [*_write_conditions(rule.page_conditions, _PAGE), _write_broken(rule)]
             cases.append(f"WHEN {' AND '.join(held)} THEN {_quote(f'{rule.kind}:{rule.id}')}")
     value = f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
-    names = ", ".join(f"{prefix}{name}" for prefix in (_PAGE, _SHOWN) for name in _COLUMNS)
+    names = ", ".join(f"{prefix}{name}" for prefix in (_PAGE, _SHOWN) for name in RULE_COLUMNS)
     return f"CREATE OR REPLACE TEMP MACRO broken_rule({names}) AS {value}"
 
 

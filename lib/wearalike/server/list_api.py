@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import StringConstraints
+from starlette.exceptions import HTTPException
 
 from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.search import photo_query
@@ -22,6 +23,7 @@ from wearalike.server.api import (
     require_product,
 )
 from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
+from wearalike.server.history import ProductHistory, read_history
 from wearalike.server.live_search import LiveList, LiveSearch
 from wearalike.server.snapshot import Snapshot
 
@@ -153,6 +155,30 @@ def variants(
     with api.open_snapshot(request, response, source) as s:
         require_product(s, product_id)
         return build_answer(s, product_id=product_id, results=s.variants(product_id))
+
+
+@router.get(
+    "/products/{product_id}/history",
+    response_model=ProductHistory,
+    responses=problem_responses(404, 422, 429),
+    summary="History over the runs",
+)
+def history(
+    request: Request, response: Response, source: PublishedDep, product_id: ProductId
+) -> ProductHistory:
+    """Return when each recommendation of a product came and went, and why.
+
+    It looks at the newest 30 published runs that the warehouse holds. The product need not be in
+    the published run. The published tables do not tell every cause; then the reason is `unknown`.
+    A history counts as one search.
+    """
+    api.limit_searches(request)
+    with source.loaded_runs() as loaded:
+        api.set_etag(request, response, repr(loaded.state))
+        found = read_history(request.app.state.settings.data_dir, loaded, product_id)
+    if found is None:
+        raise HTTPException(404, f"no published run has a product {product_id!r}")
+    return found
 
 
 def _search_list(

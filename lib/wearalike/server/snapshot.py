@@ -31,7 +31,7 @@ from wearalike.tables import (
     Table,
 )
 from wearalike.warehouse.base import WarehouseState
-from wearalike.warehouse.reader import NotPublished, PublicationSnapshot, open_reader
+from wearalike.warehouse.reader import LoadedRuns, NotPublished, PublicationSnapshot, open_reader
 
 __all__ = [
     "PRODUCT_SUMMARY_COLUMNS",
@@ -99,7 +99,7 @@ class Snapshot:
             The row, or None if there is no such product. A column that the published run lacks
             is empty.
         """
-        rows = self._query_rows(
+        rows = self.query_rows(
             "SELECT * FROM products WHERE run = $1 AND product_id = $2", product_id
         )
         if not rows:
@@ -115,7 +115,7 @@ class Snapshot:
             f"SELECT {_SUMMARY_COLUMNS_SQL} FROM products "
             "WHERE run = $1 AND product_id = ANY($2::text[])"
         )
-        rows = self._query_rows(statement, list(product_ids))
+        rows = self.query_rows(statement, list(product_ids))
         return {row["product_id"]: _add_image_url(row) for row in rows}
 
     def search(
@@ -160,17 +160,17 @@ class Snapshot:
             f"SELECT {_SUMMARY_COLUMNS_SQL} FROM products WHERE run = $1{where} "
             f"ORDER BY product_id LIMIT {int(limit)}"
         )
-        return [_add_image_url(row) for row in self._query_rows(statement, *parameters)]
+        return [_add_image_url(row) for row in self.query_rows(statement, *parameters)]
 
     def currencies(self) -> list[str]:
         """Return the currencies of the run's prices, sorted."""
-        rows = self._query_rows("SELECT DISTINCT currency FROM products WHERE run = $1")
+        rows = self.query_rows("SELECT DISTINCT currency FROM products WHERE run = $1")
         return sorted(row["currency"] for row in rows)
 
     def category_counts(self) -> list[dict[str, Any]]:
         """Return products_count for each shop_id, super_category and category."""
         group = "shop_id, super_category, category"
-        return self._query_rows(
+        return self.query_rows(
             f"SELECT {group}, count(*) AS products_count FROM products WHERE run = $1 "
             f"GROUP BY {group} ORDER BY {group}"
         )
@@ -192,7 +192,7 @@ class Snapshot:
             f"AND rank <= {int(limit)} ORDER BY product_id, rank"
         )
         empty = _empty_row(SIMILAR_PRODUCTS)
-        rows = [empty | row for row in self._query_rows(statement, list(product_ids))]
+        rows = [empty | row for row in self.query_rows(statement, list(product_ids))]
         lists: dict[str, list[dict[str, Any]]] = {product_id: [] for product_id in product_ids}
         for row in self.attach_products(rows, "similar_product_id"):
             lists[row["product_id"]].append(row)
@@ -208,15 +208,26 @@ class Snapshot:
     def similar_lists_of(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return what `similar_list` returns of several products, by product_id."""
         statement = "SELECT * FROM similar_lists WHERE run = $1 AND product_id = ANY($2::text[])"
-        rows = self._query_rows(statement, list(product_ids))
+        rows = self.query_rows(statement, list(product_ids))
         return {row["product_id"]: row for row in rows}
 
-    def most_recommended(self, limit: int) -> list[dict[str, Any]]:
-        """Return similar_product_id, lists_count and product of the products in most lists."""
-        rows = self._query_rows(
+    def most_recommended(
+        self, limit: int, where: str = "", values: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Return similar_product_id, lists_count and product of the products in most lists.
+
+        Args:
+            limit: Most rows.
+            where: Conditions on rows of `products`, each after " AND "; empty for none.
+            values: Their values, for $2 and the following.
+        """
+        inside = f"SELECT product_id FROM products WHERE run = $1{where}"
+        rows = self.query_rows(
             "SELECT similar_product_id, count(*) AS lists_count FROM similar_products "
-            "WHERE run = $1 GROUP BY similar_product_id "
-            f"ORDER BY lists_count DESC, similar_product_id LIMIT {int(limit)}"
+            f"WHERE run = $1{f' AND similar_product_id IN ({inside})' if where else ''} "
+            "GROUP BY similar_product_id "
+            f"ORDER BY lists_count DESC, similar_product_id LIMIT {int(limit)}",
+            *values,
         )
         return self.attach_products(rows, "similar_product_id")
 
@@ -226,33 +237,33 @@ class Snapshot:
         The product itself is among them. Each row has its product as `product`. A run of an
         earlier version, and a product in one colour and size, has none.
         """
-        if not self._has_table(PRODUCT_VARIANTS):
+        if not self.has_table(PRODUCT_VARIANTS):
             return []
         statement = (
             f"SELECT v.* FROM {PRODUCT_VARIANTS.name} AS o JOIN {PRODUCT_VARIANTS.name} AS v "
             "ON v.run = o.run AND v.article_id = o.article_id "
             f"WHERE o.run = $1 AND o.product_id = $2 ORDER BY v.rank LIMIT {MAX_VARIANTS}"
         )
-        return self.attach_products(self._query_rows(statement, product_id), "product_id")
+        return self.attach_products(self.query_rows(statement, product_id), "product_id")
 
     def look(self, product_id: str) -> list[dict[str, Any]]:
         """Return a product's rows of tables.LOOK_PRODUCTS by super-category and rank.
 
         Each row has its product as `product`. A run from before looks existed has none.
         """
-        if not self._has_table(LOOK_PRODUCTS):
+        if not self.has_table(LOOK_PRODUCTS):
             return []
         statement = (
             f"SELECT * FROM {LOOK_PRODUCTS.name} WHERE run = $1 AND product_id = $2 "
             "ORDER BY super_category, rank"
         )
-        return self.attach_products(self._query_rows(statement, product_id), "look_product_id")
+        return self.attach_products(self.query_rows(statement, product_id), "look_product_id")
 
     def quality(self, scope: str | None = None) -> list[dict[str, Any]]:
         """Return rows of tables.QUALITY by metric and scope; of one scope, or of all if None."""
         where = "" if scope is None else " AND scope = $2"
         values = [] if scope is None else [scope]
-        return self._query_rows(
+        return self.query_rows(
             f"SELECT * FROM quality WHERE run = $1{where} ORDER BY metric, scope", *values
         )
 
@@ -264,13 +275,17 @@ class Snapshot:
         products = self.products([row[key] for row in rows]) if rows else {}
         return [{**row, "product": products[row[key]]} for row in rows if row[key] in products]
 
-    def _has_table(self, table: Table) -> bool:
-        """Tell if the warehouse has a table; one of an earlier version may lack some."""
+    def has_table(self, table: Table) -> bool:
+        """Tell if the warehouse has a table; one of an earlier version may lack some.
+
+        Args:
+            table: The table.
+        """
         statement = "SELECT 1 AS found FROM information_schema.tables WHERE table_name = $1"
         return bool(self._reader_snapshot.query(statement, [table.name]))
 
-    def _query_rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """Run a statement with the run as $1 and the values after it.
+    def query_rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Return the rows of a statement, with the run as $1 and the values after it.
 
         No published text holds NUL, and PostgreSQL refuses it: such a value finds nothing.
         """
@@ -313,6 +328,15 @@ class PublishedRepository:
             Unreachable: The warehouse does not answer.
         """
         return self._reader.state()
+
+    def loaded_runs(self) -> contextlib.AbstractContextManager[LoadedRuns]:
+        """Open every run that the warehouse holds, at one moment.
+
+        Raises:
+            NotPublished: Nothing is published yet.
+            Unreachable: The warehouse does not answer.
+        """
+        return self._reader.loaded_runs()
 
     def runs(self) -> list[dict[str, Any]]:
         """Return every run in the warehouse, newest first.

@@ -44,6 +44,30 @@ class PublicationSnapshot:
     query: QueryFunction
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedRuns:
+    """Every run that a warehouse holds, at one moment, and how to query them.
+
+    Attributes:
+        state: The loads and publications.
+        query: As that of a publication's snapshot. The published tables hold every loaded run.
+    """
+
+    state: WarehouseState
+    query: QueryFunction
+
+    def snapshot_of(self, run: str) -> PublicationSnapshot:
+        """Return a loaded run as if it were the published one, of when it was loaded.
+
+        Raises:
+            LookupError: The run is not loaded.
+        """
+        load = self.state.find_load(run)
+        if load is None:
+            raise LookupError(run)
+        return PublicationSnapshot(run, load.loaded_at, load.signature, self.query)
+
+
 class WarehouseReader(Protocol):
     """The interface of both engines. Threads may share a reader; it connects when asked."""
 
@@ -59,6 +83,9 @@ class WarehouseReader(Protocol):
         Raises:
             Unreachable: The warehouse does not answer.
         """
+
+    def loaded_runs(self) -> AbstractContextManager[LoadedRuns]:
+        """Open every loaded run. Raises NotPublished or Unreachable."""
 
     def close(self) -> None:
         """Let go of the connections."""

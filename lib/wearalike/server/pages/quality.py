@@ -6,9 +6,8 @@ It shows plots over runs, the size of each table, the worst categories and the r
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,48 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from wearalike.catalog import CategoryReason
 from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.quality import event_rates, judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
+from wearalike.server.figures import FIGURE_OF_METRIC
 from wearalike.server.pages.base import app_repository_and_images, render_page
+from wearalike.server.pages.part_filters import (
+    KnownRuns,
+    count_products,
+    filter_options,
+    is_judged_in,
+    link_of_metric,
+    read_known_runs,
+    read_part,
+)
+from wearalike.server.pages.refusals import read_refusal_groups
+from wearalike.server.pages.run_plots import build_run_plot
+from wearalike.server.run_part import PartFigures, RunPart, measure_part, open_part
 from wearalike.server.snapshot import PublishedRepository
-from wearalike.storage import run_order, run_tables
-from wearalike.tables import SIMILAR_PRODUCTS, TABLES
+from wearalike.storage import run_order
+from wearalike.tables import (
+    FEEDS,
+    LOOK_PRODUCTS,
+    OFFERS,
+    PRODUCT_VARIANTS,
+    PRODUCTS,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+    TABLES,
+)
 
 router = APIRouter()
 # Plots and their table show at most this many runs.
 MAX_RUNS = 60
 MAX_WORST_CATEGORIES = 20
-MAX_EXAMPLES = 3
-MAX_UNMAPPED_WORDS = 100
 # A folder of a million files is not listed for every visitor, seconds.
 DISK_AGE_S = 600
 _TILE_METRICS = (
     ("products_count", "products"),
     ("with_5_matches_ratio", "have 5 or more matches"),
     (f"precision@{K}", f"precision@{K}, by the shops’ categories"),
+    (f"leaf_precision@{K}", f"precision@{K}, by our categories"),
     (f"precision@{K}_lift", "times random precision"),
     ("cross_shop_ratio", "recommend another shop"),
     ("recommended_ratio", "of products in stock are ever recommended"),
@@ -59,89 +78,147 @@ _EXPOSURE_METRICS = (
     "recommended_ratio",
     "hub_share_ratio",
 )
+# The products behind the rows of a table; of others, those with a picture that is compared.
+_FIGURE_OF_TABLE = {
+    FEEDS.name: "products",
+    OFFERS.name: "products",
+    PRODUCTS.name: "products",
+    PRODUCT_VARIANTS.name: "variants",
+    SIMILAR_PRODUCTS.name: "with_list",
+    SIMILAR_LISTS.name: "products",
+    LOOK_PRODUCTS.name: "looks",
+}
 MAX_HUBS = 8
-# Edges of a plot in the units of its viewBox, 320 by 150.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 306, 12, 126
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlot:
-    """A metric over runs, as coordinates of an SVG plot.
-
-    Attributes:
-        title: Caption of the plot.
-        description: The plot in words, for screen readers.
-        line: Points of the line, as an SVG polyline has them.
-        area: Points of the polygon of the intervals; empty without them.
-        ticks: (y, text) of the vertical axis.
-        points: (x, y, verdict, text) of each run.
-        names: (x, run, text-anchor) of the first and the last run.
-        values: The value as text, by run.
-    """
-
-    title: str
-    description: str
-    line: str
-    area: str
-    ticks: list[tuple[float, str]]
-    points: list[tuple[float, float, str | None, str]]
-    names: list[tuple[float, str, str]]
-    values: dict[str, str]
 
 
 @router.get("/quality")
 def quality_page(request: Request) -> HTMLResponse:
-    """Show the metrics of the published run, and the plots over runs."""
+    """Show the metrics of a run, or of the part that the filters leave, and the plots over runs."""
     published, pictures = app_repository_and_images(request)
-    with published.snapshot() as s:
+    root = request.app.state.settings.data_dir
+    part = read_part(request.query_params)
+    with published.snapshot() as now:
+        published_run = now.run
+    with open_part(published, part) as s:
         metrics = s.quality()
-        all_judgements = request.app.state.annotation_queue.all_judgements()
-    history = _metric_history(published, s.run, s.signature)
+        counts = s.category_counts()
+        judgements = request.app.state.annotation_queue.all_judgements()
+    known = read_known_runs(published, published_run, s.publication.published_at)
+    page: dict[str, Any] = {
+        "run": s.run,
+        "is_published": s.run == published_run,
+        "published_at": s.publication.published_at,
+        "part": part,
+        "options": filter_options(counts, known.encoders),
+        "products_count": count_products(counts, part),
+        "former_run": known.former(s.run),
+    }
+    if not page["products_count"]:
+        return render_page(request, "quality.html", **page)
     by_scope: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for metric in metrics:
         by_scope[metric["scope"]][metric["metric"]] = metric
-    missed = [m for m in metrics if m["verdict"] in ("warn", "fail")]
-    verdict = "warn" if missed else "ok"
-    if any(m["verdict"] == "fail" for m in missed):
-        verdict = "fail"
-    hubs = _hubs(published, s.run, s.signature)
-    refused, unmapped = _refusal_groups(request.app.state.settings.data_dir, s.run, s.signature)
+    is_whole = part.is_whole_run
+    measured = None if is_whole else _measure(published, part, s.run, s.signature)
+    history = {}
+    if part.scope:
+        history = _metric_history(published, s.run, s.signature, part.scope)
+    rows_of = {name: _rows_by(part.encoder, rows, known) for name, rows in history.items()}
+    missed = [
+        m
+        for m in metrics
+        if m["verdict"] in ("warn", "fail") and (is_whole or part.has_scope(m["scope"]))
+    ]
+    hubs = _hubs(published, part, s.run, s.signature)
+    refused, unmapped = read_refusal_groups(root, s.run, s.signature)
+    in_part = [j for j in judgements if is_judged_in(part, j)]
     return render_page(
         request,
         "quality.html",
-        run=s.run,
-        published_at=s.publication.published_at,
-        verdict=verdict,
-        missed=missed,
-        all=by_scope["all"],
+        **page,
+        verdict=_worst_verdict(missed),
+        missed=[(m, *link_of_metric(m, part)) for m in missed],
+        figures=_tile_values(by_scope, part, measured, page["products_count"]),
+        measured_count=measured.measured_count if measured else None,
         tiles=_TILE_METRICS,
+        figure_of=FIGURE_OF_METRIC,
         plots=[
-            build_run_plot(title, history[metric])
+            build_run_plot(metric, title, rows_of[metric])
             for metric, title in _PLOT_METRICS
-            if history[metric]
+            if rows_of.get(metric)
         ],
         runs=sorted(
-            {row["run"] for rows in history.values() for row in rows},
+            {row["run"] for rows in rows_of.values() for row in rows},
             key=run_order.name_order,
             reverse=True,
         ),
-        funnel=_funnel_rows(by_scope),
+        held_runs=known.held,
+        left_out_count=len({r["run"] for rows in history.values() for r in rows} - known.held)
+        if part.encoder
+        else 0,
+        funnel=_funnel_rows(by_scope) if is_whole else [],
         hubs=hubs,
         pictures=pictures.find_images(s.run, [row["similar_product_id"] for row in hubs]),
-        exposure=_exposure_rows(by_scope),
-        worst=_worst_categories(by_scope),
-        short=[
-            (scope.removeprefix("reason="), of["short_lists_count"]["value"])
-            for scope, of in by_scope.items()
-            if "short_lists_count" in of
-        ],
+        exposure=_exposure_rows(by_scope, part),
+        worst=_worst_categories(by_scope, part, measured),
+        short=measured.short if measured else _short_lists(by_scope),
         shortfall_texts={str(reason): text for reason, text in SHORTFALL_TEXTS.items()},
-        judged=next(iter(judgement_metrics.precision_by_category(all_judgements)), None),
-        refused=refused,
-        unmapped=unmapped,
-        event_rates=event_rates.read_rates(request.app.state.settings.data_dir, s.run),
-        disk=_disk_rows(request.app.state.settings.data_dir, int(time.monotonic() // DISK_AGE_S)),
+        judged=next(iter(judgement_metrics.precision_by_category(in_part)), None),
+        refused=refused and [row for row in refused if part.shop in (None, row["shop_id"])],
+        unmapped=[row for row in unmapped if part.shop in (None, row["shop_id"])],
+        event_rates=[r for r in event_rates.read_rates(root, s.run) if _is_rate_of(part, r)],
+        disk=_disk_rows(root, int(time.monotonic() // DISK_AGE_S)) if is_whole else [],
     )
+
+
+def _worst_verdict(missed: Sequence[dict[str, Any]]) -> str:
+    """Return "fail", "warn" or "ok"."""
+    verdicts = {m["verdict"] for m in missed}
+    return next((v for v in ("fail", "warn") if v in verdicts), "ok")
+
+
+def _rows_by(
+    encoder: str | None, rows: Sequence[dict[str, Any]], known: KnownRuns
+) -> list[dict[str, Any]]:
+    """Return the rows of the runs by an encoder; all rows for None."""
+    return [row for row in rows if encoder in (None, known.encoders.get(row["run"]))]
+
+
+def _tile_values(
+    by_scope: Mapping[str, Mapping[str, Any]],
+    part: RunPart,
+    measured: PartFigures | None,
+    products_count: int,
+) -> dict[str, Any]:
+    """Return value and unit of metrics: those of the run where it measured the part itself."""
+    found: dict[str, Any] = {"products_count": {"value": products_count, "unit": "count"}}
+    if measured:
+        values = measured.values.items()
+        found |= {name: {"value": v, "unit": "ratio"} for name, v in values if v is not None}
+    return found | dict(by_scope.get(part.scope or "", {}))
+
+
+def _short_lists(by_scope: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """Return the number of short lists by reason."""
+    return [
+        (scope.removeprefix("reason="), of["short_lists_count"]["value"])
+        for scope, of in by_scope.items()
+        if "short_lists_count" in of
+    ]
+
+
+def _is_rate_of(part: RunPart, row: Mapping[str, Any]) -> bool:
+    """Tell if rates of events are of a part; of a whole run all are."""
+    return part.is_whole_run or part.has_scope(f"{row['dimension']}={row['part']}")
+
+
+@lru_cache(64)
+def _measure(
+    published: PublishedRepository, part: RunPart, run: str, signature: str
+) -> PartFigures | None:
+    """Return the figures of a part; cached until another run is published."""
+    with open_part(published, part) as s:
+        return measure_part(s, part, MAX_WORST_CATEGORIES) if s.run == run else None
 
 
 @lru_cache(1)
@@ -161,72 +238,14 @@ def _disk_rows(root: Path, period: int) -> list[dict[str, Any]]:
     ]
 
 
-@lru_cache(2)
+@lru_cache(16)
 def _metric_history(
-    published: PublishedRepository, run: str, signature: str
+    published: PublishedRepository, run: str, signature: str, scope: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return each plotted metric by run; cached until another run is published."""
-    return {metric: published.quality_history(metric)[-MAX_RUNS:] for metric, _ in _PLOT_METRICS}
-
-
-def build_run_plot(title: str, rows: Sequence[dict[str, Any]]) -> RunPlot:
-    """Build the plot of a metric over runs.
-
-    Args:
-        title: Caption of the plot.
-        rows: The metric in some runs, by run, at least one: run, value, low, high, unit, verdict.
-
-    Returns:
-        The plot.
-    """
-    is_count = rows[0]["unit"] == "count"
-    texts = [f"{row['value']:,.0f}" if is_count else f"{row['value']:.3f}" for row in rows]
-    highest = max(row["value"] if row["high"] is None else row["high"] for row in rows)
-    # Ratios above a half are drawn on the whole scale, so that plots can be compared.
-    top = 1.0 if not is_count and highest > 0.5 else _round_up(highest)
-    step = (_RIGHT - _LEFT) / max(1, len(rows) - 1)
-    xs = [_LEFT + i * step for i in range(len(rows))]
-    if len(rows) == 1:
-        xs = [(_LEFT + _RIGHT) / 2]
-
-    def y(value: float) -> float:
-        return round(_BOTTOM - (_BOTTOM - _TOP) * value / top, 1)
-
-    def line(column: str) -> list[str]:
-        return [f"{x:.1f},{y(row[column])}" for x, row in zip(xs, rows, strict=True)]
-
-    has_area = len(rows) > 1 and all(None not in (row["low"], row["high"]) for row in rows)
-    area = [*line("high"), *reversed(line("low"))] if has_area else []
-    names = [(xs[0], str(rows[0]["run"])[:18], "start" if len(rows) > 1 else "middle")]
-    if len(rows) > 1:
-        names.append((xs[-1], str(rows[-1]["run"])[:18], "end"))
-    has_whole_ticks = is_count and top >= 4
-    tick_values = [top * share for share in (0, 0.5, 1)]
-    described = zip(rows[-12:], texts[-12:], strict=True)
-    return RunPlot(
-        title=title,
-        description=f"{title} by run: " + ", ".join(f"{r['run']} {text}" for r, text in described),
-        line=" ".join(line("value")),
-        area=" ".join(area),
-        ticks=[(y(v), f"{v:,.0f}" if has_whole_ticks else f"{v:.2g}") for v in tick_values],
-        points=[
-            (round(x, 1), y(row["value"]), row["verdict"], f"{row['run']}: {text}")
-            for x, row, text in zip(xs, rows, texts, strict=True)
-        ],
-        names=names,
-        values={row["run"]: text for row, text in zip(rows, texts, strict=True)},
-    )
-
-
-def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 4, 5, 10 times a power of ten; 1 for 0."""
-    if value <= 0:
-        return 1.0
-    exponent = len(f"{int(value)}") - 1
-    if value < 1:
-        exponent = -next(i for i in range(1, 30) if value * 10**i >= 1)
-    power = 10.0**exponent
-    return next(power * step for step in (1, 2, 4, 5, 10) if power * step >= value)
+    """Return each plotted metric of a scope by run; cached until another run is published."""
+    return {
+        metric: published.quality_history(metric, scope)[-MAX_RUNS:] for metric, _ in _PLOT_METRICS
+    }
 
 
 def _funnel_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -247,38 +266,59 @@ def _funnel_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[st
     sizes = [c["written"] for name, c in counts.items() if name != SIMILAR_PRODUCTS.name]
     most = max([1.0, *sizes])
     return [
-        {"table": name, **count, "share": min(1.0, count["written"] / most)}
+        {
+            "table": name,
+            **count,
+            "share": min(1.0, count["written"] / most),
+            "figure": _FIGURE_OF_TABLE.get(name, "compared"),
+        }
         for name, count in counts.items()
     ]
 
 
-def _exposure_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return which share of the recommendations each shop gets, by shop."""
-    prefix = "shop="
+def _exposure_rows(
+    by_scope: dict[str, dict[str, dict[str, Any]]], part: RunPart
+) -> list[dict[str, Any]]:
+    """Return which share of the recommendations each shop gets, by shop; none of categories."""
+    if part.category or part.super_category:
+        return []
+    prefix = f"shop={part.shop or ''}"
     return [
-        {"shop": scope.removeprefix(prefix)}
+        {"shop": scope.removeprefix("shop=")}
         | {
             name: metrics[name]["value"] if name in metrics else None
             for name in (*_EXPOSURE_METRICS, "most_recommended_count")
         }
         for scope, metrics in sorted(by_scope.items())
-        if scope.startswith(prefix) and "," not in scope and "recommended_ratio" in metrics
+        if (scope == prefix if part.shop else scope.startswith(prefix))
+        and "," not in scope
+        and "recommended_ratio" in metrics
     ]
 
 
-@lru_cache(2)
-def _hubs(published: PublishedRepository, run: str, signature: str) -> list[dict[str, Any]]:
+@lru_cache(32)
+def _hubs(
+    published: PublishedRepository, part: RunPart, run: str, signature: str
+) -> list[dict[str, Any]]:
     """Return the products recommended most, each with its product; cached as the plots are."""
-    with published.snapshot() as s:
-        return s.most_recommended(MAX_HUBS) if s.run == run else []
+    with open_part(published, part) as s:
+        return s.most_recommended(MAX_HUBS, *part.where(2)) if s.run == run else []
 
 
-def _worst_categories(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the leaf categories with the smallest gain over random, smallest first."""
+def _worst_categories(
+    by_scope: dict[str, dict[str, dict[str, Any]]], part: RunPart, measured: PartFigures | None
+) -> list[dict[str, Any]]:
+    """Return the leaf categories with the smallest gain over random, smallest first.
+
+    A run measures no gain by shop and super-category: there the lowest precision comes first.
+    """
+    if measured and (part.shop or part.super_category):
+        return [{**row, "gain": None} for row in measured.worst]
     name = f"leaf_precision@{K}"
     rows = []
     for scope, metrics in by_scope.items():
-        if scope.startswith("category=") and f"{name}_gain" in metrics:
+        is_inside = part.is_whole_run or part.has_scope(scope)
+        if scope.startswith("category=") and f"{name}_gain" in metrics and is_inside:
             gain = metrics[f"{name}_gain"]
             rows.append(
                 {
@@ -292,43 +332,3 @@ def _worst_categories(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[di
                 }
             )
     return sorted(rows, key=lambda row: (row["gain"], row["category"]))[:MAX_WORST_CATEGORIES]
-
-
-@lru_cache(2)
-def _refusal_groups(
-    root: Path, run: str, signature: str
-) -> tuple[list[dict[str, Any]] | None, list[dict[str, Any]]]:
-    """Group the run's refusals by stage, reason and shop, most first, with examples.
-
-    The second result lists the shops' category words that no mapping has. The first is None if
-    the run's tables are gone. The signature is part of the cache's key: a run may be published
-    again with other tables.
-    """
-    if not run_tables.is_complete(root, SIMILAR_PRODUCTS, run):
-        return None, []
-    examples: dict[tuple[str, str, str | None], list[tuple[str, str | None]]] = defaultdict(list)
-    counts: Counter[tuple[str, str, str | None]] = Counter()
-    words: Counter[tuple[str, str]] = Counter()
-    for row in run_tables.read_refused(root, run).to_pylist():
-        group = (row["stage"], row["reason"], row["shop_id"])
-        counts[group] += 1
-        if len(examples[group]) < MAX_EXAMPLES:
-            examples[group].append((row["key"], row["detail"]))
-        if row["reason"] == CategoryReason.UNMAPPED_CATEGORY and row["detail"]:
-            words[row["shop_id"], row["detail"]] += 1
-    by_count = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0][0], entry[0][1]))
-    refused = [
-        {
-            "stage": group[0],
-            "reason": group[1],
-            "shop_id": group[2],
-            "count": count,
-            "examples": examples[group],
-        }
-        for group, count in by_count
-    ]
-    unmapped = [
-        {"shop_id": shop, "word": word, "count": count}
-        for (shop, word), count in sorted(words.items(), key=lambda e: (-e[1], e[0]))
-    ]
-    return refused, unmapped[:MAX_UNMAPPED_WORDS]

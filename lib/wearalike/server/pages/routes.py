@@ -17,7 +17,18 @@ from wearalike.imaging.decode import BadPixels
 from wearalike.server import middleware
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import RunNotSearchable
-from wearalike.server.pages import base, compare, judging, photo, products, quality, rules
+from wearalike.server.pages import (
+    base,
+    compare,
+    figure_products,
+    history,
+    judging,
+    photo,
+    products,
+    quality,
+    refusals,
+    rules,
+)
 from wearalike.server.snapshot import NotPublished, PublishedRepository
 from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, ThumbnailNotFound
 from wearalike.warehouse.base import Unreachable
@@ -38,9 +49,12 @@ def add_pages(app: FastAPI) -> None:
     for part in (
         router,
         products.router,
+        history.router,
         compare.router,
         photo.router,
         quality.router,
+        figure_products.router,
+        refusals.router,
         rules.router,
         judging.router,
     ):

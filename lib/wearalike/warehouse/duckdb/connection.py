@@ -48,3 +48,9 @@ def is_held(error: Exception) -> bool:
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text."""
     return str(error).partition("\n")[0]
+
+
+def fetch_rows(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Return the rows of an executed statement as dicts by column name."""
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

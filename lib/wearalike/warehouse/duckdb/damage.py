@@ -47,13 +47,21 @@ class DamagedFiles:
             paths: Files of runs, and Parquet files.
         """
         paths = list(paths)
-        known = {path: self._faults.get(_identify_file(path)) for path in paths}
-        found = {path: fault for path, fault in known.items() if fault}
+        found = self.known(paths)
         if not found:
             read = {path: read_to_end(path) for path in paths}
             found = {path: fault for path, fault in read.items() if fault}
             self._faults |= {_identify_file(path): fault for path, fault in found.items()}
         return found
+
+    def known(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Return those among some files that were found damaged, each with its fault.
+
+        Args:
+            paths: Files of runs, and Parquet files.
+        """
+        known = {path: self._faults.get(_identify_file(path)) for path in paths}
+        return {path: fault for path, fault in known.items() if fault}
 
 
 def read_to_end(path: Path) -> str | None:

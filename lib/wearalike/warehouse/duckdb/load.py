@@ -44,7 +44,7 @@ from wearalike.warehouse.base import (
     plan_publish,
 )
 from wearalike.warehouse.duckdb.attached_runs import AttachedRuns, attach_runs
-from wearalike.warehouse.duckdb.connection import first_line
+from wearalike.warehouse.duckdb.connection import fetch_rows, first_line
 from wearalike.warehouse.duckdb.damage import DamagedFiles, may_be_damage, read_to_end
 from wearalike.warehouse.duckdb.quality_history import QualityHistory, split_by_run
 from wearalike.warehouse.duckdb.recorded import RecordedRows
@@ -136,30 +136,60 @@ class DuckDBWarehouse:
         while True:
             with self._attach_runs() as runs:
                 self._check_left_out(runs, left_out, statement, parameters)
-                catalogs = {
-                    run: catalog
-                    for run, catalog in runs.catalogs.items()
-                    if self.run_file(run) not in left_out
-                }
-                history = (
-                    self._quality.open_dataset(catalogs, left_out)
-                    if self._quality.is_begun
-                    else None
-                )
-                con = runs.connection
-                create_views(con, runs.state, catalogs, self._recorded, history, statement)
+                catalogs = self._create_views(runs, left_out, statement)
                 try:
-                    cursor = con.execute(statement, list(parameters))
-                    names = [column[0] for column in cursor.description]
-                    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                    return fetch_rows(runs.connection.execute(statement, list(parameters)))
                 except duckdb.Error as error:
-                    if not may_be_damage(error):
-                        raise
-                    paths = [*map(self.run_file, catalogs), *self._quality.list_paths()]
-                    found = self._damaged.search(path for path in paths if path not in left_out)
+                    found = self._find_damage(error, catalogs, left_out)
                     if not found:
                         raise
                     left_out |= found
+
+    @contextlib.contextmanager
+    def open_tables(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, WarehouseState]]:
+        """Yield a connection whose tables hold the runs of the state, for several statements.
+
+        Files that are known to be damaged are left out. One that shows its damage in the block ends
+        it; the next block goes without it.
+
+        Raises:
+            Unreachable: The published run's file cannot be read, or a file is damaged.
+        """
+        left_out = self._damaged.known(self.list_files())
+        with self._attach_runs() as runs:
+            self._check_left_out(runs, left_out, "", ())
+            catalogs = self._create_views(runs, left_out, "")
+            loads = tuple(load for load in runs.state.loads if load.run in catalogs)
+            try:
+                yield runs.connection, replace(runs.state, loads=loads)
+            except duckdb.Error as error:
+                found = self._find_damage(error, catalogs, left_out)
+                if not found:
+                    raise
+                names = ", ".join(map(str, found))
+                raise Unreachable(f"{names}: damaged; the next question goes without") from error
+
+    def _create_views(
+        self, runs: AttachedRuns, left_out: Mapping[Path, str], statement: str
+    ) -> dict[str, str]:
+        """Create the views for a statement to come; return the name of each run's file in them."""
+        catalogs = {
+            run: catalog
+            for run, catalog in runs.catalogs.items()
+            if self.run_file(run) not in left_out
+        }
+        history = self._quality.open_dataset(catalogs, left_out) if self._quality.is_begun else None
+        create_views(runs.connection, runs.state, catalogs, self._recorded, history, statement)
+        return catalogs
+
+    def _find_damage(
+        self, error: duckdb.Error, catalogs: Mapping[str, str], left_out: Mapping[Path, str]
+    ) -> dict[Path, str]:
+        """Return the damaged files behind an error; none where it comes from something else."""
+        if not may_be_damage(error):
+            return {}
+        paths = [*map(self.run_file, catalogs), *self._quality.list_paths()]
+        return self._damaged.search(path for path in paths if path not in left_out)
 
     def list_files(self) -> list[Path]:
         """Return the files of runs, then those of kept quality."""

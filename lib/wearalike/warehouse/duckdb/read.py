@@ -17,10 +17,10 @@ import duckdb
 
 from wearalike.tables import PUBLISHED_TABLES
 from wearalike.warehouse.base import WarehouseState
-from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
+from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, fetch_rows, translate_errors
 from wearalike.warehouse.duckdb.load import DuckDBWarehouse
 from wearalike.warehouse.duckdb.views import renamed_columns, select_renamed
-from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
+from wearalike.warehouse.reader import LoadedRuns, NotPublished, PublicationSnapshot
 
 # The server also searches and runs detectors. The queries of a page need a few MB.
 _RESOURCE_LIMITS: dict[str, Any] = {"threads": 2, "memory_limit": "1GB"}
@@ -67,7 +67,7 @@ class DuckDBReader:
                     opened.run,
                     opened.published_at,
                     opened.signature,
-                    lambda s, p: _fetch_rows(cursor.execute(s, list(p))),
+                    lambda s, p: fetch_rows(cursor.execute(s, list(p))),
                 )
 
     def state(self) -> WarehouseState:
@@ -75,6 +75,14 @@ class DuckDBReader:
 
     def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
         return self._warehouse.query(statement, parameters)
+
+    @contextlib.contextmanager
+    def loaded_runs(self) -> Iterator[LoadedRuns]:
+        self._published_file_identity()  # raises NotPublished
+        with self._warehouse.open_tables() as (con, state):
+            for name, value in _RESOURCE_LIMITS.items():
+                con.execute(f"SET {name} = '{value}'")
+            yield LoadedRuns(state, lambda s, p: fetch_rows(con.execute(s, list(p))))
 
     def close(self) -> None:
         with self._lock:
@@ -128,8 +136,3 @@ def _choose_catalog(connection: duckdb.DuckDBPyConnection) -> str:
             select = select_renamed(connection, "shown", table, name)
             connection.execute(f"CREATE VIEW {name} AS {select}")
     return "memory"
-
-
-def _fetch_rows(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -14,7 +14,7 @@ from psycopg_pool import ConnectionPool
 from wearalike.warehouse.base import Rejected, Unreachable, WarehouseState
 from wearalike.warehouse.postgres.load import PostgresWarehouse
 from wearalike.warehouse.postgres.schema import CONNECTION_OPTIONS, read_state
-from wearalike.warehouse.reader import NotPublished, PublicationSnapshot
+from wearalike.warehouse.reader import LoadedRuns, NotPublished, PublicationSnapshot
 
 MAX_CONNECTIONS = 8
 # For a free connection of the pool, seconds.
@@ -58,6 +58,14 @@ class PostgresReader:
     def query_quality(self, statement: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
         with self.snapshot() as snapshot:
             return snapshot.query(statement, parameters)
+
+    @contextlib.contextmanager
+    def loaded_runs(self) -> Iterator[LoadedRuns]:
+        with self._transaction() as con:
+            state = read_state(con)
+            if not state.publications:
+                raise NotPublished(f"{self._warehouse.location}: nothing is published yet")
+            yield LoadedRuns(state, lambda s, p: con.execute(s.encode(), list(p)).fetchall())
 
     def close(self) -> None:
         with self._lock:
