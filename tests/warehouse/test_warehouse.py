@@ -802,6 +802,17 @@ def test_a_damaged_file_of_an_old_run_stops_nothing(tmp_path, caplog, part):
     is_attached = part == "tables"
     told = "is damaged and left out of the" if is_attached else "cannot be read and is left out"
     assert f"{path} {told}" in caplog.text
+    reader = open_reader(f"duckdb:{folder}")
+    titles = "SELECT run, max(title) AS title FROM products GROUP BY run ORDER BY run"
+    if is_attached:
+        with (
+            pytest.raises(Unreachable, match=r"r1\.duckdb: damaged"),
+            reader.loaded_runs() as loaded,
+        ):
+            loaded.query(titles, [])
+    with reader.loaded_runs() as loaded:
+        assert [one.run for one in loaded.state.loads] == ["r3", "r2"]
+        assert [row["run"] for row in loaded.query(titles, [])] == ["r2", "r3"]
     with pytest.raises(Unreachable, match=r"r1\.duckdb: the file is damaged .* --run r1 --force"):
         warehouse.query("SELECT title FROM products WHERE run = $1", ["r1"])
     assert {row["run"] for row in warehouse.query("SELECT run FROM quality")} == {"r1", "r2", "r3"}
