@@ -9,15 +9,8 @@ import pytest
 import torch
 
 from wearalike.encoding import item_describer, likeness_net
-from wearalike.encoding.item_describer import (
-    COLOUR_WIDTHS,
-    DESCRIPTORS_COUNT,
-    SHAPE_COUNT,
-    SHAPE_WIDTHS,
-    ItemDescriber,
-    MaskHead,
-    descriptor_slice,
-)
+from wearalike.encoding.descriptor_layout import COLOUR_WIDTHS, LITE0_LAYOUT
+from wearalike.encoding.item_describer import ItemDescriber, MaskHead
 from wearalike.encoding.likeness_net import CodeHeads, LikenessNet
 from wearalike.metrics import colour_space
 from wearalike.models import registry
@@ -28,8 +21,8 @@ def untrained(view: bool = False, mask_width: int = 48, hidden: tuple[int, int] 
     """A network with the weights of ImageNet and heads drawn at random."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    mean = rng.normal(size=DESCRIPTORS_COUNT).astype(np.float32)
-    scale = rng.uniform(0.5, 2, DESCRIPTORS_COUNT).astype(np.float32)
+    mean = rng.normal(size=LITE0_LAYOUT.count).astype(np.float32)
+    scale = rng.uniform(0.5, 2, LITE0_LAYOUT.count).astype(np.float32)
     describer = ItemDescriber(MaskHead(mask_width), likeness_net.imagenet_palette())
     heads = CodeHeads(mean, scale, *hidden)
     return LikenessNet(likeness_net.imagenet_trunk(), describer, heads, view).eval()
@@ -68,7 +61,7 @@ def test_a_file_may_bring_a_trunk_of_its_own(pictures):
     with torch.inference_mode():
         wanted, found = tuned.describe(pictures), loaded.describe(pictures)
         plain = untrained().describe(pictures)
-    columns = descriptor_slice("picture")
+    columns = LITE0_LAYOUT.columns("picture")
     assert (wanted - found)[:, columns].abs().max() < 0.05
     assert (plain - found)[:, columns].abs().max() > 0.2
     del arrays["trunk.final.0.weight"]
@@ -96,7 +89,7 @@ def test_arrays_that_do_not_fit_are_refused(network):
         ({"view.bias": np.ones(3, np.float32)}, "size mismatch for view.bias"),
         ({bias: np.ones(10**6, np.float32)}, r"\(1000000,\), wanted one axis of at most 4,096"),
         ({bias: np.ones((2, 128), np.float32)}, r"\(2, 128\), wanted one axis"),
-        ({"heads.scale": np.zeros(DESCRIPTORS_COUNT, np.float32)}, "wanted all above 0"),
+        ({"heads.scale": np.zeros(LITE0_LAYOUT.count, np.float32)}, "wanted all above 0"),
     ]:
         arrays = {name: a for name, a in (good | change).items() if a is not None}
         with pytest.raises(BadModel, match=message):
@@ -114,19 +107,17 @@ def test_the_last_maps_are_the_features_of_imagenet(network, pictures):
     backbone = registry.load_backbone(registry.EFFICIENTNET_LITE0)
     with torch.inference_mode():
         wanted, maps = backbone(pictures), network.trunk(pictures)
-        found = network.describe(pictures)[:, descriptor_slice("picture")]
+        found = network.describe(pictures)[:, LITE0_LAYOUT.columns("picture")]
     assert torch.allclose(found, wanted, atol=1e-4)
     sizes = [tuple(m.shape[1:3]) for m in maps]
-    assert sizes == list(
-        zip(item_describer.STAGE_CHANNELS, item_describer.STAGE_SIDES_PX, strict=True)
-    )
+    assert sizes == list(zip(LITE0_LAYOUT.channels, LITE0_LAYOUT.sides_px, strict=True))
 
 
 def test_columns_of_the_parts_lie_side_by_side():
-    slices = [descriptor_slice(part) for part in SHAPE_WIDTHS | COLOUR_WIDTHS]
-    assert slices[0].start == 0 and slices[-1].stop == DESCRIPTORS_COUNT == 4400
+    slices = [LITE0_LAYOUT.columns(part) for part in LITE0_LAYOUT.shape_widths | COLOUR_WIDTHS]
+    assert slices[0].start == 0 and slices[-1].stop == LITE0_LAYOUT.count == 4400
     assert all(a.stop == b.start for a, b in pairwise(slices))
-    assert descriptor_slice("histograms").start == SHAPE_COUNT == 3748
+    assert LITE0_LAYOUT.columns("histograms").start == LITE0_LAYOUT.shape_count == 3748
 
 
 def test_lab_is_that_of_the_arrays():

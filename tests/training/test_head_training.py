@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wearalike.encoding.item_describer import DESCRIPTORS_COUNT, descriptor_slice
+from wearalike.encoding.descriptor_layout import LITE0_LAYOUT
 from wearalike.encoding.likeness_net import CodeHeads
 from wearalike.training.encoder import linear_start
 from wearalike.training.encoder.descriptor_bank import DescriptorBank
@@ -22,7 +22,7 @@ CONFIG = LikenessConfig(steps=6, products=8, warmup_steps=2, triplets=2, hidden_
 def bank() -> DescriptorBank:
     rng = np.random.default_rng(0)
     products = np.repeat(np.arange(12), 4)
-    means = rng.normal(size=(12, DESCRIPTORS_COUNT))[products]
+    means = rng.normal(size=(12, LITE0_LAYOUT.count))[products]
     rows = means + 0.3 * rng.normal(size=means.shape)
     return DescriptorBank(
         rows.astype(np.float16),
@@ -36,11 +36,11 @@ def bank() -> DescriptorBank:
     )
 
 
-def trainer_of(bank, config=CONFIG, triplets=((0, 1, 5),)) -> HeadTrainer:
+def trainer_of(bank, config=CONFIG, triplets=((0, 1, 5),), trunk=None) -> HeadTrainer:
     torch.manual_seed(0)
     mean, scale = linear_start.fit_standardization(bank)
     heads = CodeHeads(mean, scale, config.hidden_units, config.hidden_units)
-    return HeadTrainer(heads, bank, config, "cpu", triplets)
+    return HeadTrainer(heads, bank, config, "cpu", triplets, trunk)
 
 
 def test_stopped_and_gone_on_is_as_if_never_stopped(bank, tmp_path):
@@ -55,7 +55,11 @@ def test_stopped_and_gone_on_is_as_if_never_stopped(bank, tmp_path):
     assert seen["parts"] == seen["whole"]
     for name, tensor in whole.averaged_state().items():
         assert torch.equal(tensor, second.averaged_state()[name]), name
-    for other in (trainer_of(bank, replace(CONFIG, seed=1)), trainer_of(bank, triplets=())):
+    for other in (
+        trainer_of(bank, replace(CONFIG, seed=1)),
+        trainer_of(bank, triplets=()),
+        trainer_of(bank, trunk="vgg16"),
+    ):
         with pytest.raises(ValueError, match="a checkpoint of another training"):
             other.load_checkpoint(tmp_path / "checkpoint")
 
@@ -73,7 +77,7 @@ def test_judged_triplets_are_a_loss_only_where_there_are_some(bank):
 def test_a_products_clean_view_is_its_teacher(bank):
     mean, scale = linear_start.fit_standardization(bank)
     shape, colour = build_teachers(bank, CodeHeads(mean, scale))
-    item = descriptor_slice("item")
+    item = LITE0_LAYOUT.columns("item")
     wanted = (bank.descriptors[::4, item] - mean[item]) / scale[item]
     wanted = wanted.clip(-5, 5)
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)

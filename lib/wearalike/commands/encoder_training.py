@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.commands.backbone_option import Backbone, choose_architecture
 from wearalike.datasets import labelled_photos, layouts, run_photos
 from wearalike.encoding import likeness_net
 from wearalike.models import registry
@@ -123,12 +124,12 @@ def load_initial_model(run: EncoderTrainingRun, name: str | None) -> Model | Non
         return None
     if name == PROMOTED:
         promoted = registry.resolve_model(run.settings.data_dir, ModelKind.ENCODER).read()
-        if promoted.architecture == likeness_net.ARCHITECTURE:
+        if likeness_net.is_likeness(promoted.architecture):
             return promoted
         log.info("%s is no likeness encoder: starts from %s", promoted.version, PACKAGED)
         name = PACKAGED
     model = registry.load_by_name(ModelKind.ENCODER, name)
-    if model.architecture != likeness_net.ARCHITECTURE:
+    if not likeness_net.is_likeness(model.architecture):
         raise BadModel(
             f"--init-from {name}: {model.version} is of architecture {model.architecture}, "
             f"wanted {likeness_net.ARCHITECTURE}, or {IMAGENET}"
@@ -173,6 +174,7 @@ def train_likeness(
     config: LikenessConfig,
     initial: Model | None,
     initial_share: float,
+    backbone: Backbone | None = None,
 ) -> tuple[Arrays, object]:
     """Train the likeness encoder, then its view classifier.
 
@@ -182,6 +184,7 @@ def train_likeness(
         config: the recipe.
         initial: the encoder to start from; None: ImageNet's weights.
         initial_share: 0..1, its part in the average of the weights.
+        backbone: a public network in place of the packaged trunk.
 
     Returns:
         The arrays, and the recipe for the model's card.
@@ -199,14 +202,19 @@ def train_likeness(
         run.read_judgements(sources),
         start_progress,
         initial_share,
+        backbone.trunk if backbone else None,
     )
+    architecture = initial.architecture if initial else choose_architecture(backbone)
     arrays: Arrays = dict(likeness_recipe.train_likeness(training))
     if initial:
         # The trunk is frozen, so what told views before still does.
         arrays = view_arrays(initial.arrays) | arrays
-    arrays |= fit_view_classifier(run, sources, arrays)
+    arrays |= fit_view_classifier(run, sources, arrays, architecture)
+    begin: dict[str, object]
     if initial:
         begin = {"begin": initial.version, "initial_share": initial_share}
+    elif backbone:
+        begin = {"begin": str(backbone.trunk.name), "backbone": backbone.as_card()}
     else:
         begin = {"begin": registry.EFFICIENTNET_LITE0.name}
     return arrays, {**asdict(config), **begin}
@@ -226,7 +234,7 @@ def refit_view_classifier(
         All arrays of the new file, and the recipe for its card.
     """
     arrays: Arrays = {name: narrow_array(array) for name, array in initial.arrays.items()}
-    arrays |= fit_view_classifier(run, sources, arrays)
+    arrays |= fit_view_classifier(run, sources, arrays, initial.architecture)
     return arrays, {"begin": initial.version}
 
 
@@ -251,7 +259,7 @@ def view_arrays(arrays: Any) -> Arrays:
 
 
 def fit_view_classifier(
-    run: EncoderTrainingRun, sources: list[TrainingSource], arrays: Arrays
+    run: EncoderTrainingRun, sources: list[TrainingSource], arrays: Arrays, architecture: str
 ) -> Arrays:
     """Train the view classifier on the network's features; write its test results to views.csv.
 
@@ -259,6 +267,7 @@ def fit_view_classifier(
         run: the training's options.
         sources: the sets of labelled photos. Runs are left out: an encoder told their views.
         arrays: the network's tensors.
+        architecture: of the network.
 
     Returns:
         The classifier's tensors; none where the sets say nothing of views.
@@ -269,11 +278,13 @@ def fit_view_classifier(
         view_examples.MAX_EXAMPLES_PER_VIEW * len(ImageView) * len(labelled),
     )
     fitted = view_classifiers.train_view_classifier(
-        labelled, arrays, run.seed, run.device, progress.update
+        labelled, arrays, run.seed, run.device, progress.update, architecture=architecture
     )
     if not fitted:
         return {}
-    counts = view_classifiers.confusion_counts(labelled, arrays | fitted, run.seed, run.device)
+    counts = view_classifiers.confusion_counts(
+        labelled, arrays | fitted, run.seed, run.device, architecture=architecture
+    )
     if not counts:
         return dict(fitted)
     right = sum(count for (shows, said), count in counts.items() if shows == said)

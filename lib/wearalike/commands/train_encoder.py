@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from wearalike.commands.backbone_option import choose_architecture, load_backbone
 from wearalike.commands.encoder_training import (
     IMAGENET,
     PROMOTED,
@@ -28,7 +29,7 @@ from wearalike.commands.options import (
     strict_labels_option,
 )
 from wearalike.datasets import layouts
-from wearalike.encoding import imagenet_itq, likeness_net
+from wearalike.encoding import imagenet_itq
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
@@ -129,6 +130,19 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
     f"to learn from runs, else {IMAGENET}.",
 )
 @click.option(
+    "--backbone",
+    metavar="NAME",
+    help="A network to start anew from in place of EfficientNet-Lite0: a name of timm's, such as "
+    "densenet121 or resnet50.a1_in1k, or torchvision:NAME.",
+)
+@click.option(
+    "--backbone-weights",
+    type=PATH,
+    metavar="FILE",
+    help="Its weights, safetensors or a state dict; default: those in the cache of Hugging Face "
+    "or torch. Nothing is downloaded.",
+)
+@click.option(
     "--initial-share",
     type=click.FloatRange(0, 1),
     default=0.5,
@@ -144,6 +158,8 @@ def encoder(
     mask_steps: int,
     mask_views: int,
     init_from: str | None,
+    backbone: str | None,
+    backbone_weights: Path | None,
     initial_share: float,
     **options: Any,
 ) -> None:
@@ -160,12 +176,17 @@ def encoder(
     A training continues where it stopped: repeat the same command. Two CPU cores describe some ten
     pictures a second, once; then 1,200 steps take about ten minutes.
     """
+    if backbone_weights and not backbone:
+        raise click.UsageError("--backbone-weights belongs to --backbone NAME")
+    if backbone and (recipe == "itq" or init_from not in (None, IMAGENET)):
+        raise click.UsageError("--backbone starts a likeness training anew, from no encoder")
     run = prepare_training_run(options)
     if recipe == "itq":
         architecture = imagenet_itq.ITQ_ARCHITECTURE
         train_and_write(run, architecture, lambda sources: fit_itq(run, sources))
         return
-    initial = load_initial_model(run, init_from)
+    network = load_backbone(backbone, backbone_weights) if backbone else None
+    initial = None if network else load_initial_model(run, init_from)
     config = LikenessConfig(
         steps=steps or (_STEPS_FROM_ENCODER if initial else _DEFAULTS.steps),
         products=products,
@@ -177,8 +198,8 @@ def encoder(
     )
     train_and_write(
         run,
-        likeness_net.ARCHITECTURE,
-        lambda sources: train_likeness(run, sources, config, initial, initial_share),
+        initial.architecture if initial else choose_architecture(network),
+        lambda sources: train_likeness(run, sources, config, initial, initial_share, network),
     )
 
 

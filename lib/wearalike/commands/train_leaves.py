@@ -22,7 +22,6 @@ from wearalike.datasets import layouts
 from wearalike.detection import detect
 from wearalike.encoding import leaf_head, likeness_net
 from wearalike.encoding.describer_hash import DESCRIBER_KEY, hash_describer
-from wearalike.encoding.leaf_head import LEAF_COLUMNS
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model, ModelKind
 from wearalike.pipeline import job
@@ -97,7 +96,7 @@ def leaves(
     run = prepare_training_run(options)
     model = _read_encoder(run, encoder_name)
     words = read_label_words(run.settings.mappings)
-    describe = prepare_describer(model.arrays, run.device)
+    describe = prepare_describer(model, run.device)
     detectors = _load_detectors(run, dict(crop_names))
     names = dict(shop_names)
     sets: list[LeafSet] = []
@@ -114,8 +113,9 @@ def leaves(
     if not any(len(one.photos) for one in sets):
         raise layouts.BadDataset(f"no photo whose type means a leaf; words: {words.path}")
     fits = job.Progress("fits", len({one.shop for one in sets}) + 1)
+    columns = describe.layout.leaf_columns
     standardizer = leaf_training.Standardizer(
-        model.arrays["heads.mean"][LEAF_COLUMNS], model.arrays["heads.scale"][LEAF_COLUMNS]
+        model.arrays["heads.mean"][columns], model.arrays["heads.scale"][columns]
     )
     trained = leaf_training.train_leaves(sets, words.taxonomy, standardizer, fits.update)
     _write_figures(run.out / "leaves.csv", trained.figures)
@@ -129,7 +129,7 @@ def _read_encoder(run: EncoderTrainingRun, name: str) -> Model:
         model = registry.resolve_model(run.settings.data_dir, ModelKind.ENCODER).read()
     else:
         model = registry.load_by_name(ModelKind.ENCODER, name)
-    if model.architecture != likeness_net.ARCHITECTURE:
+    if not likeness_net.is_likeness(model.architecture):
         raise BadModel(
             f"--encoder {name}: {model.version} is of architecture {model.architecture}, "
             f"wanted {likeness_net.ARCHITECTURE}"

@@ -106,7 +106,12 @@ class LikenessEncoder(_NetworkEncoder):
     """The encoder of likeness_net.LikenessNet, as likeness-1 is."""
 
     def __init__(
-        self, version: str, arrays: Mapping[str, NDArray[np.float32]], device: str = "cpu"
+        self,
+        version: str,
+        arrays: Mapping[str, NDArray[np.float32]],
+        device: str = "cpu",
+        *,
+        architecture: str,
     ) -> None:
         """Load the network.
 
@@ -114,13 +119,14 @@ class LikenessEncoder(_NetworkEncoder):
             version: Name and version of the model.
             arrays: The arrays of its file by name.
             device: "cpu" or "cuda".
+            architecture: Architecture of its file; it names the trunk.
 
         Raises:
             BadModel: The arrays do not fit, or the trunk's package is not the pinned one.
         """
         from wearalike.encoding import likeness_net
 
-        super().__init__(version, likeness_net.load_likeness_net(arrays), device)
+        super().__init__(version, likeness_net.load_likeness_net(arrays, architecture), device)
 
 
 class ClassifiedCrops(NamedTuple):
@@ -162,8 +168,9 @@ class LeafEncoder(_NetworkEncoder):
             raise BadModel(
                 f"{leaves.version} was not taught with the descriptors of {model.version}"
             )
-        network = likeness_net.load_likeness_net(model.arrays)
-        head = leaf_head.load_leaf_head(leaves)
+        network = likeness_net.load_likeness_net(model.arrays, model.architecture)
+        columns = network.layout.leaf_columns
+        head = leaf_head.load_leaf_head(leaves, columns.stop - columns.start)
         super().__init__(model.version, leaf_head.LikenessNetWithLeaves(network, head), device)
         self.leaves_version = leaves.version
         self.kinds = leaves.classes
@@ -246,14 +253,15 @@ def build_encoder(model: Model, device: str = "cpu", leaves: Model | None = None
     from wearalike.encoding import hashnet, likeness_net
 
     known = (ITQ_ARCHITECTURE, hashnet.ARCHITECTURE, likeness_net.ARCHITECTURE)
-    if model.kind is registry.ModelKind.ENCODER and model.architecture in known:
+    is_known = model.architecture in known or likeness_net.is_likeness(model.architecture)
+    if model.kind is registry.ModelKind.ENCODER and is_known:
         if model.architecture == ITQ_ARCHITECTURE:
             return ImagenetItqEncoder(model, device)
         if model.architecture == hashnet.ARCHITECTURE:
             return HashNetEncoder(model.version, model.arrays, device)
         if leaves is not None and fits_encoder(leaves, model):
             return LeafEncoder(model, leaves, device)
-        return LikenessEncoder(model.version, model.arrays, device)
+        return LikenessEncoder(model.version, model.arrays, device, architecture=model.architecture)
     raise BadModel(
         f"{model.kind} {model.version}: architecture {model.architecture!r}: "
         f"known of encoders are {', '.join(known)}"

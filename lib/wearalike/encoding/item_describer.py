@@ -8,7 +8,6 @@ Shapes: n pictures; maps are (n, channels, height, width).
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -17,38 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearalike.encoding.descriptor_layout import (
+    LITE0_LAYOUT,
+    MASK_DESCRIPTOR_PX,
+    DescriptorLayout,
+)
 from wearalike.metrics.colour_space import LINEAR_TO_XYZ
 
-# Channels and sides in px of the trunk's maps of a picture of 224 px.
-STAGE_CHANNELS = (24, 40, 112, 320, 1280)
-STAGE_SIDES_PX = (56, 28, 14, 7, 7)
-PALETTE_COLOURS = 128
 # Side of the mask and of its windows, in px.
 MASK_PX = 28
-# All of the item, its upper part, lower part, middle and flanks.
-WINDOWS_COUNT = 5
-
-# Width of each part of the descriptors, in the order of the columns.
-SHAPE_WIDTHS = {
-    "picture": 1280,  # last maps, mean over the picture
-    "item": 1280,  # last maps, mean over the item
-    "upper": 320,  # fourth maps, mean over the item's upper part
-    "lower": 320,  # fourth maps, mean over the item's lower part
-    "stage3": 224,  # third maps over the item: means, then standard deviations
-    "stage2": 80,  # second maps, the same
-    "stage1": 48,  # first maps, the same
-    "mask": 196,  # the mask at 14 px
-}
-COLOUR_WIDTHS = {
-    "histograms": WINDOWS_COUNT * PALETTE_COLOURS,  # square roots of shares, window by window
-    "lab_mean": 3,
-    "lab_spread": 3,
-    "fine_contrast": 3,  # difference from the mean of 3 x 3 px
-    "wide_contrast": 3,  # difference from the mean of 7 x 7 px
-}
-SHAPE_COUNT = sum(SHAPE_WIDTHS.values())
-COLOUR_COUNT = sum(COLOUR_WIDTHS.values())
-DESCRIPTORS_COUNT = SHAPE_COUNT + COLOUR_COUNT
 
 # A pixel of the mask is this many px of the picture, and one of the colour map this many.
 _MASK_STEP_PX = 8
@@ -66,23 +42,8 @@ _MIN_MOMENT = 1e-3
 _MIN_WINDOW_WEIGHT = 1e-6
 
 
-def descriptor_slice(part: str) -> slice:
-    """Return the columns of one part of the descriptors.
-
-    Args:
-        part: A key of SHAPE_WIDTHS or COLOUR_WIDTHS.
-
-    Example:
-        >>> descriptor_slice("item")
-        slice(1280, 2560, None)
-    """
-    widths = SHAPE_WIDTHS | COLOUR_WIDTHS
-    ends = dict(zip(widths, accumulate(widths.values()), strict=True))
-    return slice(ends[part] - widths[part], ends[part])
-
-
 class TrunkMaps(NamedTuple):
-    """Maps of a trunk, float32, of STAGE_CHANNELS channels and STAGE_SIDES_PX sides."""
+    """Maps of a trunk, float32, with the channels and sides of its layout."""
 
     stage1: Tensor
     stage2: Tensor
@@ -96,9 +57,9 @@ class MaskHead(nn.Module):
 
     places: Tensor
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 48, layout: DescriptorLayout = LITE0_LAYOUT) -> None:
         super().__init__()
-        stage2, stage3, stage4 = STAGE_CHANNELS[1:4]
+        stage2, stage3, stage4 = layout.channels[1:4]
         self.from_stage2 = nn.Conv2d(stage2, width, 1)
         self.from_stage3 = nn.Conv2d(stage3, width, 1, bias=False)
         self.from_stage4 = nn.Conv2d(stage4, width, 1, bias=False)
@@ -115,16 +76,19 @@ class MaskHead(nn.Module):
         """Return logits of the mask.
 
         Args:
-            stage2: Second maps, (n, 40, 28, 28).
-            stage3: Third maps, (n, 112, 14, 14).
-            stage4: Fourth maps, (n, 320, 7, 7).
+            stage2: Second maps, as (n, 40, 28, 28) of the packaged trunk.
+            stage3: Third maps, as (n, 112, 14, 14).
+            stage4: Fourth maps, as (n, 320, 7, 7).
             pixels: `downsample_for_mask` of the pictures, (n, 3, 28, 28).
 
         Returns:
             float32 (n, 1, 28, 28).
         """
         places = self.places.expand(pixels.shape[0], -1, -1, -1)
-        x = self.from_stage2(stage2) + self.from_pixels(torch.cat([pixels, places], dim=1))
+        x = self.from_stage2(stage2)
+        if x.shape[-1] != MASK_PX:
+            x = _resize(x, MASK_PX)
+        x = x + self.from_pixels(torch.cat([pixels, places], dim=1))
         x = x + _resize(self.from_stage3(stage3), MASK_PX)
         x = functional.relu(x + _resize(self.from_stage4(stage4), MASK_PX))
         x = functional.relu(self.pointwise(self.depthwise(x)) + x)
@@ -137,26 +101,34 @@ class ItemDescriber(nn.Module):
     Attributes:
         mask: The mask head.
         palette: Lab colours of the histograms, float32 (128, 3).
+        layout: Where each descriptor lies.
     """
 
     palette: Tensor
     grid_x: Tensor
     grid_y: Tensor
     to_colour_map: Tensor
-    to_stage1: Tensor
 
-    def __init__(self, mask: MaskHead, palette: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        mask: MaskHead,
+        palette: NDArray[np.float32],
+        layout: DescriptorLayout = LITE0_LAYOUT,
+    ) -> None:
         super().__init__()
         self.mask = mask
+        self.layout = layout
         self.register_buffer("palette", torch.tensor(palette, dtype=torch.float32))
         y, x = _grid()
         self.register_buffer("grid_x", x, persistent=False)
         self.register_buffer("grid_y", y, persistent=False)
         self.register_buffer("to_colour_map", _resize_matrix(_COLOUR_PX), persistent=False)
-        self.register_buffer("to_stage1", _resize_matrix(STAGE_SIDES_PX[0]), persistent=False)
+        for side in layout.sides_px:
+            if MASK_PX % side:
+                self.register_buffer(f"to_{side}px", _resize_matrix(side), persistent=False)
 
     def forward(self, pictures: Tensor, maps: TrunkMaps) -> Tensor:
-        """Return the descriptors, (n, DESCRIPTORS_COUNT): shape, then colour.
+        """Return the descriptors, (n, count of the layout): shape, then colour.
 
         Args:
             pictures: float32 (n, 3, 224, 224), -1..1.
@@ -193,29 +165,41 @@ class ItemDescriber(nn.Module):
         return torch.cat(parts, dim=1)
 
     def describe_shape(self, maps: TrunkMaps, windows: Tensor) -> Tensor:
-        """Return the descriptors of shape, (n, SHAPE_COUNT).
+        """Return the descriptors of shape, (n, shape_count of the layout).
 
         Args:
             maps: The trunk's maps.
             windows: `place_windows` of the mask, (n, 5, 28, 28).
         """
+        side1, side2, side3, side4, side = self.layout.sides_px
         mask = windows[:, :1]
-        mask_14px = functional.avg_pool2d(mask, 2)
+        mask_14px = functional.avg_pool2d(mask, MASK_PX // MASK_DESCRIPTOR_PX)
         # All of the item, its upper and its lower part.
-        windows_7px = functional.avg_pool2d(windows[:, :3], 4)
-        everywhere = torch.ones_like(windows_7px[:, :1])
+        on_final = self._resize_windows(windows[:, :3], side)
+        on_stage4 = on_final if side4 == side else self._resize_windows(windows[:, :3], side4)
+        on_stage3 = mask_14px if side3 == MASK_DESCRIPTOR_PX else self._resize_windows(mask, side3)
+        everywhere = torch.ones_like(on_final[:, :1])
         parts = [
-            _weighted_means(maps.final, torch.cat([everywhere, windows_7px[:, :1]], dim=1)),
-            _weighted_means(maps.stage4, windows_7px[:, 1:]),
-            _means_and_spreads(maps.stage3, mask_14px),
-            _means_and_spreads(maps.stage2, mask),
-            _means_and_spreads(maps.stage1, self.to_stage1 @ mask @ self.to_stage1.T),
+            _weighted_means(maps.final, torch.cat([everywhere, on_final[:, :1]], dim=1)),
+            _weighted_means(maps.stage4, on_stage4[:, 1:]),
+            _means_and_spreads(maps.stage3, on_stage3),
+            _means_and_spreads(maps.stage2, self._resize_windows(mask, side2)),
+            _means_and_spreads(maps.stage1, self._resize_windows(mask, side1)),
             mask_14px.flatten(1),
         ]
         return torch.cat(parts, dim=1)
 
+    def _resize_windows(self, windows: Tensor, side_px: int) -> Tensor:
+        """Return windows (n, k, 28, 28) as (n, k, side_px, side_px)."""
+        if side_px == MASK_PX:
+            return windows
+        if MASK_PX % side_px == 0:
+            return functional.avg_pool2d(windows, MASK_PX // side_px)
+        matrix = self.get_buffer(f"to_{side_px}px")
+        return matrix @ windows @ matrix.T
+
     def describe_colour(self, pictures: Tensor, windows: Tensor) -> Tensor:
-        """Return the descriptors of colour, (n, COLOUR_COUNT).
+        """Return the descriptors of colour, (n, 652).
 
         Args:
             pictures: float32 (n, 3, 224, 224), -1..1.
@@ -298,7 +282,10 @@ def _resize_matrix(side_px: int) -> Tensor:
     Two products of matrices take a fifth of the time of the engine's own resizing.
     """
     columns = functional.interpolate(
-        torch.eye(MASK_PX)[None, None], size=(side_px, MASK_PX), mode="bilinear"
+        torch.eye(MASK_PX)[None, None],
+        size=(side_px, MASK_PX),
+        mode="bilinear",
+        antialias=side_px < MASK_PX,
     )
     return columns[0, 0]
 

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wearalike.encoding.item_describer import descriptor_slice
+from wearalike.encoding.descriptor_layout import LITE0_LAYOUT
 from wearalike.encoding.likeness_net import LikenessNet
 from wearalike.models.files import BadModel, Model, check_shapes
 
 ARCHITECTURE = "likeness-leaves"
-# The head reads the item: its features, those of its upper and lower part, and its texture.
-LEAF_COLUMNS = slice(descriptor_slice("item").start, descriptor_slice("stage3").stop)
-LEAF_INPUTS = LEAF_COLUMNS.stop - LEAF_COLUMNS.start
+# Number of descriptors that the head reads of the packaged trunk; another trunk has others.
+LEAF_INPUTS = LITE0_LAYOUT.leaf_columns.stop - LITE0_LAYOUT.leaf_columns.start
 # Standardized descriptors are cut at so many standard deviations.
 _MAX_DEVIATIONS = 5.0
 
@@ -27,29 +26,25 @@ _MAX_DEVIATIONS = 5.0
 class LeafHead(nn.Module):
     """Descriptors to a logit of each kind, calibrated: softmax gives probabilities.
 
-    Input: float32 (n, 4400) as the describer returns them. Output: float32 (n, kinds).
+    Input: float32 (n, inputs), the `leaf_columns` of a layout. Output: float32 (n, kinds).
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, kinds_count: int) -> None:
+    def __init__(self, kinds_count: int, inputs_count: int = LEAF_INPUTS) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(LEAF_INPUTS))
-        self.register_buffer("scale", torch.ones(LEAF_INPUTS))
-        self.linear = nn.Linear(LEAF_INPUTS, kinds_count)
+        self.register_buffer("mean", torch.zeros(inputs_count))
+        self.register_buffer("scale", torch.ones(inputs_count))
+        self.linear = nn.Linear(inputs_count, kinds_count)
 
-    def forward(self, descriptors: Tensor) -> Tensor:
-        """Return the logits of descriptors."""
-        return self.classify(descriptors[:, LEAF_COLUMNS])
-
-    def classify(self, inputs: Tensor) -> Tensor:
-        """Return the logits of the columns that the head reads, (n, 2144)."""
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the columns that the head reads."""
         logits: Tensor = self.linear(self.standardize(inputs))
         return logits
 
     def standardize(self, inputs: Tensor) -> Tensor:
-        """Return inputs (n, 2144) in standard deviations from their mean, cut at 5."""
+        """Return inputs in standard deviations from their mean, cut at 5."""
         deviations = (inputs - self.mean) / self.scale
         return deviations.clamp(-_MAX_DEVIATIONS, _MAX_DEVIATIONS)
 
@@ -65,14 +60,16 @@ class LikenessNetWithLeaves(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the logits of a batch of pictures."""
         descriptors = self.network.describe(pictures)
-        return torch.cat([self.network.forward_heads(descriptors), self.head(descriptors)], dim=1)
+        kinds = self.head(descriptors[:, self.network.layout.leaf_columns])
+        return torch.cat([self.network.forward_heads(descriptors), kinds], dim=1)
 
 
-def load_leaf_head(model: Model) -> LeafHead:
+def load_leaf_head(model: Model, inputs_count: int = LEAF_INPUTS) -> LeafHead:
     """Load the head of a model file, in evaluation mode.
 
     Args:
         model: A model of kind leaves.
+        inputs_count: Number of descriptors that it reads of its encoder.
 
     Raises:
         BadModel: Its architecture or its arrays are not this head's.
@@ -84,15 +81,15 @@ def load_leaf_head(model: Model) -> LeafHead:
         )
     count = len(model.classes)
     shapes = {
-        "mean": (LEAF_INPUTS,),
-        "scale": (LEAF_INPUTS,),
-        "weight": (count, LEAF_INPUTS),
+        "mean": (inputs_count,),
+        "scale": (inputs_count,),
+        "weight": (count, inputs_count),
         "bias": (count,),
     }
     check_shapes(model, shapes)
     if not (model.arrays["scale"] > 0).all():
         raise BadModel(f"{model.kind} {model.version}: scale: wanted all above 0")
-    head = LeafHead(count)
+    head = LeafHead(count, inputs_count)
     names = {"weight": "linear.weight", "bias": "linear.bias"}
     head.load_state_dict(
         {names.get(name, name): torch.from_numpy(array) for name, array in model.arrays.items()}

@@ -1,8 +1,8 @@
 """The network of the likeness encoder: 128 bits of shape, 128 of colour, and the view.
 
-A trunk (EfficientNet-Lite0) is read at five depths. A describer finds the item by a mask and pools
-features and colours under it (`item_describer`). Two heads turn these descriptors into the codes.
-The trunk keeps the weights of ImageNet unless a model file brings its own.
+A trunk is read at five depths. A describer finds the item by a mask and pools features and colours
+under it (`item_describer`). Two heads turn these descriptors into the codes. The trunk is
+EfficientNet-Lite0 with the weights of ImageNet, unless a model file brings its own.
 
 A model file has these arrays, float16 or float32, named as the modules below:
 
@@ -11,7 +11,8 @@ A model file has these arrays, float16 or float32, named as the modules below:
     view.*        optional: the layer that tells views
     trunk.*       optional: a trunk of its own; else that of the package of EFFICIENTNET_LITE0
 
-Widths of the mask head and of the code heads are read from the arrays.
+Widths of the mask head and of the code heads are read from the arrays. The file's architecture
+names the trunk: ARCHITECTURE, or e.g. `timm.densenet121-likeness`, whose file has `trunk.*`.
 """
 
 from __future__ import annotations
@@ -25,22 +26,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearalike.encoding.item_describer import (
-    DESCRIPTORS_COUNT,
-    PALETTE_COLOURS,
-    SHAPE_COUNT,
-    STAGE_CHANNELS,
-    ItemDescriber,
-    MaskHead,
-    TrunkMaps,
-    descriptor_slice,
-)
-from wearalike.models import registry
+from wearalike.encoding.backbone_trunk import BackboneTrunk
+from wearalike.encoding.descriptor_layout import LITE0_LAYOUT, PALETTE_COLOURS, DescriptorLayout
+from wearalike.encoding.item_describer import ItemDescriber, MaskHead, TrunkMaps
+from wearalike.models import backbones, registry
 from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS, ImageView
 
 ARCHITECTURE = "efficientnet-lite0-likeness"
+_ARCHITECTURE_SUFFIX = "-likeness"
 INPUT_PX = EFFICIENTNET_LITE0.input_px
 # Names of arrays that a file may lack begin with these.
 VIEW_PREFIX = "view"
@@ -52,9 +47,6 @@ _DROPOUT = 0.2
 _MAX_WIDTH = 4096
 # Standardized descriptors are cut at so many standard deviations.
 _MAX_DEVIATIONS = 5.0
-# The colour head also reads the item's features of the first three stages: its texture.
-_TEXTURE_COLUMNS = slice(descriptor_slice("stage3").start, descriptor_slice("stage1").stop)
-COLOUR_INPUTS = np.r_[_TEXTURE_COLUMNS, SHAPE_COUNT:DESCRIPTORS_COUNT]
 
 
 class LikenessTrunk(nn.Module):
@@ -62,6 +54,8 @@ class LikenessTrunk(nn.Module):
 
     Input: float32 (n, 3, 224, 224), -1..1. Output: TrunkMaps.
     """
+
+    layout = LITE0_LAYOUT
 
     def __init__(self, backbone: Any) -> None:
         """Take the layers of a backbone.
@@ -108,8 +102,9 @@ class CodeHeads(nn.Module):
     """Both code heads, and the standardization of what they read.
 
     Attributes:
-        mean: Mean of each descriptor over the training pictures, float32 (4400,).
-        scale: Divides what differs from the mean, float32 (4400,).
+        mean: Mean of each descriptor over the training pictures, float32 (d,).
+        scale: Divides what differs from the mean, float32 (d,).
+        layout: Where each of the d descriptors lies; 4,400 of the packaged trunk.
     """
 
     mean: Tensor
@@ -122,31 +117,34 @@ class CodeHeads(nn.Module):
         shape_hidden: int = HIDDEN_UNITS,
         colour_hidden: int = HIDDEN_UNITS,
         dropout: float = _DROPOUT,
+        layout: DescriptorLayout = LITE0_LAYOUT,
     ) -> None:
         super().__init__()
+        self.layout = layout
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
-        self.shape = CodeHead(SHAPE_COUNT, shape_hidden, dropout)
-        self.colour = CodeHead(len(COLOUR_INPUTS), colour_hidden, dropout)
+        self.shape = CodeHead(layout.shape_count, shape_hidden, dropout)
+        self.colour = CodeHead(len(layout.colour_inputs), colour_hidden, dropout)
 
     def forward(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of shape and of colour, (n, 128) each.
 
         Args:
-            descriptors: As the describer returns them, (n, 4400).
+            descriptors: As the describer returns them, (n, d).
         """
         return self.forward_standardized(self.standardize(descriptors))
 
     def standardize(self, descriptors: Tensor) -> Tensor:
-        """Return descriptors (n, 4400) in standard deviations from their mean, cut at 5."""
+        """Return descriptors (n, d) in standard deviations from their mean, cut at 5."""
         deviations = (descriptors - self.mean) / self.scale
         return deviations.clamp(-_MAX_DEVIATIONS, _MAX_DEVIATIONS)
 
     def forward_standardized(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits of shape and of colour of standardized descriptors (n, 4400)."""
-        for_colour = [descriptors[:, _TEXTURE_COLUMNS], descriptors[:, SHAPE_COUNT:]]
+        """Return the logits of shape and of colour of standardized descriptors (n, d)."""
+        shape_count = self.layout.shape_count
+        for_colour = [descriptors[:, self.layout.texture_columns], descriptors[:, shape_count:]]
         return (
-            self.shape(descriptors[:, :SHAPE_COUNT]),
+            self.shape(descriptors[:, :shape_count]),
             self.colour(torch.cat(for_colour, dim=1)),
         )
 
@@ -160,7 +158,7 @@ class LikenessNet(nn.Module):
 
     def __init__(
         self,
-        trunk: LikenessTrunk,
+        trunk: LikenessTrunk | BackboneTrunk,
         describer: ItemDescriber,
         heads: CodeHeads,
         has_view_layer: bool = False,
@@ -169,21 +167,27 @@ class LikenessNet(nn.Module):
         self.trunk = trunk
         self.describer = describer
         self.heads = heads
-        self.view = nn.Linear(STAGE_CHANNELS[-1], len(ImageView)) if has_view_layer else None
+        features_count = trunk.layout.channels[-1]
+        self.view = nn.Linear(features_count, len(ImageView)) if has_view_layer else None
+
+    @property
+    def layout(self) -> DescriptorLayout:
+        """Where each descriptor lies."""
+        return self.trunk.layout
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the logits of a batch of pictures."""
         return self.forward_heads(self.describe(pictures))
 
     def describe(self, pictures: Tensor) -> Tensor:
-        """Return the descriptors of a batch of pictures, (n, 4400)."""
+        """Return the descriptors of a batch of pictures, (n, d)."""
         return self.describer(pictures, self.trunk(pictures))
 
     def forward_heads(self, descriptors: Tensor) -> Tensor:
-        """Return the logits of descriptors (n, 4400)."""
+        """Return the logits of descriptors (n, d)."""
         logits = list(self.heads(descriptors))
         if self.view is not None:
-            logits.append(self.view(descriptors[:, descriptor_slice("picture")]))
+            logits.append(self.view(descriptors[:, self.layout.columns("picture")]))
         return torch.cat(logits, dim=1)
 
 
@@ -206,11 +210,30 @@ def imagenet_palette() -> NDArray[np.float32]:
     return registry.read_encoder_arrays(registry.ENCODERS["imagenet-itq"])["palette"]
 
 
-def load_likeness_net(arrays: Mapping[str, NDArray[np.floating]]) -> LikenessNet:
+def is_likeness(architecture: str) -> bool:
+    """Return whether an architecture is that of this network, whatever its trunk.
+
+    Args:
+        architecture: Architecture of a model file.
+    """
+    return architecture.endswith(_ARCHITECTURE_SUFFIX)
+
+
+def architecture_of(trunk: LikenessTrunk | BackboneTrunk) -> str:
+    """Return the architecture that a model file with a trunk has."""
+    if isinstance(trunk, LikenessTrunk):
+        return ARCHITECTURE
+    return f"{trunk.name.library}.{trunk.name.architecture}{_ARCHITECTURE_SUFFIX}"
+
+
+def load_likeness_net(
+    arrays: Mapping[str, NDArray[np.floating]], architecture: str = ARCHITECTURE
+) -> LikenessNet:
     """Load the network of a model file, in evaluation mode.
 
     Args:
         arrays: The arrays of the file by name; this module's docstring lists them.
+        architecture: Architecture of the file; it names the trunk.
 
     Raises:
         BadModel: Names or shapes are not this network's.
@@ -223,23 +246,39 @@ def load_likeness_net(arrays: Mapping[str, NDArray[np.floating]]) -> LikenessNet
             "heads.colour.projection.bias",
         )
     )
-    empty = np.zeros(DESCRIPTORS_COUNT, np.float32)
+    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    trunk = _build_trunk(state, architecture)
+    layout = trunk.layout
+    empty = np.zeros(layout.count, np.float32)
     network = LikenessNet(
-        imagenet_trunk(),
-        ItemDescriber(MaskHead(mask_width), np.zeros((PALETTE_COLOURS, 3), np.float32)),
-        CodeHeads(empty, empty, shape_hidden, colour_hidden),
+        trunk,
+        ItemDescriber(
+            MaskHead(mask_width, layout), np.zeros((PALETTE_COLOURS, 3), np.float32), layout
+        ),
+        CodeHeads(empty, empty, shape_hidden, colour_hidden, layout=layout),
         has_view_layer=f"{VIEW_PREFIX}.weight" in arrays,
     )
-    state = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
     if not any(name.startswith(f"{TRUNK_PREFIX}.") for name in state):
         state |= network.trunk.state_dict(prefix=f"{TRUNK_PREFIX}.")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise BadModel(f"not the weights of {ARCHITECTURE}: {error}") from error
+        raise BadModel(f"not the weights of {architecture}: {error}") from error
     if not (network.heads.scale > 0).all():
-        raise BadModel(f"not the weights of {ARCHITECTURE}: heads.scale: wanted all above 0")
+        raise BadModel(f"not the weights of {architecture}: heads.scale: wanted all above 0")
     return network.eval()
+
+
+def _build_trunk(state: dict[str, Tensor], architecture: str) -> LikenessTrunk | BackboneTrunk:
+    """Return the trunk of a file; its own lacks numbers that the architecture says are added."""
+    if architecture == ARCHITECTURE:
+        return imagenet_trunk()
+    prefix = f"{TRUNK_PREFIX}."
+    tensors = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    name = backbones.parse_architecture(architecture.removesuffix(_ARCHITECTURE_SUFFIX))
+    trunk = BackboneTrunk.from_arrays(name, tensors)
+    state |= {f"{prefix}{n}": t for n, t in trunk.whole_numbers().items()}
+    return trunk
 
 
 def export_arrays(
@@ -254,11 +293,12 @@ def export_arrays(
         network: The network.
         has_own_trunk: True if the trunk is not that of ImageNet, so that the file must carry it.
     """
+    has_own_trunk = has_own_trunk or isinstance(network.trunk, BackboneTrunk)
     buffers = {name for name, _ in network.named_buffers()}
     return {
         name: np.array(tensor.cpu(), np.float32 if name in buffers else np.float16)
         for name, tensor in network.state_dict().items()
-        if has_own_trunk or not name.startswith(f"{TRUNK_PREFIX}.")
+        if tensor.is_floating_point() and (has_own_trunk or not name.startswith(f"{TRUNK_PREFIX}."))
     }
 
 

@@ -25,6 +25,8 @@ _PUBLIC_SETS = {
     layouts.CLOTHING_DATASET: _CLOTHING,
     layouts.CCP: _STREET,
 }
+# A card says this of a public network's weights that a library's cache held.
+CACHED_WEIGHTS = "cache"
 
 
 class SetOrigin(StrEnum):
@@ -78,7 +80,13 @@ def training_sets(version: str, card: Mapping[str, Any]) -> TrainingSets:
     names = frozenset(_PUBLIC_SETS.get(str(name), str(name)) for name in data)
     recipe = card.get("recipe")
     begin = recipe.get("begin") if isinstance(recipe, Mapping) else None
-    if begin is None or begin == EFFICIENTNET_LITE0.name:
+    if begin is None or begin == EFFICIENTNET_LITE0.name or _has_cached_backbone(recipe):
         return TrainingSets(names)
     former = _PACKAGED_SETS.get(str(begin))
     return TrainingSets(names | (former or frozenset()), is_complete=former is not None)
+
+
+def _has_cached_backbone(recipe: Any) -> bool:
+    """Return whether a training began with public weights, which have seen no shop's set."""
+    backbone = recipe.get("backbone")
+    return isinstance(backbone, Mapping) and backbone.get("weights") == CACHED_WEIGHTS

@@ -7,8 +7,6 @@ weights-only loader.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +19,11 @@ from wearalike.encoding import runtime
 from wearalike.evaluation.strangers import TrainingSets
 from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0, BackboneSpec
+from wearalike.models.state_dicts import StateDict, read_state_dict, shorten_message
 
 if TYPE_CHECKING:
     import torch
 
-# Keys of torchvision's oldest DenseNet files, as its own loader renames them.
-_OLD_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.(\d\..*)$")
 _HALF_PER_CHANNEL = (0.5, 0.5, 0.5)
 
 
@@ -112,14 +109,8 @@ class PooledNetworkFeatures:
             self._forward = runtime.feature_extractor(EFFICIENTNET_LITE0, device)
             return
         path = weights or _cached_weights_path(name, network)
-        content = _read_weights(path)
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        promised = "" if weights else _promised_sha256_prefix(path.name)
-        if not self.sha256.startswith(promised):
-            raise BadModel(
-                f"{path}: sha256 {self.sha256}, wanted one that begins with {promised}, "
-                "as its name does"
-            )
+        state = read_state_dict(path, has_promised_hash=weights is None)
+        self.sha256 = state.sha256
         self.version = f"{name}-{self.sha256[:8]}"
         inputs = BackboneSpec(
             self.version,
@@ -133,7 +124,7 @@ class PooledNetworkFeatures:
             0.5,
             0,
         )
-        module = _build_network(network, content, path)
+        module = _build_network(network, state)
         self._forward = runtime.InferenceRunner(self.version, module, inputs, device)
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -155,19 +146,7 @@ def _cached_weights_path(name: str, network: TorchvisionNetwork) -> Path:
     )
 
 
-def _promised_sha256_prefix(file: str) -> str:
-    """Return the hex digits in one of torchvision's file names."""
-    return file.removesuffix(".pth").rsplit("-", 1)[1]
-
-
-def _read_weights(path: Path) -> bytes:
-    """Return the bytes of a file of weights."""
-    if not path.is_file():
-        raise BadModel(f"{path}: no such weights")
-    return path.read_bytes()
-
-
-def _build_network(network: TorchvisionNetwork, content: bytes, path: Path) -> torch.nn.Module:
+def _build_network(network: TorchvisionNetwork, state: StateDict) -> torch.nn.Module:
     """Return the network in evaluation mode without its last layer, -1..1 -> features."""
     import torch
     import torchvision
@@ -178,16 +157,12 @@ def _build_network(network: TorchvisionNetwork, content: bytes, path: Path) -> t
     # Built without memory: the file's tensors become the network's.
     with torch.device("meta"):
         module = torchvision.models.get_model(network.architecture, weights=None, **options)
-    state = _read_state_dict(content, path)
     try:
-        module.load_state_dict(state, assign=True)
+        module.load_state_dict(state.tensors, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise BadModel(
-            f"{path}: its tensors do not fit {network.architecture}: {_short_message(error)}"
+            f"{state.path}: its tensors do not fit {network.architecture}: {shorten_message(error)}"
         ) from error
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BadModel(f"{path}: {name} holds what is no number")
     parent, _, child = network.last_layer.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
     return nn.Sequential(_build_input_scaling(network), module.float()).eval().requires_grad_(False)
@@ -204,41 +179,3 @@ def _build_input_scaling(network: TorchvisionNetwork) -> torch.nn.Module:
         scale.weight.copy_((0.5 / std).reshape(3, 1, 1, 1))
         scale.bias.copy_((0.5 - mean) / std)  # type: ignore[union-attr]
     return scale
-
-
-def _read_state_dict(content: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file by torchvision's current names; code in it is never run."""
-    import io
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        state = (
-            load(content)
-            if path.suffix == ".safetensors"
-            else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        )
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-    ) as error:
-        raise BadModel(
-            f"{path}: not a state dict that can be read safely: {_short_message(error)}"
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
-    ):
-        raise BadModel(f"{path}: wanted a state dict, tensors by name")
-    return {_OLD_DENSENET_KEY.sub(r"\1\2", name): tensor for name, tensor in state.items()}
-
-
-def _short_message(error: Exception) -> str:
-    """Return an error's text on one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wearalike.encoding.item_describer import descriptor_slice
 from wearalike.encoding.likeness_net import CodeHeads
 from wearalike.tables import CODE_BITS
 from wearalike.training.encoder import losses
@@ -63,6 +62,7 @@ class HeadTrainer:
         config: LikenessConfig,
         device: str = "cpu",
         triplets: Sequence[ProductTriplet] = (),
+        trunk: str | None = None,
     ) -> None:
         """Build the training loop, at step 0.
 
@@ -72,6 +72,7 @@ class HeadTrainer:
             config: Settings of the training.
             device: "cpu" or "cuda".
             triplets: People's judgements, as numbers of products.
+            trunk: The trunk that made the descriptors; None for the packaged one.
         """
         torch.manual_seed(config.seed)
         self.heads = heads.to(device)
@@ -99,6 +100,7 @@ class HeadTrainer:
                 "products": len(bank.product_keys),
                 "tasks": {task.name: task.classes_count for task in bank.tasks},
                 "triplets": len(triplets),
+                **({"trunk": trunk} if trunk else {}),
             },
             seed=config.seed,
             weight_decay=config.weight_decay,
@@ -277,7 +279,7 @@ def build_teachers(bank: DescriptorBank, heads: CodeHeads) -> tuple[Tensor, Tens
         rows[bank.product[of_view]] = of_view
     units = []
     for name, limit in (("item", _MAX_DEVIATIONS), ("histograms", np.inf)):
-        columns = descriptor_slice(name)
+        columns = heads.layout.columns(name)
         part = (bank.descriptors[rows][:, columns] - mean[columns]) / scale[columns]
         part = part.clip(-limit, limit)
         lengths = np.linalg.norm(part, axis=1, keepdims=True)

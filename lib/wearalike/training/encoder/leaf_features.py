@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from wearalike.detection import detect
 from wearalike.encoding import likeness_net, runtime
 from wearalike.encoding.describer_hash import hash_describer
-from wearalike.encoding.leaf_head import LEAF_COLUMNS, LEAF_INPUTS
+from wearalike.encoding.descriptor_layout import DescriptorLayout
+from wearalike.models.files import Model
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.storage import atomic
 from wearalike.training.encoder.leaf_examples import LeafPhoto, iterate_crops
@@ -33,7 +34,7 @@ class LeafFeatures:
     """Descriptors of the crops of a list of photos.
 
     Attributes:
-        rows: float16 (n, 2144). The descriptors that the leaf head reads.
+        rows: float16 (n, d). The descriptors that the leaf head reads.
         photo_rows: int64 (n,). Which photo each crop shows.
         is_item: bool (n,). True for the box of the item, False for what stands out.
     """
@@ -54,26 +55,34 @@ class PreparedDescriber:
 
     Attributes:
         version: Its hash.
-        runner: From crops to float32 (n, 2144).
+        layout: Where its descriptors lie.
+        runner: From crops to float32 (n, d), the descriptors that a leaf head reads.
     """
 
     version: str
+    layout: DescriptorLayout
     runner: runtime.InferenceRunner
 
+    @property
+    def inputs_count(self) -> int:
+        """Number of descriptors that a leaf head reads."""
+        return self.layout.leaf_columns.stop - self.layout.leaf_columns.start
 
-def prepare_describer(arrays: Mapping[str, NDArray[np.floating]], device: str) -> PreparedDescriber:
+
+def prepare_describer(encoder: Model, device: str) -> PreparedDescriber:
     """Prepare the describer of a likeness encoder.
 
     Args:
-        arrays: The encoder's arrays by name.
+        encoder: The encoder.
         device: "cpu" or "cuda".
 
     Raises:
         BadModel: The arrays do not fit.
     """
-    network = likeness_net.load_likeness_net(likeness_net.drop_view_arrays(arrays))
+    arrays = likeness_net.drop_view_arrays(encoder.arrays)
+    network = likeness_net.load_likeness_net(arrays, encoder.architecture)
     runner = runtime.InferenceRunner("leaves", _InputDescriber(network), EFFICIENTNET_LITE0, device)
-    return PreparedDescriber(hash_describer(arrays), runner)
+    return PreparedDescriber(hash_describer(encoder.arrays), network.layout, runner)
 
 
 class LeafFeatureReader:
@@ -93,6 +102,7 @@ class LeafFeatureReader:
             folder: Where descriptors are kept.
         """
         self._describe = describe.runner
+        self._inputs_count = describe.inputs_count
         self._version = describe.version
         self._detector = detector
         self._folder = folder
@@ -126,7 +136,7 @@ class LeafFeatureReader:
                 )
         if not parts:
             nothing = np.empty(0, np.int64)
-            return LeafFeatures(np.empty((0, LEAF_INPUTS), np.float16), nothing, nothing > 0)
+            return LeafFeatures(np.empty((0, self._inputs_count), np.float16), nothing, nothing > 0)
         return LeafFeatures(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.photo_rows for part in parts]),
@@ -151,7 +161,7 @@ class LeafFeatureReader:
         self, photos: Sequence[LeafPhoto], on_photos: Callable[[int], None]
     ) -> LeafFeatures:
         """Describe the crops of photos."""
-        rows: list[NDArray[np.float16]] = [np.empty((0, LEAF_INPUTS), np.float16)]
+        rows: list[NDArray[np.float16]] = [np.empty((0, self._inputs_count), np.float16)]
         photo_rows: list[int] = []
         is_item: list[bool] = []
         for crops in iterate_crops(photos, self._detector, on_photos):
@@ -172,4 +182,4 @@ class _InputDescriber(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         descriptors: torch.Tensor = self.network.describe(pictures)
-        return descriptors[:, LEAF_COLUMNS]
+        return descriptors[:, self.network.layout.leaf_columns]

@@ -92,7 +92,7 @@ def build_leaf_head(
         scale: float (d,). Divides what differs from the mean.
         kinds_count: Number of kinds.
     """
-    head = LeafHead(kinds_count)
+    head = LeafHead(kinds_count, len(mean))
     head.mean.copy_(torch.from_numpy(np.asarray(mean, np.float32)))
     head.scale.copy_(torch.from_numpy(np.asarray(scale, np.float32)))
     return head.eval()
@@ -139,7 +139,7 @@ def compute_logits(head: LeafHead, rows: NDArray[np.float16]) -> NDArray[np.floa
     with torch.inference_mode():
         for start in range(0, len(rows), _BLOCK_ROWS):
             block = rows[start : start + _BLOCK_ROWS].astype(np.float32)
-            parts.append(head.classify(torch.from_numpy(block)).numpy())
+            parts.append(head(torch.from_numpy(block)).numpy())
     return np.concatenate(parts)
 
 

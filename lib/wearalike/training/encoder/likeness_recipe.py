@@ -1,6 +1,7 @@
 """The likeness training from photos to the arrays of a model file, stage by stage.
 
-1. The mask head learns on composites, unless the encoder to start from has one.
+1. Wide maps of another trunk than the packaged one are reduced.
+   The mask head learns on composites, unless the encoder to start from has one.
 2. The frozen trunk and mask describe every view once; the descriptors stay on disk.
 3. The code heads start as linear maps (LDA and ITQ), or as those of the encoder to start from.
 4. The code heads learn likeness.
@@ -26,17 +27,20 @@ from numpy.typing import NDArray
 
 from wearalike.datasets import layouts
 from wearalike.encoding import likeness_net
-from wearalike.encoding.item_describer import DESCRIPTORS_COUNT, ItemDescriber, MaskHead
+from wearalike.encoding.backbone_trunk import BackboneTrunk
+from wearalike.encoding.item_describer import ItemDescriber, MaskHead
 from wearalike.encoding.likeness_net import CodeHeads, LikenessNet
 from wearalike.models.files import Model
 from wearalike.quality.judgements import Judgement
 from wearalike.storage import atomic
 from wearalike.training import loop, plot_losses
+from wearalike.training.encoder import trunk_reduction
 from wearalike.training.encoder.descriptor_bank import DescriptorBank, build_bank
 from wearalike.training.encoder.descriptor_cache import (
     DescriberNet,
     describe_pictures,
     draw_all_views,
+    weights_hash,
 )
 from wearalike.training.encoder.head_trainer import HeadTrainer
 from wearalike.training.encoder.item_crops import crop_item
@@ -57,7 +61,7 @@ from wearalike.training.encoder.training_pictures import (
     list_pictures,
     read_figures,
 )
-from wearalike.training.encoder.view_plan import VIEWS_COUNT, ViewScenery
+from wearalike.training.encoder.view_plan import CLEAN_VIEW, VIEWS_COUNT, ViewScenery
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class LikenessTraining:
         judgements: People's judgements of pairs of the runs' products.
         start_progress: Called with the name and number of the things that a stage will do.
         initial_share: 0..1. The part of the encoder to start from in the average of the weights.
+        trunk: A public network to start from in place of the packaged trunk; None for that.
     """
 
     sources: Sequence[TrainingSource]
@@ -96,6 +101,12 @@ class LikenessTraining:
     judgements: Sequence[Judgement]
     start_progress: StartProgress
     initial_share: float = 0.5
+    trunk: BackboneTrunk | None = None
+
+    @property
+    def trunk_identity(self) -> str | None:
+        """A text that changes with the trunk; None for the packaged one or the initial model's."""
+        return f"{self.trunk.name} {weights_hash(self.trunk.network)}" if self.trunk else None
 
 
 def train_likeness(training: LikenessTraining) -> dict[str, NDArray[np.floating]]:
@@ -121,6 +132,8 @@ def train_likeness(training: LikenessTraining) -> dict[str, NDArray[np.floating]
         len(street.figures) if street else 0,
         len(scenery.floors),
     )
+    if training.trunk:
+        _fit_reduction(training, training.trunk, pictures, scenery)
     network = _build_network(training)
     if training.initial is None:
         _train_mask(training, network, pictures, scenery)
@@ -144,17 +157,39 @@ def _build_network(training: LikenessTraining) -> LikenessNet:
     """Return the network at the start: of an encoder, or of ImageNet with untrained heads."""
     if training.initial is not None:
         arrays = likeness_net.drop_view_arrays(training.initial.arrays)
-        return likeness_net.load_likeness_net(arrays)
-    trunk = likeness_net.imagenet_trunk()
+        return likeness_net.load_likeness_net(arrays, training.initial.architecture)
+    trunk = training.trunk or likeness_net.imagenet_trunk()
     # After the trunk: its first loading in a process draws random numbers, a later one none.
     torch.manual_seed(training.config.seed)
-    empty = np.ones(DESCRIPTORS_COUNT, np.float32)
+    layout = trunk.layout
+    empty = np.ones(layout.count, np.float32)
     hidden = training.config.hidden_units
     return LikenessNet(
         trunk,
-        ItemDescriber(MaskHead(), likeness_net.imagenet_palette()),
-        CodeHeads(empty, empty, hidden, hidden),
+        ItemDescriber(MaskHead(layout=layout), likeness_net.imagenet_palette(), layout),
+        CodeHeads(empty, empty, hidden, hidden, layout=layout),
     ).eval()
+
+
+def _fit_reduction(
+    training: LikenessTraining,
+    trunk: BackboneTrunk,
+    pictures: Sequence[TrainingPicture],
+    scenery: ViewScenery,
+) -> None:
+    """Fit the reduction of the trunk's maps, in place, or read what an earlier call has fitted."""
+    key = _mask_identity(training, pictures)
+    finished = training.out / f"trunk-{key}.npz"
+    if not finished.exists():
+        chosen = pictures[:: max(1, len(pictures) // trunk_reduction.MAX_PICTURES)]
+        drawn = draw_all_views(chosen, scenery, training.config.seed, [CLEAN_VIEW])
+        squares = [view.square for views in drawn for view in views]
+        update = training.start_progress("pictures for the trunk", len(squares))
+        arrays: dict[str, Any] = trunk_reduction.fit_reduction(trunk, squares, update)
+        with atomic.replace_file(finished) as hidden, hidden.open("wb") as file:
+            np.savez(file, **arrays)
+    with np.load(finished, allow_pickle=False) as state:
+        trunk_reduction.set_reduction(trunk, {name: state[name] for name in state.files})
 
 
 def _read_floors(
@@ -183,7 +218,7 @@ def _train_mask(
 ) -> None:
     """Train the mask head of the network, in place."""
     config = training.config
-    finished = training.out / f"mask-{_mask_identity(config, pictures)}.npz"
+    finished = training.out / f"mask-{_mask_identity(training, pictures)}.npz"
     if finished.exists():
         with np.load(finished, allow_pickle=False) as state:
             tensors = {name: torch.from_numpy(state[name]) for name in state.files}
@@ -193,7 +228,8 @@ def _train_mask(
     rows, masks = _collect_mask_views(training, inputs, pictures, scenery)
     is_test = np.arange(len(rows)) % _MASK_TEST_STRIDE == 0
     trainer = MaskTrainer(network.describer.mask, inputs, rows[~is_test], masks[~is_test], config)
-    checkpoint = training.out / "mask.pt"
+    trunk_key = f"-{_mask_identity(training, pictures)}" if training.trunk else ""
+    checkpoint = training.out / f"mask{trunk_key}.pt"
     if checkpoint.exists():
         trainer.load_checkpoint(checkpoint)
     update = training.start_progress("mask steps", config.mask_steps - trainer.step)
@@ -212,11 +248,15 @@ def _train_mask(
         np.savez(file, **arrays)
 
 
-def _mask_identity(config: LikenessConfig, pictures: Sequence[TrainingPicture]) -> str:
+def _mask_identity(training: LikenessTraining, pictures: Sequence[TrainingPicture]) -> str:
     """Return a text that changes with what the mask head learns from."""
+    config = training.config
     recipe = (config.seed, config.mask_steps, config.mask_batch, config.mask_views)
     keys = [picture.product for picture in pictures]
-    return hashlib.sha256(repr((recipe, config.mask_learning_rate, keys)).encode()).hexdigest()[:16]
+    known: tuple[object, ...] = (recipe, config.mask_learning_rate, keys)
+    if training.trunk:
+        known = (*known, training.trunk_identity)
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
 def _collect_mask_views(
@@ -269,9 +309,11 @@ def _train_heads(
     checkpoint = training.out / "checkpoint.pt"
     is_new = not checkpoint.exists()
     if training.initial is None:
-        mean, scale = fit_standardization(bank)
+        layout = network.layout
+        mean, scale = fit_standardization(bank, layout)
         torch.manual_seed(config.seed)
-        network.heads = CodeHeads(mean, scale, config.hidden_units, config.hidden_units)
+        hidden_units = config.hidden_units
+        network.heads = CodeHeads(mean, scale, hidden_units, hidden_units, layout=layout)
         if is_new:
             start_heads(network.heads, bank)
     numbers = {key: number for number, key in enumerate(bank.product_keys)}
@@ -282,7 +324,9 @@ def _train_heads(
     if training.judgements:
         log.info("%d judgements give %d triplets", len(training.judgements), len(triplets))
     begin = {name: tensor.clone() for name, tensor in network.heads.state_dict().items()}
-    trainer = HeadTrainer(network.heads, bank, config, training.device, triplets)
+    trainer = HeadTrainer(
+        network.heads, bank, config, training.device, triplets, training.trunk_identity
+    )
     if not is_new:
         trainer.load_checkpoint(checkpoint)
         log.info("goes on from step %d", trainer.step)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wearalike.encoding.item_describer import SHAPE_COUNT, descriptor_slice
-from wearalike.encoding.likeness_net import COLOUR_INPUTS, CodeHead, CodeHeads
+from wearalike.encoding.descriptor_layout import LITE0_LAYOUT, DescriptorLayout
+from wearalike.encoding.likeness_net import CodeHead, CodeHeads
 from wearalike.tables import CODE_BITS
 from wearalike.training.encoder.descriptor_bank import DescriptorBank
 
@@ -33,14 +33,17 @@ _SCALE_SHARE = 0.02
 _MIN_SPREAD_RATIO = 1e-2
 
 
-def fit_standardization(bank: DescriptorBank) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def fit_standardization(
+    bank: DescriptorBank, layout: DescriptorLayout = LITE0_LAYOUT
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fit mean and scale of the descriptors on views with true colours.
 
     Args:
         bank: The descriptors of the training views.
+        layout: Where each descriptor lies.
 
     Returns:
-        Both float32 (4400,).
+        Both float32 (d,).
     """
     rows = np.random.default_rng(0).permutation(np.flatnonzero(bank.is_true))[:_MAX_MOMENT_ROWS]
     total = np.zeros(bank.descriptors.shape[1])
@@ -52,7 +55,7 @@ def fit_standardization(bank: DescriptorBank) -> tuple[NDArray[np.float32], NDAr
     mean = total / len(rows)
     spread = np.sqrt(np.maximum(squares / len(rows) - mean**2, 1e-8)).astype(np.float32)
     scale = spread + _SCALE_SHARE * spread.mean()
-    histograms = descriptor_slice("histograms")
+    histograms = layout.columns("histograms")
     scale[histograms] = np.maximum(spread[histograms], _MIN_HISTOGRAM_SCALE)
     return mean.astype(np.float32), scale.astype(np.float32)
 
@@ -66,10 +69,11 @@ def start_heads(heads: CodeHeads, bank: DescriptorBank) -> None:
     """
     articles = bank.article_of_product[bank.product]
     true_rows = np.flatnonzero(bank.is_true)
+    layout = heads.layout
     _start_head(
-        heads, heads.shape, bank, np.arange(SHAPE_COUNT), np.arange(len(articles)), articles
+        heads, heads.shape, bank, np.arange(layout.shape_count), np.arange(len(articles)), articles
     )
-    _start_head(heads, heads.colour, bank, COLOUR_INPUTS, true_rows, bank.product[true_rows])
+    _start_head(heads, heads.colour, bank, layout.colour_inputs, true_rows, bank.product[true_rows])
 
 
 def _start_head(

@@ -46,6 +46,8 @@ def train_view_classifier(
     seed: int,
     device: str,
     on_images: Callable[[int], None] = lambda count: None,
+    *,
+    architecture: str = likeness_net.ARCHITECTURE,
 ) -> dict[str, NDArray[np.float16]]:
     """Train the view classifier of an encoder.
 
@@ -55,6 +57,7 @@ def train_view_classifier(
         seed: Seed of the examples and their augmentation.
         device: "cpu" or "cuda".
         on_images: Called with the number of further images that were seen.
+        architecture: Architecture of a likeness encoder; it names the trunk.
 
     Returns:
         float16 arrays by name, to add to the encoder's. Empty if the sets show at most one view.
@@ -63,7 +66,9 @@ def train_view_classifier(
         BadDataset: A column `view` has a word that is no view.
     """
     backbone: nn.Module = (
-        _PooledTrunk(likeness_net.load_likeness_net(likeness_net.drop_view_arrays(arrays)))
+        _PooledTrunk(
+            likeness_net.load_likeness_net(likeness_net.drop_view_arrays(arrays), architecture)
+        )
         if likeness_net.has_likeness_arrays(arrays)
         else _PooledHashNet(hashnet.load_hashnet(hashnet.drop_view_arrays(arrays)))
     )
@@ -114,6 +119,8 @@ def confusion_counts(
     seed: int,
     device: str,
     split: str = "test",
+    *,
+    architecture: str = likeness_net.ARCHITECTURE,
 ) -> Counter[tuple[ImageView, ImageView | None]]:
     """Count the predictions of an encoder's view classifier.
 
@@ -123,6 +130,7 @@ def confusion_counts(
         seed: Seed of the examples.
         device: "cpu" or "cuda".
         split: Split of the sets that is predicted.
+        architecture: Architecture of a likeness encoder; it names the trunk.
 
     Returns:
         The number of images by (true view, predicted view); None if the classifier is not sure.
@@ -130,12 +138,11 @@ def confusion_counts(
     Raises:
         BadDataset: A column `view` has a word that is no view.
     """
-    encoder_class = (
-        encoders.LikenessEncoder
+    encoder: encoders.Encoder = (
+        encoders.LikenessEncoder("views", arrays, device, architecture=architecture)
         if likeness_net.has_likeness_arrays(arrays)
-        else encoders.HashNetEncoder
+        else encoders.HashNetEncoder("views", arrays, device)
     )
-    encoder = encoder_class("views", arrays, device)
     counts: Counter[tuple[ImageView, ImageView | None]] = Counter()
     for kind, labelled in sets:
         examples = list(iterate_examples(kind, labelled, seed, split))
@@ -152,11 +159,11 @@ def fit_logistic_regression(
     """Fit logistic regression on pooled features; every view with examples counts the same.
 
     Args:
-        features: float32 (n, 1280). Pooled features.
+        features: float32 (n, d). Pooled features.
         views: The view of each row.
 
     Returns:
-        Weight (views, 1280) and bias (views,), float16 by name, as an encoder's file keeps them.
+        Weight (views, d) and bias (views,), float16 by name, as an encoder's file keeps them.
     """
     order = list(ImageView)
     labels = torch.tensor([order.index(view) for view in views])
