@@ -174,9 +174,9 @@ def test_no_module_is_a_script_too():
 OTHER_128 = {
     "detection/detectors.py",
     "detection/networks/yolo.py",
-    "encoding/imagenet_itq.py",
     "encoding/backbone_trunk.py",
     "encoding/descriptor_layout.py",
+    "encoding/imagenet_itq.py",
     "evaluation/descriptors/classic.py",
     "quality_settings.py",
     "sample/garments.py",
