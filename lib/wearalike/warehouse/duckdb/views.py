@@ -17,7 +17,7 @@ from wearalike.tables import (
     ddl_columns,
 )
 from wearalike.warehouse.base import WarehouseState
-from wearalike.warehouse.duckdb.recorded import RecordedRows
+from wearalike.warehouse.duckdb.recorded import RecordedRows, recorded_schema
 
 _PUBLICATIONS_SCHEMA = pa.schema(
     [
@@ -91,8 +91,10 @@ def create_views(
             shown = select_renamed(con, held[state.published_run], table, view)
         con.execute(f"CREATE VIEW current_{table.name} AS {shown}")
     for table in RECORDED_TABLES:
-        if table.name in statement.lower():
-            con.register(table.name, recorded.read(table))
+        # One that is not read is there all the same, for statements that ask if it exists.
+        is_named = table.name in statement.lower()
+        rows = recorded.read(table) if is_named else recorded_schema(table).empty_table()
+        con.register(table.name, rows)
     moves = [asdict(move) | {"kind": str(move.kind)} for move in state.publications]
     con.register("publications", pa.Table.from_pylist(moves, _PUBLICATIONS_SCHEMA))
 
