@@ -220,6 +220,51 @@ def test_categories_after_the_offers_are_found_all_the_same(tmp_path):
     assert reader.warning_counts == {FeedWarning.AMPERSAND: 1, FeedWarning.UNKNOWN_CATEGORY: 1}
 
 
+RELATED = {
+    "accessory:id:belt-1": None,
+    "Often_bought_with:ID: boots_2": None,
+    "part_of_set:gtin:4006381333931": "related_product:gtin",
+    "substitute:id:b9": "related_product:substitute",
+    "different_brand:gtin:4006381333931": "related_product:different_brand",
+    "goes_with:id:b9": FeedWarning.BAD_RELATED_ID,
+    "accessory:id:": FeedWarning.BAD_RELATED_ID,
+}
+
+
+def related_element(text):
+    relationship, kind, identifier = text.split(":")
+    return (
+        f"<g:related_product><g:relationship_type>{relationship}</g:relationship_type>"
+        f"<g:identifier_type>{kind}</g:identifier_type><g:identifier>{identifier}</g:identifier>"
+        "</g:related_product>"
+    )
+
+
+@pytest.mark.parametrize("form", ["elements", "text", "table"])
+def test_what_google_s_feeds_say_is_sold_beside_it_is_read_and_the_rest_counted(tmp_path, form):
+    known = {"id": "a1", "title": "Coat", "link": "https://shop.example/a1", "price": "9 EUR"}
+    known |= {"image_link": "https://shop.example/a1.jpg", "availability": "in stock"}
+    if form == "table":
+        related = ",".join(RELATED)
+        content = "\t".join((*known, "related_product"))
+        content += "\n" + "\t".join((*known.values(), related)) + "\n"
+    else:
+        elements = "".join(f"<g:{name}>{text}</g:{name}>" for name, text in known.items())
+        if form == "elements":
+            elements += "".join(map(related_element, RELATED))
+        else:
+            elements += f"<g:related_product>{','.join(RELATED)}</g:related_product>"
+        content = (
+            '<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel>'
+            f"<item>{elements}</item></channel></rss>"
+        )
+    reader, (coat,) = read_bytes(tmp_path, content.encode())
+    assert coat.related_offer_ids == ["belt-1", "boots_2"]
+    assert reader.warning_counts == {FeedWarning.BAD_RELATED_ID: 2}
+    counted = Counter(fate for fate in RELATED.values() if isinstance(fate, str) and ":" in fate)
+    assert reader.ignored_fields == counted
+
+
 def test_a_cross_sell_link_that_cannot_be_an_id_is_left_out_and_counted(tmp_path):
     related = "".join(f"<related_offer>{n}</related_offer>" for n in range(300))
     offers = offer("a", more=f"<rec>b,{'9' * 500}</rec>") + offer("b", more=related)

@@ -41,6 +41,8 @@ TEXTS = {
 
 
 def text_of(field):
+    if field.name == "related_product":
+        return "accessory:id:r1"
     return TEXTS.get(field.slot, f"text of {field.name}")
 
 

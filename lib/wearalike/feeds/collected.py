@@ -169,6 +169,15 @@ def inner_text(element: Element) -> str:
     return "".join(parts)
 
 
+def named_parts(element: Element) -> dict[str, str]:
+    """Return the texts of the elements in an element, by their names without "g:"."""
+    return {
+        str(child.tag).rpartition("}")[2].removeprefix("g:"): inner_text(child)
+        for child in element
+        if isinstance(child.tag, str)
+    }
+
+
 def value_texts(element: Element) -> list[str]:
     """Return the values of an element: its text, or those of the elements in it.
 

@@ -18,11 +18,12 @@ from lxml.etree import _Element as Element
 
 from wearalike.feeds.addresses import picture_texts
 from wearalike.feeds.category_path import read_category_paths
-from wearalike.feeds.collected import CollectedTexts, FieldFinder, inner_text
+from wearalike.feeds.collected import CollectedTexts, FieldFinder, inner_text, named_parts
 from wearalike.feeds.dialect import UNIT_MARK, RawOffer
 from wearalike.feeds.errors import FeedWarning
 from wearalike.feeds.fields import Slot
 from wearalike.feeds.google_fields import GOOGLE_SLOTS
+from wearalike.feeds.related_products import RelatedProducts
 from wearalike.feeds.supplement import Supplement
 from wearalike.feeds.vocabulary import Vocabulary
 from wearalike.tables import Availability
@@ -87,6 +88,7 @@ class GoogleDialect:
         self.supplement: Supplement | None = None
         self._vocabulary = vocabulary
         self._warning_counts = warning_counts
+        self._related = RelatedProducts(self.finder.ignored_fields, warning_counts)
 
     def parse_element(self, element: Element) -> RawOffer:
         """Return the offer in the shop's words.
@@ -135,6 +137,9 @@ class GoogleDialect:
                 continue
             if found[0] is Slot.PARAM:
                 self._add_detail(child, texts)
+            elif found[0] is Slot.RELATED:
+                for ident in self._related.read_element(child):
+                    texts.add(Slot.RELATED, ident)
             elif found[0] in _PICTURE_SLOTS and not len(child) and not child.text:
                 for address in picture_texts(child):
                     texts.add(found[0], address, found[1])
@@ -164,17 +169,16 @@ class GoogleDialect:
             for value in _cell_values(text, slot):
                 if slot is Slot.PARAM:
                     self._add_detail_text(value, texts)
+                elif slot is Slot.RELATED:
+                    for ident in self._related.read_text(value):
+                        texts.add(Slot.RELATED, ident)
                 else:
                     texts.add(slot, value, is_fallback)
         return texts
 
     def _add_detail(self, element: Element, texts: CollectedTexts) -> None:
         """Add an element that names an attribute and its value."""
-        parts = {
-            str(child.tag).rpartition("}")[2].removeprefix("g:"): inner_text(child)
-            for child in element
-            if isinstance(child.tag, str)
-        }
+        parts = named_parts(element)
         if not parts:
             self._add_detail_text(element.text or "", texts)
             return
@@ -248,7 +252,7 @@ class GoogleDialect:
             patterns=all_of(Slot.PATTERN),
             image_urls=[*all_of(Slot.PICTURE), *all_of(Slot.FURTHER_PICTURE)],
             description=first(Slot.DESCRIPTION),
-            related_offer_ids=(),  # the format has no element for them
+            related_offer_ids=all_of(Slot.RELATED),
             conditions=all_of(Slot.CONDITION),
             adult=all_of(Slot.ADULT),
             excluded_destinations=all_of(Slot.DESTINATION),

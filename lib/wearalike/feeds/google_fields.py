@@ -65,6 +65,11 @@ GOOGLE_FIELDS: tuple[Field, ...] = (
     Field("lifestyle_image_link", Slot.FURTHER_PICTURE),
     Field("enclosure", Slot.PICTURE, "where there is no image_link"),
     Field("quantity", Slot.STOCK),
+    Field(
+        "related_product",
+        Slot.RELATED,
+        "relationship_type, identifier_type and identifier; by id, of what is sold beside it",
+    ),
     Field("adult", Slot.ADULT),
     Field("excluded_destination", Slot.DESTINATION),
     *fields_of(
@@ -102,7 +107,7 @@ GOOGLE_FIELDS: tuple[Field, ...] = (
             "warranty",
             "question_and_answer",
         ),
-        *("document_link", "related_product", "popularity_rank", "item_group_title"),
+        *("document_link", "popularity_rank", "item_group_title"),
         *("variant_option", "minimum_advertised_price", "excluded_country"),
         note="says nothing of looks or sale",
     ),
