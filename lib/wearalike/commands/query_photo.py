@@ -6,9 +6,11 @@ import logging
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from wearalike.commands.filter_options import filter_options, read_filters
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, ParsedText, settings_options
 from wearalike.commands.photo_sources import is_remote, photo_paths, read_photo
@@ -65,6 +67,7 @@ _DEFAULT_QUERY = queries.PhotoQuery()
     metavar="BRAND",
     help="Brand whose page asks, for merchandising rules; default: none.",
 )
+@filter_options
 @click.option(
     "--detector",
     metavar="NAME",
@@ -87,10 +90,12 @@ def query(
     age_group: str | None,
     on_shop: str | None,
     on_brand: str | None,
+    within: tuple[str, ...],
     detector: str | None,
     out: Path | None,
     data_dir: Path | None,
     config: Path | None,
+    **filters: Any,
 ) -> None:
     """Find the products most similar to the items in each PHOTO.
 
@@ -101,15 +106,6 @@ def query(
     A photo that cannot be read is logged and skipped; the exit code is then 1.
     """
     settings = job.read_settings(config, data_dir)
-    photo_query = queries.PhotoQuery(
-        k,
-        weights,
-        Gender(gender) if gender else None,
-        AgeGroup(age_group) if age_group else None,
-        category,
-        on_shop,
-        on_brand,
-    )
     sources = [
         source
         for photo in photos
@@ -121,6 +117,16 @@ def query(
             "nothing is published yet, so there is nothing to search; "
             "run `wearalike run` first, or name a run"
         )
+    photo_query = queries.PhotoQuery(
+        k,
+        weights,
+        Gender(gender) if gender else None,
+        AgeGroup(age_group) if age_group else None,
+        category,
+        on_shop,
+        on_brand,
+        read_filters(settings.data_dir, run, within, filters),
+    )
     # Loaded for the first photo that can be read: a wrong address is told at once.
     search: photo_search.PhotoSearch | None = None
     warehouse = open_warehouse(settings.warehouse)
