@@ -45,7 +45,7 @@ def test_the_environment_goes_before_the_file_key_by_key(tmp_path):
         (
             "[lists]\nbrand_cap = 3",
             {},
-            "lists: unknown key 'brand_cap'; known: diversity, k, looks_k, ",
+            "lists: unknown key 'brand_cap'; known: diversity, k, looks_alike_min_score, looks_k, ",
         ),
         ("lists = 3", {"WEARALIKE_LISTS_K": "7"}, r"lists: wanted a \[lists\] table, got 3"),
         ("[gate]\nmin_with_code_ratio = 1.5", {}, "min_with_code_ratio: wanted 0 to 1, got 1.5"),

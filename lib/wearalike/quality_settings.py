@@ -87,6 +87,8 @@ class ListSettings(QualitySection):
             at all.
         looks_k: 1..1000. Recommendations of each super-category for a look, at most.
         looks_min_score: 0..1. Products less alike a worn item are left out.
+        looks_alike_min_score: 0..1. A product without a look takes that of the first of its list
+            that has one and this score at least.
     """
 
     k: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 20
@@ -96,6 +98,7 @@ class ListSettings(QualitySection):
     diversity: Annotated[_Float, Field(ge=0, le=0.9)] = 0.0
     looks_k: Annotated[_Number, Field(ge=1, le=MAX_LIST_LENGTH)] = 5
     looks_min_score: Annotated[_Float, Field(ge=0, le=1)] = 0.1
+    looks_alike_min_score: Annotated[_Float, Field(ge=0, le=1)] = 0.5
 
 
 class GateSettings(QualitySection):

@@ -263,7 +263,8 @@ class Settings(BaseSettings):
         device: "auto", "cpu" or "cuda".
         spark_master: Spark's master.
         mappings: Folder of taxonomy.xml and shops/.
-        looks: "auto" completes looks where a detector that names classes can run; "off".
+        looks: "auto" completes looks from every source; "worn" only from the products' own
+            pictures; "off".
         shops: The shops.
         serve: The limits of the server.
         models: The models of a run.
@@ -284,7 +285,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     spark_master: str = "local[*]"
     mappings: Path = Path("mappings")
-    looks: Literal["auto", "off"] = "auto"
+    looks: Literal["auto", "worn", "off"] = "auto"
     shops: tuple[ShopSettings, ...] = ()
     serve: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()

@@ -46,6 +46,14 @@ class Availability(StrEnum):
     UNKNOWN = "unknown"
 
 
+class LookSource(StrEnum):
+    """Sources of a recommendation to complete a look, in the order in which they are asked."""
+
+    WORN = "worn"  # an item worn with the product in its own pictures
+    FEED = "feed"  # the cross-sell of the product's feed
+    ALIKE = "alike"  # an item worn with a product most alike it
+
+
 class Gender(StrEnum):
     """Wearers that a product is made for."""
 
@@ -516,33 +524,48 @@ LOOKS = Table(
 LOOK_PRODUCTS = Table(
     "look_products",
     "One row a recommendation to complete the look: a product most alike what is worn with the "
-    "product in its own images.",
+    "product, or with one most alike it, or what its feed shows beside it.",
     ("product_id", "super_category", "rank"),
     (
         Column("product_id", _text, "the product whose page is shown"),
-        Column("super_category", _text, "of the item worn with it, and of the product recommended"),
-        Column("rank", _int, "1 is the most alike in that super-category"),
+        Column("super_category", _text, "of the product recommended, and of the item worn"),
+        Column(
+            "rank",
+            _int,
+            "in that super-category: 1 is the most alike, or the first that the feed names",
+        ),
         Column("look_product_id", _text, "the product to recommend"),
+        Column("source", _text, "why it is known to go with the product (tables.LookSource)"),
+        Column(
+            "worn_with_product_id",
+            _text,
+            "the product in whose image the item is worn: itself, or one most alike it; null, as "
+            "the columns of scores and of the item, where the feed names the recommendation",
+            True,
+        ),
         Column(
             "score",
             pa.float64(),
             "0..1, 1 is the same code as the item's, 0 no more alike than chance",
+            True,
         ),
-        Column("shape_score", pa.float64(), "the same for shape alone"),
-        Column("colour_score", pa.float64(), "the same for colour alone"),
-        Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
-        Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits"),
-        Column("shape_weight", _int, "weight used for shape"),
-        Column("colour_weight", _int, "weight used for colour"),
-        Column("image_id", _text, "the product's own image that the item is worn in"),
-        Column("item_id", _text, "the item worn there, not the product's own"),
-        Column("x0", _int, "px of that image after EXIF orientation, origin top left"),
-        Column("y0", _int, "px"),
-        Column("x1", _int, "px, outside the box"),
-        Column("y1", _int, "px, outside the box"),
-        Column("look_item_id", _text, "the recommended product's item compared"),
-        Column("detector", _text, "model that saw the item worn"),
-        Column("encoder", _text, "model that made the codes"),
+        Column("shape_score", pa.float64(), "the same for shape alone", True),
+        Column("colour_score", pa.float64(), "the same for colour alone", True),
+        Column("shape_distance", _int, f"Hamming, 0..{CODE_BITS} bits", True),
+        Column("colour_distance", _int, f"Hamming, 0..{CODE_BITS} bits", True),
+        Column("shape_weight", _int, "weight used for shape", True),
+        Column("colour_weight", _int, "weight used for colour", True),
+        Column("reason", _text, "why it goes with the product, in English words"),
+        Column("reason_ru", _text, "why it goes with the product, in Russian words"),
+        Column("image_id", _text, "the image that the item is worn in", True),
+        Column("item_id", _text, "the item worn there, not the product's own", True),
+        Column("x0", _int, "px of that image after EXIF orientation, origin top left", True),
+        Column("y0", _int, "px", True),
+        Column("x1", _int, "px, outside the box", True),
+        Column("y1", _int, "px, outside the box", True),
+        Column("look_item_id", _text, "the recommended product's item compared", True),
+        Column("detector", _text, "model that saw the item worn", True),
+        Column("encoder", _text, "model that made the codes", True),
     ),
     lookup_columns=("look_product_id",),
 )
@@ -619,11 +642,12 @@ JUDGEMENTS = Table(
         Column(
             "verdict",
             _text,
-            "alike, not_alike, wrong_category or unsure (judgements.RelevanceVerdict)",
+            "of a list: alike, not_alike, wrong_category or unsure (judgements.RelevanceVerdict); "
+            "of a look: goes_with, does_not_go or unsure_if_it_goes (judgements.LookVerdict)",
         ),
         Column("category", _text, "of the product that asks, in the run judged"),
         Column("rank", _int, "its rank in the run judged"),
-        Column("score", pa.float64(), "its score in the run judged"),
+        Column("score", pa.float64(), "its score in the run judged; 0 where it has none"),
         Column("judged_at", _text, "UTC, ISO 8601"),
     ),
 )

@@ -10,8 +10,11 @@
 --     stock leave gaps), similar_product_id, shop_id, title, brand, url, image_url (the main picture), price_cents,
 --     old_price_cents, currency, score (0..1), run, reason, reason_ru (why it is alike, in words), shape_score,
 --     colour_score, kind_score (0..1), rule, fallback (what placed it beside likeness; else null).
---   site_look_products: recommendations to complete a look. Columns: product_id, super_category, rank (1 is the most alike),
---     then the columns above for look_product_id. image_id, x0, y0, x1 and y1 (px) locate the worn item in the product's picture.
+--   site_look_products: recommendations to complete a look. Columns: product_id, super_category, rank (1 is the most alike, or the
+--     first that the feed names), then the columns above for look_product_id, up to run. source: worn (like what is worn with the
+--     product in its own pictures), feed (its feed's cross-sell), alike (like what is worn with worn_with_product_id, a product most
+--     alike it). image_id, x0, y0, x1 and y1 (px) locate the worn item in a picture of worn_with_product_id; these and score are
+--     null where source is feed. reason, reason_ru: why it goes with the product, in words.
 --   site_product_variants: the colours and sizes of a product's article, the product itself among them. Columns: product_id, rank (in
 --     the order to show), variant_product_id, shop_id, title, url, image_url, price_cents, old_price_cents, currency, colour_names,
 --     colours, sizes, availability, run.
@@ -64,7 +67,11 @@ SELECT
     s.y0,
     s.x1,
     s.y1,
-    s.run
+    s.run,
+    s.source,
+    s.worn_with_product_id,
+    s.reason,
+    s.reason_ru
 FROM wearalike.current_look_products AS s
 JOIN wearalike.current_products AS p ON p.product_id = s.look_product_id
 WHERE p.availability = 'in_stock';

@@ -73,6 +73,7 @@ QUALITY_VALUES = {
     "diversity": 0.2,
     "looks_k": 4,
     "looks_min_score": 0.3,
+    "looks_alike_min_score": 0.7,
     "threshold": ["min_products_count=9", "max_churn_ratio=0.7"],
 }
 

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pytest
 
 from wearalike import tables
+from wearalike.catalog.merchandising_rules import MerchandisingRule
 from wearalike.detection import detect, looks
 from wearalike.models import registry
 from wearalike.pipeline import detect_looks, job, match_looks
 from wearalike.sample.catalogue import SHOPS, list_products
 from wearalike.sample.pictures import OutfitPicture
 from wearalike.search import index
+from wearalike.search.feed_looks import LinkFate, build_feed_looks
 from wearalike.storage import content_cache, run_tables
 
 GARMENTS = registry.DETECTORS["garments"].version
@@ -382,12 +384,134 @@ def test_rules_of_the_run_s_day_act_in_looks(tmp_path):
     assert changed >= 5
 
 
-def write_run(root, shelf, shirts, run="r"):
+SIMILAR = {
+    **{
+        c.name: "s" if pa.types.is_string(c.type) else 0
+        for c in tables.SIMILAR_PRODUCTS.columns
+        if not c.nullable
+    },
+    "fallback": None,
+}
+
+
+def test_a_product_without_a_look_takes_that_of_the_first_of_its_list_that_has_one(tmp_path):
+    rng = np.random.default_rng(11)
+    base = rng.random(256) < 0.5
+    facts = {"shop_id": "s", "title": "t", "price_cents": 1, "currency": "EUR"}
+    facts |= {"category": "men.trousers", "shape_weight": 2, "colour_weight": 1, "kind_weight": 2}
+    facts |= {c.name: [] for c in tables.PRODUCTS.columns if pa.types.is_list(c.type)}
+    facts |= {"group_id": None, "availability": "in_stock", "age_group": "adult"}
+
+    def product(offer_id, gender, super_category, **more):
+        own = {"product_id": f"s:{offer_id}", "offer_id": offer_id, "gender": gender}
+        own |= {"super_category": super_category, "code": base ^ (rng.random(256) < 0.15)}
+        return facts | own | more
+
+    genders = ("male", "unisex")
+    shelf = [product(f"t{n:02}", genders[n % 2], "lower_wear") for n in range(60)]
+    wearing = [product(f"a{n}", "unisex", "upper_wear") for n in range(4)]
+    # It is worn with what is like nothing: its look is empty.
+    wearing[0]["code"] = ~base
+    bare = [product(f"b{n}", genders[n % 2], "upper_wear") for n in range(6)]
+    bare[5]["related_offer_ids"] = ["t09"]
+    # For each the ranks of its list: (product, score, fallback).
+    lists = [
+        [("a0", 0.9, None), ("b1", 0.8, None), ("a1", 0.7, None), ("a2", 0.6, None)],
+        [("a3", 0.45, None), ("a2", 0.7, None)],
+        [("a1", 0.9, "less_alike"), ("a3", 0.5, None)],
+        [("a1", 0.499, None)],
+        [("b0", 0.9, None)],
+        [("a1", 0.9, None)],
+    ]
+    taken = ["s:a1", "s:a2", "s:a3", None, None, None]
+    similar = [
+        SIMILAR
+        | {"product_id": f"s:b{n}", "similar_product_id": f"s:{other}", "rank": rank}
+        | {"score": score, "fallback": fallback}
+        for n, results in enumerate(lists)
+        for rank, (other, score, fallback) in enumerate(results, 1)
+    ]
+    write_run(tmp_path, shelf, wearing, bare=bare, similar=similar)
+    command = ["--data-dir", str(tmp_path), "--run", "r", "--k", "3"]
+    assert match_looks.main(command) == 0
+    rows = run_tables.read_table(tmp_path, tables.LOOK_PRODUCTS, "r").to_pylist()
+    by_id = {p["product_id"]: p for p in wearing}
+    for asking, wearer in zip(bare, taken, strict=True):
+        mine = [r for r in rows if r["product_id"] == asking["product_id"]]
+        if asking is bare[5]:
+            (row,) = mine
+            assert (row["source"], row["look_product_id"], row["rank"]) == ("feed", "s:t09", 1)
+            assert row["score"] is row["item_id"] is row["worn_with_product_id"] is None
+            continue
+        wanted = matched_by_hand(asking, by_id[wearer]["code"], shelf) if wearer else []
+        assert [(r["score"], r["look_product_id"]) for r in mine] == wanted
+        assert bool(wanted) == bool(wearer)
+        assert {(r["source"], r["worn_with_product_id"]) for r in mine} <= {("alike", wearer)}
+        assert all(r["reason"].startswith("like what is worn with a product") for r in mine)
+    made = run_tables.read_manifest(tmp_path, tables.LOOK_PRODUCTS, "r")
+    assert made["products_by_source"] == {"worn": 3, "feed": 1, "alike": 3}
+    assert made["links"] == dict.fromkeys(LinkFate, 0) | {"shown": 1}
+    assert made["rows"]["refused"] == {"nothing_alike": 1}
+    # Another threshold makes another table.
+    assert match_looks.main([*command, "--alike-min-score", "0.7"]) == 0
+    made = run_tables.read_manifest(tmp_path, tables.LOOK_PRODUCTS, "r")
+    assert made["products_by_source"] == {"worn": 3, "feed": 1, "alike": 2}
+
+
+def test_each_link_of_a_feed_has_its_fate():
+    facts = {c.name: [] for c in tables.PRODUCTS.columns if pa.types.is_list(c.type)}
+    facts |= {"shop_id": "s", "category": "c", "price_cents": 1, "currency": "EUR", "brand": "Été"}
+    facts |= {"super_category": "foot_wear", "availability": "in_stock", "age_group": "adult"}
+    facts |= {"gender": "female"}
+    shelf = {
+        "ok1": {},
+        "ok2": {"gender": "unisex", "group_id": "G"},
+        "twin": {"group_id": "g"},
+        "third": {},
+        "own": {"super_category": "upper_wear"},
+        "sold": {"availability": "out_of_stock"},
+        "men": {"gender": "male"},
+        "kids": {"age_group": "kids"},
+        "bag": {"super_category": "bags"},
+        "recalled": {"brand": "Nord"},
+        "page": {"super_category": "upper_wear"},
+    }
+    order = ["sold", "ok2", "gone", "twin", "own", "ok1", "recalled", "men", "bag", "kids", "third"]
+    shelf["page"]["related_offer_ids"] = order
+    made = [
+        facts | {"product_id": f"s:{name}", "offer_id": name} | more for name, more in shelf.items()
+    ]
+    products = pa.Table.from_pylist(made, tables.PRODUCTS.arrow_schema)
+    worn = pa.table({"product_id": ["s:page", "s:ok1"], "super_category": ["bags", "foot_wear"]})
+    hide = MerchandisingRule("recall", "hide", brand="NORD")
+    rows, fates = build_feed_looks(products, worn, [hide], 2)
+    shown = ["product_id", "super_category", "rank", "look_product_id", "source"]
+    assert [tuple(row.values()) for row in rows.select(shown).to_pylist()] == [
+        ("s:page", "foot_wear", 1, "s:ok2", "feed"),
+        ("s:page", "foot_wear", 2, "s:ok1", "feed"),
+    ]
+    assert rows["reason_ru"][0].as_py() == "магазин показывает рядом с этим товаром"
+    assert fates == {
+        "shown": 2,
+        "not_in_run": 1,
+        "same_super_category": 1,
+        "not_in_stock": 1,
+        "other_audience": 2,
+        "worn": 1,
+        "rules": 1,
+        "same_article": 1,
+        "beyond_k": 1,
+    }
+    _, fates = build_feed_looks(products.slice(0, 0), worn.slice(0, 0), [hide], 2)
+    assert sum(fates.values()) == 0
+
+
+def write_run(root, shelf, shirts, run="r", bare=(), similar=()):
     def halves(p):
         code = np.packbits(p["code"]).tobytes()
         return {"shape": code[:16], "colour": code[16:]}
 
-    named = [{k: v for k, v in p.items() if k != "code"} for p in (*shelf, *shirts)]
+    named = [{k: v for k, v in p.items() if k != "code"} for p in (*shelf, *shirts, *bare)]
     entries = [
         {
             **p,
@@ -401,14 +525,19 @@ def write_run(root, shelf, shirts, run="r"):
     item = {
         "super_category": "lower_wear",
         "image_id": "image",
-        "item_id": "worn",
         "x0": 1,
         "y0": 2,
         "x1": 9,
         "y1": 9,
         "confidence": 0.5,
     }
-    rows = [{"product_id": p["product_id"], "items": [item | halves(p)]} for p in shirts]
+    rows = [
+        {
+            "product_id": p["product_id"],
+            "items": [item | {"item_id": f"worn-{p['product_id']}"} | halves(p)],
+        }
+        for p in shirts
+    ]
     with run_tables.write_table(root, tables.PRODUCTS, run, "s") as out:
         out.write(pa.Table.from_pylist(named, tables.PRODUCTS.arrow_schema))
     with run_tables.write_table(root, tables.INDEXES, run, "s") as out:
@@ -422,6 +551,8 @@ def write_run(root, shelf, shirts, run="r"):
     with run_tables.write_table(root, tables.LOOKS, run, "s") as out:
         out.write(pa.Table.from_pylist(rows, tables.LOOKS.arrow_schema))
         out.manifest_extras |= {"detector": "garments-9", "encoder": "bits-1"}
+    with run_tables.write_table(root, tables.SIMILAR_PRODUCTS, run, "s") as out:
+        out.write(pa.Table.from_pylist([*similar], tables.SIMILAR_PRODUCTS.arrow_schema))
 
 
 # The night of the sample shops
@@ -434,10 +565,13 @@ def read(night, table):
 def test_the_trousers_worn_with_the_shirt_lead_to_those_trousers(night):
     by_id = {p["product_id"]: p for p in read(night, tables.PRODUCTS)}
     found = {
-        (r["product_id"], r["super_category"]): set() for r in read(night, tables.LOOK_PRODUCTS)
+        (r["product_id"], r["super_category"]): set()
+        for r in read(night, tables.LOOK_PRODUCTS)
+        if r["source"] == "worn"
     }
     for row in read(night, tables.LOOK_PRODUCTS):
-        found[row["product_id"], row["super_category"]].add(row["look_product_id"])
+        if row["source"] == "worn":
+            found[row["product_id"], row["super_category"]].add(row["look_product_id"])
     pictures = {
         picture
         for shop in SHOPS
@@ -487,7 +621,13 @@ def test_what_completes_a_look_is_of_another_kind_in_stock_and_for_the_same_peop
             found["gender"],
             asking["gender"],
         )
-        assert (row["product_id"], row["image_id"]) in own_images and row["detector"] == GARMENTS
+        if row["source"] == "feed":
+            offer_id = row["look_product_id"].removeprefix(f"{asking['shop_id']}:")
+            assert offer_id in asking["related_offer_ids"]
+            continue
+        wearer = row["worn_with_product_id"]
+        assert (wearer, row["image_id"]) in own_images and row["detector"] == GARMENTS
+        assert (row["source"] == "worn") == (wearer == row["product_id"])
     assert Counter(p["availability"] for p in by_id.values())["in_stock"] < len(by_id)
 
 
@@ -527,8 +667,9 @@ def test_a_look_is_held_against_the_shop_s_own_links(night):
         if p["related_offer_ids"]
     }
     assert len(linked) >= 10 and {by_id[i]["shop_id"] for i in linked} == {"lipa"}
+    rows = read(night, tables.LOOK_PRODUCTS)
     found = {
-        i: {r["look_product_id"] for r in read(night, tables.LOOK_PRODUCTS) if r["product_id"] == i}
+        i: {r["look_product_id"] for r in rows if r["product_id"] == i and r["source"] == "worn"}
         for i in by_id
     }
     models = {
@@ -545,9 +686,13 @@ def test_a_look_is_held_against_the_shop_s_own_links(night):
         measured["look_agreement_ratio", "all"] == pytest.approx(sum(agrees) / len(agrees))
         and sum(agrees) >= 4
     )
-    assert measured["with_look_ratio", "all"] == pytest.approx(
-        sum(map(bool, found.values())) / len(by_id)
-    )
+    for source in ("worn", "feed", "alike"):
+        having = {r["product_id"] for r in rows if r["source"] == source}
+        share = pytest.approx(len(having) / len(by_id))
+        assert measured[f"with_{source}_look_ratio", "all"] == share and having
+    having = {r["product_id"] for r in rows}
+    assert measured["with_look_ratio", "all"] == pytest.approx(len(having) / len(by_id))
+    assert measured["with_look_ratio", "all"] > 2 * measured["with_worn_look_ratio", "all"]
     assert measured["with_links_ratio", "shop=lipa"] > measured["with_links_ratio", "all"] > 0
     assert ("look_agreement_ratio", "shop=verano") not in measured
 
@@ -596,11 +741,15 @@ def test_without_looks_the_tables_are_empty_and_say_why(night, copied, how, monk
         and match_looks.main(arguments) == 0
     )
     why = "switched off by looks" if how == "switched off" else "pip install wearalike[yolo]"
-    for table in (tables.LOOKS, tables.LOOK_PRODUCTS):
-        made = run_tables.read_manifest(copied, table, RUN)
-        assert (
-            made["rows"] == {"taken": 0, "written": 0, "refused": {}} and why in made["why_empty"]
-        )
+    made = run_tables.read_manifest(copied, tables.LOOKS, RUN)
+    assert made["rows"] == {"taken": 0, "written": 0, "refused": {}} and why in made["why_empty"]
+    completed = run_tables.read_manifest(copied, tables.LOOK_PRODUCTS, RUN)
+    if how == "switched off":
+        assert completed["rows"]["written"] == 0 and why in completed["why_empty"]
+    else:
+        by_source = completed["products_by_source"]
+        assert by_source["feed"] > 0 == by_source["worn"] + by_source["alike"]
+        assert "why_empty" not in completed, "what feeds name needs no detector"
     assert why in caplog.text
     monkeypatch.undo()
     if how == "not installed":

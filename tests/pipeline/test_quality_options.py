@@ -66,6 +66,7 @@ def test_a_run_makes_again_what_depends_on_changed_settings(config, monkeypatch)
         "diversity": 0.0,
         "looks_k": 5,
         "looks_min_score": 0.1,
+        "looks_alike_min_score": 0.5,
     }
     assert recorded["models"]["encoder"] == "likeness-1"
     gate = recorded["gate"]

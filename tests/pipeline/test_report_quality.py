@@ -185,6 +185,8 @@ def look_rows(
             "super_category": "upper_wear",
             "look_product_id": row["similar_product_id"],
             "look_item_id": row["similar_item_id"],
+            "source": "worn",
+            "worn_with_product_id": product_id,
         }
         for row in listed(like, products, codes | {product_id: code})
     ]
@@ -622,7 +624,22 @@ BREAKS = {
     ),
     "another's image": (
         _with("look_products", 0, image_id="image-moda:00"),
-        "look_products.expect_column_values_to_be_in_set(is_own_image)",
+        "look_products.expect_column_values_to_be_in_set(is_image_of_wearer)",
+        "moda:02",
+    ),
+    "a look that no feed names": (
+        _with("look_products", 0, source="feed"),
+        "look_products.expect_column_values_to_be_in_set(is_of_source)",
+        "moda:02",
+    ),
+    "a look taken though there is an own one": (
+        _with("look_products", 0, source="alike"),
+        "look_products.expect_column_values_to_be_in_set(is_of_source)",
+        "moda:02",
+    ),
+    "an item without a score": (
+        _with("look_products", 0, score=None),
+        "look_products.expect_column_values_to_be_in_set(is_scored_as_source)",
         "moda:02",
     ),
     "a sold-out look": (

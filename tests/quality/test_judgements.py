@@ -14,10 +14,10 @@ from wearalike import settings
 from wearalike.metrics.agreement import wilson_interval
 from wearalike.pipeline import report_quality
 from wearalike.quality import judgement_metrics, judgements
-from wearalike.quality.judgements import Judgement, RelevanceVerdict, SamplingPlan
+from wearalike.quality.judgements import Judgement, LookVerdict, RelevanceVerdict, SamplingPlan
 from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_tables
-from wearalike.tables import PRODUCTS, QUALITY, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import LOOK_PRODUCTS, PRODUCTS, QUALITY, SIMILAR_LISTS, SIMILAR_PRODUCTS
 from wearalike.warehouse import publish
 from wearalike.warehouse.base import open_warehouse
 from wearalike.warehouse.duckdb.load import DuckDBWarehouse
@@ -83,13 +83,37 @@ def test_the_sample_is_fixed_and_spread_over_categories_and_ranks(place):
     ] != sorted(p.rank for p in pairs)
 
 
+def test_the_sample_of_looks_is_spread_over_sources_and_kinds_of_products(place):
+    warehouse = open_warehouse(place.warehouse)
+    plan = SamplingPlan(per_category=3)
+    pairs = judgements.sample_look_pairs(warehouse, RUN, plan)
+    assert pairs == judgements.sample_look_pairs(warehouse, RUN, plan)
+    rows = {
+        (r["product_id"], r["look_product_id"]): r
+        for r in run_tables.read_table(place.data_dir, LOOK_PRODUCTS, RUN).to_pylist()
+    }
+    products = run_tables.read_table(place.data_dir, PRODUCTS, RUN).to_pylist()
+    kinds = {p["product_id"]: p["super_category"] for p in products}
+    drawn = Counter()
+    asked = {(p.product_id, rows[p.product_id, p.similar_product_id]["source"]) for p in pairs}
+    assert len(asked) == len(pairs), "a source of a product is asked about once"
+    for pair in pairs:
+        row = rows[pair.product_id, pair.similar_product_id]
+        assert (pair.rank, pair.score) == (row["rank"], row["score"] or 0)
+        drawn[row["source"], kinds[pair.product_id]] += 1
+    assert {source for source, _ in drawn} == {"worn", "feed", "alike"}
+    assert max(drawn.values()) == 3 and len(drawn) > 6
+
+
 def test_both_engines_draw_the_same_pairs_and_hold_what_is_judged(place):
     ours = judgements.sample_pairs(open_warehouse(place.warehouse), RUN)
+    look_pairs = judgements.sample_look_pairs(open_warehouse(place.warehouse), RUN)
     with start_server() as address:
         theirs = change(place, warehouse=create_database(address, "judged"))
         warehouse = open_warehouse(theirs.warehouse)
         publish.publish_run(place.data_dir, RUN, warehouse)
         assert judgements.sample_pairs(warehouse, RUN) == ours and len(ours) > 100
+        assert judgements.sample_look_pairs(warehouse, RUN) == look_pairs
         assert judgements.read_judgements(warehouse) == []
         judgements.record_judgement(warehouse, RUN, "anna", ours[0], WRONG, datetime.now(UTC))
         assert judgements.read_judgements(warehouse) == [
@@ -207,6 +231,24 @@ def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendatio
     for judge, verdicts in (("anna", (YES, YES, NO, YES)), ("boris", (YES, NO, NO, YES))):
         for pair, verdict in zip(pairs, verdicts, strict=True):
             judgements.record_judgement(warehouse, RUN, judge, pair, verdict, datetime.now(UTC))
+    looks = {
+        (r["product_id"], r["look_product_id"]): r["source"]
+        for r in run_tables.read_table(tmp_path / "root", LOOK_PRODUCTS, RUN).to_pylist()
+    }
+    goes, not_goes, unsure = LookVerdict.GOES_WITH, LookVerdict.DOES_NOT_GO, LookVerdict.UNSURE
+    all_looks = judgements.sample_look_pairs(warehouse, RUN)
+    by_source = {
+        source: [p for p in all_looks if looks[p.product_id, p.similar_product_id] == source][:2]
+        for source in ("worn", "alike")
+    }
+    judged_looks = [*by_source["worn"], *by_source["alike"]]
+    for judge, verdicts in (
+        ("anna", (goes, goes, goes, not_goes)),
+        ("boris", (goes, not_goes, unsure, not_goes)),
+    ):
+        for pair, verdict in zip(judged_looks, verdicts, strict=True):
+            judgements.record_judgement(warehouse, RUN, judge, pair, verdict, datetime.now(UTC))
+    assert len(judgements.read_judgements(warehouse)) == 8, "those of looks are another matter"
     gone = judgements.JudgementPair("moda:gone", "moda:too", "bags", 1, 0.5)
     judgements.record_judgement(warehouse, "day-0", "anna", gone, NO, datetime.now(UTC))
     assert report_quality.main(report) == 0
@@ -220,6 +262,10 @@ def test_the_next_quality_report_counts_what_was_judged_of_its_own_recommendatio
         pytest.approx(wilson_interval(2.5 / 4, 4)),
     )
     assert rows["judged_pairs_count", "all"]["value"] == 4
+    found = {s: m["value"] for (name, s), m in rows.items() if name == "judged_look_precision"}
+    wanted = {"all": 2.5 / 4, "source=worn": 1.5 / 2, "source=alike": 1 / 2}
+    assert found == pytest.approx(wanted)
+    assert rows["judged_look_pairs_count", "source=alike"]["value"] == 2
     assert rows["judges_kappa", "judges=anna,boris"]["value"] == pytest.approx(
         (3 / 4 - 1 / 2) / (1 / 2)
     )

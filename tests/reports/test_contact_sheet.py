@@ -208,20 +208,26 @@ def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_pa
         look_item_id="i-one:bag",
         score=0.61,
         shape_score=0.5,
+        colour_score=0.7,
+        source="worn",
     )
+    linked = dict(product_id="one:red", super_category="foot_wear", rank=1, source="feed")
+    linked |= dict(look_product_id="one:bag", reason="its shop shows it beside this product")
     not_worn = [{"kind": "product", "key": "two:blue", "reason": "not_worn"}]
     write(tmp_path / "root", LOOKS, [], not_worn)
-    write(tmp_path / "root", LOOK_PRODUCTS, [worn | bag])
+    write(tmp_path / "root", LOOK_PRODUCTS, [worn | bag, linked])
     page = html.fromstring(render_contact_sheet(tmp_path / "root", RUN, per_category=9))
     assert [text(tile) for tile in page.find_class("tile")][3:] == ["1with a look", "3refused"]
     rows = rows_of(page)
     (look,) = rows["Red dress"].find_class("looks")
-    seen, found = look.xpath(".//li")
+    seen, found, named, shown = look.xpath(".//li")
     assert (
         text(seen) == "bagsworn with it"
         and text(found.find_class("score")[0]) == "0.61"
         and HOSTILE in text(found)
     )
+    assert text(named) == "foot wearshown beside it by its shop" and not named.xpath(".//img")
+    assert "its shop shows it" in text(shown) and not shown.find_class("score")
     (frame,) = seen.xpath(".//rect")
     assert [frame.get(name) for name in ("x", "y", "width", "height")] == ["10", "200", "50", "100"]
     assert not any(row.find_class("looks") for title, row in rows.items() if title != "Red dress")

@@ -1,5 +1,7 @@
 """Filters of the API: exactly the products that meet them, k of them where there are k."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +13,12 @@ from tests.server.test_snapshot import place as made_place  # noqa: F401
 from tests.warehouse.test_warehouse import load, night
 
 from wearalike.catalog.product_conditions import ProductConditions
+from wearalike.commands.filter_options import read_filters
+from wearalike.pipeline.job import JobRejected
 from wearalike.search import ListRules, gallery_store
 from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_tables
-from wearalike.tables import PRODUCT_VARIANTS, PRODUCTS
+from wearalike.tables import LOOK_PRODUCTS, LOOKS, PRODUCT_VARIANTS, PRODUCTS
 from wearalike.warehouse.base import open_warehouse
 
 RUN = "day-1"
@@ -84,6 +88,90 @@ def test_a_filtered_list_is_the_definition_s(api, place, products):  # noqa: F81
         assert (answer["shortfall_reason"] is None) == (len(found) == 5)
         rows += len(found)
     assert rows > 100
+
+
+def wanted_look(place, products, row, is_wanted, k=5):  # noqa: F811
+    """Return the ids of a super-category of a look by the definition, every product measured."""
+    asking = products[row["product_id"]]
+    gallery = gallery_store.load_gallery(place.data_dir, RUN, row["super_category"])
+    looks = run_tables.read_table(place.data_dir, LOOKS, RUN).to_pylist()
+    (items,) = [r["items"] for r in looks if r["product_id"] == row["worn_with_product_id"]]
+    (item,) = [i for i in items if i["super_category"] == row["super_category"]]
+    code = np.frombuffer(item["shape"] + item["colour"], np.uint64)
+    bits = np.bitwise_count(gallery.codes ^ code).astype(int)
+    weights = row["shape_weight"], row["colour_weight"]
+    distance = weights[0] * bits[:, :2].sum(axis=1) + weights[1] * bits[:, 2:].sum(axis=1)
+    score = 1 - 2 * distance / (128 * sum(weights))
+    found, groups = [], set()
+    for entry in np.argsort(distance, kind="stable"):
+        product = products[gallery.product_ids[int(entry)]]
+        fits = product["availability"] == "in_stock" and is_wanted(product)
+        fits &= product["age_group"] == asking["age_group"]
+        fits &= product["gender"] == asking["gender"] or "unisex" in (
+            product["gender"],
+            asking["gender"],
+        )
+        if fits and score[entry] >= 0.1 and gallery.groups[entry] not in groups and len(found) < k:
+            groups.add(gallery.groups[entry])
+            found.append(product["product_id"])
+    return found
+
+
+def test_a_filtered_look_is_the_definition_s_for_each_source(api, place, products):  # noqa: F811
+    rows = run_tables.read_table(place.data_dir, LOOK_PRODUCTS, RUN).to_pylist()
+    firsts = {(r["product_id"], r["super_category"]): r for r in rows if r["rank"] == 1}
+    by_source = {
+        source: [r for r in firsts.values() if r["source"] == source]
+        for source in ("worn", "alike", "feed")
+    }
+    lengths = Counter()
+    for source, some in by_source.items():
+        for row in some[:: max(1, len(some) // 4)]:
+            seller, price = row["look_product_id"].partition(":")[0], 60
+            for asked in ({"shop": [seller]}, {"max_price": price, "currency": "EUR"}):
+                answer = api.get(f"/products/{row['product_id']}/look", params=asked).json()
+                found = [
+                    r for r in answer["results"] if r["super_category"] == row["super_category"]
+                ]
+                assert answer["source"] == "live" and {r["source"] for r in found} <= {source}
+                ids = [r["look_product_id"] for r in found]
+                assert [r["rank"] for r in found] == [*range(1, len(found) + 1)]
+                lengths[source] += len(found)
+                if source == "feed":
+                    own = [r for r in rows if r["product_id"] == row["product_id"]]
+                    own = [r for r in own if r["super_category"] == row["super_category"]]
+                    kept = [r["look_product_id"] for r in own]
+                    assert ids == [i for i in kept if is_met(products[i], asked)]
+                    continue
+                wanted = wanted_look(place, products, row, lambda p, a=asked: is_met(p, a))
+                assert ids == wanted, (row, asked)
+    assert min(lengths[source] for source in by_source) > 0, lengths
+    plain = api.get(f"/products/{rows[0]['product_id']}/look").json()
+    assert plain["source"] == "published"
+    row = by_source["worn"][0]
+    answer = api.get(f"/products/{row['product_id']}/look", params={"brand": "nobody"})
+    assert answer.json()["results"] == []
+
+
+def test_the_filters_of_a_photo_s_command_are_those_of_the_api(place, products):  # noqa: F811
+    given = {"shop": ("lipa",), "colour": ("blue",), "size": ("42",), "max_price": 50.0}
+    read = read_filters(place.data_dir, RUN, ("women",), {**given, "currency": "EUR"})
+    assert read == ProductConditions(
+        categories=("women",),
+        shops=("lipa",),
+        colours=("blue",),
+        sizes=("42",),
+        max_price_cents=5000,
+        currency="EUR",
+    )
+    for within, bad, said in (
+        ((), {"colour": ("bleu",)}, "--colour: 'bleu': no such colour; did you mean"),
+        (("women.dreses",), {}, "--within: 'women.dreses': no such category"),
+        ((), {"min_price": 9.0, "max_price": 5.0}, "--min-price: 9: wanted at most max_price, 5"),
+        ((), {"max_price": 5.0}, "--currency: wanted with a price, one of EUR, "),
+    ):
+        with pytest.raises(JobRejected, match=f"^{re.escape(said)}"):
+            read_filters(place.data_dir, RUN, within, bad)
 
 
 def test_products_are_filtered_as_lists_are(api, products):  # noqa: F811

@@ -139,7 +139,9 @@ def look(root: Path) -> Iterator[dict]:
             **box,
         }
         found = {"look_product_id": bag["product_id"], "super_category": "bags"}
-        yield {"product_id": e["product_id"], **found, **item, **scores, **names}
+        said = {"source": "worn", "worn_with_product_id": e["product_id"], "reason": "like it"}
+        said |= {"reason_ru": "похоже"}
+        yield {"product_id": e["product_id"], **found, **item, **scores, **names, **said}
 
 
 @pytest.fixture(scope="module")
@@ -407,6 +409,30 @@ def test_pairs_are_judged_with_the_keyboard(browser, base, place):
         # Seen 3 of 4; by chance 2/4 * 2/4 + 1/4 * 2/4.
         assert row == ["4", "0.75", f"{(0.75 - 0.375) / 0.625:.2f}"]
         shoot(page, "judged")
+
+
+def test_looks_are_judged_with_the_keyboard(browser, base, place):
+    warehouse = open_warehouse(place.warehouse)
+    pairs = judgements.sample_look_pairs(warehouse, RUN)
+    with visit(browser, base) as page:
+        page.goto("/judge")
+        page.get_by_role("link", name="Judge looks").click()
+        page.get_by_label("Your name").fill("anna")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Does the second go with the first?").wait_for()
+        shoot(page, "judge-looks")
+        assert_accessible(page)
+        for number, key in enumerate(["1", "2", "4"], 1):
+            press(page, key, f"{number} of {len(pairs)}")
+        press(page, "u", f"3 of {len(pairs)}")
+        assert page.locator("button[aria-pressed=true]").inner_text().startswith("Not sure")
+        press(page, "ArrowLeft", f"3 of {len(pairs)}")
+        page.goto("/judge/results")
+        row = page.get_by_role("row", name="own pictures").get_by_role("cell").all_inner_texts()
+        assert row[:2] == ["3", "0.67"] and row[-3:] == ["2", "1", "0"]
+        shoot(page, "judged-looks")
+    found = [j.verdict.value for j in judgements.read_look_judgements(warehouse)]
+    assert sorted(found) == ["does_not_go", "goes_with", "goes_with"]
 
 
 def press(page: Page, key: str, until: str) -> None:

@@ -94,15 +94,21 @@ def test_every_product_has_its_list_as_the_site_s_query_answers(place, tmp_path,
             for r in open_warehouse(place.warehouse).query(query, [key.removeprefix("look:")])
         ]
         assert [r["product_id"] for item in value["items"] for r in item["results"]] == wanted
-    item = {"super_category": "foot_wear", "image_id": "c", "x0": 10, "y0": 20, "x1": 30, "y1": 40}
+    box = {"image_id": "c", "x0": 10, "y0": 20, "x1": 30, "y1": 40}
+    items = [
+        {"super_category": "foot_wear", "source": "worn", "worn_with_product_id": f"moda:{n:05}"}
+        | box
+        for n in (0, 2)
+    ]
     ((found,), sold_out) = (looks[f"look:moda:{n:05}"]["items"] for n in (0, 2))
     (result,) = found.pop("results")
     assert (result["product_id"], result["score"], result["title"]) == (
         "moda:00002",
         0.75,
         "dress of r1",
-    ) and found == item
-    assert sold_out == [item | {"results": []}]
+    ) and found == items[0]
+    assert result["reason"] == "same kind, same colour, shape much alike"
+    assert sold_out == [items[1] | {"results": []}]
     assert looks["look:moda:00001"] == {"run": "r1", "items": []}
 
 

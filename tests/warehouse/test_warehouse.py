@@ -157,6 +157,8 @@ def night(run: str, products: int = 6, similar: int = 3) -> dict[str, pa.Table]:
                 "rank": 1,
                 "look_product_id": ids[(n + 2) % products],
                 "score": 0.75,
+                "source": "worn",
+                "worn_with_product_id": i,
             }
             | {
                 **distances,
@@ -885,6 +887,10 @@ def test_a_warehouse_of_a_version_that_named_columns_otherwise_is_upgraded(postg
         rows = warehouse.query(migrations.COLUMNS_SQL)
         return {(row["table_name"], row["column_name"]) for row in rows}
 
+    def required() -> set[tuple[str, str]]:
+        rows = warehouse.query(migrations.COLUMNS_SQL)
+        return {(row["table_name"], row["column_name"]) for row in rows if row["is_required"]}
+
     with psycopg.connect(address, autocommit=True) as con:
         for table, names in tables.RENAMED_COLUMNS.items():
             for old, new in names.items():
@@ -893,8 +899,23 @@ def test_a_warehouse_of_a_version_that_named_columns_otherwise_is_upgraded(postg
         assert "quality.measure is now named metric" in differences
         assert all("is now named" in difference for difference in differences)
         con.execute(" ".join(migrations.migration_statements(existing())))
-    assert migrations.schema_differences(existing()) == []
+    assert migrations.schema_differences(existing(), required()) == []
     assert_holds(warehouse, "r1", night("r1"))
+    with psycopg.connect(address, autocommit=True) as con:
+        con.execute(
+            "ALTER TABLE wearalike.look_products DROP COLUMN source CASCADE,"
+            " ALTER COLUMN score SET NOT NULL, ALTER COLUMN item_id SET NOT NULL"
+        )
+        differences = migrations.schema_differences(existing(), required())
+        assert differences == [
+            "no look_products.source",
+            "look_products.item_id may now be null",
+            "look_products.score may now be null",
+        ]
+        con.execute(" ".join(migrations.migration_statements(existing(), required())))
+    assert migrations.schema_differences(existing(), required()) == []
+    looks = warehouse.query("SELECT DISTINCT source FROM current_look_products")
+    assert looks == [{"source": "worn"}], "a run loaded before has what is worn alone"
     load(warehouse, "r2", night("r2"))
     warehouse.publish("r2")
     assert len(warehouse.query("SELECT metric FROM current_quality WHERE run = 'r2'")) == 1
@@ -1055,10 +1076,11 @@ def test_roles_have_what_they_need_and_no_more(postgres):
         con.execute((SQL / "views" / "site.sql").read_text(encoding="utf-8"))
     with psycopg.connect(address.replace("postgres@", "wearalike_site@"), autocommit=True) as con:
         looks = con.execute(
-            "SELECT super_category, rank, look_product_id, x0, run FROM site_look_products "
-            "WHERE product_id = 'moda:00000'"
+            "SELECT super_category, rank, look_product_id, x0, run, source, reason "
+            "FROM site_look_products WHERE product_id = 'moda:00000'"
         )
-        assert looks.fetchall() == [("foot_wear", 1, "moda:00002", 10, "r1")]
+        reason = "same kind, same colour, shape much alike"
+        assert looks.fetchall() == [("foot_wear", 1, "moda:00002", 10, "r1", "worn", reason)]
         # The product that completes this look is out of stock.
         assert (
             con.execute(

@@ -280,11 +280,19 @@ def _refusal_reason(
     return LookReason.NO_CODE if product_id in has_worn else LookReason.CUT_OFF
 
 
-def refuse_unmatched_looks(looks: pa.Table, products: pa.Table, matched: pa.Table) -> pa.Table:
-    """Return tables.REFUSED of products with a look but no row in `matched`, LOOK_PRODUCTS."""
-    left = looks.filter(
-        pc.invert(pc.is_in(looks["product_id"], matched["product_id"].combine_chunks()))
-    )["product_id"]
+def refuse_unmatched_looks(
+    product_ids: pa.ChunkedArray, products: pa.Table, matched: pa.Table
+) -> pa.Table:
+    """Return tables.REFUSED of products with a look but no row in `matched`, LOOK_PRODUCTS.
+
+    Args:
+        product_ids: The products with a look.
+        products: product_id and shop_id of at least these.
+        matched: product_id of tables.LOOK_PRODUCTS.
+    """
+    left = product_ids.filter(
+        pc.invert(pc.is_in(product_ids, matched["product_id"].combine_chunks()))
+    )
     shops = products["shop_id"].take(pc.index_in(left, products["product_id"].combine_chunks()))
     return _refused_rows(
         LOOK_PRODUCTS,

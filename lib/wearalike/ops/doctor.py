@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -291,9 +292,7 @@ def check_warehouse(environment: Environment) -> Iterator[CheckResult]:
         if environment.settings.warehouse.get_secret_value().startswith("postgres"):
             now = there.query("SELECT extract(epoch FROM clock_timestamp()) AS now_s")[0]["now_s"]
             yield _check_clock_skew("clock", "the warehouse", float(now), environment.limits)
-            yield from _check_columns(
-                {(r["table_name"], r["column_name"]) for r in there.query(migrations.COLUMNS_SQL)}
-            )
+            yield from _check_columns(there.query(migrations.COLUMNS_SQL))
     except ImportError as error:
         yield failed_result("warehouse", str(error), "pip install 'wearalike[postgres]'")
     except Unreachable as error:
@@ -312,10 +311,12 @@ def check_warehouse(environment: Environment) -> Iterator[CheckResult]:
         yield from _check_publications(state, environment.limits)
 
 
-def _check_columns(there: set[tuple[str, str]]) -> Iterator[CheckResult]:
-    """Check that the warehouse has the columns of this version."""
-    if differences := migrations.schema_differences(there):
-        statements = " ".join(migrations.migration_statements(there))
+def _check_columns(rows: Iterable[Mapping[str, Any]]) -> Iterator[CheckResult]:
+    """Check that the warehouse has the columns of this version; rows: of COLUMNS_SQL."""
+    found = {(row["table_name"], row["column_name"]): row["is_required"] for row in rows}
+    there, required = set(found), {column for column, is_required in found.items() if is_required}
+    if differences := migrations.schema_differences(there, required):
+        statements = " ".join(migrations.migration_statements(there, required))
         yield failed_result(
             "warehouse",
             f"made by another version of wearalike: {', '.join(differences)}",

@@ -1,15 +1,20 @@
-"""looks, indexes -> look_products: for each item worn with a product, the products most alike it.
+"""looks, indexes, similar_products -> look_products: what completes the look of each product.
+
+The first source that knows something is taken. For each item worn with a product in its own
+pictures these are the products most alike the item. In other super-categories they are those that
+the product's feed names beside it. A product with neither takes the look of the first product of
+its list that has one and is alike enough: the products most alike the items worn there.
 
 The search is exact, inside the item's super-category, among products in stock for the same
 audience. An item takes the weights of the category that most of its nearest in shape have. The hide
-and require rules of the run's day act as on the page of the product that the item is worn with.
+and require rules of the run's day act as on the page of the product whose look it is.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -20,29 +25,59 @@ from numpy.typing import NDArray
 
 from wearalike import catalog, search
 from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
-from wearalike.catalog.product_conditions import CONDITION_COLUMNS
 from wearalike.detection import looks
 from wearalike.pipeline import job
 from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command
-from wearalike.search import gallery_store, index
-from wearalike.search.page_rules import CompiledRules, PageRules
-from wearalike.search.product_attributes import ATTRIBUTE_COLUMNS, build_attributes
+from wearalike.search import gallery_store
+from wearalike.search.feed_looks import FEED_LOOK_COLUMNS, LinkFate, build_feed_looks
+from wearalike.search.look_search import choose_most_alike, search_worn_items
 from wearalike.storage import run_order, run_tables
-from wearalike.storage.string_arrays import Texts
-from wearalike.tables import INDEXES, LOOK_PRODUCTS, LOOKS, PRODUCTS
+from wearalike.tables import (
+    INDEXES,
+    LOOK_PRODUCTS,
+    LOOKS,
+    PRODUCTS,
+    SIMILAR_PRODUCTS,
+    LookSource,
+)
 
 log = logging.getLogger("wearalike.match_looks")
 
 # Entries of the manifest of `looks` that the manifest of `look_products` repeats.
-_INHERITED_FACTS = ("detector", "encoder", "why_empty")
+_INHERITED_FACTS = ("detector", "encoder")
 
 
 def command() -> click.Command:
     """Return the stage as a command."""
-    options = [build_option("looks_k"), build_option("looks_min_score")]
+    options = [
+        build_option("looks_k"),
+        build_option("looks_min_score"),
+        build_option("looks_alike_min_score"),
+    ]
     return build_stage_command(work, __doc__, options)
+
+
+@dataclass(frozen=True, slots=True)
+class LookMatching:
+    """How the looks of a run are completed.
+
+    Attributes:
+        root: The data folder.
+        run: The run.
+        products: FEED_LOOK_COLUMNS and the columns of the rules, of all products of the run.
+        rules: The rules of the lists.
+        alike_min_score: The least score of a product whose look another one takes.
+        merchandising_rules: The merchandiser's hide and require rules of the run's day.
+    """
+
+    root: Path
+    run: str
+    products: pa.Table
+    rules: search.ListRules
+    alike_min_score: float
+    merchandising_rules: Sequence[MerchandisingRule] = ()
 
 
 def work(args: StageOptions) -> None:
@@ -52,6 +87,7 @@ def work(args: StageOptions) -> None:
     run = args.run
     k = OPTIONS_BY_KEY["looks_k"].read(args.k, settings)
     min_score = OPTIONS_BY_KEY["looks_min_score"].read(args.min_score, settings)
+    alike_min_score = OPTIONS_BY_KEY["looks_alike_min_score"].read(args.alike_min_score, settings)
     rules = search.ListRules(k, min_score, max_per_brand=k)
     taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
     merchandising_rules = [
@@ -63,58 +99,134 @@ def work(args: StageOptions) -> None:
         )
         if rule.kind in (MerchandisingRuleKind.HIDE, MerchandisingRuleKind.REQUIRE)
     ]
-    parameters = {**asdict(rules), "merchandise": [asdict(rule) for rule in merchandising_rules]}
-    inputs = {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES, LOOKS)}
+    manifest = run_tables.read_manifest(root, LOOKS, run)
+    is_off = settings.looks == "off" and "why_empty" in manifest
+    parameters = {
+        **asdict(rules),
+        "alike_min_score": alike_min_score,
+        "looks": "off" if is_off else settings.looks,
+        "merchandise": [asdict(rule) for rule in merchandising_rules],
+    }
+    inputs = {
+        t.name: run_tables.input_hash(root, t, run)
+        for t in (PRODUCTS, INDEXES, LOOKS, SIMILAR_PRODUCTS)
+    }
     signature = run_tables.signature(inputs, parameters)
     if job.is_up_to_date(args, root, LOOK_PRODUCTS, signature):
         return
-    worn_looks = run_tables.read_table(root, LOOKS, run)
-    rule_columns = sorted({column for rule in merchandising_rules for column in rule.columns})
-    product_columns = [*ATTRIBUTE_COLUMNS, *rule_columns, "gender", "age_group"]
-    products = run_tables.read_table(root, PRODUCTS, run, product_columns)
-    manifest = run_tables.read_manifest(root, LOOKS, run)
-    facts = {name: manifest[name] for name in _INHERITED_FACTS if name in manifest}
+    rule_columns = {column for rule in merchandising_rules for column in rule.columns}
+    columns = [*FEED_LOOK_COLUMNS, *sorted(rule_columns - set(FEED_LOOK_COLUMNS))]
     with run_tables.write_table(root, LOOK_PRODUCTS, run, signature, parameters) as table:
-        if worn_looks.num_rows:
-            items = looks.explode_looks(worn_looks)
-            versions = (facts["detector"], facts["encoder"])
-            parts = iter_look_products(
-                root, run, items, products, rules, versions, merchandising_rules
+        facts = {name: manifest[name] for name in _INHERITED_FACTS if name in manifest}
+        rows = LOOK_PRODUCTS.arrow_schema.empty_table()
+        if not is_off:
+            products = run_tables.read_table(root, PRODUCTS, run, columns)
+            matching = LookMatching(
+                root, run, products, rules, alike_min_score, merchandising_rules
             )
-            rows = pa.concat_tables([LOOK_PRODUCTS.arrow_schema.empty_table(), *parts])
+            versions = (facts.get("detector", ""), facts.get("encoder", ""))
+            rows, refused, links = complete_looks(matching, versions, settings.looks == "worn")
             table.write(rows.sort_by([(name, "ascending") for name in LOOK_PRODUCTS.key]))
-            table.refuse(looks.refuse_unmatched_looks(worn_looks, products, rows))
+            table.refuse(refused)
+            facts["links"] = links
+        if not rows.num_rows and "why_empty" in manifest:
+            facts["why_empty"] = manifest["why_empty"]
+        facts["products_by_source"] = count_products_by_source(rows)
         table.manifest_extras |= facts
     log.info(
-        "%d recommendations for the looks of %d products",
+        "%d recommendations for the looks of products: %s",
         table.rows_written,
-        worn_looks.num_rows,
+        ", ".join(f"{count} {source}" for source, count in facts["products_by_source"].items()),
+    )
+
+
+def count_products_by_source(rows: pa.Table) -> dict[str, int]:
+    """Return how many products have rows of each source, by the order of the sources."""
+    places = rows.select(["product_id", "source"]).group_by(["product_id", "source"])
+    sources = places.aggregate([])["source"].to_pylist()
+    return {source.value: sources.count(source.value) for source in LookSource}
+
+
+def complete_looks(
+    matching: LookMatching, versions: tuple[str, str], is_worn_only: bool = False
+) -> tuple[pa.Table, pa.Table, dict[LinkFate, int]]:
+    """Complete the looks of a run from every source.
+
+    Args:
+        matching: How.
+        versions: Versions of the detector of worn items and of the encoder.
+        is_worn_only: Only from the products' own pictures.
+
+    Returns:
+        Rows of tables.LOOK_PRODUCTS; rows of tables.REFUSED of the products with a look in
+        which nothing is recommended; how many links of feeds had each fate.
+    """
+    root, run, products = matching.root, matching.run, matching.products
+    worn_looks = run_tables.read_table(root, LOOKS, run)
+    items = looks.explode_looks(worn_looks)
+    items = items.append_column("worn_with_product_id", items["product_id"])
+    empty = LOOK_PRODUCTS.arrow_schema.empty_table()
+    parts = [empty, *iter_look_products(matching, items, LookSource.WORN, versions)]
+    worn = pa.concat_tables(parts)
+    if is_worn_only:
+        return worn, looks.refuse_unmatched_looks(worn_looks["product_id"], products, worn), {}
+    named, links = build_feed_looks(
+        products,
+        worn.select(["product_id", "super_category"]),
+        matching.merchandising_rules,
+        matching.rules.k,
+    )
+    asking = _ids_without(products["product_id"], pa.concat_tables([worn, named]))
+    chosen = choose_most_alike(
+        run_tables.open_dataset(root, SIMILAR_PRODUCTS, run),
+        asking,
+        pc.unique(worn["product_id"]),
+        matching.alike_min_score,
+    )
+    taken = _take_looks(items, chosen)
+    alike = iter_look_products(matching, taken, LookSource.ALIKE, versions)
+    rows = pa.concat_tables([worn, named, *alike])
+    tried = pc.unique(
+        pa.chunked_array([*worn_looks["product_id"].chunks, *chosen["product_id"].chunks])
+    )
+    return rows, looks.refuse_unmatched_looks(tried, products, rows), links
+
+
+def _ids_without(product_ids: pa.ChunkedArray, rows: pa.Table) -> pa.Array:
+    """Return the ids that no row has as its product_id."""
+    has_row = pc.is_in(product_ids, pc.unique(rows["product_id"]))
+    return product_ids.filter(pc.invert(has_row)).combine_chunks()
+
+
+def _take_looks(items: pa.Table, chosen: pa.Table) -> pa.Table:
+    """Return the items of the looks that products take.
+
+    Args:
+        items: The items of looks, a row each.
+        chosen: product_id and worn_with_product_id.
+    """
+    return (
+        items.drop_columns("product_id")
+        .join(chosen, "worn_with_product_id", join_type="inner")
+        .sort_by([("product_id", "ascending"), ("super_category", "ascending")])
     )
 
 
 def iter_look_products(
-    root: Path,
-    run: str,
-    items: pa.Table,
-    products: pa.Table,
-    rules: search.ListRules,
-    versions: tuple[str, str],
-    merchandising_rules: Sequence[MerchandisingRule] = (),
+    matching: LookMatching, items: pa.Table, source: LookSource, versions: tuple[str, str]
 ) -> Iterator[pa.Table]:
     """Yield rows of tables.LOOK_PRODUCTS, a table for each super-category and audience.
 
     Args:
-        root: The data folder.
-        run: The run.
-        items: The items of looks, a row each, with the product they are worn with.
-        products: ATTRIBUTE_COLUMNS, the columns of the rules, gender and age_group, of at least
-            these products.
-        rules: The rules of the lists.
+        matching: How.
+        items: The items of looks, a row each: product_id of the page that shows it,
+            worn_with_product_id, and the columns of an item in tables.LOOKS.
+        source: Where the items are worn.
         versions: Versions of the detector and of the encoder.
-        merchandising_rules: The merchandiser's rules of the run's day.
     """
-    audience = _audiences(items, products)
-    columns = {column for rule in merchandising_rules for column in rule.columns}
+    root, run, rules = matching.root, matching.run, matching.merchandising_rules
+    audience = _audiences(items, matching.products)
+    columns = {column for rule in rules for column in rule.columns}
     super_categories = np.array(items["super_category"].to_pylist())
     searchable = gallery_store.list_super_categories(root, run)
     for super_category in sorted(set(super_categories) & set(searchable)):
@@ -126,36 +238,10 @@ def iter_look_products(
             if not len(candidate_rows):
                 continue
             asking = items.filter(pa.array(is_here & (audience == name))).sort_by("product_id")
-            codes = index.code_array(asking["shape"], asking["colour"]).view(np.uint64)
-            weight_rows = search.vote_category_weights(gallery, candidate_rows, codes)
-            lists = search.search_codes(
-                gallery,
-                candidate_rows,
-                codes,
-                gallery.shape_weight[weight_rows],
-                gallery.colour_weight[weight_rows],
-                rules,
-                page_rules=_compile_page_rules(merchandising_rules, gallery, asking, products),
+            lists, weight_rows = search_worn_items(
+                gallery, candidate_rows, asking, matching.products, matching.rules, rules
             )
-            yield search.build_look_products(gallery, asking, list(lists), weight_rows, *versions)
-
-
-def _compile_page_rules(
-    rules: Sequence[MerchandisingRule],
-    gallery: search.Gallery,
-    asking: pa.Table,
-    products: pa.Table,
-) -> list[PageRules] | None:
-    """Return the rules of the page of each item's product; None without rules."""
-    if not rules:
-        return None
-    rows = pc.index_in(asking["product_id"], products["product_id"].combine_chunks())
-    more = [name for name in CONDITION_COLUMNS if name in products.column_names]
-    pages = build_attributes(
-        lambda name: products[name].take(rows), Texts(asking["product_id"]), more
-    )
-    compiled_rules = CompiledRules(rules, gallery.attributes, pages)
-    return [compiled_rules.rules_for_page(page) for page in range(len(asking))]
+            yield search.build_look_products(gallery, asking, lists, weight_rows, source, *versions)
 
 
 def _audiences(items: pa.Table, products: pa.Table) -> NDArray[np.str_]:

@@ -104,6 +104,13 @@ RUN_OPTIONS = (
         "min_score",
         "0..1; products less alike a worn item are left out.",
     ),
+    QualityOption(
+        "looks_alike_min_score",
+        "lists",
+        "match_looks",
+        "alike_min_score",
+        "0..1; how alike a product must be whose look another one takes.",
+    ),
 )
 OPTIONS_BY_KEY = {option.key: option for option in RUN_OPTIONS}
 

@@ -139,15 +139,21 @@ def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:
         Rows of tables.QUALITY; empty without judgements, or if the warehouse does not answer.
     """
     try:
-        all_judgements = judgements.read_judgements(open_warehouse(settings.warehouse))
+        warehouse = open_warehouse(settings.warehouse)
+        all_judgements = judgements.read_judgements(warehouse)
+        look_judgements = judgements.read_look_judgements(warehouse)
     except Unreachable as error:
         log.warning("judgements are left out: %s", error)
         return []
-    if not all_judgements:
-        return []
-    similar = run_tables.open_dataset(settings.data_dir, SIMILAR_PRODUCTS, run)
-    recommended = judgement_metrics.filter_recommended(all_judgements, similar)
-    return judgement_metrics.quality_rows(recommended)
+    rows = []
+    if all_judgements:
+        similar = run_tables.open_dataset(settings.data_dir, SIMILAR_PRODUCTS, run)
+        recommended = judgement_metrics.filter_recommended(all_judgements, similar)
+        rows = judgement_metrics.quality_rows(recommended)
+    if look_judgements:
+        looks = run_tables.open_dataset(settings.data_dir, LOOK_PRODUCTS, run)
+        rows += judgement_metrics.look_quality_rows(look_judgements, looks)
+    return rows
 
 
 def read_shop_thresholds(settings: Settings) -> dict[str, dict[str, float]]:
@@ -185,6 +191,7 @@ def collect_settings(
             **{option.key: lists.get(option.key) for option in list_options},
             "looks_k": looks.get("k"),
             "looks_min_score": looks.get("min_score"),
+            "looks_alike_min_score": looks.get("alike_min_score"),
         },
         "gate": parameters["thresholds"],
     }

@@ -100,8 +100,9 @@ _BEFORE_THE_GATE = (
     ),
     Stage(
         "match_looks",
-        "Find products similar to each item that a product is worn with.",
-        reads=("products", "looks", "indexes"),
+        "Complete each product's look: like what it is worn with, by its feed, or as the most "
+        "alike product's.",
+        reads=("products", "looks", "indexes", "similar_products"),
         writes=("look_products",),
     ),
 )

@@ -8,7 +8,7 @@ They run on the tables that metrics.open_run_tables opens, with the macro of rul
 """
 
 from wearalike.quality.rule_checks import BROKEN_RULE
-from wearalike.tables import CODE_BITS
+from wearalike.tables import CODE_BITS, LookSource
 
 _SHARD_FILTER = "hash(product_id) % $shares = $share"
 # Products with their model; see metrics.open_run_tables.
@@ -151,9 +151,19 @@ WINDOW ranked AS (PARTITION BY s.product_id ORDER BY s.rank, s.similar_product_i
 ORDER BY s.product_id, s.rank, s.similar_product_id
 """
 
-# p is the query product, a the recommended one; w is the item worn with p, f the entry of a.
+# p is the query product, a the recommended one; w is the item worn, f the entry of a. What a feed
+# names has no item: its columns must be null, and those of other rows must not.
 LOOK_PRODUCTS_SQL = f"""
 WITH worn AS (SELECT product_id, unnest(items, recursive := true) FROM looks),
+    wearing AS (SELECT DISTINCT product_id FROM look_products WHERE source = '{LookSource.WORN}'),
+    -- Of each list the matches that have a look of their own.
+    lending AS (
+        SELECT l.product_id, l.similar_product_id, l.rank, l.score
+        FROM similar_products l JOIN wearing g ON g.product_id = l.similar_product_id
+        WHERE l.fallback IS NULL),
+    links AS (
+        SELECT product_id, shop_id || ':' || unnest(related_offer_ids) AS look_product_id
+        FROM products),
     {_WITH_MODEL}
 SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     p.product_id IS NOT NULL AS is_product,
@@ -166,22 +176,47 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     CASE WHEN a.model IS NOT NULL THEN
         count(*) OVER (PARTITION BY s.product_id, s.super_category, a.model)
     END AS results_of_model,
-    ((s.image_id, s.item_id, s.x0, s.y0, s.x1, s.y1)
-        = (w.image_id, w.item_id, w.x0, w.y0, w.x1, w.y1)) IS TRUE AS is_item_of_look,
-    (s.image_id IN (SELECT i.image_id FROM images i WHERE i.product_id = s.product_id))
-        AS is_own_image,
-    (s.look_item_id = f.item_id) IS TRUE AS is_of_entry,
+    count(DISTINCT s.source) OVER (PARTITION BY s.product_id, s.super_category) AS sources_count,
+    CASE WHEN NOT is_linked THEN ((s.image_id, s.item_id, s.x0, s.y0, s.x1, s.y1)
+        = (w.image_id, w.item_id, w.x0, w.y0, w.x1, w.y1)) IS TRUE END AS is_item_of_look,
+    CASE WHEN NOT is_linked THEN s.image_id IN (
+        SELECT i.image_id FROM images i WHERE i.product_id = s.worn_with_product_id
+    ) END AS is_image_of_wearer,
+    CASE WHEN NOT is_linked THEN (s.look_item_id = f.item_id) IS TRUE END AS is_of_entry,
+    CASE s.source
+        WHEN '{LookSource.WORN}' THEN (s.worn_with_product_id = s.product_id) IS TRUE
+        WHEN '{LookSource.ALIKE}' THEN s.worn_with_product_id IN (
+            SELECT l.similar_product_id FROM lending l WHERE l.product_id = s.product_id)
+            AND s.product_id NOT IN (SELECT product_id FROM wearing)
+        WHEN '{LookSource.FEED}' THEN (s.product_id, s.look_product_id) IN (SELECT * FROM links)
+        ELSE false
+    END AS is_of_source,
+    CASE WHEN s.source = '{LookSource.ALIKE}' THEN NOT EXISTS (
+        SELECT 1 FROM lending nearer JOIN lending taken USING (product_id)
+        WHERE product_id = s.product_id AND taken.similar_product_id = s.worn_with_product_id
+            AND nearer.rank < taken.rank AND nearer.score >= taken.score
+    ) END AS is_of_most_alike,
+    CASE WHEN is_linked
+        THEN coalesce(s.worn_with_product_id, s.item_id, s.look_item_id) IS NULL
+            AND s.score IS NULL AND s.x0 IS NULL
+        ELSE s.score IS NOT NULL AND s.shape_distance IS NOT NULL AND s.colour_distance IS NOT NULL
+            AND s.shape_score IS NOT NULL AND s.colour_score IS NOT NULL
+    END AS is_scored_as_source,
     bit_count(xor(w.shape::BIT, f.shape::BIT)) AS shape_bits,
     bit_count(xor(w.colour::BIT, f.colour::BIT)) AS colour_bits,
     row_number() OVER ranked AS rank_expected,
     s.score - lag(s.score) OVER ranked AS score_rise,
     {BROKEN_RULE} AS broken_rule,
     {_LOOK_SCORE_ERROR} AS score_error
-FROM (SELECT * FROM look_products WHERE {_SHARD_FILTER}) s
+FROM (
+    SELECT *, source = '{LookSource.FEED}' AS is_linked
+    FROM look_products WHERE {_SHARD_FILTER}
+) s
 LEFT JOIN with_model p USING (product_id)
 LEFT JOIN with_model a ON a.product_id = s.look_product_id
-LEFT JOIN worn w ON w.product_id = s.product_id AND w.super_category = s.super_category
-LEFT JOIN indexes f ON f.product_id = s.look_product_id
+LEFT JOIN worn w
+    ON w.product_id = s.worn_with_product_id AND w.super_category = s.super_category
+LEFT JOIN indexes f ON f.product_id = s.look_product_id AND NOT is_linked
 WINDOW ranked AS (PARTITION BY s.product_id, s.super_category ORDER BY s.rank, s.look_product_id)
 ORDER BY s.product_id, s.super_category, s.rank
 """

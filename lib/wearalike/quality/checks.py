@@ -311,6 +311,7 @@ def _look_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             ),
             score_rise=(None, _MAX_SCORE_ERROR, "scores do not rise down a list"),
             results_of_model=(1, 1, "no two results share a group_id"),
+            sources_count=(1, 1, "a super-category of a look has one source"),
         ),
         *_expect_true(
             gxe,
@@ -320,8 +321,12 @@ def _look_product_expectations(gxe: Any, rules: Mapping[str, Any]) -> list[Any]:
             is_of_another_super_category="no product of its own super-category is in the look",
             is_same_age_group="both have the same age group",
             is_compatible_gender="both have the same gender, or one is unisex",
-            is_item_of_look="the item is worn with the product",
-            is_own_image="the item is in one of the product's own images",
+            is_of_source="the row is what its source says: worn in the product's own pictures,"
+            " linked by its feed, or worn with a product of its list",
+            is_of_most_alike="no product nearer in the list has a look of its own",
+            is_scored_as_source="scores and item are there but for what a feed links",
+            is_item_of_look="the item is worn with the product, or with the one most alike it",
+            is_image_of_wearer="the item is in an image of the product that it is worn with",
             is_of_entry="the item compared is that of the recommended product's entry",
         ),
         gxe.ExpectColumnValuesToBeInSet(

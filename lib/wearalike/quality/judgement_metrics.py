@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from wearalike.metrics.agreement import agreed_ratio, cohen_kappa, wilson_interval
-from wearalike.quality.judgements import Judgement, RelevanceVerdict
+from wearalike.quality.judgements import Judgement, LookVerdict, RelevanceVerdict, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class JudgedPrecision:
     low: float
     high: float
     pairs: int
-    verdicts: Mapping[RelevanceVerdict, int]
+    verdicts: Mapping[Verdict, int]
 
 
 def precision_by_category(judgements: Sequence[Judgement]) -> list[JudgedPrecision]:
@@ -117,7 +117,7 @@ def judge_agreements(judgements: Iterable[Judgement]) -> list[JudgeAgreement]:
 
     Pairs of which either is unsure are left out.
     """
-    by_judge: dict[str, dict[tuple[str, str], RelevanceVerdict]] = defaultdict(dict)
+    by_judge: dict[str, dict[tuple[str, str], Verdict]] = defaultdict(dict)
     for judgement in judgements:
         if judgement.verdict is not RelevanceVerdict.UNSURE:
             by_judge[judgement.judge][judgement.pair] = judgement.verdict
@@ -172,6 +172,63 @@ def quality_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
         rows.append(_quality_row("judges_agreed_ratio", scope, a.agreed_ratio, "ratio"))
         if a.kappa is not None:
             rows.append(_quality_row("judges_kappa", scope, a.kappa, "score"))
+    return rows
+
+
+def look_precision(
+    judgements: Iterable[Judgement], looks: ds.Dataset
+) -> list[tuple[str | None, JudgedPrecision]]:
+    """Compute the precision of a run's looks, of all pairs and by source.
+
+    A pair counts once, by the share of its judges who say that it goes together.
+
+    Args:
+        judgements: Judgements of pairs of any looks.
+        looks: The run's tables.LOOK_PRODUCTS.
+
+    Returns:
+        The source, None for all, with its precision; empty if no pair of the run was judged.
+    """
+    judgements = list(judgements)
+    rows = looks.to_table(
+        columns=["product_id", "look_product_id", "source"],
+        filter=pc.field("product_id").isin(
+            pa.array(sorted({j.product_id for j in judgements}), pa.string())
+        ),
+    )
+    columns = (rows[name].to_pylist() for name in rows.column_names)
+    sources = {(product, look): source for product, look, source in zip(*columns, strict=True)}
+    by_source: dict[str | None, list[Judgement]] = {None: []}
+    for judgement in judgements:
+        if source := sources.get(judgement.pair):
+            by_source[None].append(judgement)
+            by_source.setdefault(source, []).append(judgement)
+    found = []
+    for source, group in sorted(by_source.items(), key=lambda entry: entry[0] or ""):
+        votes: dict[tuple[str, str], list[bool]] = defaultdict(list)
+        for judgement in group:
+            if judgement.verdict is not LookVerdict.UNSURE:
+                votes[judgement.pair].append(judgement.verdict is LookVerdict.GOES_WITH)
+        shares = [sum(goes) / len(goes) for goes in votes.values()]
+        if shares:
+            value = sum(shares) / len(shares)
+            interval = wilson_interval(value, len(shares))
+            verdicts = Counter(j.verdict for j in group)
+            precision = JudgedPrecision(None, value, *interval, len(shares), verdicts)
+            found.append((source, precision))
+    return found
+
+
+def look_quality_rows(judgements: Iterable[Judgement], looks: ds.Dataset) -> list[dict[str, Any]]:
+    """Return `look_precision` as rows of tables.QUALITY, without verdicts."""
+    rows: list[dict[str, Any]] = []
+    for source, p in look_precision(judgements, looks):
+        scope = f"source={source}" if source else "all"
+        rows.append(
+            _quality_row("judged_look_precision", scope, p.value, "ratio")
+            | {"low": p.low, "high": p.high}
+        )
+        rows.append(_quality_row("judged_look_pairs_count", scope, float(p.pairs), "count"))
     return rows
 
 

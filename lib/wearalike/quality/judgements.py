@@ -1,5 +1,8 @@
 """People's judgements of recommended pairs: sampling of the pairs, recording and reading.
 
+Two questions are asked: if a product of a list is alike, and if a product of a look goes with it.
+The verdict tells which question it answers.
+
 The pairs of a run are sampled by a seeded hash: the same number of products from every category,
 and one rank of each product, the ranks in turn. A product gives at most one pair, so pairs are
 independent and intervals are valid. Results placed by a merchandiser's rule or a fallback are not
@@ -27,13 +30,24 @@ class RelevanceVerdict(StrEnum):
     UNSURE = "unsure"  # counted, and left out of every metric
 
 
+class LookVerdict(StrEnum):
+    """A judge's verdict on a pair of a look."""
+
+    GOES_WITH = "goes_with"
+    DOES_NOT_GO = "does_not_go"
+    UNSURE = "unsure_if_it_goes"  # counted, and left out of every metric
+
+
+Verdict = RelevanceVerdict | LookVerdict
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
     """How pairs are sampled.
 
     Attributes:
-        per_category: Products of each category.
-        ranks: Pairs come from the first so many ranks of a list.
+        per_category: Products of each category; of looks for each source and super-category.
+        ranks: Pairs come from the first so many ranks of a list; of looks from all.
         seed: Another seed gives other pairs.
     """
 
@@ -51,7 +65,7 @@ class JudgementPair:
         similar_product_id: The recommended product.
         category: Leaf category of the query product.
         rank: Rank of the recommendation; recorded, not shown to the judge.
-        score: Its score; recorded, not shown to the judge.
+        score: Its score; recorded, not shown to the judge. 0 where it has none.
     """
 
     product_id: str
@@ -68,7 +82,7 @@ class Judgement:
     judge: str
     product_id: str
     similar_product_id: str
-    verdict: RelevanceVerdict
+    verdict: Verdict
     category: str
 
     @property
@@ -92,6 +106,25 @@ JOIN similar_products AS s
     AND s.rank = 1 + (t.turn - 1) % least(CAST($4 AS integer), t.similar_count)
 WHERE t.turn <= $3 AND s.rule IS NULL AND s.fallback IS NULL
 ORDER BY md5($2 || t.product_id || s.similar_product_id)
+"""
+
+# One row of each source of a product's look. The score of a row that a feed names is 0. $1: the
+# run. $2: the seed, as text. $3: products of a source and super-category.
+SAMPLE_LOOKS_SQL = """
+WITH ranked AS (
+    SELECT k.product_id, k.look_product_id, p.category, p.super_category, k.rank, k.score, k.source,
+        row_number() OVER (
+            PARTITION BY k.product_id, k.source ORDER BY md5($2 || k.look_product_id)) AS place
+    FROM look_products AS k JOIN products AS p ON p.run = k.run AND p.product_id = k.product_id
+    WHERE k.run = $1),
+turns AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY source, super_category ORDER BY md5($2 || product_id), product_id) AS turn
+    FROM ranked WHERE place = 1)
+SELECT product_id, look_product_id AS similar_product_id, category, rank,
+    coalesce(score, 0) AS score
+FROM turns WHERE turn <= $3
+ORDER BY md5($2 || product_id || look_product_id)
 """
 
 # PostgreSQL has the table only after the first judgement.
@@ -125,8 +158,29 @@ def sample_pairs(
     ]
 
 
+def sample_look_pairs(
+    warehouse: Warehouse, run: str, plan: SamplingPlan | None = None
+) -> list[JudgementPair]:
+    """Sample the pairs of a run's looks to be judged, in an order that mixes them.
+
+    Args:
+        warehouse: The warehouse.
+        run: A run that is loaded into it.
+        plan: How to sample; None for the default. The same run and plan give the same pairs.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        Unreachable: The warehouse does not answer.
+    """
+    plan = plan or SamplingPlan()
+    rows = warehouse.query(SAMPLE_LOOKS_SQL, [run, str(plan.seed), plan.per_category])
+    return [JudgementPair(**row) for row in rows]
+
+
 def read_judgements(warehouse: Warehouse) -> list[Judgement]:
-    """Read all judgements, whichever run showed the pair.
+    """Read all judgements of lists, whichever run showed the pair.
 
     Args:
         warehouse: The warehouse.
@@ -137,15 +191,30 @@ def read_judgements(warehouse: Warehouse) -> list[Judgement]:
     Raises:
         Unreachable: The warehouse does not answer.
     """
+    found = _read_all_judgements(warehouse)
+    return [j for j in found if isinstance(j.verdict, RelevanceVerdict)]
+
+
+def read_look_judgements(warehouse: Warehouse) -> list[Judgement]:
+    """Read all judgements of looks, as `read_judgements` does those of lists."""
+    return [j for j in _read_all_judgements(warehouse) if isinstance(j.verdict, LookVerdict)]
+
+
+def _read_all_judgements(warehouse: Warehouse) -> list[Judgement]:
+    """Read the last judgement of each judge and pair."""
     if not warehouse.query(TABLE_EXISTS_SQL, [JUDGEMENTS.name]):
         return []
     last = {
         (row["judge"], row["product_id"], row["similar_product_id"]): row
         for row in warehouse.query(JUDGEMENTS_SQL)
     }
-    return [
-        Judgement(**{**row, "verdict": RelevanceVerdict(row["verdict"])}) for row in last.values()
-    ]
+    return [Judgement(**{**row, "verdict": parse_verdict(row["verdict"])}) for row in last.values()]
+
+
+def parse_verdict(text: str) -> Verdict:
+    """Return the verdict that a text names. Raises ValueError."""
+    kind = LookVerdict if text in set(LookVerdict) else RelevanceVerdict
+    return kind(text)
 
 
 def record_judgement(
@@ -153,7 +222,7 @@ def record_judgement(
     run: str,
     judge: str,
     pair: JudgementPair,
-    verdict: RelevanceVerdict,
+    verdict: Verdict,
     judged_at: datetime,
 ) -> Judgement:
     """Record a verdict on a pair of a run.

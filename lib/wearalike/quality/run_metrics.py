@@ -21,7 +21,7 @@ from wearalike.quality.normal_week import RunValues, comparison_metrics
 from wearalike.quality.shop_changes import change_metrics
 from wearalike.quality.shop_shares import share_metrics
 from wearalike.settings import day_of_run
-from wearalike.tables import CODES, LOOKS
+from wearalike.tables import CODES, LOOK_PRODUCTS, LOOKS
 
 _QUERIES = (
     metric_queries.COVERAGE_SQL,
@@ -105,10 +105,12 @@ def run_metrics(
         manifests: _manifest.json of each table of the run, by table name.
 
     Returns:
-        Metrics in a fixed order, without verdicts. There are none of looks if the run's looks
-        were not searched.
+        Metrics in a fixed order, without verdicts. There are none of looks that the run did not
+        search.
     """
     queries: tuple[str, ...] = _QUERIES
+    if LOOK_PRODUCTS.name in manifests and "why_empty" not in manifests[LOOK_PRODUCTS.name]:
+        queries += (look_metrics.LOOK_SOURCES_SQL,)
     if LOOKS.name in manifests and "why_empty" not in manifests[LOOKS.name]:
         queries += _LOOK_QUERIES
     return [

@@ -28,6 +28,7 @@ from wearalike.tables import (
     PRODUCTS,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
+    LookSource,
     Table,
 )
 
@@ -39,6 +40,12 @@ SHORTFALL_TEXTS = {
     ShortfallReason.FEW_CANDIDATES: "too few other products for the same people are in stock",
     ShortfallReason.RULES: "the rules on models and brands left out the rest",
     ShortfallReason.MIN_SCORE: "the rest is not similar enough",
+}
+# The words beside the first picture of a look.
+LOOK_SOURCE_TEXTS = {
+    LookSource.WORN: "worn with it",
+    LookSource.FEED: "shown beside it by its shop",
+    LookSource.ALIKE: "worn with a product most alike it",
 }
 Row = dict[str, Any]
 
@@ -169,17 +176,20 @@ class SheetTables:
         return looks
 
     def _look_row(self, rows: list[Row]) -> Row:
-        """Return an item worn with a product, and the products recommended for it."""
+        """Return what goes with a product: the item worn, if any, and the products recommended."""
         worn = rows[0]
         products = []
         for row in rows:
             look_product_id = row["look_product_id"]
             thumbnail = self._product_thumbnail(row["look_item_id"], look_product_id)
             products.append({**self.products[look_product_id], **row, "picture": thumbnail})
-        picture = self._make_thumbnail(self._images[worn["image_id"]], worn)
+        picture = None
+        if worn["image_id"]:
+            picture = self._make_thumbnail(self._images[worn["image_id"]], worn)
         return {
             "super_category": worn["super_category"],
-            "worn": {"picture": picture, "title": "worn with it"},
+            "source": worn["source"],
+            "worn": {"picture": picture, "title": LOOK_SOURCE_TEXTS[worn["source"]]},
             "products": products,
         }
 
@@ -191,11 +201,8 @@ class SheetTables:
     def _items(self) -> Mapping[str, Row]:
         compared = {m["similar_item_id"] for rows in self.recommendations.values() for m in rows}
         compared |= {look["look_item_id"] for rows in self.looks.values() for look in rows}
-        return self._read_rows(
-            ITEMS,
-            "item_id",
-            compared | {row["item_id"] for row in self._lists.values() if row["item_id"]},
-        )
+        compared |= {row["item_id"] for row in self._lists.values()}
+        return self._read_rows(ITEMS, "item_id", compared - {None})
 
     @cached_property
     def _main_images(self) -> Mapping[str, Row]:
@@ -204,7 +211,9 @@ class SheetTables:
 
     @cached_property
     def _images(self) -> Mapping[str, Row]:
-        image_ids = {look["image_id"] for rows in self.looks.values() for look in rows}
+        image_ids = {
+            look["image_id"] for rows in self.looks.values() for look in rows if look["image_id"]
+        }
         image_ids |= {item["image_id"] for item in self._items.values()}
         return self._read_rows(IMAGES, "image_id", image_ids)
 

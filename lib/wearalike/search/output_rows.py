@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from wearalike.search.candidates import ranges_to_indices
 from wearalike.search.gallery import Gallery
 from wearalike.search.ranked_lists import RankedList, RankedLists, ShortfallReason
-from wearalike.search.reasons import ALIKE_BITS, describe_likenesses
+from wearalike.search.reasons import ALIKE_BITS, describe_likenesses, describe_looks
 from wearalike.search.scores import colour_scale, score, weight_sum
-from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.tables import LOOK_PRODUCTS, MATCHES, SIMILAR_LISTS, SIMILAR_PRODUCTS, LookSource
 
 
 def build_matches(gallery: Gallery, ranked_lists: Sequence[RankedLists]) -> pa.RecordBatch:
@@ -153,6 +153,7 @@ def build_look_products(
     items: pa.Table,
     ranked_lists: Sequence[RankedList],
     weight_rows: NDArray[np.int64],
+    source: LookSource,
     detector: str,
     encoder: str,
 ) -> pa.Table:
@@ -160,9 +161,10 @@ def build_look_products(
 
     Args:
         gallery: The gallery of the items' super-category.
-        items: product_id and the columns of an item in tables.LOOKS.
+        items: product_id, worn_with_product_id and the columns of an item in tables.LOOKS.
         ranked_lists: The list of each item.
         weight_rows: int64 (items,). Row of the gallery whose weights each item was searched with.
+        source: Where the items are worn.
         detector: Version of the detector.
         encoder: Version of the encoder.
     """
@@ -171,16 +173,18 @@ def build_look_products(
     weight_rows = np.repeat(weight_rows, counts)
     nothing = np.empty(0, np.int64)
     rows = np.concatenate([nothing, *(ranked.results for ranked in ranked_lists)])
+    shape = np.concatenate([nothing, *(ranked.shape for ranked in ranked_lists)])
+    colour = np.concatenate([nothing, *(ranked.colour for ranked in ranked_lists)])
     columns = {
         **{name: items[name] for name in LOOK_PRODUCTS.column_names if name in items.column_names},
         "rank": _ranks(counts),
         "look_product_id": pa.array(gallery.product_ids[rows], pa.string()),
+        "source": pa.repeat(pa.scalar(source.value), len(rows)),
         **_score_columns(
-            np.concatenate([nothing, *(ranked.shape for ranked in ranked_lists)]),
-            np.concatenate([nothing, *(ranked.colour for ranked in ranked_lists)]),
-            gallery.shape_weight[weight_rows],
-            gallery.colour_weight[weight_rows],
+            shape, colour, gallery.shape_weight[weight_rows], gallery.colour_weight[weight_rows]
         ),
+        "reason": describe_looks(source, colour, shape, "en"),
+        "reason_ru": describe_looks(source, colour, shape, "ru"),
         "look_item_id": pa.array(gallery.item_ids[rows], pa.string()),
         "detector": pa.repeat(pa.scalar(detector), len(rows)),
         "encoder": pa.repeat(pa.scalar(encoder), len(rows)),

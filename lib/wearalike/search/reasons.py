@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wearalike.catalog.kinds import MAX_KIND_DISTANCE
+from wearalike.tables import LookSource
 
 Language = Literal["en", "ru"]
 # Hamming distances, of 128 bits, up to which halves of codes are much alike, and alike.
@@ -33,6 +34,19 @@ _WORDS: dict[Language, dict[str, tuple[str, str, str]]] = {
         "kind": ("тот же вид", "близкий вид", "другой вид"),
         "colour": ("тот же цвет", "похожий цвет", "другой цвет"),
         "shape": ("форма очень похожа", "форма похожа", "другая форма"),
+    },
+}
+# The source of a look's product; words of colour and shape follow.
+_LOOK_WORDS: dict[Language, dict[LookSource, str]] = {
+    "en": {
+        LookSource.WORN: "like what is worn with it",
+        LookSource.FEED: "its shop shows it beside this product",
+        LookSource.ALIKE: "like what is worn with a product most alike it",
+    },
+    "ru": {
+        LookSource.WORN: "похоже на вещь, с которой этот товар показан на фото",
+        LookSource.FEED: "магазин показывает рядом с этим товаром",
+        LookSource.ALIKE: "похоже на вещь, с которой показан похожий товар",
     },
 }
 # The largest distance of the first and of the second words.
@@ -82,3 +96,37 @@ def describe_likeness(kind: int | None, colour: int, shape: int, language: Langu
         for part, distance in distances.items()
         if distance is not None
     )
+
+
+def describe_looks(
+    source: LookSource,
+    colour: NDArray[np.integer],
+    shape: NDArray[np.integer],
+    language: Language,
+) -> pa.Array:
+    """Return the reasons of the products of looks that come from items worn.
+
+    Args:
+        source: Where the items are worn.
+        colour: int (n,), 0..128. Hamming distances of colour to the item.
+        shape: int (n,), 0..128. Hamming distances of shape to the item.
+        language: "en" or "ru".
+
+    Example:
+        >>> describe_looks(LookSource.WORN, np.array([9]), np.array([30]), "en").to_pylist()
+        ['like what is worn with it: same colour, shape alike']
+    """
+    words = _WORDS[language]
+    texts = [
+        f"{_LOOK_WORDS[language][source]}: {of_colour}, {of_shape}"
+        for of_colour in words["colour"]
+        for of_shape in words["shape"]
+    ]
+    of_colour = np.searchsorted(_LIMITS["colour"], colour, side="left")
+    of_shape = np.searchsorted(_LIMITS["shape"], shape, side="left")
+    return pa.array(texts, pa.string()).take(pa.array(3 * of_colour + of_shape))
+
+
+def describe_feed_look(language: Language) -> str:
+    """Return the reason of a product that a feed shows beside another."""
+    return _LOOK_WORDS[language][LookSource.FEED]

@@ -208,6 +208,7 @@ FIGURE_OF_METRIC = {
     "with_item_ratio": "compared",
     "with_image_ratio": "compared",
     "indexed_ratio": "compared",
+    "with_look_ratio": "looks",
 }
 
 

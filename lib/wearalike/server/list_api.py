@@ -127,19 +127,35 @@ def similar_of_several(
 @router.get(
     "/products/{product_id}/look",
     response_model=schemas.LookAnswer,
-    responses=problem_responses(404, 422),
+    responses=problem_responses(404, 422, 429),
     summary="Complete the look",
 )
 def look(
-    request: Request, response: Response, source: PublishedDep, product_id: ProductId
+    request: Request,
+    response: Response,
+    source: PublishedDep,
+    live: LiveSearchDep,
+    product_id: ProductId,
+    within: WithinQuery = None,
+    *,
+    filters: FiltersDep,
 ) -> dict[str, Any]:
     """Return products that complete the look.
 
-    They are similar to the items worn with the product in its own pictures.
+    They are similar to the items worn with the product in its own pictures, or with a product most
+    alike it. Others are named by the product's feed. `source` tells which. With filters the server
+    searches now; they leave out products before the best of each super-category are taken.
     """
     with api.open_snapshot(request, response, source) as s:
-        require_product(s, product_id)
-        return build_answer(s, product_id=product_id, results=s.look(product_id))
+        product = require_product(s, product_id)
+        root = request.app.state.settings.data_dir
+        filters = complete_filters(filters, s, root, within, product["currency"])
+        if filters:
+            api.limit_searches(request)
+            origin, rows = schemas.ListSource.LIVE, live.look(s, product, filters)
+        else:
+            origin, rows = schemas.ListSource.PUBLISHED, s.look(product_id)
+        return build_answer(s, product_id=product_id, source=origin, results=rows)
 
 
 @router.get(

@@ -21,6 +21,7 @@ from wearalike.search import gallery_store
 from wearalike.search.condition_masks import match_conditions
 from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery, Weights
 from wearalike.search.ranked_lists import filtered_list_rules
+from wearalike.server.live_looks import search_look
 from wearalike.server.loaded_run import LoadedRun, RunNotSearchable
 from wearalike.server.snapshot import Snapshot
 from wearalike.settings import Settings
@@ -123,6 +124,30 @@ class LiveSearch:
             s.attach_products(table.to_pylist(), "similar_product_id"),
             matches["shortfall_reason"][0].as_py(),
         )
+
+    def look(
+        self, s: Snapshot, product: dict[str, Any], filters: ProductConditions
+    ) -> list[dict[str, Any]]:
+        """Search the look of a product of the snapshot, among the products that filters leave.
+
+        Args:
+            s: The snapshot.
+            product: A row of tables.PRODUCTS.
+            filters: Conditions on the results, which act before the cut to k.
+
+        Returns:
+            Rows as `Snapshot.look` returns them.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables.
+            BadIndex: An index file is corrupt.
+        """
+        published = s.look(product["product_id"])
+        if not published:
+            return []
+        root = self._settings.data_dir
+        rows = search_look(self._load_run(s), root, product, published, filters)
+        return s.attach_products(rows, "look_product_id")
 
     def load_gallery(
         self, s: Snapshot, super_category: str

@@ -26,6 +26,7 @@ from wearalike.tables import (
     Availability,
     Column,
     Gender,
+    LookSource,
     SuperCategory,
     Table,
 )
@@ -35,6 +36,7 @@ _ENUM_TYPES: dict[str, Any] = {
     "gender": Gender,
     "age_group": AgeGroup,
     "super_category": SuperCategory,
+    "source": LookSource,
 }
 _IMAGE_URL_FIELD = (str | None, Field(description="the main picture, as the shop serves it"))
 
@@ -175,9 +177,13 @@ class VariantsAnswer(PublishedAnswer):
 
 
 class LookAnswer(PublishedAnswer):
-    """Products that complete the look: similar to items worn with the product in its pictures."""
+    """Products that complete the look, each with the source that says so."""
 
     product_id: str = Field(description="the query product")
+    source: ListSource = Field(
+        description="published: from the nightly run; live: searched now, with the filters "
+        "requested"
+    )
     results: list[LookProductRow] = Field(  # type: ignore[valid-type]
         description="by super-category and rank"
     )

@@ -28,6 +28,7 @@ from wearalike.tables import (
     PRODUCTS,
     SIMILAR_PRODUCTS,
     Column,
+    LookSource,
     Table,
 )
 from wearalike.warehouse.base import WarehouseState
@@ -249,7 +250,8 @@ class Snapshot:
     def look(self, product_id: str) -> list[dict[str, Any]]:
         """Return a product's rows of tables.LOOK_PRODUCTS by super-category and rank.
 
-        Each row has its product as `product`. A run from before looks existed has none.
+        Each row has its product as `product`. A run from before looks existed has none. In a run
+        of an earlier version all looks come from the products' own pictures.
         """
         if not self.has_table(LOOK_PRODUCTS):
             return []
@@ -257,7 +259,12 @@ class Snapshot:
             f"SELECT * FROM {LOOK_PRODUCTS.name} WHERE run = $1 AND product_id = $2 "
             "ORDER BY super_category, rank"
         )
-        return self.attach_products(self.query_rows(statement, product_id), "look_product_id")
+        empty = _empty_row(LOOK_PRODUCTS) | {"source": LookSource.WORN.value}
+        rows = [empty | row for row in self.query_rows(statement, product_id)]
+        for row in rows:
+            if row["source"] == LookSource.WORN:
+                row["worn_with_product_id"] = product_id
+        return self.attach_products(rows, "look_product_id")
 
     def quality(self, scope: str | None = None) -> list[dict[str, Any]]:
         """Return rows of tables.QUALITY by metric and scope; of one scope, or of all if None."""

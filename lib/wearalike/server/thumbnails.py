@@ -110,15 +110,15 @@ class ProductImageIndex:
             rows: Rows of tables.LOOK_PRODUCTS, of one product.
 
         Returns:
-            Images by item_id; empty if the run's tables are gone.
+            Images by item_id; empty if the run's tables are gone. Rows of feeds have no item.
         """
-        items = {row["item_id"]: row for row in rows}
+        items = {row["item_id"]: row for row in rows if row["item_id"] is not None}
         try:
             images = self._read_rows(
                 run,
                 IMAGES,
                 "product_id",
-                {row["product_id"] for row in items.values()},
+                {row["worn_with_product_id"] for row in items.values()},
                 ["image_id", "width_px", "height_px"],
             )
         except run_tables.TableNotFound:

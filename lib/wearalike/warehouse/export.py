@@ -59,11 +59,13 @@ SELECT l.product_id, l.shortfall_reason, s.similar_product_id,
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
 """
-# Columns of an item worn with a product, beside its super-category.
-ITEM_COLUMNS = ("image_id", "x0", "y0", "x1", "y1")
+# Columns of what goes with a product, beside its super-category: its source, and the item worn.
+ITEM_COLUMNS = ("source", "worn_with_product_id", "image_id", "x0", "y0", "x1", "y1")
+# Columns of a recommendation for a look.
+LOOK_COLUMNS = ("score", "reason", "reason_ru")
 _LOOKS_SQL = f"""
 SELECT l.product_id, k.super_category, {", ".join(f"k.{name}" for name in ITEM_COLUMNS)},
-    k.look_product_id, k.score
+    k.look_product_id, {", ".join(f"k.{name}" for name in LOOK_COLUMNS)}
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {LOOK_PRODUCTS.name} AS k USING (product_id)
 ORDER BY l.product_id, k.super_category, k.rank
 """
@@ -151,7 +153,7 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
     categories, shown = _read_products(root, run)
 
     def results(
-        rows: Iterable[dict[str, Any]], column: str, copied: tuple[str, ...] = ("score",)
+        rows: Iterable[dict[str, Any]], column: str, copied: tuple[str, ...]
     ) -> list[dict[str, Any]]:
         return [
             {
@@ -183,7 +185,7 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
         )
         items = [
             dict(zip(("super_category", *ITEM_COLUMNS), item, strict=True))
-            | {"results": results(found, "look_product_id")}
+            | {"results": results(found, "look_product_id", LOOK_COLUMNS)}
             for item, found in worn
         ]
         yield f"look:{product_id}", {"items": items}

@@ -87,6 +87,7 @@ def product_page(request: Request, product_id: str) -> HTMLResponse:
         context = _similar_context(request, s, product)
         look = s.look(product["product_id"])
         variants = s.variants(product["product_id"])
+        wearers = s.products([row["worn_with_product_id"] or "" for row in look])
     shown = [*context["rows"], *look, *variants]
     ids = [product["product_id"], *(row["product"]["product_id"] for row in shown)]
     return render_page(
@@ -98,6 +99,7 @@ def product_page(request: Request, product_id: str) -> HTMLResponse:
         variants=_group_variants(variants, product),
         pictures=pictures.find_images(s.run, ids),
         worn=pictures.find_worn_images(s.run, look),
+        wearers=wearers,
         **context,
     )
 

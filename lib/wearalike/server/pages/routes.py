@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from wearalike.imaging.decode import BadPixels
 from wearalike.server import middleware
+from wearalike.server.annotation_queue import AnnotationQueue
 from wearalike.server.fair_queue import FairQueue
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.pages import (
@@ -45,7 +46,7 @@ def add_pages(app: FastAPI) -> None:
             answer problem details. Errors outside /v1 become pages.
     """
     app.state.product_images = ProductImageIndex(app.state.settings.data_dir)
-    app.state.annotation_queue = judging.AnnotationQueue(app.state.settings)
+    app.state.annotation_queue = AnnotationQueue(app.state.settings)
     for part in (
         router,
         products.router,

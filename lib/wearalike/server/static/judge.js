@@ -1,9 +1,11 @@
 // A key for each verdict; it clicks the button that the mouse would click.
+const FIRST = ["alike", "goes_with"], SECOND = ["not_alike", "does_not_go"];
+const THIRD = ["wrong_category"], FOURTH = ["unsure", "unsure_if_it_goes"];
 const KEYS = {
-  1: "alike", ArrowLeft: "alike",
-  2: "not_alike", ArrowRight: "not_alike",
-  3: "wrong_category", ArrowDown: "wrong_category",
-  4: "unsure", ArrowUp: "unsure",
+  1: FIRST, ArrowLeft: FIRST,
+  2: SECOND, ArrowRight: SECOND,
+  3: THIRD, ArrowDown: THIRD,
+  4: FOURTH, ArrowUp: FOURTH,
 };
 const form = document.querySelector("form.judging");
 if (form) {
@@ -21,7 +23,8 @@ if (form) {
       if (back) { event.preventDefault(); back.click(); }
       return;
     }
-    const button = KEYS[event.key] && form.querySelector(`button[value="${KEYS[event.key]}"]`);
+    const verdicts = (KEYS[event.key] ?? []).map((verdict) => `button[value="${verdict}"]`);
+    const button = verdicts.length ? form.querySelector(verdicts.join()) : null;
     if (button) { event.preventDefault(); button.click(); }
   });
 }

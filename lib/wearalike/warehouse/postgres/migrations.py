@@ -7,37 +7,56 @@ each run and needs no migration.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
-from wearalike.tables import PUBLISHED_TABLES, RENAMED_COLUMNS, Table, ddl_columns
+from wearalike.tables import (
+    LOOK_PRODUCTS,
+    PUBLISHED_TABLES,
+    RENAMED_COLUMNS,
+    LookSource,
+    Table,
+    ddl_columns,
+)
 from wearalike.warehouse.loaded_rows import current_view_ddl
 
 # (table, column) of every column that the warehouse has.
 TableColumns = set[tuple[str, str]]
 COLUMNS_SQL = """
-SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'wearalike'
+SELECT table_name, column_name, is_nullable = 'NO' AS is_required
+FROM information_schema.columns WHERE table_schema = 'wearalike'
 """
 # The value of a new NOT NULL column in the runs loaded before, by type; 0 for numbers.
 _EMPTY_VALUES = {"text": "''", "text[]": "'{}'"}
+# Its value where the runs loaded before are known to have one, by table and column.
+_FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): f"'{LookSource.WORN}'"}
+_NOTHING: frozenset[tuple[str, str]] = frozenset()
 
 
-def schema_differences(existing: TableColumns) -> list[str]:
+def schema_differences(
+    existing: TableColumns, required: AbstractSet[tuple[str, str]] = _NOTHING
+) -> list[str]:
     """Return how the published tables differ from those of this version, one text for each.
 
     Args:
         existing: The rows of `COLUMNS_SQL`.
+        required: Those of them that are required.
 
     Returns:
-        Missing columns, then unknown and renamed ones; empty where nothing differs.
+        Missing columns, then unknown and renamed ones, and those that may now be null; empty where
+        nothing differs.
     """
     renamed = _renamed_columns(existing)
     return (
         [f"no {table}.{name}" for table, name in sorted(_missing_columns(existing))]
         + [f"{table}.{name} is unknown" for table, name in sorted(_unknown_columns(existing))]
         + [f"{table}.{old} is now named {new}" for (table, old), new in sorted(renamed.items())]
+        + [f"{table}.{name} may now be null" for table, name in _freed_columns(required)]
     )
 
 
-def migration_statements(existing: TableColumns) -> Iterator[str]:
+def migration_statements(
+    existing: TableColumns, required: AbstractSet[tuple[str, str]] = _NOTHING
+) -> Iterator[str]:
     """Yield the SQL statements that bring the tables to this version, in one transaction.
 
     Rows of loaded runs stay; a renamed column keeps its values. The view of a changed table is
@@ -46,6 +65,7 @@ def migration_statements(existing: TableColumns) -> Iterator[str]:
 
     Args:
         existing: The rows of `COLUMNS_SQL`.
+        required: Those of them that are required.
     """
     missing = _missing_columns(existing)
     unknown = _unknown_columns(existing)
@@ -69,6 +89,8 @@ def migration_statements(existing: TableColumns) -> Iterator[str]:
             if (table.name, name) in missing:
                 yield from _add_column_statements(table, name)
         yield f"{current_view_ddl(table)};"
+    for owner, name in _freed_columns(required):
+        yield f"ALTER TABLE {owner} ALTER COLUMN {name} DROP NOT NULL;"
     yield "COMMIT;"
 
 
@@ -79,7 +101,7 @@ def _add_column_statements(table: Table, name: str) -> Iterator[str]:
         yield f"ALTER TABLE {table.name} ADD COLUMN {definition};"
         return
     sql_type = definition.removeprefix(f"{name} ").removesuffix(" NOT NULL")
-    empty = _EMPTY_VALUES.get(sql_type, "0")
+    empty = _FORMER_VALUES.get((table.name, name), _EMPTY_VALUES.get(sql_type, "0"))
     yield f"ALTER TABLE {table.name} ADD COLUMN {definition} DEFAULT {empty};"
     yield f"ALTER TABLE {table.name} ALTER COLUMN {name} DROP DEFAULT;"
 
@@ -107,6 +129,12 @@ def _missing_columns(existing: TableColumns) -> TableColumns:
     }
     renamed = {(table, new) for (table, _), new in _renamed_columns(existing).items()}
     return wanted - existing - renamed
+
+
+def _freed_columns(required: AbstractSet[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the required columns that may be null in this version, sorted."""
+    nullable = {(t.name, c.name) for t in PUBLISHED_TABLES for c in t.columns if c.nullable}
+    return sorted(nullable & required)
 
 
 def _unknown_columns(existing: TableColumns) -> TableColumns:
