@@ -10,13 +10,15 @@ from tests.warehouse.test_warehouse import assert_holds, load
 from tests.warehouse.test_warehouse import night as drawn_night
 
 from wearalike.warehouse.base import Warehouse, open_warehouse
+from wearalike.warehouse.duckdb import quality_history
 
 
 def quality_runs(warehouse: Warehouse) -> list[str]:
     return [row["run"] for row in warehouse.query("SELECT run FROM quality ORDER BY run")]
 
 
-def test_nights_leave_files_of_one_size(tmp_path):
+def test_nights_leave_files_of_one_size(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(quality_history, "MERGED_RUNS", 8)
     warehouse = open_warehouse(f"duckdb:{tmp_path}")
     nights = [f"2026-11-{number:02}" for number in range(1, 25)]
     for run in nights:
@@ -32,6 +34,22 @@ def test_nights_leave_files_of_one_size(tmp_path):
         {"run": "2026-11-02", "metric": "products_count"}
     ]
     assert warehouse.query("SELECT run FROM current_quality") == [{"run": "2026-11-24"}]
+    # Those of 21 pruned runs are two files of 8, and 5.
+    merged = sorted((tmp_path / "quality" / "merged").iterdir())
+    assert [path.name for path in merged] == ["000001.parquet", "000002.parquet"]
+    assert len(list((tmp_path / "quality").glob("*.parquet"))) == 8
+    # A run that was merged comes again, and stays alone when it is merged again.
+    load(warehouse, nights[1], drawn_night(nights[1], 7))
+    for number in range(1, 9):
+        load(warehouse, f"n{number}", drawn_night(f"n{number}"))
+        warehouse.prune(3)
+        value = "SELECT value FROM quality WHERE run = $1"
+        assert warehouse.query(value, [nights[1]]) == [{"value": 7.0}]
+    assert len(list((tmp_path / "quality" / "merged").iterdir())) == 3
+    assert quality_runs(warehouse) == [*nights, *(f"n{number}" for number in range(1, 9))]
+    merged[0].write_bytes(merged[0].read_bytes()[:-40])
+    assert len(quality_runs(warehouse)) == 24 + 8 - 7
+    assert f"{merged[0]} is damaged and left out of the answer" in caplog.text
 
 
 def make_earlier_version(folder: Path, runs: list[str]) -> None:

@@ -4,7 +4,7 @@
 |---|---|
 | wearalike.duckdb | the pointer: a link to the published run's file; readers open it read-only |
 | runs/<run>.duckdb | a run's tables, and the views current_<table> |
-| quality/<run>.parquet | the quality of every run that was ever loaded |
+| quality/ | the quality of every run that was ever loaded; see `quality_history` |
 | publications.jsonl | every move of the pointer, oldest first |
 | recorded/<table>.sqlite | what people do with a run, a row each |
 
@@ -90,6 +90,7 @@ class DuckDBWarehouse:
                     atomic.commit_file(hidden, self.run_file(run))
                 # After it: a run that shows has its own quality, whatever is kept.
                 self._quality.keep(run, quality)
+                self._quality.merge({*runs.catalogs, run})
             finally:
                 for left in (hidden, hidden.with_name(f"{hidden.name}.wal")):
                     left.unlink(missing_ok=True)
@@ -136,12 +137,15 @@ class DuckDBWarehouse:
         while True:
             with self._attach_runs() as runs:
                 self._check_left_out(runs, left_out, statement, parameters)
+                kept = self._quality.list_paths()
                 catalogs = self._create_views(runs, left_out, statement)
                 try:
                     return fetch_rows(runs.connection.execute(statement, list(parameters)))
                 except duckdb.Error as error:
                     found = self._find_damage(error, catalogs, left_out)
-                    if not found:
+                    # Files that were merged meanwhile are listed anew.
+                    is_moved = may_be_damage(error) and not all(path.exists() for path in kept)
+                    if not found and not is_moved:
                         raise
                     left_out |= found
 
@@ -178,8 +182,10 @@ class DuckDBWarehouse:
             for run, catalog in runs.catalogs.items()
             if self.run_file(run) not in left_out
         }
-        history = self._quality.open_dataset(catalogs, left_out) if self._quality.is_begun else None
-        create_views(runs.connection, runs.state, catalogs, self._recorded, history, statement)
+        former = None
+        if self._quality.is_begun:
+            former = self._quality.open_datasets(catalogs, left_out)
+        create_views(runs.connection, runs.state, catalogs, self._recorded, former, statement)
         return catalogs
 
     def _find_damage(
@@ -243,7 +249,7 @@ class DuckDBWarehouse:
         killed at its end.
         """
         if self._quality.is_begun:
-            for run in runs.catalogs.keys() - set(self._quality.list_runs()):
+            for run in runs.catalogs.keys() - self._quality.list_runs():
                 self._keep_quality(runs, run)
             return
         found: dict[str, pa.Table] = {}

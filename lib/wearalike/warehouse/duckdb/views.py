@@ -54,7 +54,7 @@ def create_views(
     state: WarehouseState,
     catalogs: dict[str, str],
     recorded: RecordedRows,
-    former_quality: ds.Dataset | None,
+    former_quality: tuple[ds.Dataset, ds.Dataset, list[str]] | None,
     statement: str,
 ) -> None:
     """Give the connection the names that PostgreSQL has, over the attached files.
@@ -66,7 +66,8 @@ def create_views(
         state: The loads and publications.
         catalogs: The name of each run's file in the connection, the newest load first.
         recorded: The recorded rows.
-        former_quality: The quality of other runs; None where the newest file has that of all.
+        former_quality: The quality of other runs, of `QualityHistory.open_datasets`; None where the
+            newest file has that of all.
         statement: The statement to come. Recorded tables that it does not name are not read.
     """
     there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
@@ -82,8 +83,12 @@ def create_views(
         else:
             # The file of an earlier version has the quality of other runs, too.
             parts += [f"{select} WHERE run = {_quote(run)}" for run, select in selects.items()]
-            con.register("former_quality", former_quality)
+            own, merged, counted = former_quality
+            con.register("former_quality", own)
+            con.register("merged_quality", merged)
             parts.append("SELECT * FROM former_quality")
+            is_other = f"WHERE run NOT IN ({', '.join(map(_quote, counted))})" if counted else ""
+            parts.append(f"SELECT * FROM merged_quality {is_other}")
         con.execute(f"CREATE VIEW {table.name} AS {' UNION ALL BY NAME '.join(parts)}")
         shown = f"SELECT * FROM no_{table.name}"
         if state.published_run in held:
