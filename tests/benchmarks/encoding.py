@@ -62,7 +62,9 @@ class EncodingWork:
             rows += detect.detect_items(detector, image_id, content)
         self.items = pa.Table.from_pylist(rows, detect.ITEM_CACHE_SCHEMA).select(ITEMS.column_names)
         self.boxes = [tuple(row[name] for name in ("x0", "y0", "x1", "y1")) for row in rows]
-        self.network: nn.Module = likeness_net.load_likeness_net(self.model.arrays)
+        self.network: nn.Module = likeness_net.load_likeness_net(
+            self.model.arrays, self.model.architecture
+        )
         cores = len(os.sched_getaffinity(0))
         self.forward = registry.compile_network(
             self.network, (1, 3, *[EFFICIENTNET_LITE0.input_px] * 2), cores
