@@ -66,10 +66,7 @@ def cut_network(
         BadModel: It has no maps at five depths.
     """
     network: Any = backbones.build_backbone(name)
-    if name.library == backbones.TORCHVISION and isinstance(
-        getattr(network, "features", None), nn.Sequential
-    ):
-        _add_last_activation(network)
+    _add_last_activation(network)
     try:
         order = _record_layers(network, side_px)
         times = Counter(layer for layer, _ in order)
