@@ -652,6 +652,36 @@ JUDGEMENTS = Table(
     ),
 )
 
+PICTURE_LABELS = Table(
+    "picture_labels",
+    "One row each time that a person saves a picture on the page /label; the last one of a person "
+    "and picture counts, the earlier ones are its history.",
+    ("labeller", "image_id", "saved_at"),
+    (
+        Column("labeller", _text, "who labelled"),
+        Column("image_id", _text, "the picture: sha256 of its bytes, hex"),
+        Column("saved_at", _text, "UTC, ISO 8601"),
+        Column(
+            "status",
+            _text,
+            "labelled, skipped, or final: chosen or corrected where people disagreed "
+            "(picture_labels.LabelStatus)",
+        ),
+        Column(
+            "boxes",
+            _text,
+            "JSON list of objects: x0, y0, x1, y1 in px upright, class as detectors name it, "
+            "and leaf, colour and pattern where they are said",
+        ),
+        Column("format", _text, "of the picture, as in images"),
+        Column("width_px", _int, "after EXIF orientation"),
+        Column("height_px", _int, "after EXIF orientation"),
+        Column("product_id", _text, "the product that it showed in the run labelled"),
+        Column("article", _text, "the product's article, which decides the split of an export"),
+        Column("margin", pa.float64(), "0..1, how sure the detector was (label_queue)"),
+    ),
+)
+
 EVENT_RATES = Table(
     "event_rates",
     "One row a part of a published run: what visitors did with its recommendations.",
@@ -721,7 +751,7 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
     QUALITY.name: {"measure": "metric", "bound": "threshold"},
 }
 # Records of what people do with a publication. A warehouse holds them beside the runs.
-RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, EVENT_RATES)
+RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, PICTURE_LABELS, EVENT_RATES)
 TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}
 
 _DDL_TYPES = {

@@ -47,6 +47,7 @@ def test_the_commands_are_those_documented():
         "evaluate",
         "promote",
         "check-labels",
+        "export-labels",
         "check-mapping",
         "rules",
         "rules preview",

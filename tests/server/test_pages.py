@@ -565,6 +565,7 @@ def test_what_feeds_say_is_text(browser, base, place):
             page.get_by_role("slider", name="Weight of shape").press("ArrowRight")
         page.wait_for_url("**?shape=*")
         page.goto(f"/judge?judge={quote(HOSTILE[:40])}")
+        page.goto(f"/label?labeller={quote(HOSTILE[:40])}")
         page.goto(f"/compare?{urlencode({'product': mine[0]['product_id']})}")
         other = next(
             r
@@ -609,6 +610,9 @@ def test_every_page_is_accessible(browser, base, asking, looks):
         "/judge",
         "/judge?judge=carla",
         "/judge/results",
+        "/label",
+        "/label?labeller=carla",
+        "/label/disagreements",
         "/rules",
         "/nowhere",
     ]

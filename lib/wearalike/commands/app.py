@@ -21,6 +21,7 @@ _COMMANDS = {
     "evaluate": ("evaluate_models:evaluate", "Measure encoders and detectors on labelled photos."),
     "promote": ("promote_model:promote", "Use a new model from the next run on, if it is better."),
     "check-labels": ("check_labels:check_labels", "Check label files, or compare two people's."),
+    "export-labels": ("export_labels:export_labels", "Write what people labelled as a set."),
     "check-mapping": ("mappings:check_mapping", "List every mistake in the shops' mappings."),
     "rules": ("preview_rules:rules", "Look at the merchandiser's rules before they act."),
     "suggest-mapping": ("mappings:suggest_mapping", "Draft the lines that a mapping lacks."),

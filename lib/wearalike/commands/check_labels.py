@@ -10,13 +10,15 @@ import click
 
 from wearalike.commands.groups import command
 from wearalike.commands.options import PATH, ParsedText, parse_kind_and_folder
+from wearalike.datasets.csv_labels import read_labels_csv
 from wearalike.datasets.formats import reading
 from wearalike.datasets.formats.record import LabelledImage
 from wearalike.datasets.label_agreement import compare_labels, index_by_name
+from wearalike.datasets.layouts import FOLDER
 from wearalike.pipeline import job
 from wearalike.reports import label_agreement_page
 
-_LABELS = ParsedText("KIND=FOLDER", parse_kind_and_folder(tuple(reading.LABEL_FORMATS)))
+_LABELS = ParsedText("KIND=FOLDER", parse_kind_and_folder((*reading.LABEL_FORMATS, FOLDER)))
 
 
 @command("check-labels")
@@ -36,8 +38,9 @@ def check_labels(
 ) -> None:
     """Check label files, or compare two people's labels of the same images.
 
-    KIND is coco (a folder, or one JSON file) or yolo (a folder). Every bad label is printed with
-    its file and line, and the exit code is then 1.
+    KIND is coco (a folder, or one JSON file), yolo (a folder) or folder (one with a labels.csv).
+    Every bad label is printed with its file and line, and the exit code is then 1. Take the sets of
+    `wearalike export-labels` as coco or folder.
 
     With --compare-with, boxes of one image are pairs from IoU 0.5 on, the best first, whatever
     their class. DIR gets disagreements.csv, and disagreements.html with both people's boxes.
@@ -78,6 +81,8 @@ def check_labels(
     )
     print(format_table(label_agreement_page.agreement_table(pairs)))
     print(label_agreement_page.kappa_line(pairs))
+    for line in label_agreement_page.attribute_lines(pairs):
+        print(line)
 
 
 def print_labels(kind: str, path: Path) -> tuple[list[LabelledImage], int]:
@@ -90,7 +95,7 @@ def print_labels(kind: str, path: Path) -> tuple[list[LabelledImage], int]:
     Returns:
         The images, and how many labels are bad.
     """
-    images, problems = reading.read_labels(kind, path)
+    images, problems = read_labels_csv(path) if kind == FOLDER else reading.read_labels(kind, path)
     boxes = Counter(o.category for image in images for o in image.objects)
     image_counts = Counter(name for image in images for name in {o.category for o in image.objects})
     empty_count = sum(not image.objects for image in images)
@@ -103,6 +108,8 @@ def print_labels(kind: str, path: Path) -> tuple[list[LabelledImage], int]:
         print(f"{mask_count} boxes with masks")
     if cut_count := sum(o.is_cut for o in objects):
         print(f"{cut_count} boxes cut at the rim")
+    for name in sorted({name for o in objects for name in o.attributes}):
+        print(f"{name}: said of {sum(name in o.attributes for o in objects)} boxes")
     rows = [[name, str(boxes[name]), str(image_counts[name])] for name in sorted(boxes)]
     print(format_table([["class", "boxes", "pictures"], *rows]))
     for problem in problems:

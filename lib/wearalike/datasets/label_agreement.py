@@ -162,6 +162,24 @@ def class_kappa(label_pairs: Sequence[LabelPair]) -> float:
     return np.nan if kappa is None else kappa
 
 
+def attribute_kappas(label_pairs: Sequence[LabelPair]) -> dict[str, tuple[int, float | None]]:
+    """Measure the agreement on further labels of the boxes that both people drew, such as colour.
+
+    Args:
+        label_pairs: pairs of any number of images.
+
+    Returns:
+        By the label's name: boxes of which both say something, and Cohen's kappa of what they say;
+        None where it is undefined.
+    """
+    both = [(p.first.attributes, p.second.attributes) for p in label_pairs if p.first and p.second]
+    kappas: dict[str, tuple[int, float | None]] = {}
+    for name in sorted({name for sides in both for side in sides for name in side}):
+        values = [(a[name], b[name]) for a, b in both if a.get(name) and b.get(name)]
+        kappas[name] = (len(values), cohen_kappa(values))
+    return kappas
+
+
 def index_by_name(
     kind: str, path: Path, images: Sequence[LabelledImage]
 ) -> dict[str, LabelledImage]:

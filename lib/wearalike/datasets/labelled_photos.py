@@ -7,7 +7,7 @@ files (COCO, YOLO) every box is an item.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def read_dataset(kind: str, folder: Path, *, is_strict: bool = False) -> Labelle
     table = folder / layout.csv_file
     lines = read_csv_lines(table)
     header = next(lines, (1, []))[1]
-    columns = _label_columns(layout, header, table)
+    columns = find_label_columns(layout, header, table)
     words = read_mask_words(folder) if layout.mask_template is not None else []
     photos: dict[str, LabelledPhoto] = {}
     for number, values in lines:
@@ -164,7 +164,7 @@ def read_dataset(kind: str, folder: Path, *, is_strict: bool = False) -> Labelle
                 f"{where}: {len(values)} values, wanted {len(header)} as in the first line"
             )
         row = dict(zip(header, values, strict=True))
-        photo = _parse_photo(layout, columns, row, folder, where)
+        photo = name_item(parse_photo(layout, columns, row, folder, where), photos)
         if photo.id in photos:
             raise BadDataset(f"{where}: {photo.id} stands in the file twice")
         photos[photo.id] = photo
@@ -183,6 +183,22 @@ def read_dataset(kind: str, folder: Path, *, is_strict: bool = False) -> Labelle
     compounds = [name for name, parts in COMPOUND_LABELS.items() if set(parts) <= set(columns)]
     names = ("type",) if layout.mask_template is not None else (*columns, *compounds)
     return LabelledDataset(folder.resolve().name, known, names)
+
+
+def name_item(photo: LabelledPhoto, photos: Mapping[str, LabelledPhoto]) -> LabelledPhoto:
+    """Give a further item of a picture an id of its own: the picture's with the box behind it.
+
+    Args:
+        photo: The photo of a line.
+        photos: Those of the lines before, by id.
+
+    Returns:
+        The photo; unchanged if its picture is new, or if a box is not known.
+    """
+    first = photos.get(photo.id)
+    if first is None or not photo.box or not first.box or photo.box == first.box:
+        return photo
+    return replace(photo, id=f"{photo.id}#{'-'.join(map(str, photo.box))}")
 
 
 def _read_label_files(kind: str, location: Path, is_strict: bool) -> LabelledDataset:
@@ -204,7 +220,7 @@ def _read_label_files(kind: str, location: Path, is_strict: bool) -> LabelledDat
     return LabelledDataset(root.resolve().name, photos, ("type",))
 
 
-def _label_columns(layout: DatasetLayout, header: list[str], table: Path) -> dict[str, str]:
+def find_label_columns(layout: DatasetLayout, header: list[str], table: Path) -> dict[str, str]:
     """Return the column of each label. Raises BadDataset if one is missing."""
     if len(set(header)) < len(header) or not all(header):
         raise BadDataset(
@@ -228,7 +244,7 @@ def _label_columns(layout: DatasetLayout, header: list[str], table: Path) -> dic
     return columns
 
 
-def _parse_photo(
+def parse_photo(
     layout: DatasetLayout,
     columns: Mapping[str, str],
     row: Mapping[str, str],

@@ -13,6 +13,8 @@ _PATTERN_STEMS = {
     "printed": ("print", "graphic", "принт", "рисун"),
     "lace": ("lace", "кружев"),
 }
+# Every pattern that a label may name.
+PATTERN_NAMES = ("plain", *_PATTERN_STEMS)
 _PATTERNS = {
     name: re.compile(rf"\b(?:{'|'.join(stems)})") for name, stems in _PATTERN_STEMS.items()
 }

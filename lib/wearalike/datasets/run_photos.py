@@ -87,7 +87,7 @@ def read_run(root: Path, run: str) -> LabelledDataset:
         photo = LabelledPhoto(
             row["image_id"],
             path,
-            _split_of(article),
+            choose_split(article),
             _labels_of(product),
             (x0, y0, x1, y1),
             article,
@@ -169,7 +169,7 @@ def _labels_of(product: Row) -> dict[str, str]:
     return {name: value for name, value in labels.items() if value}
 
 
-def _split_of(article: str) -> str:
+def choose_split(article: str) -> str:
     """Return the split of an article, which depends on its name alone."""
     digest = hashlib.sha256(article.encode()).digest()
     return _SPLITS[int.from_bytes(digest[:4], "big") % len(_SPLITS)]

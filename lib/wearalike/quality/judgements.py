@@ -17,8 +17,7 @@ from enum import StrEnum
 
 from wearalike.tables import JUDGEMENTS
 from wearalike.warehouse.base import Warehouse
-
-MAX_JUDGE_NAME_LETTERS = 40
+from wearalike.warehouse.person_name import normalize_person_name
 
 
 class RelevanceVerdict(StrEnum):
@@ -242,7 +241,7 @@ def record_judgement(
         ValueError: The judge's name is empty or too long.
         Unreachable: The warehouse does not answer.
     """
-    name = normalize_judge_name(judge)
+    name = normalize_person_name(judge, "judge")
     row = {
         "judge": name,
         "product_id": pair.product_id,
@@ -255,23 +254,3 @@ def record_judgement(
     }
     warehouse.record(run, JUDGEMENTS, [row])
     return Judgement(name, pair.product_id, pair.similar_product_id, verdict, pair.category)
-
-
-def normalize_judge_name(text: str) -> str:
-    """Return a judge's name without unprintable characters and repeated spaces.
-
-    Args:
-        text: The name as entered.
-
-    Returns:
-        1 to MAX_JUDGE_NAME_LETTERS letters.
-
-    Raises:
-        ValueError: The name is empty or too long.
-    """
-    name = " ".join("".join(c for c in text if c.isprintable()).split())
-    if not 1 <= len(name) <= MAX_JUDGE_NAME_LETTERS:
-        raise ValueError(
-            f"judge: wanted a name of 1 to {MAX_JUDGE_NAME_LETTERS} letters, got {len(name)}"
-        )
-    return name

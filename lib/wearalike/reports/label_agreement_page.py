@@ -16,6 +16,7 @@ from wearalike.datasets.formats.record import LabelledImage
 from wearalike.datasets.label_agreement import (
     MATCHED,
     LabelPair,
+    attribute_kappas,
     class_agreements,
     class_kappa,
 )
@@ -173,6 +174,19 @@ def kappa_line(label_pairs: Sequence[LabelPair]) -> str:
     count = sum(all(pair.categories) for pair in label_pairs)
     kappa = _format(class_kappa(label_pairs))
     return f"Cohen's kappa of the classes of {count} boxes that both drew: {kappa}"
+
+
+def attribute_lines(label_pairs: Sequence[LabelPair]) -> list[str]:
+    """Return Cohen's kappa of further labels, such as colour, a sentence each.
+
+    Args:
+        label_pairs: all pairs.
+    """
+    return [
+        f"Cohen's kappa of {name}, of {count} boxes of which both say it: "
+        f"{_format(np.nan if kappa is None else kappa)}"
+        for name, (count, kappa) in attribute_kappas(label_pairs).items()
+    ]
 
 
 def _format(value: float) -> str:

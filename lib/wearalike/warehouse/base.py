@@ -11,8 +11,8 @@
 
 Readers find the same names in both engines. The published tables hold every loaded run; `quality`
 also keeps the runs that were pruned. The views `current_<table>` show the published run alone.
-`photo_queries` and `judgements` hold what was recorded, and `publications` the moves of the
-pointer.
+`photo_queries`, `judgements` and `picture_labels` hold what was recorded, and `publications` the
+moves of the pointer.
 
 `query` runs one statement of sql/ on them. Parameters are spelled $1, $2 in both engines.
 """

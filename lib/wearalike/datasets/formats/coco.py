@@ -26,8 +26,9 @@ def read_coco(file: Path, folder: Path) -> LabelsAndProblems:
     """Read one COCO file.
 
     Pictures are searched in the usual folders (see `_search_folders`), the nearest first. Boxes are
-    the annotations' `bbox`, else those of their `segmentation`, which becomes the mask. Crowds are
-    no single objects and left out. A root category of Roboflow, which no annotation uses, is none.
+    the annotations' `bbox`, else those of their `segmentation`, which becomes the mask. Words in
+    `attributes`, as CVAT writes them, are kept. Crowds are no single objects and left out. A root
+    category of Roboflow, which no annotation uses, is none.
 
     Args:
         file: The JSON file.
@@ -154,15 +155,29 @@ class _CocoReader:
 def _build_object(category: str, entry: Mapping[str, Any], image: LabelledImage) -> LabelledObject:
     """Return the object of an annotation. Raise BadLabels."""
     mask = masks.parse_segmentation(entry.get("segmentation"), image.width_px, image.height_px)
+    attributes = _text_attributes(entry.get("attributes"))
     values = entry.get("bbox")
     if not values and mask:
-        return record.build_object(category, mask.corners(), image, mask)
+        return record.build_object(category, mask.corners(), image, mask, attributes)
     if not isinstance(values, list) or len(values) != 4:
         raise BadLabels(
             f"bbox: wanted 4 numbers (x, y, width, height), got {record.short_repr(values)}"
         )
     x, y, width, height = (_require_coordinate(value) for value in values)
-    return record.build_object(category, (x, y, x + width, y + height), image, mask)
+    return record.build_object(category, (x, y, x + width, y + height), image, mask, attributes)
+
+
+def _text_attributes(value: Any) -> dict[str, str]:
+    """Return the attributes that are words; tools also write numbers and switches there."""
+    entries = value.items() if isinstance(value, dict) else ()
+    return {
+        name: text.strip()
+        for name, text in entries
+        if isinstance(text, str)
+        and text.strip()
+        and max(len(name), len(text)) <= record.MAX_NAME_CHARACTERS
+        and record.is_clean(name + text)
+    }
 
 
 def _find_root_names(categories: list[Any]) -> set[str]:

@@ -6,7 +6,7 @@ import math
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -57,6 +57,7 @@ class LabelledObject:
     Attributes:
         mask: The object's pixels, where the file says them.
         is_cut: The file's box reached over the edge by more than rounding.
+        attributes: Further labels that are text, by name, such as colour.
     """
 
     category: str
@@ -66,6 +67,7 @@ class LabelledObject:
     y1: int
     mask: ObjectMask | None = field(default=None, compare=False, repr=False)
     is_cut: bool = field(default=False, compare=False)
+    attributes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def build_object(
     corners: tuple[float, float, float, float],
     image: LabelledImage,
     mask: ObjectMask | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> LabelledObject:
     """corners: x0, y0, x1, y1 in px, not yet rounded."""
     x0, y0, x1, y1 = corners
@@ -171,7 +174,8 @@ def build_object(
     top, bottom = (min(max(math.floor(y + 0.5), 0), image.height_px) for y in (y0, y1))
     if left >= right or top >= bottom:
         raise BadLabels(f"zero area: less than a pixel of it is inside: {said}")
-    return LabelledObject(category, left, top, right, bottom, mask, overhang_px > _MAX_ROUNDING_PX)
+    is_cut = overhang_px > _MAX_ROUNDING_PX
+    return LabelledObject(category, left, top, right, bottom, mask, is_cut, attributes or {})
 
 
 def parse_category(name: Any) -> str:

@@ -1,4 +1,4 @@
-"""The pages, rendered on the server: search, product, comparison, photo, quality, judging.
+"""The pages, rendered on the server: search, product, photo, quality, judging, labelling.
 
 Templates escape every word of a feed. A shop's address becomes a link only if it is http(s).
 Pages load nothing from other servers. Mounted in another app, they honour root_path.
@@ -12,6 +12,7 @@ Pages load nothing from other servers. Mounted in another app, they honour root_
 - figure_products, refusals: the products and refusals behind its figures
 - part_filters: its filters, by shop, category and encoder
 - judging: pairs to judge, and the results
+- labelling: boxes of pictures, and where two people disagree
 - routes: static files, thumbnails and error pages
 """
 

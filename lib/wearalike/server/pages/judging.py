@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from wearalike.quality import judgement_metrics, judgements
+from wearalike.quality import judgement_metrics
 from wearalike.quality.judgements import JudgementPair, LookVerdict, Verdict
 from wearalike.server.annotation_queue import JudgedPart
 from wearalike.server.pages.base import (
@@ -21,6 +21,7 @@ from wearalike.server.pages.base import (
     require_same_origin,
 )
 from wearalike.warehouse.base import Rejected
+from wearalike.warehouse.person_name import normalize_person_name
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -40,7 +41,7 @@ def judge_form(request: Request) -> HTMLResponse:
     with published.snapshot() as s:
         pairs = request.app.state.annotation_queue.pairs(s.run, s.signature, part)
         try:
-            name = judgements.normalize_judge_name(asked) if asked else None
+            name = normalize_person_name(asked, "judge") if asked else None
         except ValueError as error:
             return _ask_for_name(request, s.run, part, len(pairs), str(error), 422)
         if name is None:

@@ -17,6 +17,7 @@ from wearalike.imaging.decode import BadPixels
 from wearalike.server import middleware
 from wearalike.server.annotation_queue import AnnotationQueue
 from wearalike.server.fair_queue import FairQueue
+from wearalike.server.label_desk import LabelDesk
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.pages import (
     base,
@@ -24,6 +25,7 @@ from wearalike.server.pages import (
     figure_products,
     history,
     judging,
+    labelling,
     photo,
     products,
     quality,
@@ -47,6 +49,7 @@ def add_pages(app: FastAPI) -> None:
     """
     app.state.product_images = ProductImageIndex(app.state.settings.data_dir)
     app.state.annotation_queue = AnnotationQueue(app.state.settings)
+    app.state.label_desk = LabelDesk(app.state.settings)
     for part in (
         router,
         products.router,
@@ -58,6 +61,7 @@ def add_pages(app: FastAPI) -> None:
         refusals.router,
         rules.router,
         judging.router,
+        labelling.router,
     ):
         app.include_router(part, include_in_schema=False)
     for kind in (
