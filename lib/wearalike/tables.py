@@ -750,6 +750,8 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
     LOOK_PRODUCTS.name: _RENAMED_WEIGHTS,
     QUALITY.name: {"measure": "metric", "bound": "threshold"},
 }
+# By table and column: the value of a column that earlier versions did not have, where it is known.
+FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): LookSource.WORN.value}
 # Records of what people do with a publication. A warehouse holds them beside the runs.
 RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, PICTURE_LABELS, EVENT_RATES)
 TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}

@@ -26,6 +26,7 @@ from tests.support.browser import (
     shoot,
     visit,
 )
+from tests.support.change_settings import change
 from tests.support.http_server import serve_site, site_client
 
 from wearalike import settings
@@ -706,6 +707,38 @@ def test_before_the_first_night_the_pages_say_what_to_do(tmp_path):
             assert "Nothing is published yet" in answer.text and "wearalike run" in answer.text
         assert client.get("/nowhere").status_code == 404
         assert client.get("/v1/products").headers["content-type"] == "application/problem+json"
+
+
+def test_without_the_run_s_tables_every_page_answers_from_the_warehouse(place, asking, tmp_path):
+    """Another machine's data folder, a run that was pruned, or one from before an upgrade."""
+    away = change(place, data_dir=tmp_path / "root")
+    path = path_of(asking["product"]["product_id"])
+    with site_client(app.create_app(away), raise_server_exceptions=False) as client:
+        for page in (
+            "/",
+            path,
+            f"{path}?weights=1:1",
+            f"{path}/history",
+            "/compare",
+            "/photo",
+            "/quality",
+            "/quality?shop=lipa",
+            "/quality/products?figure=products",
+            "/quality/refused",
+            "/judge",
+            "/judge?judge=carla",
+            "/judge/results",
+            "/rules",
+            f"/v1{path}/similar?weights=1:1",
+            f"/v1{path}/similar?max_price=50",
+            f"/v1{path}/look",
+            f"/v1{path}/variants",
+            f"/v1{path}/history",
+        ):
+            answer = client.get(page)
+            assert answer.status_code in (200, 503), (page, answer.status_code)
+            assert "unexpected" not in answer.text, page
+        assert "are not in the data folder" in client.get("/rules").text
 
 
 def test_a_run_published_again_shows_its_new_refusals(night, tmp_path):

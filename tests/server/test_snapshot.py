@@ -14,6 +14,7 @@ from tests.support.change_settings import change
 from tests.support.postgres_server import create_database, drop_warehouse, start_server
 from tests.warehouse.test_warehouse import load, night
 
+from wearalike import tables
 from wearalike.server.snapshot import NotPublished, PublishedRepository
 from wearalike.settings import Settings
 from wearalike.warehouse.base import Unreachable, open_warehouse
@@ -308,17 +309,46 @@ def test_a_file_is_let_go_of_when_nobody_reads_it_any_more(tmp_path):
     assert held() == []
 
 
-def test_a_file_made_before_there_were_looks_has_none(tmp_path):
+def test_a_file_of_an_earlier_version_is_read_after_an_upgrade(tmp_path):
     place = Settings(data_dir=tmp_path, warehouse=f"duckdb:{tmp_path / 'warehouse'}")
     warehouse = open_warehouse(place.warehouse)
     load(warehouse, "r1", night("r1"))
     warehouse.publish("r1")
     with duckdb.connect(Path(tmp_path / "warehouse" / "runs" / "r1.duckdb")) as con:
-        con.execute("DROP VIEW current_look_products; DROP TABLE look_products")
+        for (view,) in con.execute(
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall():
+            con.execute(f"DROP VIEW {view}")
+        con.execute("DROP TABLE look_products; DROP TABLE product_variants")
+        columns = con.execute(
+            "SELECT table_name, list(column_name) FROM duckdb_columns() "
+            "WHERE NOT internal GROUP BY 1"
+        ).fetchall()
+        for name, present in columns:
+            changed = [c for c in ("reason", "kind_weight", "patterns") if c in present]
+            left = f"* EXCLUDE ({', '.join(changed)})" if changed else "*"
+            con.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT {left} FROM {name}")
+        for name, names in tables.RENAMED_COLUMNS.items():
+            for old, new in names.items() if name != "look_products" else ():
+                con.execute(f"ALTER TABLE {name} RENAME COLUMN {new} TO {old}")
+        for (name,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            con.execute(f"CREATE VIEW current_{name} AS SELECT * FROM {name}")
     published = PublishedRepository(place)
     with published.snapshot() as s:
-        assert s.look("moda:00002") == [] and len(s.similar("moda:00002")) == 3
+        assert s.look("moda:00002") == [] and s.variants("moda:00002") == []
+        listed = s.similar("moda:00002")
+        assert len(listed) == 3 and {row["reason"] for row in listed} == {""}
+        assert {row["kind_weight"] for row in listed} == {0}
+        product = s.product("moda:00002")
+        assert product["patterns"] is None and product["shape_weight"] > 0
     published.close()
+    for query, wanted in (
+        ("SELECT count(*) FROM similar_products WHERE reason = '' AND kind_weight = 0", 6),
+        ("SELECT count(*) FROM current_products WHERE patterns IS NULL AND colour_weight > 0", 6),
+        ("SELECT count(*) FROM product_variants", 0),
+    ):
+        ((found,),) = [row.values() for row in warehouse.query(query)]
+        assert found >= wanted if wanted else found == 0, query
 
 
 def test_a_server_that_is_away_is_said_and_comes_back(shop, tmp_path, monkeypatch):

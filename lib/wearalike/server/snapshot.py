@@ -23,6 +23,7 @@ from wearalike.settings import Settings
 from wearalike.storage.run_order import name_order
 from wearalike.tables import (
     DISPLAY_COLUMNS,
+    FORMER_VALUES,
     LOOK_PRODUCTS,
     PRODUCT_VARIANTS,
     PRODUCTS,
@@ -259,7 +260,7 @@ class Snapshot:
             f"SELECT * FROM {LOOK_PRODUCTS.name} WHERE run = $1 AND product_id = $2 "
             "ORDER BY super_category, rank"
         )
-        empty = _empty_row(LOOK_PRODUCTS) | {"source": LookSource.WORN.value}
+        empty = _empty_row(LOOK_PRODUCTS)
         rows = [empty | row for row in self.query_rows(statement, product_id)]
         for row in rows:
             if row["source"] == LookSource.WORN:
@@ -392,7 +393,7 @@ _SUMMARY_COLUMNS_SQL = ", ".join([*PRODUCT_SUMMARY_COLUMNS, "image_urls"])
 
 def _empty_row(table: Table) -> dict[str, Any]:
     """Return a row of a table whose columns are empty: a run of an earlier version lacks some."""
-    return {column.name: _empty_value(column) for column in table.columns}
+    return {c.name: FORMER_VALUES.get((table.name, c.name), _empty_value(c)) for c in table.columns}
 
 
 def _empty_value(column: Column) -> Any:

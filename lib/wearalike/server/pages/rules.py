@@ -15,6 +15,7 @@ from wearalike.search import rules_preview
 from wearalike.server.api import limit_searches
 from wearalike.server.pages.base import app_repository_and_images, query_param, render_page
 from wearalike.settings import today
+from wearalike.storage import run_tables
 
 router = APIRouter()
 LISTS_PER_PAGE = 10
@@ -39,7 +40,11 @@ def rules_page(request: Request) -> HTMLResponse:
             mistakes = [f"{error.filename or path}: {error.strerror or error}"]
             return render_page(request, "rules.html", mistakes=mistakes, **context)
         limit_searches(request)
-        found = _cached_preview(settings.data_dir, s.run, s.signature, rules, day)
+        try:
+            found = _cached_preview(settings.data_dir, s.run, s.signature, rules, day)
+        except run_tables.TableNotFound:
+            # Pruned, of an earlier version, or a server without the data folder.
+            return render_page(request, "rules.html", mistakes=[], is_away=True, **context)
         next_start = start + LISTS_PER_PAGE
         shown = found.changed[start : start + LISTS_PER_PAGE]
         places = [e.product_id for one in shown for e in (*one.before, *one.after)]

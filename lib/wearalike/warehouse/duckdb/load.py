@@ -49,7 +49,7 @@ from wearalike.warehouse.duckdb.damage import DamagedFiles, may_be_damage, read_
 from wearalike.warehouse.duckdb.quality_history import QualityHistory, split_by_run
 from wearalike.warehouse.duckdb.recorded import RecordedRows
 from wearalike.warehouse.duckdb.run_file import build_run_file
-from wearalike.warehouse.duckdb.views import create_views, select_renamed
+from wearalike.warehouse.duckdb.views import create_views, select_current
 from wearalike.warehouse.loaded_rows import check_run_and_tables
 
 log = logging.getLogger(__name__)
@@ -271,7 +271,7 @@ class DuckDBWarehouse:
         """Return rows of a file's quality; None for none, and where it is damaged."""
         con, catalog = runs.connection, runs.catalogs[run]
         try:
-            select = select_renamed(con, catalog, QUALITY)
+            select = select_current(con, catalog, QUALITY)
             found = con.sql(f"{select} WHERE {condition}", params=[parameter])
             rows: pa.Table = found.to_arrow_table()
         except duckdb.Error as error:

@@ -19,7 +19,7 @@ from wearalike.tables import PUBLISHED_TABLES
 from wearalike.warehouse.base import WarehouseState
 from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, fetch_rows, translate_errors
 from wearalike.warehouse.duckdb.load import DuckDBWarehouse
-from wearalike.warehouse.duckdb.views import renamed_columns, select_renamed
+from wearalike.warehouse.duckdb.views import is_current, select_current
 from wearalike.warehouse.reader import LoadedRuns, NotPublished, PublicationSnapshot
 
 # The server also searches and runs detectors. The queries of a page need a few MB.
@@ -124,15 +124,15 @@ class DuckDBReader:
 
 
 def _choose_catalog(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the catalog to read: the file itself, or views on it with the present column names.
+    """Return the catalog to read: the file itself, or views on it with the present columns.
 
-    A file of an earlier version, which named columns otherwise, is read until the next run.
+    A file of an earlier version is read after an upgrade until the next run, and after a rollback.
     """
-    if not any(renamed_columns(connection, "shown", table) for table in PUBLISHED_TABLES):
+    if all(is_current(connection, "shown", table) for table in PUBLISHED_TABLES):
         return "shown"
     connection.execute("CREATE VIEW load AS SELECT * FROM shown.load")
     for table in PUBLISHED_TABLES:
         for name in (table.name, f"current_{table.name}"):
-            select = select_renamed(connection, "shown", table, name)
+            select = select_current(connection, "shown", table, name)
             connection.execute(f"CREATE VIEW {name} AS {select}")
     return "memory"

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from wearalike.tables import (
+    FORMER_VALUES,
     PUBLISHED_TABLES,
     QUALITY,
     RECORDED_TABLES,
@@ -29,24 +30,52 @@ _PUBLICATIONS_SCHEMA = pa.schema(
 )
 
 
-def renamed_columns(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> dict[str, str]:
-    """Return the columns of a run's table that an earlier version named otherwise: old to new."""
-    names = RENAMED_COLUMNS.get(table.name, {})
-    present = con.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = $1 AND table_name = $2",
-        [catalog, table.name],
-    ).fetchall()
-    return {old: new for old, new in names.items() if (old,) in present}
+# The value of a column that must not be null, in a run that an earlier version loaded without it; 0
+# for numbers. PostgreSQL's migration gives the same.
+_EMPTY_VALUES = {"VARCHAR": "''", "VARCHAR[]": "[]", "BOOLEAN": "false"}
 
 
-def select_renamed(
+def is_current(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> bool:
+    """Return whether a run's file has the table with the columns of this version."""
+    return _column_names(con, catalog, table) == ["run", *table.column_names]
+
+
+def select_current(
     con: duckdb.DuckDBPyConnection, catalog: str, table: Table, view: str | None = None
 ) -> str:
-    """Return a SELECT of a run's table, or of a view on it, with the present column names."""
-    renames = renamed_columns(con, catalog, table)
-    listed = ", ".join(f"{old} AS {new}" for old, new in renames.items())
-    columns = f"* RENAME ({listed})" if renames else "*"
-    return f"SELECT {columns} FROM {catalog}.{view or table.name}"
+    """Return a SELECT of a run's table, or of a view on it, with the columns of this version.
+
+    A file of an earlier version may name a column otherwise, or lack it: it is then null, or empty
+    where it must not be null. A table that is not there has no rows.
+    """
+    if is_current(con, catalog, table):
+        return f"SELECT * FROM {catalog}.{view or table.name}"
+    present = _column_names(con, catalog, table)
+    former = {new: old for old, new in RENAMED_COLUMNS.get(table.name, {}).items()}
+    columns = []
+    for definition in ddl_columns(table, "duckdb").split(",\n"):
+        name, sql_type, *constraint = definition.split(maxsplit=2)
+        if name in present:
+            columns.append(name)
+        elif former.get(name) in present:
+            columns.append(f"{former[name]} AS {name}")
+        else:
+            value = _EMPTY_VALUES.get(sql_type, "0") if constraint else "NULL"
+            if known := FORMER_VALUES.get((table.name, name)):
+                value = _quote(known)
+            columns.append(f"CAST({value} AS {sql_type}) AS {name}")
+    source = f"FROM {catalog}.{view or table.name}" if present else "WHERE false"
+    return f"SELECT {', '.join(columns)} {source}"
+
+
+def _column_names(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> list[str]:
+    """Return the columns of a run's table in their order; none where it is not there."""
+    rows = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = $1 AND table_name = $2"
+        " ORDER BY column_index",
+        [catalog, table.name],
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def create_views(
@@ -74,7 +103,7 @@ def create_views(
     for table in PUBLISHED_TABLES:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
         held = {run: c for run, c in catalogs.items() if (c, table.name) in there}
-        selects = {run: select_renamed(con, c, table) for run, c in held.items()}
+        selects = {run: select_current(con, c, table) for run, c in held.items()}
         parts = [f"SELECT * FROM no_{table.name}"]
         if table is not QUALITY:
             parts += selects.values()
@@ -93,7 +122,7 @@ def create_views(
         shown = f"SELECT * FROM no_{table.name}"
         if state.published_run in held:
             view = f"current_{table.name}"
-            shown = select_renamed(con, held[state.published_run], table, view)
+            shown = select_current(con, held[state.published_run], table, view)
         con.execute(f"CREATE VIEW current_{table.name} AS {shown}")
     for table in RECORDED_TABLES:
         # One that is not read is there all the same, for statements that ask if it exists.

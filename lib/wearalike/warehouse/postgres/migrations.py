@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from wearalike.tables import (
-    LOOK_PRODUCTS,
+    FORMER_VALUES,
     PUBLISHED_TABLES,
     RENAMED_COLUMNS,
-    LookSource,
     Table,
     ddl_columns,
 )
@@ -26,9 +25,7 @@ SELECT table_name, column_name, is_nullable = 'NO' AS is_required
 FROM information_schema.columns WHERE table_schema = 'wearalike'
 """
 # The value of a new NOT NULL column in the runs loaded before, by type; 0 for numbers.
-_EMPTY_VALUES = {"text": "''", "text[]": "'{}'"}
-# Its value where the runs loaded before are known to have one, by table and column.
-_FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): f"'{LookSource.WORN}'"}
+_EMPTY_VALUES = {"text": "''", "text[]": "'{}'", "boolean": "false"}
 _NOTHING: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -42,12 +39,15 @@ def schema_differences(
         required: Those of them that are required.
 
     Returns:
-        Missing columns, then unknown and renamed ones, and those that may now be null; empty where
-        nothing differs.
+        Missing tables and columns, then unknown and renamed columns, and those that may now be
+        null; empty where nothing differs.
     """
     renamed = _renamed_columns(existing)
+    present = {table for table, _ in existing}
+    missing = sorted(_missing_columns(existing))
     return (
-        [f"no {table}.{name}" for table, name in sorted(_missing_columns(existing))]
+        [f"no table {name}" for name in sorted({table for table, _ in missing} - present)]
+        + [f"no {table}.{name}" for table, name in missing if table in present]
         + [f"{table}.{name} is unknown" for table, name in sorted(_unknown_columns(existing))]
         + [f"{table}.{old} is now named {new}" for (table, old), new in sorted(renamed.items())]
         + [f"{table}.{name} may now be null" for table, name in _freed_columns(required)]
@@ -101,7 +101,8 @@ def _add_column_statements(table: Table, name: str) -> Iterator[str]:
         yield f"ALTER TABLE {table.name} ADD COLUMN {definition};"
         return
     sql_type = definition.removeprefix(f"{name} ").removesuffix(" NOT NULL")
-    empty = _FORMER_VALUES.get((table.name, name), _EMPTY_VALUES.get(sql_type, "0"))
+    former = FORMER_VALUES.get((table.name, name))
+    empty = f"'{former}'" if former else _EMPTY_VALUES.get(sql_type, "0")
     yield f"ALTER TABLE {table.name} ADD COLUMN {definition} DEFAULT {empty};"
     yield f"ALTER TABLE {table.name} ALTER COLUMN {name} DROP DEFAULT;"
 
