@@ -2,7 +2,8 @@
 
 **Normal.** Every task is green. A run takes a few minutes for ten thousand products, most of it
 encoding on the first night and downloading on the others. `publish_tables` is the only one that a
-reader of the site can notice. `prune_data` after it removes what no run needs, where the settings
+reader of the site can notice. `describe_items` after it describes the items by the encoders that
+the settings name for the page Compare. `prune_data` removes what no run needs, where the settings
 have a section `[keep]`.
 
 **First.** Unpaused, it waits for its hour. Trigger it to have a run at once: there is one, not two.
@@ -167,7 +168,13 @@ def similar_products() -> None:
         task_id="prune_data",
         bash_command=f"{sys.executable} -m wearalike prune --if-set",
     )
-    chain(*tasks, prune_task)
+    # Where the settings name encoders to compare; a run does not need them.
+    describe_task = BashOperator(
+        task_id="describe_items",
+        bash_command=f"{sys.executable} -m wearalike describe-items --if-set --run {RUN_TEMPLATE}",
+        pool="gpu",
+    )
+    chain(*tasks, [describe_task, prune_task])
 
 
 similar_products()

@@ -265,6 +265,8 @@ class Settings(BaseSettings):
         mappings: Folder of taxonomy.xml and shops/.
         looks: "auto" completes looks from every source; "worn" only from the products' own
             pictures; "off".
+        compared_encoders: Encoders that describe the items of each run once it is published, for
+            the page Compare, e.g. ["hsv", "contour"]; none by default. A run does not need them.
         shops: The shops.
         serve: The limits of the server.
         models: The models of a run.
@@ -286,6 +288,7 @@ class Settings(BaseSettings):
     spark_master: str = "local[*]"
     mappings: Path = Path("mappings")
     looks: Literal["auto", "worn", "off"] = "auto"
+    compared_encoders: tuple[str, ...] = ()
     shops: tuple[ShopSettings, ...] = ()
     serve: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()

@@ -86,7 +86,7 @@ def commands(dag, **params):
         template = getattr(task, "bash_command", None) or getattr(task, "partial_kwargs", {}).get(
             "bash_command"
         )
-        if template and task.task_id != "prune_data":
+        if template and task.task_id not in ("prune_data", "describe_items"):
             text = jinja2.Template(template).render(
                 params={**dag.params.dump(), "run": "2026-11-21", **params},
                 **(dag.user_defined_macros or {}),
@@ -122,6 +122,15 @@ def test_pruning_is_the_last_task_and_knows_its_command(bag):
     context = app.app.make_context("wearalike", [command, *arguments])
     found = app.app.get_command(context, command).make_context(command, arguments).params
     assert found["is_if_set"] and not found["is_dry"]
+
+
+def test_items_are_described_beside_pruning_where_the_settings_say_so(bag):
+    task = bag.dags["similar_products"].get_task("describe_items")
+    assert task.upstream_task_ids == {"publish_tables"} and not task.downstream_task_ids
+    _, _, _, command, *arguments = shlex.split(re.sub(r"\{\{.*?\}\}", "r1", task.bash_command))
+    context = app.app.make_context("wearalike", [command, *arguments])
+    found = app.app.get_command(context, command).make_context(command, arguments).params
+    assert found["is_if_set"] and found["run_name"] == "r1"
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,36 @@ def test_what_would_have_to_be_fitted_is_refused(root, caplog):
     assert job(root, "--encoder", "nobody") == 1 and "known are" in caplog.text
 
 
+def test_a_run_is_described_by_the_encoders_of_the_settings(root, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = tmp_path / "wearalike.toml"
+    named = ["describe-items", "--if-set", "--config", str(config)]
+    config.write_text(f'data_dir = "{root}"\n', encoding="utf-8")
+    assert app.main(named) == 0 and "the settings name no compared_encoders" in caplog.text
+    config.write_text(
+        f'data_dir = "{root}"\ncompared_encoders = ["nobody", "corners"]\n', encoding="utf-8"
+    )
+    # A run does not need them: the one that is not known is told, and the next one describes.
+    assert app.main([*named, "--run", RUN]) == 0
+    assert "the items are not described: encoder 'nobody': known are" in caplog.text
+    item_ids = run_tables.read_table(root, INDEXES, RUN)["item_id"].to_pylist()
+    found = cache.read_cached_descriptors(root, "corners-1", item_ids)
+    assert len(found.item_ids) == len(item_ids) and found.rows.shape[1] == 16
+    assert job(root, "--encoder", "hsv", "--weights", "vgg16=nothing.pth") == 1
+    assert "--weights vgg16: not among --encoder hsv" in caplog.text
+    assert job(root, "--encoder", "vgg16", "--weights", "vgg16=nothing.pth") == 1
+    assert "nothing.pth: no such weights" in caplog.text
+
+
+def test_corners_are_counted_where_they_are():
+    crop = np.full((128, 128, 3), 255, np.uint8)
+    crop[16:48, 80:112] = 0
+    counts = base.load_descriptor("corners").describe([crop, np.zeros_like(crop)])
+    # A black square has a corner in each of four cells; a plain crop has none.
+    assert counts[0].reshape(4, 4).tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [0] * 4, [0] * 4]
+    assert not counts[1].any()
+
+
 def test_rows_of_two_kinds_are_told(tmp_path):
     cache.cache_descriptors(tmp_path, "mine-1", ["a"], np.zeros((1, 4), np.float32))
     cache.cache_descriptors(tmp_path, "mine-1", ["b"], np.zeros((1, 6), np.float32))

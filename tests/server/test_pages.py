@@ -361,6 +361,10 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
         )
         shoot(page, "compare")
     with visit(browser, base, may_say="404", **PHONE) as page:
+        page.goto("/compare")
+        page.get_by_role("link", name="A random product").tap()
+        page.wait_for_url("**/compare?product=*")
+        assert page.locator(".column").count() >= 7
         page.goto(f"/compare?{urlencode({'product': product['product_id']})}")
         shoot(page, "compare-phone")
         assert page.goto("/compare?product=nobody").status == 404

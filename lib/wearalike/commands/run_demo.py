@@ -26,6 +26,8 @@ from wearalike.warehouse import publish
 
 REPOSITORY_DIR = Path(__file__).resolve().parents[3]
 DEFAULT_PORT = 8080
+# Those that describe the sample shops in some seconds.
+COMPARED_ENCODERS = ("hsv", "contour", "corners", "phash")
 # The pools that the DAGs name: slots and meaning.
 AIRFLOW_POOLS = {"network": (2, "downloads"), "gpu": (1, "models")}
 
@@ -121,7 +123,8 @@ def shop_settings(source: str | None, folder: Path) -> Iterator[Path]:
     mappings = REPOSITORY_DIR / "mappings"
     if source is None:
         with sample.serve_shops() as address:
-            sample.write_settings(config, address, folder / "root", mappings)
+            root = folder / "root"
+            sample.write_settings(config, address, root, mappings, COMPARED_ENCODERS)
             yield config
     elif source.startswith(("http://", "https://")):
         with urllib.request.urlopen(source, timeout=30) as response:

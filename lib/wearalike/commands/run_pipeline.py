@@ -49,7 +49,12 @@ def run(
             day=day,
             quality_values=quality_values,
         )
-        prune_by_policy(job.read_settings(config, data_dir))
+        settings = job.read_settings(config, data_dir)
+        if settings.compared_encoders:
+            from wearalike.commands.describe_items import describe_by_settings
+
+            describe_by_settings(settings, run_name)
+        prune_by_policy(settings)
     finally:
         _print_outcome(run_name, data_dir, config)
 

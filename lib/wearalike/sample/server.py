@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,7 +74,10 @@ def serve_responses(respond: Responder, port: int = 0) -> Iterator[str]:
 
 
 def settings_text(
-    feed_addresses: Mapping[str, str], root: Path, mappings: Path | None = None
+    feed_addresses: Mapping[str, str],
+    root: Path,
+    mappings: Path | None = None,
+    compared_encoders: Sequence[str] = (),
 ) -> str:
     """Return a wearalike.toml for shops served on loopback.
 
@@ -82,10 +85,13 @@ def settings_text(
         feed_addresses: The address of each shop's feed.
         root: The data directory.
         mappings: The folder of mappings; None for the default.
+        compared_encoders: Encoders for the page Compare.
     """
+    encoders = ", ".join(map(_toml_string, compared_encoders))
     lines = [
         f"data_dir = {_toml_string(root)}",
         *([f"mappings = {_toml_string(mappings)}"] if mappings else []),
+        *([f"compared_encoders = [{encoders}]"] if encoders else []),
     ]
     dialects = {shop.id: shop.dialect for shop in SHOPS}
     for shop_id, address in feed_addresses.items():
@@ -101,7 +107,13 @@ def settings_text(
     return "\n".join(lines) + "\n"
 
 
-def write_settings(path: Path, address: str, root: Path, mappings: Path | None = None) -> None:
+def write_settings(
+    path: Path,
+    address: str,
+    root: Path,
+    mappings: Path | None = None,
+    compared_encoders: Sequence[str] = (),
+) -> None:
     """Write a wearalike.toml for the sample shops.
 
     Args:
@@ -109,11 +121,10 @@ def write_settings(path: Path, address: str, root: Path, mappings: Path | None =
         address: The address of the server, as `serve_shops` yields it.
         root: The data directory.
         mappings: The folder of mappings; None for the default.
+        compared_encoders: Encoders for the page Compare.
     """
-    path.write_text(
-        settings_text({shop.id: f"{address}/{shop.id}/feed.xml" for shop in SHOPS}, root, mappings),
-        encoding="utf-8",
-    )
+    feeds = {shop.id: f"{address}/{shop.id}/feed.xml" for shop in SHOPS}
+    path.write_text(settings_text(feeds, root, mappings, compared_encoders), encoding="utf-8")
 
 
 def _toml_string(text: object) -> str:

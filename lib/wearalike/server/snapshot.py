@@ -164,6 +164,19 @@ class Snapshot:
         )
         return [_add_image_url(row) for row in self.query_rows(statement, *parameters)]
 
+    def draw_product(self, seed: str) -> str | None:
+        """Return a random product with a picture that is compared; None where there is none.
+
+        Args:
+            seed: Random text; the same text draws the same product.
+        """
+        rows = self.query_rows(
+            "SELECT product_id FROM similar_lists WHERE run = $1 AND item_id IS NOT NULL "
+            "ORDER BY md5(product_id || $2) LIMIT 1",
+            seed,
+        )
+        return rows[0]["product_id"] if rows else None
+
     def currencies(self) -> list[str]:
         """Return the currencies of the run's prices, sorted."""
         rows = self.query_rows("SELECT DISTINCT currency FROM products WHERE run = $1")

@@ -2,7 +2,7 @@
 
 | kind | descriptors |
 |---|---|
-| classic | colour histogram, contour, bag of local features, perceptual hash |
+| classic | colour histogram, contour, corners, bag of local features, perceptual hash |
 | networks | pooled features of networks trained on ImageNet |
 | side by side | such features for shape, and a Lab histogram for colour |
 | autoencoder | a network trained here to draw its own input again |
@@ -24,6 +24,7 @@ from wearalike.encoding.codes import FloatCodes
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.evaluation.descriptors.classic import (
     ColourHistogram,
+    CornerCounts,
     HogDescriptor,
     PerceptualHash,
     SiftBagOfWords,
@@ -188,6 +189,7 @@ class SideBySideDescriptor:
 _CLASSIC_DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "hsv": ColourHistogram,
     "contour": HogDescriptor,
+    "corners": CornerCounts,
     "sift-bag": SiftBagOfWords,
     "phash": PerceptualHash,
 }

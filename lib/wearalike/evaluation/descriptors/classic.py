@@ -1,4 +1,4 @@
-"""Descriptors without training: colours, contours, local features, a perceptual hash.
+"""Descriptors without training: colours, contours, corners, local features, a perceptual hash.
 
 A crop's row does not depend on any other crop.
 """
@@ -113,6 +113,50 @@ class PerceptualHash:
         # The first frequency is the mean light, far above all others.
         medians = np.median(rows[:, 1:], axis=1, keepdims=True)
         return np.packbits(rows > medians, axis=1)
+
+
+class CornerCounts:
+    """Corners in each of 4 x 4 cells (Harris and Stephens, Alvey 1988), float32 (n, 16).
+
+    A corner is the strongest response among its neighbours, above a hundredth of the crop's
+    strongest.
+    """
+
+    version = "corners-1"
+    sha256: str | None = None
+    distances: tuple[str, ...] = ("manhattan", "euclidean", "cosine")
+    trained_on = TrainingSets()
+    _side_px = 128
+    _cells = 4
+    _window_px = 5
+    # The papers' usual weight of the squared trace, and the least share of the strongest response.
+    _trace_weight = 0.04
+    _min_share = 0.01
+
+    def describe(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
+        """Describe crops; see Descriptor."""
+        return _describe_each(self._describe_one, crops, self._cells**2)
+
+    def _describe_one(self, crop: Crop) -> NDArray[np.float32]:
+        grey = np.pad(_to_grey(decode.letterbox(crop, self._side_px)), 1, mode="edge")
+        gx, gy = (gradient.astype(np.float64) for gradient in _sobel_gradients(grey))
+        xx, yy, xy = (self._reduce(np.add, one) for one in (gx * gx, gy * gy, gx * gy))
+        response = xx * yy - xy * xy - self._trace_weight * (xx + yy) ** 2
+        strongest = self._reduce(np.maximum, response)
+        is_corner = (response == strongest) & (response > self._min_share * response.max())
+        is_corner &= response > 0
+        side = self._side_px // self._cells
+        cells = is_corner.reshape(self._cells, side, self._cells, side)
+        return cells.sum(axis=(1, 3)).ravel().astype(np.float32)
+
+    def _reduce(self, combine: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Combine the square around each value, first down and then across."""
+        for axis in (0, 1):
+            width = [(self._window_px // 2,) * 2 if at == axis else (0, 0) for at in (0, 1)]
+            padded = np.pad(values, width, mode="edge")
+            window = np.lib.stride_tricks.sliding_window_view(padded, self._window_px, axis)
+            values = combine.reduce(window, axis=2)
+        return values
 
 
 class SiftBagOfWords:

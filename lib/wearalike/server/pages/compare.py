@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,14 +12,19 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from starlette.responses import HTMLResponse
+from starlette.responses import RedirectResponse, Response
 
 from wearalike import search
 from wearalike.evaluation.descriptors import cache
 from wearalike.search.photo_query import Weights
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import LiveSearch, RunNotSearchable
-from wearalike.server.pages.base import app_repository_and_images, query_param, render_page
+from wearalike.server.pages.base import (
+    PageUrls,
+    app_repository_and_images,
+    query_param,
+    render_page,
+)
 from wearalike.server.snapshot import Snapshot
 
 router = APIRouter()
@@ -29,6 +35,8 @@ COMPARED_WEIGHTS = ((1, 1, 0), (1, 1, 1), (8, 2, 0), (2, 8, 0), (1, 0, 0), (0, 1
 ENCODER_OF_VERSION = {
     "hsv-1": "hsv",
     "contour-1": "contour",
+    "corners-1": "corners",
+    "phash-1": "phash",
     "efficientnet-lite0-imagenet": "efficientnet-lite0",
 }
 
@@ -56,11 +64,20 @@ class RankingColumn:
 
 
 @router.get("/compare")
-def compare_page(request: Request) -> HTMLResponse:
-    """Show the rankings of the product that the query names, or products to choose from."""
+def compare_page(request: Request) -> Response:
+    """Show the rankings of the product that the query names, or products to choose from.
+
+    `?random` leads to a random product.
+    """
     published, pictures = app_repository_and_images(request)
     asked = query_param(request.query_params, "product", 1000)
     with published.snapshot() as s:
+        if "random" in request.query_params:
+            limit_searches(request)
+            drawn = s.draw_product(secrets.token_hex(8))
+            if drawn is not None:
+                address = PageUrls(request)("/compare", product=drawn)
+                return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
         product = s.product(asked) if asked else None
         if product is None:
             examples = _example_products(s)
