@@ -50,6 +50,7 @@ def test_a_run_makes_again_what_depends_on_changed_settings(config, monkeypatch)
         "matches",
         "similar_products",
         "similar_lists",
+        "look_products",
         "quality",
     }
     lists = run_tables.read_manifest(root, MATCHES, RUN)["parameters"]
