@@ -81,7 +81,11 @@ def run_and_report(folder: Path, config: Path, run: str) -> None:
         config: the settings file that names the shops.
         run: the run's name.
     """
-    run_dag(prepare_airflow(folder, config, DEFAULT_PORT), run, folder / "night.log")
+    logfile = folder / "night.log"
+    print(f"  preparing Airflow in {folder}", flush=True)
+    env = prepare_airflow(folder, config, DEFAULT_PORT)
+    print(f"  starting the DAG; its whole log: {logfile}", flush=True)
+    run_dag(env, run, logfile)
     print_results(config, run, folder)
 
 
@@ -166,7 +170,7 @@ def airflow_environment(folder: Path, config: Path, port: int) -> dict[str, str]
 
 
 def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
-    """Run the DAG once, without a scheduler; our own log lines go to the terminal.
+    """Run the DAG once, without a scheduler; tasks and our own log lines go to the terminal.
 
     Args:
         env: the environment for Airflow.
@@ -185,6 +189,8 @@ def run_dag(env: dict[str, str], run: str, logfile: Path) -> None:
         with child_session.start_session(command_line, env, text=True, **output) as process:
             for line in process.stdout or ():
                 whole_log.write(line)
+                if task := re.search(r"\[DAG TEST\] starting task_id=(\w+)", line):
+                    print(f"  == {task[1]}", flush=True)
                 # A stage's own log line; Airflow also logs the command line, which names the
                 # package.
                 if own := re.search(r" (?:INFO|WARNING|ERROR) wearalike\.(.+)", line):
