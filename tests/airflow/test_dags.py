@@ -274,7 +274,7 @@ def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
         written_before |= set(stage.writes)
     assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED_TABLES]
     jobs = [t for t in dag.tasks if t.task_id != "list_shards"]
-    assert len(jobs) == 16
+    assert len(jobs) == 17
     assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))
 
 
