@@ -55,7 +55,7 @@ def visit(browser: Browser, base: str, *, may_say: str = "nothing", **options) -
     assert not page.evaluate("window.hurt"), "a feed's script ran"
     context.close()
     assert asked and [u for u in asked if not u.startswith((f"{base}/", "data:"))] == []
-    assert [text for text in said if may_say not in text] == []
+    assert [text for text in said if may_say not in text] == [], said
 
 
 def shoot(page: Page, name: str, *, whole: bool = False) -> None:

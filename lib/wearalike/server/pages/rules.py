@@ -31,6 +31,7 @@ def rules_page(request: Request) -> HTMLResponse:
     day, start = _read_query(request)
     with published.snapshot() as s:
         context: dict[str, Any] = {"run": s.run, "day": day, "file": path.name, "start": start}
+        context["is_away"] = False
         try:
             taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
             rules = catalog.read_rules(path, taxonomy)
@@ -44,7 +45,7 @@ def rules_page(request: Request) -> HTMLResponse:
             found = _cached_preview(settings.data_dir, s.run, s.signature, rules, day)
         except run_tables.TableNotFound:
             # Pruned, of an earlier version, or a server without the data folder.
-            return render_page(request, "rules.html", mistakes=[], is_away=True, **context)
+            return render_page(request, "rules.html", mistakes=[], **{**context, "is_away": True})
         next_start = start + LISTS_PER_PAGE
         shown = found.changed[start : start + LISTS_PER_PAGE]
         places = [e.product_id for one in shown for e in (*one.before, *one.after)]
