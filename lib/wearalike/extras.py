@@ -8,7 +8,6 @@ from contextlib import contextmanager
 # The extra of pyproject.toml for each top-level module that the library works without.
 EXTRA_BY_MODULE = {
     "airflow": "airflow",
-    "pendulum": "airflow",
     "openlineage": "openlineage",
     "great_expectations": "spark",
     "py4j": "spark",

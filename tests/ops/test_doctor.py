@@ -282,7 +282,7 @@ def test_tables_of_an_older_version(place):
         for part in (
             "no products.vendor_code",
             "no products.shape_weight",
-            "no quality.run",
+            "no table quality",
             "similar_lists.why is unknown",
         ):
             assert part in old.observation

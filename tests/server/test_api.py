@@ -44,7 +44,7 @@ from wearalike.warehouse.postgres import read as postgres_read
 
 RUN = "day-1"
 # Paths whose answers can be filtered.
-_FILTERED = r"^/v1/(products|similar|products/\{product_id\}/similar)$"
+_FILTERED = r"^/v1/(products|similar|products/\{product_id\}/(similar|look))$"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 

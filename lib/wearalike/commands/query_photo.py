@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import textwrap
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,15 @@ def query(
     A photo that cannot be read is logged and skipped; the exit code is then 1.
     """
     settings = job.read_settings(config, data_dir)
+    photo_query = queries.PhotoQuery(
+        k,
+        weights,
+        Gender(gender) if gender else None,
+        AgeGroup(age_group) if age_group else None,
+        category,
+        on_shop,
+        on_brand,
+    )
     sources = [
         source
         for photo in photos
@@ -117,16 +127,8 @@ def query(
             "nothing is published yet, so there is nothing to search; "
             "run `wearalike run` first, or name a run"
         )
-    photo_query = queries.PhotoQuery(
-        k,
-        weights,
-        Gender(gender) if gender else None,
-        AgeGroup(age_group) if age_group else None,
-        category,
-        on_shop,
-        on_brand,
-        read_filters(settings.data_dir, run, within, filters),
-    )
+    filters_of_run = read_filters(settings.data_dir, run, within, filters)
+    photo_query = replace(photo_query, filters=filters_of_run)
     # Loaded for the first photo that can be read: a wrong address is told at once.
     search: photo_search.PhotoSearch | None = None
     warehouse = open_warehouse(settings.warehouse)
