@@ -256,22 +256,22 @@ class PostgresWarehouse:
         move = plan_move(seen)
 
         def work(con: Connection) -> None:
+            nonlocal move
             con.execute("LOCK TABLE publications IN SHARE ROW EXCLUSIVE MODE")
             now = read_state(con)
-            if now.publications == seen.publications:
-                plan_move(now)  # the run may have been pruned
-                con.execute(
-                    "INSERT INTO publications (run, kind, note) VALUES ($1, $2, $3)",
-                    [move.to_run, str(kind), note],
-                )
-            elif (
-                now.published_run != move.to_run
-            ):  # else an earlier try was committed although its connection broke
-                plan_move(now)  # it may be forbidden by now, which tells more
+            is_moved = now.publications != seen.publications
+            if is_moved and now.published_run == move.to_run:
+                return  # an earlier try was committed although its connection broke
+            move = plan_move(now)  # the run may have been pruned, or be forbidden by now
+            if is_moved and kind is not PublicationKind.PUBLISH:
                 raise Rejected(
                     f"{self.location}: another process moved the pointer to"
                     f" {now.published_run}; nothing was changed"
                 )
+            con.execute(
+                "INSERT INTO publications (run, kind, note) VALUES ($1, $2, $3)",
+                [move.to_run, str(kind), note],
+            )
 
         self._run_transaction(work)
         return move
