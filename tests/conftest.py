@@ -57,7 +57,9 @@ LONGEST_FILES = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the others keep their order."""
-    ranks = {str(Path(__file__).parent / name): n for n, name in enumerate(LONGEST_FILES)}
+    paths = [Path(__file__).parent / name for name in LONGEST_FILES]
+    assert all(path.exists() for path in paths), "LONGEST_FILES names a file that is not there"
+    ranks = {str(path): n for n, path in enumerate(paths)}
     items.sort(key=lambda item: ranks.get(str(item.path), len(ranks)))
 
 

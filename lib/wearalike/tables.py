@@ -751,7 +751,7 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
     QUALITY.name: {"measure": "metric", "bound": "threshold"},
 }
 # By table and column: the value of a column that earlier versions did not have, where it is known.
-FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): LookSource.WORN.value}
+_FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): LookSource.WORN.value}
 # Records of what people do with a publication. A warehouse holds them beside the runs.
 RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, PICTURE_LABELS, EVENT_RATES)
 TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}
@@ -776,6 +776,24 @@ _DDL_TYPES = {
         "bool": "boolean",
     },
 }
+
+
+def former_value(table: Table, column: Column) -> str | int | list[str] | None:
+    """Return the value of a column in rows of an earlier version, which did not have it.
+
+    Args:
+        table: A published table.
+        column: One of its columns.
+
+    Returns:
+        The known value; else None, or an empty text, list or 0 where the column must not be null.
+    """
+    known = _FORMER_VALUES.get((table.name, column.name))
+    if known is not None or column.nullable:
+        return known
+    if pa.types.is_list(column.type):
+        return []
+    return "" if pa.types.is_string(column.type) else 0
 
 
 def ddl_columns(table: Table, engine: str) -> str:

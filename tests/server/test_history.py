@@ -95,7 +95,7 @@ def read(settings, repository, product_id: str = SHOWN) -> ProductHistory | None
         return read_history(settings.data_dir, loaded, product_id)
 
 
-def told(history: ProductHistory, number: int) -> list[tuple[str, str | None]]:
+def list_causes(history: ProductHistory, number: int) -> list[tuple[str, str | None]]:
     """The causes of a product's spans, the oldest first."""
     (one,) = [r for r in history.recommendations if r.similar_product_id == f"moda:{number:05}"]
     return [(s.came_reason.value, s.went_reason and s.went_reason.value) for s in one.spans[::-1]]
@@ -116,17 +116,17 @@ def test_a_change_has_the_cause_that_the_tables_prove(place, published):  # noqa
         (0, 0),
     ]
     assert history.runs[0].is_published and history.runs[0].encoder == "second-1"
-    assert told(history, 1) == [("oldest_run", "gone")]
-    assert told(history, 2)[:1] == [("oldest_run", "stock")]
-    assert told(history, 2)[1:] == [("stock", "product"), ("product", None)]
-    assert told(history, 3) == [("oldest_run", "picture")]
-    assert told(history, 4) == [("oldest_run", "nearer"), ("freed_place", "model")]
-    assert told(history, 5) == [("new_product", "product"), ("product", None)]
-    assert told(history, 6) == [("unknown", "rule")]
-    assert told(history, 7) == [("rule", "rule_ended")]
-    assert told(history, 8) == [("freed_place", "unknown")]
-    assert told(history, 9) == [("fill", "fill")]
-    assert told(history, 10) == [("model", "product"), ("product", None)]
+    assert list_causes(history, 1) == [("oldest_run", "gone")]
+    assert list_causes(history, 2)[:1] == [("oldest_run", "stock")]
+    assert list_causes(history, 2)[1:] == [("stock", "product"), ("product", None)]
+    assert list_causes(history, 3) == [("oldest_run", "picture")]
+    assert list_causes(history, 4) == [("oldest_run", "nearer"), ("freed_place", "model")]
+    assert list_causes(history, 5) == [("new_product", "product"), ("product", None)]
+    assert list_causes(history, 6) == [("unknown", "rule")]
+    assert list_causes(history, 7) == [("rule", "rule_ended")]
+    assert list_causes(history, 8) == [("freed_place", "unknown")]
+    assert list_causes(history, 9) == [("fill", "fill")]
+    assert list_causes(history, 10) == [("model", "product"), ("product", None)]
     (six,) = [r for r in history.recommendations if r.similar_product_id == "moda:00006"]
     assert six.spans[0].went_detail == "rule hide:recall keeps it out" and not six.is_listed
     (four,) = [r for r in history.recommendations if r.similar_product_id == "moda:00004"]
@@ -144,7 +144,7 @@ def test_a_change_has_the_cause_that_the_tables_prove(place, published):  # noqa
         assert read(place, published, nobody) is None
     # What the data folder no longer proves is not told as if it were.
     run_tables.table_dir(place.data_dir, MATCHES, "2026-03-03").joinpath("_manifest.json").unlink()
-    assert told(read(place, published), 6) == [("unknown", "unknown")]
+    assert list_causes(read(place, published), 6) == [("unknown", "unknown")]
 
 
 def test_a_run_that_nobody_saw_is_no_part_of_the_history(place, published):  # noqa: F811

@@ -15,22 +15,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
 from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.server.condition_sql import number_placeholders, write_conditions
 from wearalike.settings import Settings
 from wearalike.storage.run_order import name_order
 from wearalike.tables import (
     DISPLAY_COLUMNS,
-    FORMER_VALUES,
     LOOK_PRODUCTS,
     PRODUCT_VARIANTS,
     PRODUCTS,
     SIMILAR_PRODUCTS,
-    Column,
     LookSource,
     Table,
+    former_value,
 )
 from wearalike.warehouse.base import WarehouseState
 from wearalike.warehouse.reader import LoadedRuns, NotPublished, PublicationSnapshot, open_reader
@@ -406,16 +403,7 @@ _SUMMARY_COLUMNS_SQL = ", ".join([*PRODUCT_SUMMARY_COLUMNS, "image_urls"])
 
 def _empty_row(table: Table) -> dict[str, Any]:
     """Return a row of a table whose columns are empty: a run of an earlier version lacks some."""
-    return {c.name: FORMER_VALUES.get((table.name, c.name), _empty_value(c)) for c in table.columns}
-
-
-def _empty_value(column: Column) -> Any:
-    """Return null, or what PostgreSQL gets for a new column that may not be null."""
-    if pa.types.is_list(column.type):
-        return []
-    if column.nullable:
-        return None
-    return "" if pa.types.is_string(column.type) else 0
+    return {column.name: former_value(table, column) for column in table.columns}
 
 
 def _add_image_url(row: dict[str, Any]) -> dict[str, Any]:

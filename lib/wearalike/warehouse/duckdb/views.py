@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from wearalike.tables import (
-    FORMER_VALUES,
     PUBLISHED_TABLES,
     QUALITY,
     RECORDED_TABLES,
     RENAMED_COLUMNS,
     Table,
     ddl_columns,
+    former_value,
 )
 from wearalike.warehouse.base import WarehouseState
 from wearalike.warehouse.duckdb.recorded import RecordedRows, recorded_schema
@@ -28,11 +28,6 @@ _PUBLICATIONS_SCHEMA = pa.schema(
         ("note", pa.string()),
     ]
 )
-
-
-# The value of a column that must not be null, in a run that an earlier version loaded without it; 0
-# for numbers. PostgreSQL's migration gives the same.
-_EMPTY_VALUES = {"VARCHAR": "''", "VARCHAR[]": "[]", "BOOLEAN": "false"}
 
 
 def is_current(con: duckdb.DuckDBPyConnection, catalog: str, table: Table) -> bool:
@@ -52,18 +47,18 @@ def select_current(
         return f"SELECT * FROM {catalog}.{view or table.name}"
     present = _column_names(con, catalog, table)
     former = {new: old for old, new in RENAMED_COLUMNS.get(table.name, {}).items()}
-    columns = []
-    for definition in ddl_columns(table, "duckdb").split(",\n"):
-        name, sql_type, *constraint = definition.split(maxsplit=2)
+    definitions = [line.split() for line in ddl_columns(table, "duckdb").split(",")]
+    types = {name: sql_type for name, sql_type, *_ in definitions}
+    columns = ["run" if present else "CAST(NULL AS VARCHAR) AS run"]
+    for column in table.columns:
+        name = column.name
         if name in present:
             columns.append(name)
         elif former.get(name) in present:
             columns.append(f"{former[name]} AS {name}")
         else:
-            value = _EMPTY_VALUES.get(sql_type, "0") if constraint else "NULL"
-            if known := FORMER_VALUES.get((table.name, name)):
-                value = _quote(known)
-            columns.append(f"CAST({value} AS {sql_type}) AS {name}")
+            value = _quote_value(former_value(table, column))
+            columns.append(f"CAST({value} AS {types[name]}) AS {name}")
     source = f"FROM {catalog}.{view or table.name}" if present else "WHERE false"
     return f"SELECT {', '.join(columns)} {source}"
 
@@ -131,6 +126,13 @@ def create_views(
         con.register(table.name, rows)
     moves = [asdict(move) | {"kind": str(move.kind)} for move in state.publications]
     con.register("publications", pa.Table.from_pylist(moves, _PUBLICATIONS_SCHEMA))
+
+
+def _quote_value(value: str | int | list[str] | None) -> str:
+    """Return a value of `former_value` as a literal of SQL."""
+    if value is None:
+        return "NULL"
+    return _quote(value) if isinstance(value, str) else str(value)
 
 
 def _quote(text: str) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from wearalike.tables import (
-    FORMER_VALUES,
     PUBLISHED_TABLES,
     RENAMED_COLUMNS,
     Table,
     ddl_columns,
+    former_value,
 )
 from wearalike.warehouse.loaded_rows import current_view_ddl
 
@@ -24,8 +24,6 @@ COLUMNS_SQL = """
 SELECT table_name, column_name, is_nullable = 'NO' AS is_required
 FROM information_schema.columns WHERE table_schema = 'wearalike'
 """
-# The value of a new NOT NULL column in the runs loaded before, by type; 0 for numbers.
-_EMPTY_VALUES = {"text": "''", "text[]": "'{}'", "boolean": "false"}
 _NOTHING: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -100,9 +98,9 @@ def _add_column_statements(table: Table, name: str) -> Iterator[str]:
     if not definition.endswith(" NOT NULL"):
         yield f"ALTER TABLE {table.name} ADD COLUMN {definition};"
         return
-    sql_type = definition.removeprefix(f"{name} ").removesuffix(" NOT NULL")
-    former = FORMER_VALUES.get((table.name, name))
-    empty = f"'{former}'" if former else _EMPTY_VALUES.get(sql_type, "0")
+    (column,) = [column for column in table.columns if column.name == name]
+    value = former_value(table, column)
+    empty = value if isinstance(value, int) else "'{}'" if value == [] else f"'{value}'"
     yield f"ALTER TABLE {table.name} ADD COLUMN {definition} DEFAULT {empty};"
     yield f"ALTER TABLE {table.name} ALTER COLUMN {name} DROP DEFAULT;"
 
