@@ -266,7 +266,8 @@ class Settings(BaseSettings):
         looks: "auto" completes looks from every source; "worn" only from the products' own
             pictures; "off".
         compared_encoders: Encoders that describe the items of each run once it is published, for
-            the page Compare, e.g. ["hsv", "contour"]; none by default. A run does not need them.
+            the page Compare, e.g. ["hsv", "contour", "vgg16=vgg16.pth"]; none by default. A run
+            does not need them. Those that have to be fitted are fitted once, on the first run.
         shops: The shops.
         serve: The limits of the server.
         models: The models of a run.
@@ -320,6 +321,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from the constructor alone; `read_settings` gives it the other sources."""
         return (init_settings,)
+
+    def encoder_weights(self) -> dict[str, Path | None]:
+        """Return the compared encoders, each with its file of weights or None."""
+        entries = [entry.partition("=") for entry in self.compared_encoders]
+        return {name: Path(file) if has_file else None for name, has_file, file in entries}
 
     def shop(self, shop_id: str) -> ShopSettings:
         """Return a shop by its id.
@@ -394,9 +400,15 @@ class _FileSource(TomlConfigSettingsSource):
         values = dict(self.toml_data)
         if self._path.is_file():
             values.setdefault("mappings", str(Settings.model_fields["mappings"].default))
+        folder = self._path.resolve().parent
         for key in ("data_dir", "mappings"):
             if isinstance(values.get(key), str):
-                values[key] = self._path.resolve().parent / values[key]
+                values[key] = folder / values[key]
+        if isinstance(values.get("compared_encoders"), list):
+            values["compared_encoders"] = [
+                _resolve_weights(folder, entry) if isinstance(entry, str) else entry
+                for entry in values["compared_encoders"]
+            ]
         if isinstance(values.get("shops"), list):
             values["shops"] = [
                 self._fill_in_feed(number, entry) if isinstance(entry, dict) else entry
@@ -428,6 +440,12 @@ class _FileSource(TomlConfigSettingsSource):
         if not self._needs_feeds:
             env = {name: f"${{{name}}}" for name in _named_variables(text)} | dict(env)
         return _expand_environment(where, key, text, env)
+
+
+def _resolve_weights(folder: Path, entry: str) -> str:
+    """Return an entry of compared_encoders; the file in NAME=FILE starts at the folder."""
+    name, has_file, file = entry.partition("=")
+    return f"{name}={folder / file}" if has_file else entry
 
 
 class _EnvironmentSource(EnvSettingsSource):

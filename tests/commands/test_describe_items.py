@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wearalike.commands import app
-from wearalike.evaluation.descriptors import base, cache
+from wearalike.evaluation.descriptors import base, cache, fitted
 from wearalike.models.files import BadModel
 from wearalike.pipeline import encode_items
 from wearalike.storage import run_tables
@@ -82,6 +82,60 @@ def test_a_run_is_described_by_the_encoders_of_the_settings(root, tmp_path, capl
     assert "--weights vgg16: not among --encoder hsv" in caplog.text
     assert job(root, "--encoder", "vgg16", "--weights", "vgg16=nothing.pth") == 1
     assert "nothing.pth: no such weights" in caplog.text
+
+
+def test_what_has_to_be_fitted_is_fitted_once_and_kept(root, tmp_path, caplog):
+    caplog.set_level("INFO")
+    item_ids = run_tables.read_table(root, INDEXES, RUN)["item_id"].to_pylist()
+    config = tmp_path / "wearalike.toml"
+    config.write_text(f'data_dir = "{root}"\ncompared_encoders = ["sift-bag"]\n', encoding="utf-8")
+    night = ["describe-items", "--if-set", "--config", str(config), "--run", RUN]
+    assert app.main(night) == 0
+    version = fitted.kept_version(root, "sift-bag")
+    path = fitted.fitted_path(root, "sift-bag")
+    kept = path.read_bytes()
+    assert version.startswith("sift-bag-1-") and f"{version}: kept as {path}" in caplog.text
+    rows = cache.read_cached_descriptors(root, version, item_ids).rows
+    assert rows.shape == (len(item_ids), 256)
+
+    # The next night takes the kept one, also where it is asked for by hand.
+    caplog.clear()
+    assert app.main(night) == 0 and job(root, "--encoder", "sift-bag") == 0
+    assert "fitting" not in caplog.text and path.read_bytes() == kept
+    assert caplog.text.count(f"{version}: {len(item_ids)} items, 0 new") == 2
+
+    # Fitted again on request alone: the same items give the same words, other items others.
+    assert job(root, "--encoder", "sift-bag", "--fit") == 0 and path.read_bytes() == kept
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (90, 90, 3), np.uint8) for _ in range(9)]
+    other = fitted.fit_and_keep(root, "sift-bag", "cpu", noise, {"items": 9})
+    assert other.version == fitted.kept_version(root, "sift-bag") != version
+    np.testing.assert_array_equal(cache.read_cached_descriptors(root, version, item_ids).rows, rows)
+
+    # A damaged file is told, and neither used nor replaced.
+    path.write_bytes(kept[:-8])
+    caplog.clear()
+    assert app.main(night) == 0 and path.read_bytes() == kept[:-8]
+    assert "the items are not described" in caplog.text and str(path) in caplog.text
+
+
+def test_fitting_says_what_it_cannot_do(root, caplog):
+    assert job(root, "--encoder", "hsv", "--fit") == 1
+    assert "--fit: none of --encoder hsv has to be fitted" in caplog.text
+    assert job(root, "--encoder", "sift-bag", "--fit", "--shard", "1/2") == 1
+    assert "a shard would be fitted on its part" in caplog.text
+    named = ["--encoder", "autoencoder", "--weights", "autoencoder=mine.safetensors"]
+    assert job(root, *named, "--fit") == 1
+    assert "--fit and --weights autoencoder: wanted one of the two" in caplog.text
+
+
+def test_weights_of_compared_encoders_are_files_beside_the_settings(root, tmp_path, caplog):
+    config = tmp_path / "wearalike.toml"
+    config.write_text(
+        f'data_dir = "{root}"\ncompared_encoders = ["vgg16=nets/mine.pth"]\n', encoding="utf-8"
+    )
+    assert app.main(["describe-items", "--if-set", "--config", str(config), "--run", RUN]) == 0
+    assert f"{tmp_path}/nets/mine.pth: no such weights" in caplog.text
 
 
 def test_corners_are_counted_where_they_are():

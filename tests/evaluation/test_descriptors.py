@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
 from wearalike.encoding import hashnet
-from wearalike.evaluation.descriptors import base
+from wearalike.evaluation.descriptors import base, fitted
 from wearalike.evaluation.descriptors.autoencoder import Autoencoder
 from wearalike.models import registry
 from wearalike.models.files import BadModel, ModelKind
@@ -276,6 +276,31 @@ def test_an_autoencoder_learns_to_draw_and_is_kept(tmp_path):
     (tmp_path / "mine.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:-8])
     with pytest.raises(BadModel, match=r"mine\.safetensors: not an autoencoder's weights"):
         base.load_descriptor("autoencoder", weights=tmp_path / "mine.safetensors")
+
+
+def test_a_fitted_descriptor_is_kept_as_a_model_file(tmp_path):
+    few = Autoencoder(steps=1)
+    few.fit(PICTURES)
+    content = registry.model_bytes(
+        ModelKind.DESCRIPTOR, "autoencoder-1", "autoencoder-1-mine", {}, few.export_arrays()
+    )
+    path = fitted.fitted_path(tmp_path, "autoencoder")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    again = fitted.load_kept(tmp_path, "autoencoder")
+    assert again.version == "autoencoder-1-mine" == fitted.kept_version(tmp_path, "autoencoder")
+    np.testing.assert_array_equal(again.describe(PICTURES), few.describe(PICTURES))
+    # A file of another kind in its place is told.
+    fitted.fitted_path(tmp_path, "sift-bag").write_bytes(content)
+    with pytest.raises(BadModel, match="descriptor autoencoder-1, wanted a descriptor sift-bag-1"):
+        fitted.load_kept(tmp_path, "sift-bag")
+    arrays = {"vocabulary": np.zeros((256, 4), np.float32)}
+    narrow = registry.model_bytes(ModelKind.DESCRIPTOR, "sift-bag-1", "sift-bag-1-x", {}, arrays)
+    fitted.fitted_path(tmp_path, "sift-bag").write_bytes(narrow)
+    with pytest.raises(BadModel, match=r"vocabulary is \(256, 4\), wanted \(256, 128\)"):
+        fitted.load_kept(tmp_path, "sift-bag")
+    with pytest.raises(BadModel, match="encoder hsv: need not be fitted"):
+        fitted.fit_and_keep(tmp_path, "hsv", "cpu", PICTURES, {})
 
 
 def test_names_and_weights_that_do_not_go_together():

@@ -164,7 +164,10 @@ def test_a_file_that_lies_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "pickle"}, "kind: wanted encoder or detector or leaves, got 'pickle'"),
+        (
+            {"kind": "pickle"},
+            "kind: wanted encoder or detector or leaves or descriptor, got 'pickle'",
+        ),
         ({"kind": None}, "has no kind"),
         ({"version": "../../etc/passwd"}, "version: wanted"),
         ({"version": "Fashion 2"}, "version: wanted"),

@@ -20,7 +20,10 @@ from wearalike.pipeline import job
 
 @command("promote")
 @click.option(
-    "--kind", type=click.Choice(list(map(str, ModelKind))), required=True, help="Kind of model."
+    "--kind",
+    type=click.Choice(list(map(str, registry.PROMOTED_KINDS))),
+    required=True,
+    help="Kind of model.",
 )
 @click.option(
     "--candidate", type=PATH, metavar="FILE", help="Model file that `wearalike train` wrote."

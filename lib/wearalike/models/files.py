@@ -3,11 +3,11 @@
 A model file is a safetensors file, which holds nothing that could run. Its metadata (texts by name)
 says what it is:
 
-    kind          encoder, detector or leaves
+    kind          encoder, detector, leaves or descriptor
     architecture  name of the network whose state the tensors are
     version       e.g. fashion-2; it is part of every code or item made with the model
     card          JSON: data, recipe, seed, date, measures
-    classes       JSON list of texts; not of encoders
+    classes       JSON list of texts; of detectors and leaves alone
 """
 
 from __future__ import annotations
@@ -45,11 +45,18 @@ class ModelKind(StrEnum):
     ENCODER = "encoder"
     DETECTOR = "detector"
     LEAVES = "leaves"  # tells the leaf of what an encoder describes
+    DESCRIPTOR = "descriptor"  # fitted on a run's items, for comparisons
 
     @property
     def article(self) -> str:
         """The kind with its article, for messages."""
-        return {"encoder": "an encoder", "detector": "a detector"}.get(self, "a leaf classifier")
+        named = {"encoder": "an encoder", "leaves": "a leaf classifier"}
+        return named.get(self, f"a {self.value}")
+
+    @property
+    def has_classes(self) -> bool:
+        """True if a model of the kind names classes."""
+        return self in (ModelKind.DETECTOR, ModelKind.LEAVES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +64,12 @@ class Model:
     """The content of a model file.
 
     Attributes:
-        kind: Encoder, detector or leaves.
+        kind: Its kind.
         architecture: Name of the network.
         version: Name and version of the model.
         card: Data, recipe, seed, date and figures, as its maker wrote them.
         arrays: float32, all finite, by name.
-        classes: A detector's classes, or the kinds of leaves; empty for an encoder.
+        classes: A detector's classes, or the kinds of leaves; empty for other kinds.
         sha256: Hash of the file, hexadecimal.
     """
 
@@ -166,8 +173,8 @@ def _parse_metadata(
             "classes: wanted a JSON list of distinct printable texts, "
             f"got {_short_repr(metadata['classes'])}"
         )
-    if (kind is not ModelKind.ENCODER) != bool(classes):
-        wanted = "has none" if kind is ModelKind.ENCODER else "must name some"
+    if kind.has_classes != bool(classes):
+        wanted = "must name some" if kind.has_classes else "has none"
         raise BadModel(f"classes: {kind.article} {wanted}")
     return kind, metadata["architecture"], metadata["version"], card, tuple(classes)
 
@@ -241,12 +248,12 @@ def model_bytes(
     """Return the bytes of a model file, the same for the same model.
 
     Args:
-        kind: Encoder, detector or leaves.
+        kind: Its kind.
         architecture: Name of the network.
         version: Name and version of the model.
         card: Data, recipe, seed, date and figures.
         arrays: float16 or float32, finite, by name.
-        classes: A detector's classes, or the kinds of leaves; an encoder has none.
+        classes: A detector's classes, or the kinds of leaves; other kinds have none.
 
     Raises:
         BadModel: `read_model` would refuse the file.

@@ -179,6 +179,8 @@ _DEFAULT_NAMES: Mapping[ModelKind, str | None] = {
     ModelKind.DETECTOR: DEFAULT_DETECTOR,
     ModelKind.LEAVES: DEFAULT_LEAVES,
 }
+# Descriptors are no part of a run: they are fitted where they are used, and never promoted.
+PROMOTED_KINDS = tuple(_DEFAULT_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +227,12 @@ def packaged_models(
     kind: ModelKind,
 ) -> Mapping[str, EncoderModel | DetectorModel | LeavesModel]:
     """Return the packaged models of a kind, by name."""
-    if kind is ModelKind.LEAVES:
-        return LEAF_CLASSIFIERS
-    return ENCODERS if kind is ModelKind.ENCODER else DETECTORS
+    models: Mapping[ModelKind, Mapping[str, EncoderModel | DetectorModel | LeavesModel]] = {
+        ModelKind.ENCODER: ENCODERS,
+        ModelKind.DETECTOR: DETECTORS,
+        ModelKind.LEAVES: LEAF_CLASSIFIERS,
+    }
+    return models.get(kind, {})
 
 
 def packaged_model(kind: ModelKind, name: str) -> ModelRef:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wearalike.encoding import runtime
 from wearalike.evaluation.strangers import TrainingSets
 from wearalike.imaging import decode
-from wearalike.models.files import BadModel
+from wearalike.models.files import BadModel, Model, check_shapes
 from wearalike.models.registry import BackboneSpec
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ _HALF_NAMES = ("encoder", "decoder")
 class Autoencoder:
     """Descriptor of float32 (n, 256). `fit` trains it, and `save` writes a safetensors file."""
 
+    architecture = "autoencoder-1"
     distances: tuple[str, ...] = ("cosine", "euclidean", "manhattan")
     # It is fitted on pictures of the very set, or by somebody on others.
     trained_on = TrainingSets(is_complete=False)
@@ -57,7 +58,7 @@ class Autoencoder:
         Raises:
             BadModel: The weights are missing or do not fit.
         """
-        self.version = f"autoencoder-1-{steps}-{seed}"
+        self.version = f"{self.architecture}-{steps}-{seed}"
         self.sha256: str | None = None
         self._device = device
         self._steps = steps
@@ -65,7 +66,7 @@ class Autoencoder:
         self._halves: Halves | None = None
         if weights:
             self.sha256, self._halves = _read_weights(weights)
-            self.version = f"autoencoder-1-{self.sha256[:8]}"
+            self.version = f"{self.architecture}-{self.sha256[:8]}"
         self._forward: runtime.InferenceRunner | None = None
 
     @property
@@ -153,19 +154,42 @@ class Autoencoder:
 
         if self._halves is None:
             raise BadModel("autoencoder: not trained yet, nothing to save")
-        state = {
-            f"{name}.{key}": tensor
-            for name, half in zip(_HALF_NAMES, self._halves, strict=True)
-            for key, tensor in half.state_dict().items()
-        }
         metadata = {"kind": "descriptor", "architecture": "autoencoder", "version": self.version}
-        save_file(state, path, metadata=metadata)
+        save_file(_named_tensors(self._halves), path, metadata=metadata)
+
+    def export_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return the weights by name; see TrainableDescriptor."""
+        state = _named_tensors(self._fitted_halves())
+        return {name: tensor.numpy() for name, tensor in state.items()}
+
+    def import_model(self, model: Model) -> None:
+        """Take weights and version from a model file; see TrainableDescriptor."""
+        import torch
+
+        halves = _build_halves()
+        check_shapes(model, {name: tuple(t.shape) for name, t in _named_tensors(halves).items()})
+        for name, half in zip(_HALF_NAMES, halves, strict=True):
+            half.load_state_dict(
+                {key: torch.from_numpy(model.arrays[f"{name}.{key}"]) for key in half.state_dict()}
+            )
+        encoder, decoder = halves
+        self._halves, self._forward = (encoder.eval(), decoder.eval()), None
+        self.version, self.sha256 = model.version, model.sha256
 
     def _fitted_halves(self) -> Halves:
         """Return encoder and decoder. Raises BadModel before `fit`."""
         if self._halves is None:
             raise BadModel("autoencoder: not trained yet, call fit first or give its weights")
         return self._halves
+
+
+def _named_tensors(halves: Halves) -> dict[str, torch.Tensor]:
+    """Return the tensors of both halves by name."""
+    return {
+        f"{name}.{key}": tensor
+        for name, half in zip(_HALF_NAMES, halves, strict=True)
+        for key, tensor in half.state_dict().items()
+    }
 
 
 def _build_halves() -> Halves:

@@ -71,8 +71,11 @@ class TrainableDescriptor(Descriptor, Protocol):
     """A descriptor that has to see some crops before it can describe any.
 
     Attributes:
+        architecture: Name of the method with its number, without what was fitted.
         is_fitted: True if it is ready to describe.
     """
+
+    architecture: str
 
     is_fitted: bool
 
@@ -81,6 +84,21 @@ class TrainableDescriptor(Descriptor, Protocol):
 
         Args:
             crops: uint8 (height, width, 3) each.
+        """
+        ...
+
+    def export_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return what was learned, by name. Raises BadModel before `fit`."""
+        ...
+
+    def import_model(self, model: Model) -> None:
+        """Take what was learned, and the version, from a model file.
+
+        Args:
+            model: A model of the kind `descriptor`.
+
+        Raises:
+            BadModel: Its arrays are not those of the architecture.
         """
         ...
 
@@ -193,6 +211,10 @@ _CLASSIC_DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "sift-bag": SiftBagOfWords,
     "phash": PerceptualHash,
 }
+
+
+# Descriptors that have to see some crops first.
+FITTED_NAMES = ("autoencoder", "sift-bag")
 
 
 def descriptor_names() -> list[str]:

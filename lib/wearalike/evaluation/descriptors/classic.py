@@ -13,9 +13,11 @@ from PIL import Image
 
 from wearalike.evaluation.strangers import TrainingSets
 from wearalike.imaging import decode
-from wearalike.models.files import BadModel
+from wearalike.models.files import BadModel, Model, check_shapes
 
 Crop = NDArray[np.uint8]
+# Numbers of one of SIFT's local features.
+_SIFT_WIDTH = 128
 
 
 class ColourHistogram:
@@ -167,8 +169,7 @@ class SiftBagOfWords:
     to 1.
     """
 
-    version = "sift-bag-1"
-    sha256: str | None = None
+    architecture = "sift-bag-1"
     distances: tuple[str, ...] = ("hellinger", "cosine")
     trained_on = TrainingSets()
     _words_count = 256
@@ -189,6 +190,8 @@ class SiftBagOfWords:
             raise BadModel(
                 "encoder sift-bag needs opencv: install the package opencv-python-headless"
             ) from error
+        self.version = self.architecture
+        self.sha256: str | None = None
         self._cv2 = cv2
         self._sift = cv2.SIFT_create(self._max_features_per_crop)  # type: ignore[attr-defined]
         self._vocabulary: NDArray[np.float32] | None = None
@@ -222,14 +225,22 @@ class SiftBagOfWords:
         )
         self._vocabulary = words
 
+    def export_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return the visual words by name; see TrainableDescriptor."""
+        return {"vocabulary": self._fitted_vocabulary()}
+
+    def import_model(self, model: Model) -> None:
+        """Take visual words and version from a model file; see TrainableDescriptor."""
+        check_shapes(model, {"vocabulary": (self._words_count, _SIFT_WIDTH)})
+        self._vocabulary = model.arrays["vocabulary"]
+        self.version, self.sha256 = model.version, model.sha256
+
     def describe(self, crops: Sequence[Crop]) -> NDArray[np.float32]:
         """Describe crops; see Descriptor."""
         return _describe_each(self._describe_one, crops, self._words_count)
 
     def _describe_one(self, crop: Crop) -> NDArray[np.float32]:
-        if self._vocabulary is None:
-            raise BadModel("sift-bag: no vocabulary yet, call fit first")
-        words = self._vocabulary
+        words = self._fitted_vocabulary()
         features = self._local_features(crop)
         if not len(features):
             return np.full(self._words_count, 1 / self._words_count, np.float32)
@@ -237,12 +248,18 @@ class SiftBagOfWords:
         counts = np.bincount(nearest, minlength=self._words_count)
         return (counts / len(features)).astype(np.float32)
 
+    def _fitted_vocabulary(self) -> NDArray[np.float32]:
+        """Return the visual words. Raises BadModel before `fit`."""
+        if self._vocabulary is None:
+            raise BadModel("sift-bag: no vocabulary yet, call fit first")
+        return self._vocabulary
+
     def _local_features(self, crop: Crop) -> NDArray[np.float32]:
         """Return the local features, float32 (f, 128), unit rows."""
         grey = _to_grey(decode.letterbox(crop, self._side_px)).astype(np.uint8)
         _, features = self._sift.detectAndCompute(grey, None)
         if features is None:
-            return np.empty((0, 128), np.float32)
+            return np.empty((0, _SIFT_WIDTH), np.float32)
         sums = np.maximum(features.sum(axis=1, keepdims=True), 1e-6)
         return np.sqrt(features / sums).astype(np.float32)
 

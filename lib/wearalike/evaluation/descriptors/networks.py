@@ -142,7 +142,8 @@ def _cached_weights_path(name: str, network: TorchvisionNetwork) -> Path:
             return folder / file
     raise BadModel(
         f"encoder {name}: no weights: nothing is fetched here, so give --weights {name}=FILE, "
-        f"or put torchvision's {' or '.join(network.weight_files)} into {folder}"
+        f"or put torchvision's {' or '.join(network.weight_files)} into {folder}; "
+        f'compared_encoders of wearalike.toml takes "{name}=FILE", too'
     )
 
 
