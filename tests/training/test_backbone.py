@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from wearalike.encoding.describer_hash import DESCRIBER_KEY, hash_describer
 from wearalike.evaluation.strangers import training_sets
 from wearalike.imaging import decode
 from wearalike.models import backbones, registry
-from wearalike.models.backbone_weights import read_backbone_weights
+from wearalike.models.backbone_weights import is_untrained, read_backbone_weights
 from wearalike.models.backbones import parse_backbone
 from wearalike.models.files import BadModel, Model, ModelKind
+from wearalike.models.state_dicts import StateDict
 from wearalike.tables import CODE_BITS
 
 NETWORK = "test_resnet"
@@ -139,6 +141,13 @@ def test_arrays_that_are_not_the_trunks_are_refused(trained):
         ({"trunk.stranger": np.ones(1, np.float32)}, model.architecture, "trunk.stranger"),
         ({"trunk.input_px": np.zeros(1, np.float32)}, model.architecture, "no input that is poss"),
         ({"trunk.std": np.zeros(3, np.float32)}, model.architecture, "no input that is possible"),
+        ({"trunk.scale": np.zeros(5, np.float32)}, model.architecture, "trunk.scale: wanted"),
+        # It asserts the side of its input.
+        (
+            {"trunk.input_px": np.full(1, 160, np.float32)},
+            "timm.vit_tiny_patch16_224-likeness",
+            "no trunk: ",
+        ),
         ({}, "timm.nosuch-likeness", "no network of timm or torchvision"),
         ({}, "hub.resnet50-likeness", "no network of timm or torchvision"),
         ({}, likeness_net.ARCHITECTURE, "not the weights of efficientnet-lite0-likeness"),
@@ -151,6 +160,17 @@ def test_arrays_that_are_not_the_trunks_are_refused(trained):
 class Evil:
     def __reduce__(self):
         return print, ("executed",)
+
+
+def test_new_transformers_are_untrained_and_inputs_are_those_of_the_weights():
+    new = backbones.build_backbone(parse_backbone("torchvision:swin_t")).state_dict()
+    assert is_untrained(new)
+    for name in ("inception_v3", "googlenet"):
+        assert backbones.build_backbone(parse_backbone(f"torchvision:{name}")).transform_input
+    with pytest.raises(BadModel, match="takes 672 px, wanted 32 to 640"):
+        BackboneTrunk.from_weights(
+            parse_backbone("tf_efficientnet_b8"), StateDict(Path("x"), {}, "")
+        )
 
 
 def test_weights_that_are_none_are_refused(weights, tmp_path, capsys):

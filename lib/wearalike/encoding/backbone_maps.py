@@ -54,6 +54,19 @@ class MapPlace:
     side_px: int
 
 
+# Raised by a network whose layers or input are not those of a trunk; timm asserts the side.
+_BUILD_ERRORS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 def cut_network(
     name: BackboneName, side_px: int
 ) -> tuple[nn.Module, tuple[str, ...], tuple[MapPlace, ...]]:
@@ -73,7 +86,7 @@ def cut_network(
         # A layer that runs twice, as a shared activation, leaves its last maps only.
         candidates = [MapPlace(n, *shape) for n, shape in order if shape and times[n] == 1]
         places = choose_places(candidates, side_px)
-    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+    except _BUILD_ERRORS as error:
         raise BadModel(
             f"backbone {name}: no trunk: {shorten_message(error)}; "
             "wanted a network that gives maps at several depths"

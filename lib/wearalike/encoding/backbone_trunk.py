@@ -22,7 +22,7 @@ from wearalike.encoding.descriptor_layout import DescriptorLayout
 from wearalike.encoding.item_describer import TrunkMaps
 from wearalike.models.backbone_weights import load_backbone_weights
 from wearalike.models.backbones import BackboneInput, BackboneName, read_input
-from wearalike.models.files import BadModel
+from wearalike.models.files import MAX_MODEL_BYTES, BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.models.state_dicts import StateDict
 
@@ -95,9 +95,22 @@ class BackboneTrunk(nn.Module):
             state: Its weights.
 
         Raises:
-            BadModel: The weights do not fit, or were never trained.
+            BadModel: The weights do not fit, or were never trained; or no model file could hold or
+                describe the network.
         """
-        trunk = cls(name, read_input(name))
+        inputs = read_input(name)
+        if inputs.side_px not in _INPUT_PX:
+            raise BadModel(
+                f"backbone {name}: takes {inputs.side_px} px, wanted {_INPUT_PX.start} to "
+                f"{_INPUT_PX.stop - 1}"
+            )
+        trunk = cls(name, inputs)
+        size = 2 * sum(p.numel() for p in trunk.network.parameters())
+        if size > MAX_MODEL_BYTES:
+            raise BadModel(
+                f"backbone {name}: {size:,} bytes of weights; a model file has at most "
+                f"{MAX_MODEL_BYTES:,}"
+            )
         load_backbone_weights(trunk.network, name, state, trunk.dropped)
         trunk.round_weights()
         if not all(bool(torch.isfinite(p).all()) for p in trunk.network.parameters()):

@@ -264,6 +264,8 @@ def load_likeness_net(
         network.load_state_dict(state)
     except RuntimeError as error:
         raise BadModel(f"not the weights of {architecture}: {error}") from error
+    if isinstance(trunk, BackboneTrunk) and not (trunk.scale > 0).all():
+        raise BadModel(f"not the weights of {architecture}: trunk.scale: wanted all above 0")
     if not (network.heads.scale > 0).all():
         raise BadModel(f"not the weights of {architecture}: heads.scale: wanted all above 0")
     return network.eval()

@@ -163,7 +163,8 @@ def build_backbone(name: BackboneName) -> torch.nn.Module:
             return timm.create_model(name.architecture, pretrained=False).eval()
         # Their old initialization takes seconds, and the weights are replaced.
         has_init = name.architecture in ("inception_v3", "googlenet")
-        options = {"init_weights": False} if has_init else {}
+        # As torchvision sets it with weights of its own, which expect -1..1.
+        options = {"init_weights": False, "transform_input": True} if has_init else {}
         return torchvision.models.get_model(name.architecture, weights=None, **options).eval()
     except (RuntimeError, ImportError, ValueError, TypeError) as error:
         raise BadModel(f"backbone {name}: {name.library} does not build it: {error}") from error
