@@ -10,6 +10,7 @@ from tests.feeds.test_feeds import offer, read_bytes, refusal, yml
 from tests.feeds.test_table_feed import ROW, table
 
 from wearalike.feeds import FeedReason
+from wearalike.feeds.offer_count import count_offers
 from wearalike.feeds.zip_member import MAX_DIRECTORY_BYTES
 
 WHOLE = yml(offer()).encode()
@@ -69,6 +70,8 @@ ZIP = pack([("feed.xml", WHOLE)])
         (pack([("a.xml", WHOLE), ("b.xml", WHOLE)]), FeedReason.ARCHIVE),
         (pack([("a.zip", ZIP)]), FeedReason.ARCHIVE),
         (gzip.compress(ZIP), FeedReason.ARCHIVE),
+        # Its name says that it is UTF-8, and is not.
+        (pack([("ж.xml", WHOLE)]).replace("ж".encode(), b"\xff\xfe"), FeedReason.BROKEN),
         (encrypted(ZIP), FeedReason.ARCHIVE),
         (with_method(ZIP, 9), FeedReason.ARCHIVE),
         (pack([("a.gz", gzip.compress(gzip.compress(WHOLE)))]), FeedReason.TOO_LARGE),
@@ -81,6 +84,8 @@ ZIP = pack([("feed.xml", WHOLE)])
     ],
 )
 def test_a_zip_of_no_use_says_why(tmp_path, content, reason):
+    (tmp_path / "counted.xml").write_bytes(content)
+    assert count_offers(tmp_path / "counted.xml", 1 << 20) >= 0, "to count offers ends no night"
     assert refusal(tmp_path, content) is reason
 
 

@@ -134,23 +134,24 @@ class _Turns:
     async def fetch(self, shop: ShopSettings, address: str, path: Path) -> http_client.Response:
         """Fetch one file when it is its turn. Raises FetchError."""
         host = _find_host(address)
-        # First the host's: who waits for it takes no place from others.
-        async with self._host_slots[host], self._slots:
+        # First the host's turn: who waits for it takes no place from others.
+        async with self._host_slots[host]:
             now = time.monotonic()
             begins_at = max(now, self._next_at.get(host, now))
             self._next_at[host] = begins_at + self._intervals_s[host]
             await asyncio.sleep(begins_at - now)
-            return await http_client.fetch_file(
-                address,
-                path,
-                guard=address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports),
-                max_bytes=shop.max_feed_bytes,
-                policy=replace(
-                    http_client.FEED_FETCH_POLICY,
-                    contact=shop.contact,
-                    keeps_cookies=shop.keeps_cookies,
-                ),
-            )
+            async with self._slots:
+                return await http_client.fetch_file(
+                    address,
+                    path,
+                    guard=address_guard.AddressGuard(shop.allowed_networks, shop.allowed_ports),
+                    max_bytes=shop.max_feed_bytes,
+                    policy=replace(
+                        http_client.FEED_FETCH_POLICY,
+                        contact=shop.contact,
+                        keeps_cookies=shop.keeps_cookies,
+                    ),
+                )
 
 
 def _find_host(address: str) -> str:

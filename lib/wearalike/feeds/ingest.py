@@ -228,7 +228,6 @@ def _add_supplements(
         except BadFeed as error:
             where = f"supplement {number} of {len(shop.supplements)}"
             raise BadFeed(error.reason, f"{where}: {error.detail}") from error
-        file.path.unlink()
         reader.warning_counts.update(part.warning_counts)
         reader.vocabulary.unknown_words.update(part.vocabulary.unknown_words)
         ignored_fields.update(part.ignored_fields)

@@ -20,6 +20,14 @@ _METHODS = (
     zipfile.ZIP_LZMA,
 )
 _IS_ENCRYPTED = 1
+# Damaged archives cause these. A name that claims UTF-8 and is not causes a ValueError.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+    struct.error,
+)
 # Folders, and what the systems of Apple and Windows add.
 _NO_FEED_NAMES = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 
@@ -40,7 +48,7 @@ def open_zip_member(file: BinaryIO) -> tuple[zipfile.ZipExtFile, int]:
     _check_directory(file)
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
+    except _ZIP_ERRORS as error:
         raise BadFeed(FeedReason.BROKEN, f"bad zip: {error}") from error
     members = [info for info in archive.infolist() if _may_be_feed(info)]
     if len(members) != 1:
@@ -55,7 +63,7 @@ def open_zip_member(file: BinaryIO) -> tuple[zipfile.ZipExtFile, int]:
         raise BadFeed(FeedReason.ARCHIVE, f"packed by method {info.compress_type}; wanted deflate")
     try:
         return archive.open(info), info.compress_size  # type: ignore[return-value]
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except _ZIP_ERRORS as error:
         raise BadFeed(FeedReason.BROKEN, f"bad zip: {error}") from error
 
 
