@@ -205,6 +205,7 @@ def test_the_page_shows_what_came_and_went(base):
         with visit(browser, base) as page:
             page.goto(f"/products/{quote(SHOWN, safe='')}")
             page.get_by_role("link", name="History").click()
+            page.wait_for_load_state()
             rows = page.get_by_role("region", name="Runs").locator("tbody tr").all_inner_texts()
             assert len(rows) == len(STORY) and "not in this run" in rows[1]
             events = page.locator(".events > li")

@@ -162,7 +162,8 @@ def path_of(product_id: str) -> str:
 
 
 def shown_ids(page: Page, within: str = "#similar") -> list[str]:
-    """The product_ids of the cards, in order."""
+    """The product_ids of the cards, in order, once the page is whole."""
+    page.wait_for_load_state()
     links = page.locator(f"{within} .card h3 a").evaluate_all(
         "links => links.map(a => decodeURIComponent(a.getAttribute('href')))"
     )
@@ -329,6 +330,7 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
     with visit(browser, base) as page:
         page.goto(path_of(product["product_id"]))
         page.get_by_role("link", name="Compare rankings").click()
+        page.wait_for_load_state()
         names = page.locator(".column h3:not(.card h3)").all_inner_texts()
         told = page.locator(".column > p").all_inner_texts()
         assert names[:7] == [

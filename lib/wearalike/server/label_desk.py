@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from wearalike.catalog import read_taxonomy
 from wearalike.catalog.colour_names import ColourNames, read_colour_names
 from wearalike.catalog.packaged import packaged_mapping_path
+from wearalike.catalog.product_conditions import base_colour
 from wearalike.datasets import picture_labels
 from wearalike.datasets.formats.record import LabelledObject
 from wearalike.datasets.label_queue import read_queue
@@ -194,7 +195,7 @@ class LabelDesk:
         """Return leaf, colour and pattern that the feed names of a product."""
         vocabulary, colours = self._read_words()
         names = colours.find(product["colours"])
-        colour = names[0].rpartition("_")[2] if len(names) == 1 else ""
+        colour = base_colour(names[0]) if len(names) == 1 else ""
         values = {
             "leaf": product["category"],
             "colour": colour,

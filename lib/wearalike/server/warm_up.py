@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -87,11 +86,16 @@ class SearchWarmer:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            # Requests say so themselves; a run may be published at any time.
-            with contextlib.suppress(NotPublished, Unreachable):
+            try:
                 # Loading takes long: the snapshot is not held meanwhile.
                 with self._published.snapshot() as s:
                     pass
+            except (NotPublished, Unreachable):
+                pass  # requests say so themselves; a run may be published at any time
+            except Exception:
+                # The thread goes on: the warehouse may answer again.
+                log.exception("the published run cannot be read")
+            else:
                 if s.signature != self._seen_signature:
                     self._warm_up(s)
             self._stop.wait(WATCH_INTERVAL_S)

@@ -54,7 +54,7 @@ def history_page(request: Request, product_id: str) -> HTMLResponse:
         shown=shown,
         page=page,
         has_next=start + RECOMMENDATIONS_PER_PAGE < len(found),
-        is_shown_now=history.runs[0].has_product and history.runs[0].is_published,
+        is_shown_now=any(one.is_published and one.has_product for one in history.runs),
         pictures=pictures.find_images(run, ids) if run else {},
     )
 

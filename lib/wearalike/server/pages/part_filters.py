@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -127,13 +127,15 @@ def link_of_metric(metric: Mapping[str, Any], part: RunPart) -> tuple[str, dict[
     return "/quality/products", {**query, "figure": figure}
 
 
-def is_judged_in(part: RunPart, judgement: Judgement) -> bool:
+def is_judged_in(part: RunPart, judgement: Judgement, leaves: Container[str]) -> bool:
     """Tell if a judged pair is of a product of a part, by its shop and its leaf.
 
     Args:
         part: The part.
         judgement: The judgement.
+        leaves: The leaves of the part's super-category; all leaves where it names none.
     """
     shop = judgement.product_id.partition(":")[0]
     is_inside = not part.category or f"{judgement.category}.".startswith(f"{part.category}.")
-    return is_inside and part.shop in (None, shop) and not part.super_category
+    is_in_leaves = not part.super_category or judgement.category in leaves
+    return is_inside and is_in_leaves and part.shop in (None, shop)

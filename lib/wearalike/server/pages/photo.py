@@ -162,14 +162,15 @@ def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) 
             return _render_photo_page(request, s, asked, error=no_photo, status=422)
         try:
             wanted = _read_wishes(asked)
+        except ValueError as error:
+            return _render_photo_page(request, s, asked, error=str(error), status=422)
+        try:
             loaded = request.app.state.live_search.photo_run(s)
             decoded = DecodedPhoto(content, request.app.state.photo_decoders)
             result = decoded.search(loaded.load_photo_search(), wanted)
         except decode.BadPixels as error:
             text = photo_texts.describe_unreadable(error, content)
             return _render_photo_page(request, s, asked, error=text, status=422)
-        except ValueError as error:
-            return _render_photo_page(request, s, asked, error=str(error), status=422)
         except RunNotSearchable as error:
             return _render_photo_page(request, s, asked, error=str(error), status=503)
         shown = {row.product_id for item in result.items for row in item.results}

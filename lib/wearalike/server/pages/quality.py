@@ -19,6 +19,7 @@ from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.quality import event_rates, judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
+from wearalike.server.api import limit_searches
 from wearalike.server.figures import FIGURE_OF_METRIC
 from wearalike.server.pages.base import app_repository_and_images, render_page
 from wearalike.server.pages.part_filters import (
@@ -30,7 +31,7 @@ from wearalike.server.pages.part_filters import (
     read_known_runs,
     read_part,
 )
-from wearalike.server.pages.refusals import read_refusal_groups
+from wearalike.server.pages.refusals import MAX_UNMAPPED_WORDS, read_refusal_groups
 from wearalike.server.pages.run_plots import build_run_plot
 from wearalike.server.run_part import PartFigures, RunPart, measure_part, open_part
 from wearalike.server.snapshot import PublishedRepository
@@ -97,13 +98,15 @@ def quality_page(request: Request) -> HTMLResponse:
     published, pictures = app_repository_and_images(request)
     root = request.app.state.settings.data_dir
     part = read_part(request.query_params)
+    if part != RunPart():
+        limit_searches(request)
     with published.snapshot() as now:
-        published_run = now.run
+        published_run, published_at = now.run, now.publication.published_at
     with open_part(published, part) as s:
         metrics = s.quality()
         counts = s.category_counts()
         judgements = request.app.state.annotation_queue.all_judgements()
-    known = read_known_runs(published, published_run, s.publication.published_at)
+    known = read_known_runs(published, published_run, published_at)
     page: dict[str, Any] = {
         "run": s.run,
         "is_published": s.run == published_run,
@@ -131,7 +134,10 @@ def quality_page(request: Request) -> HTMLResponse:
     ]
     hubs = _hubs(published, part, s.run, s.signature)
     refused, unmapped = read_refusal_groups(root, s.run, s.signature)
-    in_part = [j for j in judgements if is_judged_in(part, j)]
+    leaves = {
+        row["category"] for row in counts if part.super_category in (None, row["super_category"])
+    }
+    in_part = [j for j in judgements if is_judged_in(part, j, leaves)]
     return render_page(
         request,
         "quality.html",
@@ -165,7 +171,9 @@ def quality_page(request: Request) -> HTMLResponse:
         shortfall_texts={str(reason): text for reason, text in SHORTFALL_TEXTS.items()},
         judged=next(iter(judgement_metrics.precision_by_category(in_part)), None),
         refused=refused and [row for row in refused if part.shop in (None, row["shop_id"])],
-        unmapped=[row for row in unmapped if part.shop in (None, row["shop_id"])],
+        unmapped=[row for row in unmapped if part.shop in (None, row["shop_id"])][
+            :MAX_UNMAPPED_WORDS
+        ],
         event_rates=[r for r in event_rates.read_rates(root, s.run) if _is_rate_of(part, r)],
         disk=_disk_rows(root, int(time.monotonic() // DISK_AGE_S)) if is_whole else [],
     )

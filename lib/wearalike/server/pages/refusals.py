@@ -117,4 +117,4 @@ def read_refusal_groups(
         {"shop_id": shop, "word": word, "count": count}
         for (shop, word), count in sorted(words.items(), key=lambda e: (-e[1], e[0]))
     ]
-    return refused, unmapped[:MAX_UNMAPPED_WORDS]
+    return refused, unmapped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -36,6 +36,7 @@ from wearalike.server.snapshot import NotPublished, PublishedRepository
 from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, ThumbnailNotFound
 from wearalike.warehouse.base import Unreachable
 
+log = logging.getLogger(__name__)
 router = APIRouter()
 _RUN_COMMAND = "wearalike run"
 
@@ -138,12 +139,17 @@ def _read_published(request: Request, *, with_shops: bool) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"run": None, "shops": {}, "supers": {}}
     published: PublishedRepository = request.app.state.published
-    with contextlib.suppress(Exception), published.snapshot() as s:
-        found["run"] = s.run
-        for row in s.category_counts() if with_shops else []:
-            for name, column in (("shops", "shop_id"), ("supers", "super_category")):
-                counts = found[name]
-                counts[row[column]] = counts.get(row[column], 0) + row["products_count"]
+    try:
+        with published.snapshot() as s:
+            found["run"] = s.run
+            for row in s.category_counts() if with_shops else []:
+                for name, column in (("shops", "shop_id"), ("supers", "super_category")):
+                    counts = found[name]
+                    counts[row[column]] = counts.get(row[column], 0) + row["products_count"]
+    except (NotPublished, Unreachable):
+        pass
+    except Exception:
+        log.exception("an error page goes without the published run")
     return found
 
 

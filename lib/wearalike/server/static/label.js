@@ -128,7 +128,10 @@ function start() {
   function takeProposals() {
     const proposals = JSON.parse(form.dataset.proposals);
     if (!proposals.length) return say("The detector saw nothing.");
-    change(() => { boxes.push(...proposals.slice(0, +form.dataset.maxBoxes - boxes.length)); chosen = boxes.length - 1; }, `${proposals.length} boxes of the detector. Check each.`);
+    const isHere = (p) => boxes.some((b) => ["x0", "y0", "x1", "y1"].every((side) => b[side] === p[side]));
+    const added = proposals.filter((p) => !isHere(p)).slice(0, +form.dataset.maxBoxes - boxes.length);
+    if (!added.length) return say("The detector's boxes are here already.");
+    change(() => { boxes.push(...added); chosen = boxes.length - 1; }, `${added.length} boxes of the detector. Check each.`);
   }
   function removeBox() {
     if (!boxes[chosen]) return say("No box is chosen.");

@@ -64,6 +64,10 @@ if (form) {
     if (sample) {
       photo.value = camera.value = "";
       subject = { sample };
+    } else if (!subject) {
+      // Chosen before this script ran, or put back by the browser.
+      const file = photo.files[0] ?? camera.files[0];
+      if (file) subject = { file };
     }
     search();
   });
