@@ -19,7 +19,7 @@ SELECT
     p.currency,
     s.score,
     s.source,
-    s.worn_with_product_id,
+    CASE WHEN s.source = 'worn' THEN s.product_id ELSE s.worn_with_product_id END AS worn_with_product_id,
     s.reason,
     s.reason_ru
 FROM current_look_products AS s

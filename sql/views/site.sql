@@ -69,7 +69,7 @@ SELECT
     s.y1,
     s.run,
     s.source,
-    s.worn_with_product_id,
+    CASE WHEN s.source = 'worn' THEN s.product_id ELSE s.worn_with_product_id END AS worn_with_product_id,
     s.reason,
     s.reason_ru
 FROM wearalike.current_look_products AS s

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 
 import pytest
 from tests.server.labelled_shop import HEIGHT, MARGINS, WIDTH, publish_shop, write_config
@@ -96,6 +97,11 @@ def test_every_save_is_kept_and_the_last_one_of_a_person_counts(warehouse):
     assert history.labels_of(picture(1).image_id) == []
     assert history.finals == {picture().image_id: saved[4]}
     assert warehouse.may_record(PICTURE_LABELS)
+    assert label_review.choose_corrected(history)[0] == [saved[4]]
+    # Labelled again since it was decided: the final label no longer counts.
+    picture_labels.record_label(warehouse, "r1", label("ben", dress(21), second=6))
+    again = label_review.choose_corrected(picture_labels.read_history(warehouse))
+    assert again == ([], Counter({label_review.OPEN_DISAGREEMENT: 1, label_review.SKIPPED: 1}))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +125,8 @@ def test_a_box_that_cannot_be_is_refused_with_its_number(box, wanted):
     )
     with pytest.raises(BadLabels, match=f"box 2: .*{wanted}"):
         picture_labels.parse_boxes(json.dumps([good, {**good, **box}]), picture(), WORDS)
+    with pytest.raises(BadLabels, match="box 2: the same as box 1"):
+        picture_labels.parse_boxes(json.dumps([good, good]), picture(), WORDS)
     for text in ("{", "{}", json.dumps([good] * 101), "[" * 50_000):
         with pytest.raises(BadLabels, match="boxes: "):
             picture_labels.parse_boxes(text, picture(), WORDS)

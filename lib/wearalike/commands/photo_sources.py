@@ -46,9 +46,9 @@ def read_photo(source: str | Path, settings: Settings) -> bytes:
     if content[:5].lower() == b"data:":
         head, _, text = content.partition(b",")
         try:
-            if not head.endswith(b";base64"):
+            if not head.lower().endswith(b";base64"):
                 raise ValueError
-            content = base64.b64decode(text, validate=True)
+            content = base64.b64decode(text.strip(), validate=True)
         except ValueError:
             raise decode.BadPixels(
                 decode.PixelReason.NOT_A_PICTURE, "a data: URL, wanted data:image/…;base64,…"

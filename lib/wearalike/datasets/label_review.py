@@ -50,6 +50,16 @@ class LabelDifference:
     second: str
 
 
+def is_outdated(final: PictureLabel, labels: Sequence[PictureLabel]) -> bool:
+    """Return whether somebody has labelled a picture again since its final label was saved.
+
+    Args:
+        final: The final label.
+        labels: Those of each person.
+    """
+    return any(label.saved_at > final.saved_at for label in labels)
+
+
 @dataclass(frozen=True, slots=True)
 class PictureDisagreement:
     """A picture on which people disagree.
@@ -67,9 +77,7 @@ class PictureDisagreement:
     @property
     def is_outdated(self) -> bool:
         """Somebody has labelled the picture again since the final label was saved."""
-        return self.final is not None and any(
-            label.saved_at > self.final.saved_at for label in self.labels
-        )
+        return self.final is not None and is_outdated(self.final, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +221,8 @@ def choose_corrected(
 ) -> tuple[list[PictureLabel], Counter[str]]:
     """Choose the labels that count of every picture.
 
-    That is the final label, else what the only person says, else what the first by name says where
-    all agree.
+    That is the final label, unless somebody has labelled the picture again since. Else it is what
+    the only person says, or what the first by name says where all agree.
 
     Args:
         history: Everything that was saved.
@@ -227,7 +235,8 @@ def choose_corrected(
     left_out: Counter[str] = Counter()
     for image_id in sorted(history.by_picture.keys() | history.finals.keys()):
         labels = history.labels_of(image_id)
-        if final := history.finals.get(image_id):
+        final = history.finals.get(image_id)
+        if final and not is_outdated(final, labels):
             chosen.append(final)
         elif not labels:
             left_out[SKIPPED] += 1

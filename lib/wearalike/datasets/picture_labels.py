@@ -159,6 +159,11 @@ def parse_boxes(
             objects.append(_parse_box(entry, picture, vocabulary))
         except BadLabels as error:
             raise BadLabels(f"box {number}: {error}") from error
+    corners = [tuple(getattr(one, name) for name in BOX_COLUMNS) for one in objects]
+    for number, own in enumerate(corners):
+        # A set names an item by its picture and its box.
+        if own in corners[:number]:
+            raise BadLabels(f"box {number + 1}: the same as box {corners.index(own) + 1}")
     return tuple(objects)
 
 

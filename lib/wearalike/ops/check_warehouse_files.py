@@ -23,10 +23,16 @@ def check_warehouse_files(environment: Environment) -> Iterator[CheckResult]:
     if not faults:
         yield ok_result("warehouse files", f"{seen}; all whole")
     for path, fault in faults.items():
+        if path.suffix == ".parquet":
+            advice = "move it away, its metrics of earlier runs are lost"
+        else:
+            advice = (
+                f"python -m wearalike.pipeline publish_tables --run {path.stem} --force loads the"
+                " run again"
+            )
         yield CheckResult(
             "warehouse files",
             CheckStatus.WARN,
             f"{path} is damaged: {fault}",
-            f"python -m wearalike.pipeline publish_tables --run {path.stem} --force loads the run"
-            " again; check the disk",
+            f"{advice}; check the disk",
         )

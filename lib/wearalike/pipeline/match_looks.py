@@ -187,7 +187,9 @@ def complete_looks(
     alike = iter_look_products(matching, taken, LookSource.ALIKE, versions)
     rows = pa.concat_tables([worn, named, *alike])
     tried = pc.unique(
-        pa.chunked_array([*worn_looks["product_id"].chunks, *chosen["product_id"].chunks])
+        pa.chunked_array(
+            [*worn_looks["product_id"].chunks, *chosen["product_id"].chunks], pa.string()
+        )
     )
     return rows, looks.refuse_unmatched_looks(tried, products, rows), links
 

@@ -200,14 +200,13 @@ def read_look_judgements(warehouse: Warehouse) -> list[Judgement]:
 
 
 def _read_all_judgements(warehouse: Warehouse) -> list[Judgement]:
-    """Read the last judgement of each judge and pair."""
+    """Read the last judgement of each judge, pair and question."""
     if not warehouse.query(TABLE_EXISTS_SQL, [JUDGEMENTS.name]):
         return []
-    last = {
-        (row["judge"], row["product_id"], row["similar_product_id"]): row
-        for row in warehouse.query(JUDGEMENTS_SQL)
-    }
-    return [Judgement(**{**row, "verdict": parse_verdict(row["verdict"])}) for row in last.values()]
+    rows = warehouse.query(JUDGEMENTS_SQL)
+    found = [Judgement(**{**row, "verdict": parse_verdict(row["verdict"])}) for row in rows]
+    last = {(j.judge, j.product_id, j.similar_product_id, type(j.verdict)): j for j in found}
+    return list(last.values())
 
 
 def parse_verdict(text: str) -> Verdict:

@@ -73,6 +73,8 @@ def read_to_end(path: Path) -> str | None:
             _read_run_file(path)
     except FileNotFoundError:
         return None  # pruned meanwhile
+    except (duckdb.OutOfMemoryException, MemoryError, PermissionError):
+        raise  # the machine's fault, not the file's
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         return None if is_held(error) or not path.exists() else first_line(error)
     return None

@@ -131,9 +131,10 @@ def _missing_columns(existing: TableColumns) -> TableColumns:
 
 
 def _freed_columns(required: AbstractSet[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the required columns that may be null in this version, sorted."""
+    """Return the required columns that may be null in this version, by their present names."""
     nullable = {(t.name, c.name) for t in PUBLISHED_TABLES for c in t.columns if c.nullable}
-    return sorted(nullable & required)
+    present = {(t, RENAMED_COLUMNS.get(t, {}).get(name, name)) for t, name in required}
+    return sorted(nullable & present)
 
 
 def _unknown_columns(existing: TableColumns) -> TableColumns:
