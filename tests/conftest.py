@@ -2,10 +2,13 @@
 Nobody writes into it; copy it to change it.
 """
 
+import contextlib
+import fcntl
 import importlib.util
 import os
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,24 +30,64 @@ if sys.modules["__main__"].__spec__ is None:
     sys.modules["__main__"].__spec__ = importlib.util.find_spec("pytest.__main__")
 
 
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Keep other workers out while the block lasts."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def night_port() -> int:
-    """One port for every day, so that a picture's address stays what it was."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def shared_dir(tmp_path_factory) -> Path:
+    """A folder that all workers of this test run see."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def night_port(shared_dir) -> int:
+    """One port for every day and worker, so that a picture's address stays what it was."""
+    path = shared_dir / "night_port"
+    with hold(path.with_suffix(".lock")):
+        if not path.exists():
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", 0))
+                path.write_text(str(s.getsockname()[1]))
+        return int(path.read_text())
+
+
+ServeShops = Callable[[int], contextlib.AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def serve_shops(shared_dir, night_port) -> ServeShops:
+    """Serve the shops of a day at the night's addresses, in one worker at a time."""
+
+    @contextlib.contextmanager
+    def serve(day: int) -> Iterator[str]:
+        with (
+            hold(shared_dir / "shops.lock"),
+            sample.serve_shops(day=day, port=night_port) as address,
+        ):
+            yield address
+
+    return serve
 
 
 # A file goes to one worker as a whole. The longest come first, so that none is left over at the end
 # while the other worker has nothing to do.
 LONGEST_FILES = (
     "airflow/test_dags.py",
-    "airflow/test_gate_operator.py",
+    # It needs no night, which the first file runs meanwhile.
+    "training/test_detector.py",
     "pipeline/test_report_quality.py",
     "pipeline/test_night.py",
-    "training/test_detector.py",
-    "pipeline/test_spark_cluster.py",
     "warehouse/test_warehouse.py",
+    "airflow/test_gate_operator.py",
+    "pipeline/test_spark_cluster.py",
     "training/test_likeness_recipe.py",
     "server/test_photo_page.py",
     "pipeline/test_offline.py",
@@ -64,12 +107,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def night(tmp_path_factory, night_port) -> Path:
-    """The first day's night, run and published as "day-1": a folder of wearalike.toml and root/."""
-    folder = tmp_path_factory.mktemp("night")
-    with sample.serve_shops(day=1, port=night_port) as address:
-        sample.write_settings(
-            folder / "wearalike.toml", address, folder / "root", REPOSITORY / "mappings"
-        )
-        assert app.main(["run", "--run", "day-1", "--config", str(folder / "wearalike.toml")]) == 0
+def night(shared_dir, serve_shops) -> Path:
+    """The first day's night, run and published as "day-1": a folder of wearalike.toml and root/.
+    The worker that needs it first runs it for all.
+    """
+    folder, done = shared_dir / "night", shared_dir / "night.done"
+    with hold(shared_dir / "night.lock"):
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            config = folder / "wearalike.toml"
+            with serve_shops(1) as address:
+                sample.write_settings(config, address, folder / "root", REPOSITORY / "mappings")
+                assert app.main(["run", "--run", "day-1", "--config", str(config)]) == 0
+            done.touch()
     return folder

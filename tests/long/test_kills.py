@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.conftest import ServeShops
 from tests.support.kill import assert_equal_runs, kill_until_complete, run_command
 
 from wearalike import sample
@@ -23,9 +24,11 @@ MAX_CPU_S = 20.0
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
-def test_two_hundred_kills_are_survived(night: Path, night_port: int, tmp_path: Path) -> None:
+def test_two_hundred_kills_are_survived(
+    night: Path, serve_shops: ServeShops, tmp_path: Path
+) -> None:
     RECORD_FILE.parent.mkdir(parents=True, exist_ok=True)
-    with sample.serve_shops(day=1, port=night_port) as address:
+    with serve_shops(1) as address:
         while _survived_kills() < KILLS:
             number = len(_read_records())
             folder = tmp_path / str(number)

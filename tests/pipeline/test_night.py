@@ -55,8 +55,8 @@ def read(root, table, run="day-1"):
     return run_tables.read_table(root, table, run).to_pylist()
 
 
-def offers_in_feeds(port) -> int:
-    with sample.serve_shops(day=1, port=port) as address:
+def offers_in_feeds(serve_shops) -> int:
+    with serve_shops(1) as address:
         feeds = [
             urllib.request.urlopen(f"{address}/{shop.id}/feed.xml", timeout=30).read()
             for shop in SHOPS
@@ -64,10 +64,10 @@ def offers_in_feeds(port) -> int:
     return sum(len(re.findall(rb"<(?:offer|item)[ >]", feed)) for feed in feeds)
 
 
-def test_every_offer_is_published_or_refused_with_a_reason(root, port):
+def test_every_offer_is_published_or_refused_with_a_reason(root, serve_shops):
     withdrawn = [f["withdrawn_count"] for f in read(root, tables.FEEDS)]
     assert len(withdrawn) == 3 and sum(withdrawn) == 1
-    offered = offers_in_feeds(port) - 1
+    offered = offers_in_feeds(serve_shops) - 1
     published = {p["product_id"] for p in read(root, tables.PRODUCTS)}
     refused = [
         r for r in run_tables.read_refused(root, "day-1").to_pylist() if r["kind"] == "offer"
@@ -188,8 +188,8 @@ def test_a_second_run_of_the_same_night_has_nothing_to_do(root, port):
     assert made_times(root, "day-1") == before
 
 
-def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
-    with sample.serve_shops(day=2, port=port) as address:
+def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, serve_shops):
+    with serve_shops(2) as address:
         run_night(root.parent, "day-2", address)
         kept = Counter(p.name for p in (root / "cache" / "images").rglob("*") if p.is_file())
         fresh = run_night(tmp_path, "day-2", address)
@@ -210,10 +210,10 @@ def test_the_second_day_equals_a_fresh_run_of_it(root, tmp_path, port):
 
 
 @pytest.mark.timeout(1800)
-def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(night, tmp_path, port):
+def test_a_night_killed_ten_times_ends_as_an_undisturbed_one(night, tmp_path, serve_shops):
     """Any process of it, at any moment; 200 times in tests/long."""
     kills, number = 0, 0
-    with sample.serve_shops(day=1, port=port) as address:
+    with serve_shops(1) as address:
         while kills < 10:
             folder = tmp_path / str(number)
             folder.mkdir()

@@ -101,14 +101,14 @@ def assert_same(one: Path, other: Path, *tables) -> None:
 
 
 def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
-    two_workers, night, night_port, place
+    two_workers, night, serve_shops, place
 ):
     python = two_workers.env["PYSPARK_PYTHON"]
     without = subprocess.run(
         [python, "-c", "import numba, pyarrow, wearalike"], capture_output=True, text=True
     )
     assert "ModuleNotFoundError: No module named 'wearalike'" in without.stderr
-    with sample.serve_shops(day=1, port=night_port):
+    with serve_shops(1):
         said = ended(
             started(
                 two_workers, place, "ingest_feeds.main(options) or match_products.main(options)"

@@ -594,9 +594,10 @@ def test_a_statement_that_cannot_run_is_rejected(warehouse):
 
 
 # What a site does: its own process, the query of sql/ on a connection that is kept for a while,
-# every answer checked.
+# every answer checked. It pauses between questions, so that publishing gets on.
 READER = """
 import sys
+import time
 from pathlib import Path
 address, statement = sys.argv[1], Path(sys.argv[2]).read_text(encoding="utf-8")
 stop, least = Path(sys.argv[3]), int(sys.argv[4])
@@ -621,6 +622,7 @@ while answers < least or not stop.exists():
         seen.append(run)
     if answers == 1:
         print("ready", flush=True)
+    time.sleep(0.005)
 print(answers, *seen)
 """
 CLIENTS, READS = 8, int(os.environ.get("WEARALIKE_READS", "5000"))
