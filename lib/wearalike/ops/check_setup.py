@@ -113,13 +113,11 @@ def _rule_faults(rule: MerchandisingRule, products: pa.Table, taxonomy: Taxonomy
     for shop in {rule.shop, rule.on_shop} - {None}:
         if shop not in shops:
             yield f"{name}: no product of the shop {shop!r}{did_you_mean(str(shop), shops)}"
-    supers = {
-        product_id: super_category
-        for product_id, super_category in zip(
-            products["product_id"].to_pylist(), products["super_category"].to_pylist(), strict=True
-        )
-        if product_id in (rule.product, rule.on_product)
-    }
+    wanted = pa.array([rule.product, rule.on_product], pa.string())
+    named = products.filter(pc.is_in(products["product_id"], wanted))
+    supers = dict(
+        zip(named["product_id"].to_pylist(), named["super_category"].to_pylist(), strict=True)
+    )
     for product in (rule.product, rule.on_product):
         if product is not None and product not in supers:
             yield f"{name}: no product {product!r}"

@@ -102,7 +102,7 @@ def choose_most_alike(
     Returns:
         product_id and worn_with_product_id, by product_id.
     """
-    rows = similar_products.to_table(
+    scanner = similar_products.scanner(
         columns=["product_id", "rank", "similar_product_id"],
         filter=ds.field("similar_product_id").isin(wearing)
         & ds.field("product_id").isin(asking)
@@ -110,15 +110,23 @@ def choose_most_alike(
         & ds.field("fallback").is_null(),
         batch_readahead=1,
         fragment_readahead=1,
-    ).sort_by([("product_id", "ascending"), ("rank", "ascending")])
-    _, first = np.unique(
-        rows["product_id"].combine_chunks().dictionary_encode().indices.to_numpy(),
-        return_index=True,
     )
-    chosen = rows.take(pa.array(first))
+    # The first of each batch, so that never all rows of a night are in memory.
+    firsts = [_take_first_ranks(pa.table(batch)) for batch in scanner.to_batches()]
+    chosen = _take_first_ranks(pa.concat_tables(firsts)) if firsts else scanner.head(0)
     return pa.table(
         {
             "product_id": chosen["product_id"],
             "worn_with_product_id": chosen["similar_product_id"],
         }
     )
+
+
+def _take_first_ranks(rows: pa.Table) -> pa.Table:
+    """Take each product's row of the first rank, by product_id."""
+    rows = rows.sort_by([("product_id", "ascending"), ("rank", "ascending")])
+    _, first = np.unique(
+        rows["product_id"].combine_chunks().dictionary_encode().indices.to_numpy(),
+        return_index=True,
+    )
+    return rows.take(pa.array(first))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,7 @@ def _fit_reduction(
     key = _mask_identity(training, pictures)
     finished = training.out / f"trunk-{key}.npz"
     if not finished.exists():
-        chosen = pictures[:: max(1, len(pictures) // trunk_reduction.MAX_PICTURES)]
+        chosen = pictures[:: max(1, math.ceil(len(pictures) / trunk_reduction.MAX_PICTURES))]
         drawn = draw_all_views(chosen, scenery, training.config.seed, [CLEAN_VIEW])
         squares = [view.square for views in drawn for view in views]
         update = training.start_progress("pictures for the trunk", len(squares))

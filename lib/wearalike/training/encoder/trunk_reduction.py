@@ -20,7 +20,7 @@ from wearalike.models import registry
 from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0
 
-# So many training pictures tell the components.
+# At most so many training pictures tell the components.
 MAX_PICTURES = 256
 # Maps are averaged to this side first.
 _GRID_PX = 7
