@@ -35,7 +35,7 @@ from wearalike.quality import judgements
 from wearalike.server import app
 from wearalike.server.live_search import LiveSearch
 from wearalike.server.snapshot import PublishedRepository
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import (
     IMAGES,
     INDEXES,
@@ -374,6 +374,77 @@ def test_ways_stand_side_by_side(browser, base, place, asking):
             page.get_by_text("has no product nobody").is_visible()
             and page.locator(".card").count() >= 4
         )
+
+
+def test_a_product_is_ranked_by_faiss_indexes(browser, base, asking):
+    product = asking["product"]["product_id"]
+    with visit(browser, base, may_say="422") as page:
+        page.goto(f"/compare?{urlencode({'product': product})}")
+        heads = page.locator(".column h3:not(.card h3)").all_inner_texts()
+        euclidean = [shown_ids(page, f".column:nth-child({n})") for n in (9, 12)]
+        for kind in ("IndexFlatL2", "IndexIVFPQ"):
+            page.get_by_label("Search float descriptors by").select_option(f"Faiss {kind}")
+            page.get_by_role("button", name="Rank again").click()
+            page.wait_for_url("**index=*")
+            assert page.locator(".column h3:not(.card h3)").all_inner_texts() == [
+                *heads[:7],
+                "contour-1",
+                "hsv-1",
+            ]
+            told = page.locator(".column > p").all_inner_texts()
+            assert all(f"Euclidean by {kind}" in text for text in told[7:])
+            found = [shown_ids(page, f".column:nth-child({n})") for n in (8, 9)]
+            if kind == "IndexFlatL2":
+                assert found == euclidean and "7,056 bytes an item, 10 of 10 as exact" in told[7]
+            else:
+                assert "bytes an item" in told[7] and len(found[0]) == len(found[1]) == 10
+                assert len(set(found[0]) & set(euclidean[0])) == int(
+                    re.search(r"(\d+) of 10 as exact", told[7])[1]
+                )
+        page.goto("/compare?index=tree")
+        assert "wanted flat_l2, ivfpq, got 'tree'" in page.locator("main").inner_text()
+
+
+def test_a_photo_is_ranked_by_every_model(browser, base, place):
+    entry = next(
+        e
+        for e in run_tables.read_table(place.data_dir, INDEXES, RUN).to_pylist()
+        if e["product_id"] == "harbour:1001"
+    )
+    content = content_cache.image_path(place.data_dir, entry["image_id"]).read_bytes()
+    photo = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": content}
+    with visit(browser, base, may_say="422") as page:
+        page.goto("/compare")
+        shoot(page, "compare-start", whole=True)
+        page.get_by_label("A photo").last.set_input_files(photo)
+        page.get_by_role("button", name="Compare the photo").click()
+        page.get_by_role("heading", name="Compare rankings of your photo").wait_for()
+        row = page.get_by_role("region", name=re.compile("upper wear"))
+        names = row.locator(".column h3:not(.card h3)").all_inner_texts()
+        assert names == ["As the photo page", *["contour-1"] * 3, *["hsv-1"] * 3]
+        # The shop's own picture: every model finds its product.
+        for column in range(row.locator(".column").count()):
+            best = row.locator(".column").nth(column).locator("h3 a").first
+            assert best.get_attribute("href") == path_of("harbour:1001")
+        assert row.locator(".column").nth(1).locator(".card").count() == 5
+        assert_accessible(page)
+        shoot(page, "compare-photo", whole=True)
+        page.goto("/compare?index=ivfpq")
+        bad = {**photo, "buffer": b"no picture"}
+        page.get_by_label("A photo").last.set_input_files(bad)
+        page.get_by_role("button", name="Compare the photo").click()
+        assert "This file is not a picture" in page.get_by_role("alert").inner_text()
+    with visit(browser, base, **PHONE, color_scheme="dark") as page:
+        page.goto("/compare")
+        assert page.get_by_label("Search float descriptors by").count() == 2
+        shoot(page, "compare-start-phone", whole=True)
+        page.get_by_label("A photo").last.set_input_files(photo)
+        page.get_by_label("Search float descriptors by").last.select_option("Faiss IndexIVFPQ")
+        page.get_by_role("button", name="Compare the photo").click()
+        page.get_by_role("heading", name="Compare rankings of your photo").wait_for()
+        assert page.get_by_text("Euclidean by IndexIVFPQ").count() == 2
+        assert_accessible(page)
+        shoot(page, "compare-photo-phone", whole=True)
 
 
 def test_pairs_are_judged_with_the_keyboard(browser, base, place):

@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import wearalike
+from wearalike.evaluation.descriptors.versions import DescriberPool
 from wearalike.server import (
     api,
     api_docs,
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     * thumbnails: thumbnails.ThumbnailMaker.
     * thumbnail_queue: FairQueue of thumbnails.
     * search_limiter: middleware.ClientRateLimiter of live searches.
+    * describers: versions.DescriberPool, which describes photos by other models.
     * warmer: warm_up.SearchWarmer; whoever runs the app may start it.
 
     Args:
@@ -82,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.search_limiter = middleware.ClientRateLimiter(
         settings.serve.searches_a_minute, "searches"
     )
+    app.state.describers = DescriberPool(settings)
     app.state.warmer = warm_up.SearchWarmer(
         settings.data_dir, published, app.state.live_search, app.state.photo_decoders
     )

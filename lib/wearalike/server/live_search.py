@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from wearalike import search as search_module
 from wearalike.catalog.product_conditions import ProductConditions
+from wearalike.evaluation.descriptors.described_gallery import DescriptorSearch
 from wearalike.search import gallery_store
 from wearalike.search.condition_masks import match_conditions
 from wearalike.search.photo_query import MAX_K, MAX_WEIGHT, PhotoQuery, Weights
@@ -159,6 +160,14 @@ class LiveSearch:
             BadIndex: An index file is corrupt.
         """
         return self._load_run(s).load_gallery(super_category)
+
+    def descriptors(self, s: Snapshot) -> DescriptorSearch:
+        """Return what ranks the products by other models.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables.
+        """
+        return self._load_run(s).descriptors
 
     def photo_run(self, s: Snapshot) -> LoadedRun:
         """Return the run that photos are searched in, with its photo search loaded.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from wearalike import search as search_module
+from wearalike.evaluation.descriptors.described_gallery import DescriptorSearch
 from wearalike.models import registry
 from wearalike.search import gallery_store
 from wearalike.search.photo_items import PhotoNetworks
@@ -28,6 +29,9 @@ class LoadedRun:
         publication: The run, and when it was published.
         signature: Signature of the tables that were published.
         networks: Networks of the run before, to be reused; None if none were loaded.
+
+    Attributes:
+        descriptors: Ranks the products by other models.
 
     Raises:
         RunNotSearchable: The data folder does not hold the published tables.
@@ -59,6 +63,7 @@ class LoadedRun:
         self.rules = search_module.ListRules(**parameters)
         self._galleries: dict[str, gallery_store.GalleryWithProducts] = {}
         self._photo_search: PhotoSearch | None = None
+        self.descriptors = DescriptorSearch(settings.data_dir, self._find_gallery)
         self._is_loading = False
         self._lock = threading.Lock()
         # A lock of its own: networks load for seconds, and lists must not wait for them.
@@ -81,6 +86,11 @@ class LoadedRun:
             self._galleries[super_category] = gallery
             self._check_signature()
             return gallery
+
+    def _find_gallery(self, super_category: str) -> search_module.Gallery | None:
+        """Return the codes and traits of a super-category; None if none has a code."""
+        loaded = self.load_gallery(super_category)
+        return None if loaded is None else loaded.gallery
 
     @property
     def has_photo_search(self) -> bool:

@@ -95,6 +95,11 @@ def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> Path | No
     return path
 
 
+def cached_files(root: Path, kind: str, version: str) -> tuple[str, ...]:
+    """Return the names of the files of a kind and version; they change with what is cached."""
+    return tuple(sorted(p.name for p in (root / "cache" / kind / version).glob("[!.]*.parquet")))
+
+
 def read_cached(
     root: Path, kind: str, version: str, schema: pa.Schema, keys: pa.Array | None = None
 ) -> pa.Table:

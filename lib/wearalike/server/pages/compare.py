@@ -1,113 +1,164 @@
-"""The comparison page: one product, ranked by other weights and other models, side by side."""
+"""The comparison page: a product or a photo, ranked by other weights and models, side by side."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
-from numpy.typing import NDArray
-from starlette.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from wearalike import search
-from wearalike.evaluation.descriptors import cache
+from wearalike.evaluation.descriptors.versions import ENCODER_OF_VERSION
+from wearalike.imaging import decode
+from wearalike.search.float_index import FloatIndexKind
 from wearalike.search.photo_query import Weights
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import LiveSearch, RunNotSearchable
+from wearalike.server.pages import photo_form
 from wearalike.server.pages.base import (
     PageUrls,
     app_repository_and_images,
     query_param,
     render_page,
 )
+from wearalike.server.pages.compared_photo import compare_photo
+from wearalike.server.pages.ranking_columns import (
+    RankingColumn,
+    RankingQuery,
+    build_score_rows,
+    build_version_columns,
+)
 from wearalike.server.snapshot import Snapshot
 
 router = APIRouter()
 RESULTS_PER_COLUMN = 10
 COMPARED_WEIGHTS = ((1, 1, 0), (1, 1, 1), (8, 2, 0), (2, 8, 0), (1, 0, 0), (0, 1, 0))
-# Versions that `wearalike describe-items` computes without a model file, with the
-# value of its --encoder.
-ENCODER_OF_VERSION = {
-    "hsv-1": "hsv",
-    "contour-1": "contour",
-    "corners-1": "corners",
-    "phash-1": "phash",
-    "efficientnet-lite0-imagenet": "efficientnet-lite0",
+INDEX_FIELD = "index"
+# How float descriptors are searched, in words.
+INDEXES = {
+    "": "every distance, exactly",
+    **{str(kind): f"Faiss {kind.faiss_name}" for kind in FloatIndexKind},
 }
 
 
 @dataclass(frozen=True, slots=True)
-class RankingColumn:
-    """One ranking.
+class ProductRankings:
+    """The rankings of a product.
 
     Attributes:
-        name: Heading of the column.
-        caption: One line about the encoder and distance.
-        rows: Dicts with product, caption, and is_shared: the published list has it too.
-        is_published: True for the published list itself.
+        columns: The columns, the published list first.
+        candidates_count: How many products are ranked; 0 where only the published list is known.
+        command: A command that gives more columns; None if every usual model has described the
+            run, or if the run's tables are gone.
     """
 
-    name: str
-    caption: str
-    rows: list[dict[str, Any]]
-    is_published: bool = False
-
-    @property
-    def shared_count(self) -> int:
-        """Number of rows that the published list has too."""
-        return sum(row["is_shared"] for row in self.rows)
+    columns: list[RankingColumn]
+    candidates_count: int = 0
+    command: str | None = None
 
 
 @router.get("/compare")
 def compare_page(request: Request) -> Response:
     """Show the rankings of the product that the query names, or products to choose from.
 
-    `?random` leads to a random product.
+    `?random` leads to a random product, `?index=` to a Faiss index over floats.
     """
     published, pictures = app_repository_and_images(request)
-    asked = query_param(request.query_params, "product", 1000)
+    asked = query_param(request.query_params, "product", 1000) or ""
+    index = _read_index(query_param(request.query_params, INDEX_FIELD, 20) or "")
     with published.snapshot() as s:
         if "random" in request.query_params:
             limit_searches(request)
             drawn = s.draw_product(secrets.token_hex(8))
             if drawn is not None:
-                address = PageUrls(request)("/compare", product=drawn)
+                address = PageUrls(request)("/compare", product=drawn, index=index)
                 return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
         product = s.product(asked) if asked else None
         if product is None:
-            examples = _example_products(s)
-            return render_page(
-                request,
-                "compare.html",
-                status=404 if asked else 200,
-                run=s.run,
-                product=None,
-                asked=asked,
-                examples=examples,
-                pictures=pictures.find_images(s.run, [e["product_id"] for e in examples]),
-            )
+            return _render_start(request, s, asked, index, status=404 if asked else 200)
         limit_searches(request)
-        columns, count, command = _build_columns(
-            request.app.state.settings.data_dir, request.app.state.live_search, s, product
-        )
+        rankings = _rank_product(request.app.state.live_search, s, product, index)
     ids = [
         product["product_id"],
-        *(row["product"]["product_id"] for column in columns for row in column.rows),
+        *(row["product"]["product_id"] for column in rankings.columns for row in column.rows),
     ]
-    return render_page(
+    return _render(
         request,
-        "compare.html",
-        run=s.run,
+        s,
+        index,
         product=product,
-        columns=columns,
-        candidates_count=count,
-        command=command,
+        rankings=rankings,
         pictures=pictures.find_images(s.run, ids),
+    )
+
+
+@router.post("/compare")
+async def compare_photo_page(request: Request) -> HTMLResponse:
+    """Show the rankings of the items of a photo. The photo is not stored."""
+    fields = (photo_form.SAMPLE_FIELD, INDEX_FIELD)
+    return await photo_form.answer_photo_form(request, fields, _compare_photo_and_render)
+
+
+def _compare_photo_and_render(
+    request: Request, content: bytes, asked: dict[str, str]
+) -> HTMLResponse:
+    """Rank by the photo and render the result, or the start with an error."""
+    published, pictures = app_repository_and_images(request)
+    index = _read_index(asked[INDEX_FIELD])
+    with published.snapshot() as s:
+        content = content or photo_form.read_sample(request, asked[photo_form.SAMPLE_FIELD])
+        if not content:
+            return _render_start(request, s, "", index, error=photo_form.NO_PHOTO, status=422)
+        try:
+            photo = compare_photo(request.app.state, s, content, index)
+        except (decode.BadPixels, RunNotSearchable) as error:
+            text, status = photo_form.describe_failure(error, content)
+            return _render_start(request, s, "", index, error=text, status=status)
+        return _render(
+            request, s, index, photo=photo, pictures=pictures.find_images(s.run, photo.shown_ids)
+        )
+
+
+def _read_index(text: str) -> FloatIndexKind | None:
+    """Return the index asked for. Raises HTTPException 422 for another."""
+    if not text:
+        return None
+    try:
+        return FloatIndexKind(text)
+    except ValueError:
+        known = ", ".join(FloatIndexKind)
+        raise HTTPException(422, f"index: wanted {known}, got {text!r}") from None
+
+
+def _render_start(
+    request: Request, s: Snapshot, asked: str, index: FloatIndexKind | None, **more: Any
+) -> HTMLResponse:
+    """Render the ways in, with or without an error."""
+    _, pictures = app_repository_and_images(request)
+    examples = _example_products(s)
+    return _render(
+        request,
+        s,
+        index,
+        asked=asked,
+        examples=examples,
+        sample=request.app.state.warmer.sample,
+        max_mb=photo_form.MAX_PHOTO_MB,
+        pictures=pictures.find_images(s.run, [e["product_id"] for e in examples]),
+        **more,
+    )
+
+
+def _render(
+    request: Request, s: Snapshot, index: FloatIndexKind | None, **context: Any
+) -> HTMLResponse:
+    context = {"product": None, "photo": None, "error": None, **context}
+    return render_page(
+        request, "compare.html", run=s.run, index=str(index or ""), indexes=INDEXES, **context
     )
 
 
@@ -117,20 +168,16 @@ def _example_products(s: Snapshot) -> list[dict[str, Any]]:
     return [product for name in supers[:8] for product in s.search(super_category=name, limit=1)]
 
 
-def _build_columns(
-    root: Path, live: LiveSearch, s: Snapshot, product: dict[str, Any]
-) -> tuple[list[RankingColumn], int, str | None]:
-    """Return the columns, the number of candidates, and a command that gives more columns.
-
-    The command is None if every usual model has described the run, or if the run's tables are
-    gone; then only the published list can be shown.
-    """
+def _rank_product(
+    live: LiveSearch, s: Snapshot, product: dict[str, Any], index: FloatIndexKind | None
+) -> ProductRankings:
+    """Return the rankings of a product."""
     listed = s.similar(product["product_id"], RESULTS_PER_COLUMN)
     shared = {row["similar_product_id"] for row in listed}
     own = " : ".join(f"{part} {product[f'{part}_weight']}" for part in ("shape", "colour", "kind"))
     encoder = listed[0]["encoder"] if listed else "no codes"
     columns = [
-        RankingColumn("Published", f"{own}, {encoder}", _score_rows(listed, shared), True),
+        RankingColumn("Published", f"{own}, {encoder}", build_score_rows(listed, shared), True),
     ]
     try:
         loaded = live.load_gallery(s, product["super_category"])
@@ -140,125 +187,36 @@ def _build_columns(
                 RankingColumn(
                     f"Codes {weights}",
                     "Hamming distance, 32 bytes an item" + ", and kind" * bool(weights.kind),
-                    _score_rows(rows, shared),
+                    build_score_rows(rows, shared),
                 )
             )
+        descriptors = live.descriptors(s)
     except RunNotSearchable:
-        return columns, 0, None
+        return ProductRankings(columns)
     if loaded is None:
-        return columns, 0, None
+        return ProductRankings(columns)
     gallery = loaded.gallery
     row = int(np.searchsorted(gallery.product_ids, product["product_id"]))
     if row == len(gallery) or gallery.product_ids[row] != product["product_id"]:
-        return columns, 0, None
-    candidates = np.flatnonzero(
-        search.eligible_candidates(gallery, product["age_group"], product["gender"])
-    )
+        return ProductRankings(columns)
+    may_show = search.eligible_candidates(gallery, product["age_group"], product["gender"])
+    query = RankingQuery(may_show, shared, RESULTS_PER_COLUMN, row, index)
     shown_versions = set()
-    for version in cache.cached_versions(root):
-        more = _version_columns(root, version, s, gallery, row, candidates, shared)
-        if more:
-            columns += more
+    for version in descriptors.versions():
+        described = descriptors.described(product["super_category"], version)
+        own_row = None if described is None else described.row_of(row)
+        if described is not None and own_row is not None:
+            columns += build_version_columns(s, described, own_row, query)
             shown_versions.add(version)
+    count = int(may_show.sum()) - int(may_show[row])
+    return ProductRankings(columns, count, _describe_command(s.run, shown_versions))
+
+
+def _describe_command(run: str, shown_versions: set[str]) -> str | None:
+    """Return the command by which the usual models describe a run; None if all have."""
     missing = [
         f"--encoder {name}"
         for version, name in ENCODER_OF_VERSION.items()
         if version not in shown_versions
     ]
-    command = None
-    if missing:
-        command = f"wearalike describe-items --run {s.run} {' '.join(missing)}"
-    return columns, len(candidates) - int(row in candidates), command
-
-
-def _score_rows(rows: Iterable[dict[str, Any]], shared: set[str]) -> list[dict[str, Any]]:
-    """Return rows of a column from rows of similar_products."""
-    return [
-        {
-            "product": row["product"],
-            "caption": (
-                f"{row['score']:.2f} · {row['shape_distance']} + {row['colour_distance']} bits"
-            ),
-            "is_shared": row["similar_product_id"] in shared,
-        }
-        for row in rows
-    ]
-
-
-def _version_columns(
-    root: Path,
-    version: str,
-    s: Snapshot,
-    gallery: search.Gallery,
-    row: int,
-    candidates: NDArray[np.int64],
-    shared: set[str],
-) -> list[RankingColumn]:
-    """Return a column for each distance of a version.
-
-    There is none if the version has not described the product's item.
-    """
-    described = _read_descriptors(root, version, s.signature, tuple(gallery.item_ids.tolist()))
-    at = np.searchsorted(described.item_ids, gallery.item_ids)
-    at = np.minimum(at, max(0, len(described.item_ids) - 1))
-    has = (
-        np.asarray(described.item_ids, dtype=object)[at] == gallery.item_ids
-        if described.item_ids
-        else np.zeros(len(gallery), bool)
-    )
-    if not has[row]:
-        return []
-    candidates = candidates[has[candidates]]
-    item_bytes = described.rows.shape[1] * described.rows.itemsize
-    columns = []
-    for distance in described.distances:
-        values = cache.compute_distances(
-            described.rows[at[row]], described.rows[at[candidates]], distance
-        )
-        nearest = _nearest_per_group(gallery, row, candidates, values)
-        product_ids = {n: gallery.product_ids[candidates[n]] for n in nearest}
-        products = s.products(list(product_ids.values()))
-        rows = [
-            {
-                "product": products[product_id],
-                "caption": f"distance {values[n]:.4g}",
-                "is_shared": product_id in shared,
-            }
-            for n, product_id in product_ids.items()
-            if product_id in products
-        ]
-        caption = f"{distance.capitalize()} distance, {item_bytes:,} bytes an item"
-        columns.append(RankingColumn(version, caption, rows))
-    return columns
-
-
-def _nearest_per_group(
-    gallery: search.Gallery,
-    row: int,
-    candidates: NDArray[np.int64],
-    distances: NDArray[np.float64],
-) -> list[int]:
-    """Return the positions of the nearest candidates, one of each model.
-
-    The product's own model is left out, as in the published lists.
-    """
-    groups = {int(gallery.groups[row])}
-    chosen: list[int] = []
-    # Sums of equal rows may differ in the last digits; rounded, they tie.
-    for position in np.lexsort((candidates, np.round(distances, 9))).tolist():
-        group = int(gallery.groups[candidates[position]])
-        if candidates[position] == row or group in groups:
-            continue
-        groups.add(group)
-        chosen.append(position)
-        if len(chosen) == RESULTS_PER_COLUMN:
-            break
-    return chosen
-
-
-@lru_cache(8)
-def _read_descriptors(
-    root: Path, version: str, signature: str, item_ids: tuple[str, ...]
-) -> cache.CachedDescriptors:
-    """Read a version's descriptors of items; cached by the run's signature."""
-    return cache.read_cached_descriptors(root, version, item_ids)
+    return f"wearalike describe-items --run {run} {' '.join(missing)}" if missing else None

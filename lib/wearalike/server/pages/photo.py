@@ -6,41 +6,24 @@ the installed page, or tries a sample. Without scripts the page is a form.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 
 from wearalike.imaging import decode
 from wearalike.search import photo_annotation, photo_query
 from wearalike.search.photo_query import DetectedItem, PhotoQuery
-from wearalike.server import middleware, uploads
-from wearalike.server.api import limit_searches
+from wearalike.server import uploads
 from wearalike.server.live_search import RunNotSearchable
-from wearalike.server.pages import photo_texts
-from wearalike.server.pages.base import (
-    PageUrls,
-    app_repository_and_images,
-    render_page,
-    require_same_origin,
-)
+from wearalike.server.pages import photo_form, photo_texts
+from wearalike.server.pages.base import PageUrls, app_repository_and_images, render_page
 from wearalike.server.photos import DecodedPhoto
 from wearalike.server.snapshot import Snapshot
-from wearalike.server.thumbnails import IMAGE_ID_PATTERN
-from wearalike.storage import content_cache
 from wearalike.tables import AgeGroup, Gender
 
 router = APIRouter()
 RESULTS_PER_ITEM = 12
-# The largest body, less 1 MB for the form around the photo.
-MAX_PHOTO_MB = middleware.MAX_BODY_BYTES // 1_000_000 - 1
-CAMERA_FIELD = "camera"
-_FILE_FIELDS = (uploads.FORM_FIELD, CAMERA_FIELD)
 # A wish's texts by value; "" is the default.
 WISHES = {
     "weights": {"": "as usual", "8:2": "shape above all", "1:1": "both", "2:8": "colour above all"},
@@ -53,13 +36,11 @@ WISHES = {
     },
     "age_group": {"": "any age", str(AgeGroup.ADULT): "adults", str(AgeGroup.KIDS): "children"},
 }
-_SAMPLE_FIELD = "sample"
-_FORM_FIELDS = (*WISHES, _SAMPLE_FIELD)
-_MAX_FIELD_CHARACTERS = 64
+_FORM_FIELDS = (*WISHES, photo_form.SAMPLE_FIELD)
 
 
 @router.get("/photo")
-def photo_form(request: Request) -> HTMLResponse:
+def photo_page(request: Request) -> HTMLResponse:
     """Show the empty form."""
     published, _ = app_repository_and_images(request)
     with published.snapshot() as s:
@@ -110,56 +91,18 @@ async def photo_results(request: Request) -> HTMLResponse:
 
     The photo is not stored.
     """
-    require_same_origin(request, may_be_shared=True)
-    limit_searches(request)
-    queue = request.app.state.photo_queue
-    client = middleware.scope_client_key(request.scope)
-    async with queue.reserve_place(client):
-        content, asked = await _read_form(request)
-        async with queue.wait_for_turn(client):
-            await uploads.refuse_disconnected(request)
-            return await run_in_threadpool(_search_and_render, request, content, asked)
-
-
-async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
-    """Read the photo's bytes (empty if it was left out) and the other fields of the form.
-
-    Raises HTTPException 408 if the photo does not arrive in UPLOAD_TIMEOUT_S.
-    """
-    try:
-        async with (
-            asyncio.timeout(uploads.UPLOAD_TIMEOUT_S),
-            request.form(max_files=len(_FILE_FIELDS), max_fields=8) as form,
-        ):
-            return await _read_photo(form), {
-                name: str(form.get(name) or "")[:_MAX_FIELD_CHARACTERS] for name in _FORM_FIELDS
-            }
-    except TimeoutError:
-        raise HTTPException(
-            408,
-            f"The photo did not arrive in {uploads.UPLOAD_TIMEOUT_S:.0f} s.",
-            {"Connection": "close"},
-        ) from None
-
-
-async def _read_photo(form: FormData) -> bytes:
-    """Return the bytes of the file that the form has; a form sends an empty one for none."""
-    for name in _FILE_FIELDS:
-        photo = form.get(name)
-        if isinstance(photo, UploadFile) and (content := await photo.read()):
-            return content
-    return b""
+    return await photo_form.answer_photo_form(
+        request, _FORM_FIELDS, _search_and_render, may_be_shared=True
+    )
 
 
 def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) -> HTMLResponse:
     """Search by the photo and render the results, or the form with an error."""
     published, pictures = app_repository_and_images(request)
     with published.snapshot() as s:
+        content = content or photo_form.read_sample(request, asked[photo_form.SAMPLE_FIELD])
         if not content:
-            content = _read_sample(request, asked[_SAMPLE_FIELD])
-        if not content:
-            no_photo = "No photo was sent. Please choose one."
-            return _render_photo_page(request, s, asked, error=no_photo, status=422)
+            return _render_photo_page(request, s, asked, error=photo_form.NO_PHOTO, status=422)
         try:
             wanted = _read_wishes(asked)
         except ValueError as error:
@@ -168,11 +111,9 @@ def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) 
             loaded = request.app.state.live_search.photo_run(s)
             decoded = DecodedPhoto(content, request.app.state.photo_decoders)
             result = decoded.search(loaded.load_photo_search(), wanted)
-        except decode.BadPixels as error:
-            text = photo_texts.describe_unreadable(error, content)
-            return _render_photo_page(request, s, asked, error=text, status=422)
-        except RunNotSearchable as error:
-            return _render_photo_page(request, s, asked, error=str(error), status=503)
+        except (decode.BadPixels, RunNotSearchable) as error:
+            text, status = photo_form.describe_failure(error, content)
+            return _render_photo_page(request, s, asked, error=text, status=status)
         shown = {row.product_id for item in result.items for row in item.results}
         return _render_photo_page(
             request,
@@ -180,7 +121,7 @@ def _search_and_render(request: Request, content: bytes, asked: dict[str, str]) 
             asked,
             result=result,
             audience=photo_texts.describe_audience(result),
-            preview=f"data:image/jpeg;base64,{base64.b64encode(decoded.preview()).decode()}",
+            preview=photo_form.preview_url(decoded),
             pictures=pictures.find_images(result.run, shown),
             items=[(number, item) for number, item in _number_items(result.items) if item.results],
             unsold=[item for item in result.items if not item.results],
@@ -205,14 +146,6 @@ def _read_wishes(asked: dict[str, str]) -> PhotoQuery:
     )
 
 
-def _read_sample(request: Request, image_id: str) -> bytes:
-    """Return a stored image that is asked about as a sample; nothing if there is no such image."""
-    if not IMAGE_ID_PATTERN.fullmatch(image_id):
-        return b""
-    path = content_cache.image_path(request.app.state.settings.data_dir, image_id)
-    return path.read_bytes() if path.is_file() else b""
-
-
 def _render_photo_page(
     request: Request,
     s: Snapshot,
@@ -230,6 +163,6 @@ def _render_photo_page(
         asked=asked or dict.fromkeys(_FORM_FIELDS, ""),
         wishes=WISHES,
         sample=request.app.state.warmer.sample,
-        max_mb=MAX_PHOTO_MB,
+        max_mb=photo_form.MAX_PHOTO_MB,
         **context,
     )

@@ -54,11 +54,17 @@ def describe_unreadable(error: BadPixels, content: bytes) -> str:
     return _UNREADABLE_TEXTS[error.reason]
 
 
-def describe_audience(result: PhotoResult) -> str:
-    """Return for whom the products are, and whether that was guessed."""
+def describe_audience(result: PhotoResult, *, may_choose: bool = True) -> str:
+    """Return for whom the products are, and whether that was guessed.
+
+    Args:
+        result: The result.
+        may_choose: The page has a field where the shopper may choose otherwise.
+    """
     if result.gender is None:
         return "Shown for everyone."
     words = GENDER_WORDS[result.gender]
     if result.is_gender_guessed:
-        return f"Shown for {words}: the photo looks like it. Choose otherwise under “For”."
+        choice = " Choose otherwise under “For”." if may_choose else ""
+        return f"Shown for {words}: the photo looks like it.{choice}"
     return f"Shown for {words}."
