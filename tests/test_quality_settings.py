@@ -49,6 +49,11 @@ def test_the_environment_goes_before_the_file_key_by_key(tmp_path):
         ),
         ("lists = 3", {"WEARALIKE_LISTS_K": "7"}, r"lists: wanted a \[lists\] table, got 3"),
         ("[gate]\nmin_with_code_ratio = 1.5", {}, "min_with_code_ratio: wanted 0 to 1, got 1.5"),
+        (
+            "[models]\nencoder_precision = 'int8'",
+            {},
+            "models: encoder_precision: wanted float32 or bfloat16, got 'int8'",
+        ),
         ("[models]\nencoder = 'A b'", {}, "models: encoder: wanted a model's name .*, got 'A b'"),
         (
             "[[shops]]\nid = 'a'\nfeed = 'x'\nmin_products_kept_ratio = 2",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
 
@@ -65,12 +65,15 @@ class ModelSettings(QualitySection):
             promoted once. Default: the promoted one, else "outfit".
         encoder: Encodes them: a packaged model, or a version promoted once. Default: the promoted
             one, else "likeness".
+        encoder_precision: "float32", or "bfloat16": faster on CPUs with AMX-BF16 or AVX512-BF16,
+            with codes of a version of their own. Other devices refuse it.
         looks_detector: Finds what products are worn with; one that names what it sees. Default: the
             promoted one, else "garments".
     """
 
     detector: _ModelName | None = None
     encoder: _ModelName | None = None
+    encoder_precision: Literal["float32", "bfloat16"] = "float32"
     looks_detector: _ModelName | None = None
 
 

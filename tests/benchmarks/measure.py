@@ -68,6 +68,22 @@ def median_seconds(works: Sequence[Callable[[], object]], runs: int = RUNS) -> l
     return [statistics.median(of_one) for of_one in zip(*rounds, strict=True)]
 
 
+def median_processor_seconds(
+    works: Sequence[Callable[[], object]], runs: int = RUNS
+) -> list[float]:
+    """The same of processor time of all threads, which other work on the machine changes less."""
+    for work in works:
+        work()
+    rounds = [[_processor_seconds(work) for work in works] for _ in range(runs)]
+    return [statistics.median(of_one) for of_one in zip(*rounds, strict=True)]
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def peak_bytes() -> int:
     """The most memory this process has had. Not ru_maxrss,
     which begins at what the process had that started this one.

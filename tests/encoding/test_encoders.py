@@ -10,9 +10,11 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from tests.support import processors
 
 from wearalike.encoding import encoders, imagenet_itq, runtime
 from wearalike.models import registry
+from wearalike.models.precision import Precision
 from wearalike.tables import CODE_BITS
 from wearalike.training.encoder import itq
 
@@ -238,9 +240,25 @@ def test_a_palette_sits_in_the_clusters():
     assert (apart.min(axis=0) < 3).all() and (apart.min(axis=1) < 4).all()
 
 
-@pytest.fixture(scope="module", params=["likeness", "fashion"])
+needs_bfloat16 = pytest.mark.skipif(
+    not processors.has_bfloat16(), reason="needs a processor with bfloat16"
+)
+
+
+def in_bfloat16(name: str) -> encoders.Encoder:
+    model = registry.packaged_model(registry.ModelKind.ENCODER, name)
+    return encoders.build_encoder(model.at_precision(Precision.BFLOAT16).read())
+
+
+@pytest.fixture(
+    scope="module",
+    params=["likeness", "fashion", pytest.param("likeness+bf16", marks=needs_bfloat16)],
+)
 def own_encoder(request):
-    return encoders.load_packaged_encoder(request.param, "cpu")
+    name = request.param.removesuffix("+bf16")
+    if name != request.param:
+        return in_bfloat16(name)
+    return encoders.load_packaged_encoder(name, "cpu")
 
 
 def test_a_code_of_our_networks_depends_on_the_picture_alone(own_encoder):
@@ -260,6 +278,27 @@ def test_a_code_of_our_networks_depends_on_the_picture_alone(own_encoder):
         assert (np.packbits(floats[half] > 0, axis=1) == together[half]).all()
     assert [a.views[0] for a in alone] == together.views
     assert own_encoder.encode([])[0].shape == (0, 16)
+
+
+@needs_bfloat16
+def test_bfloat16_changes_few_bits_and_says_so_by_its_version():
+    pictures = [drawn(kind, colour) for kind in ("bag", "trousers") for colour in (RED, BLUE)]
+    for name in ("likeness", "imagenet-itq"):
+        exact, rough = encoders.load_packaged_encoder(name), in_bfloat16(name)
+        assert rough.version.startswith(f"{exact.version}+bf16.")
+        flipped = sum(
+            apart(a, b)
+            for a, b in zip(exact.encode(pictures)[:2], rough.encode(pictures)[:2], strict=True)
+        )
+        assert 0 < flipped < 0.05 * 256 * len(pictures)
+
+
+def test_bfloat16_is_refused_for_a_gpu():
+    network = registry.load_backbone(registry.EFFICIENTNET_LITE0)
+    with pytest.raises(registry.BadModel, match="bfloat16 is for CPUs; on a GPU set"):
+        runtime.InferenceRunner(
+            "x", network, registry.EFFICIENTNET_LITE0, "cuda", Precision.BFLOAT16
+        )
 
 
 def test_a_code_does_not_depend_on_the_number_of_threads(tmp_path):

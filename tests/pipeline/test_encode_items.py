@@ -12,11 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from PIL import Image
+from tests.support import processors
 from tests.support.leaf_models import promote_leaf_classifier
 
-from wearalike.models import promotion, registry
+from wearalike.models import precision, promotion, registry
 from wearalike.models.files import ModelKind
+from wearalike.models.precision import bfloat16_versions
 from wearalike.pipeline import detect_items, encode_items
+from wearalike.search import photo_items
+from wearalike.settings import Settings
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCT_LEAVES, PRODUCTS
 
@@ -114,6 +118,46 @@ def test_after_a_promotion_the_night_encodes_again_under_the_new_version(root):
     again = encoded(root)
     assert list(again) == [default] and kept(root) == {default: 1, "shops-1": 1}
     assert list(encoded(root, "--encoder", "shops-1")) == ["shops-1"]
+
+
+@pytest.mark.skipif(not processors.has_bfloat16(), reason="needs a processor with bfloat16")
+def test_codes_of_two_precisions_are_kept_apart(root, monkeypatch):
+    """Photos are encoded as the run was, whatever the settings say now."""
+    map_products(root, ["women.tops.polos"] * 4)
+    promote_leaf_classifier(root, "shops-1", {"t-shirts": 0.97, "sneakers": 0.03})
+    before, [default] = encoded(root), kept(root)
+    codes = run_tables.read_table(root, CODES, RUN)
+    monkeypatch.setenv("WEARALIKE_MODELS_ENCODER_PRECISION", "bfloat16")
+    [version] = encoded(root)
+    assert version in bfloat16_versions(default) and kept(root) == {default: 1, version: 1}
+    suffix = version.removeprefix(default)
+    leaves = run_tables.read_table(root, PRODUCT_LEAVES, RUN)
+    assert set(leaves["classifier"].to_pylist()) == {f"shops-1{suffix}"}
+    assert {p.name for p in (root / "cache" / "leaves").iterdir()} == {
+        "shops-1",
+        f"shops-1{suffix}",
+    }
+    photos = photo_items.load_photo_networks(Settings(data_dir=root), RUN, "outfit", None)
+    assert photos.encoder.version == version
+    again = photo_items.load_photo_networks(Settings(data_dir=root), RUN, "outfit", photos)
+    assert again.encoder is photos.encoder and again.detector is photos.detector
+    # Its option goes before the environment, and finds the codes of float32 as they were.
+    assert list(encoded(root, "--precision", "float32")) == list(before)
+    assert run_tables.read_table(root, CODES, RUN).equals(codes)
+    assert kept(root) == {default: 1, version: 1}
+    back = photo_items.load_photo_networks(Settings(data_dir=root), RUN, "outfit", photos)
+    assert back.encoder.version == default and back.detector is photos.detector
+
+
+def test_a_processor_without_bfloat16_says_so_and_encodes_nothing(
+    root, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "cpuinfo").write_text(processors.OLDER, encoding="utf-8")
+    monkeypatch.setattr(precision, "CPU_INFO_PATH", tmp_path / "cpuinfo")
+    options = ["--run", RUN, "--data-dir", str(root), "--precision"]
+    assert encode_items.main([*options, "bfloat16"]) == 1
+    assert "precision bfloat16: this processor has neither AMX-BF16 nor" in caplog.text
+    assert not run_tables.is_complete(root, CODES, RUN) and not (root / "cache" / "codes").exists()
 
 
 def test_only_what_may_stand_for_a_product_is_encoded_and_the_rest_is_counted(root):

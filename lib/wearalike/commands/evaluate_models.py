@@ -44,7 +44,8 @@ DEFAULT_ENCODERS = (registry.DEFAULT_ENCODER, "efficientnet-lite0", "hsv", "cont
     multiple=True,
     metavar="NAME",
     help=f"May be repeated: {PROMOTED} (used by runs now), a model file, or one of "
-    f"{', '.join(base.descriptor_names())}; default, without --detector: "
+    f"{', '.join(base.descriptor_names())}; with +bf16 after its name, one of our own computes in "
+    "bfloat16; default, without --detector: "
     f"{' '.join(DEFAULT_ENCODERS)}.",
 )
 @click.option(

@@ -21,6 +21,7 @@ from wearalike.evaluation.detectors import (
 )
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
+from wearalike.models.precision import BFLOAT16_MARK
 
 PROMOTED = "promoted"
 MODEL_SUFFIX = ".safetensors"
@@ -114,8 +115,9 @@ def load_encoders(run: EvaluationRun) -> list[Descriptor]:
     loaded = []
     for name in names:
         source = name
-        if name == PROMOTED:
-            source = str(registry.resolve_model(run.root, ModelKind.ENCODER).path)
+        if (own := name.removesuffix(BFLOAT16_MARK)) == PROMOTED:
+            path = registry.resolve_model(run.root, ModelKind.ENCODER).path
+            source = f"{path}{name.removeprefix(own)}"
         loaded.append(base.load_descriptor(source, run.device, weights.get(source)))
     return unique_models(loaded)
 

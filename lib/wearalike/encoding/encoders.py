@@ -20,6 +20,7 @@ from wearalike.encoding.imagenet_itq import ITQ_ARCHITECTURE, ImagenetItqEncoder
 from wearalike.encoding.runtime import InferenceRunner
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model
+from wearalike.models.precision import precision_of
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS, CODES, ImageView
 
@@ -69,7 +70,9 @@ class _NetworkEncoder:
 
     def __init__(self, version: str, network: torch.nn.Module, device: str) -> None:
         self.version = version
-        self._forward = InferenceRunner(version, network, EFFICIENTNET_LITE0, device)
+        self._forward = InferenceRunner(
+            version, network, EFFICIENTNET_LITE0, device, precision_of(version)
+        )
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         """Encode crops, see Encoder."""
@@ -243,12 +246,13 @@ def build_encoder(model: Model, device: str = "cpu", leaves: Model | None = None
     """Build the encoder of a model file.
 
     Args:
-        model: A model of kind encoder.
+        model: A model of kind encoder; its version tells the precision.
         device: "cpu" or "cuda".
         leaves: A leaf classifier, used if it was taught with this encoder's descriptors.
 
     Raises:
-        BadModel: It is no encoder, or its architecture or tensors are not ours.
+        BadModel: It is no encoder, its architecture or tensors are not ours, or the device does
+            not compute in its precision.
     """
     from wearalike.encoding import hashnet, likeness_net
 

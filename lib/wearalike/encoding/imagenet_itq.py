@@ -19,6 +19,7 @@ from wearalike.imaging import colour, decode
 from wearalike.metrics import colour_space
 from wearalike.models import registry
 from wearalike.models.files import Model
+from wearalike.models.precision import precision_of
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS
 
@@ -59,7 +60,7 @@ class ImagenetItqEncoder:
         )
         self.version = model.version
         self._arrays = model.arrays
-        self._features = feature_extractor(EFFICIENTNET_LITE0, device)
+        self._features = feature_extractor(EFFICIENTNET_LITE0, device, precision_of(model.version))
 
     def encode(self, crops: Sequence[NDArray[np.uint8]]) -> EncodedCrops:
         """Encode crops, see Encoder; it tells no views."""

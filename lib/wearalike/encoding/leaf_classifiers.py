@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from wearalike.encoding.describer_hash import fits_encoder
 from wearalike.models import registry
 from wearalike.models.files import Model, ModelKind
+from wearalike.models.precision import file_version
 
 log = logging.getLogger(__name__)
 
 
 def find_leaf_classifier(root: Path, encoder: Model) -> Model | None:
     """Return the promoted or packaged leaf classifier; None if there is none for an encoder.
+
+    Its version tells the encoder's precision, too: the kinds it sees are cached by it.
 
     Args:
         root: The data folder.
@@ -26,7 +30,9 @@ def find_leaf_classifier(root: Path, encoder: Model) -> Model | None:
         return None
     leaves = registry.resolve_model(root, ModelKind.LEAVES).read()
     if fits_encoder(leaves, encoder):
-        return leaves
+        return replace(
+            leaves, version=leaves.version + encoder.version[len(file_version(encoder.version)) :]
+        )
     log.info("%s was not taught with %s: no leaves are told", leaves.version, encoder.version)
     return None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.metadata import distribution
@@ -32,6 +32,12 @@ from wearalike.models.files import (
     model_bytes,
     read_model,
     sha256_hex,
+)
+from wearalike.models.precision import (
+    Precision,
+    check_processor,
+    code_version,
+    file_version,
 )
 from wearalike.models.runtime import (
     compile_network,
@@ -185,7 +191,10 @@ PROMOTED_KINDS = tuple(_DEFAULT_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model file to use, and the kind, version and hash that it must have."""
+    """A model file to use, and the kind, version and hash that it must have.
+
+    An encoder's version tells its precision, too; see `precision`.
+    """
 
     kind: ModelKind
     version: str
@@ -195,11 +204,16 @@ class ModelRef:
     def read(self) -> Model:
         """Read the model. Raises BadModel if the file is not the one described."""
         model = read_model(self.path, self.sha256)
-        if (model.kind, model.version) != (self.kind, self.version):
+        wanted = file_version(self.version)
+        if (model.kind, model.version) != (self.kind, wanted):
             raise BadModel(
-                f"{self.path}: {model.kind} {model.version}, wanted {self.kind} {self.version}"
+                f"{self.path}: {model.kind} {model.version}, wanted {self.kind} {wanted}"
             )
-        return model
+        return replace(model, version=self.version)
+
+    def at_precision(self, precision: Precision) -> ModelRef:
+        """Return the same model to compute in a precision. Raises BadModel if no CPU here can."""
+        return replace(self, version=code_version(file_version(self.version), precision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +324,15 @@ def resolve_model(root: Path, kind: ModelKind, name: str | None = None) -> Model
 
 
 def find_by_version(root: Path, kind: ModelKind, version: str) -> ModelRef:
-    """Return the packaged or ever promoted model of a version of tables. Raises BadModel."""
-    names = [name for name, model in packaged_models(kind).items() if model.version == version]
-    return resolve_model(root, kind, names[0] if names else version)
+    """Return the packaged or ever promoted model of a version of tables, to compute with it here.
+
+    Raises:
+        BadModel: There is no such model, or this processor does not compute in its precision.
+    """
+    check_processor(version)
+    wanted = file_version(version)
+    names = [name for name, model in packaged_models(kind).items() if model.version == wanted]
+    return replace(resolve_model(root, kind, names[0] if names else wanted), version=version)
 
 
 def promoted_model(root: Path, kind: ModelKind) -> ModelRef | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.models.files import BadModel
+from wearalike.models.precision import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -38,20 +39,27 @@ def resolve_device(wanted: str) -> str:
 
 
 def compile_network(
-    network: torch.nn.Module, shape: tuple[int, ...], streams_count: int
+    network: torch.nn.Module,
+    shape: tuple[int, ...],
+    streams_count: int,
+    precision: Precision = Precision.FLOAT32,
 ) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Compile a network for this CPU with OpenVINO.
 
-    It computes in float32 on every CPU (by default OpenVINO takes bfloat16 if it can), so that the
-    same pixels give the same numbers everywhere.
+    It computes in float32 unless told otherwise (by default OpenVINO takes bfloat16 if it can), so
+    that the same pixels give the same numbers everywhere.
 
     Args:
         network: In evaluation mode, one tensor to a tensor or a flat tuple of tensors.
         shape: Shape of the input.
         streams_count: How many threads may call it at a time, each on a core of its own.
+        precision: Precision of weights and maps.
 
     Returns:
         A function from float32 of that shape to the outputs in order, float32 each.
+
+    Raises:
+        BadModel: This CPU does not compute in that precision.
     """
     import torch
 
@@ -60,6 +68,14 @@ def compile_network(
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    core = openvino.Core()
+    if precision is Precision.BFLOAT16 and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        # It would emulate bfloat16, three times as slowly as it computes in float32.
+        raise BadModel(
+            'precision bfloat16: not of this processor; set encoder_precision = "float32"'
+        )
     with warnings.catch_warnings():
         # The decoder uses torch's older tracer, which warns that there is a newer one.
         warnings.simplefilter("ignore")
@@ -71,11 +87,11 @@ def compile_network(
         converted = frontend.convert(frontend.load(decoder))
     converted.reshape(list(shape))
     options = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
         "NUM_STREAMS": streams_count,
         "INFERENCE_NUM_THREADS": streams_count,
     }
-    compiled = openvino.Core().compile_model(converted, "CPU", options)
+    compiled = core.compile_model(converted, "CPU", options)
     own = threading.local()
 
     def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:

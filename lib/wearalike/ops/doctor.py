@@ -27,6 +27,7 @@ from wearalike import catalog
 from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.models import registry
+from wearalike.models.precision import Precision
 from wearalike.net import address_guard, http_client
 from wearalike.ops.check_result import (
     CheckResult,
@@ -248,7 +249,9 @@ def check_models(environment: Environment) -> Iterator[CheckResult]:
                 environment.settings.data_dir,
                 registry.ModelKind.ENCODER,
                 environment.settings.models.encoder,
-            ).read(),
+            )
+            .at_precision(Precision(environment.settings.models.encoder_precision))
+            .read(),
             on,
         )
         codes = encoder.encode([picture])

@@ -3,8 +3,9 @@
 Only items that may represent a product are encoded: those of the product's own super-category, and
 what stands out of each image. The other things in its images are counted in the manifest.
 Codes are cached by item and encoder version, so a run encodes only items that are new. Codes of two
-encoders are never mixed. With --shard the job only fills the cache for that shard. Without it, the
-job does all that is left and writes the tables.
+encoders, or of two precisions of one, are never mixed: the version tells them apart. With --shard
+the job only fills the cache for that shard. Without it, the job does all that is left and writes
+the tables.
 
 In the same pass a leaf classifier that was taught with the encoder tells which kinds the items
 show. From that the job writes the leaf that each product's pictures show. Without such a classifier
@@ -32,6 +33,7 @@ from wearalike.encoding.leaf_classifiers import find_leaf_classifier
 from wearalike.encoding.product_leaves import build_product_leaves
 from wearalike.imaging import decode
 from wearalike.models import registry
+from wearalike.models.precision import Precision
 from wearalike.pipeline import job, picture_leaves
 from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
@@ -53,6 +55,7 @@ def command() -> click.Command:
     known = ", ".join(registry.ENCODERS)
     options = [
         build_option("encoder", f"{known} or a version promoted here."),
+        build_option("encoder_precision"),
         device_option(),
     ]
     return build_stage_command(work, __doc__, options, is_sharded=True)
@@ -63,7 +66,8 @@ def work(args: StageOptions) -> None:
     settings = job.load_settings(args)
     root = settings.data_dir
     name = OPTIONS_BY_KEY["encoder"].read(args.encoder, settings)
-    model = registry.resolve_model(root, registry.ModelKind.ENCODER, name)
+    precision = Precision(OPTIONS_BY_KEY["encoder_precision"].read(args.precision, settings))
+    model = registry.resolve_model(root, registry.ModelKind.ENCODER, name).at_precision(precision)
     encoder = model.read()
     leaves = find_leaf_classifier(root, encoder)
     inputs = {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS)}

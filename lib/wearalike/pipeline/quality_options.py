@@ -59,6 +59,13 @@ RUN_OPTIONS = (
     QualityOption("detector", "models", "detect_items", "detector", "Detector of items."),
     QualityOption("encoder", "models", "encode_items", "encoder", "Encoder of items."),
     QualityOption(
+        "encoder_precision",
+        "models",
+        "encode_items",
+        "precision",
+        "float32, or bfloat16 on CPUs that have it.",
+    ),
+    QualityOption(
         "looks_detector",
         "models",
         "detect_looks",
@@ -226,6 +233,7 @@ def dag_parameters() -> dict[str, dict[str, Any]]:
         parameters[option.key] = {
             "type": ["null", schema["type"]],
             **{k: schema[k] for k in ("minimum", "maximum") if k in schema},
+            **({"enum": [None, *schema["enum"]]} if "enum" in schema else {}),
             "description": f"{option.help} Empty: the settings' {option.section}.{option.key}"
             f"{default}.",
         }

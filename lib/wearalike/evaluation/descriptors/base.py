@@ -13,6 +13,7 @@ The codes of our own encoders are descriptors too: HashCodeDescriptor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -33,6 +34,7 @@ from wearalike.evaluation.descriptors.networks import NETWORKS, PooledNetworkFea
 from wearalike.evaluation.strangers import TrainingSets, training_sets
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model, ModelKind
+from wearalike.models.precision import BFLOAT16_MARK, Precision, code_version, file_version
 
 SIDE_BY_SIDE = "efficientnet-lite0+lab"
 # float32 (n, d), or bits packed as uint8 (n, b).
@@ -146,7 +148,7 @@ class HashCodeDescriptor:
         """
         self.version = encoder.version
         self.sha256: str | None = model.sha256
-        self.trained_on = training_sets(model.version, model.card)
+        self.trained_on = training_sets(file_version(model.version), model.card)
         self._encoder = encoder
 
     def describe(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -231,6 +233,7 @@ def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None)
 
     Args:
         name: One of `descriptor_names`, or the path of an encoder's model file (*.safetensors).
+            Our own encoders' names and paths may end in "+bf16": they compute in bfloat16 then.
         device: "cpu" or "cuda".
         weights: File of a network's weights. Without it torchvision's are looked for in torch's
             cache, and an autoencoder has yet to be fitted.
@@ -239,7 +242,8 @@ def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None)
         The descriptor.
 
     Raises:
-        BadModel: The name is unknown, or the weights are missing or do not fit.
+        BadModel: The name is unknown, the weights are missing or do not fit, or the device does
+            not compute in bfloat16.
 
     Example:
         >>> load_descriptor("hsv").describe([np.zeros((40, 30, 3), np.uint8)]).shape
@@ -256,10 +260,14 @@ def load_descriptor(name: str, device: str = "cpu", weights: Path | None = None)
         return _CLASSIC_DESCRIPTORS[name]()
     if name == SIDE_BY_SIDE:
         return SideBySideDescriptor(device)
-    if name in registry.ENCODERS:
-        model = registry.packaged_model(ModelKind.ENCODER, name).read()
-        return HashCodeDescriptor(encoders.build_encoder(model, device), model)
-    if name.endswith(".safetensors"):
-        model = registry.read_model(Path(name))
+    own = name.removesuffix(BFLOAT16_MARK)
+    if own in registry.ENCODERS or own.endswith(".safetensors"):
+        model = (
+            registry.packaged_model(ModelKind.ENCODER, own).read()
+            if own in registry.ENCODERS
+            else registry.read_model(Path(own))
+        )
+        precision = Precision.FLOAT32 if own == name else Precision.BFLOAT16
+        model = replace(model, version=code_version(model.version, precision))
         return HashCodeDescriptor(encoders.build_encoder(model, device), model)
     raise BadModel(f"encoder {name!r}: known are {', '.join(descriptor_names())}")

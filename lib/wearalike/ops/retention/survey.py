@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from wearalike.imaging import ledger
 from wearalike.models import registry
+from wearalike.models.precision import Precision, bfloat16_versions
 from wearalike.ops.disk_usage import DiskKind, DiskUsage, folder_bytes, iter_files, measure_disk
 from wearalike.ops.retention.needed_runs import (
     find_needed_reports,
@@ -178,6 +179,7 @@ def _iter_run_models(root: Path, run: str) -> Iterator[str]:
 def _iter_current_models(settings: Settings) -> Iterator[str]:
     """Yield the versions that the next run may use, or a rollback of a promotion."""
     root, models = settings.data_dir, settings.models
+    is_bfloat16 = models.encoder_precision == Precision.BFLOAT16
     named = {
         registry.ModelKind.DETECTOR: (models.detector, models.looks_detector),
         registry.ModelKind.ENCODER: (models.encoder,),
@@ -185,7 +187,11 @@ def _iter_current_models(settings: Settings) -> Iterator[str]:
     for kind, names in named.items():
         for name in {None, *names}:
             try:
-                yield registry.resolve_model(root, kind, name).version
+                version = registry.resolve_model(root, kind, name).version
+                yield version
+                # The processor that encodes need not be this one.
+                if is_bfloat16 and kind is registry.ModelKind.ENCODER:
+                    yield from bfloat16_versions(version)
             except (registry.BadModel, OSError):
                 yield name or ""  # one without weights has its name and a number
         for event in registry.promotion_history(root, kind)[-1:]:
