@@ -42,7 +42,7 @@ SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
 # The environment variable that overrides each key of the file.
 ENVIRONMENT_VARIABLES = {
     key: f"WEARALIKE_{key.upper()}"
-    for key in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks")
+    for key in ("data_dir", "warehouse", "device", "spark_master", "mappings", "looks", "poses")
 }
 # Lists of [serve] that the environment overrides, comma-separated, e.g. in a container.
 SERVER_VARIABLES = {
@@ -265,6 +265,8 @@ class Settings(BaseSettings):
         mappings: Folder of taxonomy.xml and shops/.
         looks: "auto" completes looks from every source; "worn" only from the products' own
             pictures; "off".
+        poses: "auto" tells backs and whole figures by poses where the package mediapipe is
+            installed; "on" stops a run without it; "off".
         compared_encoders: Encoders that describe the items of each run once it is published, for
             the page Compare, e.g. ["hsv", "contour", "vgg16=vgg16.pth"]; none by default. A run
             does not need them. Those that have to be fitted are fitted once, on the first run.
@@ -289,6 +291,7 @@ class Settings(BaseSettings):
     spark_master: str = "local[*]"
     mappings: Path = Path("mappings")
     looks: Literal["auto", "worn", "off"] = "auto"
+    poses: Literal["auto", "on", "off"] = "auto"
     compared_encoders: tuple[str, ...] = ()
     shops: tuple[ShopSettings, ...] = ()
     serve: ServerSettings = ServerSettings()

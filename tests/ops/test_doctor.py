@@ -81,7 +81,7 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(
             "feed harbour",
             "feed verano",
         ),
-        *("device", "detector", "encoder", "looks", "airflow"),
+        *("device", "detector", "encoder", "looks", "poses", "airflow"),
     }
     # The disk is the machine's own, and may be fuller than the doctor likes.
     assert [line for line in lines if line.startswith("warn") and line[6:10] != "disk"] == [
@@ -90,7 +90,7 @@ def test_a_place_that_is_well_ends_with_0_and_one_with_a_fault_with_1(
     assert not list((tmp_path / "root").iterdir()), "nothing is left"
     # The shops are gone now.
     assert app.main(["doctor", "--config", str(config)]) == 1
-    assert "3 of 16 checks would stop a run" in caplog.text
+    assert "3 of 17 checks would stop a run" in caplog.text
     assert [
         line[:20].strip()
         for line in capsys.readouterr().out.splitlines()

@@ -15,10 +15,11 @@ from PIL import Image
 from tests.support import processors
 from tests.support.leaf_models import promote_leaf_classifier
 
-from wearalike.models import precision, promotion, registry
+from wearalike.encoding import encoders
+from wearalike.models import pose_weights, precision, promotion, registry
 from wearalike.models.files import ModelKind
 from wearalike.models.precision import bfloat16_versions
-from wearalike.pipeline import detect_items, encode_items
+from wearalike.pipeline import detect_items, encode_items, picture_poses
 from wearalike.search import photo_items
 from wearalike.settings import Settings
 from wearalike.storage import content_cache, run_tables
@@ -266,3 +267,46 @@ def test_an_encoder_with_descriptors_of_its_own_tells_no_leaves(root):
     assert list(encoded(root, "--encoder", "fashion")) == ["fashion-4"]
     assert run_tables.read_table(root, PRODUCT_LEAVES, RUN).num_rows == 0
     assert run_tables.read_manifest(root, PRODUCT_LEAVES, RUN)["parameters"]["classifier"] is None
+
+
+def read_views(root) -> list[str | None]:
+    """The views of the three whole pictures."""
+    codes = run_tables.read_table(root, CODES, RUN).sort_by("item_id")
+    return codes["view"].to_pylist()[:3]
+
+
+def test_poses_tell_backs_and_those_of_former_nights_are_kept(root, monkeypatch):
+    try:
+        pose_weights.find_pose_weights()
+    except pose_weights.MissingPoseWeights as error:
+        pytest.skip(str(error))
+    # The encoder has seen somebody in all three pictures, and a pose was sure of the first.
+    version = registry.ENCODERS[registry.DEFAULT_ENCODER].version
+    code = {"shape": b"\x01" * 16, "colour": b"\x02" * 16, "encoder": version, "reason": None}
+    views = [(f"{n:032x}", "front") for n in range(3)] + [("shirt", None)]
+    rows = [code | {"item_id": i, "view": v} for i, v in views]
+    content_cache.cache_rows(
+        root, "codes", version, pa.Table.from_pylist(rows, encoders.CODE_CACHE_SCHEMA)
+    )
+    sure = pa.table([[f"{0:032x}"], ["back"]], schema=picture_poses.POSE_CACHE_SCHEMA)
+    content_cache.cache_rows(root, "poses", pose_weights.POSE_VERSION, sure)
+    encoded(root)
+    assert read_views(root) == ["back", "front", "front"]
+    # Blocks of noise show nobody; that they were looked at is remembered.
+    seen = content_cache.read_cached(
+        root, "poses", pose_weights.POSE_VERSION, picture_poses.POSE_CACHE_SCHEMA
+    )
+    assert sorted(seen.to_pylist(), key=lambda row: row["item_id"]) == [
+        {"item_id": f"{n:032x}", "facing": "back" if n == 0 else None} for n in range(3)
+    ]
+    monkeypatch.setenv("WEARALIKE_POSES", "off")
+    encoded(root)
+    assert read_views(root) == ["front"] * 3
+
+
+def test_a_night_that_must_tell_poses_stops_without_their_weights(root, monkeypatch, caplog):
+    monkeypatch.setattr(pose_weights, "_DISTRIBUTION", "no-such-package")
+    encoded(root)
+    monkeypatch.setenv("WEARALIKE_POSES", "on")
+    assert encode_items.main(["--run", RUN, "--data-dir", str(root)]) == 1
+    assert "no-such-package is not installed: pip install --no-deps mediapipe" in caplog.text

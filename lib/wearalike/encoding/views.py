@@ -11,6 +11,8 @@ from wearalike.tables import ImageView
 
 # Views whose codes tell little, and which show no look.
 PARTIAL_VIEWS = (ImageView.BACK, ImageView.DETAIL)
+# Views of somebody who wears the product, as encoders tell them.
+WORN_VIEWS = (ImageView.FIGURE, ImageView.FRONT)
 
 
 def image_ids_with_views(items: pa.Table, codes: pa.Table, views: Sequence[ImageView]) -> pa.Array:
@@ -31,3 +33,22 @@ def image_ids_with_views(items: pa.Table, codes: pa.Table, views: Sequence[Image
     is_foreground = pc.is_null(items["super_category"])
     foregrounds = items.filter(pc.and_(is_foreground, pc.is_in(items["item_id"], item_ids)))
     return foregrounds["image_id"].combine_chunks()
+
+
+def merge_facing(view: ImageView | None, facing: ImageView | None) -> ImageView | None:
+    """Return the view that an encoder and a pose together tell.
+
+    A pose may be seen in a flat garment, too. So it speaks only where the encoder does not see one,
+    and says a back only where the encoder sees somebody.
+
+    Args:
+        view: As the encoder says; None if it is not confident.
+        facing: FIGURE, FRONT or BACK, as the pose says; None if it is not sure.
+    """
+    if facing == ImageView.BACK and view in WORN_VIEWS:
+        return ImageView.BACK
+    if facing == ImageView.FIGURE and (view is None or view in WORN_VIEWS):
+        return ImageView.FIGURE
+    if facing == ImageView.FRONT and view is None:
+        return ImageView.FRONT
+    return view

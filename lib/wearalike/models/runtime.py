@@ -9,7 +9,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from wearalike.models.files import BadModel
 from wearalike.models.precision import Precision
 
 if TYPE_CHECKING:
+    import openvino
     import torch
 
 
@@ -86,12 +88,44 @@ def compile_network(
         frontend = FrontEndManager().load_by_framework("pytorch")
         converted = frontend.convert(frontend.load(decoder))
     converted.reshape(list(shape))
+    return _compile(converted, streams_count, precision)
+
+
+def compile_tflite(path: Path, streams_count: int) -> Callable[..., list[NDArray[np.float32]]]:
+    """Compile a TensorFlow Lite network for this CPU with OpenVINO, in float32.
+
+    Args:
+        path: The verified file.
+        streams_count: How many threads may call it at a time, each on a core of its own.
+
+    Returns:
+        A function from float32 of the input's shape to the outputs in order, float32 each.
+
+    Raises:
+        BadModel: OpenVINO does not know an operation of it.
+    """
+    with _disable_openvino_telemetry():
+        import openvino
+
+    try:
+        return _compile(openvino.Core().read_model(path), streams_count, Precision.FLOAT32)
+    except RuntimeError as error:
+        raise BadModel(f"{path}: OpenVINO cannot read it: {error}") from error
+
+
+def _compile(
+    network: openvino.Model, streams_count: int, precision: Precision
+) -> Callable[..., list[Any]]:
+    """Return a network as a function for several threads."""
+    with _disable_openvino_telemetry():
+        import openvino
+
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
         "NUM_STREAMS": streams_count,
         "INFERENCE_NUM_THREADS": streams_count,
     }
-    compiled = core.compile_model(converted, "CPU", options)
+    compiled = openvino.Core().compile_model(network, "CPU", options)
     own = threading.local()
 
     def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:

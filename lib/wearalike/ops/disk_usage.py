@@ -20,6 +20,7 @@ class DiskKind(StrEnum):
     CODES = "codes"  # cache/codes, by encoder
     DESCRIPTORS = "descriptors"  # cache/descriptors, by encoder
     LEAVES = "leaves"  # cache/leaves, by leaf classifier
+    POSES = "poses"  # cache/poses, by what tells them
     RUNS = "tables of runs"  # <table>/run=<run>
     CANDIDATES = "candidates"  # matches/run=<run>/candidates
     REPORTS = "reports"  # quality/run=<run> and reports
@@ -37,6 +38,7 @@ _KIND_OF_CACHE = {
     "codes": DiskKind.CODES,
     "descriptors": DiskKind.DESCRIPTORS,
     "leaves": DiskKind.LEAVES,
+    "poses": DiskKind.POSES,
 }
 _KIND_OF_FOLDER = {
     "events": DiskKind.EVENTS,

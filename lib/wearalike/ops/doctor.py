@@ -29,6 +29,7 @@ from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.models.precision import Precision
 from wearalike.net import address_guard, http_client
+from wearalike.ops.check_poses import check_poses
 from wearalike.ops.check_result import (
     CheckResult,
     CheckStatus,
@@ -523,5 +524,6 @@ CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
     check_device,
     check_models,
     check_looks,
+    check_poses,
     check_airflow,
 )

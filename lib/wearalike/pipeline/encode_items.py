@@ -7,6 +7,9 @@ encoders, or of two precisions of one, are never mixed: the version tells them a
 the job only fills the cache for that shard. Without it, the job does all that is left and writes
 the tables.
 
+Where the package mediapipe is installed, poses tell backs from fronts, and whole figures
+(`poses` in the settings). The table's views are those of the encoder and of poses together.
+
 In the same pass a leaf classifier that was taught with the encoder tells which kinds the items
 show. From that the job writes the leaf that each product's pictures show. Without such a classifier
 that table is empty.
@@ -33,8 +36,9 @@ from wearalike.encoding.leaf_classifiers import find_leaf_classifier
 from wearalike.encoding.product_leaves import build_product_leaves
 from wearalike.imaging import decode
 from wearalike.models import registry
+from wearalike.models.pose_weights import POSE_VERSION
 from wearalike.models.precision import Precision
-from wearalike.pipeline import job, picture_leaves
+from wearalike.pipeline import job, picture_leaves, picture_poses
 from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command, device_option
@@ -70,12 +74,15 @@ def work(args: StageOptions) -> None:
     model = registry.resolve_model(root, registry.ModelKind.ENCODER, name).at_precision(precision)
     encoder = model.read()
     leaves = find_leaf_classifier(root, encoder)
+    pose_files = picture_poses.find_weights(settings.poses)
     inputs = {t.name: run_tables.input_hash(root, t, args.run) for t in (PRODUCTS, IMAGES, ITEMS)}
     parameters = {"encoder": model.version}
+    if pose_files:
+        parameters["poses"] = POSE_VERSION
     signature = run_tables.signature(inputs, parameters)
     version_before = run_tables.table_version(root, CODES, args.run)
     leaf_parameters = {
-        **parameters,
+        "encoder": model.version,
         "classifier": leaves and leaves.version,
         "taxonomy": leaves and read_taxonomy(settings.mappings / "taxonomy.xml").sha256,
     }
@@ -88,20 +95,22 @@ def work(args: StageOptions) -> None:
     products = run_tables.read_table(root, PRODUCTS, args.run, _PRODUCT_COLUMNS)
     images = run_tables.read_table(root, IMAGES, args.run, ["product_id", "image_id"])
     items = detected.filter(index.may_represent(products, images, detected))
-    new = items.filter(pc.invert(_is_known(root, items, model.version, leaves))).sort_by("item_id")
-    new = new.filter(
-        pa.array([job.is_in_shard(i, args.shard) for i in new["item_id"].to_pylist()], pa.bool_())
+    shard = items.filter(
+        pa.array([job.is_in_shard(i, args.shard) for i in items["item_id"].to_pylist()], pa.bool_())
     )
+    new = shard.filter(pc.invert(_is_known(root, shard, model.version, leaves))).sort_by("item_id")
     if new.num_rows:
         device = registry.resolve_device(args.device or settings.device)
         encode_and_cache(root, encoders.build_encoder(encoder, device, leaves), new)
+    if pose_files and wants_codes:
+        picture_poses.estimate_new(root, shard, model.version, pose_files)
     if args.shard:
         return
     if wants_codes:
         with run_tables.write_table(
             root, CODES, args.run, signature, parameters, version_before=version_before
         ) as table:
-            _write_codes(root, table, items, model.version)
+            _write_codes(root, table, items, model.version, with_poses=pose_files is not None)
             table.manifest_extras["items_of_other_kinds"] = detected.num_rows - items.num_rows
         log.info("%s: %d codes, %d new", model.version, items.num_rows, new.num_rows)
     if wants_leaves:
@@ -131,13 +140,16 @@ def _is_known(
     return is_known
 
 
-def _write_codes(root: Path, table: TableWriter, items: pa.Table, version: str) -> None:
+def _write_codes(
+    root: Path, table: TableWriter, items: pa.Table, version: str, *, with_poses: bool
+) -> None:
     """Write the codes of items from the cache, and refuse the items without one."""
     seen = content_cache.read_cached(
         root, "codes", version, encoders.CODE_CACHE_SCHEMA, items["item_id"].combine_chunks()
     ).sort_by("item_id")
     has_code = pc.is_valid(seen["shape"])
-    table.write(seen.filter(has_code).select(CODES.column_names))
+    codes = seen.filter(has_code).select(CODES.column_names)
+    table.write(picture_poses.merge_views(root, codes) if with_poses else codes)
     unreadable = seen.filter(pc.invert(has_code))
     table.refuse(_refused_rows(unreadable["item_id"], unreadable["reason"]))
     # Not in the cache: when its image is there again, the item is encoded.

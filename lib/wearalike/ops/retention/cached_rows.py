@@ -91,7 +91,7 @@ def rewrite_caches(root: Path, plan: PrunePlan, *, is_dry: bool) -> Iterator[Cac
     def keep_of_items(rows: pa.Table) -> pa.Table:
         return rows.filter(pc.is_in(rows["item_id"], item_ids))
 
-    for kind in (DiskKind.CODES, DiskKind.DESCRIPTORS, DiskKind.LEAVES):
+    for kind in (DiskKind.CODES, DiskKind.DESCRIPTORS, DiskKind.LEAVES, DiskKind.POSES):
         for folder in _list_folders(root, kind.value, gone):
             yield from _rewrite(root, kind, folder, keep_of_items, "item_id", is_dry=is_dry)
 

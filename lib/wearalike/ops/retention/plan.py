@@ -95,8 +95,8 @@ def plan_by_days(survey: DataSurvey, policy: RetentionSettings) -> PrunePlan:
         *(survey.run_models[run] for run in plan.kept_runs & survey.run_models.keys())
     )
     for cache in survey.caches:
-        # Descriptors and leaves are small, and named in no table's manifest of models: only rows of
-        # gone pictures leave them.
+        # Descriptors, leaves and poses are small, and named in no table's manifest of models: only
+        # rows of gone pictures leave them.
         is_model = cache.kind in (DiskKind.ITEMS, DiskKind.CODES)
         is_used = not is_model or cache.path.name in models
         if not is_used and is_older(cache.used_at_s, policy.models_days):

@@ -39,6 +39,14 @@ PICTURE_SCHEMA = pa.schema(
 )
 CANDIDATES_DIR = "candidates"
 _MODEL_TABLES = (ITEMS, CODES, LOOKS, INDEXES)
+# Kinds of cached rows that have a folder for each version of what made them.
+_CACHED_BY_MODEL = (
+    DiskKind.ITEMS,
+    DiskKind.CODES,
+    DiskKind.DESCRIPTORS,
+    DiskKind.LEAVES,
+    DiskKind.POSES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +207,7 @@ def _iter_current_models(settings: Settings) -> Iterator[str]:
 
 
 def _iter_caches(root: Path) -> Iterator[FolderOnDisk]:
-    for kind in (DiskKind.ITEMS, DiskKind.CODES, DiskKind.DESCRIPTORS, DiskKind.LEAVES):
+    for kind in _CACHED_BY_MODEL:
         for path in sorted((root / "cache" / kind.value).glob("[!.]*")):
             used_at_s = max(map(_modified_at_s, path.glob("[!.]*.parquet")), default=0.0)
             yield FolderOnDisk(kind, path, None, used_at_s, folder_bytes(path))
