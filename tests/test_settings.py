@@ -239,3 +239,48 @@ def test_supplements_read_the_environment_and_need_a_whole_feed(tmp_path):
     path.write_text(shop + "supplements = [1]\n")
     with pytest.raises(settings.BadSettings, match="shop 'a': supplements"):
         settings.read_settings(path, env)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("variants.b.rules = 'b.xml'", "experiment: name is missing"),
+        ("name = 'Winter'\nvariants.b.rules = 'b.xml'", "experiment: name: wanted 1 to 64 lower"),
+        ("name = 'w'", "experiment: variants is missing"),
+        ("name = 'w'\nvariants = {}", "experiment: variants: wanted an [experiment.variants.NAME]"),
+        ("name = 'w'\nvariants.b = 3", "experiment: variant 'b': wanted a table of share, weights"),
+        ("name = 'w'\nvariants.b = {}", "experiment: variant 'b': wanted weights or rules, else"),
+        ("name = 'w'\nvariants.control.rules = 'b.xml'", "'control' is no name of a variant"),
+        ("name = 'w'\nvariants.b.encoder = 'fashion-4'", "variant 'b': encoder: a run has one"),
+        (
+            "name = 'w'\nvariants.b.weights = '3:7'",
+            "variant 'b': weights: wanted SHAPE:COLOUR:KIND",
+        ),
+        (
+            "name = 'w'\nvariants.b.weights.bags = '0:0:3'",
+            "weights: bags: wanted SHAPE:COLOUR:KIND",
+        ),
+        ("name = 'w'\nvariants.b.rules = '../b.xml'", "variant 'b': rules: wanted the name of a"),
+        (
+            "name = 'w'\nvariants.b = {rules = 'b.xml', share = 2.0}",
+            "'b': share: wanted 0.0001 to 1",
+        ),
+        (
+            "name = 'w'\nvariants.b = {rules = 'b.xml', share = 0.7}\n"
+            "variants.c = {rules = 'c.xml', share = 0.4}",
+            "experiment: variants: wanted shares that add up to 1 at most, got 1.1",
+        ),
+        (
+            "name = 'w'\nassignment = 'interleave'\nvariants.b.rules = 'b.xml'\n"
+            "variants.c.rules = 'c.xml'",
+            "experiment: variants: wanted one, which takes turns with the control, got 2",
+        ),
+    ],
+)
+def test_a_wrong_experiment_is_said_in_one_sentence(tmp_path, text, said):
+    path = tmp_path / "wearalike.toml"
+    path.write_text(f"data_dir = 'root'\n[experiment]\n{text}\n")
+    with pytest.raises(settings.BadSettings) as error:
+        settings.read_settings(path, {})
+    assert str(error.value).startswith(f"{path}: experiment: ") and said in str(error.value)
+    assert "\n" not in str(error.value)

@@ -32,6 +32,7 @@ from pydantic_settings import (
 )
 
 from wearalike import quality_settings
+from wearalike.experiment_settings import ExperimentSettings, ListVariantSettings
 from wearalike.quality_settings import GateSettings, ListSettings, ModelSettings
 from wearalike.retention_settings import RetentionSettings
 from wearalike.validation import describe_error, describe_unknown_key, first_error
@@ -277,6 +278,7 @@ class Settings(BaseSettings):
         gate: The gate's thresholds.
         keep: How long the data folder keeps what no run needs; None: nothing is removed unasked.
         spark: The size from which stages start Spark.
+        experiment: Variants of the lists, published beside them; None: no variant.
     """
 
     model_config = SettingsConfigDict(
@@ -300,6 +302,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     keep: RetentionSettings | None = None
     spark: SparkSettings = SparkSettings()
+    experiment: ExperimentSettings | None = None
 
     @field_validator("spark_master")
     @classmethod
@@ -488,13 +491,27 @@ def _describe_error(
         "serve": ServerSettings,
         "keep": RetentionSettings,
         "spark": SparkSettings,
+        "experiment": ExperimentSettings,
         **quality_settings.SECTIONS,
     }
+    if first == "experiment" and rest[:1] == ["variants"] and len(rest) > 1:
+        return f"{path}: experiment: variant {rest[1]!r}: {_describe_variant(error, rest[2:])}"
+    if first == "experiment" and not rest and error["type"] == "value_error":
+        return f"{path}: experiment: {error['ctx']['error']}"
     if first in sections and not rest:
         return f"{path}: {first}: wanted a [{first}] table, got {error['input']!r}"
     if first in sections:
         return f"{path}: {first}: {describe_error(error, sections[first], rest)}"
     return f"{path}: {describe_error(error, Settings, error['loc'])}"
+
+
+def _describe_variant(error: Any, rest: list[Any]) -> str:
+    """Return an error in a variant of the lists; `rest` is the path to the value from it."""
+    if rest:
+        return describe_error(error, ListVariantSettings, rest)
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return f"wanted a table of share, weights and rules, got {error['input']!r}"
 
 
 # A shorter value is no secret, and redacting it would leave no text readable.

@@ -486,6 +486,49 @@ SIMILAR_LISTS = Table(
     ),
 )
 
+_VARIANT = Column("variant", _text, "the variant whose list it is, as in list_variants")
+
+MATCHES_VARIANTS = Table(
+    "matches_variants",
+    "One row a product and variant: its most alike products by the variant's weights and rules.",
+    ("variant", *MATCHES.key),
+    (_VARIANT, *MATCHES.columns),
+)
+
+LIST_VARIANTS = Table(
+    "list_variants",
+    "One row a variant of the lists in the run's experiment, the control among them; none without "
+    "an experiment.",
+    ("variant",),
+    (
+        Column("variant", _text, "its name; control for the lists of similar_products"),
+        Column("experiment", _text, "the experiment, whose name splits the visitors"),
+        Column(
+            "assignment",
+            _text,
+            "split: its visitors see its lists; interleave: lists of it and of the control",
+        ),
+        Column("first_bucket", _int, "first bucket of its visitors, 0..9999"),
+        Column("end_bucket", _int, "bucket after the last one"),
+        Column("weights", _text, "its weights of shape, colour and kind; null: as control", True),
+        Column("rules", _text, "its file of rules; null: as control", True),
+    ),
+)
+
+SIMILAR_PRODUCTS_VARIANTS = Table(
+    "similar_products_variants",
+    "One row a recommendation in the list of a variant; those of the control are similar_products.",
+    ("variant", *SIMILAR_PRODUCTS.key),
+    (_VARIANT, *SIMILAR_PRODUCTS.columns),
+)
+
+SIMILAR_LISTS_VARIANTS = Table(
+    "similar_lists_variants",
+    "One row a product and variant: how many recommendations it has, and why no more.",
+    ("variant", *SIMILAR_LISTS.key),
+    (_VARIANT, *SIMILAR_LISTS.columns),
+)
+
 LOOKS = Table(
     "looks",
     "One row a product that is shown worn with other things: what else is worn in its own "
@@ -740,6 +783,12 @@ PUBLISHED_TABLES = (
     LOOK_PRODUCTS,
     QUALITY,
 )
+# The published tables that a run has only with an experiment, in the order of their writing.
+EXPERIMENT_TABLES = (SIMILAR_PRODUCTS_VARIANTS, SIMILAR_LISTS_VARIANTS, LIST_VARIANTS)
+# Every table that a run may have, and every table that a warehouse has; those of an experiment are
+# empty where a run has none.
+RUN_TABLES = (*TABLES, MATCHES_VARIANTS, *EXPERIMENT_TABLES)
+LOADED_TABLES = (*PUBLISHED_TABLES, *EXPERIMENT_TABLES)
 # Columns that earlier versions named otherwise, by table: former name to present name. Warehouses
 # that hold runs of such a version are upgraded by it.
 _RENAMED_WEIGHTS = {"w_shape": "shape_weight", "w_colour": "colour_weight"}
@@ -754,7 +803,7 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
 _FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): LookSource.WORN.value}
 # Records of what people do with a publication. A warehouse holds them beside the runs.
 RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, PICTURE_LABELS, EVENT_RATES)
-TABLES_BY_NAME = {t.name: t for t in (*TABLES, *RECORDED_TABLES)}
+TABLES_BY_NAME = {t.name: t for t in (*RUN_TABLES, *RECORDED_TABLES)}
 
 _DDL_TYPES = {
     "duckdb": {
@@ -819,7 +868,7 @@ def ddl_columns(table: Table, engine: str) -> str:
 def markdown() -> str:
     """Return every table in Markdown, for the docs."""
     lines = []
-    for table in (*TABLES, *RECORDED_TABLES):
+    for table in (*RUN_TABLES, *RECORDED_TABLES):
         lines += [
             f"**{table.name}** (key: {', '.join(table.key)}). {table.meaning}",
             "",

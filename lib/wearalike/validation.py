@@ -38,6 +38,8 @@ def describe_type(annotation: Any) -> str:
         element = arguments[0]
         element = get_args(element)[0] if get_origin(element) is Annotated else element
         return f"a list of {element.__name__}"
+    if origin is dict:
+        return "a table"
     if origin is Literal:
         *first, last = map(str, arguments)
         return f"{', '.join(first)} or {last}"

@@ -15,7 +15,7 @@ import pytest
 from tests.support.spark_cluster import START_TIMEOUT_S, SparkCluster, start_cluster
 
 from wearalike import sample
-from wearalike.pipeline import match_products, spark_package
+from wearalike.pipeline import match_plan, match_products, spark_package
 from wearalike.storage import run_tables
 from wearalike.tables import FEEDS, INDEXES, MATCHES, OFFERS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -161,7 +161,7 @@ def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):
 
 
 def test_the_rows_do_not_depend_on_the_tasks(night, place, monkeypatch):
-    monkeypatch.setattr(match_products, "QUERIES_A_TASK", 7)
+    monkeypatch.setattr(match_plan, "QUERIES_A_TASK", 7)
     assert match_products.main(["--run", "day-1", "--config", str(place), "--force"]) == 0
     root = place.parent / "root"
     counts = (
@@ -184,12 +184,12 @@ def test_local_spark_does_what_one_process_does(night, place, caplog):
 
 def test_one_large_super_category_keeps_every_worker_busy():
     counts = {"upper_wear": 500_000, "bags": 1, "foot_wear": 200_000, "full_body": 299_999}
-    tasks = match_products.split_queries(counts)
+    tasks = match_plan.split_queries(counts)
     rows = {name: [stop - start for held, start, stop in tasks if held == name] for name in counts}
     assert [name for name, *_ in tasks] == sorted(name for name, *_ in tasks)
     assert {name: sum(of_one) for name, of_one in rows.items()} == counts
     assert next(start for name, start, _ in tasks if name == "upper_wear") == 0
     assert all(stop == start for (a, _, stop), (b, start, _) in pairwise(tasks) if a == b)
     assert len(rows["upper_wear"]) >= 30 and max(rows["upper_wear"]) - min(rows["upper_wear"]) <= 1
-    assert max(max(of_one) for of_one in rows.values()) <= match_products.QUERIES_A_TASK
-    assert match_products.split_queries({}) == []
+    assert max(max(of_one) for of_one in rows.values()) <= match_plan.QUERIES_A_TASK
+    assert match_plan.split_queries({}) == []

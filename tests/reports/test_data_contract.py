@@ -10,7 +10,7 @@ from tests.warehouse.test_warehouse import night as made_up
 
 from wearalike.commands import app
 from wearalike.reports import data_contract
-from wearalike.tables import PUBLISHED_TABLES
+from wearalike.tables import LOADED_TABLES
 from wearalike.warehouse.base import open_warehouse
 
 CONTRACT = Path(__file__).resolve().parents[2] / "docs" / "data-contract.odcs.yaml"
@@ -27,8 +27,8 @@ def test_every_published_column_is_in_it():
     assert found == data_contract.build_contract()
     assert (found["apiVersion"], found["kind"]) == ("v3.0.2", "DataContract")
     columns = {t["name"]: [p["name"] for p in t["properties"]] for t in found["schema"]}
-    assert columns == {t.name: ["run", *t.column_names] for t in PUBLISHED_TABLES}
-    for table, made in zip(PUBLISHED_TABLES, found["schema"], strict=True):
+    assert columns == {t.name: ["run", *t.column_names] for t in LOADED_TABLES}
+    for table, made in zip(LOADED_TABLES, found["schema"], strict=True):
         keys = {p["name"]: p["primaryKeyPosition"] for p in made["properties"] if "primaryKey" in p}
         assert sorted(keys, key=keys.__getitem__) == ["run", *table.key]
         nullable = {p["name"] for p in made["properties"] if not p["required"]}
@@ -58,7 +58,7 @@ def test_dbt_reads_the_views_of_the_published_run(capsys, night):
                 ).fetchone()
                 assert "not_null" not in tests or counts[0] == counts[1], (table["name"], name)
                 assert "unique" not in tests or counts[0] == counts[2], (table["name"], name)
-    assert {t["name"] for t in tables} == {t.name for t in PUBLISHED_TABLES}
+    assert {t["name"] for t in tables} == {t.name for t in LOADED_TABLES}
 
 
 def test_dbt_finds_its_sources_in_postgresql():

@@ -21,7 +21,7 @@ from wearalike import search, tables
 from wearalike.detection.detect import ITEM_CACHE_SCHEMA
 from wearalike.encoding.encoders import CODE_CACHE_SCHEMA, LEAF_CACHE_SCHEMA
 from wearalike.imaging import ledger
-from wearalike.pipeline import build_indexes, match_products
+from wearalike.pipeline import build_indexes, match_plan, match_products
 from wearalike.pipeline.match_task import CANDIDATES_DIR, run_match_task
 from wearalike.pipeline.stage_command import StageOptions
 from wearalike.settings import Settings
@@ -230,16 +230,16 @@ class DrawnDeployment:
             run=self.run, settings=self.settings, force=False, config=None, data_dir=None
         )
         build_indexes.work(options)
-        plan = match_products.MatchPlan(self.root, self.run, "cpu", search.ListRules(k=20), [])
+        plan = match_plan.MatchPlan(self.root, self.run, "cpu", search.ListRules(k=20), [])
         entries = run_tables.read_table(self.root, tables.INDEXES, self.run)
-        counts = match_products.count_values(entries["super_category"])
+        counts = match_plan.count_values(entries["super_category"])
         former = match_products.find_previous_run(self.root, self.run)
         with run_tables.write_table(
             self.root, tables.MATCHES, self.run, plan.signature(), plan.parameters()
         ) as table:
             for task in plan.tasks(counts, table.path / CANDIDATES_DIR, former):
                 table.write(run_match_task(task))
-            table.manifest_extras["made_from"] = match_products.input_hashes(self.root, self.run)
+            table.manifest_extras["made_from"] = match_plan.input_hashes(self.root, self.run)
             table.manifest_extras["distance"] = search.DISTANCE_VERSION
         match_products.write_similar_tables(options, self.root)
         for table in tables.TABLES:

@@ -10,6 +10,8 @@
 - `merchandising_rules`: the rules by which a merchandiser steers lists
 - `rules_file`: the rules from rules.xml, each mistake by its line
 - `product_conditions`: conditions on what feeds say, for rules and for filters of questions
+- `category_weights`: weights in place of the taxonomy's
+- `list_variants`: the variants of an experiment, with their weights and rules
 - `variants`: the products of one article, in its colours and sizes
 - `leaf_guesses`: the leaves that a shop's words may mean
 - `suggest_mapping`: a draft of the lines that a mapping lacks

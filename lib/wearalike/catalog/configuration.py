@@ -20,11 +20,12 @@ from wearalike.catalog.google_categories import (
     packaged_google_categories,
     read_google_categories,
 )
+from wearalike.catalog.list_variants import read_list_variants
 from wearalike.catalog.mapping import ShopMapping, read_mapping
 from wearalike.catalog.rules_file import read_rules
 from wearalike.catalog.taxonomy import Taxonomy, read_taxonomy
 from wearalike.catalog.xml_validation import BadMapping
-from wearalike.settings import Settings
+from wearalike.settings import BadSettings, Settings
 
 
 def mapping_path(settings: Settings, shop_id: str) -> Path:
@@ -128,9 +129,12 @@ def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
             if not mapping.lines
         ]
         read_rules(rules_path(settings), taxonomy)
+        read_list_variants(settings, taxonomy)
         read_attributes(settings)
         read_google_defaults(settings)
         read_colours(settings)
     except BadMapping as error:
         return [*error.mistakes, *missing]
+    except BadSettings as error:
+        return [str(error), *missing]
     return missing

@@ -18,7 +18,16 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from wearalike import catalog, feeds, quality_settings, search, settings, tables, validation
+from wearalike import (
+    catalog,
+    experiment_settings,
+    feeds,
+    quality_settings,
+    search,
+    settings,
+    tables,
+    validation,
+)
 from wearalike.commands.groups import CONTEXT_SETTINGS
 from wearalike.detection import detect
 from wearalike.encoding import encoders
@@ -86,6 +95,10 @@ def reference_page() -> str:
             for section, model in quality_settings.SECTIONS.items()
             for part in (f"### [{section}]", _settings_table(model, ""))
         ),
+        "### [experiment]",
+        _settings_table(experiment_settings.ExperimentSettings, ""),
+        "### [experiment.variants.NAME]",
+        _settings_table(experiment_settings.ListVariantSettings, ""),
         "## Stages of a run",
         "`python -m wearalike.pipeline STAGE`, or `jobs/STAGE.py` for spark-submit.",
         stages.markdown(),

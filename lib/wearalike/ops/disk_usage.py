@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from wearalike.tables import MATCHES, PHOTO_QUERIES, QUALITY, TABLES_BY_NAME
+from wearalike.tables import MATCHES, MATCHES_VARIANTS, PHOTO_QUERIES, QUALITY, TABLES_BY_NAME
 
 
 class DiskKind(StrEnum):
@@ -124,7 +124,11 @@ def _kind_of(path: str) -> DiskKind:
     parts = path.split(os.sep)
     if parts[0] == "cache" and len(parts) > 2:
         return _KIND_OF_CACHE.get(parts[1], DiskKind.OTHER)
-    if parts[0] == MATCHES.name and len(parts) > 3 and parts[2] == "candidates":
+    if (
+        parts[0] in (MATCHES.name, MATCHES_VARIANTS.name)
+        and len(parts) > 3
+        and parts[2] == "candidates"
+    ):
         return DiskKind.CANDIDATES
     if len(parts) > 1:
         return _KIND_OF_FOLDER.get(parts[0], DiskKind.OTHER)

@@ -12,26 +12,35 @@ The nearest candidates of each product are kept beside the table, in candidates/
 The next run searches only for what is new or changed since, and produces the same table. With
 --force, or where the other run's tables are gone, everything is searched. _manifest.json says under
 `searched` since which run, how many products searched everything, and how many went on from there.
+
+With a section [experiment] in the settings its variants are matched, too, exactly and by the same
+rules of lists. Their tables are list_variants, similar_products_variants and
+similar_lists_variants.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wearalike import catalog, search
 from wearalike.catalog.merchandising_rules import find_shared_ranks
-from wearalike.pipeline import job, match_task, work_size
+from wearalike.pipeline import job, match_task, match_variants, work_size
 from wearalike.pipeline.command_frame import run_command
+from wearalike.pipeline.match_plan import (
+    MatchPlan,
+    count_values,
+    finish_candidates,
+    input_hashes,
+    without_entries,
+)
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask
 from wearalike.pipeline.quality_options import OPTIONS_BY_KEY, build_option
 from wearalike.pipeline.stage_command import (
@@ -46,9 +55,6 @@ from wearalike.tables import INDEXES, MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_
 
 log = logging.getLogger("wearalike.match_products")
 
-# Products that a task matches, at most: seconds to minutes of work for a worker.
-QUERIES_A_TASK = 16_384
-
 
 def command() -> click.Command:
     """Return the stage as a command."""
@@ -62,54 +68,6 @@ def command() -> click.Command:
         spark_master_option(),
     ]
     return build_stage_command(work, __doc__, options)
-
-
-@dataclass(frozen=True, slots=True)
-class MatchPlan:
-    """How a run is matched: what all of its tasks share.
-
-    Attributes:
-        root: The data folder.
-        run: The run.
-        device: Where workers search, "cpu" or "cuda".
-        list_rules: The rules of the lists.
-        merchandising_rules: The fields of each `catalog.MerchandisingRule` of the run's day.
-    """
-
-    root: Path
-    run: str
-    device: str
-    list_rules: search.ListRules
-    merchandising_rules: list[dict[str, Any]]
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters that the table depends on, as _manifest.json names them."""
-        return {**asdict(self.list_rules), "merchandise": self.merchandising_rules}
-
-    def signature(self) -> str:
-        """Return the signature of the table `matches`."""
-        parameters = {**self.parameters(), "distance": search.DISTANCE_VERSION}
-        return run_tables.signature(input_hashes(self.root, self.run), parameters)
-
-    def tasks(
-        self, counts: Mapping[str, int], candidates_dir: Path, previous_run: str | None
-    ) -> list[MatchTask]:
-        """Return the tasks, in the order of the table; see `split_queries` for counts."""
-        return [
-            MatchTask(
-                str(self.root),
-                self.run,
-                previous_run,
-                str(candidates_dir),
-                self.device,
-                super_category,
-                start,
-                stop,
-                **asdict(self.list_rules),
-                merchandising_rules=json.dumps(self.merchandising_rules),
-            )
-            for super_category, start, stop in split_queries(counts)
-        ]
 
 
 def work(args: StageOptions) -> None:
@@ -137,6 +95,7 @@ def work(args: StageOptions) -> None:
         master = args.spark_master or settings.spark_master
         write_matches(plan, master, previous_run, settings.spark.min_products)
     write_similar_tables(args, plan.root)
+    match_variants.write_experiment(args, settings, plan, taxonomy)
 
 
 def write_matches(
@@ -163,9 +122,9 @@ def write_matches(
                 table.write(match_task.run_match_task(task))
         else:
             _match_with_spark(tasks, spark_master, table)
-        table.write(search.build_matches_without_code(_without(products, entries)))
+        table.write(search.build_matches_without_code(without_entries(products, entries)))
         table.rows_taken = products.num_rows
-        searched_anew = _finish_candidates(candidates_dir)
+        searched_anew = finish_candidates(candidates_dir)
         remembered = entries.num_rows - searched_anew
         table.manifest_extras["searched"] = {
             "since": previous_run,
@@ -189,52 +148,6 @@ def _match_with_spark(tasks: Sequence[MatchTask], spark_master: str, table: Tabl
     with spark_session("match_products", spark_master, table.path) as spark:
         run_tasks(spark, tasks, len(tasks)).write.parquet(f"file://{table.path}/spark")
     table.adopt_parts(table.path / "spark")
-
-
-def _finish_candidates(candidates_dir: Path) -> int:
-    """Remove what lost workers left, and return how many products searched everything."""
-    for staging in candidates_dir.glob("*/.*"):
-        staging.unlink()
-    paths = candidates_dir.glob("*/*.parquet")
-    return sum(int(pq.read_schema(path).metadata[match_task.SEARCHED_ANEW_KEY]) for path in paths)
-
-
-def count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    """Return how often each value occurs."""
-    counts = pc.value_counts(column.combine_chunks()).to_pylist()
-    return {count["values"]: count["counts"] for count in counts}
-
-
-def _without(products: pa.Table, entries: pa.Table) -> pa.Array:
-    """Return the ids of the products that have no entry."""
-    has_entry = pc.is_in(products["product_id"], entries["product_id"].combine_chunks())
-    return products.filter(pc.invert(has_entry))["product_id"].combine_chunks()
-
-
-def split_queries(counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Return the queries of each task: super-category, first row, and the row after the last.
-
-    A task has at most QUERIES_A_TASK rows, so one super-category that holds most of a run keeps as
-    many workers busy as all others would. The tasks of a super-category differ by a row at most.
-
-    Args:
-        counts: Number of products in each super-category.
-
-    Example:
-        >>> split_queries({"bags": 20_000, "accessories": 5})
-        [('accessories', 0, 5), ('bags', 0, 10000), ('bags', 10000, 20000)]
-    """
-    queries = []
-    for super_category, count in sorted(counts.items()):
-        parts = -(-count // QUERIES_A_TASK)
-        bounds = [count * part // parts for part in range(parts + 1)]
-        queries += [(super_category, bounds[part], bounds[part + 1]) for part in range(parts)]
-    return queries
-
-
-def input_hashes(root: Path, run: str) -> dict[str, str]:
-    """Return the hashes of the tables that the matches of a run are computed from."""
-    return {t.name: run_tables.input_hash(root, t, run) for t in (PRODUCTS, INDEXES)}
 
 
 def find_previous_run(root: Path, run: str) -> str | None:

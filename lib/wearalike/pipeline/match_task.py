@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from wearalike import catalog, search
 from wearalike.search import gallery_store
 from wearalike.storage import atomic, run_tables
-from wearalike.tables import MATCHES
+from wearalike.tables import MATCHES, TABLES_BY_NAME
 
 log = logging.getLogger("wearalike.match_products")
 
@@ -33,7 +33,7 @@ TASK_SCHEMA = (
     "root string, run string, previous_run string, candidates_dir string, device string, "
     "super_category string, start long, stop long, "
     "k int, min_score double, max_per_brand int, max_brand_share double, diversity double, "
-    "merchandising_rules string"
+    "merchandising_rules string, weights string, previous_table string, previous_part string"
 )
 
 
@@ -56,6 +56,9 @@ class MatchTask:
         max_brand_share: See `search.ListRules`.
         diversity: See `search.ListRules`.
         merchandising_rules: JSON list of the fields of `catalog.MerchandisingRule`.
+        weights: JSON object of the weights in place of the products', by category.
+        previous_table: Table of the previous run that holds its candidates.
+        previous_part: Folder of them below CANDIDATES_DIR, whose search had the same weights.
     """
 
     root: str
@@ -72,6 +75,9 @@ class MatchTask:
     max_brand_share: float
     diversity: float
     merchandising_rules: str
+    weights: str = "{}"
+    previous_table: str = MATCHES.name
+    previous_part: str = "."
 
     @property
     def list_rules(self) -> search.ListRules:
@@ -137,10 +143,11 @@ def _load_gallery(task: MatchTask) -> search.Gallery:
 
     def load() -> search.Gallery:
         root = Path(task.root)
-        gallery = gallery_store.load_gallery(root, task.run, task.super_category, columns)
+        weights = json.loads(task.weights)
+        gallery = gallery_store.load_gallery(root, task.run, task.super_category, columns, weights)
         return replace(gallery, device=task.device)
 
-    key = (task.root, task.run, task.super_category, task.device, *columns)
+    key = (task.root, task.run, task.super_category, task.device, task.weights, *columns)
     return _gallery_cache.get(key, load)
 
 
@@ -153,10 +160,12 @@ def _diff_since(task: MatchTask, previous_run: str) -> search.GalleryDiff:
     """Return what changed in the gallery of a task since the previous run, also cached."""
 
     def compare() -> search.GalleryDiff:
-        previous = gallery_store.load_gallery(Path(task.root), previous_run, task.super_category)
+        previous = gallery_store.load_gallery(
+            Path(task.root), previous_run, task.super_category, (), json.loads(task.weights)
+        )
         return search.diff_galleries(previous, _load_gallery(task))
 
-    key = (task.root, task.run, previous_run, task.super_category, task.device)
+    key = (task.root, task.run, previous_run, task.super_category, task.device, task.weights)
     return _diff_cache.get(key, compare)
 
 
@@ -167,8 +176,10 @@ def _read_previous_search(task: MatchTask) -> search.PreviousSearch | None:
     """
     if task.previous_run is None:
         return None
-    table_dir = run_tables.table_dir(Path(task.root), MATCHES, task.previous_run)
-    paths = sorted((table_dir / CANDIDATES_DIR / task.super_category).glob("*.parquet"))
+    table = TABLES_BY_NAME[task.previous_table]
+    table_dir = run_tables.table_dir(Path(task.root), table, task.previous_run)
+    folder = table_dir / CANDIDATES_DIR / task.previous_part / task.super_category
+    paths = sorted(folder.glob("*.parquet"))
     if not paths:
         return None
     diff = _diff_since(task, task.previous_run)
@@ -181,7 +192,7 @@ def _read_previous_search(task: MatchTask) -> search.PreviousSearch | None:
     bounds = (known_rows.min(), known_rows.max())
     first, last = np.searchsorted(first_rows, bounds, side="right") - 1
     needed = paths[first : last + 1]
-    files = run_tables.read_manifest(Path(task.root), MATCHES, task.previous_run)["files"]
+    files = run_tables.read_manifest(Path(task.root), table, task.previous_run)["files"]
     for path in needed:
         if run_tables.sha256(path) != files.get(path.relative_to(table_dir).as_posix()):
             log.warning(

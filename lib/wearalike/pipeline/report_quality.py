@@ -28,23 +28,28 @@ from wearalike.pipeline.command_frame import run_command
 from wearalike.pipeline.quality_options import RUN_OPTIONS, threshold_option
 from wearalike.pipeline.stage_command import StageOptions, build_stage_command
 from wearalike.quality import gate, judgement_metrics, judgements, metrics
+from wearalike.quality.gate import ExpectationOutcome
 from wearalike.quality.metrics import COMPARED_TABLES, Metric
 from wearalike.quality.normal_week import WEEK_RUNS, RunValues
 from wearalike.quality.passed_runs import has_compared_tables, passed_runs
 from wearalike.quality.run_metrics import EarlierRuns, measure_run
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
+from wearalike.quality.variant_checks import check_variants
 from wearalike.reports import contact_sheet, contradicted_mappings, run_feed, run_page, workbook
 from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
     CODES,
+    EXPERIMENT_TABLES,
     FEEDS,
     IMAGES,
     INDEXES,
     ITEMS,
+    LIST_VARIANTS,
     LOOK_PRODUCTS,
     LOOKS,
     MATCHES,
+    MATCHES_VARIANTS,
     OFFERS,
     PRODUCT_LEAVES,
     PRODUCT_VARIANTS,
@@ -52,6 +57,7 @@ from wearalike.tables import (
     QUALITY,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
+    Table,
 )
 from wearalike.warehouse.base import Unreachable, open_warehouse
 
@@ -93,7 +99,7 @@ def work(args: StageOptions) -> None:
     thresholds = Thresholds(**{**settings.gate.model_dump(), **dict(args.threshold)})
     week = passed_runs(root, run)
     last = next((r for r in week if has_compared_tables(root, r)), None)
-    inputs = {t.name: run_tables.input_hash(root, t, run) for t in INPUT_TABLES}
+    inputs = {t.name: run_tables.input_hash(root, t, run) for t in list_inputs(root, run)}
     if last:
         inputs |= {f"last_{t.name}": run_tables.input_hash(root, t, last) for t in COMPARED_TABLES}
         week = week[week.index(last) :][:WEEK_RUNS]
@@ -126,6 +132,13 @@ def work(args: StageOptions) -> None:
             f"run {run} must not be published; see {page}: {nothing}"
             + "; ".join(manifest["failed"])
         )
+
+
+def list_inputs(root: Path, run: str) -> tuple[Table, ...]:
+    """Return the tables that are judged: INPUT_TABLES, and those of the run's experiment."""
+    if run_tables.is_complete(root, LIST_VARIANTS, run):
+        return (*INPUT_TABLES, MATCHES_VARIANTS, *EXPERIMENT_TABLES)
+    return INPUT_TABLES
 
 
 def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:
@@ -220,7 +233,7 @@ def write_quality(
     """
     root = settings.data_dir
     last = week[0] if week else None
-    manifests = {t.name: run_tables.read_manifest(root, t, run) for t in INPUT_TABLES}
+    manifests = {t.name: run_tables.read_manifest(root, t, run) for t in list_inputs(root, run)}
     run_settings = collect_settings(manifests, parameters)
     rows_by_table = open_inputs(root, run, last)
     with (
@@ -246,8 +259,14 @@ def write_quality(
             day_of = partial(run_order.run_day, root)
             run_metrics = measure_run(con, rows_by_table, manifests, run, earlier, day_of)
             run_metrics += [Metric(**row) for row in parameters.get("judged", [])]
+            of_variants: list[ExpectationOutcome] = []
+            if MATCHES_VARIANTS.name in manifests:
+                variants = manifests[MATCHES_VARIANTS.name]["parameters"]
+                of_variants, shares = check_variants(run_gate, rows_by_table, variants)
+                run_metrics += shares
             run_metrics = judge_metrics(run_metrics, limits)
             outcomes += run_gate.check_tables(con, manifests[MATCHES.name]["parameters"])
+            outcomes += of_variants
             outcomes += run_gate.check_metrics(run_metrics, limits)
             sheets = contact_sheet.select_recommendations(
                 root, run, needs_pictures=False, **run_page.CONTACT_SHEET_OPTIONS
@@ -311,7 +330,9 @@ def open_inputs(root: Path, run: str, last: str | None) -> metrics.RunTables:
         run: The run.
         last: The run to compare it with; without one, its tables are empty.
     """
-    opened: dict[str, Any] = {t.name: run_tables.open_dataset(root, t, run) for t in INPUT_TABLES}
+    opened: dict[str, Any] = {
+        t.name: run_tables.open_dataset(root, t, run) for t in list_inputs(root, run)
+    }
     opened["refused"] = run_tables.read_refused(root, run)
     for table in COMPARED_TABLES:
         opened[f"last_{table.name}"] = (

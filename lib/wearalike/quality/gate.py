@@ -177,6 +177,7 @@ class Gate:
         con: duckdb.DuckDBPyConnection,
         rules: Mapping[str, Any],
         checks: Iterable[TableCheck] = TABLE_CHECKS,
+        suffix: str = "",
     ) -> list[ExpectationOutcome]:
         """Check every row of the tables.
 
@@ -185,6 +186,7 @@ class Gate:
             rules: Parameters in _manifest.json of matches: k, min_score, max_per_brand,
                 max_brand_share, merchandise.
             checks: The checks.
+            suffix: Added to the names of the tables in the outcomes, for other rows of theirs.
 
         Returns:
             An outcome for each expectation, by table and name.
@@ -203,7 +205,10 @@ class Gate:
                 for share in range(shares)
             )
             outcomes += self._run_suite(
-                check.table.name, check.table.key, check.expectations(self.gxe, rules), rows
+                check.table.name + suffix,
+                check.table.key,
+                check.expectations(self.gxe, rules),
+                rows,
             )
         return outcomes
 

@@ -107,6 +107,7 @@ class Thresholds(GateSettings):
             ),
             *(Threshold(name, low=getattr(self, f"min_{name}"), scope="all") for name in coverage),
             Threshold("with_image_ratio", self.min_with_image_ratio, None, "shop=", False),
+            *self._variant_thresholds(list_length),
             *_shop_thresholds(
                 Threshold(
                     "refused_offers_ratio", high=self.max_refused_offers_ratio, is_critical=False
@@ -128,6 +129,11 @@ class Thresholds(GateSettings):
             *self._share_thresholds(),
             *(self._model_thresholds() if are_models_of_last_run else ()),
         ]
+
+    def _variant_thresholds(self, list_length: int) -> list[Threshold]:
+        """Return the threshold of the lists of an experiment's variants."""
+        name, low = "with_5_matches_ratio", self.min_with_5_matches_ratio
+        return [Threshold(name, low, None, "variant=")] if list_length >= _MATCHES_WANTED else []
 
     def _relevance_thresholds(self) -> list[Threshold]:
         """Return the floors of codes and lists beside the shops' words."""

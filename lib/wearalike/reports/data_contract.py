@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 import wearalike
-from wearalike.tables import PUBLISHED_TABLES, Column, Table
+from wearalike.tables import LOADED_TABLES, Column, Table
 from wearalike.warehouse.base import MAX_FRESH_AGE_S
 
 API_VERSION = "v3.0.2"
@@ -33,7 +33,7 @@ def build_contract() -> dict[str, Any]:
             "usage": "Read the views current_<table>, which show the published run alone.",
             "limitations": "It knows how products look, not how they sell.",
         },
-        "schema": [_build_table(table) for table in PUBLISHED_TABLES],
+        "schema": [_build_table(table) for table in LOADED_TABLES],
         "slaProperties": [
             {
                 "property": "freshness",
@@ -113,7 +113,7 @@ def build_dbt_sources() -> dict[str, Any]:
                             "freshness": {"warn_after": {"count": hours, "period": "hour"}},
                         },
                     },
-                    *(_build_dbt_table(table) for table in PUBLISHED_TABLES),
+                    *(_build_dbt_table(table) for table in LOADED_TABLES),
                 ],
             }
         ],

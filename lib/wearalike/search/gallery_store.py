@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wearalike import catalog, search
 from wearalike.catalog import feed_distances
+from wearalike.catalog.category_weights import NO_WEIGHTS, CategoryWeights, replace_weights
 from wearalike.catalog.product_conditions import CONDITION_COLUMNS
 from wearalike.search import index
 from wearalike.storage import run_tables
@@ -49,7 +50,11 @@ class GalleryWithProducts:
 
 
 def load_gallery(
-    root: Path, run: str, super_category: str, more_columns: Iterable[str] = ()
+    root: Path,
+    run: str,
+    super_category: str,
+    more_columns: Iterable[str] = (),
+    weights: CategoryWeights = NO_WEIGHTS,
 ) -> search.Gallery:
     """Load the gallery of a super-category of a run, its codes mapped from the Faiss index.
 
@@ -58,13 +63,14 @@ def load_gallery(
         run: Name of the run; its files must stay while the gallery is used.
         super_category: A `tables.SuperCategory` value.
         more_columns: Those of CONDITION_COLUMNS that rules or filters look at.
+        weights: Weights in place of those of the products.
 
     Raises:
         TableNotFound: The run has no such table.
         BadIndex: The index is not the file that _manifest.json names, or not one of ours.
     """
     columns = list(dict.fromkeys([*search.GALLERY_COLUMNS, *sorted(more_columns)]))
-    gallery, _ = _load_gallery(root, run, super_category, index.read_codes_mmap, columns)
+    gallery, _ = _load_gallery(root, run, super_category, index.read_codes_mmap, columns, weights)
     # Building took several times the memory that the gallery keeps.
     pa.default_memory_pool().release_unused()
     return gallery
@@ -116,6 +122,7 @@ def _load_gallery(
     super_category: str,
     read_index: Callable[[Path], tuple[NDArray[np.int64], NDArray[np.uint8]]],
     columns: list[str],
+    weights: CategoryWeights = NO_WEIGHTS,
 ) -> tuple[search.Gallery, pa.Table]:
     """Return the gallery and the columns of its products, in the order of tables.PRODUCTS."""
     name = f"{super_category}.faiss"
@@ -136,5 +143,6 @@ def _load_gallery(
     products = run_tables.open_dataset(root, PRODUCTS, run).to_table(
         columns, is_in_super_category, **_DATASET_READ_OPTIONS
     )
+    products = replace_weights(products, weights)
     distances = feed_distances.read_feed_distances(root, run)
     return search.build_gallery(entries, codes, products, distances), products

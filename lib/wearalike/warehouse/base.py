@@ -246,8 +246,9 @@ class Warehouse(Protocol):
 
         Args:
             run: The run.
-            rows: Datasets by table name, one for each of tables.PUBLISHED_TABLES.
-            counts: Expected rows by table name.
+            rows: Datasets by table name, one for each of tables.PUBLISHED_TABLES; those of
+                tables.EXPERIMENT_TABLES are empty where they are left out.
+            counts: Expected rows by table name; without an entry none.
             signature: See `publish.run_signature`.
 
         Raises:

@@ -10,7 +10,14 @@ import pyarrow.compute as pc
 
 from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
-from wearalike.tables import PRODUCT_VARIANTS, PUBLISHED_TABLES, QUALITY
+from wearalike.tables import (
+    LIST_VARIANTS,
+    LOADED_TABLES,
+    PRODUCT_VARIANTS,
+    PUBLISHED_TABLES,
+    QUALITY,
+    Table,
+)
 from wearalike.warehouse.base import (
     PointerMove,
     RunLoad,
@@ -154,15 +161,15 @@ def publish_run(
         if failed and not override:
             raise GateClosed(f"run {run} is not published: {'; '.join(failed)}")
         if load is None:
-            for table in PUBLISHED_TABLES:
+            loaded = list_loaded_tables(root, run)
+            for table in loaded:
                 run_tables.check_files(root, table, run)
             counts = {
-                t.name: run_tables.read_manifest(root, t, run)["rows"]["written"]
-                for t in PUBLISHED_TABLES
+                t.name: run_tables.read_manifest(root, t, run)["rows"]["written"] for t in loaded
             }
             load = warehouse.load(
                 run,
-                {t.name: run_tables.open_dataset(root, t, run) for t in PUBLISHED_TABLES},
+                {t.name: run_tables.open_dataset(root, t, run) for t in loaded},
                 counts,
                 signature,
             )
@@ -185,16 +192,23 @@ def publish_run(
     return PublishResult(load, move, against)
 
 
+def list_loaded_tables(root: Path, run: str) -> tuple[Table, ...]:
+    """Return the tables of a run that a warehouse loads: those of an experiment if it has one."""
+    has_experiment = run_tables.is_complete(root, LIST_VARIANTS, run)
+    return LOADED_TABLES if has_experiment else PUBLISHED_TABLES
+
+
 def run_signature(root: Path, run: str) -> str:
     """Return the hash over a run's published tables, by which a warehouse knows their load.
 
-    A run of an earlier version has no product_variants; it is known by its other tables.
+    A run of an earlier version has no product_variants, and one without an experiment none of its
+    tables; it is known by its other tables.
 
     Raises:
         run_tables.TableNotFound: A table is not finished.
     """
     hashes = {}
-    for table in PUBLISHED_TABLES:
+    for table in list_loaded_tables(root, run):
         try:
             hashes[table.name] = run_tables.input_hash(root, table, run)
         except run_tables.TableNotFound:

@@ -20,7 +20,7 @@ from wearalike.ops.retention.survey import DataSurvey, survey_data
 from wearalike.retention_settings import RetentionSettings
 from wearalike.settings import Settings
 from wearalike.storage import atomic, content_cache, data_lock
-from wearalike.tables import TABLES
+from wearalike.tables import RUN_TABLES
 from wearalike.warehouse.base import open_warehouse
 
 log = logging.getLogger("wearalike.prune")
@@ -99,7 +99,7 @@ def _remove_folders(plan: PrunePlan) -> None:
     A table whose candidates go stays, and its manifest still names them: a search that finds them
     gone searches everything.
     """
-    order = {table.name: -number for number, table in enumerate(TABLES)}
+    order = {table.name: -number for number, table in enumerate(RUN_TABLES)}
     folders = sorted(
         plan.folders, key=lambda f: (f.used_at_s, order.get(f.path.parent.name, 1), str(f.path))
     )
@@ -119,10 +119,11 @@ def _remove_abandoned(root: Path, report: PruneReport) -> None:
     """Remove hidden files and folders that killed processes left."""
     cache = root / "cache"
     folders = [
-        *(root / table.name for table in TABLES),
+        *(root / table.name for table in RUN_TABLES),
         *cache.glob("[!.]*"),
         *cache.glob("*/[!.]*"),
         *(root / "matches").glob("run=*"),
+        *(root / "matches_variants").glob("run=*"),
         root / "photo_queries",
         root / "reports",
     ]

@@ -29,8 +29,9 @@ from wearalike.tables import (
     ITEMS,
     LOOKS,
     MATCHES,
+    MATCHES_VARIANTS,
     PHOTO_QUERIES,
-    TABLES,
+    RUN_TABLES,
 )
 from wearalike.warehouse.base import WarehouseState
 
@@ -38,6 +39,8 @@ PICTURE_SCHEMA = pa.schema(
     [("image_id", pa.string()), ("bytes", pa.int64()), ("used_at_s", pa.float64())]
 )
 CANDIDATES_DIR = "candidates"
+# Tables beside which the candidates of a run are kept.
+_SEARCH_TABLES = (MATCHES.name, MATCHES_VARIANTS.name)
 _MODEL_TABLES = (ITEMS, CODES, LOOKS, INDEXES)
 # Kinds of cached rows that have a folder for each version of what made them.
 _CACHED_BY_MODEL = (
@@ -145,7 +148,7 @@ def survey_data(settings: Settings, state: WarehouseState, now: datetime) -> Dat
 
 def _survey_runs(found: DataSurvey) -> None:
     root = found.root
-    paths = [p for t in TABLES for p in sorted((root / t.name).glob("run=*")) if p.is_dir()]
+    paths = [p for t in RUN_TABLES for p in sorted((root / t.name).glob("run=*")) if p.is_dir()]
     for path in paths:
         run = path.name.removeprefix("run=")
         day = run_order.known_day(root, run)
@@ -158,7 +161,7 @@ def _survey_runs(found: DataSurvey) -> None:
         kind = DiskKind.REPORTS if path.parent.name == "quality" else DiskKind.RUNS
         candidates = path / CANDIDATES_DIR
         candidate_bytes = 0
-        if path.parent.name == MATCHES.name and candidates.is_dir():
+        if path.parent.name in _SEARCH_TABLES and candidates.is_dir():
             candidate_bytes = folder_bytes(candidates)
             found.folders.append(
                 FolderOnDisk(DiskKind.CANDIDATES, candidates, run, found.runs[run], candidate_bytes)

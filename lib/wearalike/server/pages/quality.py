@@ -42,9 +42,10 @@ from wearalike.tables import (
     OFFERS,
     PRODUCT_VARIANTS,
     PRODUCTS,
+    RUN_TABLES,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
-    TABLES,
+    SIMILAR_PRODUCTS_VARIANTS,
 )
 
 router = APIRouter()
@@ -268,10 +269,11 @@ def _funnel_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[st
             column: tables[table.name][f"rows_{column}_count"]["value"]
             for column in ("written", "refused")
         }
-        for table in TABLES
+        for table in RUN_TABLES
         if table.name in tables
     }
-    sizes = [c["written"] for name, c in counts.items() if name != SIMILAR_PRODUCTS.name]
+    long = (SIMILAR_PRODUCTS.name, SIMILAR_PRODUCTS_VARIANTS.name)
+    sizes = [c["written"] for name, c in counts.items() if name not in long]
     most = max([1.0, *sizes])
     return [
         {

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from wearalike.storage import atomic
-from wearalike.tables import PUBLISHED_TABLES, QUALITY, Table
+from wearalike.tables import LOADED_TABLES, QUALITY, Table
 from wearalike.warehouse.base import (
     PointerMove,
     PublicationEvent,
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 LOCK_WAIT_S = 60.0
 # A table of which each run's file holds that run alone.
 _RUN_TABLE_NAME = re.compile(
-    rf"\b({'|'.join(table.name for table in PUBLISHED_TABLES if table is not QUALITY)})\b"
+    rf"\b({'|'.join(table.name for table in LOADED_TABLES if table is not QUALITY)})\b"
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from wearalike.tables import PUBLISHED_TABLES
+from wearalike.tables import LOADED_TABLES
 from wearalike.warehouse.base import WarehouseState
 from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, fetch_rows, translate_errors
 from wearalike.warehouse.duckdb.load import DuckDBWarehouse
@@ -128,10 +128,10 @@ def _choose_catalog(connection: duckdb.DuckDBPyConnection) -> str:
 
     A file of an earlier version is read after an upgrade until the next run, and after a rollback.
     """
-    if all(is_current(connection, "shown", table) for table in PUBLISHED_TABLES):
+    if all(is_current(connection, "shown", table) for table in LOADED_TABLES):
         return "shown"
     connection.execute("CREATE VIEW load AS SELECT * FROM shown.load")
-    for table in PUBLISHED_TABLES:
+    for table in LOADED_TABLES:
         for name in (table.name, f"current_{table.name}"):
             select = select_current(connection, "shown", table, name)
             connection.execute(f"CREATE VIEW {name} AS {select}")

@@ -12,10 +12,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from wearalike.tables import PUBLISHED_TABLES, Table, ddl_columns
+from wearalike.tables import LOADED_TABLES, Table, ddl_columns
 from wearalike.warehouse.base import Rejected, RunLoad
 from wearalike.warehouse.duckdb.connection import CONNECTION_CONFIG, translate_errors
-from wearalike.warehouse.loaded_rows import check_row_count, clean_batches, current_view_ddl
+from wearalike.warehouse.loaded_rows import (
+    check_row_count,
+    clean_batches,
+    current_view_ddl,
+    find_rows,
+)
 
 # Rows of a row group, which DuckDB writes at once. Batches of this size cost a quarter less than
 # small ones, which it first has to join.
@@ -56,10 +61,10 @@ def build_run_file(
     with translate_errors(f"{path}: "), duckdb.connect(path, config=CONNECTION_CONFIG) as con:
         # The run that the views of this file show.
         con.execute("CREATE TABLE published AS SELECT $1 AS run", [run])
-        for table in PUBLISHED_TABLES:
+        for table in LOADED_TABLES:
             con.execute(f"CREATE TABLE {table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
             check_row_count(
-                run, table, _copy_rows(con, run, table, rows[table.name], struck), counts
+                run, table, _copy_rows(con, run, table, find_rows(rows, table), struck), counts
             )
             con.execute(current_view_ddl(table))
         con.execute(_LOAD_TABLE_DDL)

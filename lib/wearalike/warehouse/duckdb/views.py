@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from wearalike.tables import (
-    PUBLISHED_TABLES,
+    LOADED_TABLES,
     QUALITY,
     RECORDED_TABLES,
     RENAMED_COLUMNS,
@@ -95,7 +95,7 @@ def create_views(
         statement: The statement to come. Recorded tables that it does not name are not read.
     """
     there = set(con.execute("SELECT database_name, table_name FROM duckdb_tables()").fetchall())
-    for table in PUBLISHED_TABLES:
+    for table in LOADED_TABLES:
         con.execute(f"CREATE TABLE no_{table.name} (\n    {ddl_columns(table, 'duckdb')}\n)")
         held = {run: c for run, c in catalogs.items() if (c, table.name) in there}
         selects = {run: select_current(con, c, table) for run, c in held.items()}

@@ -40,7 +40,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from wearalike.tables import PUBLISHED_TABLES, QUALITY, Table
+from wearalike.tables import LOADED_TABLES, QUALITY, Table
 from wearalike.warehouse.base import (
     PointerMove,
     PublicationKind,
@@ -51,7 +51,7 @@ from wearalike.warehouse.base import (
     WarehouseState,
     plan_publish,
 )
-from wearalike.warehouse.loaded_rows import check_row_count, check_run_and_tables
+from wearalike.warehouse.loaded_rows import check_row_count, check_run_and_tables, find_rows
 from wearalike.warehouse.postgres.partitions import (
     copy_rows,
     describe_lock_holders,
@@ -79,7 +79,7 @@ MAX_TRIES = 5
 RESTART_WAIT_S = 60.0
 LOCK_WAIT_S = 60.0
 # The tables that have a partition for each run.
-_RUN_TABLES = [table for table in PUBLISHED_TABLES if table is not QUALITY]
+_RUN_TABLES = [table for table in LOADED_TABLES if table is not QUALITY]
 _RUN_TABLE_NAMES = [table.name for table in _RUN_TABLES]
 
 
@@ -139,7 +139,7 @@ class PostgresWarehouse:
                 check_row_count(
                     run,
                     table,
-                    copy_rows(con, run, table, number, rows[table.name], struck),
+                    copy_rows(con, run, table, number, find_rows(rows, table), struck),
                     counts,
                 )
             former = self._lock_partitions(

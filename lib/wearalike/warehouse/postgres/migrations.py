@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from wearalike.tables import (
-    PUBLISHED_TABLES,
+    LOADED_TABLES,
     RENAMED_COLUMNS,
     Table,
     ddl_columns,
@@ -70,7 +70,7 @@ def migration_statements(
     renamed = _renamed_columns(existing)
     changed = {table for table, _ in (*missing, *unknown, *renamed)}
     yield "BEGIN; SET search_path TO wearalike;"
-    for table in (t for t in PUBLISHED_TABLES if t.name in changed):
+    for table in (t for t in LOADED_TABLES if t.name in changed):
         if (table.name, "run") not in existing:
             columns = ", ".join(_column_definitions(table).values())
             yield f"CREATE TABLE {table.name} ({columns}) PARTITION BY LIST (run);"
@@ -124,7 +124,7 @@ def _renamed_columns(existing: TableColumns) -> dict[tuple[str, str], str]:
 def _missing_columns(existing: TableColumns) -> TableColumns:
     """Return the columns of this version that are not there under any name."""
     wanted = {
-        (table.name, name) for table in PUBLISHED_TABLES for name in ("run", *table.column_names)
+        (table.name, name) for table in LOADED_TABLES for name in ("run", *table.column_names)
     }
     renamed = {(table, new) for (table, _), new in _renamed_columns(existing).items()}
     return wanted - existing - renamed
@@ -132,14 +132,14 @@ def _missing_columns(existing: TableColumns) -> TableColumns:
 
 def _freed_columns(required: AbstractSet[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the required columns that may be null in this version, by their present names."""
-    nullable = {(t.name, c.name) for t in PUBLISHED_TABLES for c in t.columns if c.nullable}
+    nullable = {(t.name, c.name) for t in LOADED_TABLES for c in t.columns if c.nullable}
     present = {(t, RENAMED_COLUMNS.get(t, {}).get(name, name)) for t, name in required}
     return sorted(nullable & present)
 
 
 def _unknown_columns(existing: TableColumns) -> TableColumns:
     """Return the columns of published tables that this version does not know."""
-    known = {table.name: {"run", *table.column_names} for table in PUBLISHED_TABLES}
+    known = {table.name: {"run", *table.column_names} for table in LOADED_TABLES}
     renamed = _renamed_columns(existing)
     return {
         (table, name)

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from wearalike.tables import PUBLISHED_TABLES, QUALITY, RECORDED_TABLES, Table, ddl_columns
+from wearalike.tables import LOADED_TABLES, QUALITY, RECORDED_TABLES, Table, ddl_columns
 from wearalike.warehouse.base import PublicationEvent, PublicationKind, RunLoad, WarehouseState
 from wearalike.warehouse.loaded_rows import current_view_ddl
 
@@ -19,7 +19,7 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "prepare_threshold": None,
     "cursor_factory": psycopg.RawCursor,
 }
-PARENT_TABLES = [table.name for table in PUBLISHED_TABLES]
+PARENT_TABLES = [table.name for table in LOADED_TABLES]
 # The one partition of `quality`. It holds all runs, of which there are more every night: with a
 # partition for each, every reader would plan and lock them all.
 QUALITY_PARTITION = "quality_runs"
@@ -53,7 +53,7 @@ def create_schema(con: Connection) -> None:
         con.execute("CREATE SCHEMA wearalike")
     for statement in _SETUP_STATEMENTS:
         con.execute(statement)
-    for table in PUBLISHED_TABLES:
+    for table in LOADED_TABLES:
         con.execute(
             SQL("CREATE TABLE {} ({}) PARTITION BY LIST (run)").format(
                 Identifier(table.name), columns_ddl(table)

@@ -1,0 +1,9 @@
+-- The bucket of a visitor in the published experiment, in DuckDB; no row without an experiment.
+--
+-- Reads: current_list_variants.
+-- Parameters: $1, the visitor's id; text.
+-- Returns: experiment, bucket (0..9999): the first four bytes of the SHA-256 of "<experiment>:<visitor>" in UTF-8, modulo 10,000.
+SELECT
+    experiment,
+    CAST('0x' || substr(sha256(experiment || ':' || $1), 1, 8) AS BIGINT) % 10000 AS bucket
+FROM current_list_variants WHERE variant = 'control'

@@ -1,0 +1,249 @@
+"""Variants of an experiment: matched exactly, judged as the control is, published with it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from tests.support.drawn_deployment import DrawnDeployment
+from tests.support.postgres_server import create_database, start_server
+
+from wearalike import catalog, search
+from wearalike.metrics.visitor_buckets import visitor_bucket
+from wearalike.pipeline import match_variants, report_quality
+from wearalike.pipeline.match_plan import MatchPlan
+from wearalike.pipeline.stage_command import StageOptions
+from wearalike.quality.gate import Gate, GateVerdict
+from wearalike.quality.variant_checks import check_variants
+from wearalike.settings import BadSettings, Settings
+from wearalike.storage import run_tables
+from wearalike.tables import (
+    EXPERIMENT_TABLES,
+    LIST_VARIANTS,
+    MATCHES_VARIANTS,
+    SIMILAR_LISTS,
+    SIMILAR_LISTS_VARIANTS,
+    SIMILAR_PRODUCTS,
+    SIMILAR_PRODUCTS_VARIANTS,
+)
+from wearalike.warehouse import publish
+from wearalike.warehouse.base import open_warehouse
+
+MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
+WEIGHTS = (2, 9, 4)
+HIDDEN = "brand 3"
+SQL = MAPPINGS.with_name("sql")
+
+
+class WeightedDeployment(DrawnDeployment):
+    """The same nights, whose products have the variant's weights."""
+
+    def _draw(self, count: int) -> pd.DataFrame:
+        drawn = super()._draw(count)
+        names = ("shape_weight", "colour_weight", "kind_weight")
+        return drawn.assign(**dict(zip(names, WEIGHTS, strict=True)))
+
+
+@dataclass
+class Nights:
+    """Two nights of a deployment with an experiment, the second one published."""
+
+    made: DrawnDeployment
+    weighted: DrawnDeployment
+    settings: Settings
+
+    def rows(self, table: Any, variant: str | None = None) -> pa.Table:
+        rows = run_tables.read_table(self.made.root, table, self.made.run)
+        if variant is None:
+            return rows
+        return rows.filter(pc.equal(rows["variant"], variant)).drop_columns(["variant"])
+
+
+def match(made: DrawnDeployment, settings: Settings, *, force: bool = False) -> None:
+    options = StageOptions(
+        run=made.run, settings=settings, force=force, config=None, data_dir=None, spark_master=None
+    )
+    plan = MatchPlan(made.root, made.run, "cpu", search.ListRules(k=20), [])
+    taxonomy = catalog.read_taxonomy(settings.mappings / "taxonomy.xml")
+    match_variants.write_experiment(options, settings, plan, taxonomy)
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory) -> Nights:
+    folder = tmp_path_factory.mktemp("experiment")
+    shutil.copytree(MAPPINGS, folder / "mappings")
+    (folder / "mappings" / "rules-b.xml").write_text(
+        f'<rules><hide id="no3" brand="{HIDDEN}"/></rules>', encoding="utf-8"
+    )
+    variants = {
+        "colour": {"share": 0.3, "weights": ":".join(map(str, WEIGHTS))},
+        "fewer": {"share": 0.2, "rules": "rules-b.xml"},
+    }
+    settings = Settings(
+        data_dir=folder / "root",
+        mappings=folder / "mappings",
+        experiment={"name": "winter", "variants": variants},
+    )
+    made = DrawnDeployment(settings, 90, 0.1, picture_bytes=50, metrics_count=3)
+    weighted = WeightedDeployment(
+        Settings(data_dir=folder / "weighted"), 90, 0.1, picture_bytes=50, metrics_count=3
+    )
+    for _ in range(2):
+        weighted.add_night()
+        made.add_night()
+        match(made, settings)
+    publish.publish_run(made.root, made.run, open_warehouse(settings.warehouse), redo=True)
+    return Nights(made, weighted, settings)
+
+
+def test_a_variant_has_the_lists_that_its_weights_give(nights):
+    rows = run_tables.read_table(nights.weighted.root, SIMILAR_PRODUCTS, nights.weighted.run)
+    order = [("product_id", "ascending"), ("rank", "ascending")]
+    assert nights.rows(SIMILAR_PRODUCTS_VARIANTS, "colour").sort_by(order) == rows.sort_by(order)
+    control = nights.rows(SIMILAR_PRODUCTS)
+    assert not control.sort_by(order).equals(rows.sort_by(order))
+    lists = run_tables.read_table(nights.weighted.root, SIMILAR_LISTS, nights.weighted.run)
+    assert nights.rows(SIMILAR_LISTS_VARIANTS, "colour").sort_by("product_id") == lists.sort_by(
+        "product_id"
+    )
+
+
+def test_a_variant_obeys_its_own_rules_alone(nights):
+    brands = dict(zip(nights.made.frame["product_id"], nights.made.frame["brand"], strict=True))
+    shown = {
+        name: {brands[i] for i in rows["similar_product_id"].to_pylist()}
+        for name, rows in (
+            ("control", nights.rows(SIMILAR_PRODUCTS)),
+            ("fewer", nights.rows(SIMILAR_PRODUCTS_VARIANTS, "fewer")),
+        )
+    }
+    assert shown["control"] - shown["fewer"] == {HIDDEN}
+
+
+def test_the_next_night_searches_what_changed_and_a_rule_searches_nothing(nights):
+    root, run = nights.made.root, nights.made.run
+    searched = run_tables.read_manifest(root, MATCHES_VARIANTS, run)["searched_anew"]
+    assert searched["fewer"] == 0 and 0 < searched["colour"] < 60
+    before = {t: nights.rows(t) for t in (MATCHES_VARIANTS, *EXPERIMENT_TABLES)}
+    match(nights.made, nights.settings, force=True)
+    assert run_tables.read_manifest(root, MATCHES_VARIANTS, run)["searched_anew"]["fewer"] == 90
+    assert {t: nights.rows(t) for t in before} == before
+
+
+def test_the_gate_judges_every_variant_as_the_control(nights, tmp_path):
+    parameters = run_tables.read_manifest(nights.made.root, MATCHES_VARIANTS, nights.made.run)
+    opened = report_quality.open_inputs(nights.made.root, nights.made.run, None)
+    wrong = opened[SIMILAR_PRODUCTS_VARIANTS.name].to_table().to_pylist()
+    hidden = next(
+        i
+        for i, brand in zip(
+            nights.made.frame["product_id"], nights.made.frame["brand"], strict=True
+        )
+        if brand == HIDDEN
+    )
+    outcomes, shares = check_variants(Gate("r", tmp_path / "a"), opened, parameters["parameters"])
+    bad = {o.name for o in outcomes if o.verdict is not GateVerdict.OK}
+    assert bad == set()
+    assert [(m.scope, m.value > 0.5) for m in shares] == [
+        ("variant=colour", True),
+        ("variant=fewer", True),
+    ]
+    (row,) = [r for r in wrong if r["variant"] == "fewer" and r["rank"] == 1][:1]
+    row["similar_product_id"] = hidden
+    (other,) = [r for r in wrong if r["variant"] == "colour" and r["rank"] == 1][:1]
+    other["colour_weight"] = 1
+    schema = SIMILAR_PRODUCTS_VARIANTS.arrow_schema
+    broken = opened | {SIMILAR_PRODUCTS_VARIANTS.name: pa.Table.from_pylist(wrong, schema)}
+    outcomes, _ = check_variants(Gate("r", tmp_path / "b"), broken, parameters["parameters"])
+    bad = {o.name for o in outcomes if o.verdict is GateVerdict.FAIL}
+    prefix = "similar_products_variant_"
+    assert f"{prefix}fewer.expect_column_values_to_be_null(broken_rule)" in bad
+    assert f"{prefix}colour.expect_column_values_to_be_in_set(is_weighted_as_product)" in bad
+
+
+def test_both_engines_publish_the_variants_with_the_run(nights):
+    held = open_warehouse(nights.settings.warehouse)
+    with start_server() as server:
+        address = create_database(server, "shop")
+        other = open_warehouse(address)
+        publish.publish_run(nights.made.root, nights.made.run, other)
+        for warehouse in (held, other):
+            for table in EXPERIMENT_TABLES:
+                key = ", ".join(table.key)
+                found = warehouse.query(f"SELECT * FROM current_{table.name} ORDER BY {key}")
+                wanted = nights.rows(table).sort_by([(k, "ascending") for k in table.key])
+                assert [{k: v for k, v in r.items() if k != "run"} for r in found] == (
+                    wanted.to_pylist()
+                ), table.name
+        _assert_site_sees_variants(held, other, address, nights)
+    buckets = {r["variant"]: (r["first_bucket"], r["end_bucket"]) for r in found}
+    assert buckets == {"colour": (0, 3000), "fewer": (3000, 5000), "control": (5000, 10000)}
+    assert visitor_bucket("winter", "visitor-7") == 1829  # sees colour
+
+
+def _assert_site_sees_variants(held, other, address: str, nights: Nights) -> None:
+    """A visitor sees one variant in both engines, by their statements and by the site's views."""
+    product_id = nights.rows(SIMILAR_PRODUCTS_VARIANTS, "fewer")["product_id"][0].as_py()
+    lists = (SQL / "site_similar_products_variants.sql").read_text(encoding="utf-8")
+    visitors = ["visitor-7", "Юлия", "'x'", *(f"v{i}" for i in range(20))]
+    with psycopg.connect(address, autocommit=True) as con:
+        con.execute("SET search_path TO wearalike; CREATE ROLE wearalike_site")
+        con.execute((SQL / "views" / "site.sql").read_text(encoding="utf-8").encode())
+        shown = set()
+        for visitor in visitors:
+            bucket = visitor_bucket("winter", visitor)
+            variant = "colour" if bucket < 3000 else "fewer" if bucket < 5000 else "control"
+            shown.add(variant)
+            answers = []
+            for warehouse, engine in ((held, "duckdb"), (other, "postgres")):
+                hashed = (SQL / f"{engine}_visitor_bucket.sql").read_text(encoding="utf-8")
+                found = warehouse.query(hashed, [visitor])
+                assert found == [{"experiment": "winter", "bucket": bucket}]
+                answers.append(warehouse.query(lists, [product_id, bucket]))
+            assert answers[0] == answers[1] and {r["variant"] for r in answers[0]} == {variant}
+            rows = con.execute(
+                "SELECT similar_product_id FROM site_similar_products_variants"
+                " WHERE product_id = %s AND variant = site_visitor_variant(%s) ORDER BY rank",
+                [product_id, visitor],
+            ).fetchall()
+            assert [i for (i,) in rows] == [r["product_id"] for r in answers[0]]
+        assert shown == {"colour", "fewer", "control"}
+
+
+def test_a_run_without_an_experiment_has_no_table_of_one(nights, tmp_path):
+    shutil.copytree(nights.made.root, tmp_path / "root", symlinks=True)
+    plain = Settings(data_dir=tmp_path / "root", mappings=nights.settings.mappings)
+    made = DrawnDeployment(plain, 90, number=nights.made.number)
+    with_variants = publish.run_signature(made.root, made.run)
+    match(made, plain)
+    assert not any(
+        run_tables.is_complete(made.root, table, made.run)
+        for table in (MATCHES_VARIANTS, *EXPERIMENT_TABLES)
+    )
+    assert report_quality.list_inputs(made.root, made.run) == report_quality.INPUT_TABLES
+    assert publish.run_signature(made.root, made.run) != with_variants
+    warehouse = open_warehouse(plain.warehouse)
+    load = publish.publish_run(made.root, made.run, warehouse, redo=True).load
+    assert set(load.counts) == {t.name for t in publish.PUBLISHED_TABLES}
+    assert warehouse.query(f"SELECT * FROM current_{LIST_VARIANTS.name}") == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ({"weights": {"women.dress": "3:7:5"}}, "no such category 'women.dress'; did you mean"),
+        ({"rules": "rules-c.xml"}, "rules-c.xml: no such file; variant 'b' of the experiment"),
+    ],
+)
+def test_what_a_variant_names_must_be_there(nights, variant, said):
+    experiment = {"name": "winter", "variants": {"b": variant}}
+    values = {"data_dir": nights.made.root, "mappings": nights.settings.mappings}
+    with pytest.raises(BadSettings, match=said):
+        match(nights.made, Settings(**values, experiment=experiment))
