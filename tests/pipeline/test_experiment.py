@@ -13,15 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from tests.support.drawn_deployment import DrawnDeployment
+from tests.support.http_server import site_client
 from tests.support.postgres_server import create_database, start_server
 
 from wearalike import catalog, search
+from wearalike.metrics.interleaving import draft_teams
 from wearalike.metrics.visitor_buckets import visitor_bucket
 from wearalike.pipeline import match_variants, report_quality
 from wearalike.pipeline.match_plan import MatchPlan
 from wearalike.pipeline.stage_command import StageOptions
 from wearalike.quality.gate import Gate, GateVerdict
 from wearalike.quality.variant_checks import check_variants
+from wearalike.server.app import create_app
 from wearalike.settings import BadSettings, Settings
 from wearalike.storage import run_tables
 from wearalike.tables import (
@@ -233,6 +236,103 @@ def test_a_run_without_an_experiment_has_no_table_of_one(nights, tmp_path):
     load = publish.publish_run(made.root, made.run, warehouse, redo=True).load
     assert set(load.counts) == {t.name for t in publish.PUBLISHED_TABLES}
     assert warehouse.query(f"SELECT * FROM current_{LIST_VARIANTS.name}") == []
+
+
+@pytest.fixture(scope="module")
+def interleaved(nights, tmp_path_factory) -> Nights:
+    """The same run, whose variant `colour` takes turns with the control for most visitors."""
+    folder = tmp_path_factory.mktemp("interleaved")
+    shutil.copytree(nights.made.root, folder / "root", symlinks=True)
+    variants = {"colour": {"share": 0.8, "weights": ":".join(map(str, WEIGHTS))}}
+    settings = Settings(
+        data_dir=folder / "root",
+        mappings=nights.settings.mappings,
+        experiment={"name": "turns", "assignment": "interleave", "variants": variants},
+    )
+    made = DrawnDeployment(settings, 90, number=nights.made.number, frame=nights.made.frame)
+    match(made, settings)
+    publish.publish_run(made.root, made.run, open_warehouse(settings.warehouse), redo=True)
+    return Nights(made, nights.weighted, settings)
+
+
+def ids_by_rank(rows: pa.Table, product_id: str) -> list[str]:
+    own = rows.filter(pc.equal(rows["product_id"], product_id)).sort_by("rank")
+    return own["similar_product_id"].to_pylist()
+
+
+def test_the_api_shows_each_visitor_the_lists_of_one_variant(nights):
+    lists = {
+        "control": nights.rows(SIMILAR_PRODUCTS),
+        **{n: nights.rows(SIMILAR_PRODUCTS_VARIANTS, n) for n in ("colour", "fewer")},
+    }
+    product_id, other = lists["fewer"]["product_id"].unique().to_pylist()[:2]
+    wanted = {name: ids_by_rank(rows, product_id) for name, rows in lists.items()}
+    path = f"/v1/products/{product_id}/similar"
+    with site_client(create_app(nights.settings)) as client:
+
+        def ask(path: str = path, **parameters: Any) -> dict[str, Any]:
+            return client.get(path, params=parameters).json()
+
+        seen = set()
+        for number in range(12):
+            bucket = visitor_bucket("winter", f"v{number}")
+            variant = "colour" if bucket < 3000 else "fewer" if bucket < 5000 else "control"
+            body = ask(visitor=f"v{number}")
+            assert (body["experiment"], body["variant"]) == ("winter", variant)
+            found = [row["similar_product_id"] for row in body["results"]]
+            assert found == wanted[variant] and {r["team"] for r in body["results"]} == {None}
+            several = ask("/v1/similar", id=[product_id, other], visitor=f"v{number}")["lists"]
+            assert [one["variant"] for one in several] == [variant, variant]
+            assert several[0]["results"] == body["results"]
+            seen.add(variant)
+        assert seen == {"colour", "fewer", "control"}
+        body = ask()
+        assert (body["experiment"], body["variant"]) == (None, None)
+        assert [row["similar_product_id"] for row in body["results"]] == wanted["control"]
+        body = ask(variant="colour", visitor="v0")
+        assert body["variant"] == "colour"
+        assert [row["similar_product_id"] for row in body["results"]] == wanted["colour"]
+        assert ask(visitor="v1", weights="1:1")["variant"] is None
+        for name in ("green", "interleaved"):
+            body = ask(variant=name)
+            assert body["status"] == 422
+            assert body["detail"] == (
+                f"variant: no variant '{name}'; it has colour, control, fewer"
+            )
+
+
+def test_the_api_interleaves_by_team_draft(interleaved):
+    lists = {
+        "control": interleaved.rows(SIMILAR_PRODUCTS),
+        "colour": interleaved.rows(SIMILAR_PRODUCTS_VARIANTS, "colour"),
+    }
+    product_id = lists["colour"]["product_id"][0].as_py()
+    ids = {name: ids_by_rank(rows, product_id) for name, rows in lists.items()}
+    variants, first = set(), set()
+    with site_client(create_app(interleaved.settings)) as client:
+        for number in range(16):
+            asked = {"visitor": f"v{number}", "k": 10}
+            body = client.get(f"/v1/products/{product_id}/similar", params=asked).json()
+            rows = body["results"]
+            variants.add(body["variant"])
+            if body["variant"] == "control":
+                assert visitor_bucket("turns", f"v{number}") >= 8000
+                assert [r["similar_product_id"] for r in rows] == ids["control"][:10]
+                continue
+            seed = f"turns:v{number}:{product_id}"
+            picks = draft_teams(ids["control"][:10], ids["colour"][:10], 10, seed)
+            names = [("control", "colour")[p.list_number] for p in picks]
+            assert [(r["rank"], r["team"], r["similar_product_id"]) for r in rows] == [
+                (rank, name, ids[name][pick.position])
+                for rank, (name, pick) in enumerate(zip(names, picks, strict=True), 1)
+            ]
+            assert len({r["similar_product_id"] for r in rows}) == len(rows) == 10
+            first.add(rows[0]["team"])
+        assert variants == {"control", "interleaved"} and first == {"control", "colour"}
+        refused = client.get(
+            f"/v1/products/{product_id}/similar", params={"variant": "interleaved"}
+        )
+        assert refused.status_code == 422 and "need a visitor" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ from wearalike.server.api import (
     problem_responses,
     require_product,
 )
+from wearalike.server.experiment import (
+    ShownVariant,
+    VariantQuery,
+    VisitorQuery,
+    choose_variant,
+    read_variant_lists,
+)
 from wearalike.server.filters import FiltersDep, WithinQuery, complete_filters
 from wearalike.server.history import ProductHistory, read_history
 from wearalike.server.live_search import LiveList, LiveSearch
@@ -56,6 +63,8 @@ def similar(
     weights: WeightsQuery = None,
     k: KQuery = 20,
     within: WithinQuery = None,
+    visitor: VisitorQuery = None,
+    variant: VariantQuery = None,
     *,
     filters: FiltersDep,
 ) -> dict[str, Any]:
@@ -63,7 +72,8 @@ def similar(
 
     Without weights and filters this is the published list. With them the server searches now, by
     the same rules; filters leave out products before the best k are taken. A list that is shorter
-    than requested says why.
+    than requested says why. For a visitor the published list is that of a variant, if an experiment
+    is published.
     """
     with api.open_snapshot(request, response, source) as s:
         product = require_product(s, product_id)
@@ -71,9 +81,10 @@ def similar(
         root = request.app.state.settings.data_dir
         filters = complete_filters(filters, s, root, within, currency)
         wanted = photo_query.parse_weights(weights) if weights else None
+        shown = choose_variant(s, visitor, variant)
         if wanted is None and not filters:
-            reason = (s.similar_list(product_id) or {}).get("shortfall_reason")
-            found = _build_list(product_id, LiveList(s.similar(product_id, k), reason))
+            own = read_variant_lists(s, [product_id], k, shown)[product_id]
+            found = _build_published(product_id, own, shown)
         else:
             api.limit_searches(request)
             found = _search_list(live, s, product, wanted, k, filters)
@@ -95,6 +106,8 @@ def similar_of_several(
     weights: WeightsQuery = None,
     k: KQuery = 20,
     within: WithinQuery = None,
+    visitor: VisitorQuery = None,
+    variant: VariantQuery = None,
     *,
     filters: FiltersDep,
 ) -> dict[str, Any]:
@@ -106,14 +119,13 @@ def similar_of_several(
     root = request.app.state.settings.data_dir
     wanted = photo_query.parse_weights(weights) if weights else None
     with api.open_snapshot(request, response, source) as s:
+        shown = choose_variant(s, visitor, variant)
         known = s.products(product_ids)
         there = [product_id for product_id in product_ids if product_id in known]
-        lists = []
+        lists: list[dict[str, Any]] = []
         if wanted is None and not (filters or within):
-            rows, reasons = s.similar_of(there, k), s.similar_lists_of(there)
-            for product_id in there:
-                reason = reasons.get(product_id, {}).get("shortfall_reason")
-                lists.append(_build_list(product_id, LiveList(rows[product_id], reason)))
+            found = read_variant_lists(s, there, k, shown)
+            lists += [_build_published(i, own, shown) for i, own in found.items()]
         else:
             for product_id in there:
                 api.limit_searches(request)
@@ -208,6 +220,12 @@ def _search_list(
     """Return the fields of schemas.SimilarList of a list that is searched now."""
     found = live.similar(s, product, weights, k, filters)
     return _build_list(product["product_id"], found, schemas.ListSource.LIVE)
+
+
+def _build_published(product_id: str, found: LiveList, shown: ShownVariant) -> dict[str, Any]:
+    """Return the fields of schemas.SimilarList of a published list, with its variant."""
+    variant = {"experiment": shown.experiment, "variant": shown.variant}
+    return {**_build_list(product_id, found), **variant}
 
 
 def _build_list(

@@ -95,6 +95,14 @@ SimilarProductRow = _create_row_model(
     "Similar",
     SIMILAR_PRODUCTS.meaning,
     _columns_except(SIMILAR_PRODUCTS, "product_id"),
+    team=(
+        str | None,
+        Field(
+            None,
+            description="of an interleaved list: the variant, or control, whose pick it is; null "
+            "once one of both has no more",
+        ),
+    ),
     product=_PRODUCT_FIELD,
 )
 LookProductRow = _create_row_model(
@@ -152,6 +160,14 @@ class SimilarList(BaseModel):
     )
     shortfall_reason: str | None = Field(
         description="why the list is short (search.ShortfallReason); null for a full list"
+    )
+    experiment: str | None = Field(
+        None, description="the published experiment; null without one, and without a visitor"
+    )
+    variant: str | None = Field(
+        None,
+        description="the variant whose list it is, control or interleaved; null without a visitor, "
+        "and for a live list, which is the control's",
     )
     results: list[SimilarProductRow] = Field(description="by rank")  # type: ignore[valid-type]
 

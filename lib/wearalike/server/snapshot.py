@@ -21,9 +21,11 @@ from wearalike.settings import Settings
 from wearalike.storage.run_order import name_order
 from wearalike.tables import (
     DISPLAY_COLUMNS,
+    LIST_VARIANTS,
     LOOK_PRODUCTS,
     PRODUCT_VARIANTS,
     PRODUCTS,
+    SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
     LookSource,
     Table,
@@ -196,15 +198,23 @@ class Snapshot:
         return self.similar_of([product_id], limit)[product_id]
 
     def similar_of(
-        self, product_ids: Sequence[str], limit: int = 20
+        self, product_ids: Sequence[str], limit: int = 20, variant: str | None = None
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return what `similar` returns of several products, by product_id."""
+        """Return what `similar` returns of several products, by product_id.
+
+        Args:
+            product_ids: The products.
+            limit: Most rows of each.
+            variant: A variant of the run's experiment; None for the control.
+        """
+        table, is_own, values = _table_of(SIMILAR_PRODUCTS, variant)
         statement = (
-            "SELECT * FROM similar_products WHERE run = $1 AND product_id = ANY($2::text[]) "
-            f"AND rank <= {int(limit)} ORDER BY product_id, rank"
+            f"SELECT * FROM {table} WHERE run = $1 AND product_id = ANY($2::text[])"
+            f"{is_own} AND rank <= {int(limit)} ORDER BY product_id, rank"
         )
         empty = _empty_row(SIMILAR_PRODUCTS)
-        rows = [empty | row for row in self.query_rows(statement, list(product_ids))]
+        found = self.query_rows(statement, list(product_ids), *values)
+        rows = [empty | row for row in found]
         lists: dict[str, list[dict[str, Any]]] = {product_id: [] for product_id in product_ids}
         for row in self.attach_products(rows, "similar_product_id"):
             lists[row["product_id"]].append(row)
@@ -217,11 +227,27 @@ class Snapshot:
         """
         return self.similar_lists_of([product_id]).get(product_id)
 
-    def similar_lists_of(self, product_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return what `similar_list` returns of several products, by product_id."""
-        statement = "SELECT * FROM similar_lists WHERE run = $1 AND product_id = ANY($2::text[])"
-        rows = self.query_rows(statement, list(product_ids))
+    def similar_lists_of(
+        self, product_ids: Sequence[str], variant: str | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return what `similar_list` returns of several products, by product_id.
+
+        Args:
+            product_ids: The products.
+            variant: A variant of the run's experiment; None for the control.
+        """
+        table, is_own, values = _table_of(SIMILAR_LISTS, variant)
+        statement = f"SELECT * FROM {table} WHERE run = $1 AND product_id = ANY($2::text[]){is_own}"
+        rows = self.query_rows(statement, list(product_ids), *values)
         return {row["product_id"]: row for row in rows}
+
+    def list_variants(self) -> list[dict[str, Any]]:
+        """Return the rows of tables.LIST_VARIANTS by bucket; none without an experiment."""
+        if not self.has_table(LIST_VARIANTS):
+            return []
+        return self.query_rows(
+            f"SELECT * FROM {LIST_VARIANTS.name} WHERE run = $1 ORDER BY first_bucket, variant"
+        )
 
     def most_recommended(
         self, limit: int, where: str = "", values: Sequence[str] = ()
@@ -399,6 +425,13 @@ class PublishedRepository:
 
 
 _SUMMARY_COLUMNS_SQL = ", ".join([*PRODUCT_SUMMARY_COLUMNS, "image_urls"])
+
+
+def _table_of(table: Table, variant: str | None) -> tuple[str, str, list[str]]:
+    """Return the table of a variant's rows, the condition on them, and its value for $3."""
+    if variant is None:
+        return table.name, "", []
+    return f"{table.name}_variants", " AND variant = $3", [variant]
 
 
 def _empty_row(table: Table) -> dict[str, Any]:
