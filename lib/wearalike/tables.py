@@ -730,11 +730,12 @@ EVENT_RATES = Table(
     "One row a part of a published run: what visitors did with its recommendations.",
     ("dimension", "part"),
     (
-        Column("dimension", _text, "all, rank, category, rule, encoder or shop"),
+        Column("dimension", _text, "all, rank, category, rule, encoder, shop, variant or team"),
         Column(
             "part",
             _text,
-            "its value: all; the rank; the category or the shop of the page; the rule, or none",
+            "its value: all; the rank; the category or the shop of the page; the rule, or none; "
+            "the variant seen, and in interleaved lists the team",
         ),
         Column("impressions_count", pa.int64(), "times that a recommendation was seen"),
         Column("clicks_count", pa.int64(), "times that one was clicked"),
@@ -750,6 +751,52 @@ EVENT_RATES = Table(
         Column("order_rate", pa.float64(), "orders an impression, null in the same way", True),
         Column("order_low", pa.float64(), "lower end of its 95 % interval (Wilson)", True),
         Column("order_high", pa.float64(), "upper end", True),
+        Column("first_at", _text, "first event, UTC, ISO 8601"),
+        Column("last_at", _text, "last event, UTC, ISO 8601"),
+    ),
+)
+
+EXPERIMENT_RATES = Table(
+    "experiment_rates",
+    "One row a variant of an experiment: what visitors did with its lists since the experiment "
+    "began, up to the run.",
+    ("experiment", "assignment", "variant"),
+    (
+        Column("experiment", _text, "the experiment, as in list_variants"),
+        Column(
+            "assignment",
+            _text,
+            "split: of lists that are the variant's alone; interleave: of its picks in lists in "
+            "which it and the control take turns",
+        ),
+        Column("variant", _text, "the variant, or control"),
+        Column("impressions_count", pa.int64(), "times that a recommendation was seen"),
+        Column("clicks_count", pa.int64(), "times that one was clicked"),
+        Column("orders_count", pa.int64(), "times that one was ordered"),
+        Column("click_rate", pa.float64(), "clicks an impression, null as in event_rates", True),
+        Column("click_low", pa.float64(), "lower end of its 95 % interval (Wilson)", True),
+        Column("click_high", pa.float64(), "upper end", True),
+        Column("order_rate", pa.float64(), "orders an impression, null in the same way", True),
+        Column("order_low", pa.float64(), "lower end of its 95 % interval (Wilson)", True),
+        Column("order_high", pa.float64(), "upper end", True),
+        Column(
+            "wins_count",
+            pa.int64(),
+            "interleaved lists of which more of its picks were clicked than of the other's; null, "
+            "as the columns that follow, where assignment is split",
+            True,
+        ),
+        Column("losses_count", pa.int64(), "those of which fewer of its picks were", True),
+        Column("ties_count", pa.int64(), "those of which as many were", True),
+        Column("win_share", pa.float64(), "wins of wins and losses; null without any", True),
+        Column("win_low", pa.float64(), "lower end of its 95 % interval (Wilson)", True),
+        Column("win_high", pa.float64(), "upper end", True),
+        Column(
+            "p_value",
+            pa.float64(),
+            "two-sided sign test: how likely equal lists are as uneven",
+            True,
+        ),
         Column("first_at", _text, "first event, UTC, ISO 8601"),
         Column("last_at", _text, "last event, UTC, ISO 8601"),
     ),
@@ -802,7 +849,7 @@ RENAMED_COLUMNS: dict[str, dict[str, str]] = {
 # By table and column: the value of a column that earlier versions did not have, where it is known.
 _FORMER_VALUES = {(LOOK_PRODUCTS.name, "source"): LookSource.WORN.value}
 # Records of what people do with a publication. A warehouse holds them beside the runs.
-RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, PICTURE_LABELS, EVENT_RATES)
+RECORDED_TABLES = (PHOTO_QUERIES, JUDGEMENTS, PICTURE_LABELS, EVENT_RATES, EXPERIMENT_RATES)
 TABLES_BY_NAME = {t.name: t for t in (*RUN_TABLES, *RECORDED_TABLES)}
 
 _DDL_TYPES = {

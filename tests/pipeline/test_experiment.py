@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pandas as pd
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from lxml import html
 from tests.support.drawn_deployment import DrawnDeployment
 from tests.support.http_server import site_client
 from tests.support.postgres_server import create_database, start_server
 
 from wearalike import catalog, search
-from wearalike.metrics.interleaving import draft_teams
+from wearalike.commands import app
+from wearalike.metrics.agreement import wilson_interval
+from wearalike.metrics.interleaving import draft_teams, sign_test
 from wearalike.metrics.visitor_buckets import visitor_bucket
 from wearalike.pipeline import match_variants, report_quality
 from wearalike.pipeline.match_plan import MatchPlan
 from wearalike.pipeline.stage_command import StageOptions
+from wearalike.quality import event_rates, experiment_rates
 from wearalike.quality.gate import Gate, GateVerdict
 from wearalike.quality.variant_checks import check_variants
 from wearalike.server.app import create_app
@@ -36,7 +44,7 @@ from wearalike.tables import (
     SIMILAR_PRODUCTS,
     SIMILAR_PRODUCTS_VARIANTS,
 )
-from wearalike.warehouse import publish
+from wearalike.warehouse import export, publish
 from wearalike.warehouse.base import open_warehouse
 
 MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
@@ -171,7 +179,7 @@ def test_the_gate_judges_every_variant_as_the_control(nights, tmp_path):
     assert f"{prefix}colour.expect_column_values_to_be_in_set(is_weighted_as_product)" in bad
 
 
-def test_both_engines_publish_the_variants_with_the_run(nights):
+def test_both_engines_publish_the_variants_with_the_run(nights, tmp_path):
     held = open_warehouse(nights.settings.warehouse)
     with start_server() as server:
         address = create_database(server, "shop")
@@ -186,7 +194,18 @@ def test_both_engines_publish_the_variants_with_the_run(nights):
                     wanted.to_pylist()
                 ), table.name
         _assert_site_sees_variants(held, other, address, nights)
+    lines = tmp_path / "lists.jsonl"
+    assert export.write_jsonl(nights.settings, lines) == 90
+    values = {row["key"]: row["value"] for row in map(json.loads, lines.open(encoding="utf-8"))}
+    kinds = Counter(key.partition(":")[0] for key in values)
+    assert kinds == {"similar": 90, "variant": 180, "look": 90, "meta": 1}
+    fewer = nights.rows(SIMILAR_PRODUCTS_VARIANTS, "fewer")
+    product_id = fewer["product_id"][0].as_py()
+    exported = values[f"variant:fewer:{product_id}"]["results"]
+    assert [one["product_id"] for one in exported] == ids_by_rank(fewer, product_id)
+    meta = {v["variant"]: (v["first_bucket"], v["end_bucket"]) for v in values["meta"]["variants"]}
     buckets = {r["variant"]: (r["first_bucket"], r["end_bucket"]) for r in found}
+    assert meta == buckets
     assert buckets == {"colour": (0, 3000), "fewer": (3000, 5000), "control": (5000, 10000)}
     assert visitor_bucket("winter", "visitor-7") == 1829  # sees colour
 
@@ -333,6 +352,106 @@ def test_the_api_interleaves_by_team_draft(interleaved):
             f"/v1/products/{product_id}/similar", params={"variant": "interleaved"}
         )
         assert refused.status_code == 422 and "need a visitor" in refused.json()["detail"]
+
+
+def event(kind: str, row: dict[str, Any], **values: Any) -> dict[str, Any]:
+    pair = {name: row[name] for name in ("product_id", "similar_product_id")}
+    return {"kind": kind, "occurred_at": datetime.now(UTC).isoformat(), **pair, **values}
+
+
+def load_events(nights: Nights, path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = path.with_name("wearalike.toml")
+    config.write_text(f'data_dir = "{nights.made.root}"\n')
+    assert app.main(["load-events", str(path), "--config", str(config)]) == 0
+
+
+def test_events_tell_the_rates_of_each_variant(nights, tmp_path, capsys):
+    colour = nights.rows(SIMILAR_PRODUCTS_VARIANTS, "colour").to_pylist()
+    control = nights.rows(SIMILAR_PRODUCTS).to_pylist()
+    both = {(r["product_id"], r["similar_product_id"]) for r in control}
+    (alone,) = [r for r in colour if (r["product_id"], r["similar_product_id"]) not in both][:1]
+    rows = [event("impression", r, variant="colour") for r in colour[:200]]
+    rows += [event("click", r, variant="colour") for r in (alone, *colour[:29])]
+    rows += [event("impression", r, variant="control") for r in control[:100]]
+    rows += [event("click", r, variant="control") for r in control[:10]]
+    rows += [event("order", control[0], variant="control"), event("impression", control[0])]
+    # Not in the control's list, no such variant, and a team where no list is interleaved.
+    rows += [event("click", alone, variant="control"), event("click", alone, variant="green")]
+    rows += [event("click", control[0], variant="colour", team="colour")]
+    load_events(nights, tmp_path / "a.jsonl", rows)
+    said = capsys.readouterr().out
+    assert f"{len(rows) - 3} events, refused: 2 unknown_variant, 1 unknown_pair" in said
+    assert "experiment winter, colour: 200 impressions, 30 clicks, 0 orders; 15.00% clicked" in said
+    low, high = wilson_interval(0.15, 200)
+    rates = {row["variant"]: row for row in experiment_rates.read_variant_rates(nights.made.root)}
+    assert list(rates) == ["control", "colour"]
+    assert (rates["colour"]["click_low"], rates["colour"]["click_high"]) == (low, high)
+    assert rates["control"]["order_rate"] == 0.01 and rates["control"]["wins_count"] is None
+    parts = {
+        (row["dimension"], row["part"]): row["clicks_count"]
+        for row in event_rates.read_rates(nights.made.root, nights.made.run)
+    }
+    assert (parts["variant", "colour"], parts["variant", "control"]) == (30, 10)
+    assert parts["all", "all"] == 40 and not any(dimension == "team" for dimension, _ in parts)
+    held = open_warehouse(nights.settings.warehouse).query(
+        "SELECT variant, clicks_count FROM experiment_rates WHERE run = $1 ORDER BY clicks_count",
+        [nights.made.run],
+    )
+    assert [(r["variant"], r["clicks_count"]) for r in held] == [("control", 10), ("colour", 30)]
+    book = openpyxl.load_workbook(nights.made.root / "reports" / "quality.xlsx")
+    sheet = [[cell.value for cell in row] for row in book["experiments"].iter_rows()]
+    assert sheet[0] == experiment_rates.RATES_SCHEMA.names and len(sheet) == 3
+
+
+def test_interleaved_lists_are_won_by_clicks(interleaved, tmp_path, capsys):
+    product_id = interleaved.rows(SIMILAR_PRODUCTS)["product_id"][0].as_py()
+    rows, won = [], {"colour": 0, "control": 0}
+    with site_client(create_app(interleaved.settings)) as client:
+        for number in range(60):
+            asked = {"visitor": f"v{number}", "k": 8}
+            body = client.get(f"/v1/products/{product_id}/similar", params=asked).json()
+            shown = {"variant": body["variant"], "view_id": f"view-{number}", "run": body["run"]}
+            results = [{**r, "product_id": product_id} for r in body["results"]]
+            rows += [event("impression", r, **shown, team=r["team"]) for r in results]
+            if body["variant"] == "control":
+                rows.append(event("click", results[0], **shown))
+                continue
+            # Three visitors of four click the variant's picks, twice; others one of each.
+            teams = ["colour", "colour"] if number % 4 else ["colour", "control"]
+            for team in teams:
+                pick = next(r for r in results if r["team"] == team)
+                rows.append(event("click", pick, **shown, team=team))
+            won["colour"] += number % 4 != 0
+        page = html.fromstring(client.get("/quality").text)
+        assert not page.xpath("//h2[text()='Experiments']")
+        load_events(interleaved, tmp_path / "b.jsonl", rows)
+        page = html.fromstring(client.get("/quality").text)
+    by_kind = {
+        (row["assignment"], row["variant"]): row
+        for row in experiment_rates.read_variant_rates(interleaved.made.root)
+        if row["experiment"] == "turns"
+    }
+    assert set(by_kind) == {
+        ("interleave", "control"),
+        ("interleave", "colour"),
+        ("split", "control"),
+    }
+    team = by_kind["interleave", "colour"]
+    assert (team["wins_count"], team["losses_count"]) == (won["colour"], 0)
+    assert team["ties_count"] > 0 and team["p_value"] == sign_test(won["colour"], 0)
+    assert (team["win_low"], team["win_high"]) == wilson_interval(1.0, won["colour"])
+    other = by_kind["interleave", "control"]
+    assert (other["wins_count"], other["losses_count"]) == (0, won["colour"])
+    assert by_kind["split", "control"]["win_share"] is None
+    (table,) = page.xpath("//div[@aria-label='Experiments']/table")
+    shown = [[c.text_content() for c in row.xpath("./th|./td")] for row in table.xpath(".//tr")]
+    assert [row[:3] for row in shown[1:]][:2] == [
+        ["turns", "control", "interleaved"],
+        ["turns", "colour", "interleaved"],
+    ]
+    assert f"colour won {won['colour']}: 100 %" in page.text_content()
+    assert f"won {won['colour']} of {won['colour']} lists, 100%" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

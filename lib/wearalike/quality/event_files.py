@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wearalike.experiment_settings import INTERLEAVED
 from wearalike.settings import RUN_PATTERN
 
 MAX_TEXT_CHARS = 300
@@ -43,6 +44,7 @@ class EventReason(StrEnum):
     BAD_VALUE = "bad_value"  # a value is no text, or a text is too long
     TWICE = "twice"  # its event_id came before
     UNKNOWN_RUN = "unknown_run"  # the run is not in the warehouse, or none was published then
+    UNKNOWN_VARIANT = "unknown_variant"  # the run's experiment has no such variant or team
     UNKNOWN_PAIR = "unknown_pair"  # the run does not recommend this product there
 
 
@@ -61,6 +63,9 @@ class SiteEvent:
         product_id: The product whose page was shown.
         similar_product_id: The recommended product.
         run: The run that the site read, if the file says it.
+        variant: The variant whose list was seen, control or interleaved, if the file says it.
+        team: The variant, or control, whose pick it was in an interleaved list.
+        view_id: Tells the views of a list apart, if the file says it.
     """
 
     event_id: str
@@ -69,6 +74,9 @@ class SiteEvent:
     product_id: str
     similar_product_id: str
     run: str | None
+    variant: str | None = None
+    team: str | None = None
+    view_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ class RefusedEvent:
 
 
 _REQUIRED = ("kind", "occurred_at", "product_id", "similar_product_id")
-COLUMNS = (*_REQUIRED, "event_id", "run")
+COLUMNS = (*_REQUIRED, "event_id", "run", "variant", "team", "view_id")
 
 
 def read_events(path: Path, now: datetime) -> Iterator[tuple[int, SiteEvent | RefusedEvent]]:
@@ -201,6 +209,9 @@ def _parse_row(
     run = texts.get("run")
     if run is not None and not RUN_PATTERN.fullmatch(run):
         return refuse(EventReason.UNKNOWN_RUN, f"{run!r} is no name of a run")
+    if "team" in texts and texts.get("variant") != INTERLEAVED:
+        detail = f"team {texts['team']!r} of variant {texts.get('variant')!r}, wanted {INTERLEAVED}"
+        return refuse(EventReason.UNKNOWN_VARIANT, detail)
     return SiteEvent(
         event_id=texts.get("event_id", made_id),
         kind=EventKind(texts["kind"]),
@@ -208,4 +219,5 @@ def _parse_row(
         product_id=texts["product_id"],
         similar_product_id=texts["similar_product_id"],
         run=run,
+        **{name: texts.get(name) for name in ("variant", "team", "view_id")},
     )

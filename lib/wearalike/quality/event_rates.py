@@ -1,4 +1,4 @@
-"""Click and order rates of published runs, by rank, category, rule, encoder and shop."""
+"""Click and order rates of published runs, by rank, category, rule, encoder, shop and variant."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ _DIMENSIONS = {
     "rule": "coalesce(rule, 'none')",
     "encoder": "encoder",
     "shop": "shop_id",
+    # Null, and then left out, where no experiment is seen.
+    "variant": "CASE WHEN experiment IS NOT NULL THEN variant END",
+    "team": "team",
 }
 _COUNTS_SQL = " UNION ALL ".join(
     f"""
@@ -33,7 +36,7 @@ _COUNTS_SQL = " UNION ALL ".join(
     },
         strftime(min(occurred_at) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ') AS first_at,
         strftime(max(occurred_at) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ') AS last_at
-    FROM events GROUP BY ALL"""
+    FROM events GROUP BY ALL HAVING part IS NOT NULL"""
     for number, (dimension, part) in enumerate(_DIMENSIONS.items())
 )
 

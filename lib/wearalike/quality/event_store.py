@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -31,8 +30,8 @@ from wearalike.quality.event_files import (
     file_hash,
     read_events,
 )
+from wearalike.quality.event_places import RunPlaces
 from wearalike.storage import atomic, run_tables
-from wearalike.tables import PRODUCTS, SIMILAR_PRODUCTS
 from wearalike.warehouse.base import WarehouseState
 
 FOLDER = "events"
@@ -49,9 +48,13 @@ EVENT_SCHEMA = pa.schema(
         ("encoder", pa.string()),
         ("category", pa.string()),
         ("shop_id", pa.string()),
+        # An experiment's, where the site says the variant; files of earlier versions lack them.
+        ("experiment", pa.string()),
+        ("variant", pa.string()),
+        ("team", pa.string()),
+        ("view_id", pa.string()),
     ]
 )
-_PAIR_COLUMNS = ["product_id", "similar_product_id", "rank", "rule", "encoder"]
 
 
 @dataclass
@@ -155,13 +158,16 @@ def _join_runs(
     rows: list[dict[str, Any]] = []
     for run, own in by_run.items():
         try:
-            places = _read_places(root, run, {event.product_id for _, event in own})
+            places = RunPlaces(root, run, {event.product_id for _, event in own})
         except run_tables.TableNotFound:
             detail = f"the tables of run {run} are not in the data folder any more"
             refused += [RefusedEvent(file, n, EventReason.UNKNOWN_RUN, detail) for n, _ in own]
             continue
         for number, event in own:
-            place = places.get((event.product_id, event.similar_product_id))
+            if fault := places.describe_unknown(event):
+                refused.append(RefusedEvent(file, number, EventReason.UNKNOWN_VARIANT, fault))
+                continue
+            place = places.find(event)
             if place is None:
                 detail = f"{event.similar_product_id} is not in the list of {event.product_id}"
                 reason = EventReason.UNKNOWN_PAIR
@@ -169,26 +175,6 @@ def _join_runs(
             else:
                 rows.append({**_fields(event), **place, "kind": str(event.kind)})
     return pa.Table.from_pylist(rows, EVENT_SCHEMA)
-
-
-def _read_places(
-    root: Path, run: str, product_ids: Iterable[str]
-) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return rank, rule, encoder, category and shop of each pair on the pages of some products."""
-    wanted = pc.field("product_id").isin(sorted(product_ids))
-    pairs = run_tables.open_dataset(root, SIMILAR_PRODUCTS, run)
-    products = run_tables.open_dataset(root, PRODUCTS, run)
-    facts = {
-        row.pop("product_id"): row
-        for row in products.to_table(
-            ["product_id", "category", "shop_id"], filter=wanted
-        ).to_pylist()
-    }
-    places = {}
-    for row in pairs.to_table(_PAIR_COLUMNS, filter=wanted).to_pylist():
-        key = row.pop("product_id"), row.pop("similar_product_id")
-        places[key] = {**row, **facts[key[0]]}
-    return places
 
 
 def _refused_csv(refused: Iterable[RefusedEvent]) -> bytes:

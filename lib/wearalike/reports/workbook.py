@@ -12,7 +12,7 @@ from typing import Any
 
 from xlsxwriter.utility import xl_col_to_name
 
-from wearalike.quality import event_rates
+from wearalike.quality import event_rates, experiment_rates
 from wearalike.reports import spreadsheet
 from wearalike.reports.spreadsheet import DataBook, DataSheet
 from wearalike.storage import run_tables
@@ -34,6 +34,9 @@ _COLUMN_WIDTHS = {
     "not ok": 60,
     "dimension": 10,
     "part": 40,
+    "experiment": 26,
+    "assignment": 12,
+    "variant": 26,
     "first_at": 22,
     "last_at": 22,
 }
@@ -62,7 +65,7 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
         raise ValueError(f"{root}: no run is judged yet")
     made = {run: run_tables.read_manifest(root, QUALITY, run) for run in runs}
     rows = {run: run_tables.read_table(root, QUALITY, run).to_pylist() for run in runs}
-    names = spreadsheet.UniqueNames({"compare", "runs", "measures", "events"})
+    names = spreadsheet.UniqueNames({"compare", "runs", "measures", "events", "experiments"})
     sheets = {run: names.reserve(run) for run in runs}
     book = DataBook()
     compare, index, every = (book.add_sheet(name) for name in ("compare", "runs", "measures"))
@@ -71,6 +74,10 @@ def write_workbook(root: Path, path: Path, runs: Sequence[str] | None = None) ->
         columns_of_rates = event_rates.RATES_SCHEMA.names
         lines = [[row[c] for c in columns_of_rates] for row in rates]
         book.add_sheet("events").write_table(columns_of_rates, lines, _COLUMN_WIDTHS)
+    if variants := experiment_rates.read_variant_rates(root):
+        columns_of_variants = experiment_rates.RATES_SCHEMA.names
+        lines = [[row[c] for c in columns_of_variants] for row in variants]
+        book.add_sheet("experiments").write_table(columns_of_variants, lines, _COLUMN_WIDTHS)
     for run in reversed(runs):
         lines = [[row[c] for c in columns] for row in rows[run]]
         book.add_sheet(sheets[run]).write_table(columns, lines, _COLUMN_WIDTHS)

@@ -55,7 +55,7 @@ def choose_variant(s: Snapshot, visitor: str | None, variant: str | None) -> Sho
     """Return the variant that is asked for, else that of the visitor.
 
     Args:
-        s: What is published.
+        s: The publication.
         visitor: The visitor's id; None for nobody.
         variant: A variant that is asked for by name; None for that of the visitor.
 
@@ -96,7 +96,7 @@ def read_variant_lists(
     or the control. Rows that follow once one of both has no more have no team.
 
     Args:
-        s: What is published.
+        s: The publication.
         product_ids: The products, each once.
         k: Most results of a list.
         shown: The variant.

@@ -2,9 +2,10 @@
 
 The file has one JSON object a line, in UTF-8. First comes {"key": "similar:<product_id>", "value":
 {...}} for each product, in order of product_id; then {"key": "look:<product_id>", ...} likewise.
-Products without recommendations are included, so that no key keeps a former value. The last line is
-{"key": "meta", ...}: a reader who sees its run has every line of that run. Equal publications give
-equal bytes.
+Products without recommendations are included, so that no key keeps a former value. With an
+experiment {"key": "variant:<variant>:<product_id>", ...} stand between both, and the last line has
+the variants with their buckets. The last line is {"key": "meta", ...}: a reader who sees its run
+has every line of that run. Equal publications give equal bytes.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from wearalike.settings import Settings
 from wearalike.storage import atomic, run_tables
 from wearalike.tables import (
     DISPLAY_COLUMNS,
+    LIST_VARIANTS,
     LOOK_PRODUCTS,
     PRODUCTS,
     SIMILAR_LISTS,
+    SIMILAR_LISTS_VARIANTS,
     SIMILAR_PRODUCTS,
+    SIMILAR_PRODUCTS_VARIANTS,
     Availability,
     Table,
 )
@@ -58,6 +62,13 @@ SELECT l.product_id, l.shortfall_reason, s.similar_product_id,
     {", ".join(f"s.{name}" for name in SIMILAR_COLUMNS)}
 FROM {SIMILAR_LISTS.name} AS l LEFT JOIN {SIMILAR_PRODUCTS.name} AS s USING (product_id)
 ORDER BY l.product_id, s.rank
+"""
+_VARIANTS_SQL = f"""
+SELECT l.variant, l.product_id, l.shortfall_reason, s.similar_product_id,
+    {", ".join(f"s.{name}" for name in SIMILAR_COLUMNS)}
+FROM {SIMILAR_LISTS_VARIANTS.name} AS l
+LEFT JOIN {SIMILAR_PRODUCTS_VARIANTS.name} AS s USING (variant, product_id)
+ORDER BY l.variant, l.product_id, s.rank
 """
 # Columns of what goes with a product, beside its super-category: its source, and the item worn.
 ITEM_COLUMNS = ("source", "worn_with_product_id", "image_id", "x0", "y0", "x1", "y1")
@@ -108,6 +119,7 @@ def write_jsonl(settings: Settings, path: Path) -> int:
                 "run": publication.run,
                 "published_at": published_at,
                 "products_count": count,
+                **_describe_experiment(settings.data_dir, publication.run),
             },
         )
     return count
@@ -137,10 +149,23 @@ def _find_publication(settings: Settings) -> PublicationEvent:
     return publication
 
 
-def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (key, value) for the list of every product, then for its look.
+def _describe_experiment(root: Path, run: str) -> dict[str, Any]:
+    """Return the experiment of a run with the buckets of its variants; nothing without one."""
+    if not run_tables.is_complete(root, LIST_VARIANTS, run):
+        return {}
+    rows = run_tables.read_table(root, LIST_VARIANTS, run).to_pylist()
+    names = ("variant", "first_bucket", "end_bucket")
+    return {
+        "experiment": rows[0]["experiment"],
+        "assignment": rows[0]["assignment"],
+        "variants": [{name: row[name] for name in names} for row in rows],
+    }
 
-    Both are in order of product_id. The display columns of all products are held in memory, about 1
+
+def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (key, value) for the list of every product, those of variants, then for its look.
+
+    All are in order of product_id. The display columns of all products are held in memory, about 1
     GB for a million products. The rows of the lists are sorted on disk.
 
     Args:
@@ -165,19 +190,32 @@ def iter_key_values(root: Path, run: str) -> Iterator[tuple[str, dict[str, Any]]
             if row[column] in shown
         ]
 
-    lists = groupby(
-        _query_rows(root, run, SIMILAR_PRODUCTS, _SIMILAR_SQL),
-        key=itemgetter("product_id", "shortfall_reason"),
-    )
-    for (product_id, shortfall_reason), rows in lists:
-        value = {
+    def build_list(
+        product_id: str, shortfall_reason: str | None, rows: Iterable[dict[str, Any]]
+    ) -> dict[str, Any]:
+        return {
             "category": categories[product_id],
             "shortfall_reason": shortfall_reason,
             "results": results(rows, "similar_product_id", SIMILAR_COLUMNS),
         }
-        yield f"similar:{product_id}", value
+
+    lists = groupby(
+        _query_rows(root, run, (SIMILAR_LISTS, SIMILAR_PRODUCTS), _SIMILAR_SQL),
+        key=itemgetter("product_id", "shortfall_reason"),
+    )
+    for (product_id, shortfall_reason), rows in lists:
+        yield f"similar:{product_id}", build_list(product_id, shortfall_reason, rows)
+    if run_tables.is_complete(root, LIST_VARIANTS, run):
+        tables = (SIMILAR_LISTS_VARIANTS, SIMILAR_PRODUCTS_VARIANTS)
+        for (variant, product_id, shortfall_reason), rows in groupby(
+            _query_rows(root, run, tables, _VARIANTS_SQL),
+            key=itemgetter("variant", "product_id", "shortfall_reason"),
+        ):
+            value = build_list(product_id, shortfall_reason, rows)
+            yield f"variant:{variant}:{product_id}", value
     for product_id, rows in groupby(
-        _query_rows(root, run, LOOK_PRODUCTS, _LOOKS_SQL), key=itemgetter("product_id")
+        _query_rows(root, run, (SIMILAR_LISTS, LOOK_PRODUCTS), _LOOKS_SQL),
+        key=itemgetter("product_id"),
     ):
         worn = groupby(
             (row for row in rows if row["super_category"]),
@@ -212,14 +250,16 @@ def _read_products(root: Path, run: str) -> tuple[dict[str, str], dict[str, dict
     return categories, shown
 
 
-def _query_rows(root: Path, run: str, table: Table, sql: str) -> Iterator[dict[str, Any]]:
+def _query_rows(
+    root: Path, run: str, tables: Iterable[Table], sql: str
+) -> Iterator[dict[str, Any]]:
     """Yield every product's recommendations in order, one row where it has none.
 
     Args:
         root: The data folder.
         run: The run.
-        table: The table of recommendations.
-        sql: The query that joins it to similar_lists.
+        tables: The table of lists, and that of recommendations.
+        sql: The query that joins them.
     """
     # Threads would each keep a part of the order in memory.
     config: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "threads": 1}
@@ -227,7 +267,7 @@ def _query_rows(root: Path, run: str, table: Table, sql: str) -> Iterator[dict[s
         tempfile.TemporaryDirectory() as scratch,
         duckdb.connect(config={**config, "temp_directory": scratch}) as database,
     ):
-        for read in (SIMILAR_LISTS, table):
+        for read in tables:
             database.register(read.name, run_tables.open_dataset(root, read, run))
         for batch in database.sql(sql).to_arrow_reader(BATCH_ROWS):
             yield from batch.to_pylist()

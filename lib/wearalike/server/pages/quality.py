@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from wearalike.ops.disk_usage import describe_bytes, measure_disk
-from wearalike.quality import event_rates, judgement_metrics
+from wearalike.quality import event_rates, experiment_rates, judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.server.api import limit_searches
@@ -176,6 +176,7 @@ def quality_page(request: Request) -> HTMLResponse:
             :MAX_UNMAPPED_WORDS
         ],
         event_rates=[r for r in event_rates.read_rates(root, s.run) if _is_rate_of(part, r)],
+        variant_rates=experiment_rates.read_variant_rates(root, s.run) if is_whole else [],
         disk=_disk_rows(root, int(time.monotonic() // DISK_AGE_S)) if is_whole else [],
     )
 
