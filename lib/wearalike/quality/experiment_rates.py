@@ -92,13 +92,7 @@ def compute_variant_rates(root: Path) -> pa.Table:
     rows = []
     runs = {(row["run"], row["experiment"]) for row in counts}
     for run, experiment in sorted(runs, key=lambda one: (run_order.name_order(one[0]), one[1])):
-
-        def is_until(row: dict[str, Any], run: str = run, experiment: str = experiment) -> bool:
-            """Tell if a row is of the experiment, and of this run or an earlier one."""
-            is_earlier = run_order.name_order(row["run"]) <= run_order.name_order(run)
-            return bool(row["experiment"] == experiment and is_earlier)
-
-        own_counts, own_wins = list(filter(is_until, counts)), list(filter(is_until, wins))
+        own_counts, own_wins = (_rows_until(part, run, experiment) for part in (counts, wins))
         kinds = {(row["assignment"], row["shown"]) for row in own_counts}
         for assignment, shown in sorted(kinds, key=lambda k: (k[0], k[1] != CONTROL, k[1])):
             parts = [r for r in own_counts if (r["assignment"], r["shown"]) == (assignment, shown)]
@@ -128,6 +122,16 @@ def read_variant_rates(root: Path, run: str | None = None) -> list[dict[str, Any
         for name in order
         for row in rows
         if (row["experiment"], row["run"]) == (name, newest[name])
+    ]
+
+
+def _rows_until(rows: list[dict[str, Any]], run: str, experiment: str) -> list[dict[str, Any]]:
+    """Return the rows of an experiment that are of a run or of an earlier one."""
+    last = run_order.name_order(run)
+    return [
+        row
+        for row in rows
+        if row["experiment"] == experiment and run_order.name_order(row["run"]) <= last
     ]
 
 
