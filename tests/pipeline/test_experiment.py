@@ -450,7 +450,7 @@ def test_interleaved_lists_are_won_by_clicks(interleaved, tmp_path, capsys):
         ["turns", "control", "interleaved"],
         ["turns", "colour", "interleaved"],
     ]
-    assert f"colour won {won['colour']}: 100 %" in page.text_content()
+    assert f"colour won {won['colour']}, 100 %" in page.text_content()
     assert f"won {won['colour']} of {won['colour']} lists, 100%" in capsys.readouterr().out
 
 

@@ -62,8 +62,9 @@ def _describe_file(one: Any) -> str:
 
 def _describe_variant(row: dict[str, Any]) -> str:
     """Return the rates of an experiment's variant in one line."""
+    turns = ", interleaved" if row["assignment"] == "interleave" else ""
     line = (
-        f"experiment {row['experiment']}, {row['variant']}: {row['impressions_count']:,}"
+        f"experiment {row['experiment']}, {row['variant']}{turns}: {row['impressions_count']:,}"
         f" impressions, {row['clicks_count']:,} clicks, {row['orders_count']:,} orders"
     )
     if row["click_rate"] is not None:
