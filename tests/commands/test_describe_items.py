@@ -1,5 +1,6 @@
 """Descriptors of a run's items: kept by content, and how far they are from each other."""
 
+import json
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ from wearalike.commands import app
 from wearalike.evaluation.descriptors import base, cache, fitted
 from wearalike.models.files import BadModel
 from wearalike.pipeline import encode_items
-from wearalike.storage import run_tables
+from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, ITEMS
 
 RUN = "day-1"
@@ -136,6 +137,48 @@ def test_weights_of_compared_encoders_are_files_beside_the_settings(root, tmp_pa
     )
     assert app.main(["describe-items", "--if-set", "--config", str(config), "--run", RUN]) == 0
     assert f"{tmp_path}/nets/mine.pth: no such weights" in caplog.text
+
+
+def test_indexes_are_measured_in_a_table(root, tmp_path, capsys, caplog):
+    named = ["--data-dir", str(root), "--run", RUN]
+    empty = tmp_path / "no runs"
+    assert app.main(["compare-indexes", "--data-dir", str(empty)]) == 1
+    assert "no run has indexes yet" in caplog.text
+    assert job(root, "--encoder", "hsv", "--encoder", "phash") == 0
+    capsys.readouterr()
+    assert app.main(["compare-indexes", *named, "--descriptor", "hsv-1"]) == 0
+    table = capsys.readouterr().out
+    head, _, flat, small = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+    )
+    assert head[3:] == ["bytes an item", "recall@1", "recall@5", "recall@10"]
+    assert flat[2:] == ["IndexFlatL2", "768", "1.000", "1.000", "1.000"]
+    assert small[2] == "IndexIVFPQ" and int(small[3]) <= 48
+    assert all(0.6 < float(cell) <= 1 for cell in small[4:])
+    assert app.main(["compare-indexes", *named, "--descriptor", "hsv-1"]) == 0
+    assert capsys.readouterr().out == table
+    # Bits have no such index.
+    assert app.main(["compare-indexes", *named, "--descriptor", "phash-1"]) == 1
+    assert "no descriptor has described it by floats" in caplog.text
+
+
+def test_a_photo_is_compared_by_a_descriptor(root, capsys, caplog):
+    named = ["compare-photo", "--data-dir", str(root), "--run", RUN]
+    assert job(root, "--encoder", "hsv") == 0
+    entries = run_tables.read_table(root, INDEXES, RUN).to_pylist()
+    entry = next(e for e in entries if e["product_id"] == "harbour:1001")
+    photo = str(content_cache.image_path(root, entry["image_id"]))
+    capsys.readouterr()
+    options = ["--descriptor", "hsv-1", "--index", "flat_l2", "--k", "3", "--json"]
+    assert app.main([*named, photo, *options]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["distance"], result["bytes_per_item"]) == ("euclidean", 768)
+    (item,) = result["items"]
+    assert item["super_category"] == "upper_wear" and item["recall"] == 1
+    assert item["results"][0]["product_id"] == "harbour:1001" and len(item["results"]) == 3
+    options = ["--descriptor", "hsv-1", "--index", "ivfpq", "--distance", "cosine"]
+    assert app.main([*named, photo, *options]) == 1
+    assert "distance cosine: an index is euclidean" in caplog.text
 
 
 def test_corners_are_counted_where_they_are():

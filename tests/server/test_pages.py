@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -20,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.support.browser import (
     CHROMIUM,
+    PATIENCE_MS,
     PHONE,
     assert_accessible,
     launch_browser,
@@ -445,6 +447,40 @@ def test_a_photo_is_ranked_by_every_model(browser, base, place):
         assert page.get_by_text("Euclidean by IndexIVFPQ").count() == 2
         assert_accessible(page)
         shoot(page, "compare-photo-phone", whole=True)
+
+
+def test_the_api_ranks_a_photo_by_a_descriptor(base, place):
+    entries = run_tables.read_table(place.data_dir, INDEXES, RUN).to_pylist()
+    entry = next(e for e in entries if e["product_id"] == "harbour:1001")
+    content = content_cache.image_path(place.data_dir, entry["image_id"]).read_bytes()
+
+    def ask(**query):
+        headers = {"Content-Type": "image/jpeg"}
+        address = f"{base}/v1/photo/neighbours"
+        return httpx.post(
+            address, params=query, content=content, headers=headers, timeout=PATIENCE_MS / 1000
+        )
+
+    exact = ask(descriptor="hsv-1", distance="euclidean", k=4).json()
+    flat = ask(descriptor="hsv-1", index="flat_l2", k=4).json()
+    small = ask(descriptor="hsv-1", index="ivfpq", k=4).json()
+    assert exact["run"] == RUN and exact["items"][0]["results"][0]["product_id"] == "harbour:1001"
+    found = [[r["product_id"] for r in one["items"][0]["results"]] for one in (exact, flat, small)]
+    assert found[0] == found[1] and [len(ids) for ids in found] == [4, 4, 4]
+    assert [one["items"][0]["recall"] for one in (exact, flat)] == [None, 1]
+    assert small["items"][0]["recall"] == len(set(found[0]) & set(found[2])) / 4
+    assert small["bytes_per_item"] <= 64 < flat["bytes_per_item"] == 768
+    size = Image.open(io.BytesIO(content)).size
+    assert (flat["width_px"], flat["height_px"]) == size
+    assert flat["photo_id"] == entry["image_id"]
+    for status, wrong, text in (
+        (404, {"descriptor": "nobody-1"}, "it has described nothing of the run"),
+        (422, {"descriptor": "hsv-1", "distance": "hamming"}, "hsv-1 has cosine, euclidean"),
+        (422, {"descriptor": "hsv-1", "distance": "cosine", "index": "ivfpq"}, "is euclidean"),
+        (422, {"descriptor": "hsv-1", "index": "tree"}, "flat_l2"),
+    ):
+        answer = ask(**wrong)
+        assert answer.status_code == status and text in answer.json()["detail"], answer.text
 
 
 def test_pairs_are_judged_with_the_keyboard(browser, base, place):

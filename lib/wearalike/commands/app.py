@@ -25,6 +25,14 @@ _COMMANDS = {
     "check-mapping": ("mappings:check_mapping", "List every mistake in the shops' mappings."),
     "rules": ("preview_rules:rules", "Look at the merchandiser's rules before they act."),
     "suggest-mapping": ("mappings:suggest_mapping", "Draft the lines that a mapping lacks."),
+    "compare-photo": (
+        "compare_indexes:compare_photo",
+        "Find the products nearest to photos' items by other encoders.",
+    ),
+    "compare-indexes": (
+        "compare_indexes:compare_indexes",
+        "Measure recall and bytes of Faiss's indexes.",
+    ),
     "describe-items": ("describe_items:describe_items", "Encode a run's items by other encoders."),
     "doctor": ("deployment:doctor", "Check that a run can succeed here."),
     "init": ("deployment:init", "Write a deployment into a folder."),

@@ -18,6 +18,7 @@ from wearalike.server import (
     errors,
     list_api,
     middleware,
+    neighbour_api,
     pages,
     photos,
     status,
@@ -90,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(api.router, prefix="/v1")
     app.include_router(list_api.router, prefix="/v1")
+    app.include_router(neighbour_api.router, prefix="/v1")
     app.include_router(status.api_router, prefix="/v1")
     app.include_router(status.metrics_router)
     app.include_router(api_docs.router, prefix="/v1", include_in_schema=False)

@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import replace
+from typing import TypeVar
 
 from PIL import Image
 
+from wearalike.evaluation.descriptors.photo_neighbours import NeighbourItem, PhotoNeighbours
 from wearalike.imaging import sandbox
 from wearalike.imaging.decode import ImageHeader
 from wearalike.search.photo_query import DetectedItem, PhotoQuery, PhotoResult
 from wearalike.search.photo_search import PhotoSearch
 from wearalike.server.uploads import PHOTO_LIMITS
 
+_Result = TypeVar("_Result", PhotoResult, PhotoNeighbours)
+_Item = TypeVar("_Item", DetectedItem, NeighbourItem)
 # The longer side at which a photo is searched: several times what the networks see.
 SEARCHED_SIDE_PX = 2048
 PREVIEW_SIDE_PX = 1280
@@ -77,7 +81,14 @@ class DecodedPhoto:
         Raises:
             UnknownCategory: The taxonomy of the run lacks the category asked for.
         """
-        result = photo_search.search(self.picture, wanted)
+        return self.restore_pixels(photo_search.search(self.picture, wanted))
+
+    def restore_pixels(self, result: _Result) -> _Result:
+        """Return a result on `picture` with id, size and boxes of the photo's file.
+
+        Args:
+            result: The result.
+        """
         width_ratio = self.header.width_px / result.width_px
         height_ratio = self.header.height_px / result.height_px
         return replace(
@@ -91,9 +102,7 @@ class DecodedPhoto:
         )
 
 
-def _scale_item(
-    item: DetectedItem, width_ratio: float, height_ratio: float, header: ImageHeader
-) -> DetectedItem:
+def _scale_item(item: _Item, width_ratio: float, height_ratio: float, header: ImageHeader) -> _Item:
     """Return an item with its box in pixels of the photo's file."""
     return replace(
         item,

@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field, create_model
 
+from wearalike.evaluation.descriptors import photo_neighbours
 from wearalike.search import photo_query
+from wearalike.search.float_index import FloatIndexKind
 from wearalike.server.snapshot import PRODUCT_SUMMARY_COLUMNS
 from wearalike.server.warm_up import PhotoState
 from wearalike.tables import (
@@ -256,6 +258,27 @@ class PhotoAnswer(PublishedAnswer):
         description="a sentence if no garment, shoe or bag was detected; else null"
     )
     items: list[photo_query.DetectedItem] = Field(
+        description="most confident and largest first, at most 8"
+    )
+
+
+class PhotoNeighboursAnswer(PublishedAnswer):
+    """Items detected in a photo, each with the products nearest to it by a descriptor."""
+
+    photo_id: str = Field(description="sha256 of the photo's bytes, hex")
+    width_px: int = Field(description="after EXIF orientation")
+    height_px: int = Field(description="after EXIF orientation")
+    detector: str = Field(description="model that detected the items")
+    descriptor: str = Field(description="version of the descriptor")
+    distance: str = Field(description="the distance of the results; smaller is more alike")
+    index: FloatIndexKind | None = Field(description="the Faiss index; null: every distance")
+    bytes_per_item: int | None = Field(
+        description="bytes that are kept of a product; null without an item"
+    )
+    note: str | None = Field(
+        description="a sentence if no garment, shoe or bag was detected; else null"
+    )
+    items: list[photo_neighbours.NeighbourItem] = Field(
         description="most confident and largest first, at most 8"
     )
 
