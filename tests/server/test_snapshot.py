@@ -320,6 +320,7 @@ def test_a_file_of_an_earlier_version_is_read_after_an_upgrade(tmp_path):
         ).fetchall():
             con.execute(f"DROP VIEW {view}")
         con.execute("DROP TABLE look_products; DROP TABLE product_variants")
+        con.execute("DROP TABLE list_variants; DROP TABLE similar_products_variants")
         columns = con.execute(
             "SELECT table_name, list(column_name) FROM duckdb_columns() "
             "WHERE NOT internal GROUP BY 1"
@@ -336,6 +337,7 @@ def test_a_file_of_an_earlier_version_is_read_after_an_upgrade(tmp_path):
     published = PublishedRepository(place)
     with published.snapshot() as s:
         assert s.look("moda:00002") == [] and s.variants("moda:00002") == []
+        assert s.list_variants() == []
         listed = s.similar("moda:00002")
         assert len(listed) == 3 and {row["reason"] for row in listed} == {""}
         assert {row["kind_weight"] for row in listed} == {0}
