@@ -299,19 +299,19 @@ def test_the_api_shows_each_visitor_the_lists_of_one_variant(nights):
             body = ask(visitor=f"v{number}")
             assert (body["experiment"], body["variant"]) == ("winter", variant)
             found = [row["similar_product_id"] for row in body["results"]]
-            assert found == wanted[variant] and {r["team"] for r in body["results"]} == {None}
+            assert found == wanted[variant] and not any("team" in r for r in body["results"])
             several = ask("/v1/similar", id=[product_id, other], visitor=f"v{number}")["lists"]
             assert [one["variant"] for one in several] == [variant, variant]
             assert several[0]["results"] == body["results"]
             seen.add(variant)
         assert seen == {"colour", "fewer", "control"}
         body = ask()
-        assert (body["experiment"], body["variant"]) == (None, None)
+        assert not {"experiment", "variant"} & body.keys()
         assert [row["similar_product_id"] for row in body["results"]] == wanted["control"]
         body = ask(variant="colour", visitor="v0")
         assert body["variant"] == "colour"
         assert [row["similar_product_id"] for row in body["results"]] == wanted["colour"]
-        assert ask(visitor="v1", weights="1:1")["variant"] is None
+        assert "variant" not in ask(visitor="v1", weights="1:1")
         for name in ("green", "interleaved"):
             body = ask(variant=name)
             assert body["status"] == 422
@@ -413,7 +413,7 @@ def test_interleaved_lists_are_won_by_clicks(interleaved, tmp_path, capsys):
             body = client.get(f"/v1/products/{product_id}/similar", params=asked).json()
             shown = {"variant": body["variant"], "view_id": f"view-{number}", "run": body["run"]}
             results = [{**r, "product_id": product_id} for r in body["results"]]
-            rows += [event("impression", r, **shown, team=r["team"]) for r in results]
+            rows += [event("impression", r, **shown, team=r.get("team")) for r in results]
             if body["variant"] == "control":
                 rows.append(event("click", results[0], **shown))
                 continue

@@ -51,6 +51,8 @@ _ProductIds = Annotated[
 @router.get(
     "/products/{product_id}/similar",
     response_model=schemas.SimilarAnswer,
+    # Fields of an experiment are there only for who asks as a visitor.
+    response_model_exclude_unset=True,
     responses=problem_responses(404, 422, 429),
     summary="Similar products",
 )
@@ -94,6 +96,7 @@ def similar(
 @router.get(
     "/similar",
     response_model=schemas.SimilarListsAnswer,
+    response_model_exclude_unset=True,
     responses=problem_responses(422, 429),
     summary="Similar products of several",
 )
@@ -224,8 +227,8 @@ def _search_list(
 
 def _build_published(product_id: str, found: LiveList, shown: ShownVariant) -> dict[str, Any]:
     """Return the fields of schemas.SimilarList of a published list, with its variant."""
-    variant = {"experiment": shown.experiment, "variant": shown.variant}
-    return {**_build_list(product_id, found), **variant}
+    named = {"experiment": shown.experiment, "variant": shown.variant} if shown.variant else {}
+    return {**_build_list(product_id, found), **named}
 
 
 def _build_list(

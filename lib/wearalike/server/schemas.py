@@ -101,8 +101,8 @@ SimilarProductRow = _create_row_model(
         str | None,
         Field(
             None,
-            description="of an interleaved list: the variant, or control, whose pick it is; null "
-            "once one of both has no more",
+            description="in interleaved lists: the variant, or control, that picked it; null once "
+            "one of both has no more",
         ),
     ),
     product=_PRODUCT_FIELD,
@@ -164,12 +164,12 @@ class SimilarList(BaseModel):
         description="why the list is short (search.ShortfallReason); null for a full list"
     )
     experiment: str | None = Field(
-        None, description="the published experiment; null without one, and without a visitor"
+        None, description="the published experiment, for a visitor or variant; null without one"
     )
     variant: str | None = Field(
         None,
-        description="the variant whose list it is, control or interleaved; null without a visitor, "
-        "and for a live list, which is the control's",
+        description="the variant whose list it is, control or interleaved, for a visitor or "
+        "variant; a live list, which is the control's, has none",
     )
     results: list[SimilarProductRow] = Field(description="by rank")  # type: ignore[valid-type]
 
