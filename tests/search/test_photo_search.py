@@ -28,6 +28,7 @@ from wearalike.search import (
     photo_items,
     photo_query,
 )
+from wearalike.search.photo_kinds import voted_kind_distances
 from wearalike.search.photo_query import PhotoQuery, PhotoResult
 from wearalike.search.photo_search import PhotoSearch, UnknownCategory
 from wearalike.search.reasons import describe_likeness
@@ -121,9 +122,9 @@ def test_the_result_explains_itself(search, pictures):
     )
     for r in item.results:
         distance = item.shape_weight * r.shape_distance + item.colour_weight * r.colour_distance
-        assert r.score == pytest.approx(
-            max(0, 1 - 2 * distance / (128 * (item.shape_weight + item.colour_weight)))
-        )
+        distance += item.kind_weight * r.kind_distance
+        total = item.shape_weight + item.colour_weight + item.kind_weight
+        assert r.score == pytest.approx(max(0, 1 - 2 * distance / (128 * total)))
     assert [r.score for r in item.results] == sorted((r.score for r in item.results), reverse=True)
     parsed = json.loads(answer.to_json())
     assert parsed["items"][0]["results"][0] == asdict(item.results[0])
@@ -150,8 +151,9 @@ def test_a_category_that_the_query_names_makes_its_kind_count(search, pictures, 
     """Its kind comes first, by its weight; items of other super-categories are as without it."""
     products = run_tables.read_table(photo_settings.data_dir, PRODUCTS, RUN).to_pylist()
     kinds = search._category_kinds
+    by_code = PhotoQuery(weights=(1, 1))
     for content in pictures.values():
-        item = next(iter(search.search(content).items), None)
+        item = next(iter(search.search(content, by_code).items), None)
         listed = {r.category for r in item.results} if item else set()
         if len(listed) > 1 and len({kinds.kind(c) for c in listed}) > 1:
             break
@@ -159,7 +161,7 @@ def test_a_category_that_the_query_names_makes_its_kind_count(search, pictures, 
     asked = PhotoQuery(category=wanted, weights=(1, 1, 10))
     named = search.search(content, asked).items[0]
     assert (named.category, named.kind_weight) == (wanted, 10)
-    assert (item.kind_weight, item.results[0].kind_distance) == (0, None)
+    assert item.kind_weight == 0
     for r in named.results:
         assert r.kind_distance == kinds.distance(wanted, r.category)
         distance = r.shape_distance + r.colour_distance + 10 * r.kind_distance
@@ -173,16 +175,51 @@ def test_a_category_that_the_query_names_makes_its_kind_count(search, pictures, 
     assert usual.kind_weight == own[wanted] > 0
     elsewhere = next(p for p in products if p["super_category"] != item.super_category)
     other = search.search(content, PhotoQuery(category=elsewhere["category"])).items[0]
-    assert other == item
+    assert other == search.search(content).items[0]
     with pytest.raises(UnknownCategory, match="category 'hats': no leaf of the taxonomy of run"):
         search.search(content, PhotoQuery(category="hats"))
+
+
+def test_the_ten_nearest_in_shape_say_the_kind_which_then_counts(search, pictures):
+    """Nobody names a category, and no classifier is there."""
+    galleries = [held.gallery for held in search._galleries.values()]
+    gallery = max(galleries, key=lambda one: len(one.kind_table.names))
+    kinds, names = search._category_kinds, gallery.kind_table.names
+    first = int(np.flatnonzero(gallery.kind == 0)[0])
+    second = int(np.flatnonzero(gallery.kind == 1)[0])
+    told = voted_kind_distances(gallery, np.array([first, second, first, first]))
+    between = [
+        [
+            kinds.table.distances[kinds.table.names.index(a)][kinds.table.names.index(b)]
+            for a in names[:2]
+        ]
+        for b in names
+    ]
+    assert told.tolist() == [round(0.75 * near + 0.25 * far) for near, far in between]
+    # In a photo: products of one kind are as far in kind, and the nearest kind is preferred.
+    preferred = 0
+    for content in list(pictures.values())[::5]:
+        by_code = search.search(content, PhotoQuery(weights=(1, 1))).items
+        for item, plain_item in zip(search.search(content).items, by_code, strict=True):
+            if not item.results:
+                continue
+            assert item.kind_weight > 0 == plain_item.kind_weight
+            of_kind = {(kinds.kind(r.category), r.kind_distance) for r in item.results}
+            assert len(of_kind) == len({kind for kind, _ in of_kind})
+            nearest = min(of_kind, key=lambda one: one[1])[0]
+            shares = [
+                sum(kinds.kind(r.category) == nearest for r in i.results[:5])
+                for i in (item, plain_item)
+            ]
+            preferred += shares[0] - shares[1]
+    assert preferred > 0
 
 
 def test_a_leaf_classifier_says_the_kind_which_then_counts(search, pictures, photo_settings):
     """Kinds are as far as they are on average over what the item may be."""
     root, kinds = photo_settings.data_dir, search._category_kinds
     for content in pictures.values():
-        item = next(iter(search.search(content).items), None)
+        item = next(iter(search.search(content, PhotoQuery(weights=(1, 1))).items), None)
         if item and len({kinds.kind(r.category) for r in item.results}) > 1:
             break
     wanted = item.results[-1].category
@@ -199,7 +236,7 @@ def test_a_leaf_classifier_says_the_kind_which_then_counts(search, pictures, pho
     finally:
         promotion.rollback(root, ModelKind.LEAVES, "for this test", datetime.now(UTC))
     assert found.query_id != search.search(content).query_id
-    assert told.category == item.category and told.kind_weight > 0 == item.kind_weight
+    assert told.category == item.category and told.kind_weight > 0
     for r in told.results:
         near, far = (kinds.distance(category, r.category) for category in (wanted, other))
         assert r.kind_distance == round(0.75 * near + 0.25 * far)

@@ -50,7 +50,7 @@ _DEFAULT_QUERY = queries.PhotoQuery()
     "--category",
     metavar="LEAF",
     help="Leaf of the taxonomy that the item is of; its kind then counts. Default: what a promoted "
-    "leaf classifier sees; without one a guess by shape, and kinds do not count.",
+    "leaf classifier sees, else what most of the ten products nearest in shape are.",
 )
 @click.option(
     "--gender", type=click.Choice(list(map(str, Gender))), help="For whom; default: anybody."

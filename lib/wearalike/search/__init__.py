@@ -21,6 +21,8 @@ from wearalike.search.candidates import (
 )
 from wearalike.search.code_search import (
     QueryKinds,
+    elect_category,
+    find_voters,
     search_code,
     search_codes,
     vote_category_weights,
@@ -69,7 +71,9 @@ __all__ = [
     "diff_galleries",
     "distance_limit",
     "distance_matrices",
+    "elect_category",
     "eligible_candidates",
+    "find_voters",
     "score",
     "search_code",
     "search_codes",

@@ -130,16 +130,37 @@ def vote_category_weights(
     Returns:
         int64 (n,). Rows of the gallery.
     """
+    voters = find_voters(gallery, candidate_rows, codes)
+    return np.array([elect_category(gallery, rows) for rows in voters], np.int64)
+
+
+def find_voters(
+    gallery: Gallery, candidate_rows: NDArray[np.int64], codes: NDArray[np.uint64]
+) -> list[NDArray[np.int64]]:
+    """Return for each code the rows of the ten products nearest in shape, the nearest first.
+
+    Args:
+        gallery: The products of one super-category.
+        candidate_rows: int64 (m,), ascending, m >= 1. Rows that may vote.
+        codes: uint64 (n, 4).
+    """
     ones = np.ones(len(codes), np.int32)
     rules = ListRules(_VOTERS, min_score=0, max_per_brand=_VOTERS)
-    voted_rows = np.empty(len(codes), np.int64)
     lists = search_codes(gallery, candidate_rows, codes, ones, 0 * ones, rules)
-    for i, ranked in enumerate(lists):
-        categories = gallery.attributes.category[ranked.results].tolist()
-        # Counter keeps the order of first appearance, which breaks ties.
-        winner = Counter(categories).most_common(1)[0][0]
-        voted_rows[i] = ranked.results[categories.index(winner)]
-    return voted_rows
+    return [ranked.results for ranked in lists]
+
+
+def elect_category(gallery: Gallery, voters: NDArray[np.int64]) -> int:
+    """Return the first of the voters' rows whose category most of them have.
+
+    Args:
+        gallery: The products of one super-category.
+        voters: int64 (n,), n >= 1. Rows of the gallery.
+    """
+    categories = gallery.attributes.category[voters].tolist()
+    # Counter keeps the order of first appearance, which breaks ties.
+    winner = Counter(categories).most_common(1)[0][0]
+    return int(voters[categories.index(winner)])
 
 
 def _rank_codes(

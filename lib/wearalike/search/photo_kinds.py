@@ -1,4 +1,7 @@
-"""Kinds of a photo's item, by a leaf classifier's probabilities, against those of a gallery."""
+"""Kinds of a photo's item against those of a gallery.
+
+A leaf classifier's probabilities say what the item may be, or else the products nearest in shape.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.catalog.kinds import CategoryKinds
+from wearalike.search.gallery import Gallery
 
 
 def expected_kind_distances(
@@ -37,3 +41,16 @@ def expected_kind_distances(
     chances = np.asarray(probabilities, np.float64)
     expected = chances @ table.distances[np.ix_(rows, columns)] / chances.sum()
     return np.rint(expected).astype(np.int32)
+
+
+def voted_kind_distances(gallery: Gallery, voters: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return how far some products are from each kind of their gallery, on average.
+
+    Args:
+        gallery: The products of one super-category.
+        voters: int64 (n,), n >= 1. Rows of the gallery.
+
+    Returns:
+        int32 (kinds,), 0..64, rounded, in the order of the gallery's kind_table.
+    """
+    return np.rint(gallery.kind_table.distances[gallery.kind[voters]].mean(axis=0)).astype(np.int32)

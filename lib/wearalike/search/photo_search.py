@@ -1,12 +1,10 @@
 """A shopper's photo to products: every item found in it, and the products most alike each.
 
 A photo's item has no category, unless the shopper names one. It takes the weights of the category
-that most of its ten nearest in shape have, unless the shopper gives others. That guess is made from
-the code itself, so by it kinds do not count. With a leaf classifier, which says how likely each
-kind is, they do.
+that most of its ten nearest in shape have, unless the shopper gives others. Those ten also say how
+far each kind is, on average over theirs; a leaf classifier says it in their place.
 
-In a set left out of its training the vote named the leaf of .48 of people's photos, the classifier
-of .34. Its kinds brought the share of the right family in the first five from .62 to .68.
+docs/evidence/quality.md has the figures of both.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from wearalike.search.photo_items import (
     load_photo_networks,
     row_corners,
 )
-from wearalike.search.photo_kinds import expected_kind_distances
+from wearalike.search.photo_kinds import expected_kind_distances, voted_kind_distances
 from wearalike.search.photo_query import (
     DetectedItem,
     PhotoQuery,
@@ -222,18 +220,19 @@ class PhotoSearch:
             return DetectedItem(*detected, None, *weights._replace(kind=0), ())
         gallery = held.gallery
         like_row = self._row_of_category(gallery, photo_query.category)
-        expected = None if like_row is not None else self._expected_distances(gallery, chances)
-        is_kind_known = like_row is not None or expected is not None
+        expected = None
         if like_row is None:
-            voters = self._shortlist_candidates(super_category, eligible, code, 1, 0)
-            (like_row,) = search.vote_category_weights(gallery, voters, code[None]).tolist()
+            near = self._shortlist_candidates(super_category, eligible, code, 1, 0)
+            (voters,) = search.find_voters(gallery, near, code[None])
+            like_row = search.elect_category(gallery, voters)
+            expected = self._expected_distances(gallery, chances, voters)
         category = str(gallery.attributes.category[like_row])
         weights = photo_query.named_weights or Weights(
             int(gallery.shape_weight[like_row]),
             int(gallery.colour_weight[like_row]),
             int(gallery.kind_weight[like_row]),
         )
-        if not is_kind_known:
+        if self._category_kinds is None:
             weights = weights._replace(kind=0)
         page = build_photo_page(category, photo_query.on_shop, photo_query.on_brand)
         compiled_rules = CompiledRules(self._merchandising_rules, gallery.attributes, page)
@@ -253,10 +252,11 @@ class PhotoSearch:
             candidates = np.union1d(candidates, same)
         rules = filtered_list_rules(search.ListRules(k=photo_query.k), photo_query.filters)
         ranked = search.search_code(gallery, candidates, code, *weights[:2], rules, kinds)
-        likeliest = gallery.kind_table.distances[gallery.kind[like_row], gallery.kind]
-        results = _build_similar_products(
-            held, ranked, weights, likeliest[ranked.results] if is_kind_known else None
-        )
+        likeliest = None
+        if self._category_kinds is not None:
+            of_category = gallery.kind_table.distances[gallery.kind[like_row]]
+            likeliest = of_category[gallery.kind[ranked.results]]
+        results = _build_similar_products(held, ranked, weights, likeliest)
         return DetectedItem(*detected, category, *weights, results)
 
     def _row_of_category(self, gallery: Gallery, category: str | None) -> int | None:
@@ -271,13 +271,13 @@ class PhotoSearch:
         return int(rows[0]) if len(rows) else None
 
     def _expected_distances(
-        self, gallery: Gallery, chances: NDArray[np.float32] | None
+        self, gallery: Gallery, chances: NDArray[np.float32] | None, voters: NDArray[np.int64]
     ) -> NDArray[np.int32] | None:
-        """Return how far an item is from each kind of a gallery; None if its kind is not known."""
-        if chances is None or self._category_kinds is None:
+        """Return how far an item is from each kind of a gallery; None if the run has no kinds."""
+        if self._category_kinds is None:
             return None
-        if not isinstance(self.networks.encoder, encoders.LeafEncoder):
-            return None
+        if chances is None or not isinstance(self.networks.encoder, encoders.LeafEncoder):
+            return voted_kind_distances(gallery, voters)
         return expected_kind_distances(
             self._category_kinds, self.networks.encoder.kinds, chances, gallery.kind_table.names
         )
