@@ -25,6 +25,7 @@ import pyarrow.dataset as ds
 
 from wearalike.quality.checks import TABLE_CHECKS, TableCheck
 from wearalike.quality.metrics import Metric, RunTables
+from wearalike.quality.module_deferral import defer_modules, hide_modules
 from wearalike.quality.rule_checks import broken_rule_macro_sql
 from wearalike.quality.thresholds import GateVerdict, Threshold
 from wearalike.tables import TABLES_BY_NAME
@@ -127,8 +128,11 @@ class Gate:
         # It reads the variable when it is imported, so the variable must be set here, before.
         os.environ["GX_ANALYTICS_ENABLED"] = "False"
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
-        import great_expectations
-        from great_expectations import expectations
+        # Two fifths of its import are statistics and plots for expectations that are not used here,
+        # and Spark, which it takes if it is there.
+        with defer_modules("scipy.stats", "altair"), hide_modules("pyspark"):
+            import great_expectations
+            from great_expectations import expectations
 
         # This module sets its own level when it is imported, so it is lowered afterwards.
         logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
