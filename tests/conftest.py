@@ -85,6 +85,7 @@ LONGEST_FILES = (
     "training/test_detector.py",
     "pipeline/test_report_quality.py",
     "pipeline/test_night.py",
+    "storage/test_object_storage.py",
     "warehouse/test_warehouse.py",
     "airflow/test_gate_operator.py",
     "pipeline/test_spark_cluster.py",

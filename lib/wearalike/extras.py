@@ -22,6 +22,7 @@ EXTRA_BY_MODULE = {
     "cv2": "evaluation",
     "matplotlib": "evaluation",
     "ultralytics": "yolo",
+    "obstore": "s3",
 }
 
 

@@ -35,6 +35,7 @@ from wearalike import quality_settings
 from wearalike.experiment_settings import ExperimentSettings, ListVariantSettings
 from wearalike.quality_settings import GateSettings, ListSettings, ModelSettings
 from wearalike.retention_settings import RetentionSettings
+from wearalike.storage_settings import StorageSettings
 from wearalike.validation import describe_error, describe_unknown_key, first_error
 
 # The settings file where neither an option nor the environment names one.
@@ -259,7 +260,8 @@ class Settings(BaseSettings):
     """The settings of a deployment. Made in code, it reads neither file nor environment.
 
     Attributes:
-        data_dir: Folder of all tables and caches.
+        data_dir: Folder of all tables and caches, or an object store: s3://, gs:// or az://. Then
+            it is a folder of this machine here, the cache of [storage].
         warehouse: "duckdb:<folder>" or "postgresql://...". Default: DuckDB in the data folder.
         device: "auto", "cpu" or "cuda".
         spark_master: Spark's master.
@@ -279,6 +281,7 @@ class Settings(BaseSettings):
         keep: How long the data folder keeps what no run needs; None: nothing is removed unasked.
         spark: The size from which stages start Spark.
         experiment: Variants of the lists, published beside them; None: no variant.
+        storage: The local side of a data_dir that is an object store.
     """
 
     model_config = SettingsConfigDict(
@@ -303,6 +306,17 @@ class Settings(BaseSettings):
     keep: RetentionSettings | None = None
     spark: SparkSettings = SparkSettings()
     experiment: ExperimentSettings | None = None
+    storage: StorageSettings = StorageSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_object_store(cls, values: Any) -> Any:
+        """Take the address of an object store out of `data_dir`; its place takes the cache."""
+        data_dir, storage = values.get("data_dir"), values.get("storage", {})
+        if not isinstance(storage, dict) or not _is_address(data_dir):
+            return values
+        cache = storage.get("cache", StorageSettings.model_fields["cache"].default)
+        return {**values, "data_dir": cache, "storage": {**storage, "url": str(data_dir)}}
 
     @field_validator("spark_master")
     @classmethod
@@ -385,10 +399,17 @@ def read_settings(
         # A value that is no table stays: Settings refuses it below.
         from_file[name] = {**section, **values} if isinstance(section, dict) else section
     try:
-        return Settings(**{**from_file, **from_environment})
+        found = Settings(**{**from_file, **from_environment})
     except ValidationError as error:
         first = first_error(error)
         raise BadSettings(_describe_error(path, first, from_file, from_environment)) from None
+    if found.storage.url and "warehouse" not in found.model_fields_set:
+        # By default it would lie in a cache, which may be lost at any time.
+        raise BadSettings(
+            f"{path}: warehouse is missing: with data_dir {found.storage.url} name a database, "
+            "postgresql://..., or duckdb: and a folder of the machine that publishes and serves"
+        )
+    return found
 
 
 class _FileSource(TomlConfigSettingsSource):
@@ -408,8 +429,15 @@ class _FileSource(TomlConfigSettingsSource):
             values.setdefault("mappings", str(Settings.model_fields["mappings"].default))
         folder = self._path.resolve().parent
         for key in ("data_dir", "mappings"):
-            if isinstance(values.get(key), str):
+            if isinstance(values.get(key), str) and not _is_address(values[key]):
                 values[key] = folder / values[key]
+        storage = values.get("storage")
+        if isinstance(storage, dict) and "url" in storage:
+            fault = describe_unknown_key("url", StorageSettings)
+            raise BadSettings(f"{self._path}: storage: {fault}")
+        if storage is None or (isinstance(storage, dict) and isinstance(storage.get("cache"), str)):
+            cache = (storage or {}).get("cache", StorageSettings.model_fields["cache"].default)
+            values["storage"] = {**(storage or {}), "cache": folder / cache}
         if isinstance(values.get("compared_encoders"), list):
             values["compared_encoders"] = [
                 _resolve_weights(folder, entry) if isinstance(entry, str) else entry
@@ -454,6 +482,11 @@ def _resolve_weights(folder: Path, entry: str) -> str:
     return f"{name}={folder / file}" if has_file else entry
 
 
+def _is_address(data_dir: Any) -> bool:
+    """Return True for a data_dir that is no folder."""
+    return isinstance(data_dir, str) and "://" in data_dir
+
+
 class _EnvironmentSource(EnvSettingsSource):
     """The variables of ENVIRONMENT_VARIABLES that are set and not empty."""
 
@@ -492,6 +525,7 @@ def _describe_error(
         "keep": RetentionSettings,
         "spark": SparkSettings,
         "experiment": ExperimentSettings,
+        "storage": StorageSettings,
         **quality_settings.SECTIONS,
     }
     if first == "experiment" and rest[:1] == ["variants"] and len(rest) > 1:

@@ -40,10 +40,12 @@ def emit_row_counts(context: Mapping[str, Any]) -> None:
     if stage is None or not stage.writes:
         return
     from wearalike import settings
-    from wearalike.storage import run_tables
+    from wearalike.storage import mirror, run_tables
     from wearalike.tables import TABLES_BY_NAME
 
-    root = settings.read_settings(needs_feeds=False).data_dir
+    found = settings.read_settings(needs_feeds=False)
+    root = found.data_dir
+    mirror.open_cache(root, found.storage)
     run = run_name(context["dag_run"])
     for name in stage.writes:
         rows = run_tables.read_manifest(root, TABLES_BY_NAME[name], run)["rows"]
@@ -91,10 +93,14 @@ def alert_task_failure(context: Mapping[str, Any]) -> None:
 def _failure_reason(task_id: str, run: str, exception: object) -> str:
     """Return one line: the gate's or publishing's own reason, else Airflow's words."""
     from wearalike import settings
+    from wearalike.operator_error import OperatorError
     from wearalike.reports import run_feed
+    from wearalike.storage import mirror
 
-    with contextlib.suppress(ValueError, OSError):
-        reports = settings.read_settings(needs_feeds=False).data_dir / run_feed.REPORTS_FOLDER
+    with contextlib.suppress(ValueError, OSError, OperatorError):
+        found = settings.read_settings(needs_feeds=False)
+        mirror.open_cache(found.data_dir, found.storage)
+        reports = found.data_dir / run_feed.REPORTS_FOLDER
         line = run_feed.read_run_log(reports / "runs.jsonl").get(run, {})
         if task_id == "report_quality" and line.get("failed"):
             return "the gate is closed, " + "; ".join(line["failed"])

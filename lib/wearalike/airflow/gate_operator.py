@@ -65,11 +65,13 @@ class GateOperator(BashOperator):
 
         from wearalike import settings
         from wearalike.quality.thresholds import GateVerdict
-        from wearalike.storage import run_tables
+        from wearalike.storage import mirror, run_tables
         from wearalike.tables import QUALITY
 
-        root = settings.read_settings(needs_feeds=False).data_dir
-        path = run_tables.table_dir(root, QUALITY, run) / "verdict.json"
+        place = settings.read_settings(needs_feeds=False)
+        root = place.data_dir
+        mirror.open_cache(root, place.storage)
+        path = run_tables.fetch_files(root, QUALITY, run, "verdict.json".__eq__) / "verdict.json"
         if not path.is_file():
             return {}
         by_table = defaultdict(list)

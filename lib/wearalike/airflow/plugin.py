@@ -93,8 +93,11 @@ def _create_app() -> Any:
     """Create wearalike's app from the settings."""
     from wearalike import settings
     from wearalike.server import app
+    from wearalike.storage import mirror
 
-    return app.create_app(settings.read_settings(needs_feeds=False))
+    found = settings.read_settings(needs_feeds=False)
+    mirror.open_cache(found.data_dir, found.storage)
+    return app.create_app(found)
 
 
 def _problem_response(status: int, detail: str) -> Any:

@@ -50,7 +50,7 @@ def read_feed_distances(root: Path, run: str) -> FeedDistances:
         TableNotFound: The run has no table `products`.
     """
     files = run_tables.read_manifest(root, PRODUCTS, run)["files"]
-    folder = run_tables.table_dir(root, PRODUCTS, run)
+    folder = run_tables.fetch_files(root, PRODUCTS, run, (KINDS_FILE, COLOURS_FILE).__contains__)
     kinds = None
     colours: Mapping[str, str | None] = {}
     if KINDS_FILE in files:

@@ -35,7 +35,7 @@ def doctor(data_dir: Path | None, config: Path | None, deep: bool) -> None:
     """Check that a run can succeed here; exit code 1 where something would stop it."""
     from wearalike.ops import doctor as checks
 
-    environment = checks.Environment(job.read_settings(config, data_dir))
+    environment = checks.Environment(job.read_settings(config, data_dir, opens_data=False))
     statuses = []
     for result in checks.run_checks(environment, is_deep=deep):
         print(result, flush=True)

@@ -88,6 +88,8 @@ def reference_page() -> str:
         _settings_table(settings.ServerSettings, ""),
         "### [spark]",
         _settings_table(settings.SparkSettings, ""),
+        "### [storage]",
+        _settings_table(settings.StorageSettings, ""),
         "### [keep]",
         _settings_table(settings.RetentionSettings, ""),
         *(

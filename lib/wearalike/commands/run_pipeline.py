@@ -12,6 +12,7 @@ import click
 from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
 from wearalike.commands.prune_data import prune_by_policy
+from wearalike.operator_error import OperatorError
 from wearalike.pipeline import job, runner
 from wearalike.pipeline.quality_options import run_options
 from wearalike.pipeline.stage_command import day_option_attributes, run_option_attributes
@@ -64,7 +65,7 @@ def _print_outcome(run: str, data_dir: Path | None, config: Path | None) -> None
     from wearalike.reports import read_status, run_status
 
     # A fault of the settings or of the first stage has been told.
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(ValueError, OSError, OperatorError):
         settings = job.read_settings(config, data_dir)
         print("\n" + run_status.format_status(read_status.read_status(settings, run)))
         print("browse     wearalike serve")

@@ -74,6 +74,7 @@ def read_run(root: Path, run: str) -> LabelledDataset:
     articles = _name_articles(products, product_names)
     photos: dict[str, LabelledPhoto] = {}
     left_out = 0
+    content_cache.fetch_images(root, [row["image_id"] for row in placed])
     for row in sorted(placed, key=lambda row: (row["image_id"], row["product_id"])):
         product = product_by_id[row["product_id"]]
         item = _best_item(items_by_image.get(row["image_id"], []), product["super_category"])

@@ -212,7 +212,7 @@ class _ShopDownloader:
     def _is_kept(self, ledger_row: dict[str, Any]) -> bool:
         """Return True if the file of an address's last image is there."""
         image_id = ledger_row["image_id"]
-        return bool(image_id) and content_cache.image_path(self._root, image_id).exists()
+        return bool(image_id) and content_cache.image_size_bytes(self._root, image_id) is not None
 
     async def _request_image(
         self, client: http_client.Client, ledger_row: dict[str, Any]
@@ -282,9 +282,12 @@ class _ShopDownloader:
         # Before the await, so that no other worker writes the same rows again.
         self._unsaved_rows = []
         self._flushed_at_s = time.monotonic()
-        await asyncio.get_running_loop().run_in_executor(
-            self._pool, ledger.append_to_ledger, self._root, self._shop.id, table
-        )
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._keep_rows, table)
+
+    def _keep_rows(self, rows: pa.Table) -> None:
+        """Append rows to the ledger once the store of the data folder holds their images."""
+        content_cache.keep_images(self._root, rows["image_id"].drop_null().to_pylist())
+        ledger.append_to_ledger(self._root, self._shop.id, rows)
 
 
 def cache_image(root: Path, content: bytes, decoders: sandbox.DecoderPool) -> dict[str, Any]:

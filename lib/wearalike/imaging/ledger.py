@@ -123,8 +123,7 @@ def compact_ledger(root: Path, shop_id: str) -> None:
         rows = read_ledger(root, shop_id).sort_by("url")
         # The merged rows may be those of one of the parts.
         if merged := content_cache.cache_rows(root, CACHE_KIND, shop_id, rows):
-            for part in parts - {merged}:
-                part.unlink(missing_ok=True)
+            content_cache.remove_rows(root, CACHE_KIND, shop_id, parts - {merged})
 
 
 def newest_rows(rows: pa.Table, run: str | None = None) -> pa.Table:

@@ -17,7 +17,8 @@ from pathlib import Path
 from wearalike.models import registry
 from wearalike.models.files import Model, ModelKind
 from wearalike.models.registry import PromotionEvent
-from wearalike.storage import atomic
+from wearalike.storage import atomic, mirror
+from wearalike.storage.object_store import ObjectVersion
 
 
 class PromotionError(ValueError):
@@ -65,6 +66,7 @@ def promote(
             f"{model.kind} {model.version}: the content is not the file that was read"
         )
     with _promotion_lock(root, model.kind):
+        former = _fetch_pointer(root, model.kind)
         done = registry.promotion_history(root, model.kind)
         standing = done[-1].version if done else None
         if standing != expected_version:
@@ -72,13 +74,13 @@ def promote(
                 f"{model.kind}: promoted is {standing or 'none'} by now, "
                 f"not {expected_version or 'none'}: decide again"
             )
-        _write_model_file(registry.promoted_path(root, model.kind, model.version), content)
+        _write_model_file(root, registry.promoted_path(root, model.kind, model.version), content)
         if standing == model.version:
             return None
         move = PromotionEvent(
             model.version, model.sha256, standing, at.isoformat(timespec="seconds"), "promote", why
         )
-        _write_pointer(root, model.kind, [*done, move])
+        _write_pointer(root, model.kind, [*done, move], former)
         return move
 
 
@@ -96,6 +98,7 @@ def rollback(root: Path, kind: ModelKind, why: str, at: datetime) -> PromotionEv
         BadModel: The former model's file is not the one that was promoted.
     """
     with _promotion_lock(root, kind):
+        former = _fetch_pointer(root, kind)
         done = registry.promotion_history(root, kind)
         stack: list[str | None] = [None]
         for past in done:
@@ -112,13 +115,18 @@ def rollback(root: Path, kind: ModelKind, why: str, at: datetime) -> PromotionEv
         move = PromotionEvent(
             version, file, stack[-1], at.isoformat(timespec="seconds"), "rollback", why
         )
-        _write_pointer(root, kind, [*done, move])
+        _write_pointer(root, kind, [*done, move], former)
         return move
 
 
-def _write_model_file(path: Path, content: bytes) -> None:
+def _write_model_file(root: Path, path: Path, content: bytes) -> None:
     """Write a model's file; an existing one is never overwritten. Raises PromotionError."""
+    store = mirror.find_mirror(root)
+    if store:
+        store.files.fetch(path.relative_to(root).as_posix())
     if not path.exists():
+        if store:
+            store.files.put(path.relative_to(root).as_posix(), content, None)
         atomic.write_bytes(path, content)
     elif (found := registry.sha256_hex(path.read_bytes())) != (
         wanted := registry.sha256_hex(content)
@@ -129,12 +137,22 @@ def _write_model_file(path: Path, content: bytes) -> None:
         )
 
 
-def _write_pointer(root: Path, kind: ModelKind, moves: list[PromotionEvent]) -> None:
+def _fetch_pointer(root: Path, kind: ModelKind) -> ObjectVersion | None:
+    """Bring the pointer from the data folder's object store, if it has one."""
+    store = mirror.find_mirror(root)
+    path = registry.pointer_path(root, kind)
+    return store.files.fetch(path.relative_to(root).as_posix()) if store else None
+
+
+def _write_pointer(
+    root: Path, kind: ModelKind, moves: list[PromotionEvent], former: ObjectVersion | None
+) -> None:
     *history, last = map(asdict, moves)
-    atomic.write_bytes(
-        registry.pointer_path(root, kind),
-        (json.dumps({**last, "history": history}, indent=1) + "\n").encode(),
-    )
+    path = registry.pointer_path(root, kind)
+    content = (json.dumps({**last, "history": history}, indent=1) + "\n").encode()
+    if store := mirror.find_mirror(root):
+        store.files.put(path.relative_to(root).as_posix(), content, former)
+    atomic.write_bytes(path, content)
 
 
 @contextlib.contextmanager

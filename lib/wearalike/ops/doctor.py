@@ -29,6 +29,7 @@ from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.models.precision import Precision
 from wearalike.net import address_guard, http_client
+from wearalike.ops.check_object_store import check_object_store
 from wearalike.ops.check_poses import check_poses
 from wearalike.ops.check_result import (
     CheckResult,
@@ -516,6 +517,7 @@ CHECKS: tuple[Callable[[Environment], Iterator[CheckResult]], ...] = (
     check_java,
     check_spark,
     check_root,
+    check_object_store,
     check_mappings,
     check_rules,
     check_warehouse,

@@ -139,6 +139,7 @@ def detect_new_images(
 def _read_images(root: Path, image_ids: list[str], lost_ids: set[str]) -> list[tuple[str, bytes]]:
     """Return the images with their ids; put the ids of lost ones into `lost_ids`."""
     images = []
+    content_cache.fetch_images(root, image_ids)
     for image_id in image_ids:
         try:
             images.append((image_id, content_cache.read_image(root, image_id)))

@@ -239,6 +239,7 @@ def read_item_crops(
         LostImage: an image is lost, and there is no `lost_ids`.
     """
     rows = items.select(["image_id", "x0", "y0", "x1", "y1"]).to_pylist()
+    content_cache.fetch_images(root, [row["image_id"] for row in rows])
     return list(_iter_item_crops(root, rows, side_px, lost_ids))
 
 

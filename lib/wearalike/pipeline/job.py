@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from wearalike import settings
 from wearalike.operator_error import OperatorError
-from wearalike.storage import data_lock, run_tables
+from wearalike.storage import data_lock, mirror, run_tables
 from wearalike.tables import Table
 
 log = logging.getLogger("wearalike")
@@ -88,6 +89,7 @@ def read_settings(
     *,
     needs_feeds: bool = True,
     needs_deployment: bool = True,
+    opens_data: bool = True,
 ) -> settings.Settings:
     """Read the settings for one command.
 
@@ -97,16 +99,19 @@ def read_settings(
         needs_feeds: as of settings.read_settings.
         needs_deployment: False for a command that labelled folders are enough for: where there is
             no settings file, it says so and goes on.
+        opens_data: False leaves an object store as it is, for a command that checks it.
 
     Returns:
         The settings.
 
     Raises:
         settings.BadSettings: the file cannot be used, or nothing names the folder of the tables.
+        StoreFault: the object store refuses, or does not answer.
     """
     env = dict(os.environ)
     if data_dir:
-        env["WEARALIKE_DATA_DIR"] = str(data_dir)
+        # A path has lost the second slash of an address.
+        env["WEARALIKE_DATA_DIR"] = re.sub(r"^(s3|gs|az):/+", r"\1://", str(data_dir))
     if data_dir and data_dir.exists() and not data_dir.is_dir():
         raise settings.BadSettings(f"{data_dir}: a file; --data-dir names the folder of all tables")
     is_named = bool(config or env.get("WEARALIKE_CONFIG"))
@@ -129,6 +134,8 @@ def read_settings(
         raise settings.BadSettings(
             f'{path}: data_dir is missing, the folder of all tables, e.g. data_dir = "data"'
         )
+    if opens_data:
+        mirror.open_cache(found.data_dir, found.storage)
     return found
 
 

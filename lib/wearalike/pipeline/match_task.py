@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from wearalike import catalog, search
 from wearalike.search import gallery_store
 from wearalike.storage import atomic, run_tables
+from wearalike.storage.object_store import StoreFault
 from wearalike.tables import MATCHES, TABLES_BY_NAME
 
 log = logging.getLogger("wearalike.match_products")
@@ -177,9 +178,18 @@ def _read_previous_search(task: MatchTask) -> search.PreviousSearch | None:
     if task.previous_run is None:
         return None
     table = TABLES_BY_NAME[task.previous_table]
-    table_dir = run_tables.table_dir(Path(task.root), table, task.previous_run)
-    folder = table_dir / CANDIDATES_DIR / task.previous_part / task.super_category
-    paths = sorted(folder.glob("*.parquet"))
+    folder = Path(CANDIDATES_DIR, task.previous_part, task.super_category)
+    try:
+        table_dir = run_tables.fetch_files(
+            Path(task.root),
+            table,
+            task.previous_run,
+            lambda name: name.startswith(f"{folder.as_posix()}/"),
+        )
+    except StoreFault as error:
+        log.warning("%s: everything is searched", error)
+        return None
+    paths = sorted((table_dir / folder).glob("*.parquet"))
     if not paths:
         return None
     diff = _diff_since(task, task.previous_run)

@@ -32,7 +32,7 @@ from wearalike.pipeline.match_plan import (
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask, run_match_task
 from wearalike.pipeline.stage_command import StageOptions
 from wearalike.settings import Settings
-from wearalike.storage import atomic, run_order, run_tables
+from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
     EXPERIMENT_TABLES,
     INDEXES,
@@ -63,7 +63,7 @@ def write_experiment(
     root, run = plan.root, plan.run
     if not variants:
         for former in reversed((MATCHES_VARIANTS, *EXPERIMENT_TABLES)):
-            atomic.remove_dir(run_tables.table_dir(root, former, run))
+            run_tables.remove_table(root, former, run)
         return
     day = run_order.run_day(root, run)
     plans = {variant.name: _plan_variant(plan, variant, day) for variant in variants}

@@ -201,7 +201,7 @@ def last_good_feed(root: Path, run: str, shop_id: str) -> feeds.LastGoodFeed | N
         )
         if row and row["source_run"]:
             # Other files may lie there: a manifest names those that count.
-            held = run_tables.table_dir(root, OFFERS, earlier)
+            held = run_tables.fetch_files(root, OFFERS, earlier)
             names = sorted(run_tables.read_manifest(root, OFFERS, earlier)["files"])
             offers, refused = (
                 tuple(held / name for name in names if fnmatch(name, pattern))

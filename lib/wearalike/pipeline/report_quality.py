@@ -121,7 +121,7 @@ def work(args: StageOptions) -> None:
         workbook.write_workbook(root, root / run_feed.REPORTS_FOLDER / workbook.WORKBOOK_NAME)
     manifest = run_tables.read_manifest(root, QUALITY, run)
     if manifest["verdict"] == GateVerdict.FAIL:
-        page = run_tables.table_dir(root, QUALITY, run) / "quality.html"
+        page = run_tables.fetch_files(root, QUALITY, run) / "quality.html"
         nothing = ""
         if not run_tables.read_manifest(root, PRODUCTS, run)["rows"]["written"]:
             nothing = (

@@ -23,7 +23,8 @@ from lxml import etree
 
 from wearalike.quality.metrics import K
 from wearalike.quality.thresholds import GateVerdict
-from wearalike.storage import atomic, run_order, run_tables
+from wearalike.storage import atomic, mirror, run_order, run_tables
+from wearalike.storage.object_store import StoreFault
 from wearalike.tables import QUALITY
 from wearalike.warehouse.base import WarehouseState
 
@@ -69,7 +70,7 @@ def warn_on_errors() -> Iterator[None]:
     """Log errors of the block as a warning: reports never stop a run, and the next renews them."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StoreFault) as error:
         log.warning("the reports of all runs could not be renewed: %s", error)
 
 
@@ -216,13 +217,18 @@ def read_run_log(path: Path) -> dict[str, RunRecord]:
 def _edit_run_log(root: Path) -> Iterator[dict[str, RunRecord]]:
     """Yield the records, to be changed in the block, then write both files under a lock."""
     folder = root / REPORTS_FOLDER
+    store, name = mirror.find_mirror(root), f"{REPORTS_FOLDER}/runs.jsonl"
     with atomic.lock_file(folder / ".lock"):
+        former = store.files.fetch(name) if store else None
         records = read_run_log(folder / "runs.jsonl")
         yield records
         ordered = [records[run] for run in sorted(records, key=run_order.name_order)]
         lines = [json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in ordered]
         text = "".join(f"{line}\n" for line in lines)
-        atomic.write_bytes(folder / "runs.jsonl", text.encode("utf-8", "replace"))
+        content = text.encode("utf-8", "replace")
+        if store:
+            store.files.put(name, content, former)
+        atomic.write_bytes(folder / "runs.jsonl", content)
         feed = build_atom_feed(ordered, root.resolve().as_uri())
         atomic.write_bytes(folder / "runs.atom", feed)
 

@@ -244,6 +244,7 @@ class SheetTables:
 
     def _make_thumbnail(self, image: Row, item: Row | None) -> Thumbnail | None:
         """Return the thumbnail of an image; None if it is not stored and need not be."""
+        content_cache.fetch_images(self.root, [image["image_id"]])
         path = content_cache.image_path(self.root, image["image_id"])
         if not self.needs_pictures and not path.exists():
             return None

@@ -126,7 +126,7 @@ def _load_gallery(
 ) -> tuple[search.Gallery, pa.Table]:
     """Return the gallery and the columns of its products, in the order of tables.PRODUCTS."""
     name = f"{super_category}.faiss"
-    path = run_tables.table_dir(root, INDEXES, run) / name
+    path = run_tables.fetch_files(root, INDEXES, run, name.__eq__) / name
     if run_tables.sha256(path) != run_tables.read_manifest(root, INDEXES, run)["files"][name]:
         raise index.BadIndex(
             f"{path}: not the file that _manifest.json names; build the indexes again with --force"

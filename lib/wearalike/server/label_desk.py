@@ -209,8 +209,8 @@ class LabelDesk:
         for image_id, by_person in history.by_picture.items():
             others = self._others(history, image_id, labeller)
             is_open = len(others) == 1 or (others and labeller in by_person)
-            path = content_cache.image_path(self._settings.data_dir, image_id)
-            if is_open and path.is_file():
+            size_bytes = content_cache.image_size_bytes(self._settings.data_dir, image_id)
+            if is_open and size_bytes is not None:
                 queue.append(others[0].picture)
         return queue
 

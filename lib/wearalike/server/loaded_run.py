@@ -12,7 +12,8 @@ from wearalike.search.photo_items import PhotoNetworks
 from wearalike.search.photo_search import PhotoSearch
 from wearalike.server.snapshot import PublishedRun
 from wearalike.settings import Settings
-from wearalike.storage import run_tables
+from wearalike.storage import mirror, run_tables
+from wearalike.storage.object_store import StoreFault
 from wearalike.tables import INDEXES, MATCHES
 from wearalike.warehouse import publish
 
@@ -49,6 +50,10 @@ class LoadedRun:
         self.signature = signature
         self.networks = networks
         self._settings = settings
+        try:
+            mirror.open_cache(settings.data_dir, settings.storage)
+        except StoreFault as error:
+            raise RunNotSearchable(str(error)) from error
         self._check_signature()
         try:
             index_manifest = run_tables.read_manifest(settings.data_dir, INDEXES, run)

@@ -22,6 +22,7 @@ from wearalike.imaging import decode, sandbox
 from wearalike.server import photos
 from wearalike.server.fair_queue import QueueLimits
 from wearalike.storage import content_cache, run_tables
+from wearalike.storage.object_store import StoreFault
 from wearalike.tables import IMAGES, INDEXES, ITEMS, Table
 
 # Longer side of thumbnails: for a card, for a product's own page.
@@ -251,9 +252,10 @@ class ThumbnailMaker:
         if made is not None:
             return made
         try:
+            content_cache.fetch_images(self._root, [image_id])
             content = content_cache.image_path(self._root, image_id).read_bytes()
             _, rgb = self._decoders.decode_image(content, side_px)
-        except (FileNotFoundError, sandbox.DecoderDied) as error:
+        except (FileNotFoundError, StoreFault, sandbox.DecoderDied) as error:
             raise ThumbnailNotFound(f"{image_id}: {error}") from error
         except decode.BadPixels as error:
             self._keep(image_id, side_px, f"{image_id}: {error}")

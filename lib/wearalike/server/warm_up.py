@@ -18,6 +18,7 @@ from wearalike.server.photos import DecodedPhoto
 from wearalike.server.snapshot import NotPublished, PublishedRepository, Snapshot
 from wearalike.server.thumbnails import ProductImage, ProductImageIndex
 from wearalike.storage import content_cache
+from wearalike.storage.object_store import StoreFault
 from wearalike.tables import SuperCategory
 from wearalike.warehouse.base import Unreachable
 
@@ -143,8 +144,9 @@ class SearchWarmer:
         for image in filter(None, map(images.get, products)):
             path = content_cache.image_path(self._root, image.image_id)
             try:
+                content_cache.fetch_images(self._root, [image.image_id])
                 decoded = DecodedPhoto(path.read_bytes(), self._decoders)
-            except (OSError, BadPixels, sandbox.DecoderDied):
+            except (OSError, StoreFault, BadPixels, sandbox.DecoderDied):
                 continue
             items = decoded.search(search, PhotoQuery()).items
             found = sum(item.has_much_alike for item in items)

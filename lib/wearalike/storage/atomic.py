@@ -225,11 +225,7 @@ def commit_dir(
             if present != expected:
                 if is_equal():
                     return
-                raise Superseded(
-                    f"{target}: another process has finished it from other inputs since this one"
-                    " began. Its result stands and nothing of this one is kept. If these inputs"
-                    " are the right ones, run the job again"
-                )
+                raise superseded_error(target)
             old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
             with contextlib.suppress(FileNotFoundError):
                 os.rename(target, old)
@@ -238,6 +234,15 @@ def commit_dir(
             expected = None
             shutil.rmtree(old, ignore_errors=True)
     fsync_dir(target.parent)
+
+
+def superseded_error(target: Path) -> Superseded:
+    """Return the error of a writer whose target another has finished from other inputs."""
+    return Superseded(
+        f"{target}: another process has finished it from other inputs since this one began. Its"
+        " result stands and nothing of this one is kept. If these inputs are the right ones, run"
+        " the job again"
+    )
 
 
 def _rename_into_free(staged: Path, target: Path) -> bool:

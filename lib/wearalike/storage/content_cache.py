@@ -4,12 +4,16 @@
 |---|---|
 | <data_dir>/cache/<kind>/<version>/*.parquet | rows of a kind of work, by the model's version |
 | <data_dir>/cache/images/<first two>/<sha256> | the images |
+
+The data folder may be the cache of an object store (`storage.mirror`). Rows are put there before
+they are written here, and pictures lie there in packs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +21,23 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from wearalike.storage import atomic
+from wearalike.storage import atomic, mirror
+from wearalike.storage.image_files import image_path
+
+__all__ = [
+    "LostImage",
+    "cache_rows",
+    "cached_files",
+    "fetch_images",
+    "image_path",
+    "image_size_bytes",
+    "is_stored_image",
+    "keep_images",
+    "read_cached",
+    "read_image",
+    "remove_rows",
+    "write_atomic",
+]
 
 
 class LostImage(ValueError):
@@ -30,9 +50,24 @@ def write_atomic(path: Path, content: bytes) -> None:
         atomic.write_bytes(path, content, sync_folder=False)
 
 
-def image_path(root: Path, image_id: str) -> Path:
-    """Return the path of the image with this SHA-256, which need not exist."""
-    return root / "cache" / "images" / image_id[:2] / image_id
+def fetch_images(root: Path, image_ids: Iterable[str]) -> None:
+    """Bring images into the data folder, if it is the cache of an object store.
+
+    Args:
+        root: The data folder.
+        image_ids: The images; those that are nowhere stored are left out.
+
+    Raises:
+        StoreFault: The store refuses, or does not answer.
+    """
+    if store := mirror.find_mirror(root):
+        store.pictures.fetch(image_ids)
+
+
+def keep_images(root: Path, image_ids: Iterable[str]) -> None:
+    """Put images of the data folder into its object store, if it has one; call it for many."""
+    if store := mirror.find_mirror(root):
+        store.pictures.add(image_ids)
 
 
 def image_size_bytes(root: Path, image_id: str) -> int | None:
@@ -40,7 +75,8 @@ def image_size_bytes(root: Path, image_id: str) -> int | None:
     try:
         return image_path(root, image_id).stat().st_size
     except FileNotFoundError:
-        return None
+        store = mirror.find_mirror(root)
+        return store.pictures.size_bytes(image_id) if store else None
 
 
 def is_stored_image(root: Path, image_id: str) -> bool:
@@ -56,12 +92,13 @@ def read_image(root: Path, image_id: str) -> bytes:
     """Read a stored image.
 
     A file whose bytes are not those of its name any more is removed, so that the next run requests
-    the image anew.
+    the image anew. Where an object store holds the image, it is fetched from there.
 
     Raises:
         LostImage: The file is gone, or its bytes have changed.
     """
     path = image_path(root, image_id)
+    fetch_images(root, [image_id])
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -70,6 +107,9 @@ def read_image(root: Path, image_id: str) -> bytes:
     if found != image_id:
         with contextlib.suppress(OSError):
             path.unlink()
+        fetch_images(root, [image_id])
+        if is_stored_image(root, image_id):
+            return path.read_bytes()
         raise LostImage(
             f"{path}: its bytes have changed, sha256 {found}; the next run downloads it again"
         )
@@ -91,13 +131,33 @@ def cache_rows(root: Path, kind: str, version: str, rows: pa.Table) -> Path | No
     content = sink.getvalue().to_pybytes()
     name = f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     path = root / "cache" / kind / version / name
+    if not path.exists() and (store := mirror.find_mirror(root)):
+        store.rows.add(kind, version, name, content)
     write_atomic(path, content)
     return path
 
 
 def cached_files(root: Path, kind: str, version: str) -> tuple[str, ...]:
     """Return the names of the files of a kind and version; they change with what is cached."""
+    if store := mirror.find_mirror(root):
+        store.rows.fetch(kind, version)
     return tuple(sorted(p.name for p in (root / "cache" / kind / version).glob("[!.]*.parquet")))
+
+
+def remove_rows(root: Path, kind: str, version: str, paths: Iterable[Path]) -> None:
+    """Remove files of cached rows that one of the others replaces.
+
+    Args:
+        root: The data folder.
+        kind: Name of the cached work.
+        version: The version of the model that made it.
+        paths: The files, which may be gone.
+    """
+    gone = sorted(paths)
+    if store := mirror.find_mirror(root):
+        store.rows.remove(kind, version, [path.name for path in gone])
+    for path in gone:
+        path.unlink(missing_ok=True)
 
 
 def read_cached(
@@ -112,6 +172,8 @@ def read_cached(
         schema: Columns of the rows; the first is the key.
         keys: If given, only rows with these keys.
     """
+    if store := mirror.find_mirror(root):
+        store.rows.fetch(kind, version)
     wanted = None if keys is None else pc.field(schema.names[0]).isin(keys)
     former_paths: list[str] | None = None
     while True:

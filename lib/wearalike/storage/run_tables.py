@@ -7,7 +7,8 @@
 | <data_dir>/<table>/run=<run>/_manifest.json | counts, parameters, file hashes; written last |
 
 A table's folder is filled under a hidden name, synced, and renamed when whole. A reader sees all of
-it or nothing.
+it or nothing. The data folder may be the cache of an object store (`storage.mirror`). Then the
+manifest in the store is the commit, and files come when they are read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,13 @@ import pyarrow.parquet as pq
 from wearalike import tables
 from wearalike.operator_error import OperatorError
 from wearalike.settings import RUN_PATTERN
-from wearalike.storage import atomic, run_order
+from wearalike.storage import atomic, mirror, run_order
+from wearalike.storage.checked_files import hash_file
+from wearalike.storage.object_store import ObjectVersion
 from wearalike.storage.table_writer import TableWriter
 from wearalike.tables import REFUSED, Table
+
+log = logging.getLogger("wearalike.storage")
 
 # Rows that readers take at a time.
 BATCH_ROWS = 8192
@@ -111,6 +117,31 @@ def list_earlier_runs(root: Path, table: Table, run: str) -> list[str]:
     return [other for other in list_runs(root, table) if run_order.name_order(other) < own]
 
 
+def fetch_files(
+    root: Path, table: Table, run: str, is_wanted: Callable[[str], bool] = lambda name: True
+) -> Path:
+    """Return the folder of a table once files that its manifest names are there.
+
+    Nothing is to be done where the data folder is no cache of an object store.
+
+    Args:
+        root: The data folder.
+        table: The table, which need not be finished.
+        run: The run.
+        is_wanted: Chooses files by their names; default: all.
+
+    Raises:
+        StoreFault: A file cannot be fetched.
+    """
+    if found := mirror.find_mirror(root):
+        found.fetch_table(table.name, run, is_wanted)
+    return table_dir(root, table, run)
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith("part-") and name.endswith(".parquet")
+
+
 def open_dataset(root: Path, table: Table, run: str) -> ds.Dataset:
     """Open a finished table as an Arrow dataset, which is read lazily.
 
@@ -119,12 +150,8 @@ def open_dataset(root: Path, table: Table, run: str) -> ds.Dataset:
     Raises:
         TableNotFound: The table is not finished.
     """
-    folder = table_dir(root, table, run)
-    parts = sorted(
-        name
-        for name in read_manifest(root, table, run)["files"]
-        if name.startswith("part-") and name.endswith(".parquet")
-    )
+    folder = fetch_files(root, table, run, _is_part)
+    parts = sorted(name for name in read_manifest(root, table, run)["files"] if _is_part(name))
     return ds.dataset(
         [str(folder / name) for name in parts], schema=table.arrow_schema, format="parquet"
     )
@@ -149,7 +176,7 @@ def read_refused(root: Path, run: str) -> pa.Table:
     """Return the refused rows (tables.REFUSED) of all finished stages, in the data's order."""
     parts = []
     for table in tables.TABLES:
-        path = table_dir(root, table, run)
+        path = fetch_files(root, table, run, "_refused.parquet".__eq__)
         if (path / "_manifest.json").exists() and (path / "_refused.parquet").exists():
             parts.append(pq.read_table(path / "_refused.parquet", schema=REFUSED.arrow_schema))
     return pa.concat_tables(parts) if parts else REFUSED.arrow_schema.empty_table()
@@ -162,8 +189,9 @@ def check_files(root: Path, table: Table, run: str) -> None:
         CorruptTable: A file is missing or differs.
         TableNotFound: The table is not finished.
     """
+    folder = fetch_files(root, table, run)
     for name, wanted in read_manifest(root, table, run)["files"].items():
-        path = table_dir(root, table, run) / name
+        path = folder / name
         if not path.is_file():
             fault = "gone, and _manifest.json names it"
         elif (found := sha256(path)) != wanted:
@@ -261,16 +289,43 @@ def write_table(
             json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
         )
         atomic.fsync_tree(hidden)
+        if store := mirror.find_mirror(root):
+            _commit_to_store(store, hidden, table, run, signature, version_before)
+            return
         atomic.commit_dir(
             hidden, target, version_before.identity, lambda: _read_signature(target) == signature
         )
 
 
+def _commit_to_store(
+    store: mirror.Mirror,
+    hidden: Path,
+    table: Table,
+    run: str,
+    signature: str,
+    version_before: TableVersion,
+) -> None:
+    """Commit a filled folder to the store; another writer's table of equal signature is taken."""
+    target = table_dir(store.root, table, run)
+    try:
+        store.commit_table(hidden, table.name, run, version_before.stored)
+    except mirror.WriterConflict:
+        if _read_signature(target) != signature:
+            raise atomic.superseded_error(target) from None
+        log.info("%s: another writer finished it first; its table is taken", target)
+
+
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """A table's folder as it stood at one moment, or its absence."""
+    """A table as it stood at one moment, or its absence.
+
+    Attributes:
+        identity: That of its folder.
+        stored: That of its manifest in the object store.
+    """
 
     identity: atomic.DirIdentity | None
+    stored: ObjectVersion | None = None
 
 
 def table_version(root: Path, table: Table, run: str) -> TableVersion:
@@ -278,7 +333,9 @@ def table_version(root: Path, table: Table, run: str) -> TableVersion:
 
     A job that works for long before it writes takes the version before it reads its inputs.
     """
-    return TableVersion(atomic.dir_identity(table_dir(root, table, run)))
+    store = mirror.find_mirror(root)
+    stored = store.refresh_table(table.name, run) if store else None
+    return TableVersion(atomic.dir_identity(table_dir(root, table, run)), stored)
 
 
 def _read_signature(target: Path) -> str | None:
@@ -287,6 +344,13 @@ def _read_signature(target: Path) -> str | None:
         return json.loads((target / "_manifest.json").read_text(encoding="utf-8"))["signature"]
     except FileNotFoundError:
         return None
+
+
+def remove_table(root: Path, table: Table, run: str) -> None:
+    """Remove a run's table, which need not exist."""
+    if store := mirror.find_mirror(root):
+        store.remove_table(table.name, run)
+    atomic.remove_dir(table_dir(root, table, run))
 
 
 def input_hash(root: Path, table: Table, run: str) -> str:
@@ -301,5 +365,4 @@ def input_hash(root: Path, table: Table, run: str) -> str:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)

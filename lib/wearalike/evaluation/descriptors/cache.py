@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.models.files import BadModel
-from wearalike.storage import content_cache
+from wearalike.storage import content_cache, mirror
 
 CACHE_KIND = "descriptors"
 # numbers: little-endian float32, or bits packed into bytes.
@@ -58,6 +58,8 @@ def cached_versions(root: Path) -> list[str]:
     Returns:
         Versions by name.
     """
+    if store := mirror.find_mirror(root):
+        store.rows.fetch_kinds(CACHE_KIND)
     folders = (root / "cache" / CACHE_KIND).glob("*")
     return sorted(folder.name for folder in folders if any(folder.glob("[!.]*.parquet")))
 

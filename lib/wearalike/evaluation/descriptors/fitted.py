@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wearalike.evaluation.descriptors import base
 from wearalike.models.files import BadModel, ModelKind, model_bytes, read_model
-from wearalike.storage import atomic
+from wearalike.storage import atomic, mirror
 
 # Hexadecimal digits of the hash in a version.
 _HASH_DIGITS = 8
@@ -62,6 +62,9 @@ def fit_and_keep(
     )
     path = fitted_path(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if store := mirror.find_mirror(root):
+        file = path.relative_to(root).as_posix()
+        store.files.put(file, content, store.files.fetch(file))
     atomic.write_bytes(path, content)
     return _read_fitted(path, name, device)
 

@@ -118,11 +118,9 @@ def _rewrite(
     size_bytes = sum(part.stat().st_size for part in parts)
     if not is_dry:
         # The merged rows may be those of one of the parts.
-        merged = content_cache.cache_rows(
-            root, ledger.CACHE_KIND if kind is DiskKind.LEDGERS else kind.value, folder.name, kept
-        )
-        for part in parts - {merged}:
-            part.unlink(missing_ok=True)
+        name = ledger.CACHE_KIND if kind is DiskKind.LEDGERS else kind.value
+        merged = content_cache.cache_rows(root, name, folder.name, kept)
+        content_cache.remove_rows(root, name, folder.name, parts - {merged})
         if merged:
             size_bytes -= merged.stat().st_size
     else:

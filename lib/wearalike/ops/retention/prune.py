@@ -16,10 +16,10 @@ from pathlib import Path
 from wearalike.ops.disk_usage import DiskKind, DiskUsage, describe_bytes, iter_files
 from wearalike.ops.retention.cached_rows import CacheRewrite, rewrite_caches
 from wearalike.ops.retention.plan import PrunePlan, plan_pruning
-from wearalike.ops.retention.survey import DataSurvey, survey_data
+from wearalike.ops.retention.survey import DataSurvey, FolderOnDisk, survey_data
 from wearalike.retention_settings import RetentionSettings
 from wearalike.settings import Settings
-from wearalike.storage import atomic, content_cache, data_lock
+from wearalike.storage import atomic, content_cache, data_lock, mirror
 from wearalike.tables import RUN_TABLES
 from wearalike.warehouse.base import open_warehouse
 
@@ -73,6 +73,9 @@ def prune_data(
     with contextlib.ExitStack() as stack:
         if not is_dry and root.is_dir():
             stack.enter_context(data_lock.own_data(root))
+        store = mirror.find_mirror(root)
+        if store:
+            store.rows.fetch_kinds()
         state = open_warehouse(settings.warehouse).state()
         survey = survey_data(settings, state, now or datetime.now(UTC))
         plan = plan_pruning(survey, settings.keep or RetentionSettings())
@@ -80,10 +83,12 @@ def prune_data(
         if not survey.is_published_known:
             log.warning("the pictures of the published run are not known: all pictures stay")
         if not is_dry:
-            _remove_folders(plan)
-            _remove_pictures(root, plan)
+            _remove_folders(plan, store)
+            _remove_pictures(root, plan, store)
         report.rewrites += rewrite_caches(root, plan, is_dry=is_dry)
         _remove_abandoned(root, report)
+        if store:
+            _remove_unnamed(store, report)
     if plan.excess_bytes:
         log.warning(
             "%s is %s larger than max_bytes, and the rest of it is needed",
@@ -93,7 +98,7 @@ def prune_data(
     return report
 
 
-def _remove_folders(plan: PrunePlan) -> None:
+def _remove_folders(plan: PrunePlan, store: mirror.Mirror | None) -> None:
     """Remove the folders, of each run the last stage's table first, as of a run that never ended.
 
     A table whose candidates go stays, and its manifest still names them: a search that finds them
@@ -105,14 +110,39 @@ def _remove_folders(plan: PrunePlan) -> None:
     )
     for folder in folders:
         log.debug("%s: %s", folder.path, describe_bytes(folder.bytes))
+        if store:
+            _remove_stored(store, folder)
         atomic.remove_dir(folder.path)
 
 
-def _remove_pictures(root: Path, plan: PrunePlan) -> None:
+def _remove_stored(store: mirror.Mirror, folder: FolderOnDisk) -> None:
+    """Remove a folder from the object store, before the local one goes."""
+    if folder.kind is DiskKind.CANDIDATES and folder.run:
+        store.remove_files(folder.path.parent.parent.name, folder.run, folder.path.name)
+    elif folder.run:
+        store.remove_table(folder.path.parent.name, folder.run)
+    elif folder.path.parent.parent.name == "cache":
+        names = [path.name for path in folder.path.glob("[!.]*.parquet")]
+        store.rows.remove(folder.path.parent.name, folder.path.name, names)
+
+
+def _remove_unnamed(store: mirror.Mirror, report: PruneReport) -> None:
+    """Remove objects that no manifest names, and that no living writer can be about to name."""
+    newest_s = report.survey.now_s - MIN_ABANDONED_AGE_S
+    gone = [f for f in store.list_unnamed() if f.modified_at.timestamp() < newest_s]
+    for facts in gone:
+        report.abandoned.add(facts.bytes)
+    if not report.is_dry:
+        store.store.delete([facts.key for facts in gone])
+
+
+def _remove_pictures(root: Path, plan: PrunePlan, store: mirror.Mirror | None) -> None:
     for image_id in plan.pictures["image_id"].to_pylist():
         path = content_cache.image_path(root, image_id)
         log.debug("%s", path)
         path.unlink(missing_ok=True)
+    if store:
+        store.pictures.remove(plan.pictures["image_id"])
 
 
 def _remove_abandoned(root: Path, report: PruneReport) -> None:

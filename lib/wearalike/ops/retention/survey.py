@@ -21,7 +21,8 @@ from wearalike.ops.retention.needed_runs import (
     find_searched_runs,
 )
 from wearalike.settings import Settings
-from wearalike.storage import run_order, run_tables
+from wearalike.storage import mirror, run_order, run_tables
+from wearalike.storage.picture_packs import PicturePacks
 from wearalike.tables import (
     CODES,
     IMAGES,
@@ -228,6 +229,8 @@ def _survey_pictures(root: Path) -> pa.Table:
         _modified_at_s(root / "cache" / "images" / image_id[:2] / image_id) for image_id in ids
     ]
     pictures = pa.table([ids, sizes, stored_at], schema=PICTURE_SCHEMA)
+    if store := mirror.find_mirror(root):
+        pictures = pa.concat_tables([pictures, _list_packed(store.pictures, pictures)])
     for folder in sorted((root / "cache" / ledger.CACHE_KIND).glob("[!.]*")):
         rows = ledger.read_ledger(root, folder.name).select(["image_id", "checked_at"])
         asked = rows.filter(pc.is_valid(rows["image_id"])).group_by("image_id")
@@ -239,6 +242,18 @@ def _survey_pictures(root: Path) -> pa.Table:
         used_at_s = pc.max_element_wise(pictures["used_at_s"], asked_at_s)
         pictures = pictures.set_column(2, "used_at_s", used_at_s)
     return pictures
+
+
+def _list_packed(packs: PicturePacks, local: pa.Table) -> pa.Table:
+    """Return the pictures of the object store that the local cache does not hold."""
+    packed_at_s = packs.packed_at_s()
+    index = packs.index.filter(
+        pc.invert(pc.is_in(packs.index["image_id"], local["image_id"].combine_chunks()))
+    )
+    times = [packed_at_s.get(pack, 0.0) for pack in index["pack"].to_pylist()]
+    rows = index.select(["image_id", "bytes"]).append_column("used_at_s", pa.array(times))
+    once = rows.group_by("image_id").aggregate([("bytes", "max"), ("used_at_s", "max")])
+    return once.rename_columns(PICTURE_SCHEMA.names).cast(PICTURE_SCHEMA)
 
 
 def _iter_photo_answers(root: Path) -> Iterator[FolderOnDisk]:

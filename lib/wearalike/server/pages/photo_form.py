@@ -65,7 +65,9 @@ def read_sample(request: Request, image_id: str) -> bytes:
     """Return a stored image that is asked about as a sample; nothing if there is no such image."""
     if not IMAGE_ID_PATTERN.fullmatch(image_id):
         return b""
-    path = content_cache.image_path(request.app.state.settings.data_dir, image_id)
+    root = request.app.state.settings.data_dir
+    content_cache.fetch_images(root, [image_id])
+    path = content_cache.image_path(root, image_id)
     return path.read_bytes() if path.is_file() else b""
 
 
