@@ -23,6 +23,8 @@ EXTRA_BY_MODULE = {
     "matplotlib": "evaluation",
     "ultralytics": "yolo",
     "obstore": "s3",
+    "pyiceberg": "iceberg",
+    "sqlalchemy": "iceberg",
 }
 
 

@@ -17,6 +17,10 @@ _COMMANDS = {
     "serve": ("publication:serve", "Serve the JSON API and the pages until Ctrl-C."),
     "query": ("query_photo:query", "Find the products most similar to the items in photos."),
     "export": ("publication:export", "Write the published lists as keys and values."),
+    "register-iceberg": (
+        "register_iceberg:register_iceberg",
+        "Register the published run as Apache Iceberg tables.",
+    ),
     "train": ("train:train", "Train an encoder, a view or leaf classifier, or a detector."),
     "evaluate": ("evaluate_models:evaluate", "Measure encoders and detectors on labelled photos."),
     "promote": ("promote_model:promote", "Use a new model from the next run on, if it is better."),

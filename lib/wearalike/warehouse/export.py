@@ -101,7 +101,7 @@ def write_jsonl(settings: Settings, path: Path) -> int:
         Unreachable: The warehouse did not answer.
         OSError: The file cannot be written.
     """
-    publication = _find_publication(settings)
+    publication = find_publication(settings)
     with (
         atomic.replace_file(path) as hidden,
         hidden.open("w", encoding="utf-8", newline="\n") as file,
@@ -131,7 +131,7 @@ def _write_line(file: TextIO, key: str, value: dict[str, Any]) -> None:
     )
 
 
-def _find_publication(settings: Settings) -> PublicationEvent:
+def find_publication(settings: Settings) -> PublicationEvent:
     """Return the present publication, once the data folder is seen to hold its very tables."""
     state = open_warehouse(settings.warehouse).state()
     if not state.publications:
