@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -219,6 +219,8 @@ class ServerSettings(BaseModel):
             each. Beyond it a shortlist is searched, which may miss some.
         warm_photos: Load networks and codes for photos at the start and after each publication,
             before a photo is sent. False saves 1.5 GB where nobody sends one.
+        public_url: Address at which people open the viewer, e.g. "https://similar.shop.example".
+            Lists beside a run's page lead there; empty for none.
     """
 
     model_config = _FROZEN
@@ -231,6 +233,15 @@ class ServerSettings(BaseModel):
     allowed_origins: tuple[str, ...] = ()
     exact_search_max_products: _Count = 10_000_000
     warm_photos: _Flag = True
+    public_url: str = ""
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, address: str) -> str:
+        parts = urlsplit(address)
+        if address and (parts.scheme not in ("http", "https") or not parts.netloc):
+            raise ValueError(f"wanted an address such as https://host, got {address!r}")
+        return address
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -25,7 +25,7 @@ from wearalike.feeds.articles import ArticleEvidence
 from wearalike.pipeline import publish_tables, report_quality
 from wearalike.quality import drift, funnel, metrics
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
-from wearalike.reports import run_feed, run_page, workbook
+from wearalike.reports import figure_lists, run_feed, run_page, workbook
 from wearalike.storage import run_tables
 from wearalike.tables import (
     IMAGES,
@@ -201,6 +201,75 @@ def test_the_page_is_one_file_with_a_sheet_for_every_category(night: Path, root:
     assert any(r.startswith("products") and "http 404" in r for r in funnel_rows) and funnel_rows[
         -1
     ].startswith("to be published")
+
+
+def section_of(page: html.HtmlElement, anchor: str) -> tuple[int, list[str]]:
+    """How many products a section of a list tells, and those that it shows."""
+    (heading,) = page.xpath(f"//h2[@id='{anchor}']")
+    told = heading.xpath("following-sibling::p[1]")[0].text_content()
+    table = heading.xpath("following-sibling::*[2][self::div]")
+    shown = [code.text for code in table[0].xpath(".//tr/td[1]/code")] if table else []
+    return int(told.split(" in all")[0].replace(",", "")), shown
+
+
+def test_every_figure_leads_to_the_products_behind_it(night: Path) -> None:
+    folder = run_tables.table_dir(night / "root", QUALITY, "day-1")
+    page = html.fromstring((folder / "quality.html").read_text(encoding="utf-8"))
+    links = {href for href in page.xpath("//a/@href") if href.startswith("figures/")}
+    lists = {
+        path.name: html.fromstring(path.read_text(encoding="utf-8"))
+        for path in (folder / "figures").iterdir()
+    }
+    assert len(links) > 50
+    for link in links:
+        name, _, anchor = link.removeprefix("figures/").partition("#")
+        assert not anchor or len(lists[name].xpath(f"//h2[@id='{anchor}']")) == 1, link
+    rows = run_tables.read_table(night / "root", SIMILAR_LISTS, "day-1").to_pylist()
+    for name, is_listed in (
+        ("five_matches", lambda count: count >= 5),
+        ("fewer_matches", lambda count: count < 5),
+        ("with_list", lambda count: count > 0),
+    ):
+        for shop in ("lipa", "harbour", "verano"):
+            wanted = {
+                row["product_id"]
+                for row in rows
+                if row["product_id"].startswith(f"{shop}:") and is_listed(row["similar_count"])
+            }
+            total, shown = section_of(lists[f"{name}.html"], f"shop={shop}")
+            assert total == len(wanted) and set(shown) <= wanted
+            assert len(shown) == min(total, figure_lists.ROWS_PER_SECTION)
+    # The tile of a ratio leads to the list of all.
+    (tile,) = page.xpath("//div[@class='tile'][contains(., 'have 5 or more matches')]//a/@href")
+    assert tile == "figures/five_matches.html#all"
+    refused = run_tables.read_refused(night / "root", "day-1").to_pylist()
+    wanted = {row["key"] for row in refused if row["reason"] == "unmapped_category"}
+    total, shown = section_of(lists["refused.html"], "products-unmapped_category")
+    assert total == len(wanted) and set(shown) == wanted
+
+
+def test_lists_are_safe_and_lead_to_the_viewer(root: Path, tmp_path: Path) -> None:
+    products = run_tables.read_table(root, PRODUCTS, "day-1").to_pylist()
+    products[0] |= {"title": "<script>1</script>", "url": "javascript:1"}
+    table = pa.Table.from_pylist(products, schema=PRODUCTS.arrow_schema)
+    found = [
+        metrics.Metric(**row) for row in run_tables.read_table(root, QUALITY, "day-1").to_pylist()
+    ]
+    similar = run_tables.read_table(root, SIMILAR_PRODUCTS, "day-1")
+    with opened(root, products=table, last_similar_products=similar) as con:
+        figure_lists.write_figure_lists(
+            con, tmp_path, "day-1", "day-0", found, "https://similar.example/at/"
+        )
+    page = html.fromstring((tmp_path / "figures" / "products.html").read_text(encoding="utf-8"))
+    assert not page.xpath("//script | //link | //img | //a[starts-with(@href, 'javascript')]")
+    assert "<script>1</script>" in page.text_content()
+    (leading,) = page.xpath("//h2[@id='shop=lipa']/following-sibling::p[1]/a/@href")
+    assert leading == (
+        "https://similar.example/at/quality/products?figure=products&run=day-1&shop=lipa"
+    )
+    # Nothing changed since the run before, whose lists are the same.
+    changed = html.fromstring((tmp_path / "figures" / "changed.html").read_text(encoding="utf-8"))
+    assert section_of(changed, "all") == (0, [])
 
 
 def rows_below(page: html.HtmlElement, heading: str) -> list[list[str]]:

@@ -35,7 +35,14 @@ from wearalike.quality.passed_runs import has_compared_tables, passed_runs
 from wearalike.quality.run_metrics import EarlierRuns, measure_run
 from wearalike.quality.thresholds import GateVerdict, Thresholds, judge_metrics
 from wearalike.quality.variant_checks import check_variants
-from wearalike.reports import contact_sheet, contradicted_mappings, run_feed, run_page, workbook
+from wearalike.reports import (
+    contact_sheet,
+    contradicted_mappings,
+    figure_lists,
+    run_feed,
+    run_page,
+    workbook,
+)
 from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
@@ -245,6 +252,7 @@ def write_quality(
         run_metrics: list[Metric] = []
         sheets = {}
         contradictions: list[dict[str, Any]] = []
+        lists = figure_lists.NO_LISTS
         if gate.worst_verdict(outcomes) is GateVerdict.OK:
             versions = [ranking_versions(root, other) for other in (last, run) if other]
             limits = thresholds.as_list(
@@ -275,6 +283,9 @@ def write_quality(
             (table.path / contradicted_mappings.FILE_NAME).write_text(
                 contradicted_mappings.format_csv(contradictions), encoding="utf-8"
             )
+            lists = figure_lists.write_figure_lists(
+                con, table.path, run, last, run_metrics, settings.serve.public_url
+            )
         run_gate.build_docs()
         table.write(metrics.metrics_table(run_metrics + gate.violation_metrics(outcomes)))
         judged = run_page.JudgedRun(
@@ -287,6 +298,7 @@ def write_quality(
             sheets=sheets,
             contradictions=contradicted_mappings.add_pictures(root, contradictions),
             contradictions_count=len(contradictions),
+            lists=lists,
             workbook=f"../../{run_feed.REPORTS_FOLDER}/{workbook.WORKBOOK_NAME}",
         )
         page = run_page.render_run_page(con, judged)

@@ -16,6 +16,7 @@ from wearalike.quality.gate import ExpectationOutcome, worst_verdict
 from wearalike.quality.metrics import K, Metric
 from wearalike.quality.thresholds import GateVerdict
 from wearalike.reports import contradicted_mappings, html
+from wearalike.reports.figure_lists import NO_LISTS, FigureLists
 from wearalike.tables import OFFERS, SIMILAR_PRODUCTS
 
 MAX_EXAMPLE_KEYS = 3
@@ -109,6 +110,7 @@ class JudgedRun:
         contradictions: Products whose pictures contradict their mapping, with pictures.
         contradictions_count: How many there are.
         workbook: Link from the page to the workbook of all runs.
+        lists: Lists of products beside the page, to which its figures lead.
     """
 
     run: str
@@ -121,6 +123,7 @@ class JudgedRun:
     contradictions: Sequence[Mapping[str, Any]] = ()
     contradictions_count: int = 0
     workbook: str | None = None
+    lists: FigureLists = NO_LISTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ def render_run_page(con: duckdb.DuckDBPyConnection, judged: JudgedRun) -> str:
     return html.render(
         "run_page.html",
         judged=judged,
+        lists=judged.lists,
         run=judged.run,
         last=judged.last,
         manifests=judged.manifests,

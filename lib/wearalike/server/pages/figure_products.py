@@ -12,8 +12,9 @@ from starlette.responses import HTMLResponse
 
 from wearalike.catalog.xml_validation import did_you_mean
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
+from wearalike.reports.product_figures import FIGURES, HUBS
 from wearalike.server.api import limit_searches
-from wearalike.server.figures import FIGURES, HUBS, MAX_HUBS, FigurePage, list_figure
+from wearalike.server.figures import MAX_HUBS, FigurePage, list_figure
 from wearalike.server.pages.base import (
     app_repository_and_images,
     clamped_int,

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from wearalike.quality.judgements import Judgement
-from wearalike.server.figures import FIGURE_OF_METRIC
+from wearalike.reports.product_figures import FIGURE_OF_METRIC
 from wearalike.server.pages.base import query_param
 from wearalike.server.run_part import RunPart, read_encoders
 from wearalike.server.snapshot import PublishedRepository

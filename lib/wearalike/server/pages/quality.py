@@ -19,8 +19,8 @@ from wearalike.ops.disk_usage import describe_bytes, measure_disk
 from wearalike.quality import event_rates, experiment_rates, judgement_metrics
 from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
+from wearalike.reports.product_figures import FIGURE_OF_METRIC
 from wearalike.server.api import limit_searches
-from wearalike.server.figures import FIGURE_OF_METRIC
 from wearalike.server.pages.base import app_repository_and_images, render_page
 from wearalike.server.pages.part_filters import (
     KnownRuns,
