@@ -40,6 +40,8 @@ from wearalike.validation import describe_error, describe_unknown_key, first_err
 
 # The settings file where neither an option nor the environment names one.
 DEFAULT_FILE = Path("wearalike.toml")
+# A deployment has it in a folder, which containers mount.
+DEPLOYMENT_FILE = Path("settings/wearalike.toml")
 SHOP_ID_PATTERN = re.compile(r"[a-z0-9_-]{1,64}")
 # The environment variable that overrides each key of the file.
 ENVIRONMENT_VARIABLES = {
@@ -371,14 +373,20 @@ class Settings(BaseSettings):
         raise BadSettings(f"no shop {shop_id!r}; the settings name {names}")
 
 
+def find_default_file() -> Path:
+    """Return ./wearalike.toml, else ./settings/wearalike.toml if it is there."""
+    is_of_deployment = DEPLOYMENT_FILE.is_file() and not DEFAULT_FILE.is_file()
+    return DEPLOYMENT_FILE if is_of_deployment else DEFAULT_FILE
+
+
 def read_settings(
     config: Path | None = None, env: Mapping[str, str] = os.environ, *, needs_feeds: bool = True
 ) -> Settings:
     """Read the settings from a TOML file; environment variables override it.
 
     Args:
-        config: The file. Default: $WEARALIKE_CONFIG, else ./wearalike.toml if it is there. Relative
-            paths in it start at the file.
+        config: The file. Default: $WEARALIKE_CONFIG, else `find_default_file` if it is there.
+            Relative paths in it start at the file.
         env: The environment; ENVIRONMENT_VARIABLES, SERVER_VARIABLES and those of
             `quality_settings` override the file.
         needs_feeds: False leaves ${NAME} in a feed's address as it is where the environment has no
@@ -388,7 +396,7 @@ def read_settings(
         BadSettings: An unknown key, or a value of the wrong kind. The text names file and key.
     """
     named = config or (Path(env["WEARALIKE_CONFIG"]) if env.get("WEARALIKE_CONFIG") else None)
-    path = named or DEFAULT_FILE
+    path = named or find_default_file()
     if named and not path.is_file():
         hint = "; wanted the file in it" if path.is_dir() else ""
         raise BadSettings(f"{named}: no such settings file{hint}")
@@ -441,7 +449,7 @@ class _FileSource(TomlConfigSettingsSource):
         folder = self._path.resolve().parent
         for key in ("data_dir", "mappings"):
             if isinstance(values.get(key), str) and not _is_address(values[key]):
-                values[key] = folder / values[key]
+                values[key] = Path(os.path.normpath(folder / values[key]))
         storage = values.get("storage")
         if isinstance(storage, dict) and "url" in storage:
             fault = describe_unknown_key("url", StorageSettings)

@@ -75,14 +75,14 @@ def test_its_settings_load_and_its_mappings_hold(folder, capsys, monkeypatch):
 
 def test_without_sample_shops_there_is_none_and_the_rest_is_the_same(folder, tmp_path):
     files = {p.relative_to(tmp_path) for p in create.create_deployment(tmp_path)}
-    assert settings.read_settings(tmp_path / "wearalike.toml", {}).shops == ()
+    assert settings.read_settings(tmp_path / "settings" / "wearalike.toml", {}).shops == ()
     with_sample = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file()}
     assert (
         with_sample - files == {Path("mappings", "shops", f"{shop.id}.xml") for shop in SHOPS}
         and files < with_sample
     )
     # The lines that are to be taken out of their comment are right.
-    text = (tmp_path / "wearalike.toml").read_text(encoding="utf-8")
+    text = (tmp_path / "settings" / "wearalike.toml").read_text(encoding="utf-8")
     shop = re.sub(r"^# ?", "", text[text.index("# [[shops]]") :], flags=re.MULTILINE)
     (tmp_path / "one.toml").write_text(shop, encoding="utf-8")
     assert (
@@ -91,6 +91,28 @@ def test_without_sample_shops_there_is_none_and_the_rest_is_the_same(folder, tmp
         .feed.get_secret_value()
         .endswith("code=7")
     )
+
+
+def test_settings_that_an_editor_replaces_are_read(folder, tmp_path, monkeypatch):
+    """By the path that compose mounts, and by default in the deployment's folder."""
+    compose = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))
+    dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
+    (config,) = re.findall(r"^ENV WEARALIKE_CONFIG=(\S+)", dockerfile, re.MULTILINE)
+    for name in ("scheduler", "server", "api-server", "dag-processor"):
+        targets = dict(mount.split(":")[:2] for mount in compose["services"][name]["volumes"])
+        assert targets["./settings"] == str(Path(config).parent), name
+    file = tmp_path / "settings" / "wearalike.toml"
+    file.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for looks in ("worn", "off"):
+        edited = file.with_suffix(".new")
+        edited.write_text(f'data_dir = "../data"\nlooks = "{looks}"\n', encoding="utf-8")
+        os.replace(edited, file)
+        found = settings.read_settings(None, {})
+        assert (found.looks, found.data_dir) == (looks, tmp_path / "data")
+    # A file in the folder itself stands above it, as before.
+    (tmp_path / "wearalike.toml").write_text('looks = "auto"\n', encoding="utf-8")
+    assert settings.read_settings(None, {}).looks == "auto"
 
 
 def test_its_dags_parse_in_airflow(folder):
@@ -137,6 +159,8 @@ def test_every_image_is_pinned_and_every_variable_and_file_is_there(folder):
     mounts = {mount.split(":")[0] for service in services.values() for mount in service["volumes"]}
     assert len(mounts) >= 7
     for mount in mounts:
+        # What people edit comes in a folder: an editor puts another file in its place.
+        assert not (folder / mount).is_file() or mount == "./postgres/create.sh", mount
         assert (
             (folder / mount).exists() if mount.startswith("./") else mount in compose["volumes"]
         ), mount
@@ -247,14 +271,14 @@ def test_secrets_are_random_and_for_the_owner_alone(folder, tmp_path):
 
 
 def test_nothing_is_ever_overwritten(tmp_path, caplog):
-    (tmp_path / "wearalike.toml").write_text("mine", encoding="utf-8")
+    (tmp_path / "compose.yaml").write_text("mine", encoding="utf-8")
     (tmp_path / "sql").mkdir()
     (tmp_path / "notes").write_text("others may stay", encoding="utf-8")
     assert app.main(["init", str(tmp_path)]) == 1
-    assert "has sql, wearalike.toml already" in caplog.text
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["notes", "sql", "wearalike.toml"]
-    assert (tmp_path / "wearalike.toml").read_text(encoding="utf-8") == "mine"
-    (tmp_path / "wearalike.toml").unlink()
+    assert "has compose.yaml, sql already" in caplog.text
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["compose.yaml", "notes", "sql"]
+    assert (tmp_path / "compose.yaml").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "compose.yaml").unlink()
     (tmp_path / "sql").rmdir()
     assert app.main(["init", str(tmp_path)]) == 0
     assert app.main(["init", str(tmp_path)]) == 1
@@ -308,7 +332,30 @@ def test_a_wheel_carries_what_init_writes(tmp_path, folder):
         {p.relative_to(base) for p in base.rglob("*") if p.is_file() and p.suffix != ".pyc"}
         for base in (tmp_path / "made", folder)
     )
-    assert made == wanted
+    # The wheel that wrote the deployment is in it, so that its images need no checkout.
+    (own,) = (tmp_path / "made" / "packages").glob("*.whl")
+    assert own.name == wheel.name and made - wanted == {Path("packages", own.name)}
+    assert wanted < made
+    packed, built = (
+        {name: archive.read(name) for name in archive.namelist()}
+        for archive in map(zipfile.ZipFile, (own, wheel))
+    )
+    records = [
+        sorted(files.pop(name).decode().splitlines())
+        for files in (packed, built)
+        for name in list(files)
+        if name.endswith("/RECORD")
+    ]
+    assert packed == built and records[0] == records[1]
+    content = own.read_bytes()
+    own.unlink()
+    again = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
+    again += "from wearalike.ops.deployment import own_wheel as w;"
+    again += "print(w.write_own_wheel(pathlib.Path(sys.argv[2])))"
+    subprocess.run(
+        [sys.executable, "-I", "-c", again, tmp_path / "installed", own.parent], check=True
+    )
+    assert own.read_bytes() == content
 
 
 # PostgreSQL

@@ -34,7 +34,7 @@ settings_options = _combine(
     click.option(
         "--config",
         type=PATH,
-        help="Settings file; default: $WEARALIKE_CONFIG, else ./wearalike.toml.",
+        help="Settings file; default: $WEARALIKE_CONFIG, else wearalike.toml here or in settings/.",
     ),
 )
 

@@ -94,7 +94,7 @@ def read_settings(
     """Read the settings for one command.
 
     Args:
-        config: the settings file; None: $WEARALIKE_CONFIG, else ./wearalike.toml.
+        config: the settings file; None: $WEARALIKE_CONFIG, else wearalike.toml here or in settings/.
         data_dir: folder of all tables, in place of the one in the settings.
         needs_feeds: as of settings.read_settings.
         needs_deployment: False for a command that labelled folders are enough for: where there is
@@ -115,7 +115,7 @@ def read_settings(
     if data_dir and data_dir.exists() and not data_dir.is_dir():
         raise settings.BadSettings(f"{data_dir}: a file; --data-dir names the folder of all tables")
     is_named = bool(config or env.get("WEARALIKE_CONFIG"))
-    if not is_named and not settings.DEFAULT_FILE.is_file():
+    if not is_named and not settings.find_default_file().is_file():
         if needs_deployment and not env.get("WEARALIKE_DATA_DIR"):
             raise settings.BadSettings(
                 f"{Path.cwd()}: no {settings.DEFAULT_FILE} here; go to the folder of a deployment, "
@@ -130,7 +130,7 @@ def read_settings(
         needs_deployment = False
     found = settings.read_settings(config, env, needs_feeds=needs_feeds)
     if needs_deployment and "data_dir" not in found.model_fields_set:
-        path = config or env.get("WEARALIKE_CONFIG") or settings.DEFAULT_FILE
+        path = config or env.get("WEARALIKE_CONFIG") or settings.find_default_file()
         raise settings.BadSettings(
             f'{path}: data_dir is missing, the folder of all tables, e.g. data_dir = "data"'
         )

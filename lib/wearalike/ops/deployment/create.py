@@ -2,7 +2,8 @@
 
 The compose file runs Airflow and PostgreSQL. The folder files/ holds files that only deployments
 have. mappings/, dags/, sql/ and requirements.lock are those of the repository: a wheel carries them
-beside files/, and an editable install finds them in the checkout.
+beside files/, and an editable install finds them in the checkout. An installed wheel goes into
+packages/, from which the images are built.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from wearalike import __version__, sample
+from wearalike.ops.deployment.own_wheel import write_own_wheel
 from wearalike.sample.catalogue import SHOPS
 
 _PACKAGE_DIR = Path(__file__).resolve().parent
@@ -86,10 +88,11 @@ def _write_deployment(folder: Path, with_sample: bool) -> None:
         shutil.copy2(
             _source_path("mappings") / "shops" / f"{shop.id}.xml", folder / "mappings" / "shops"
         )
-    with (folder / "wearalike.toml").open("a", encoding="utf-8") as settings:
+    with (folder / "settings" / "wearalike.toml").open("a", encoding="utf-8") as settings:
         settings.write(_sample_shops_toml() if with_sample else _SHOPS_TEMPLATE)
     (folder / "packages").mkdir()
     (folder / "packages" / ".gitkeep").touch()
+    write_own_wheel(folder / "packages")
     shutil.copy2(_source_path("requirements.lock"), folder)
     env = (folder / ".env.example").read_text(encoding="utf-8")
     (folder / ".env").touch(0o600)

@@ -5,7 +5,7 @@ set -euo pipefail
 packages="${PACKAGES:-/tmp/packages}"
 lock="${LOCK:-/tmp/requirements.lock}"
 wheel="$(echo "$packages"/wearalike-@VERSION@-*.whl)"
-[ -f "$wheel" ] || { echo "no wheel of wearalike @VERSION@ in packages/: uv build --wheel --out-dir packages <checkout>"; exit 1; }
+[ -f "$wheel" ] || { echo "no wheel of wearalike @VERSION@ in packages/; from a checkout: uv build --wheel --out-dir packages <checkout>"; exit 1; }
 read -r hash _ < <(sha256sum "$wheel")
 case ",$1," in
 *,yolo,*) echo "installing Ultralytics, whose licence is AGPL-3.0: https://www.gnu.org/licenses/agpl-3.0.html" ;;
