@@ -94,7 +94,8 @@ def read_settings(
     """Read the settings for one command.
 
     Args:
-        config: the settings file; None: $WEARALIKE_CONFIG, else wearalike.toml here or in settings/.
+        config: the settings file; None: $WEARALIKE_CONFIG, else wearalike.toml here or in
+            settings/.
         data_dir: folder of all tables, in place of the one in the settings.
         needs_feeds: as of settings.read_settings.
         needs_deployment: False for a command that labelled folders are enough for: where there is

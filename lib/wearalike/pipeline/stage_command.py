@@ -106,7 +106,8 @@ def build_stage_command(
         click.Option(
             ["--config"],
             type=PATH,
-            help="Settings file; default: $WEARALIKE_CONFIG, else wearalike.toml here or in settings/.",
+            help="Settings file; default: $WEARALIKE_CONFIG, else wearalike.toml here or in "
+            "settings/.",
         ),
         click.Option(
             ["--force"], is_flag=True, help="Do the work again although its result is complete."
