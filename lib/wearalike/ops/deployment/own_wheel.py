@@ -31,9 +31,9 @@ def write_own_wheel(folder: Path) -> Path | None:
         installed = distribution("wearalike")
     except PackageNotFoundError:
         return None
-    contents = _read_files(installed)
-    if "wearalike/__init__.py" not in contents:
+    if not any(file.as_posix() == "wearalike/__init__.py" for file in installed.files or ()):
         return None
+    contents = _read_files(installed)
     (metadata,) = {name.split("/")[0] for name in contents if name.split("/")[0].endswith("-info")}
     tags = [
         line.partition(": ")[2]
