@@ -242,6 +242,8 @@ def test_every_figure_leads_to_the_products_behind_it(night: Path) -> None:
     # The tile of a ratio leads to the list of all.
     (tile,) = page.xpath("//div[@class='tile'][contains(., 'have 5 or more matches')]//a/@href")
     assert tile == "figures/five_matches.html#all"
+    (offers,) = page.xpath("//h2[@id='funnel']/following-sibling::div[1]//tr[2]//a/@href")
+    assert offers == "figures/refused.html"
     refused = run_tables.read_refused(night / "root", "day-1").to_pylist()
     wanted = {row["key"] for row in refused if row["reason"] == "unmapped_category"}
     total, shown = section_of(lists["refused.html"], "products-unmapped_category")

@@ -121,7 +121,8 @@ class FigureLists:
 
     def step_address(self, step: str) -> str | None:
         """Return the address of what reached a step of the funnel, or stopped at it."""
-        return self._address(_LIST_OF_STEP.get(step, "products"), "all")
+        name = _LIST_OF_STEP.get(step, "products")
+        return self._address(name, None if name == REFUSED_LIST else "all")
 
     def refused_address(self, stage: str, reason: str) -> str | None:
         """Return the address of what a stage refused for a reason."""
