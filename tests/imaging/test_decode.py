@@ -279,6 +279,18 @@ def test_an_animation_that_begins_blank_shows_a_later_frame(kind: str) -> None:
     assert decode.decode_image(blank).min() > 250
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [9000, 12000, 40000])
+def test_a_later_frame_of_too_many_pixels_is_refused(side: int) -> None:
+    white = Image.new("RGB", (60, 40), WHITE)
+    content = bytearray(encoded(white, "GIF", save_all=True, append_images=[Image.fromarray(picture())]))
+    second = content.rindex(b"\x2c\x00\x00\x00\x00" + struct.pack("<HH", 60, 40))
+    content[second + 5 : second + 9] = struct.pack("<HH", side, side)
+    with pytest.raises(decode.BadPixels) as refused:
+        decode.decode_image(bytes(content))
+    assert refused.value.reason == PixelReason.TOO_MANY_PIXELS
+
+
 def test_a_jpeg_of_the_most_pixels_is_decoded_at_a_coarser_scale() -> None:
     content = encoded(Image.new("RGB", (8000, 8000), RED), "JPEG")
     assert decode.decode_image(content, 500).shape == (500, 500, 3)

@@ -356,9 +356,13 @@ def _decode_once(image: Image.Image, header: ImageHeader, divisor: int) -> Image
         image.draft(None, (image.width // divisor or 1, image.height // divisor or 1))
     orientation = _exif_orientation(image)
     try:
-        frames.seek_shown_frame(image, _to_rgb)
+        frames.seek_shown_frame(image, _checked_rgb)
         image.load()
         rgb = _to_rgb(image)
+    except BadPixels:
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadPixels(PixelReason.TOO_MANY_PIXELS, str(error)) from error
     except _DECODER_ERRORS as error:
         is_truncated = "truncated" in str(error).lower()
         raise BadPixels(
@@ -368,6 +372,12 @@ def _decode_once(image: Image.Image, header: ImageHeader, divisor: int) -> Image
     if orientation not in _UPRIGHT_TRANSPOSE:
         return rgb
     return rgb.transpose(_UPRIGHT_TRANSPOSE[orientation])
+
+
+def _checked_rgb(image: Image.Image) -> Image.Image:
+    """Convert a frame to RGB. A later frame of a GIF may be larger than the first."""
+    _check_size(image)
+    return _to_rgb(image)
 
 
 def _exif_orientation(image: Image.Image) -> int:
