@@ -355,10 +355,14 @@ def _decode_once(image: Image.Image, header: ImageHeader, divisor: int) -> Image
     if divisor > 1 and header.format == "JPEG":
         image.draft(None, (image.width // divisor or 1, image.height // divisor or 1))
     orientation = _exif_orientation(image)
+    size = image.size
     try:
         frames.seek_shown_frame(image, _checked_rgb)
         image.load()
         rgb = _to_rgb(image)
+        if rgb.size != size:
+            # A later frame of a GIF may reach beyond the picture, where browsers do not show it.
+            rgb = rgb.crop((0, 0, *size))
     except BadPixels:
         raise
     except Image.DecompressionBombError as error:
