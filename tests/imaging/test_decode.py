@@ -281,7 +281,8 @@ def test_an_animation_that_begins_blank_shows_a_later_frame(kind: str) -> None:
 
 def test_a_later_frame_is_cut_to_the_picture() -> None:
     white = Image.new("RGB", (60, 40), WHITE)
-    content = bytearray(encoded(white, "GIF", save_all=True, append_images=[Image.fromarray(picture())]))
+    later = [Image.fromarray(picture())]
+    content = bytearray(encoded(white, "GIF", save_all=True, append_images=later))
     screen = content.index(struct.pack("<HH", 60, 40))
     first = content.index(b"\x2c\x00\x00\x00\x00" + struct.pack("<HH", 60, 40))
     content[screen : screen + 4] = struct.pack("<HH", 50, 30)
@@ -293,7 +294,8 @@ def test_a_later_frame_is_cut_to_the_picture() -> None:
 @pytest.mark.parametrize("side", [9000, 12000, 40000])
 def test_a_later_frame_of_too_many_pixels_is_refused(side: int) -> None:
     white = Image.new("RGB", (60, 40), WHITE)
-    content = bytearray(encoded(white, "GIF", save_all=True, append_images=[Image.fromarray(picture())]))
+    later = [Image.fromarray(picture())]
+    content = bytearray(encoded(white, "GIF", save_all=True, append_images=later))
     second = content.rindex(b"\x2c\x00\x00\x00\x00" + struct.pack("<HH", 60, 40))
     content[second + 5 : second + 9] = struct.pack("<HH", side, side)
     with pytest.raises(decode.BadPixels) as refused:
