@@ -679,24 +679,6 @@ def test_readers_see_all_old_or_all_new(address, warehouse, tmp_path, record_pro
         assert len(seen) > 1 and all(run in order for run in seen), (seen, moves)
 
 
-def test_a_publish_waits_for_statements_that_may_not_know_the_new_run(address, warehouse):
-    if address.startswith("duckdb:"):
-        pytest.skip("a statement of DuckDB plans in its snapshot")
-    import psycopg
-
-    load(warehouse, "r1", night("r1"))
-    warehouse.publish("r1")
-    with psycopg.connect(address, options="-c search_path=wearalike", autocommit=True) as reader:
-        slow = threading.Thread(
-            target=reader.execute, args=["SELECT pg_sleep(4) FROM current_products LIMIT 1"]
-        )
-        slow.start()
-        load(warehouse, "r2", night("r2"))
-        assert slow.is_alive()
-        warehouse.publish("r2")
-        assert not slow.is_alive()
-
-
 def test_an_open_reader_keeps_its_run_and_does_not_hold_up_a_publish(address, warehouse):
     for run in ("r1", "r2"):
         load(warehouse, run, night(run))

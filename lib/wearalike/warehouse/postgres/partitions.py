@@ -27,37 +27,33 @@ from wearalike.warehouse.postgres.schema import (
     identifier_list,
 )
 
-# How long statements are waited for that run, and transactions of which the role may not know if
-# one runs. A statement sleeps between plan and snapshot for less, however busy the machine is.
-RUNNING_WAIT_S, UNKNOWN_WAIT_S = 30.0, 10.0
+PLANNED_STATEMENTS_WAIT_S = 2.0
 
 
 def wait_for_planned_statements(con: Connection) -> None:
     """Wait until statements that were planned before the load was attached have ended.
 
     They would find the new run empty. Between planning and taking its snapshot a statement of a
-    busy server may sleep. A reader whose statement runs for longer has its snapshot, so it is not
-    waited for. Nor is a transaction that is idle between two statements.
+    busy server may sleep. A reader whose transaction stays open for longer has its snapshot, so it
+    is not waited for.
     """
+    held = (
+        "relation = ANY($1::text[]::regclass[])"
+        " AND mode = 'AccessShareLock' AND pid <> pg_backend_pid()"
+    )
+    database = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     readers = con.execute(
-        """SELECT DISTINCT l.virtualtransaction AS id, a.state = 'active' AS is_running
-        FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-        WHERE l.relation = ANY($1::text[]::regclass[]) AND l.mode = 'AccessShareLock'
-            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND l.pid <> pg_backend_pid()
-            AND coalesce(a.state, '') NOT LIKE 'idle in transaction%'""",
+        f"SELECT virtualtransaction AS id FROM pg_locks WHERE {held} AND {database}".encode(),
         [PARENT_TABLES],
     ).fetchall()
-    waits_s = {r["id"]: RUNNING_WAIT_S if r["is_running"] else UNKNOWN_WAIT_S for r in readers}
-    began_at = time.monotonic()
-    while ids := [i for i, wait_s in waits_s.items() if time.monotonic() - began_at < wait_s]:
+    deadline = time.monotonic() + PLANNED_STATEMENTS_WAIT_S
+    while readers and time.monotonic() < deadline:
         time.sleep(0.01)
-        open_ids = con.execute(
-            "SELECT DISTINCT virtualtransaction AS id FROM pg_locks"
-            " WHERE virtualtransaction = ANY($1)",
+        ids = [reader["id"] for reader in readers]
+        readers = con.execute(
+            "SELECT virtualtransaction AS id FROM pg_locks WHERE virtualtransaction = ANY($1)",
             [ids],
         ).fetchall()
-        waits_s = {row["id"]: waits_s[row["id"]] for row in open_ids}
 
 
 def describe_lock_holders(con: Connection) -> str:
