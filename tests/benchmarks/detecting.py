@@ -112,9 +112,7 @@ def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult
 
 def detector_input(content: bytes, network: base.DetectionNetwork) -> np.ndarray:
     """Return a picture as the network takes it, float32 (1, 3, side, side)."""
-    from wearalike.detection.networks import backbone
-
-    return backbone.normalize_for_backbone(
+    return base.normalize_for_backbone(
         imaging_decode.letterbox(
             imaging_decode.decode_image(content, network.side_px), network.side_px
         )[None]
@@ -123,8 +121,6 @@ def detector_input(content: bytes, network: base.DetectionNetwork) -> np.ndarray
 
 def detection_stages(contents: list[bytes], detector: detect.NetworkDetector) -> dict[str, float]:
     """Return the mean milliseconds of a picture in each stage."""
-    from wearalike.detection.networks import backbone
-
     network = detector._network
     decode, images = stages.mean_ms(
         lambda content: imaging_decode.decode_image(content, network.side_px), contents
@@ -132,7 +128,7 @@ def detection_stages(contents: list[bytes], detector: detect.NetworkDetector) ->
     fit, squares = stages.mean_ms(
         lambda image: imaging_decode.letterbox(image, network.side_px)[None], images
     )
-    scale, tensors = stages.mean_ms(backbone.normalize_for_backbone, squares)
+    scale, tensors = stages.mean_ms(base.normalize_for_backbone, squares)
     forward, _ = stages.mean_ms(network._network, tensors)  # type: ignore[attr-defined]
     whole, _ = stages.mean_ms(lambda image: detector.detect([image]), images)
     standing, _ = stages.mean_ms(detector._foreground_box, images)

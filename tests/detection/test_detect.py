@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from wearalike.detection import detect
+from wearalike.detection.networks import postprocess
 from wearalike.metrics import colour_space
 from wearalike.tables import ITEMS
 
@@ -133,3 +134,21 @@ def test_boxes_of_the_packaged_default_stay_inside_the_picture(tmp_path):
         assert 0 <= box.x0 < box.x1 <= 192 and 0 <= box.y0 < box.y1 <= 256
     named = max(boxes[:-1], key=lambda box: box.confidence)
     assert named.y0 < 75 and named.y1 > 200 and named.confidence > detect.MIN_CONFIDENCE
+
+
+def test_duplicates_are_those_of_torchvision():
+    import torch
+    from torchvision.ops import batched_nms
+
+    rng = np.random.default_rng(3)
+    sizes = [0, 1, 2, 40, 300, 300]
+    for count in sizes:
+        middles, sides = rng.integers(0, 320, (count, 2)), rng.integers(0, 12, (count, 2)) * 16
+        boxes = np.concatenate([middles - sides / 2, middles + sides / 2], axis=1)
+        confidences, groups = rng.random(count).round(2), rng.integers(0, 3, count)
+        order = np.argsort(-confidences, kind="stable")
+        rows = [torch.from_numpy(a[order]) for a in (boxes, confidences, groups)]
+        wanted = order[batched_nms(*rows, 0.5).numpy()][:50]
+        kept = postprocess.suppress_duplicates(boxes, confidences, groups, 0.5, 50)
+        assert kept.tolist() == wanted.tolist()
+    assert len(kept) == 50

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from tests.support import processors
 
+from wearalike.detection import detect
 from wearalike.encoding import encoders, imagenet_itq, runtime
 from wearalike.models import registry
 from wearalike.models.precision import Precision
@@ -301,20 +302,34 @@ def test_bfloat16_is_refused_for_a_gpu():
         )
 
 
-def test_a_code_does_not_depend_on_the_number_of_threads(tmp_path):
+def test_a_code_depends_neither_on_the_number_of_threads_nor_on_torch(tmp_path):
     script = (
         "import os, sys, numpy as np; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
+        "from pathlib import Path;"
+        "from wearalike.detection import detect;"
         "from wearalike.encoding import encoders;"
-        "pictures = np.load(sys.argv[1]);"
-        "made = encoders.load_packaged_encoder('likeness', 'cpu').encode(list(pictures));"
-        "sys.stdout.buffer.write(made.shape.tobytes() + made.colour.tobytes())"
+        "from wearalike.models import registry;"
+        "root, pictures = Path(sys.argv[1]), list(np.load(sys.argv[2]));"
+        "model = registry.packaged_model(registry.ModelKind.ENCODER, 'likeness').read();"
+        "made = encoders.build_encoder(model, registry.resolve_device('auto'), root=root);"
+        "codes = made.encode(pictures);"
+        "boxes = detect.load_detector(root, registry.DEFAULT_DETECTOR).detect(pictures);"
+        "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules) or "
+        "registry.resolve_device('auto') == 'cuda';"
+        "sys.stdout.buffer.write(codes.shape.tobytes() + codes.colour.tobytes());"
+        "sys.stdout.buffer.write(repr(boxes).encode())"
     )
     pictures = np.stack([drawn("bag", RED), drawn("trousers", BLUE), drawn("bag", BLUE)])
     np.save(tmp_path / "pictures.npy", pictures)
     here = encoders.load_packaged_encoder("likeness", "cpu").encode(list(pictures))
-    command = [sys.executable, "-c", script, str(tmp_path / "pictures.npy")]
+    model = registry.packaged_model(registry.ModelKind.ENCODER, "likeness").read()
+    kept = encoders.build_encoder(model, root=tmp_path).encode(list(pictures))
+    assert kept.shape.tobytes() == here.shape.tobytes()
+    boxes = detect.load_detector(tmp_path, registry.DEFAULT_DETECTOR).detect(list(pictures))
+    command = [sys.executable, "-c", script, str(tmp_path), str(tmp_path / "pictures.npy")]
     one_core = subprocess.run(command, capture_output=True, check=True).stdout
-    assert one_core == here.shape.tobytes() + here.colour.tobytes()
+    wanted = here.shape.tobytes() + here.colour.tobytes() + repr(boxes).encode()
+    assert one_core == wanted
 
 
 def test_the_default_encoder_tells_shape_from_colour():

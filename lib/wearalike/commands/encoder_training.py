@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wearalike.commands.backbone_option import Backbone, choose_architecture
 from wearalike.datasets import labelled_photos, layouts, run_photos
-from wearalike.encoding import likeness_net
+from wearalike.encoding import architectures, likeness_net
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model, ModelKind
 from wearalike.pipeline import job
@@ -124,12 +124,12 @@ def load_initial_model(run: EncoderTrainingRun, name: str | None) -> Model | Non
         return None
     if name == PROMOTED:
         promoted = registry.resolve_model(run.settings.data_dir, ModelKind.ENCODER).read()
-        if likeness_net.is_likeness(promoted.architecture):
+        if architectures.is_likeness(promoted.architecture):
             return promoted
         log.info("%s is no likeness encoder: starts from %s", promoted.version, PACKAGED)
         name = PACKAGED
     model = registry.load_by_name(ModelKind.ENCODER, name)
-    if not likeness_net.is_likeness(model.architecture):
+    if not architectures.is_likeness(model.architecture):
         raise BadModel(
             f"--init-from {name}: {model.version} is of architecture {model.architecture}, "
             f"wanted {likeness_net.ARCHITECTURE}, or {IMAGENET}"

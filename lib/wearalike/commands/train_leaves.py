@@ -20,7 +20,7 @@ from wearalike.commands.options import ParsedText, parse_name_and_text, parse_op
 from wearalike.commands.train_encoder import prepare_training_run, training_options
 from wearalike.datasets import layouts
 from wearalike.detection import detect
-from wearalike.encoding import leaf_head, likeness_net
+from wearalike.encoding import architectures, leaf_head, likeness_net
 from wearalike.encoding.describer_hash import DESCRIBER_KEY, hash_describer
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model, ModelKind
@@ -129,7 +129,7 @@ def _read_encoder(run: EncoderTrainingRun, name: str) -> Model:
         model = registry.resolve_model(run.settings.data_dir, ModelKind.ENCODER).read()
     else:
         model = registry.load_by_name(ModelKind.ENCODER, name)
-    if not likeness_net.is_likeness(model.architecture):
+    if not architectures.is_likeness(model.architecture):
         raise BadModel(
             f"--encoder {name}: {model.version} is of architecture {model.architecture}, "
             f"wanted {likeness_net.ARCHITECTURE}"

@@ -87,7 +87,8 @@ def load_detector(root: Path, name: str | None = None, device: str = "cpu") -> D
         name = FALLBACK_DETECTOR
     if name in WEIGHT_FREE_DETECTORS:
         return WEIGHT_FREE_DETECTORS[name]()
-    return NetworkDetector(registry.resolve_model(root, ModelKind.DETECTOR, name).read(), device)
+    model = registry.resolve_model(root, ModelKind.DETECTOR, name).read()
+    return NetworkDetector(model, device, root)
 
 
 def classifying_detector(root: Path, name: str | None = None) -> registry.ModelRef:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -131,12 +132,13 @@ class NetworkDetector:
     own item the network misses.
     """
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(self, model: Model, device: str = "cpu", root: Path | None = None) -> None:
         """Load the network.
 
         Args:
             model: A detector's model file.
             device: "cpu" or "cuda".
+            root: The data folder, which keeps the converted network for the next job.
 
         Raises:
             BadModel: The architecture, a tensor or a class is not one of ours.
@@ -145,7 +147,7 @@ class NetworkDetector:
             known = ", ".join(GARMENT_CLASS_BY_NAME)
             raise BadModel(f"detector {model.version}: class {unknown[0]!r}, known are {known}")
         self.version = model.version
-        self._network = networks.load_detection_network(model, device)
+        self._network = networks.load_detection_network(model, device, root)
         self.side_px = self._network.side_px
         self._class_names = list(model.classes)
         self._super_categories = [

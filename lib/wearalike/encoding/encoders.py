@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from wearalike.encoding import architectures
 from wearalike.encoding.codes import EncodedCrops, Encoder, FloatCodes
 from wearalike.encoding.describer_hash import fits_encoder
 from wearalike.encoding.imagenet_itq import ITQ_ARCHITECTURE, ImagenetItqEncoder
 from wearalike.encoding.runtime import InferenceRunner
 from wearalike.models import registry
 from wearalike.models.files import BadModel, Model
+from wearalike.models.kept_networks import KeptNetwork, LazyNetwork
 from wearalike.models.precision import precision_of
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS, CODES, ImageView
@@ -68,7 +71,7 @@ class _NetworkEncoder:
 
     side_px = EFFICIENTNET_LITE0.input_px
 
-    def __init__(self, version: str, network: torch.nn.Module, device: str) -> None:
+    def __init__(self, version: str, network: LazyNetwork, device: str) -> None:
         self.version = version
         self._forward = InferenceRunner(
             version, network, EFFICIENTNET_LITE0, device, precision_of(version)
@@ -88,7 +91,11 @@ class HashNetEncoder(_NetworkEncoder):
     """The encoder of hashnet.HashNet, as fashion-4 is."""
 
     def __init__(
-        self, version: str, arrays: Mapping[str, NDArray[np.float32]], device: str = "cpu"
+        self,
+        version: str,
+        arrays: Mapping[str, NDArray[np.float32]],
+        device: str = "cpu",
+        kept: KeptNetwork | None = None,
     ) -> None:
         """Load the network.
 
@@ -96,13 +103,18 @@ class HashNetEncoder(_NetworkEncoder):
             version: Name and version of the model.
             arrays: The network's state by name.
             device: "cpu" or "cuda".
+            kept: Where its converted form is kept; None: nowhere.
 
         Raises:
             BadModel: The arrays do not fit.
         """
-        from wearalike.encoding import hashnet
 
-        super().__init__(version, hashnet.load_hashnet(arrays), device)
+        def build() -> torch.nn.Module:
+            from wearalike.encoding import hashnet
+
+            return hashnet.load_hashnet(arrays)
+
+        super().__init__(version, LazyNetwork(build, kept), device)
 
 
 class LikenessEncoder(_NetworkEncoder):
@@ -115,6 +127,7 @@ class LikenessEncoder(_NetworkEncoder):
         device: str = "cpu",
         *,
         architecture: str,
+        kept: KeptNetwork | None = None,
     ) -> None:
         """Load the network.
 
@@ -123,13 +136,18 @@ class LikenessEncoder(_NetworkEncoder):
             arrays: The arrays of its file by name.
             device: "cpu" or "cuda".
             architecture: Architecture of its file; it names the trunk.
+            kept: Where its converted form is kept; None: nowhere.
 
         Raises:
             BadModel: The arrays do not fit, or the trunk's package is not the pinned one.
         """
-        from wearalike.encoding import likeness_net
 
-        super().__init__(version, likeness_net.load_likeness_net(arrays, architecture), device)
+        def build() -> torch.nn.Module:
+            from wearalike.encoding import likeness_net
+
+            return likeness_net.load_likeness_net(arrays, architecture)
+
+        super().__init__(version, LazyNetwork(build, kept), device)
 
 
 class ClassifiedCrops(NamedTuple):
@@ -154,27 +172,34 @@ class LeafEncoder(_NetworkEncoder):
         kinds: Names of the kinds, in the order of the probabilities.
     """
 
-    def __init__(self, model: Model, leaves: Model, device: str = "cpu") -> None:
+    def __init__(
+        self, model: Model, leaves: Model, device: str = "cpu", kept: KeptNetwork | None = None
+    ) -> None:
         """Load both networks.
 
         Args:
             model: The encoder.
             leaves: A leaf classifier that was taught with its descriptors.
             device: "cpu" or "cuda".
+            kept: Where their converted form is kept; None: nowhere.
 
         Raises:
             BadModel: The arrays do not fit, or the classifier belongs to another encoder.
         """
-        from wearalike.encoding import leaf_head, likeness_net
-
         if not fits_encoder(leaves, model):
             raise BadModel(
                 f"{leaves.version} was not taught with the descriptors of {model.version}"
             )
-        network = likeness_net.load_likeness_net(model.arrays, model.architecture)
-        columns = network.layout.leaf_columns
-        head = leaf_head.load_leaf_head(leaves, columns.stop - columns.start)
-        super().__init__(model.version, leaf_head.LikenessNetWithLeaves(network, head), device)
+
+        def build() -> torch.nn.Module:
+            from wearalike.encoding import leaf_head, likeness_net
+
+            network = likeness_net.load_likeness_net(model.arrays, model.architecture)
+            columns = network.layout.leaf_columns
+            head = leaf_head.load_leaf_head(leaves, columns.stop - columns.start)
+            return leaf_head.LikenessNetWithLeaves(network, head)
+
+        super().__init__(model.version, LazyNetwork(build, kept), device)
         self.leaves_version = leaves.version
         self.kinds = leaves.classes
 
@@ -242,30 +267,34 @@ def load_packaged_encoder(name: str, device: str = "cpu") -> Encoder:
     return build_encoder(registry.packaged_model(registry.ModelKind.ENCODER, name).read(), device)
 
 
-def build_encoder(model: Model, device: str = "cpu", leaves: Model | None = None) -> Encoder:
+def build_encoder(
+    model: Model, device: str = "cpu", leaves: Model | None = None, root: Path | None = None
+) -> Encoder:
     """Build the encoder of a model file.
 
     Args:
         model: A model of kind encoder; its version tells the precision.
         device: "cpu" or "cuda".
         leaves: A leaf classifier, used if it was taught with this encoder's descriptors.
+        root: The data folder, which keeps the converted network for the next job; None: nowhere.
 
     Raises:
         BadModel: It is no encoder, its architecture or tensors are not ours, or the device does
             not compute in its precision.
     """
-    from wearalike.encoding import hashnet, likeness_net
-
-    known = (ITQ_ARCHITECTURE, hashnet.ARCHITECTURE, likeness_net.ARCHITECTURE)
-    is_known = model.architecture in known or likeness_net.is_likeness(model.architecture)
+    known = (ITQ_ARCHITECTURE, architectures.HASHNET, architectures.LIKENESS)
+    is_known = model.architecture in known or architectures.is_likeness(model.architecture)
     if model.kind is registry.ModelKind.ENCODER and is_known:
         if model.architecture == ITQ_ARCHITECTURE:
             return ImagenetItqEncoder(model, device)
-        if model.architecture == hashnet.ARCHITECTURE:
-            return HashNetEncoder(model.version, model.arrays, device)
+        kept = KeptNetwork.of_models(root, [model])
+        if model.architecture == architectures.HASHNET:
+            return HashNetEncoder(model.version, model.arrays, device, kept)
         if leaves is not None and fits_encoder(leaves, model):
-            return LeafEncoder(model, leaves, device)
-        return LikenessEncoder(model.version, model.arrays, device, architecture=model.architecture)
+            return LeafEncoder(model, leaves, device, KeptNetwork.of_models(root, [model, leaves]))
+        return LikenessEncoder(
+            model.version, model.arrays, device, architecture=model.architecture, kept=kept
+        )
     raise BadModel(
         f"{model.kind} {model.version}: architecture {model.architecture!r}: "
         f"known of encoders are {', '.join(known)}"

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearalike.encoding import architectures
 from wearalike.models import registry
 from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS, ImageView
 
-ARCHITECTURE = "efficientnet-lite0-hash"
+ARCHITECTURE = architectures.HASHNET
 INPUT_PX = EFFICIENTNET_LITE0.input_px
 # These blocks, up to 40 channels at 1/8 of the input, keep the weights of ImageNet: edges and
 # textures are the same in fashion, and training that never goes back through them takes a third of

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wearalike.encoding import architectures
 from wearalike.encoding.backbone_trunk import BackboneTrunk
 from wearalike.encoding.descriptor_layout import LITE0_LAYOUT, PALETTE_COLOURS, DescriptorLayout
 from wearalike.encoding.item_describer import ItemDescriber, MaskHead, TrunkMaps
@@ -34,8 +35,7 @@ from wearalike.models.files import BadModel
 from wearalike.models.registry import EFFICIENTNET_LITE0
 from wearalike.tables import CODE_BITS, ImageView
 
-ARCHITECTURE = "efficientnet-lite0-likeness"
-_ARCHITECTURE_SUFFIX = "-likeness"
+ARCHITECTURE = architectures.LIKENESS
 INPUT_PX = EFFICIENTNET_LITE0.input_px
 # Names of arrays that a file may lack begin with these.
 VIEW_PREFIX = "view"
@@ -210,20 +210,11 @@ def imagenet_palette() -> NDArray[np.float32]:
     return registry.read_encoder_arrays(registry.ENCODERS["imagenet-itq"])["palette"]
 
 
-def is_likeness(architecture: str) -> bool:
-    """Return whether an architecture is that of this network, whatever its trunk.
-
-    Args:
-        architecture: Architecture of a model file.
-    """
-    return architecture.endswith(_ARCHITECTURE_SUFFIX)
-
-
 def architecture_of(trunk: LikenessTrunk | BackboneTrunk) -> str:
     """Return the architecture that a model file with a trunk has."""
     if isinstance(trunk, LikenessTrunk):
         return ARCHITECTURE
-    return f"{trunk.name.library}.{trunk.name.architecture}{_ARCHITECTURE_SUFFIX}"
+    return f"{trunk.name.library}.{trunk.name.architecture}{architectures.LIKENESS_SUFFIX}"
 
 
 def load_likeness_net(
@@ -277,7 +268,7 @@ def _build_trunk(state: dict[str, Tensor], architecture: str) -> LikenessTrunk |
         return imagenet_trunk()
     prefix = f"{TRUNK_PREFIX}."
     tensors = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-    name = backbones.parse_architecture(architecture.removesuffix(_ARCHITECTURE_SUFFIX))
+    name = backbones.parse_architecture(architecture.removesuffix(architectures.LIKENESS_SUFFIX))
     trunk = BackboneTrunk.from_arrays(name, tensors)
     state |= {f"{prefix}{n}": t for n, t in trunk.whole_numbers().items()}
     return trunk

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.files import BadModel
+from wearalike.models.kept_networks import LazyNetwork
 from wearalike.models.precision import Precision
 from wearalike.models.registry import BackboneSpec
 
@@ -36,7 +37,7 @@ class InferenceRunner:
     def __init__(
         self,
         name: str,
-        network: torch.nn.Module,
+        network: torch.nn.Module | LazyNetwork,
         inputs: BackboneSpec,
         device: str = "cpu",
         precision: Precision = Precision.FLOAT32,
@@ -45,7 +46,8 @@ class InferenceRunner:
 
         Args:
             name: Name for messages.
-            network: In evaluation mode, float32 (n, 3, side, side) -> float32 (n, d).
+            network: In evaluation mode, float32 (n, 3, side, side) -> float32 (n, d). A lazy one
+                is built only if its converted form is not kept.
             inputs: Side, mean and standard deviation of its input.
             device: "cpu" or "cuda".
             precision: Precision of weights and maps on a CPU; a GPU computes in float32.
@@ -64,7 +66,9 @@ class InferenceRunner:
                 )
             self._batch_size = _GPU_BATCH_SIZE
             self._threads_count = 1
-            self._network = _gpu_forward(network)
+            self._network = _gpu_forward(
+                network.build() if isinstance(network, LazyNetwork) else network
+            )
         else:
             self._batch_size = _CPU_BATCH_SIZES[precision]
             self._threads_count = len(os.sched_getaffinity(0))

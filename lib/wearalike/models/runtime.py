@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import os
 import threading
 import warnings
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wearalike.models.files import BadModel
+from wearalike.models.kept_networks import LazyNetwork
 from wearalike.models.precision import Precision
 
 if TYPE_CHECKING:
@@ -32,16 +34,29 @@ def resolve_device(wanted: str) -> str:
     Raises:
         BadModel: "cuda" is wanted and torch sees no GPU.
     """
-    import torch
+    there = False
+    if wanted == "cuda" or (wanted == "auto" and _has_gpu_driver()):
+        import torch
 
-    there = torch.cuda.is_available()
+        there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise BadModel("device cuda: torch sees no GPU; use --device cpu, or auto")
     return "cuda" if there and wanted != "cpu" else "cpu"
 
 
+def _has_gpu_driver() -> bool:
+    """Return whether a GPU's driver is there: without one torch, slow to import, sees no GPU."""
+    if Path("/dev/kfd").exists():  # AMD's
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def compile_network(
-    network: torch.nn.Module,
+    network: torch.nn.Module | LazyNetwork,
     shape: tuple[int, ...],
     streams_count: int,
     precision: Precision = Precision.FLOAT32,
@@ -52,7 +67,8 @@ def compile_network(
     that the same pixels give the same numbers everywhere.
 
     Args:
-        network: In evaluation mode, one tensor to a tensor or a flat tuple of tensors.
+        network: In evaluation mode, one tensor to a tensor or a flat tuple of tensors. A lazy one
+            is built only if its converted form is not kept.
         shape: Shape of the input.
         streams_count: How many threads may call it at a time, each on a core of its own.
         precision: Precision of weights and maps.
@@ -65,8 +81,6 @@ def compile_network(
     """
     with _disable_openvino_telemetry():
         import openvino
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     core = openvino.Core()
     if precision is Precision.BFLOAT16 and "BF16" not in core.get_property(
@@ -76,11 +90,29 @@ def compile_network(
         raise BadModel(
             'precision bfloat16: not of this processor; set encoder_precision = "float32"'
         )
+    if not isinstance(network, LazyNetwork):
+        return _compile(_convert(network, shape), streams_count, precision)
+    converted = network.kept.read(shape, core) if network.kept else None
+    if converted is None:
+        converted = _convert(network.build(), shape)
+        if network.kept:
+            network.kept.write(shape, converted)
+            # The first job computes with what the next one will read.
+            converted = network.kept.read(shape, core) or converted
+    return _compile(converted, streams_count, precision)
+
+
+def _convert(network: torch.nn.Module, shape: tuple[int, ...]) -> openvino.Model:
+    """Convert a network for inputs of a shape."""
+    with _disable_openvino_telemetry():
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
     decoder = TorchScriptPythonDecoder(_trace_function(network, shape))
     frontend = FrontEndManager().load_by_framework("pytorch")
     converted = frontend.convert(frontend.load(decoder))
     converted.reshape(list(shape))
-    return _compile(converted, streams_count, precision)
+    return converted
 
 
 def compile_tflite(path: Path, streams_count: int) -> Callable[..., list[NDArray[np.float32]]]:

@@ -21,6 +21,7 @@ class DiskKind(StrEnum):
     DESCRIPTORS = "descriptors"  # cache/descriptors, by encoder
     LEAVES = "leaves"  # cache/leaves, by leaf classifier
     POSES = "poses"  # cache/poses, by what tells them
+    NETWORKS = "networks"  # cache/networks, converted, by the model's version
     RUNS = "tables of runs"  # <table>/run=<run>
     CANDIDATES = "candidates"  # matches/run=<run>/candidates
     REPORTS = "reports"  # quality/run=<run> and reports
@@ -39,6 +40,7 @@ _KIND_OF_CACHE = {
     "descriptors": DiskKind.DESCRIPTORS,
     "leaves": DiskKind.LEAVES,
     "poses": DiskKind.POSES,
+    "networks": DiskKind.NETWORKS,
 }
 _KIND_OF_FOLDER = {
     "events": DiskKind.EVENTS,

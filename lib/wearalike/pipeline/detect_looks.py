@@ -76,7 +76,7 @@ def work(args: StageOptions) -> None:
     if len(new := undetected_images(root, model.version, pc.unique(share["image_id"]))):
         # Loaded here, so that a run without new images loads no network.
         try:
-            detector = detect.NetworkDetector(model.read(), registry.resolve_device(device))
+            detector = detect.NetworkDetector(model.read(), registry.resolve_device(device), root)
         except ImportError as error:
             why = str(error)
             if name:
@@ -189,7 +189,7 @@ def encode_worn_items(root: Path, version: str, device: str, worn: pa.Table) -> 
         model = registry.find_by_version(root, registry.ModelKind.ENCODER, version).read()
         encode_items.encode_and_cache(
             root,
-            encoders.build_encoder(model, registry.resolve_device(device)),
+            encoders.build_encoder(model, registry.resolve_device(device), root=root),
             new.sort_by("item_id"),
         )
 

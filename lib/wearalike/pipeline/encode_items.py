@@ -101,7 +101,7 @@ def work(args: StageOptions) -> None:
     new = shard.filter(pc.invert(_is_known(root, shard, model.version, leaves))).sort_by("item_id")
     if new.num_rows:
         device = registry.resolve_device(args.device or settings.device)
-        encode_and_cache(root, encoders.build_encoder(encoder, device, leaves), new)
+        encode_and_cache(root, encoders.build_encoder(encoder, device, leaves, root), new)
     if pose_files and wants_codes:
         picture_poses.estimate_new(root, shard, model.version, pose_files)
     if args.shard:

@@ -89,12 +89,12 @@ def load_photo_networks(
     if loaded is not None and _is_encoder(loaded.encoder, encoder_model, leaves):
         encoder = loaded.encoder
     else:
-        encoder = encoders.build_encoder(encoder_model, device, leaves)
+        encoder = encoders.build_encoder(encoder_model, device, leaves, root)
     finder: detect.Detector
     if loaded is not None and loaded.detector.version == detector_model.version:
         finder = loaded.detector
     else:
-        finder = detect.NetworkDetector(detector_model.read(), device)
+        finder = detect.NetworkDetector(detector_model.read(), device, root)
     # The networks take one photo at a time: two at once would each take twice as long.
     return PhotoNetworks(encoder, finder, loaded.lock if loaded else threading.Lock())
 

@@ -98,18 +98,6 @@ class FrozenFeatures:
         return maps if is_backbone_frozen else (maps,)
 
 
-def normalize_for_backbone(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scale squares to the backbone's input.
-
-    Args:
-        squares: uint8 (n, side, side, 3) RGB.
-
-    Returns:
-        float32 (n, 3, side, side), -1..1.
-    """
-    return registry.normalize_pixels(squares, EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)
-
-
 def _to_channels_last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
 

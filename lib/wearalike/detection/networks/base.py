@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wearalike.models import registry
 from wearalike.models.files import Model, check_shapes
+from wearalike.models.registry import EFFICIENTNET_LITE0
 
 if TYPE_CHECKING:
     import torch
@@ -165,3 +167,15 @@ def load_model_arrays(network: torch.nn.Module, model: Model) -> torch.nn.Module
     check_shapes(model, {name: tuple(t.shape) for name, t in copy_state(network).items()})
     load_arrays(network, model.arrays)
     return network.eval()
+
+
+def normalize_for_backbone(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale squares to the backbone's input.
+
+    Args:
+        squares: uint8 (n, side, side, 3) RGB.
+
+    Returns:
+        float32 (n, 3, side, side), -1..1.
+    """
+    return registry.normalize_pixels(squares, EFFICIENTNET_LITE0.mean, EFFICIENTNET_LITE0.std)

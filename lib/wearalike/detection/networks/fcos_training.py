@@ -13,7 +13,8 @@ from torchvision.ops import generalized_box_iou_loss
 
 from wearalike.detection.networks.backbone import FrozenFeatures
 from wearalike.detection.networks.base import DetectionTargets
-from wearalike.detection.networks.fcos import STRIDE, TRAINING_SIDE_PX, GarmentFcos, decode_boxes
+from wearalike.detection.networks.fcos import TRAINING_SIDE_PX, GarmentFcos, decode_boxes
+from wearalike.detection.networks.fcos_inference import STRIDE
 
 # Weights of the losses.
 _CLASS_GAIN = 2.0

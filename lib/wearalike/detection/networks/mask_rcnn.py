@@ -25,12 +25,12 @@ from wearalike.detection.networks.backbone import (
     CHANNELS,
     FrozenFeatures,
     MultiScaleBackbone,
-    normalize_for_backbone,
 )
 from wearalike.detection.networks.base import (
     DetectionTargets,
     RawDetections,
     load_model_arrays,
+    normalize_for_backbone,
 )
 from wearalike.detection.networks.postprocess import MAX_DETECTIONS
 from wearalike.models.files import Model

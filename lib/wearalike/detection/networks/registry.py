@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from wearalike.detection.networks.base import DetectionNetwork, TrainableDetector
 from wearalike.models.files import BadModel, Model
@@ -34,21 +35,24 @@ def _needing_ultralytics(name: str) -> Iterator[None]:
         ) from error
 
 
-def load_detection_network(model: Model, device: str = "cpu") -> DetectionNetwork:
+def load_detection_network(
+    model: Model, device: str = "cpu", root: Path | None = None
+) -> DetectionNetwork:
     """Return the network of a model file, ready to detect.
 
     Args:
         model: A detector's model file.
         device: "cpu" or "cuda".
+        root: The data folder, which keeps the converted network for the next job; None: nowhere.
 
     Raises:
         BadModel: The architecture is unknown, or the tensors do not fit it.
         UltralyticsMissing: The architecture needs it.
     """
     if model.architecture == FCOS:
-        from wearalike.detection.networks.fcos import FcosInference
+        from wearalike.detection.networks.fcos_inference import FcosInference
 
-        return FcosInference(model, device)
+        return FcosInference(model, device, root)
     if model.architecture == YOLO:
         with _needing_ultralytics(f"detector {model.version}"):
             from wearalike.detection.networks.yolo import YoloInference

@@ -24,9 +24,13 @@ from wearalike.detection.networks.backbone import (
     STRIDES,
     MultiScaleBackbone,
     compile_for_gpu,
+)
+from wearalike.detection.networks.base import (
+    BOX_HEAD_PREFIX,
+    RawDetections,
+    load_model_arrays,
     normalize_for_backbone,
 )
-from wearalike.detection.networks.base import BOX_HEAD_PREFIX, RawDetections, load_model_arrays
 from wearalike.detection.networks.ultralytics_import import isolated_ultralytics_import
 from wearalike.models import registry
 from wearalike.models.files import Model

@@ -97,7 +97,7 @@ def plan_by_days(survey: DataSurvey, policy: RetentionSettings) -> PrunePlan:
     for cache in survey.caches:
         # Descriptors, leaves and poses are small, and named in no table's manifest of models: only
         # rows of gone pictures leave them.
-        is_model = cache.kind in (DiskKind.ITEMS, DiskKind.CODES)
+        is_model = cache.kind in (DiskKind.ITEMS, DiskKind.CODES, DiskKind.NETWORKS)
         is_used = not is_model or cache.path.name in models
         if not is_used and is_older(cache.used_at_s, policy.models_days):
             plan.folders.append(cache)

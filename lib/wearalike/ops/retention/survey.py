@@ -43,13 +43,14 @@ CANDIDATES_DIR = "candidates"
 # Tables beside which the candidates of a run are kept.
 _SEARCH_TABLES = (MATCHES.name, MATCHES_VARIANTS.name)
 _MODEL_TABLES = (ITEMS, CODES, LOOKS, INDEXES)
-# Kinds of cached rows that have a folder for each version of what made them.
+# Kinds of caches that have a folder for each version of a model.
 _CACHED_BY_MODEL = (
     DiskKind.ITEMS,
     DiskKind.CODES,
     DiskKind.DESCRIPTORS,
     DiskKind.LEAVES,
     DiskKind.POSES,
+    DiskKind.NETWORKS,
 )
 
 
@@ -213,7 +214,7 @@ def _iter_current_models(settings: Settings) -> Iterator[str]:
 def _iter_caches(root: Path) -> Iterator[FolderOnDisk]:
     for kind in _CACHED_BY_MODEL:
         for path in sorted((root / "cache" / kind.value).glob("[!.]*")):
-            used_at_s = max(map(_modified_at_s, path.glob("[!.]*.parquet")), default=0.0)
+            used_at_s = max(map(_modified_at_s, path.glob("[!.]*.*")), default=0.0)
             yield FolderOnDisk(kind, path, None, used_at_s, folder_bytes(path))
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import fcos, fcos_training
-from wearalike.detection.networks.backbone import FrozenFeatures, normalize_for_backbone
-from wearalike.detection.networks.base import DetectionTargets
+from wearalike.detection.networks.backbone import FrozenFeatures
+from wearalike.detection.networks.base import DetectionTargets, normalize_for_backbone
 from wearalike.storage import atomic
 from wearalike.training import amp
 from wearalike.training.detector import compose, dataset

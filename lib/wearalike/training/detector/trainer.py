@@ -19,8 +19,7 @@ from torch import Tensor
 from wearalike.detection.classes import CLASS_NAMES
 from wearalike.detection.networks import base
 from wearalike.detection.networks import registry as networks
-from wearalike.detection.networks.backbone import normalize_for_backbone
-from wearalike.detection.networks.base import DetectionTargets
+from wearalike.detection.networks.base import DetectionTargets, normalize_for_backbone
 from wearalike.models.files import Model, check_shapes
 from wearalike.training import amp
 from wearalike.training.detector.compose import (
