@@ -59,6 +59,7 @@ from wearalike.warehouse.postgres.partitions import (
     find_partitions,
     find_quality_partitions,
     merge_quality_partitions,
+    refresh_partition_lists,
     replace_quality,
     wait_for_planned_statements,
 )
@@ -184,6 +185,9 @@ class PostgresWarehouse:
         *,
         is_again: bool = True,
     ) -> PointerMove:
+        # Once for those who may read the lists right now, and once for those who used an old one.
+        self._run_transaction(wait_for_planned_statements)
+        self._run_transaction(refresh_partition_lists)
         self._run_transaction(wait_for_planned_statements)
         return self._move_pointer(
             PublicationKind.PUBLISH, plan_publish(run, check, is_again=is_again), note

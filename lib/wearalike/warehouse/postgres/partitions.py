@@ -36,6 +36,9 @@ def wait_for_planned_statements(con: Connection) -> None:
     They would find the new run empty. Between planning and taking its snapshot a statement of a
     busy server may sleep. A reader whose transaction stays open for longer has its snapshot, so it
     is not waited for.
+
+    Args:
+        con: A connection in a transaction.
     """
     held = (
         "relation = ANY($1::text[]::regclass[])"
@@ -54,6 +57,25 @@ def wait_for_planned_statements(con: Connection) -> None:
             "SELECT virtualtransaction AS id FROM pg_locks WHERE virtualtransaction = ANY($1)",
             [ids],
         ).fetchall()
+
+
+def refresh_partition_lists(con: Connection) -> None:
+    """Make every session read the lists of partitions anew from the commit on.
+
+    A session keeps the list of a table until it hears that the table has changed. PostgreSQL (seen
+    in 15.18) loses that news when it comes while the session reads the list. The session would
+    then find the new run empty until the next load. Setting a default again is such news, and
+    keeps no reader waiting.
+
+    Args:
+        con: A connection in a transaction.
+    """
+    # First, as loads do: two that lock in another order would wait for each other.
+    con.execute("LOCK TABLE publications IN SHARE ROW EXCLUSIVE MODE")
+    for name in PARENT_TABLES:
+        con.execute(
+            SQL("ALTER TABLE ONLY {} ALTER COLUMN run SET STATISTICS -1").format(Identifier(name))
+        )
 
 
 def describe_lock_holders(con: Connection) -> str:
