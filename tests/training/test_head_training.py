@@ -71,7 +71,7 @@ def test_judged_triplets_are_a_loss_only_where_there_are_some(bank):
             lambda step, losses: names.append(set(losses)), until_step=1
         )
     assert names[0] - names[1] == {"judged triplets"}
-    assert {"shape", "colour", "both", "binary", "balance"} <= names[1]
+    assert {"shape", "colour", "both", "binary", "balance", "overlap"} <= names[1]
 
 
 def test_a_products_clean_view_is_its_teacher(bank):

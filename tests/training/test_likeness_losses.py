@@ -34,6 +34,7 @@ def test_without_a_pair_there_is_nothing_to_learn():
         losses.info_nce_loss(code, torch.arange(3), 0.1),
         losses.similarity_distillation_loss(code[:1], torch.ones(1, 4)),
         losses.triplet_loss(code[:0], code[:0], code[:0], 0.3),
+        losses.overlap_loss(code[:0], code[:0]),
     ):
         assert float(found) == 0
         found.backward()
@@ -48,6 +49,17 @@ def test_codes_that_keep_the_teachers_angles_cost_least():
     kept = losses.similarity_distillation_loss(code, teacher)
     lost = losses.similarity_distillation_loss(strange, teacher)
     assert float(kept) < 0.001 < 0.005 < float(lost)
+
+
+def test_codes_overlap_as_far_as_one_tells_the_other():
+    generator = torch.Generator().manual_seed(0)
+    shape, colour = torch.sign(torch.randn(2, 4096, 16, generator=generator))
+    assert float(losses.overlap_loss(shape, colour)) < 0.01
+    assert float(losses.overlap_loss(shape, shape)) == pytest.approx(1, abs=0.02)
+    half = torch.cat([shape[:, :8], colour[:, 8:]], dim=1)
+    assert float(losses.overlap_loss(shape, half)) == pytest.approx(0.5, abs=0.02)
+    # A bit that is always on tells nothing.
+    assert float(losses.overlap_loss(shape, torch.ones(4096, 16))) == 0
 
 
 def test_balanced_independent_bits_cost_nothing():

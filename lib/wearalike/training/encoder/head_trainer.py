@@ -8,6 +8,7 @@ All losses apply to the squashed codes h = tanh(head):
 - distillation: codes agree as ImageNet's features and colour histograms of the items do, so that a
   shop never seen still benefits from them.
 - quantization and balance: outputs near -1 or 1, each half the time, and uncorrelated.
+- overlap: bits of colour do not say what bits of shape say already.
 - triplets: pairs that people judged.
 """
 
@@ -226,6 +227,7 @@ class HeadTrainer:
             * losses.quantization_loss(torch.cat([shape, colour], dim=1)),
             "balance": config.balance_weight
             * (losses.balance_loss(shape) + losses.balance_loss(true_colour)),
+            "overlap": config.overlap_weight * losses.overlap_loss(shape[is_true], true_colour),
         }
         return found | self._label_losses(rows, shape, colour, is_true)
 

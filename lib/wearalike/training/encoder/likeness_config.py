@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LikenessConfig:
-    """Settings of the likeness training; the defaults are the recipe of the packaged encoder.
+    """Settings of the likeness training; likeness-1 had `joint_weight` 1 and `overlap_weight` 0.
 
     AdamW's learning rate rises linearly, then falls to 0 in a half cosine.
 
@@ -30,6 +30,7 @@ class LikenessConfig:
         contrastive_weight: Weight of drawing products with the same label together.
         quantization_weight: Weight of pushing outputs to -1 or 1; it rises over 1,000 steps.
         balance_weight: Weight of unbalanced and of correlated bits.
+        overlap_weight: Weight of the covariance between bits of shape and of colour.
         triplet_weight: Weight of people's judgements of pairs.
         triplets: Judged triplets a step.
         mask_steps: Steps of the mask head.
@@ -50,12 +51,13 @@ class LikenessConfig:
     temperature: float = 0.1
     shape_weight: float = 1.0
     colour_weight: float = 1.0
-    joint_weight: float = 1.0
+    joint_weight: float = 3.0
     distillation_weight: float = 2.0
     label_weight: float = 1.0
     contrastive_weight: float = 0.5
     quantization_weight: float = 0.1
     balance_weight: float = 0.5
+    overlap_weight: float = 1.0
     triplet_weight: float = 1.0
     triplets: int = 32
     mask_steps: int = 520

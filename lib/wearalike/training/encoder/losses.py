@@ -91,6 +91,26 @@ def balance_loss(code: Tensor) -> Tensor:
     return mean.square().mean() + correlated.square().mean()
 
 
+def overlap_loss(shape: Tensor, colour: Tensor) -> Tensor:
+    """Return by how much bits of one code tell those of the other.
+
+    It is the squared covariance of a shape bit with a colour bit, added up over the shape bits and
+    averaged over the colour bits.
+
+    Args:
+        shape: float32 (n, bits).
+        colour: float32 (n, bits). Codes of the same pictures.
+
+    Returns:
+        A scalar, 0 or more; 0 for codes that are uncorrelated, and without rows.
+    """
+    if not len(shape):
+        return shape.sum() * 0
+    centred = shape - shape.mean(dim=0)
+    covariance = centred.T @ (colour - colour.mean(dim=0)) / len(shape)
+    return covariance.square().sum(dim=0).mean()
+
+
 def triplet_loss(anchor: Tensor, alike: Tensor, unlike: Tensor, margin: float) -> Tensor:
     """Return how much nearer than `unlike` the anchors' `alike` rows still must come.
 
