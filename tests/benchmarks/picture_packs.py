@@ -66,7 +66,7 @@ def main(count: int = 1000) -> None:
             packs.add(ids)
             report(f"{name}, packs: write", start)
             reader = PicturePacks(root / f"reader-{name}", store)
-            reader.refresh()
+            reader.indexes.refresh()
             start = time.process_time()
             for first in range(0, count, 64):
                 reader.fetch(ids[first : first + 64])

@@ -342,6 +342,38 @@ def test_a_pack_without_index_is_no_pack(open_cache, server):
         content_cache.read_image(other, image_id)
 
 
+def test_a_picture_that_rots_on_one_disk_outlives_packing_anew(open_cache):
+    root = open_cache("one")
+    contents = [b"gone" * 200, b"kept" * 100]
+    gone, kept = put_pictures(root, contents)
+    reader = open_cache("reader")
+    content_cache.image_path(root, kept).write_bytes(b"rotten" + contents[1][6:])
+    assert mirror.find_mirror(root).pictures.remove(pa.chunked_array([[gone]])) > 0
+    # The reader's index is older than the pack.
+    assert content_cache.read_image(reader, kept) == contents[1]
+    assert content_cache.image_size_bytes(reader, gone) is None
+
+
+def test_a_picture_lost_in_the_store_is_downloaded_again(open_cache, caplog):
+    contents = [b"a dress" * 50, b"a boot" * 50]
+    ids = put_pictures(open_cache("one"), contents)
+    reader = open_cache("reader")
+    store = mirror.find_mirror(reader)
+    (key,) = [f.key for f in store.pictures.list_objects() if f.key.endswith(".tar")]
+    packed = store.store.read(key)[0]
+    store.store.write(key, packed.replace(b"a boot", b"a root"))
+    with pytest.raises(content_cache.LostImage):
+        content_cache.read_image(reader, ids[1])
+    assert f"1 pictures of {store.url}/pictures/ are lost or changed" in caplog.text
+    for root in (reader, open_cache("third")):
+        # By its size the ledger knows that the picture need not come again.
+        assert content_cache.image_size_bytes(root, ids[1]) is None
+        assert content_cache.read_image(root, ids[0]) == contents[0]
+    content_cache.write_atomic(content_cache.image_path(reader, ids[1]), contents[1])
+    content_cache.keep_images(reader, ids)
+    assert content_cache.read_image(open_cache("fourth"), ids[1]) == contents[1]
+
+
 def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path, server):
     root = open_cache("one")
     write_feeds(root, 1)

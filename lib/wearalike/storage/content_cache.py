@@ -22,7 +22,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wearalike.storage import atomic, mirror
-from wearalike.storage.image_files import image_path
+from wearalike.storage.image_files import image_path, is_stored_image
 
 __all__ = [
     "LostImage",
@@ -76,16 +76,7 @@ def image_size_bytes(root: Path, image_id: str) -> int | None:
         return image_path(root, image_id).stat().st_size
     except FileNotFoundError:
         store = mirror.find_mirror(root)
-        return store.pictures.size_bytes(image_id) if store else None
-
-
-def is_stored_image(root: Path, image_id: str) -> bool:
-    """Return True if the image is stored, and its bytes are those of its name."""
-    try:
-        with image_path(root, image_id).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == image_id
-    except FileNotFoundError:
-        return False
+        return store.pictures.indexes.size_bytes(image_id) if store else None
 
 
 def read_image(root: Path, image_id: str) -> bytes:

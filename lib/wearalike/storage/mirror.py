@@ -106,7 +106,7 @@ class Mirror:
                 table, run = marker.parent.parent.name, marker.parent.name.removeprefix("run=")
                 if (table, run) not in found:
                     atomic.remove_dir(marker.parent)  # pruned by another machine
-            self.pictures.refresh()
+            self.pictures.indexes.refresh()
             self.files.fetch_models()
             self.files.fetch("reports/runs.jsonl")
 
@@ -332,7 +332,7 @@ def find_mirror(root: Path) -> Mirror | None:
     if mirror is None or pid != os.getpid():
         facts = json.loads((root / MARKER).read_text(encoding="utf-8"))
         mirror = Mirror(root, StorageSettings(cache=root, **facts))
-        mirror.pictures.refresh()
+        mirror.pictures.indexes.refresh()
         _mirrors[key] = (os.getpid(), mirror)
     return mirror
 

@@ -22,7 +22,7 @@ from wearalike.ops.retention.needed_runs import (
 )
 from wearalike.settings import Settings
 from wearalike.storage import mirror, run_order, run_tables
-from wearalike.storage.picture_packs import PicturePacks
+from wearalike.storage.pack_indexes import PackIndexes
 from wearalike.tables import (
     CODES,
     IMAGES,
@@ -231,7 +231,7 @@ def _survey_pictures(root: Path) -> pa.Table:
     ]
     pictures = pa.table([ids, sizes, stored_at], schema=PICTURE_SCHEMA)
     if store := mirror.find_mirror(root):
-        pictures = pa.concat_tables([pictures, _list_packed(store.pictures, pictures)])
+        pictures = pa.concat_tables([pictures, _list_packed(store.pictures.indexes, pictures)])
     for folder in sorted((root / "cache" / ledger.CACHE_KIND).glob("[!.]*")):
         rows = ledger.read_ledger(root, folder.name).select(["image_id", "checked_at"])
         asked = rows.filter(pc.is_valid(rows["image_id"])).group_by("image_id")
@@ -245,11 +245,11 @@ def _survey_pictures(root: Path) -> pa.Table:
     return pictures
 
 
-def _list_packed(packs: PicturePacks, local: pa.Table) -> pa.Table:
+def _list_packed(indexes: PackIndexes, local: pa.Table) -> pa.Table:
     """Return the pictures of the object store that the local cache does not hold."""
-    packed_at_s = packs.packed_at_s()
-    index = packs.index.filter(
-        pc.invert(pc.is_in(packs.index["image_id"], local["image_id"].combine_chunks()))
+    packed_at_s = indexes.packed_at_s()
+    index = indexes.rows.filter(
+        pc.invert(pc.is_in(indexes.rows["image_id"], local["image_id"].combine_chunks()))
     )
     times = [packed_at_s.get(pack, 0.0) for pack in index["pack"].to_pylist()]
     rows = index.select(["image_id", "bytes"]).append_column("used_at_s", pa.array(times))
