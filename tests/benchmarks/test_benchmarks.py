@@ -4,9 +4,21 @@ import json
 
 import pytest
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import encoding, measure, night, pictures, publish, report, site, stages
+from tests.benchmarks import (
+    backbones,
+    encoding,
+    measure,
+    night,
+    pictures,
+    publish,
+    report,
+    site,
+    stages,
+)
 
 from wearalike.imaging import decode
+from wearalike.models.files import ModelKind
+from wearalike.models.registry import packaged_model
 from wearalike.tables import PRODUCTS, SIMILAR_PRODUCTS
 
 REACHED = measure.BenchResult(
@@ -130,3 +142,42 @@ def test_seconds_of_jobs_are_read_from_what_a_night_says():
         "match_products": 9.1,
         "ingest_feeds": 2.5,
     }
+
+
+def test_networks_are_told_in_a_table_with_their_own_weights(tmp_path):
+    encoder = packaged_model(ModelKind.ENCODER, "likeness").path
+    rows = [
+        {
+            "encoder": encoder.stem,
+            "measure": measure,
+            "distance": "hamming 1:1",
+            "k": k,
+            "value": value,
+            "low": value - 0.05,
+            "high": value + 0.05,
+        }
+        for measure, k, value in (
+            ("recall product", 1, 0.25),
+            ("recall product", 10, 0.5),
+            ("type", 10, 0.9),
+        )
+    ]
+    (tmp_path / "evaluation.json").write_text(json.dumps(rows), encoding="utf-8")
+    table = backbones.build_table([encoder, encoder], [0.2, 0.4], tmp_path)
+    first, second = table.splitlines()[2:]
+    assert first.startswith("| likeness | 0.250 (0.200-0.300) | 0.500 (0.450-0.550) | 1.00 |")
+    assert second.split("|")[4].strip() == "0.50"
+    # The trunk is not in the file, and counts.
+    assert float(first.split("|")[5]) * 1e6 > 2 * encoder.stat().st_size
+
+
+def test_a_small_set_is_spread_over_the_train_split(tmp_path):
+    (tmp_path / "shop" / "images").mkdir(parents=True)
+    lines = [f"images/{n}.jpg,{'test' if n % 3 == 0 else 'train'},red" for n in range(30)]
+    text = "\n".join(["image,split,colour", *lines])
+    (tmp_path / "shop" / "labels.csv").write_text(text, encoding="utf-8")
+    backbones.write_small_set(tmp_path / "shop", tmp_path / "small", "labels.csv", 5)
+    head, *chosen = (tmp_path / "small" / "labels.csv").read_text(encoding="utf-8").split()
+    assert head == "image,split,colour"
+    assert chosen == [f"images/{n}.jpg,train,red" for n in (1, 7, 13, 19, 25)]
+    assert (tmp_path / "small" / "images").resolve() == tmp_path / "shop" / "images"
