@@ -249,9 +249,9 @@ def test_supplements_read_the_environment_and_need_a_whole_feed(tmp_path):
         ("name = 'w'", "experiment: variants is missing"),
         ("name = 'w'\nvariants = {}", "experiment: variants: wanted an [experiment.variants.NAME]"),
         ("name = 'w'\nvariants.b = 3", "experiment: variant 'b': wanted a table of share, weights"),
-        ("name = 'w'\nvariants.b = {}", "experiment: variant 'b': wanted weights or rules, else"),
+        ("name = 'w'\nvariants.b = {}", "experiment: variant 'b': wanted weights, rules or an enc"),
         ("name = 'w'\nvariants.control.rules = 'b.xml'", "'control' is no name of a variant"),
-        ("name = 'w'\nvariants.b.encoder = 'fashion-4'", "variant 'b': encoder: a run has one"),
+        ("name = 'w'\nvariants.b.encoder = 'A b'", "variant 'b': encoder: wanted a model's name"),
         (
             "name = 'w'\nvariants.b.weights = '3:7'",
             "variant 'b': weights: wanted SHAPE:COLOUR:KIND",

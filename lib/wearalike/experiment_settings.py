@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from wearalike.quality_settings import ModelName
 
 # Visitors are split into so many buckets; a share is a number of them.
 BUCKETS_COUNT = 10_000
@@ -54,7 +56,7 @@ def parse_category_weights(text: str) -> tuple[int, int, int]:
 
 
 class ListVariantSettings(BaseModel):
-    """One variant of the lists: weights or rules that differ from those of the control.
+    """One variant of the lists: weights, rules or an encoder other than those of the control.
 
     Attributes:
         share: 0.0001..1. Share of visitors who see it.
@@ -62,6 +64,8 @@ class ListVariantSettings(BaseModel):
             categories with the weights of each, e.g. { "women.dresses" = "3:7:5" }. The nearest
             branch counts. Default: the taxonomy's.
         rules: File of rules in the folder `mappings`, in place of rules.xml. Default: rules.xml.
+        encoder: Encodes the items for its lists: a packaged model, or a version promoted once.
+            Default: that of the run.
     """
 
     model_config = _FROZEN
@@ -69,16 +73,7 @@ class ListVariantSettings(BaseModel):
     share: Annotated[float, Strict(), Field(ge=1 / BUCKETS_COUNT, le=1)] = 0.5
     weights: str | dict[str, str] | None = None
     rules: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_encoder(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "encoder" in values:
-            raise ValueError(
-                "encoder: a run has one encoder, which its variants share; weights and rules may"
-                " differ"
-            )
-        return values
+    encoder: ModelName | None = None
 
     @field_validator("weights")
     @classmethod
@@ -103,8 +98,10 @@ class ListVariantSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_difference(self) -> Self:
-        if not self.weights and self.rules is None:
-            raise ValueError("wanted weights or rules, else its lists are those of the control")
+        if not self.weights and self.rules is None and self.encoder is None:
+            raise ValueError(
+                "wanted weights, rules or an encoder, else its lists are those of the control"
+            )
         return self
 
     @property

@@ -24,7 +24,7 @@ def _check_model_name(name: str) -> str:
     return name
 
 
-_ModelName = Annotated[str, AfterValidator(_check_model_name)]
+ModelName = Annotated[str, AfterValidator(_check_model_name)]
 _Number = Annotated[int, Strict()]
 _Float = Annotated[float, Strict()]
 _Share = Annotated[_Float, Field(ge=0, le=1)]
@@ -71,10 +71,10 @@ class ModelSettings(QualitySection):
             promoted one, else "garments".
     """
 
-    detector: _ModelName | None = None
-    encoder: _ModelName | None = None
+    detector: ModelName | None = None
+    encoder: ModelName | None = None
     encoder_precision: Literal["float32", "bfloat16"] = "float32"
-    looks_detector: _ModelName | None = None
+    looks_detector: ModelName | None = None
 
 
 class ListSettings(QualitySection):

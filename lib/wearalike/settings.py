@@ -564,7 +564,7 @@ def _describe_variant(error: Any, rest: list[Any]) -> str:
         return describe_error(error, ListVariantSettings, rest)
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    return f"wanted a table of share, weights and rules, got {error['input']!r}"
+    return f"wanted a table of share, weights, rules and encoder, got {error['input']!r}"
 
 
 # A shorter value is no secret, and redacting it would leave no text readable.

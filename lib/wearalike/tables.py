@@ -488,9 +488,26 @@ SIMILAR_LISTS = Table(
 
 _VARIANT = Column("variant", _text, "the variant whose list it is, as in list_variants")
 
+CODES_VARIANTS = Table(
+    "codes_variants",
+    "One row an item and encoder that a variant has of its own: what the item looks like.",
+    ("encoder", *CODES.key),
+    CODES.columns,
+)
+
+INDEXES_VARIANTS = Table(
+    "indexes_variants",
+    "One row a product and encoder of a variant: its entry in that encoder's index.",
+    ("encoder", *INDEXES.key),
+    (
+        Column("encoder", _text, "name and version; its indexes are <encoder>/*.faiss"),
+        *INDEXES.columns,
+    ),
+)
+
 MATCHES_VARIANTS = Table(
     "matches_variants",
-    "One row a product and variant: its most alike products by the variant's weights and rules.",
+    "One row a product and variant: its most alike products by its weights, rules and encoder.",
     ("variant", *MATCHES.key),
     (_VARIANT, *MATCHES.columns),
 )
@@ -512,6 +529,7 @@ LIST_VARIANTS = Table(
         Column("end_bucket", _int, "bucket after the last one"),
         Column("weights", _text, "its weights of shape, colour and kind; null: as control", True),
         Column("rules", _text, "its file of rules; null: as control", True),
+        Column("encoder", _text, "version of its encoder; null: as control", True),
     ),
 )
 
@@ -834,7 +852,7 @@ PUBLISHED_TABLES = (
 EXPERIMENT_TABLES = (SIMILAR_PRODUCTS_VARIANTS, SIMILAR_LISTS_VARIANTS, LIST_VARIANTS)
 # Every table that a run may have, and every table that a warehouse has; those of an experiment are
 # empty where a run has none.
-RUN_TABLES = (*TABLES, MATCHES_VARIANTS, *EXPERIMENT_TABLES)
+RUN_TABLES = (*TABLES, CODES_VARIANTS, INDEXES_VARIANTS, MATCHES_VARIANTS, *EXPERIMENT_TABLES)
 LOADED_TABLES = (*PUBLISHED_TABLES, *EXPERIMENT_TABLES)
 # Columns that earlier versions named otherwise, by table: former name to present name. Warehouses
 # that hold runs of such a version are upgraded by it.

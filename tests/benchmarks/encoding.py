@@ -35,7 +35,7 @@ from wearalike.imaging import decode
 from wearalike.models import registry
 from wearalike.models.precision import Precision
 from wearalike.models.registry import EFFICIENTNET_LITE0
-from wearalike.pipeline import encode_items
+from wearalike.pipeline import item_codes
 from wearalike.storage import content_cache
 from wearalike.tables import CODE_BITS, ITEMS
 
@@ -83,7 +83,7 @@ class EncodingWork:
         """Run the nightly job with an empty cache: read, decode, crop, encode and cache."""
         encoder = encoder or self.encoder
         shutil.rmtree(self.root / "cache" / "codes", ignore_errors=True)
-        encode_items.encode_and_cache(self.root, encoder, self.items.slice(0, count))
+        item_codes.encode_and_cache(self.root, encoder, self.items.slice(0, count))
         return content_cache.read_cached(
             self.root, "codes", encoder.version, encoders.CODE_CACHE_SCHEMA
         )

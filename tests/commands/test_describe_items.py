@@ -9,7 +9,7 @@ import pytest
 from wearalike.commands import app
 from wearalike.evaluation.descriptors import base, cache, fitted
 from wearalike.models.files import BadModel
-from wearalike.pipeline import encode_items
+from wearalike.pipeline import item_codes
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, ITEMS
 
@@ -52,7 +52,7 @@ def test_a_run_s_items_are_described_once(root, caplog):
     one = items.filter(np.isin(items["item_id"].to_pylist(), found.item_ids[:5]))
     assert np.array_equal(
         found.rows[:5],
-        base.load_descriptor("hsv").describe(encode_items.read_item_crops(root, one)),
+        base.load_descriptor("hsv").describe(item_codes.read_item_crops(root, one)),
     )
     bits = cache.read_cached_descriptors(root, "phash-1", item_ids)
     assert (bits.rows.dtype, bits.rows.shape[1], bits.distances) == (np.uint8, 8, ("hamming",))

@@ -19,13 +19,23 @@ from wearalike.encoding import encoders
 from wearalike.models import pose_weights, precision, promotion, registry
 from wearalike.models.files import ModelKind
 from wearalike.models.precision import bfloat16_versions
-from wearalike.pipeline import detect_items, encode_items, picture_poses
+from wearalike.pipeline import build_indexes, detect_items, encode_items, picture_poses
 from wearalike.search import photo_items
 from wearalike.settings import Settings
 from wearalike.storage import content_cache, run_tables
-from wearalike.tables import CODES, IMAGES, ITEMS, PRODUCT_LEAVES, PRODUCTS
+from wearalike.tables import (
+    CODES,
+    CODES_VARIANTS,
+    IMAGES,
+    INDEXES,
+    INDEXES_VARIANTS,
+    ITEMS,
+    PRODUCT_LEAVES,
+    PRODUCTS,
+)
 
 RUN = "2026-11-24"
+SHIRT, TROUSERS, BAG = (digit * 32 for digit in "abc")
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 
 
@@ -61,7 +71,7 @@ def root(tmp_path):
         }
         rows.append({"item_id": f"{number:032x}", "image_id": image_id, **box})
     # The first picture shows a shirt with trousers and a bag, and two products are the shirt.
-    worn = [("shirt", "upper_wear"), ("trousers", "lower_wear"), ("bag", "bags")]
+    worn = [(SHIRT, "upper_wear"), (TROUSERS, "lower_wear"), (BAG, "bags")]
     rows += [rows[0] | {"item_id": name, "super_category": s} for name, s in worn]
     products = [
         {"product_id": f"s:{n}", "shop_id": "s", "super_category": s}
@@ -75,6 +85,7 @@ def root(tmp_path):
         with run_tables.write_table(tmp_path, schema, RUN, "sign") as table:
             full = [filled(schema) | row for row in made]
             table.write(pa.Table.from_pylist(full, schema.arrow_schema))
+            table.manifest_extras["detector"] = "whole-1"
     return tmp_path
 
 
@@ -165,7 +176,7 @@ def test_only_what_may_stand_for_a_product_is_encoded_and_the_rest_is_counted(ro
     encoded(root)
     assert set(run_tables.read_table(root, CODES, RUN)["item_id"].to_pylist()) == {
         *(f"{n:032x}" for n in range(3)),
-        "shirt",
+        SHIRT,
     }
     manifest = run_tables.read_manifest(root, CODES, RUN)
     assert manifest["items_of_other_kinds"] == 2 and manifest["rows"]["taken"] == 4
@@ -181,6 +192,48 @@ def test_a_model_that_is_not_the_promoted_one_stops_the_night(root, caplog):
     )
     assert encode_items.main(["--run", RUN, "--data-dir", str(root), "--encoder", "nosuch"]) == 1
     assert "encoder 'nosuch': known are" in caplog.text
+
+
+def test_the_encoder_of_a_variant_encodes_the_same_items_beside(root, caplog):
+    default, other = (registry.ENCODERS[n].version for n in (registry.DEFAULT_ENCODER, "fashion"))
+    config = root / "wearalike.toml"
+    plain = f"data_dir = '{root}'\n"
+    variants = {"b": "fashion", "c": "fashion", "same": registry.DEFAULT_ENCODER}
+    config.write_text(
+        f"{plain}[experiment]\nname = 'winter'\n"
+        + "".join(f"variants.{n} = {{encoder = '{e}', share = 0.1}}\n" for n, e in variants.items())
+    )
+    options = ["--run", RUN, "--config", str(config)]
+    assert encode_items.main([*options, "--device", "cpu", "--shard", "1/2"]) == 0
+    assert not run_tables.is_complete(root, CODES_VARIANTS, RUN)
+    assert encode_items.main([*options, "--device", "cpu"]) == 0
+    codes = run_tables.read_table(root, CODES_VARIANTS, RUN)
+    assert set(codes["encoder"].to_pylist()) == {other} and codes.num_rows == 4
+    manifest = run_tables.read_manifest(root, CODES_VARIANTS, RUN)
+    assert manifest["parameters"]["encoders"] == {"b": other, "c": other}
+    assert f"variant same: its encoder is that of the run, {default}" in caplog.text
+    # The second try, and the next run, encode nothing again.
+    files = kept(root)
+    assert encode_items.main([*options, "--device", "cpu", "--force"]) == 0
+    assert kept(root) == files and run_tables.read_table(root, CODES_VARIANTS, RUN) == codes
+    assert build_indexes.main(options) == 0
+    entries = run_tables.read_table(root, INDEXES_VARIANTS, RUN)
+    of_run = run_tables.read_table(root, INDEXES, RUN)
+    assert set(entries["encoder"].to_pylist()) == {other}
+    assert entries["product_id"] == of_run["product_id"] and entries["shape"] != of_run["shape"]
+    made = run_tables.read_manifest(root, INDEXES_VARIANTS, RUN)["files"]
+    kinds = pc.unique(entries["super_category"]).to_pylist()
+    assert {name for name in made if name.endswith(".faiss")} == {
+        f"{other}/{kind}.faiss" for kind in kinds
+    }
+    config.write_text(plain)
+    assert encode_items.main(options) == 0 and build_indexes.main(options) == 0
+    assert not any(
+        run_tables.is_complete(root, table, RUN) for table in (CODES_VARIANTS, INDEXES_VARIANTS)
+    )
+    alone = encoded(root, "--encoder", "fashion")
+    shapes = [np.frombuffer(s, np.uint8) for s in codes["shape"].to_pylist()]
+    assert all((a == b).all() for a, b in zip(alone[other], shapes, strict=True))
 
 
 def rot(root, item_id: str):
@@ -283,7 +336,7 @@ def test_poses_tell_backs_and_those_of_former_nights_are_kept(root, monkeypatch)
     # The encoder has seen somebody in all three pictures, and a pose was sure of the first.
     version = registry.ENCODERS[registry.DEFAULT_ENCODER].version
     code = {"shape": b"\x01" * 16, "colour": b"\x02" * 16, "encoder": version, "reason": None}
-    views = [(f"{n:032x}", "front") for n in range(3)] + [("shirt", None)]
+    views = [(f"{n:032x}", "front") for n in range(3)] + [(SHIRT, None)]
     rows = [code | {"item_id": i, "view": v} for i, v in views]
     content_cache.cache_rows(
         root, "codes", version, pa.Table.from_pylist(rows, encoders.CODE_CACHE_SCHEMA)

@@ -26,7 +26,9 @@ from wearalike.commands import app
 from wearalike.metrics.agreement import wilson_interval
 from wearalike.metrics.interleaving import draft_teams, sign_test
 from wearalike.metrics.visitor_buckets import visitor_bucket
+from wearalike.models import registry
 from wearalike.pipeline import match_variants, report_quality
+from wearalike.pipeline.job import JobRejected
 from wearalike.pipeline.match_plan import MatchPlan
 from wearalike.pipeline.stage_command import StageOptions
 from wearalike.quality import event_rates, experiment_rates
@@ -36,6 +38,7 @@ from wearalike.server.app import create_app
 from wearalike.settings import BadSettings, Settings
 from wearalike.storage import run_tables
 from wearalike.tables import (
+    CODES_VARIANTS,
     EXPERIMENT_TABLES,
     LIST_VARIANTS,
     MATCHES_VARIANTS,
@@ -49,6 +52,7 @@ from wearalike.warehouse.base import open_warehouse
 
 MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
 WEIGHTS = (2, 9, 4)
+OTHER_ENCODER = registry.ENCODERS["fashion"].version
 HIDDEN = "brand 3"
 SQL = MAPPINGS.with_name("sql")
 
@@ -62,12 +66,42 @@ class WeightedDeployment(DrawnDeployment):
         return drawn.assign(**dict(zip(names, WEIGHTS, strict=True)))
 
 
+class OtherCodesDeployment(DrawnDeployment):
+    """The same nights, whose items have the codes of the variant's encoder."""
+
+    def _codes(self, frame: pd.DataFrame) -> pa.Table:
+        return other_codes(super()._codes(frame))
+
+
+class ExperimentDeployment(DrawnDeployment):
+    """The same nights, whose items are encoded by the encoder of variant `other`, too."""
+
+    def _write_tables(self) -> None:
+        super()._write_tables()
+        parameters = {"encoders": {"other": OTHER_ENCODER}}
+        codes = other_codes(self._codes(self.frame))
+        with run_tables.write_table(
+            self.root, CODES_VARIANTS, self.run, f"drawn {self.run}", parameters
+        ) as table:
+            table.write(codes)
+
+
+def other_codes(codes: pa.Table) -> pa.Table:
+    """Codes of another encoder: shape and colour change places."""
+    swapped = {"shape": codes["colour"], "colour": codes["shape"]}
+    swapped["encoder"] = pa.repeat(pa.scalar(OTHER_ENCODER), codes.num_rows)
+    for name, values in swapped.items():
+        codes = codes.set_column(codes.schema.get_field_index(name), name, values)
+    return codes
+
+
 @dataclass
 class Nights:
     """Two nights of a deployment with an experiment, the second one published."""
 
     made: DrawnDeployment
     weighted: DrawnDeployment
+    other: DrawnDeployment
     settings: Settings
 
     def rows(self, table: Any, variant: str | None = None) -> pa.Table:
@@ -86,6 +120,12 @@ def match(made: DrawnDeployment, settings: Settings, *, force: bool = False) -> 
     match_variants.write_experiment(options, settings, plan, taxonomy)
 
 
+def variant_of(bucket: int) -> str:
+    """The variant whose lists the visitors of a bucket see."""
+    ends = {"colour": 3000, "fewer": 5000, "other": 6000, "control": 10_000}
+    return next(name for name, end in ends.items() if bucket < end)
+
+
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory) -> Nights:
     folder = tmp_path_factory.mktemp("experiment")
@@ -96,22 +136,26 @@ def nights(tmp_path_factory) -> Nights:
     variants = {
         "colour": {"share": 0.3, "weights": ":".join(map(str, WEIGHTS))},
         "fewer": {"share": 0.2, "rules": "rules-b.xml"},
+        "other": {"share": 0.1, "encoder": "fashion"},
     }
     settings = Settings(
         data_dir=folder / "root",
         mappings=folder / "mappings",
         experiment={"name": "winter", "variants": variants},
     )
-    made = DrawnDeployment(settings, 90, 0.1, picture_bytes=50, metrics_count=3)
-    weighted = WeightedDeployment(
-        Settings(data_dir=folder / "weighted"), 90, 0.1, picture_bytes=50, metrics_count=3
+    small = {"picture_bytes": 50, "metrics_count": 3}
+    made = ExperimentDeployment(settings, 90, 0.1, **small)
+    weighted, other = (
+        kind(Settings(data_dir=folder / kind.__name__), 90, 0.1, **small)
+        for kind in (WeightedDeployment, OtherCodesDeployment)
     )
     for _ in range(2):
         weighted.add_night()
+        other.add_night()
         made.add_night()
         match(made, settings)
     publish.publish_run(made.root, made.run, open_warehouse(settings.warehouse), redo=True)
-    return Nights(made, weighted, settings)
+    return Nights(made, weighted, other, settings)
 
 
 def test_a_variant_has_the_lists_that_its_weights_give(nights):
@@ -124,6 +168,29 @@ def test_a_variant_has_the_lists_that_its_weights_give(nights):
     assert nights.rows(SIMILAR_LISTS_VARIANTS, "colour").sort_by("product_id") == lists.sort_by(
         "product_id"
     )
+
+
+def test_a_variant_has_the_lists_that_its_encoder_gives(nights):
+    root, run = nights.other.root, nights.other.run
+    for table, of_variants in (
+        (SIMILAR_PRODUCTS, SIMILAR_PRODUCTS_VARIANTS),
+        (SIMILAR_LISTS, SIMILAR_LISTS_VARIANTS),
+    ):
+        order = [(key, "ascending") for key in table.key]
+        found = nights.rows(of_variants, "other").sort_by(order)
+        wanted = run_tables.read_table(root, table, run).sort_by(order)
+        if "encoder" in wanted.column_names:
+            assert pc.unique(found["encoder"]).to_pylist() == [OTHER_ENCODER]
+            found, wanted = (rows.drop_columns(["encoder"]) for rows in (found, wanted))
+        assert found == wanted
+    assert not nights.rows(SIMILAR_PRODUCTS).sort_by(order).equals(wanted)
+
+
+def test_a_variant_without_indexes_of_its_encoder_is_refused(nights):
+    values = {"data_dir": nights.made.root, "mappings": nights.settings.mappings}
+    experiment = {"name": "winter", "variants": {"other": {"encoder": "imagenet-itq"}}}
+    with pytest.raises(JobRejected, match=r"'other' .* has no indexes of imagenet-itq-1 .* again"):
+        match(nights.made, Settings(**values, experiment=experiment))
 
 
 def test_a_variant_obeys_its_own_rules_alone(nights):
@@ -141,7 +208,7 @@ def test_a_variant_obeys_its_own_rules_alone(nights):
 def test_the_next_night_searches_what_changed_and_a_rule_searches_nothing(nights):
     root, run = nights.made.root, nights.made.run
     searched = run_tables.read_manifest(root, MATCHES_VARIANTS, run)["searched_anew"]
-    assert searched["fewer"] == 0 and 0 < searched["colour"] < 60
+    assert searched["fewer"] == 0 and 0 < searched["colour"] < 60 and 0 < searched["other"] < 60
     before = {t: nights.rows(t) for t in (MATCHES_VARIANTS, *EXPERIMENT_TABLES)}
     match(nights.made, nights.settings, force=True)
     assert run_tables.read_manifest(root, MATCHES_VARIANTS, run)["searched_anew"]["fewer"] == 90
@@ -165,11 +232,15 @@ def test_the_gate_judges_every_variant_as_the_control(nights, tmp_path):
     assert [(m.scope, m.value > 0.5) for m in shares] == [
         ("variant=colour", True),
         ("variant=fewer", True),
+        ("variant=other", True),
     ]
+    assert any(o.name.startswith("indexes_variant_other.") for o in outcomes)
     (row,) = [r for r in wrong if r["variant"] == "fewer" and r["rank"] == 1][:1]
     row["similar_product_id"] = hidden
     (other,) = [r for r in wrong if r["variant"] == "colour" and r["rank"] == 1][:1]
     other["colour_weight"] = 1
+    (far,) = [r for r in wrong if r["variant"] == "other" and r["rank"] == 1][:1]
+    far["shape_distance"] += 1
     schema = SIMILAR_PRODUCTS_VARIANTS.arrow_schema
     broken = opened | {SIMILAR_PRODUCTS_VARIANTS.name: pa.Table.from_pylist(wrong, schema)}
     outcomes, _ = check_variants(Gate("r", tmp_path / "b"), broken, parameters["parameters"])
@@ -177,6 +248,7 @@ def test_the_gate_judges_every_variant_as_the_control(nights, tmp_path):
     prefix = "similar_products_variant_"
     assert f"{prefix}fewer.expect_column_values_to_be_null(broken_rule)" in bad
     assert f"{prefix}colour.expect_column_values_to_be_in_set(is_weighted_as_product)" in bad
+    assert any(name.startswith(f"{prefix}other.") and "shape_bits" in name for name in bad)
 
 
 def test_both_engines_publish_the_variants_with_the_run(nights, tmp_path):
@@ -198,7 +270,7 @@ def test_both_engines_publish_the_variants_with_the_run(nights, tmp_path):
     assert export.write_jsonl(nights.settings, lines) == 90
     values = {row["key"]: row["value"] for row in map(json.loads, lines.open(encoding="utf-8"))}
     kinds = Counter(key.partition(":")[0] for key in values)
-    assert kinds == {"similar": 90, "variant": 180, "look": 90, "meta": 1}
+    assert kinds == {"similar": 90, "variant": 270, "look": 90, "meta": 1}
     fewer = nights.rows(SIMILAR_PRODUCTS_VARIANTS, "fewer")
     product_id = fewer["product_id"][0].as_py()
     exported = values[f"variant:fewer:{product_id}"]["results"]
@@ -206,7 +278,10 @@ def test_both_engines_publish_the_variants_with_the_run(nights, tmp_path):
     meta = {v["variant"]: (v["first_bucket"], v["end_bucket"]) for v in values["meta"]["variants"]}
     buckets = {r["variant"]: (r["first_bucket"], r["end_bucket"]) for r in found}
     assert meta == buckets
-    assert buckets == {"colour": (0, 3000), "fewer": (3000, 5000), "control": (5000, 10000)}
+    assert buckets == {"colour": (0, 3000), "fewer": (3000, 5000)} | {
+        "other": (5000, 6000),
+        "control": (6000, 10000),
+    }
     assert visitor_bucket("winter", "visitor-7") == 1829  # sees colour
 
 
@@ -221,7 +296,7 @@ def _assert_site_sees_variants(held, other, address: str, nights: Nights) -> Non
         shown = set()
         for visitor in visitors:
             bucket = visitor_bucket("winter", visitor)
-            variant = "colour" if bucket < 3000 else "fewer" if bucket < 5000 else "control"
+            variant = variant_of(bucket)
             shown.add(variant)
             answers = []
             for warehouse, engine in ((held, "duckdb"), (other, "postgres")):
@@ -236,7 +311,7 @@ def _assert_site_sees_variants(held, other, address: str, nights: Nights) -> Non
                 [product_id, visitor],
             ).fetchall()
             assert [i for (i,) in rows] == [r["product_id"] for r in answers[0]]
-        assert shown == {"colour", "fewer", "control"}
+        assert shown == {"colour", "fewer", "other", "control"}
 
 
 def test_a_run_without_an_experiment_has_no_table_of_one(nights, tmp_path):
@@ -271,7 +346,7 @@ def interleaved(nights, tmp_path_factory) -> Nights:
     made = DrawnDeployment(settings, 90, number=nights.made.number, frame=nights.made.frame)
     match(made, settings)
     publish.publish_run(made.root, made.run, open_warehouse(settings.warehouse), redo=True)
-    return Nights(made, nights.weighted, settings)
+    return Nights(made, nights.weighted, nights.other, settings)
 
 
 def ids_by_rank(rows: pa.Table, product_id: str) -> list[str]:
@@ -282,7 +357,7 @@ def ids_by_rank(rows: pa.Table, product_id: str) -> list[str]:
 def test_the_api_shows_each_visitor_the_lists_of_one_variant(nights):
     lists = {
         "control": nights.rows(SIMILAR_PRODUCTS),
-        **{n: nights.rows(SIMILAR_PRODUCTS_VARIANTS, n) for n in ("colour", "fewer")},
+        **{n: nights.rows(SIMILAR_PRODUCTS_VARIANTS, n) for n in ("colour", "fewer", "other")},
     }
     product_id, other = lists["fewer"]["product_id"].unique().to_pylist()[:2]
     wanted = {name: ids_by_rank(rows, product_id) for name, rows in lists.items()}
@@ -295,7 +370,7 @@ def test_the_api_shows_each_visitor_the_lists_of_one_variant(nights):
         seen = set()
         for number in range(12):
             bucket = visitor_bucket("winter", f"v{number}")
-            variant = "colour" if bucket < 3000 else "fewer" if bucket < 5000 else "control"
+            variant = variant_of(bucket)
             body = ask(visitor=f"v{number}")
             assert (body["experiment"], body["variant"]) == ("winter", variant)
             found = [row["similar_product_id"] for row in body["results"]]
@@ -304,7 +379,7 @@ def test_the_api_shows_each_visitor_the_lists_of_one_variant(nights):
             assert [one["variant"] for one in several] == [variant, variant]
             assert several[0]["results"] == body["results"]
             seen.add(variant)
-        assert seen == {"colour", "fewer", "control"}
+        assert seen == {"colour", "fewer", "other", "control"}
         body = ask()
         assert not {"experiment", "variant"} & body.keys()
         assert [row["similar_product_id"] for row in body["results"]] == wanted["control"]
@@ -316,7 +391,7 @@ def test_the_api_shows_each_visitor_the_lists_of_one_variant(nights):
             body = ask(variant=name)
             assert body["status"] == 422
             assert body["detail"] == (
-                f"variant: no variant '{name}'; it has colour, control, fewer"
+                f"variant: no variant '{name}'; it has colour, control, fewer, other"
             )
 
 

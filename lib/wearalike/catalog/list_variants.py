@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,14 @@ def read_list_variants(settings: Settings, taxonomy: Taxonomy) -> tuple[ListVari
     )
 
 
-def iter_variant_rows(settings: Settings) -> Iterator[dict[str, Any]]:
+def iter_variant_rows(settings: Settings, encoders: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of tables.LIST_VARIANTS: the variants, then the control with all that is left.
 
     Buckets are dealt in the order of the settings, from 0.
+
+    Args:
+        settings: The settings.
+        encoders: The version of each variant's encoder, if it is not that of the run.
     """
     experiment = settings.experiment
     if experiment is None:
@@ -67,9 +71,10 @@ def iter_variant_rows(settings: Settings) -> Iterator[dict[str, Any]]:
             "end_bucket": first + variant.buckets_count,
             "weights": variant.weights_text,
             "rules": variant.rules,
+            "encoder": encoders.get(name),
         }
         first += variant.buckets_count
-    nothing = {"weights": None, "rules": None}
+    nothing = {"weights": None, "rules": None, "encoder": None}
     buckets = {"first_bucket": first, "end_bucket": BUCKETS_COUNT}
     yield {"variant": CONTROL, **shared, **buckets, **nothing}
 

@@ -22,7 +22,7 @@ from wearalike.evaluation.descriptors import base, cache, fitted
 from wearalike.models import registry
 from wearalike.models.files import BadModel
 from wearalike.pipeline import job
-from wearalike.pipeline.encode_items import read_item_crops
+from wearalike.pipeline.item_codes import read_item_crops
 from wearalike.settings import Settings
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import INDEXES, ITEMS

@@ -231,7 +231,7 @@ def check_mappings(environment: Environment) -> Iterator[CheckResult]:
 
 
 def check_models(environment: Environment) -> Iterator[CheckResult]:
-    """Check the detector and the encoder of the next run: their hashes, and that they run."""
+    """Check the detector and the encoders of the next run: their hashes, and that they run."""
     picture = np.arange(96 * 64 * 3, dtype=np.uint8).reshape(96, 64, 3)
     try:
         on = registry.resolve_device(environment.settings.device)
@@ -245,22 +245,24 @@ def check_models(environment: Environment) -> Iterator[CheckResult]:
         yield ok_result("detector", f"{detector.version} runs on {on}")
     except (registry.BadModel, ImportError, OSError) as error:
         yield failed_result("detector", str(error), _model_advice(registry.ModelKind.DETECTOR))
-    try:
-        encoder = encoders.build_encoder(
-            registry.resolve_model(
-                environment.settings.data_dir,
-                registry.ModelKind.ENCODER,
-                environment.settings.models.encoder,
+    experiment = environment.settings.experiment
+    of_variants = [v.encoder for v in experiment.variants.values()] if experiment else []
+    named = dict.fromkeys([environment.settings.models.encoder, *filter(None, of_variants)])
+    for name in named:
+        try:
+            encoder = encoders.build_encoder(
+                registry.resolve_model(
+                    environment.settings.data_dir, registry.ModelKind.ENCODER, name
+                )
+                .at_precision(Precision(environment.settings.models.encoder_precision))
+                .read(),
+                on,
             )
-            .at_precision(Precision(environment.settings.models.encoder_precision))
-            .read(),
-            on,
-        )
-        codes = encoder.encode([picture])
-        bits = 8 * (codes.shape.shape[1] + codes.colour.shape[1])
-        yield ok_result("encoder", f"{encoder.version} runs on {on}, {bits} bits an item")
-    except (registry.BadModel, ImportError, OSError) as error:
-        yield failed_result("encoder", str(error), _model_advice(registry.ModelKind.ENCODER))
+            codes = encoder.encode([picture])
+            bits = 8 * (codes.shape.shape[1] + codes.colour.shape[1])
+            yield ok_result("encoder", f"{encoder.version} runs on {on}, {bits} bits an item")
+        except (registry.BadModel, ImportError, OSError) as error:
+            yield failed_result("encoder", str(error), _model_advice(registry.ModelKind.ENCODER))
 
 
 def check_looks(environment: Environment) -> Iterator[CheckResult]:

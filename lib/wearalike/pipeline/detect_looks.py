@@ -173,7 +173,7 @@ def encode_worn_items(root: Path, version: str, device: str, worn: pa.Table) -> 
         device: "auto", "cpu" or "cuda".
         worn: items worn with products.
     """
-    from wearalike.pipeline import encode_items
+    from wearalike.pipeline import item_codes
 
     new = worn.group_by(
         ["item_id", "image_id", "x0", "y0", "x1", "y1"], use_threads=False
@@ -187,7 +187,7 @@ def encode_worn_items(root: Path, version: str, device: str, worn: pa.Table) -> 
     )
     if new.num_rows:
         model = registry.find_by_version(root, registry.ModelKind.ENCODER, version).read()
-        encode_items.encode_and_cache(
+        item_codes.encode_and_cache(
             root,
             encoders.build_encoder(model, registry.resolve_device(device), root=root),
             new.sort_by("item_id"),

@@ -37,6 +37,7 @@ class MatchPlan:
         previous_run: The run that a variant goes on from; None to search everything.
         previous_table: See `MatchTask`.
         previous_part: See `MatchTask`.
+        encoder: See `MatchTask`.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class MatchPlan:
     previous_run: str | None = None
     previous_table: str = MATCHES.name
     previous_part: str = "."
+    encoder: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that the table depends on, as _manifest.json names them."""
@@ -77,6 +79,7 @@ class MatchPlan:
                 weights=json.dumps(dict(self.weights), sort_keys=True),
                 previous_table=self.previous_table,
                 previous_part=self.previous_part,
+                encoder=self.encoder,
             )
             for super_category, start, stop in split_queries(counts)
         ]

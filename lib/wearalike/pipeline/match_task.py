@@ -34,7 +34,8 @@ TASK_SCHEMA = (
     "root string, run string, previous_run string, candidates_dir string, device string, "
     "super_category string, start long, stop long, "
     "k int, min_score double, max_per_brand int, max_brand_share double, diversity double, "
-    "merchandising_rules string, weights string, previous_table string, previous_part string"
+    "merchandising_rules string, weights string, previous_table string, previous_part string, "
+    "encoder string"
 )
 
 
@@ -59,7 +60,9 @@ class MatchTask:
         merchandising_rules: JSON list of the fields of `catalog.MerchandisingRule`.
         weights: JSON object of the weights in place of the products', by category.
         previous_table: Table of the previous run that holds its candidates.
-        previous_part: Folder of them below CANDIDATES_DIR, whose search had the same weights.
+        previous_part: Folder of them below CANDIDATES_DIR, whose search had the same weights and
+            encoder.
+        encoder: Version of a variant's encoder; None for that of the run.
     """
 
     root: str
@@ -79,6 +82,7 @@ class MatchTask:
     weights: str = "{}"
     previous_table: str = MATCHES.name
     previous_part: str = "."
+    encoder: str | None = None
 
     @property
     def list_rules(self) -> search.ListRules:
@@ -145,10 +149,13 @@ def _load_gallery(task: MatchTask) -> search.Gallery:
     def load() -> search.Gallery:
         root = Path(task.root)
         weights = json.loads(task.weights)
-        gallery = gallery_store.load_gallery(root, task.run, task.super_category, columns, weights)
+        gallery = gallery_store.load_gallery(
+            root, task.run, task.super_category, columns, weights, task.encoder
+        )
         return replace(gallery, device=task.device)
 
-    key = (task.root, task.run, task.super_category, task.device, task.weights, *columns)
+    own = (task.weights, task.encoder)
+    key = (task.root, task.run, task.super_category, task.device, *own, *columns)
     return _gallery_cache.get(key, load)
 
 
@@ -162,11 +169,17 @@ def _diff_since(task: MatchTask, previous_run: str) -> search.GalleryDiff:
 
     def compare() -> search.GalleryDiff:
         previous = gallery_store.load_gallery(
-            Path(task.root), previous_run, task.super_category, (), json.loads(task.weights)
+            Path(task.root),
+            previous_run,
+            task.super_category,
+            (),
+            json.loads(task.weights),
+            task.encoder,
         )
         return search.diff_galleries(previous, _load_gallery(task))
 
-    key = (task.root, task.run, previous_run, task.super_category, task.device, task.weights)
+    own = (task.weights, task.encoder)
+    key = (task.root, task.run, previous_run, task.super_category, task.device, *own)
     return _diff_cache.get(key, compare)
 
 

@@ -1,7 +1,8 @@
 """Match the variants of an experiment, beside the lists of the control.
 
 A variant with rules alone searches nothing: it goes on from the nearest candidates of the run
-itself. One with weights goes on from its own candidates of an earlier run with the same weights.
+itself. One with weights or an encoder goes on from its own candidates of an earlier run with the
+same weights and encoder.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ from wearalike.pipeline.match_plan import (
 )
 from wearalike.pipeline.match_task import CANDIDATES_DIR, MatchTask, run_match_task
 from wearalike.pipeline.stage_command import StageOptions
+from wearalike.pipeline.variant_encoders import find_variant_encoders
+from wearalike.search.gallery_store import read_entries
 from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
     EXPERIMENT_TABLES,
     INDEXES,
+    INDEXES_VARIANTS,
     LIST_VARIANTS,
     MATCHES,
     MATCHES_VARIANTS,
@@ -66,15 +70,13 @@ def write_experiment(
             run_tables.remove_table(root, former, run)
         return
     day = run_order.run_day(root, run)
-    plans = {variant.name: _plan_variant(plan, variant, day) for variant in variants}
+    encoders = find_variant_encoders(settings, run)
+    plans = {v.name: _plan_variant(plan, v, encoders.get(v.name), day) for v in variants}
     parameters = {
-        "variants": {
-            name: {**own.parameters(), "weights": {c: list(w) for c, w in own.weights.items()}}
-            for name, own in plans.items()
-        }
+        "variants": {name: {**own.parameters(), **_searched_by(own)} for name, own in plans.items()}
     }
     signature = run_tables.signature(
-        input_hashes(root, run), {**parameters, "distance": search.DISTANCE_VERSION}
+        _variant_hashes(root, run), {**parameters, "distance": search.DISTANCE_VERSION}
     )
     if not job.is_up_to_date(args, root, MATCHES_VARIANTS, signature):
         plans = {
@@ -83,38 +85,56 @@ def write_experiment(
         }
         _write_matches(args, settings, plans, signature, parameters)
     _write_lists(args, plans)
-    rows = list(iter_variant_rows(settings))
+    rows = list(iter_variant_rows(settings, encoders))
     signature = run_tables.signature({}, {"rows": rows})
     if not job.is_up_to_date(args, root, LIST_VARIANTS, signature):
         with run_tables.write_table(root, LIST_VARIANTS, run, signature) as table:
             table.write(pa.Table.from_pylist(rows, LIST_VARIANTS.arrow_schema))
 
 
-def _plan_variant(plan: MatchPlan, variant: ListVariant, day: Any) -> MatchPlan:
+def _plan_variant(
+    plan: MatchPlan, variant: ListVariant, encoder: str | None, day: Any
+) -> MatchPlan:
     """Return how a variant is matched."""
     rules = plan.merchandising_rules
     if variant.rules is not None:
         rules = [asdict(rule) for rule in catalog.active_rules(variant.rules, plan.run, day)]
-    return replace(plan, merchandising_rules=rules, weights=dict(variant.weights))
+    weights = dict(variant.weights)
+    return replace(plan, merchandising_rules=rules, weights=weights, encoder=encoder)
+
+
+def _searched_by(plan: MatchPlan) -> dict[str, Any]:
+    """Return what decides the candidates of a variant, as _manifest.json names it."""
+    weights = {category: list(w) for category, w in plan.weights.items()}
+    return {"weights": weights} | ({"encoder": plan.encoder} if plan.encoder else {})
+
+
+def _variant_hashes(root: Path, run: str) -> dict[str, str]:
+    """Return the hashes of the tables that the variants of a run are matched from."""
+    hashes = input_hashes(root, run)
+    if run_tables.is_complete(root, INDEXES_VARIANTS, run):
+        hashes[INDEXES_VARIANTS.name] = run_tables.input_hash(root, INDEXES_VARIANTS, run)
+    return hashes
 
 
 def _find_previous_search(plan: MatchPlan, name: str, is_forced: bool) -> dict[str, Any]:
     """Return the fields of a plan that name the candidates to go on from."""
     if is_forced:
         return {"previous_run": None}
-    if not plan.weights:
+    if not plan.weights and not plan.encoder:
         return {"previous_run": plan.run, "previous_table": MATCHES.name, "previous_part": "."}
-    root, weights = plan.root, {category: list(w) for category, w in plan.weights.items()}
+    root, wanted = plan.root, _searched_by(plan)
     earlier = run_tables.list_earlier_runs(root, MATCHES_VARIANTS, plan.run)
     for run in [plan.run, *reversed(earlier)]:
         try:
             manifest = run_tables.read_manifest(root, MATCHES_VARIANTS, run)
-            hashes = input_hashes(root, run)
+            hashes = _variant_hashes(root, run)
         except run_tables.TableNotFound:
             continue
-        same = manifest["parameters"]["variants"].get(name, {}).get("weights") == weights
+        then = manifest["parameters"]["variants"].get(name, {})
+        is_same = {k: then[k] for k in ("weights", "encoder") if k in then} == wanted
         is_measured_so = manifest.get("distance") == search.DISTANCE_VERSION
-        if same and is_measured_so and manifest.get("made_from") == hashes:
+        if is_same and is_measured_so and manifest.get("made_from") == hashes:
             table = MATCHES_VARIANTS.name
             return {"previous_run": run, "previous_table": table, "previous_part": name}
     return {"previous_run": None}
@@ -129,21 +149,27 @@ def _write_matches(
 ) -> None:
     """Write the matches of all variants, with the nearest candidates of each beside the table."""
     root, run = next(iter(plans.values())).root, args.run
-    entries = run_tables.read_table(root, INDEXES, run, ["product_id", "super_category"])
+    columns = ["product_id", "super_category"]
+    entries = {
+        encoder: read_entries(root, run, columns, encoder)
+        for encoder in {plan.encoder for plan in plans.values()}
+    }
     products = run_tables.read_table(root, PRODUCTS, run, ["product_id"])
-    without_code = search.build_matches_without_code(without_entries(products, entries))
-    counts = count_values(entries["super_category"])
+    most = max(map(len, entries.values()))
     master = args.spark_master or settings.spark_master
     minimum = settings.spark.min_products
-    is_small = work_size.is_small(log, master, len(entries), minimum, "products of variants")
+    is_small = work_size.is_small(log, master, most, minimum, "products of variants")
     with (
         run_tables.write_table(root, MATCHES_VARIANTS, run, signature, parameters) as table,
         ExitStack() as stack,
     ):
-        run_tasks = _run_here if is_small or not counts else _start_spark(stack, master, table.path)
+        run_tasks = _run_here if is_small or not most else _start_spark(stack, master, table.path)
         searched: dict[str, int] = {}
         for name, plan in plans.items():
             candidates_dir = table.path / CANDIDATES_DIR / name
+            own = entries[plan.encoder]
+            without_code = search.build_matches_without_code(without_entries(products, own))
+            counts = count_values(own["super_category"])
             tasks = plan.tasks(counts, candidates_dir, plan.previous_run)
             for rows in (*run_tasks(tasks, table.path / f"spark-{name}"), without_code):
                 table.write(_add_variant(name, rows))
@@ -151,7 +177,7 @@ def _write_matches(
             log.info("variant %s: %d products searched everything", name, searched[name])
         table.rows_taken = products.num_rows * len(plans)
         table.manifest_extras["searched_anew"] = searched
-        table.manifest_extras["made_from"] = input_hashes(root, run)
+        table.manifest_extras["made_from"] = _variant_hashes(root, run)
         table.manifest_extras["distance"] = search.DISTANCE_VERSION
 
 
@@ -191,18 +217,18 @@ def _write_lists(args: StageOptions, plans: Mapping[str, MatchPlan]) -> None:
     if not job.is_up_to_date(args, root, SIMILAR_PRODUCTS_VARIANTS, signature):
         products = run_tables.read_table(root, PRODUCTS, run, [*_WEIGHT_COLUMNS, "colour_names"])
         models = run_tables.read_manifest(root, INDEXES, run)
-        versions = (models["detector"], models["encoder"])
         with run_tables.write_table(root, SIMILAR_PRODUCTS_VARIANTS, run, signature) as table:
             for name, plan in plans.items():
                 own = replace_weights(products, plan.weights)
+                versions = (models["detector"], plan.encoder or models["encoder"])
                 for matches in _iter_matches(root, run, name):
                     rows = search.build_similar_products(matches, own, *versions)
                     table.write(_add_variant(name, rows))
         log.info("%d recommendations of variants", table.rows_written)
     if not job.is_up_to_date(args, root, SIMILAR_LISTS_VARIANTS, signature):
-        entries = run_tables.read_table(root, INDEXES, run, ["product_id", "image_id"])
         with run_tables.write_table(root, SIMILAR_LISTS_VARIANTS, run, signature) as table:
-            for name in plans:
+            for name, plan in plans.items():
+                entries = read_entries(root, run, ["product_id", "image_id"], plan.encoder)
                 for matches in _iter_matches(root, run, name):
                     table.write(_add_variant(name, search.build_similar_lists(matches, entries)))
 

@@ -47,10 +47,12 @@ from wearalike.settings import Settings
 from wearalike.storage import run_order, run_tables
 from wearalike.tables import (
     CODES,
+    CODES_VARIANTS,
     EXPERIMENT_TABLES,
     FEEDS,
     IMAGES,
     INDEXES,
+    INDEXES_VARIANTS,
     ITEMS,
     LIST_VARIANTS,
     LOOK_PRODUCTS,
@@ -143,9 +145,12 @@ def work(args: StageOptions) -> None:
 
 def list_inputs(root: Path, run: str) -> tuple[Table, ...]:
     """Return the tables that are judged: INPUT_TABLES, and those of the run's experiment."""
-    if run_tables.is_complete(root, LIST_VARIANTS, run):
-        return (*INPUT_TABLES, MATCHES_VARIANTS, *EXPERIMENT_TABLES)
-    return INPUT_TABLES
+    if not run_tables.is_complete(root, LIST_VARIANTS, run):
+        return INPUT_TABLES
+    of_encoders = (CODES_VARIANTS, INDEXES_VARIANTS)
+    has_encoders = run_tables.is_complete(root, INDEXES_VARIANTS, run)
+    own = of_encoders if has_encoders else ()
+    return (*INPUT_TABLES, *own, MATCHES_VARIANTS, *EXPERIMENT_TABLES)
 
 
 def read_judged_rows(settings: Settings, run: str) -> list[dict[str, Any]]:

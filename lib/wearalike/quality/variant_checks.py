@@ -13,7 +13,11 @@ from wearalike.quality.checks import TABLE_CHECKS
 from wearalike.quality.gate import ExpectationOutcome, Gate
 from wearalike.quality.metrics import Metric, RunTables, open_run_tables
 from wearalike.tables import (
+    CODES,
+    CODES_VARIANTS,
+    IMAGES,
     INDEXES,
+    INDEXES_VARIANTS,
     PRODUCTS,
     SIMILAR_LISTS,
     SIMILAR_LISTS_VARIANTS,
@@ -21,6 +25,7 @@ from wearalike.tables import (
     SIMILAR_PRODUCTS_VARIANTS,
 )
 
+_INDEX_CHECKS = [c for c in TABLE_CHECKS if c.table is INDEXES]
 _LIST_CHECKS = [c for c in TABLE_CHECKS if c.table in (SIMILAR_LISTS, SIMILAR_PRODUCTS)]
 _TABLES_OF = {
     SIMILAR_PRODUCTS.name: SIMILAR_PRODUCTS_VARIANTS.name,
@@ -35,7 +40,7 @@ FROM products LEFT JOIN similar_lists USING (product_id)
 def check_variants(
     gate: Gate, run_tables: RunTables, parameters: Mapping[str, Any]
 ) -> tuple[list[ExpectationOutcome], list[Metric]]:
-    """Check the lists of every variant as those of the control are checked.
+    """Check the lists of every variant, and the index of its own encoder, as the control's are.
 
     Args:
         gate: The gate of the run.
@@ -47,8 +52,10 @@ def check_variants(
     """
     outcomes, metrics = [], []
     for name, rules in parameters["variants"].items():
-        with _open_variant(run_tables, name, rules["weights"]) as con:
-            outcomes += gate.check_tables(con, rules, _LIST_CHECKS, f"_variant_{name}")
+        encoder = rules.get("encoder")
+        with _open_variant(run_tables, name, rules["weights"], encoder) as con:
+            checks = [*_INDEX_CHECKS, *_LIST_CHECKS] if encoder else _LIST_CHECKS
+            outcomes += gate.check_tables(con, rules, checks, f"_variant_{name}")
             (share,) = con.execute(_WITH_5_MATCHES_SQL).fetchall()[0]
             if share is not None:
                 metrics.append(Metric("with_5_matches_ratio", f"variant={name}", share, "ratio"))
@@ -57,17 +64,27 @@ def check_variants(
 
 @contextmanager
 def _open_variant(
-    run_tables: RunTables, name: str, weights: Mapping[str, Any]
+    run_tables: RunTables, name: str, weights: Mapping[str, Any], encoder: str | None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the tables that the checks of lists read, with the lists and weights of a variant."""
+    """Open the tables that the checks of a variant read: with its lists, weights and codes."""
+    of_encoder = (IMAGES, CODES_VARIANTS, INDEXES_VARIANTS) if encoder else (INDEXES,)
+    sources = (*(t.name for t in of_encoder), *_TABLES_OF.values())
     read = {
         "every_product": run_tables[PRODUCTS.name],
-        INDEXES.name: run_tables[INDEXES.name],
-        **{source: run_tables[source] for source in _TABLES_OF.values()},
+        **{source: run_tables[source] for source in sources},
     }
     replaced = f"REPLACE ({replace_weights_sql(weights)})" if weights else ""
     with open_run_tables(read) as con:
         con.execute(f"CREATE VIEW {PRODUCTS.name} AS SELECT * {replaced} FROM every_product")
+        if encoder:
+            con.execute(
+                f"CREATE VIEW {CODES.name} AS SELECT * FROM {CODES_VARIANTS.name}"
+                f" WHERE encoder = '{encoder}'"
+            )
+            con.execute(
+                f"CREATE VIEW {INDEXES.name} AS SELECT * EXCLUDE (encoder)"
+                f" FROM {INDEXES_VARIANTS.name} WHERE encoder = '{encoder}'"
+            )
         for table, source in _TABLES_OF.items():
             con.execute(
                 f"CREATE VIEW {table} AS SELECT * EXCLUDE (variant) FROM {source}"

@@ -19,7 +19,7 @@ from wearalike.catalog.category_weights import NO_WEIGHTS, CategoryWeights, repl
 from wearalike.catalog.product_conditions import CONDITION_COLUMNS
 from wearalike.search import index
 from wearalike.storage import run_tables
-from wearalike.tables import DISPLAY_COLUMNS, INDEXES, MATCHES, PRODUCTS
+from wearalike.tables import DISPLAY_COLUMNS, INDEXES, INDEXES_VARIANTS, MATCHES, PRODUCTS
 
 # The columns of tables.PRODUCTS that a photo's results show, beside the id.
 _PRODUCT_COLUMNS = [*DISPLAY_COLUMNS, "category", "availability", "image_urls"]
@@ -55,6 +55,7 @@ def load_gallery(
     super_category: str,
     more_columns: Iterable[str] = (),
     weights: CategoryWeights = NO_WEIGHTS,
+    encoder: str | None = None,
 ) -> search.Gallery:
     """Load the gallery of a super-category of a run, its codes mapped from the Faiss index.
 
@@ -64,13 +65,16 @@ def load_gallery(
         super_category: A `tables.SuperCategory` value.
         more_columns: Those of CONDITION_COLUMNS that rules or filters look at.
         weights: Weights in place of those of the products.
+        encoder: Version of the encoder of a variant of the lists; None for that of the run.
 
     Raises:
         TableNotFound: The run has no such table.
         BadIndex: The index is not the file that _manifest.json names, or not one of ours.
     """
     columns = list(dict.fromkeys([*search.GALLERY_COLUMNS, *sorted(more_columns)]))
-    gallery, _ = _load_gallery(root, run, super_category, index.read_codes_mmap, columns, weights)
+    gallery, _ = _load_gallery(
+        root, run, super_category, index.read_codes_mmap, columns, weights, encoder
+    )
     # Building took several times the memory that the gallery keeps.
     pa.default_memory_pool().release_unused()
     return gallery
@@ -94,6 +98,24 @@ def load_gallery_with_products(root: Path, run: str, super_category: str) -> Gal
     rows = pc.index_in(pa.array(gallery.product_ids), products["product_id"].combine_chunks())
     shown = products.select(_PRODUCT_COLUMNS).take(rows).combine_chunks()
     return GalleryWithProducts(gallery, shown)
+
+
+def read_entries(root: Path, run: str, columns: list[str], encoder: str | None = None) -> pa.Table:
+    """Return columns of tables.INDEXES.
+
+    Args:
+        root: The data folder.
+        run: Name of the run.
+        columns: The columns.
+        encoder: Version of the encoder of a variant of the lists; None for that of the run.
+
+    Raises:
+        TableNotFound: The run has no such table.
+    """
+    if encoder is None:
+        return run_tables.read_table(root, INDEXES, run, columns)
+    rows = run_tables.open_dataset(root, INDEXES_VARIANTS, run)
+    return rows.to_table(columns, ds.field("encoder") == encoder)
 
 
 def list_super_categories(root: Path, run: str) -> list[str]:
@@ -123,20 +145,23 @@ def _load_gallery(
     read_index: Callable[[Path], tuple[NDArray[np.int64], NDArray[np.uint8]]],
     columns: list[str],
     weights: CategoryWeights = NO_WEIGHTS,
+    encoder: str | None = None,
 ) -> tuple[search.Gallery, pa.Table]:
     """Return the gallery and the columns of its products, in the order of tables.PRODUCTS."""
-    name = f"{super_category}.faiss"
-    path = run_tables.fetch_files(root, INDEXES, run, name.__eq__) / name
-    if run_tables.sha256(path) != run_tables.read_manifest(root, INDEXES, run)["files"][name]:
+    name = f"{super_category}.faiss" if encoder is None else f"{encoder}/{super_category}.faiss"
+    table = INDEXES if encoder is None else INDEXES_VARIANTS
+    path = run_tables.fetch_files(root, table, run, name.__eq__) / name
+    if run_tables.sha256(path) != run_tables.read_manifest(root, table, run)["files"][name]:
         raise index.BadIndex(
             f"{path}: not the file that _manifest.json names; build the indexes again with --force"
         )
     entry_ids, codes = read_index(path)
     is_in_super_category = ds.field("super_category") == super_category
-    entries = run_tables.open_dataset(root, INDEXES, run).to_table(
-        ["entry_id", "product_id", "item_id", "image_id"],
-        is_in_super_category,
-        **_DATASET_READ_OPTIONS,
+    is_own = is_in_super_category
+    if encoder is not None:
+        is_own &= ds.field("encoder") == encoder
+    entries = run_tables.open_dataset(root, table, run).to_table(
+        ["entry_id", "product_id", "item_id", "image_id"], is_own, **_DATASET_READ_OPTIONS
     )
     if not np.array_equal(entries["entry_id"].to_numpy(), entry_ids):
         raise index.BadIndex(f"{path}: its ids are not those of the table beside it")

@@ -25,6 +25,7 @@ from wearalike.storage import mirror, run_order, run_tables
 from wearalike.storage.pack_indexes import PackIndexes
 from wearalike.tables import (
     CODES,
+    CODES_VARIANTS,
     IMAGES,
     INDEXES,
     ITEMS,
@@ -42,7 +43,7 @@ PICTURE_SCHEMA = pa.schema(
 CANDIDATES_DIR = "candidates"
 # Tables beside which the candidates of a run are kept.
 _SEARCH_TABLES = (MATCHES.name, MATCHES_VARIANTS.name)
-_MODEL_TABLES = (ITEMS, CODES, LOOKS, INDEXES)
+_MODEL_TABLES = (ITEMS, CODES, LOOKS, INDEXES, CODES_VARIANTS)
 # Kinds of caches that have a folder for each version of a model.
 _CACHED_BY_MODEL = (
     DiskKind.ITEMS,
@@ -187,15 +188,17 @@ def _iter_run_models(root: Path, run: str) -> Iterator[str]:
         manifest = run_tables.read_manifest(root, table, run)
         for facts in (manifest, manifest.get("parameters") or {}):
             yield from (str(facts[key]) for key in ("detector", "encoder") if facts.get(key))
+            yield from facts.get("encoders", {}).values()
 
 
 def _iter_current_models(settings: Settings) -> Iterator[str]:
     """Yield the versions that the next run may use, or a rollback of a promotion."""
     root, models = settings.data_dir, settings.models
+    variants = settings.experiment.variants.values() if settings.experiment else ()
     is_bfloat16 = models.encoder_precision == Precision.BFLOAT16
     named = {
         registry.ModelKind.DETECTOR: (models.detector, models.looks_detector),
-        registry.ModelKind.ENCODER: (models.encoder,),
+        registry.ModelKind.ENCODER: (models.encoder, *(v.encoder for v in variants)),
     }
     for kind, names in named.items():
         for name in {None, *names}:
