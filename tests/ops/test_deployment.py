@@ -3,14 +3,19 @@ a PostgreSQL takes its script and keeps its roles apart.
 """
 
 import contextlib
+import functools
+import hashlib
+import http.server
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -244,6 +249,80 @@ def test_the_images_take_hashed_packages_only(folder):
     copied = re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE)
     for name in " ".join(copied).split():
         assert (folder / name).exists() and f"!{name.rstrip('/')}" in ignored, name
+
+
+@contextlib.contextmanager
+def serve_folder(folder: Path) -> Iterator[str]:
+    """A folder at the address it yields."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def fake_wheel(folder: Path, name: str, version: str, requires: list[str]) -> Path:
+    """A wheel of one module, as an index or packages/ holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+    files = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{member},,\n" for member in files)
+    with zipfile.ZipFile(path, "w") as wheel:
+        for member, text in files.items():
+            wheel.writestr(member, text)
+    return path
+
+
+def test_without_a_card_the_images_take_the_build_for_cpus(folder, tmp_path):
+    """By hash, from its own index; nothing of NVIDIA's comes with it, nor a changed file."""
+    here = shutil.copytree(folder, tmp_path / "here")
+    lock = (here / "requirements.lock").read_text(encoding="utf-8")
+    versions = dict(re.findall(r"^(torch|torchvision)==(\S+)", lock, re.MULTILINE))
+    fake_wheel(here / "packages", "wearalike", __version__, ["torch>=2", "torchvision"])
+    index = tmp_path / "index"
+    for name, version in versions.items():
+        needs = [f"torch=={versions['torch']}"] if name == "torchvision" else []
+        wheel = fake_wheel(index / name, name, f"{version}+cpu", needs)
+        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        link = f'<a href="{wheel.name}#sha256={sha256}">{wheel.name}</a>'
+        (index / name / "index.html").write_text(f"<!DOCTYPE html><html>{link}</html>")
+    (index / "empty").mkdir()
+    paths = {"PACKAGES": "packages", "LOCK": "requirements.lock", "TORCH_LOCK": "torch.lock"}
+    uv = Path(sys.executable).with_name("uv")
+    with serve_folder(index) as address:
+        env = os.environ | {k: str(here / v) for k, v in paths.items()}
+        env |= {"PATH": f"{uv.parent}:{os.environ['PATH']}", "UV_CACHE_DIR": str(tmp_path / "uv")}
+        env |= {"UV_INDEX_URL": f"{address}/empty"}
+
+        def run(*command: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                command, env=env | more, capture_output=True, text=True, timeout=120
+            )
+
+        def installed(**more: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+            target = tmp_path / "venv"
+            run(uv, "venv", "--clear", "--python", sys.executable, target)
+            done = run(here / "install.sh", "server", UV_TARGET=f"--python {target}", **more)
+            found = run(uv, "pip", "list", "--format", "freeze", "--python", target).stdout
+            return done, {line.split(" ")[0] for line in found.splitlines()}
+
+        assert (here / "torch.lock").read_text().startswith("# Empty")
+        done = run(here / "lock-torch.sh", address)
+        assert done.returncode == 0 and f"torch=={versions['torch']}+cpu" in done.stdout, done
+        done, found = installed()
+        assert done.returncode == 0, done.stderr
+        assert {f"{name}=={version}+cpu" for name, version in versions.items()} < found
+        assert len(found) == 3
+        changed = index / "torch" / f"torch-{versions['torch']}+cpu-py3-none-any.whl"
+        with zipfile.ZipFile(changed, "a") as wheel:
+            wheel.writestr("more.py", "")
+        done, found = installed(UV_CACHE_DIR=str(tmp_path / "uv-2"))
+        assert done.returncode and "Hash mismatch" in done.stderr and not found
 
 
 def test_make_says_which_licence_it_installs():

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the wheel of packages/ with extras: install.sh EXTRA[,EXTRA...]
 # Every other package must be in requirements.lock, by version and hash; any other is refused.
+# Where torch.lock names PyTorch, it goes before requirements.lock.
 set -euo pipefail
 packages="${PACKAGES:-/tmp/packages}"
 lock="${LOCK:-/tmp/requirements.lock}"
@@ -10,6 +11,16 @@ read -r hash _ < <(sha256sum "$wheel")
 case ",$1," in
 *,yolo,*) echo "installing Ultralytics, whose licence is AGPL-3.0: https://www.gnu.org/licenses/agpl-3.0.html" ;;
 esac
+torch_lock="${TORCH_LOCK:-/tmp/torch.lock}"
+if grep -q '^torch==' "$torch_lock"; then
+    # PyTorch's index has the build for CPUs, and nothing else is taken from there. What requires torch finds it installed.
+    index="$(sed -n 's/^--index-url //p' "$torch_lock")"
+    uv pip install ${UV_TARGET:---system} --no-cache --no-deps --require-hashes --index-url "$index" -r "$torch_lock"
+    merged="$(mktemp)"
+    awk '/^torch(vision)?==/ {skip = 1; next} /^[^ ]/ {skip = 0} !skip' "$lock" > "$merged"
+    grep -v '^--' "$torch_lock" >> "$merged"
+    lock="$merged"
+fi
 wanted="$(mktemp)"
 echo "wearalike[$1] @ file://$wheel --hash=sha256:$hash" > "$wanted"
 uv pip install ${UV_TARGET:---system} --no-cache --require-hashes -r "$wanted" -c "$lock"
