@@ -35,8 +35,10 @@ from wearalike.search import photo_query
 from wearalike.storage import content_cache, run_tables
 from wearalike.tables import (
     IMAGES,
+    LOADED_TABLES,
     PRODUCTS,
     PUBLISHED_TABLES,
+    RUN_TABLES,
     SIMILAR_LISTS,
     SIMILAR_PRODUCTS,
     TABLES_BY_NAME,
@@ -217,6 +219,30 @@ def test_only_a_run_without_a_scheduler_has_no_deadline(bag, tmp_path):
     assert "deadline None {}" in done.stdout, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize(
+    ("variant", "absent"),
+    [
+        ("weights = '2:8:4'", {"codes_variants", "indexes_variants"}),
+        ("encoder = 'fashion'", set()),
+        ("[", {t for stage in STAGES for t in stage.experiment_writes}),
+    ],
+)
+def test_the_tables_of_an_experiment_are_named_where_there_is_one(
+    bag, tmp_path, monkeypatch, variant, absent
+):
+    from wearalike.airflow.lineage import stage_lineage
+
+    config = tmp_path / "wearalike.toml"
+    config.write_text(f"feed = '${{SECRET}}'\n[experiment.variants.b]\n{variant}\n")
+    monkeypatch.setenv("WEARALIKE_CONFIG", str(config))
+    wanted = {t.name for t in RUN_TABLES} - absent - {"refused"}
+    made = [stage_lineage(stage.name) for stage in STAGES]
+    named = [{p.uri for p in one["outlets"] if hasattr(p, "uri")} for one in made]
+    assert set().union(*named[:-1]) == {f"wearalike://tables/{name}" for name in wanted}
+    published = {t.name for t in LOADED_TABLES} - absent
+    assert named[-1] == {f"wearalike://published/{name}" for name in published}
+
+
 def test_the_photo_form_offers_what_the_job_takes(bag):
     params = bag.dags["photo_query"].params
     options = {option.name: option for option in query_photo.query.params}
@@ -273,6 +299,8 @@ def test_airflow_is_told_of_every_table_and_calls_somebody(bag, night):
         assert set(stage.reads) <= written_before
         written_before |= set(stage.writes)
     assert of["outlets"] == [f"wearalike://published/{t.name}" for t in PUBLISHED_TABLES]
+    of_experiments = {t for stage in STAGES for t in stage.experiment_writes}
+    assert {t.name for t in RUN_TABLES} - written_before == of_experiments | {"refused"}
     jobs = [t for t in dag.tasks if t.task_id != "list_shards"]
     assert len(jobs) == 17
     assert all(dag.default_args[f"on_{kind}_callback"] for kind in ("success", "failure"))

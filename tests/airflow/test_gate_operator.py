@@ -38,6 +38,9 @@ def extract(task, state: str):
 @pytest.mark.parametrize("state", ["success", "failed"])
 def test_the_verdict_is_a_facet_of_the_tables(gate_task, night, tmp_path, monkeypatch, state):
     pytest.importorskip("airflow.providers.openlineage")
+    from wearalike.airflow.gate_operator import GateOperator
+    from wearalike.airflow.lineage import stage_lineage
+
     shutil.copytree(night / "root", tmp_path / "root", symlinks=True)
     text = (night / "wearalike.toml").read_text(encoding="utf-8").replace(str(night), str(tmp_path))
     (tmp_path / "wearalike.toml").write_text(text, encoding="utf-8")
@@ -47,7 +50,15 @@ def test_the_verdict_is_a_facet_of_the_tables(gate_task, night, tmp_path, monkey
     if state == "failed":
         broken = next(o for o in verdict["outcomes"] if o["name"].startswith("products."))
         broken |= {"verdict": "fail", "violations_count": 7}
+        of_variant = broken | {"name": "similar_products_variant_b.expect_x(rank)"}
+        verdict["outcomes"].append(of_variant)
         path.write_text(json.dumps(verdict), encoding="utf-8")
+    if state == "failed":
+        text += "[experiment]\nname = 'w'\nvariants.b.weights = '2:8:4'\n"
+        (tmp_path / "wearalike.toml").write_text(text, encoding="utf-8")
+        gate_task = GateOperator(
+            task_id="report_quality", bash_command="true", **stage_lineage("report_quality")
+        )
     found = extract(gate_task, state)
     inputs = {
         d.name: d.inputFacets["dataQualityAssertions"].assertions
@@ -62,6 +73,8 @@ def test_the_verdict_is_a_facet_of_the_tables(gate_task, night, tmp_path, monkey
     assert all(a.name.startswith("products.") for a in inputs["tables.products"])
     if state == "failed":
         assert sent[broken["name"]].actual == "7"
+        (assertion,) = inputs["tables.similar_products_variants"]
+        assert assertion.name == of_variant["name"] and assertion.column == "rank"
     (products,) = [d for d in found.inputs if d.name == "tables.products"]
     assert "schema" in products.facets
     assert "tables.quality" in {d.name for d in found.outputs}

@@ -47,7 +47,12 @@ def emit_row_counts(context: Mapping[str, Any]) -> None:
     root = found.data_dir
     mirror.open_cache(root, found.storage)
     run = run_name(context["dag_run"])
-    for name in stage.writes:
+    of_experiment = [
+        name
+        for name in stage.experiment_writes
+        if run_tables.is_complete(root, TABLES_BY_NAME[name], run)
+    ]
+    for name in (*stage.writes, *of_experiment):
         rows = run_tables.read_manifest(root, TABLES_BY_NAME[name], run)["rows"]
         stats.gauge(f"wearalike.{name}.rows_written", rows["written"])
         stats.gauge(f"wearalike.{name}.rows_refused", sum(rows["refused"].values()))

@@ -78,7 +78,9 @@ class GateOperator(BashOperator):
         for outcome in json.loads(path.read_text(encoding="utf-8"))["outcomes"]:
             suite, _, rest = outcome["name"].partition(".")
             column = rest.partition("(")[2].rstrip(")").split(",")[0].strip()
-            by_table[suite].append(
+            # The lists of all variants of an experiment are one table.
+            table, of_variant, _ = suite.partition("_variant_")
+            by_table[f"{table}_variants" if of_variant else table].append(
                 quality_facets.Assertion(
                     assertion=rest.partition("(")[0],
                     success=outcome["verdict"] == GateVerdict.OK,

@@ -6,13 +6,17 @@ from wearalike.tables when OpenLineage asks for them, in the process of the task
 
 from __future__ import annotations
 
+import os
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.common.compat.lineage.entities import Column
 from airflow.providers.common.compat.lineage.entities import Table as LineageTable
 from airflow.sdk import Asset
 
-from wearalike.pipeline.stages import STAGES, STAGES_BY_NAME
+from wearalike.pipeline.stages import ENCODER_TABLES, STAGES, STAGES_BY_NAME
+from wearalike.settings import find_default_file
 
 # Databases of the assets: a run's tables, and those that the site reads.
 RUN_TABLES = "tables"
@@ -62,7 +66,8 @@ def stage_lineage(name: str) -> dict[str, list[Any]]:
     """Return the inlets and outlets of a stage's task.
 
     Each table is an Asset, for Airflow's pages and schedules, and a RunTable for OpenLineage. The
-    last stage writes what the site reads: its assets are wearalike://published/<table>.
+    last stage writes what the site reads: its assets are wearalike://published/<table>. The tables
+    of an experiment are named where the settings have one.
 
     Args:
         name: the stage's name.
@@ -71,11 +76,30 @@ def stage_lineage(name: str) -> dict[str, list[Any]]:
         The keyword arguments `inlets` and `outlets` of an operator.
     """
     stage = STAGES_BY_NAME[name]
-    outlets = [part for table in stage.writes for part in _asset_and_table(RUN_TABLES, table)]
+    absent = _list_absent_tables()
+    reads = [*stage.reads, *(t for t in stage.experiment_reads if t not in absent)]
+    writes = [*stage.writes, *(t for t in stage.experiment_writes if t not in absent)]
+    outlets = [part for table in writes for part in _asset_and_table(RUN_TABLES, table)]
     if stage is STAGES[-1]:
-        outlets = [part for table in stage.reads for part in _asset_and_table(PUBLISHED, table)]
-    inlets = [part for table in stage.reads for part in _asset_and_table(RUN_TABLES, table)]
+        outlets = [part for table in reads for part in _asset_and_table(PUBLISHED, table)]
+    inlets = [part for table in reads for part in _asset_and_table(RUN_TABLES, table)]
     return {"inlets": inlets, "outlets": outlets}
+
+
+def _list_absent_tables() -> set[str]:
+    """Return the tables of experiments that runs by the settings' file do not have.
+
+    The file is read as it is: what parses DAGs need not know the secrets that it names, and an
+    error in it is told by the tasks.
+    """
+    of_experiments = {table for stage in STAGES for table in stage.experiment_writes}
+    path = Path(os.environ.get("WEARALIKE_CONFIG") or find_default_file())
+    try:
+        variants = tomllib.loads(path.read_text(encoding="utf-8"))["experiment"]["variants"]
+        has_encoder = any("encoder" in variant for variant in variants.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return of_experiments
+    return set() if has_encoder else set(ENCODER_TABLES)
 
 
 def _asset_and_table(database: str, name: str) -> tuple[Asset, RunTable]:

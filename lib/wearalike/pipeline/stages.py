@@ -20,6 +20,8 @@ class Stage:
         writes: names of the tables it writes.
         pool: the Airflow pool that its task takes a slot of; None: the default pool.
         is_sharded: True if several processes may fill its cache side by side, with --shard.
+        experiment_reads: tables that it reads, too, where a run has an experiment.
+        experiment_writes: tables that it writes then.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Stage:
     writes: tuple[str, ...] = ()
     pool: str | None = None
     is_sharded: bool = False
+    experiment_reads: tuple[str, ...] = ()
+    experiment_writes: tuple[str, ...] = ()
 
 
 # The warehouse holds these of every published run. A test compares them with tables.py.
@@ -39,6 +43,10 @@ PUBLISHED_TABLES = (
     "look_products",
     "quality",
 )
+# Those that a run has only with an experiment.
+EXPERIMENT_TABLES = ("similar_products_variants", "similar_lists_variants", "list_variants")
+# Those that a run has only with an experiment of encoders.
+ENCODER_TABLES = ("codes_variants", "indexes_variants")
 
 _BEFORE_THE_GATE = (
     Stage(
@@ -77,6 +85,7 @@ _BEFORE_THE_GATE = (
         writes=("codes", "product_leaves"),
         pool="gpu",
         is_sharded=True,
+        experiment_writes=("codes_variants",),
     ),
     Stage(
         "detect_looks",
@@ -91,12 +100,16 @@ _BEFORE_THE_GATE = (
         "Choose the item that represents each product; write one index a super-category.",
         reads=("products", "images", "items", "codes"),
         writes=("indexes",),
+        experiment_reads=("codes_variants",),
+        experiment_writes=("indexes_variants",),
     ),
     Stage(
         "match_products",
         "Find the most similar products of every product, exactly.",
         reads=("products", "indexes"),
         writes=("matches", "similar_products", "similar_lists"),
+        experiment_reads=("indexes_variants",),
+        experiment_writes=("matches_variants", *EXPERIMENT_TABLES),
     ),
     Stage(
         "match_looks",
@@ -114,11 +127,13 @@ STAGES: tuple[Stage, ...] = (
         "Measure the run and close the gate if a threshold is missed.",
         reads=tuple(table for stage in _BEFORE_THE_GATE for table in stage.writes),
         writes=("quality",),
+        experiment_reads=tuple(t for stage in _BEFORE_THE_GATE for t in stage.experiment_writes),
     ),
     Stage(
         "publish_tables",
         "Load the run into the warehouse; from then on the site reads it.",
         reads=PUBLISHED_TABLES,
+        experiment_reads=EXPERIMENT_TABLES,
     ),
 )
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
