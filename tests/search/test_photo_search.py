@@ -138,6 +138,10 @@ def test_the_category_gives_the_weights_unless_the_query_does(search, pictures, 
     content = next(c for c in pictures.values() if search.search(c).items)
     item = search.search(content).items[0]
     assert (item.shape_weight, item.colour_weight) == weights[item.category]
+    kept = search.search(content, PhotoQuery(k=5, weights=(8, 2), keeps_kind=True)).items[0]
+    share = item.kind_weight / (item.shape_weight + item.colour_weight)
+    assert item.kind_weight and kept.kind_weight == round(10 * share)
+    assert (kept.shape_weight, kept.colour_weight) == (8, 2)
     by_colour = search.search(content, PhotoQuery(k=5, weights=(0, 1))).items[0].results
     by_shape = search.search(content, PhotoQuery(k=5, weights=(1, 0))).items[0].results
     assert [r.colour_distance for r in by_colour] == sorted(r.colour_distance for r in by_colour)

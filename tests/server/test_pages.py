@@ -3,11 +3,13 @@ over one night whose feeds said hostile things.
 """
 
 import io
+import json
 import re
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -15,6 +17,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from lxml import html
 from PIL import Image
 from playwright.sync_api import Browser, Page
 from starlette.applications import Starlette
@@ -32,6 +35,7 @@ from tests.support.change_settings import change
 from tests.support.http_server import serve_site, site_client
 
 from wearalike import settings
+from wearalike.catalog.merchandising_rules import MerchandisingRule, MerchandisingRuleKind
 from wearalike.commands.app import main
 from wearalike.quality import judgements
 from wearalike.server import app
@@ -42,6 +46,7 @@ from wearalike.tables import (
     IMAGES,
     INDEXES,
     LOOK_PRODUCTS,
+    MATCHES,
     PRODUCTS,
     QUALITY,
     SIMILAR_LISTS,
@@ -447,6 +452,47 @@ def test_a_photo_is_ranked_by_every_model(browser, base, place):
         assert page.get_by_text("Euclidean by IndexIVFPQ").count() == 2
         assert_accessible(page)
         shoot(page, "compare-photo-phone", whole=True)
+
+
+def test_no_column_shows_what_a_rule_hides(place, asking, tmp_path):
+    root, own = place.data_dir, tmp_path / "root"
+    shutil.copytree(root, own, ignore=shutil.ignore_patterns("cache"), symlinks=True)
+    (own / "cache").symlink_to(root / "cache")
+    query = asking["product"]["product_id"]
+    entries = run_tables.read_table(root, INDEXES, RUN).to_pylist()
+    image_id = next(e["image_id"] for e in entries if e["product_id"] == "harbour:1001")
+    content = content_cache.image_path(root, image_id).read_bytes()
+
+    def shown(here: settings.Settings) -> tuple[list[set[str]], list[set[str]]]:
+        """The addresses in each column for a product and for a photo."""
+        with site_client(app.create_app(here)) as client:
+            pages = (
+                client.get("/compare", params={"product": query}),
+                client.post("/compare", files={"photo": ("photo.jpg", content)}),
+            )
+        found = []
+        for page in pages:
+            columns = html.fromstring(page.text).xpath("//section[@class='column']")
+            found.append([set(column.xpath(".//h3/a/@href")) for column in columns])
+        return found[0], found[1]
+
+    before, of_photo = shown(place)
+    hidden = {"harbour:1001", *(i for i in ids(asking["published"])[:3])}
+    gone = {path_of(product_id) for product_id in hidden}
+    models, photo_models = before[7:], of_photo[1:]
+    assert any(column & gone for column in models) and any(c & gone for c in photo_models)
+    facts = own / MATCHES.name / f"run={RUN}" / "_manifest.json"
+    made = json.loads(facts.read_text())
+    made["parameters"]["merchandise"] = [
+        asdict(MerchandisingRule(f"recall-{n}", MerchandisingRuleKind.HIDE, product=product_id))
+        for n, product_id in enumerate(sorted(hidden))
+    ]
+    facts.write_text(json.dumps(made, default=str))
+    here = change(place, data_dir=own, warehouse=f"duckdb:{own / 'warehouse'}")
+    after, of_photo = shown(here)
+    # The published list is that of the night, in which no rule was.
+    assert len(after) == len(before) and all(not column & gone for column in after[1:])
+    assert of_photo and all(column and not column & gone for column in of_photo)
 
 
 def test_the_api_ranks_a_photo_by_a_descriptor(base, place):

@@ -46,6 +46,8 @@ class PhotoQuery:
         filters: Conditions on the results, which act before the cut to k.
         guesses_gender: Without a gender, take that of the products nearest to the photo's items,
             where they agree.
+        keeps_kind: The kind counts as much beside these weights as beside the category's own.
+            Without it, a kind that the weights do not name does not count.
 
     Raises:
         ValueError: k or weights are out of range.
@@ -60,6 +62,7 @@ class PhotoQuery:
     on_brand: str | None = None
     filters: ProductConditions = _NO_FILTERS
     guesses_gender: bool = False
+    keeps_kind: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= MAX_K:
@@ -77,6 +80,22 @@ class PhotoQuery:
     def named_weights(self) -> Weights | None:
         """The weights by name; a kind that is not named weighs 0."""
         return None if self.weights is None else Weights(*self.weights)
+
+    def weigh(self, own: Weights) -> Weights:
+        """Return the weights of an item.
+
+        Args:
+            own: Those of its category.
+
+        Example:
+            >>> PhotoQuery(weights=(8, 2), keeps_kind=True).weigh(Weights(1, 1, 1))
+            Weights(shape=8, colour=2, kind=5)
+        """
+        named = self.named_weights or own
+        if not self.keeps_kind or self.weights is None:
+            return named
+        kind = round(own.kind * (named.shape + named.colour) / (own.shape + own.colour))
+        return named._replace(kind=min(kind, MAX_WEIGHT))
 
 
 def parse_weights(text: str) -> Weights:

@@ -196,6 +196,8 @@ class PhotoSearch:
         if not photo_query.guesses_gender:
             # Queries from before it could be asked for keep their ids.
             del wishes["guesses_gender"]
+        if not photo_query.keeps_kind:
+            del wishes["keeps_kind"]
         query = [self.run, photo_id, *versions, wishes]
         return hashlib.sha256(json.dumps(query).encode()).hexdigest()[:32]
 
@@ -227,10 +229,12 @@ class PhotoSearch:
             like_row = search.elect_category(gallery, voters)
             expected = self._expected_distances(gallery, chances, voters)
         category = str(gallery.attributes.category[like_row])
-        weights = photo_query.named_weights or Weights(
-            int(gallery.shape_weight[like_row]),
-            int(gallery.colour_weight[like_row]),
-            int(gallery.kind_weight[like_row]),
+        weights = photo_query.weigh(
+            Weights(
+                int(gallery.shape_weight[like_row]),
+                int(gallery.colour_weight[like_row]),
+                int(gallery.kind_weight[like_row]),
+            )
         )
         if self._category_kinds is None:
             weights = weights._replace(kind=0)

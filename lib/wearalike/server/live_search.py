@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from wearalike import search as search_module
+from wearalike.catalog.merchandising_rules import MerchandisingRule
 from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.evaluation.descriptors.described_gallery import DescriptorSearch
 from wearalike.search import gallery_store
@@ -160,6 +161,14 @@ class LiveSearch:
             BadIndex: An index file is corrupt.
         """
         return self._load_run(s).load_gallery(super_category)
+
+    def merchandising_rules(self, s: Snapshot) -> tuple[MerchandisingRule, ...]:
+        """Return the merchandiser's rules that the run was matched by.
+
+        Raises:
+            RunNotSearchable: The data folder does not hold the published tables.
+        """
+        return self._load_run(s).merchandising_rules
 
     def descriptors(self, s: Snapshot) -> DescriptorSearch:
         """Return what ranks the products by other models.

@@ -15,6 +15,7 @@ from wearalike import search
 from wearalike.evaluation.descriptors.versions import ENCODER_OF_VERSION
 from wearalike.imaging import decode
 from wearalike.search.float_index import FloatIndexKind
+from wearalike.search.page_rules import CompiledRules
 from wearalike.search.photo_query import Weights
 from wearalike.server.api import limit_searches
 from wearalike.server.live_search import LiveSearch, RunNotSearchable
@@ -29,6 +30,7 @@ from wearalike.server.pages.compared_photo import compare_photo
 from wearalike.server.pages.ranking_columns import (
     RankingColumn,
     RankingQuery,
+    apply_rules,
     build_score_rows,
     build_version_columns,
 )
@@ -199,7 +201,9 @@ def _rank_product(
     row = int(np.searchsorted(gallery.product_ids, product["product_id"]))
     if row == len(gallery) or gallery.product_ids[row] != product["product_id"]:
         return ProductRankings(columns)
-    may_show = search.eligible_candidates(gallery, product["age_group"], product["gender"])
+    rules = CompiledRules(live.merchandising_rules(s), gallery.attributes)
+    eligible = search.eligible_candidates(gallery, product["age_group"], product["gender"])
+    may_show = apply_rules(eligible, rules, row)
     query = RankingQuery(may_show, shared, RESULTS_PER_COLUMN, row, index)
     shown_versions = set()
     for version in descriptors.versions():

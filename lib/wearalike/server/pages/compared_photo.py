@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 from starlette.datastructures import State
 
 from wearalike import search
-from wearalike.evaluation.descriptors.described_gallery import DescriptorSearch
 from wearalike.evaluation.descriptors.versions import DescriberPool
 from wearalike.imaging import decode
 from wearalike.models.files import BadModel
 from wearalike.search import photo_annotation
 from wearalike.search.float_index import FloatIndexKind
+from wearalike.search.page_rules import CompiledRules
 from wearalike.search.photo_query import DetectedItem, PhotoQuery, PhotoResult
+from wearalike.search.product_attributes import build_photo_page
+from wearalike.server.loaded_run import LoadedRun
 from wearalike.server.pages import photo_form, photo_texts
 from wearalike.server.pages.ranking_columns import (
     RankingColumn,
     RankingQuery,
+    apply_rules,
     build_score_rows,
     build_version_columns,
 )
@@ -97,7 +100,7 @@ def compare_photo(
     compared = items[:MAX_COMPARED_ITEMS]
     boxes = [(item.x0, item.y0, item.x1, item.y1) for item in compared]
     crops = decode.crop_boxes(decoded.picture, boxes) if boxes else []
-    rankings = _PhotoRankings(s, loaded.descriptors, state.describers, index, result)
+    rankings = _PhotoRankings(s, loaded, state.describers, index, result)
     columns = rankings.rank(compared, crops)
     return ComparedPhoto(
         result,
@@ -118,14 +121,15 @@ class _PhotoRankings:
     def __init__(
         self,
         s: Snapshot,
-        descriptors: DescriptorSearch,
+        loaded: LoadedRun,
         describers: DescriberPool,
         index: FloatIndexKind | None,
         result: PhotoResult,
     ) -> None:
         self.failures: list[str] = []
         self._snapshot = s
-        self._descriptors = descriptors
+        self._rules = loaded.merchandising_rules
+        self._descriptors = loaded.descriptors
         self._describers = describers
         self._index = index
         self._result = result
@@ -146,10 +150,13 @@ class _PhotoRankings:
             except BadModel as error:
                 self.failures.append(str(error))
                 continue
-            for mine, described, row in zip(columns, galleries, rows, strict=True):
+            for item, mine, described, row in zip(items, columns, galleries, rows, strict=True):
                 if described is None:
                     continue
-                may_show = search.eligible_candidates(described.gallery, None, self._result.gender)
+                eligible = search.eligible_candidates(described.gallery, None, self._result.gender)
+                page = build_photo_page(str(item.category))
+                rules = CompiledRules(self._rules, described.gallery.attributes, page)
+                may_show = apply_rules(eligible, rules, 0)
                 shared = {r["product"]["product_id"] for r in mine[0].rows}
                 query = RankingQuery(may_show, shared, RESULTS_PER_COLUMN, None, self._index)
                 mine += build_version_columns(self._snapshot, described, row, query)

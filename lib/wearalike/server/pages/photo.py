@@ -142,7 +142,12 @@ def _read_wishes(asked: dict[str, str]) -> PhotoQuery:
         gender = Gender(asked["gender"])
     age_group = AgeGroup(asked["age_group"]) if asked["age_group"] else None
     return PhotoQuery(
-        RESULTS_PER_ITEM, weights, gender, age_group, guesses_gender=asked["gender"] == ""
+        RESULTS_PER_ITEM,
+        weights,
+        gender,
+        age_group,
+        guesses_gender=asked["gender"] == "",
+        keeps_kind=True,
     )
 
 

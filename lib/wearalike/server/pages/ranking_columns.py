@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wearalike.evaluation.descriptors.base import FeatureRows
 from wearalike.evaluation.descriptors.described_gallery import DescribedGallery, Nearest
 from wearalike.search.float_index import FloatIndexKind
+from wearalike.search.page_rules import CompiledRules
 from wearalike.server.snapshot import Snapshot
 
 
@@ -54,6 +55,20 @@ class RankingQuery:
     count: int
     like_row: int | None = None
     index: FloatIndexKind | None = None
+
+
+def apply_rules(may_show: NDArray[np.bool_], rules: CompiledRules, page: int) -> NDArray[np.bool_]:
+    """Return which rows may be shown once the merchandiser's rules hide some.
+
+    Args:
+        may_show: bool (n,). Rows of the gallery that may be shown without rules.
+        rules: The rules, compiled for the gallery.
+        page: Number of the page that shows them.
+    """
+    rows = np.flatnonzero(may_show)
+    ruled = may_show.copy()
+    ruled[rows] = rules.rules_for_page(page).may_show(rows)
+    return ruled
 
 
 def build_score_rows(rows: Iterable[dict[str, Any]], shared: set[str]) -> list[dict[str, Any]]:
