@@ -463,12 +463,14 @@ def test_no_column_shows_what_a_rule_hides(place, asking, tmp_path):
     image_id = next(e["image_id"] for e in entries if e["product_id"] == "harbour:1001")
     content = content_cache.image_path(root, image_id).read_bytes()
 
+    own_site = {"Origin": "http://localhost"}
+
     def shown(here: settings.Settings) -> tuple[list[set[str]], list[set[str]]]:
         """The addresses in each column for a product and for a photo."""
         with site_client(app.create_app(here)) as client:
             pages = (
                 client.get("/compare", params={"product": query}),
-                client.post("/compare", files={"photo": ("photo.jpg", content)}),
+                client.post("/compare", files={"photo": ("photo.jpg", content)}, headers=own_site),
             )
         found = []
         for page in pages:
