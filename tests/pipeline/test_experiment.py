@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -521,12 +523,27 @@ def test_interleaved_lists_are_won_by_clicks(interleaved, tmp_path, capsys):
     assert by_kind["split", "control"]["win_share"] is None
     (table,) = page.xpath("//div[@aria-label='Experiments']/table")
     shown = [[c.text_content() for c in row.xpath("./th|./td")] for row in table.xpath(".//tr")]
-    assert [row[:3] for row in shown[1:]][:2] == [
-        ["turns", "control", "interleaved"],
-        ["turns", "colour", "interleaved"],
+    assert [row[:4] for row in shown[1:]][:2] == [
+        ["turns", "control", "", "interleaved"],
+        ["turns", "colour", "weights 2:9:4", "interleaved"],
     ]
     assert f"colour won {won['colour']}, 100 %" in page.text_content()
+    # Products by a part's link have the control's lists.
+    (clicks,) = page.xpath("//div[@aria-label='Clicks and orders']/table")
+    linked = {row[1]: row[2] for row in _parts_with_links(clicks) if row[0] == "variant"}
+    assert linked == {"control": True, "interleaved": False}
+    levels = [
+        int(h.tag[1]) for h in page.xpath("//main//*[starts-with(name(), 'h')]") if h.tag != "hr"
+    ]
+    assert all(later <= former + 1 for former, later in itertools.pairwise(levels))
     assert f"won {won['colour']} of {won['colour']} lists, 100%" in capsys.readouterr().out
+
+
+def _parts_with_links(table: Any) -> Iterator[tuple[str, str, bool]]:
+    """The dimension and part of each row, and whether the part leads to products."""
+    for row in table.xpath("./tbody/tr"):
+        part = row.find("th")
+        yield row.find("td").text_content(), part.text_content(), part.find("a") is not None
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def quality_page(request: Request) -> HTMLResponse:
     with open_part(published, part) as s:
         metrics = s.quality()
         counts = s.category_counts()
+        differences = _describe_variants(s.list_variants())
         judgements = request.app.state.annotation_queue.all_judgements()
     known = read_known_runs(published, published_run, published_at)
     page: dict[str, Any] = {
@@ -176,9 +177,21 @@ def quality_page(request: Request) -> HTMLResponse:
             :MAX_UNMAPPED_WORDS
         ],
         event_rates=[r for r in event_rates.read_rates(root, s.run) if _is_rate_of(part, r)],
+        run_encoder=known.encoders.get(s.run),
+        differences=differences,
         variant_rates=experiment_rates.read_variant_rates(root, s.run) if is_whole else [],
         disk=_disk_rows(root, int(time.monotonic() // DISK_AGE_S)) if is_whole else [],
     )
+
+
+def _describe_variants(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return how each variant of the run differs from the control, by experiment and variant."""
+    return {
+        (row["experiment"], row["variant"]): ", ".join(
+            f"{name} {row[name]}" for name in ("weights", "rules", "encoder") if row.get(name)
+        )
+        for row in rows
+    }
 
 
 def _worst_verdict(missed: Sequence[dict[str, Any]]) -> str:
