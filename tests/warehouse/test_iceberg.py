@@ -16,6 +16,7 @@ from wearalike.storage import run_tables
 from wearalike.warehouse import iceberg, publish
 from wearalike.warehouse.base import open_warehouse
 
+NEW_COLUMN = pa.field("new", pa.string(), nullable=False)
 DAYS = ("2026-11-20", "2026-11-21")
 
 
@@ -127,3 +128,19 @@ def test_readers_see_all_tables_of_one_run_also_when_a_commit_fails(settings, tm
     con = products.scan().to_duckdb("products")
     shown = con.execute("SELECT left(run_version, 10), count(*) FROM products GROUP BY ALL")
     assert shown.fetchall() == [(DAYS[1], 3)]
+
+    # Of several versions of one run those that were put last stay: a reader may be at the former.
+    for former, count in ((1, 4), (4, 5), (5, 6)):
+        publish_run(settings, DAYS[1], count)
+        assert register() == DAYS[1]
+        kept = catalogue.load_table("wearalike.products").scan().to_arrow()["run_version"]
+        counts = kept.combine_chunks().value_counts().field("counts")
+        assert sorted(counts.to_pylist()) == [former, count]
+    (row,) = catalogue.load_table("wearalike.published_run").scan().to_arrow().to_pylist()
+    state = open_warehouse(settings.warehouse).state()
+    assert row["published_at"] == state.publications[-1].published_at
+
+    # A later version of wearalike may have a required column more.
+    schema = pa.schema([*iceberg._versioned_schema(tables.PRODUCTS), NEW_COLUMN])
+    found = iceberg._open_table(catalogue, "wearalike.products", schema)
+    assert found.schema().find_field(NEW_COLUMN.name).optional

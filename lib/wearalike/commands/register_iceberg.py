@@ -26,7 +26,7 @@ from wearalike.pipeline import job
     default=7,
     show_default=True,
     metavar="N",
-    help="Runs whose rows stay in the tables.",
+    help="Versions of runs whose rows stay in the tables.",
 )
 @settings_options
 def register_iceberg(

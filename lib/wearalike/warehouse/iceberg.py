@@ -15,9 +15,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -77,7 +77,8 @@ def register_published_run(
     with _explain_refusals(namespace):
         catalogue.create_namespace_if_not_exists(namespace)
         pointer = _open_table(catalogue, f"{namespace}.{POINTER_NAME}", _POINTER_SCHEMA)
-        if [row["run_version"] for row in pointer.scan().to_arrow().to_pylist()] == [version]:
+        former = pointer.scan().to_arrow()[_VERSION_COLUMN].to_pylist()
+        if former == [version]:
             return None
         registered = []
         for table in LOADED_TABLES:
@@ -86,12 +87,12 @@ def register_published_run(
                 found = _open_table(catalogue, name, _versioned_schema(table), is_versioned=True)
                 _replace_rows(found, root, table, run, version)
                 registered.append(found)
-        row = {"run_version": version, "run": run, "published_at": datetime.now(UTC)}
+        row = {"run_version": version, "run": run, "published_at": publication.published_at}
         put = pointer.overwrite if pointer.current_snapshot() else pointer.append
         put(pa.Table.from_pylist([row], _POINTER_SCHEMA))
     with _explain_refusals(namespace):
         for found in registered:
-            _remove_old_rows(found, version, keep)
+            _remove_old_rows(found, {version, *former}, keep)
     return run
 
 
@@ -109,21 +110,30 @@ def _replace_rows(found: IcebergTable, root: Path, table: Table, run: str, versi
     log.info("%s: %s", ".".join(found.name()), version)
 
 
-def _remove_old_rows(found: IcebergTable, published: str, keep: int) -> None:
-    """Remove the rows of all versions but the published one and the newest others."""
-    others = sorted(
-        _list_versions(found) - {published},
-        key=lambda version: run_order.name_order(version.partition("@")[0]),
-    )
-    if gone := others[: max(0, len(others) - (keep - 1))]:
+def _remove_old_rows(found: IcebergTable, held: set[str], keep: int) -> None:
+    """Remove the rows of all versions but the held ones and those that were put last.
+
+    Args:
+        found: The table.
+        held: The published version, and the one before it, at which readers may be.
+        keep: Versions that stay, with these.
+    """
+    put_at = _list_versions(found)
+
+    def order(version: str) -> tuple[datetime, Any]:
+        # Snapshots that have expired are older than all others, and tell no time.
+        return put_at[version] or datetime.min, run_order.name_order(version.partition("@")[0])
+
+    others = sorted(put_at.keys() - held, key=order)
+    if gone := others[: max(0, len(others) - (keep - len(held)))]:
         # Names of runs hold no quotes.
         found.delete(f"{_VERSION_COLUMN} in ({', '.join(map(repr, gone))})")
 
 
-def _list_versions(found: IcebergTable) -> set[str]:
-    """Return the versions that a table holds rows of."""
+def _list_versions(found: IcebergTable) -> dict[str, datetime | None]:
+    """Return the versions that a table holds rows of, and when they were put, if that is known."""
     rows = found.inspect.partitions().to_pylist() if found.current_snapshot() else []
-    return {row["partition"][_VERSION_COLUMN] for row in rows}
+    return {row["partition"][_VERSION_COLUMN]: row["last_updated_at"] for row in rows}
 
 
 def _open_table(
@@ -131,9 +141,11 @@ def _open_table(
 ) -> IcebergTable:
     """Return a table with all columns of a schema; it is created if there is none."""
     found = catalogue.create_table_if_not_exists(name, schema=schema)
-    if set(schema.names) - set(found.schema().column_names):
+    if new := set(schema.names) - set(found.schema().column_names):
+        # Rows of former versions lack them, so that Iceberg takes no required column.
+        fields = [f.with_nullable(True) if f.name in new else f for f in schema]
         with found.update_schema() as update:
-            update.union_by_name(schema)
+            update.union_by_name(pa.schema(fields))
     if is_versioned and not found.spec().fields:
         with found.update_spec() as spec:
             spec.add_identity(_VERSION_COLUMN)
