@@ -38,4 +38,9 @@ class StorageSettings(BaseModel):
     def _check_url(cls, url: str | None) -> str | None:
         if url is not None and not OBJECT_STORE_PATTERN.fullmatch(url):
             raise ValueError(f"wanted a folder, s3://, gs:// or az://, got {url!r}")
+        if url is not None and re.search("[@?#]", url):
+            raise ValueError(
+                "an address of a store has no user, password or token; give credentials by the "
+                "environment, or by the role of the machine or pod"
+            )
         return url

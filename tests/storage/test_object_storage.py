@@ -15,16 +15,20 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from tests.support.kill import COMPARED_TABLES, assert_equal_tables
 from tests.support.s3_server import KEY_ID, SECRET_KEY, S3Server, serve_s3
 
 from wearalike import sample, tables
+from wearalike.commands.prune_data import prune_by_policy
 from wearalike.ops.check_object_store import check_object_store
 from wearalike.ops.check_result import CheckStatus, Environment
 from wearalike.ops.retention import prune
 from wearalike.pipeline import job, runner
 from wearalike.pipeline.stages import STAGE_NAMES
 from wearalike.retention_settings import RetentionSettings
+from wearalike.server.errors import add_exception_handlers
 from wearalike.settings import BadSettings, Settings, read_settings
 from wearalike.storage import atomic, content_cache, mirror, run_tables
 from wearalike.storage.object_store import ObjectStore, StoreAway, StoreFault
@@ -279,6 +283,17 @@ def test_faults_are_one_sentence_without_credentials(server):
     nobody = ObjectStore(server.url("x"), "http://127.0.0.1:9", 0.2)
     with pytest.raises(StoreAway, match="does not answer"):
         nobody.read("key")
+    with pytest.raises(FileNotFoundError, match="no-such-file"):
+        nobody.write("key", Path("no-such-file"))
+    app = FastAPI()
+    add_exception_handlers(app)
+
+    @app.get("/")
+    def ask() -> None:
+        nobody.read("key")
+
+    answer = TestClient(app).get("/")
+    assert answer.status_code == 503 and "object store" in answer.json()["detail"]
 
 
 def test_the_doctor_checks_bucket_and_conditional_writes(server, tmp_path):
@@ -295,6 +310,10 @@ def test_the_doctor_checks_bucket_and_conditional_writes(server, tmp_path):
     server.ignores_conditions = True
     status, text = check(server.url("doctor"))
     assert status is CheckStatus.FAIL and "although the request forbids it" in text
+    server.ignores_conditions = False
+    server.on_request = lambda method, path: 412 if method == "PUT" else None
+    status, text = check(server.url("doctor"))
+    assert status is CheckStatus.FAIL and "no other writer has written" in text
 
 
 def put_pictures(root: Path, contents: list[bytes]) -> list[str]:
@@ -374,7 +393,7 @@ def test_a_picture_lost_in_the_store_is_downloaded_again(open_cache, caplog):
     assert content_cache.read_image(open_cache("fourth"), ids[1]) == contents[1]
 
 
-def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path, server):
+def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path, server, caplog):
     root = open_cache("one")
     write_feeds(root, 1)
     (image_id,) = put_pictures(root, [b"an old picture"])
@@ -388,6 +407,10 @@ def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path,
         warehouse=f"duckdb:{tmp_path / 'warehouse'}",
         keep=RetentionSettings(runs_days=1, pictures_days=1),
     )
+    server.on_request = lambda method, path: 503
+    prune_by_policy(settings)
+    assert "nothing is pruned: " in caplog.text and "does not answer" in caplog.text
+    server.on_request = lambda method, path: None
     prune.prune_data(settings)
     assert len(store.list_unnamed()) == 1, "a writer of this hour may be about to name it"
     later = datetime.now(UTC) + timedelta(days=400)
@@ -398,13 +421,36 @@ def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path,
     assert store.store.list("tables/") == [] and store.pictures.list_objects() == []
 
 
-def test_of_two_promotions_at_once_one_is_kept_on_every_machine(open_cache):
+def test_of_two_promotions_at_once_one_is_kept_on_every_machine(open_cache, server):
     one, other = open_cache("one"), open_cache("other")
     mirror.find_mirror(one).files.put("models/encoder.json", b"{}", None)
     with pytest.raises(StoreFault, match="another machine has written it meanwhile"):
         mirror.find_mirror(other).files.put("models/encoder.json", b"[]", None)
+    pointer = other / "models" / "encoder.json"
     open_cache("other")
-    assert (other / "models" / "encoder.json").read_bytes() == b"{}"
+    assert pointer.read_bytes() == b"{}"
+    files = mirror.find_mirror(other).files
+    server.requests.clear()
+    files.fetch_models()
+    assert len(server.requests) == 1, "models that are here are not fetched again"
+    files.put("models/encoder.json", b"[1]", files.fetch("models/encoder.json"))
+    open_cache("one")
+    assert (one / "models" / "encoder.json").read_bytes() == b"[1]", "within the same second"
+
+
+def test_a_table_that_is_made_during_a_refresh_stays(open_cache, server):
+    one, other = open_cache("one"), open_cache("other")
+    write_feeds(other, 1)
+
+    def write_meanwhile(method: str, path: str) -> None:
+        if method == "GET" and path.endswith(f"run={RUN}.json"):
+            server.on_request = lambda method, path: None
+            with run_tables.write_table(one, TABLE, "day-2", "of day 2") as writer:
+                writer.write(feed_rows(2))
+
+    server.on_request = write_meanwhile
+    mirror.find_mirror(one).refresh()
+    assert sorted(run_tables.list_runs(one, TABLE)) == sorted([RUN, "day-2"])
 
 
 def test_settings_of_an_object_store(tmp_path):
@@ -416,13 +462,16 @@ def test_settings_of_an_object_store(tmp_path):
     assert found.storage.url == "gs://other/data"
     for text, said in {
         'data_dir = "s3://bucket/data"': "warehouse is missing",
+        'data_dir = "s3://key:hush@bucket"\nwarehouse = "duckdb:/w"': "has no user, password",
+        'data_dir = "az://a/c?sig=hush"\nwarehouse = "duckdb:/w"': "has no user, password or token",
         'data_dir = "ftp://host/data"\nwarehouse = "duckdb:/w"': "s3://, gs:// or az://",
         'data_dir = "s3://bucket"\n[storage]\nurl = "s3://x"': "url",
         'data_dir = "s3://bucket"\n[storage]\nretry_s = 0.0': "retry_s",
     }.items():
         file.write_text(text)
-        with pytest.raises(BadSettings, match=said):
+        with pytest.raises(BadSettings, match=said) as caught:
             read_settings(file, {})
+        assert "hush" not in str(caught.value)
 
 
 def test_a_cache_belongs_to_one_store(open_cache, server, tmp_path):
@@ -435,3 +484,6 @@ def test_a_cache_belongs_to_one_store(open_cache, server, tmp_path):
     run_tables.table_dir(tmp_path / "own", TABLE, RUN).mkdir(parents=True)
     with pytest.raises(mirror.CacheTaken, match="tables of its own"):
         mirror.open_cache(tmp_path / "own", other)
+    (root / mirror.MARKER).write_bytes(b"{rotten")
+    with pytest.raises(mirror.CacheTaken, match="damaged; empty the folder"):
+        open_cache("one")

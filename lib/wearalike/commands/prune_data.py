@@ -53,11 +53,12 @@ def prune_by_policy(settings: Settings) -> None:
         return
     from wearalike.ops.retention.prune import describe_report, prune_data
     from wearalike.storage import atomic, data_lock
+    from wearalike.storage.object_store import StoreFault
     from wearalike.warehouse.base import Unreachable
 
     try:
         report = prune_data(settings)
-    except (data_lock.DataInUse, atomic.LocksUnsupported, Unreachable) as error:
+    except (data_lock.DataInUse, atomic.LocksUnsupported, Unreachable, StoreFault) as error:
         log.warning("nothing is pruned: %s", command_frame.describe_error(error))
         return
     for line in describe_report(report):

@@ -33,6 +33,14 @@ def check_object_store(environment: Environment) -> Iterator[CheckResult]:
         store.delete([key])
         if is_kept:  # the checks that follow look at models and pictures
             mirror.open_cache(settings.data_dir, storage)
+    except VersionConflict:
+        yield failed_result(
+            "object store",
+            f"{settings.storage.url}: it refuses to write where no other writer has written",
+            "use a store that honours If-None-Match and If-Match of a PUT by the entity tag of "
+            "the object",
+        )
+        return
     except (StoreFault, mirror.CacheTaken, extras.MissingExtra) as error:
         yield failed_result("object store", str(error), advice)
         return

@@ -18,6 +18,7 @@ from wearalike.imaging.decode import BadPixels
 from wearalike.server import parameters
 from wearalike.server.live_search import RunNotSearchable
 from wearalike.server.snapshot import NotPublished
+from wearalike.storage.object_store import StoreFault
 from wearalike.warehouse.base import Unreachable
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(NotPublished, _handle_nothing_published)
     app.add_exception_handler(Unreachable, _handle_unreachable_warehouse)
+    app.add_exception_handler(StoreFault, _handle_store_fault)
     app.add_exception_handler(BadPixels, _handle_bad_pixels)
     app.add_exception_handler(RunNotSearchable, _handle_run_not_searchable)
     app.add_exception_handler(ClientDisconnect, _handle_client_disconnect)
@@ -140,6 +142,15 @@ def _handle_unreachable_warehouse(_: Request, error: Exception) -> Response:
     return problem_response(
         503,
         "the warehouse does not answer; the server's log says why",
+        {"Retry-After": str(WAREHOUSE_RETRY_S)},
+    )
+
+
+def _handle_store_fault(_: Request, error: Exception) -> Response:
+    log.warning("%s", error)
+    return problem_response(
+        503,
+        "the object store of the data does not answer; the server's log says why",
         {"Retry-After": str(WAREHOUSE_RETRY_S)},
     )
 

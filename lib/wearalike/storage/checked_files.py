@@ -15,8 +15,8 @@ class CheckedFiles:
     """Files whose bytes were read and found right; a file is read again once it was touched."""
 
     def __init__(self) -> None:
-        # Modification time (ns) and size when the bytes were read.
-        self._states: dict[Path, tuple[int, int]] = {}
+        # Modification time (ns) and size when the bytes were read, and their hash as it was wanted.
+        self._states: dict[Path, tuple[int, int, str]] = {}
 
     def is_whole(self, path: Path, sha256: str) -> bool:
         """Return True if a file is there, and its SHA-256 begins so.
@@ -29,7 +29,7 @@ class CheckedFiles:
             found = path.stat()
         except FileNotFoundError:
             return False
-        state = (found.st_mtime_ns, found.st_size)
+        state = (found.st_mtime_ns, found.st_size, sha256)
         if self._states.get(path) == state:
             return True
         if not hash_file(path).startswith(sha256):

@@ -2,17 +2,11 @@
 
 | key | content |
 |---|---|
-| manifests/<table>/run=<run>.json | the manifest of a run's table: its commit, put last |
-| tables/<table>/run=<run>/<hash>/... | the files that the manifest of this hash names |
+| manifests/, tables/ | the tables of runs, see `stored_tables` |
 | cache/<kind>/<version>/<hash>.parquet | rows of cached work, named by their content |
 | pictures/ | the pictures, see `picture_packs` |
 | models/ | promoted models and the pointers to them |
 | reports/ | the log of runs |
-
-A manifest is put on condition that the version stands which the writer has seen, or none. A table
-without a manifest is not there, whatever lies under its keys. Files of former versions stay until
-`wearalike prune`, so that whoever reads them ends. Files come into the folder when they
-are read, and are checked against the manifest.
 
 A folder knows its store by the file MARKER in it, so that every function that takes a folder works
 on both.
@@ -20,47 +14,25 @@ on both.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import logging
 import os
-import re
 import threading
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from wearalike.storage import atomic
-from wearalike.storage.checked_files import CheckedFiles, hash_file, read_bytes, run_each
-from wearalike.storage.object_store import (
-    ObjectFacts,
-    ObjectStore,
-    ObjectVersion,
-    StoreFault,
-    VersionConflict,
-)
+from wearalike.storage.checked_files import CheckedFiles, read_bytes
+from wearalike.storage.object_store import ObjectFacts, ObjectStore
 from wearalike.storage.picture_packs import PicturePacks
 from wearalike.storage.stored_rows import StoredFiles, StoredRows
+from wearalike.storage.stored_tables import StoredTables
 from wearalike.storage_settings import StorageSettings
 
-log = logging.getLogger("wearalike.storage")
-
 MARKER = ".object_store.json"
-MANIFEST_NAME = "_manifest.json"
-# Beside a manifest: the version that the object store gave it.
-VERSION_NAME = ".version.json"
-_ATTEMPTS = 5
-_HASH_CHARS = 32
-_MANIFEST_KEY = re.compile(r"manifests/([a-z_]+)/run=([\w.-]+)\.json")
 
 
 class CacheTaken(ValueError):
     """The cache folder holds another data folder than the one that the settings name."""
-
-
-class WriterConflict(Exception):
-    """Another writer has finished the table since this one began; its table is in the folder."""
 
 
 class Mirror:
@@ -79,8 +51,9 @@ class Mirror:
         self.store = ObjectStore(settings.url, settings.endpoint, settings.retry_s)
         self.pictures = PicturePacks(root, self.store)
         self.files = StoredFiles(root, self.store)
-        self._checked = CheckedFiles()
-        self.rows = StoredRows(root, self.store, self._checked)
+        checked = CheckedFiles()
+        self.rows = StoredRows(root, self.store, checked)
+        self.tables = StoredTables(root, self.store, checked)
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -91,185 +64,14 @@ class Mirror:
         """
         with self._lock:
             self.rows.forget()
-            found = {}
-            for facts in self.store.list("manifests/"):
-                if match := _MANIFEST_KEY.fullmatch(facts.key):
-                    found[match[1], match[2]] = facts
-            stale = [
-                name
-                for name, facts in found.items()
-                if (known := _read_version(self._folder(*name))) is None
-                or known.e_tag != facts.version.e_tag
-            ]
-            run_each(lambda name: self.refresh_table(*name), stale)
-            for marker in self.root.glob(f"*/run=*/{VERSION_NAME}"):
-                table, run = marker.parent.parent.name, marker.parent.name.removeprefix("run=")
-                if (table, run) not in found:
-                    atomic.remove_dir(marker.parent)  # pruned by another machine
+            self.tables.refresh_all()
             self.pictures.indexes.refresh()
             self.files.fetch_models()
             self.files.fetch("reports/runs.jsonl")
 
-    def refresh_table(self, table: str, run: str) -> ObjectVersion | None:
-        """Take over the present manifest of a table.
-
-        Args:
-            table: Its name.
-            run: The run.
-
-        Returns:
-            The version of the manifest; None if no run has finished the table.
-        """
-        folder = self._folder(table, run)
-        answer = self.store.read(_manifest_key(table, run))
-        if answer is None:
-            if (folder / VERSION_NAME).exists():
-                atomic.remove_dir(folder)
-            return None
-        content, facts = answer
-        for _ in range(_ATTEMPTS):
-            if read_bytes(folder / MANIFEST_NAME) == content:
-                _write_version(folder, facts.version)
-                break
-            with atomic.staging_dir(folder) as hidden:
-                (hidden / MANIFEST_NAME).write_bytes(content)
-                at_s = facts.modified_at.timestamp()
-                os.utime(hidden / MANIFEST_NAME, (at_s, at_s))
-                _write_version(hidden, facts.version)
-                self._install(hidden, folder, content)
-        return facts.version
-
-    def commit_table(
-        self, hidden: Path, table: str, run: str, former: ObjectVersion | None
-    ) -> None:
-        """Put the files of a finished table and then its manifest, and keep them in the folder.
-
-        Args:
-            hidden: The filled folder, with its manifest.
-            table: Its name.
-            run: The run.
-            former: Version of the manifest when the work began; None if there was none.
-
-        Raises:
-            WriterConflict: Another writer's manifest stands there by now; it was taken over.
-            StoreFault: The store refuses, or does not answer. No reader sees anything of it.
-        """
-        content = (hidden / MANIFEST_NAME).read_bytes()
-        key, prefix = _manifest_key(table, run), _files_prefix(table, run, content)
-        names = list(json.loads(content)["files"])
-        run_each(lambda name: self.store.write(prefix + name, hidden / name), names)
-        try:
-            if former is None:
-                version = self.store.create(key, content)
-            else:
-                version = self.store.replace(key, content, former)
-        except VersionConflict:
-            # A request that was sent again may meet its own first success.
-            answer = self.store.read(key)
-            if answer is None or answer[0] != content:
-                self.refresh_table(table, run)
-                raise WriterConflict(f"{self.url}/{key}") from None
-            version = answer[1].version
-        _write_version(hidden, version)
-        folder = self._folder(table, run)
-        for _ in range(_ATTEMPTS):
-            if read_bytes(folder / MANIFEST_NAME) == content:
-                break
-            self._install(hidden, folder, content)
-
-    def fetch_table(
-        self, table: str, run: str, is_wanted: Callable[[str], bool] = lambda name: True
-    ) -> None:
-        """Bring files of a table into the folder, and heal those whose bytes have changed.
-
-        Args:
-            table: Its name.
-            run: The run.
-            is_wanted: Chooses files by their names; default: all.
-
-        Raises:
-            StoreFault: A file is lost, or its bytes are not those that the manifest names.
-        """
-        folder = self._folder(table, run)
-        for attempt in range(_ATTEMPTS):
-            content = read_bytes(folder / MANIFEST_NAME)
-            if content is None:
-                return
-            files: dict[str, str] = json.loads(content)["files"]
-            prefix = _files_prefix(table, run, content)
-            wanted = [name for name in files if is_wanted(name)]
-            missing = [n for n in wanted if not self._checked.is_whole(folder / n, files[n])]
-            try:
-                fetch = self._build_fetch(folder, prefix, files)
-                run_each(fetch, missing)
-                return
-            except FileNotFoundError as error:
-                # Another machine may have made the table again meanwhile.
-                former = _read_version(folder)
-                if self.refresh_table(table, run) in (former, None) or attempt + 1 == _ATTEMPTS:
-                    raise StoreFault(
-                        f"{self.url}/{error}: gone, and the manifest of {table} names it; "
-                        "run the table's job again with --force"
-                    ) from None
-
-    def remove_table(self, table: str, run: str) -> None:
-        """Remove a table from the store: its manifest first, so that no reader sees a part."""
-        self.store.delete([_manifest_key(table, run)])
-        self.store.delete([f.key for f in self.store.list(f"tables/{table}/run={run}/")])
-
-    def remove_files(self, table: str, run: str, folder: str) -> None:
-        """Remove a folder of a table's files, such as its candidates; its manifest stays."""
-        keys = [f.key for f in self.store.list(f"tables/{table}/run={run}/")]
-        self.store.delete([key for key in keys if key.split("/")[4] == folder])
-
     def list_unnamed(self) -> list[ObjectFacts]:
         """Return objects that no manifest and no index names: killed writers left them."""
-        prefixes = set()
-        for facts in self.store.list("manifests/"):
-            match = _MANIFEST_KEY.fullmatch(facts.key)
-            if match and (answer := self.store.read(facts.key)):
-                prefixes.add(_files_prefix(match[1], match[2], answer[0]))
-        found = [
-            facts
-            for facts in self.store.list("tables/")
-            if "/".join(facts.key.split("/")[:4]) + "/" not in prefixes
-        ]
-        packs = self.pictures.list_objects()
-        indexed = {f.key.split(".")[0] for f in packs if f.key.endswith(".parquet")}
-        return found + [f for f in packs if f.key.split(".")[0] not in indexed]
-
-    def _install(self, hidden: Path, folder: Path, content: bytes) -> None:
-        """Move a filled folder into its place, over one of another version."""
-        atomic.fsync_tree(hidden)
-        with contextlib.suppress(atomic.Superseded):  # another process of this machine was faster
-            atomic.commit_dir(
-                hidden,
-                folder,
-                atomic.dir_identity(folder),
-                lambda: read_bytes(folder / MANIFEST_NAME) == content,
-            )
-
-    def _build_fetch(
-        self, folder: Path, prefix: str, files: dict[str, str]
-    ) -> Callable[[str], None]:
-        def fetch(name: str) -> None:
-            path = folder / name
-            if path.exists():
-                log.warning("%s: its bytes have changed; it is fetched again", path)
-            with atomic.replace_file(path, sync_folder=False) as hidden:
-                if not self.store.download(prefix + name, hidden):
-                    hidden.touch()
-                    raise FileNotFoundError(prefix + name)
-                if hash_file(hidden) != files[name]:
-                    raise StoreFault(
-                        f"{self.url}/{prefix}{name}: its bytes are not those that the manifest of "
-                        "the table names; run the table's job again with --force"
-                    )
-
-        return fetch
-
-    def _folder(self, table: str, run: str) -> Path:
-        return self.root / table / f"run={run}"
+        return self.tables.list_unnamed() + self.pictures.list_unnamed()
 
 
 _mirrors: dict[Path, tuple[int, Mirror]] = {}
@@ -287,7 +89,7 @@ def attach_store(root: Path, settings: StorageSettings) -> Mirror | None:
     """
     marker = root / MARKER
     facts = json.loads(settings.model_dump_json(exclude={"cache"})) | {"url": settings.url}
-    known = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
+    known = _read_marker(root)
     if settings.url is None:
         if known:
             raise CacheTaken(f"{root}: the cache of {known['url']}; name that as data_dir")
@@ -330,26 +132,19 @@ def find_mirror(root: Path) -> Mirror | None:
     key = root.absolute()
     pid, mirror = _mirrors.get(key, (0, None))
     if mirror is None or pid != os.getpid():
-        facts = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        mirror = Mirror(root, StorageSettings(cache=root, **facts))
+        mirror = Mirror(root, StorageSettings(cache=root, **(_read_marker(root) or {})))
         mirror.pictures.indexes.refresh()
         _mirrors[key] = (os.getpid(), mirror)
     return mirror
 
 
-def _manifest_key(table: str, run: str) -> str:
-    return f"manifests/{table}/run={run}.json"
-
-
-def _files_prefix(table: str, run: str, manifest: bytes) -> str:
-    """Return where the files of a manifest lie: by its hash, so no two versions share a key."""
-    return f"tables/{table}/run={run}/{hashlib.sha256(manifest).hexdigest()[:_HASH_CHARS]}/"
-
-
-def _read_version(folder: Path) -> ObjectVersion | None:
-    content = read_bytes(folder / VERSION_NAME)
-    return ObjectVersion(**json.loads(content)) if content else None
-
-
-def _write_version(folder: Path, version: ObjectVersion) -> None:
-    atomic.write_bytes(folder / VERSION_NAME, json.dumps(asdict(version)).encode())
+def _read_marker(root: Path) -> dict[str, Any] | None:
+    """Return the facts of the store that a folder is the cache of; None for any other folder."""
+    content = read_bytes(root / MARKER)
+    if content is None:
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(content)
+        return {"url": facts["url"], **facts}
+    except (ValueError, TypeError, KeyError):
+        raise CacheTaken(f"{root / MARKER}: damaged; empty the folder, which is a cache") from None

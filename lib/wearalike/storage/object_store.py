@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wearalike.operator_error import OperatorError
+from wearalike.storage.checked_files import run_each
 
 _MAX_RETRIES = 10
 
@@ -107,17 +108,16 @@ class ObjectStore:
                 return None
 
     def download(self, key: str, path: Path) -> bool:
-        """Write an object into a file; return False if there is none."""
+        """Write an object into a file; leave it empty and return False if there is none."""
         import obstore
 
-        with self._explain(key):
+        with path.open("wb") as file, self._explain(key):
             try:
                 answer = obstore.get(self._store, key)
             except self._missing:
                 return False
-            with path.open("wb") as file:
-                for chunk in answer.stream(min_chunk_size=1 << 20):
-                    file.write(chunk)
+            for chunk in answer.stream(min_chunk_size=1 << 20):
+                file.write(chunk)
         return True
 
     def read_ranges(
@@ -169,18 +169,23 @@ class ObjectStore:
         return sorted(found, key=lambda facts: facts.key)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects; those that are gone already are left out."""
+        """Remove objects, in any order; those that are gone already are left out."""
         import obstore
 
-        for key in keys:
+        def delete_one(key: str) -> None:
             with self._explain(key), contextlib.suppress(*self._missing):
                 obstore.delete(self._store, key)
 
-    def _put(self, key: str, content: bytes | Path, mode: Any) -> ObjectVersion:
+        run_each(delete_one, keys)
+
+    def _put(self, key: str, content: bytes | Path | BinaryIO, mode: Any) -> ObjectVersion:
         import obstore
 
         conflicts = (self._errors.AlreadyExistsError, self._errors.PreconditionError)
-        with self._explain(key):
+        with contextlib.ExitStack() as stack:
+            if isinstance(content, Path):  # a fault of this disk is none of the store's
+                content = stack.enter_context(content.open("rb"))
+            stack.enter_context(self._explain(key))
             try:
                 # A condition belongs to one request; files of tables may come in several.
                 parts = None if mode == "overwrite" else False

@@ -139,12 +139,11 @@ class PackIndexes:
     def _fetch(self, name: str, modified_at_s: float) -> None:
         path = self.folder / name
         with atomic.replace_file(path, sync_folder=False) as hidden:
-            if not self._store.download(PREFIX + name, hidden):
-                hidden.touch()  # removed meanwhile
+            self._store.download(PREFIX + name, hidden)
             os.utime(hidden, (modified_at_s, modified_at_s))
         if not self._is_whole(name):
             path.unlink(missing_ok=True)
-            log.warning("%s%s: no index of this name; its pictures are lost", PREFIX, name)
+            log.warning("%s%s: gone, or no index of this name", PREFIX, name)
 
     def _load(self, names: Iterable[str]) -> None:
         parts = []

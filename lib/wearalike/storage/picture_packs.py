@@ -27,7 +27,7 @@ from wearalike.storage import atomic
 from wearalike.storage.checked_files import hash_file
 from wearalike.storage.image_files import image_path, is_stored_image
 from wearalike.storage.object_store import ObjectFacts, ObjectStore
-from wearalike.storage.pack_indexes import INDEX_SCHEMA, NAME_CHARS, PREFIX, PackIndexes
+from wearalike.storage.pack_indexes import INDEX_SCHEMA, NAME_CHARS, PREFIX, PackIndexes, is_index
 
 log = logging.getLogger("wearalike.storage")
 
@@ -53,6 +53,12 @@ class PicturePacks:
     def list_objects(self) -> list[ObjectFacts]:
         """Return packs and indexes as the store lists them."""
         return self._store.list(PREFIX)
+
+    def list_unnamed(self) -> list[ObjectFacts]:
+        """Return packs without an index: killed writers left them."""
+        found = self.list_objects()
+        indexed = {f.key.split(".")[0] for f in found if is_index(f.key)}
+        return [f for f in found if f.key.split(".")[0] not in indexed]
 
     def add(self, image_ids: Iterable[str]) -> None:
         """Pack pictures that lie in the local cache and in no pack.
@@ -132,7 +138,8 @@ class PicturePacks:
             if kept:
                 self._write_pack(kept)
             # The index first: a pack without one is no pack.
-            self._store.delete([*self.indexes.list_keys(pack), f"{PREFIX}{pack}.tar"])
+            self._store.delete(self.indexes.list_keys(pack))
+            self._store.delete([f"{PREFIX}{pack}.tar"])
             freed += gone_bytes
         self.indexes.refresh()
         return freed

@@ -32,6 +32,7 @@ from wearalike.settings import RUN_PATTERN
 from wearalike.storage import atomic, mirror, run_order
 from wearalike.storage.checked_files import hash_file
 from wearalike.storage.object_store import ObjectVersion
+from wearalike.storage.stored_tables import WriterConflict
 from wearalike.storage.table_writer import TableWriter
 from wearalike.tables import REFUSED, Table
 
@@ -134,7 +135,7 @@ def fetch_files(
         StoreFault: A file cannot be fetched.
     """
     if found := mirror.find_mirror(root):
-        found.fetch_table(table.name, run, is_wanted)
+        found.tables.fetch(table.name, run, is_wanted)
     return table_dir(root, table, run)
 
 
@@ -308,8 +309,8 @@ def _commit_to_store(
     """Commit a filled folder to the store; another writer's table of equal signature is taken."""
     target = table_dir(store.root, table, run)
     try:
-        store.commit_table(hidden, table.name, run, version_before.stored)
-    except mirror.WriterConflict:
+        store.tables.commit(hidden, table.name, run, version_before.stored)
+    except WriterConflict:
         if _read_signature(target) != signature:
             raise atomic.superseded_error(target) from None
         log.info("%s: another writer finished it first; its table is taken", target)
@@ -334,7 +335,7 @@ def table_version(root: Path, table: Table, run: str) -> TableVersion:
     A job that works for long before it writes takes the version before it reads its inputs.
     """
     store = mirror.find_mirror(root)
-    stored = store.refresh_table(table.name, run) if store else None
+    stored = store.tables.refresh(table.name, run) if store else None
     return TableVersion(atomic.dir_identity(table_dir(root, table, run)), stored)
 
 
@@ -349,7 +350,7 @@ def _read_signature(target: Path) -> str | None:
 def remove_table(root: Path, table: Table, run: str) -> None:
     """Remove a run's table, which need not exist."""
     if store := mirror.find_mirror(root):
-        store.remove_table(table.name, run)
+        store.tables.remove(table.name, run)
     atomic.remove_dir(table_dir(root, table, run))
 
 

@@ -83,7 +83,6 @@ class StoredRows:
         path = self._root / key
         with atomic.replace_file(path, sync_folder=False) as hidden:
             if not self._store.download(key, hidden):
-                hidden.touch()
                 raise FileNotFoundError(key)
             if not hash_file(hidden).startswith(path.stem):
                 raise StoreFault(
@@ -125,10 +124,19 @@ class StoredFiles:
 
     def fetch_models(self) -> None:
         """Bring models and the pointers to them, where they are new or were written again."""
-        for facts in self._store.list("models/"):
+        listed = self._store.list("models/")
+        # A pointer comes after the model that it names.
+        for facts in sorted(listed, key=lambda facts: facts.key.endswith(".json")):
             path = self._root / facts.key
-            if not path.exists() or path.stat().st_mtime != facts.modified_at.timestamp():
-                self.fetch(facts.key)
+            at_s = facts.modified_at.timestamp()
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                if (found.st_mtime, found.st_size) == (at_s, facts.bytes):
+                    continue
+            self.fetch(facts.key)
+            # The time of a listing: some stores tell it finer there than beside an object.
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path, (at_s, at_s))
 
     def put(self, name: str, content: bytes, former: ObjectVersion | None) -> None:
         """Put a file over the version that `fetch` returned.

@@ -118,9 +118,9 @@ def _remove_folders(plan: PrunePlan, store: mirror.Mirror | None) -> None:
 def _remove_stored(store: mirror.Mirror, folder: FolderOnDisk) -> None:
     """Remove a folder from the object store, before the local one goes."""
     if folder.kind is DiskKind.CANDIDATES and folder.run:
-        store.remove_files(folder.path.parent.parent.name, folder.run, folder.path.name)
+        store.tables.remove_files(folder.path.parent.parent.name, folder.run, folder.path.name)
     elif folder.run:
-        store.remove_table(folder.path.parent.name, folder.run)
+        store.tables.remove(folder.path.parent.name, folder.run)
     elif folder.path.parent.parent.name == "cache":
         names = [path.name for path in folder.path.glob("[!.]*.parquet")]
         store.rows.remove(folder.path.parent.name, folder.path.name, names)

@@ -34,6 +34,7 @@ from wearalike.server.pages import (
 )
 from wearalike.server.snapshot import NotPublished, PublishedRepository
 from wearalike.server.thumbnails import ProductImageIndex, ThumbnailMaker, ThumbnailNotFound
+from wearalike.storage.object_store import StoreFault
 from wearalike.warehouse.base import Unreachable
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def add_pages(app: FastAPI) -> None:
         NotPublished,
         RunNotSearchable,
         Unreachable,
+        StoreFault,
         BadPixels,
         Exception,
     ):
@@ -170,6 +172,12 @@ def _error_context(error: Exception, status: int) -> dict[str, str | None]:
     if isinstance(error, Unreachable):
         return {
             "heading": "The warehouse does not answer",
+            "text": "Please try again in a moment. The server’s log says why.",
+            "command": None,
+        }
+    if isinstance(error, StoreFault):
+        return {
+            "heading": "The object store does not answer",
             "text": "Please try again in a moment. The server’s log says why.",
             "command": None,
         }
