@@ -42,15 +42,7 @@ def _numbered_texts(prefix: str, rows: np.ndarray, width: int) -> pa.Array:
 def _products_table(rows: np.ndarray) -> pa.Table:
     n = len(rows)
     nothing = pa.array([[]] * n, pa.list_(pa.string()))
-    lists = (
-        "category_ids",
-        "category_paths",
-        "colours",
-        "sizes",
-        "materials",
-        "image_urls",
-        "related_offer_ids",
-    )
+    lists = [column.name for column in PRODUCTS.columns if pa.types.is_list(column.type)]
     columns = {
         "product_id": _numbered_texts("shop:", rows, 9),
         "shop_id": _numbered_texts("shop-", rows % 10, 1),

@@ -1,5 +1,6 @@
 """Matching is exact: it equals a search that measures every pair and applies the rules in turn."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -457,6 +458,35 @@ def test_groups_are_joined_as_by_comparing_every_pair(data):
 
 def numbers(n, low, high):
     return st.lists(st.integers(low, high), min_size=n, max_size=n)
+
+
+@pytest.mark.parametrize("names", [False, True], ids=["hashes", "other ids"])
+def test_products_of_one_shop_with_one_picture_are_one_group(names):
+    seen = [0, 1, 0, 1, 2, 1]
+    ids = [f"picture {i}" if names else hashlib.sha256(b"%d" % i).hexdigest() for i in seen]
+    table = pa.chunked_array([ids[:4], ids[4:]], pa.string())
+    entries = pa.table({"product_id": [f"s:{i}" for i in range(6)], "item_id": ids})
+    products = pa.Table.from_pylist(
+        [
+            {
+                **dict.fromkeys(search.GALLERY_COLUMNS),
+                "product_id": f"s:{i}",
+                "shop_id": "other" if i == 5 else "shop",
+                "category": "bags",
+                "availability": "in_stock",
+                **dict.fromkeys(("price_cents", "shape_weight", "colour_weight"), 1),
+                "colour_names": [],
+            }
+            for i in range(6)
+        ],
+        pa.schema(
+            [PRODUCTS.arrow_schema.field(n).with_nullable(True) for n in search.GALLERY_COLUMNS]
+        ),
+    )
+    codes = np.arange(6 * 32, dtype=np.uint8).reshape(6, 32)
+    groups = search.build_gallery(entries.append_column("image_id", table), codes, products).groups
+    assert len(set(groups.tolist())) == 4
+    assert groups[0] == groups[2] and groups[1] == groups[3]
 
 
 def test_an_entry_without_a_product_is_an_error():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wearalike.storage.string_arrays import Texts, intern_texts
+from wearalike.storage.string_arrays import Texts, intern_texts, unpack_hex
 
 WORDS = st.text(max_size=6)
 
@@ -63,3 +63,16 @@ def test_they_take_little_room():
     )
     with pytest.raises(ValueError, match="wanted 'left'"):
         np.searchsorted(texts, "a", side="right")
+
+
+@given(st.lists(st.binary(min_size=3, max_size=3), max_size=9), st.integers(0, 9))
+def test_texts_of_hex_digits_are_their_bytes(contents, start):
+    texts = pa.array([content.hex() for content in contents], pa.string())
+    found = unpack_hex(texts.slice(start), 3)
+    assert found.dtype == np.uint8 and found.shape[1] == 3
+    assert [row.tobytes() for row in found] == contents[start:]
+
+
+@pytest.mark.parametrize("text", [None, "", "00ff1", "00ff122", "00FF12", "0x0f12", "00ff1é"])
+def test_texts_that_write_no_such_bytes_are_not_unpacked(text):
+    assert unpack_hex(pa.array(["00ff12", text], pa.string()), 3) is None

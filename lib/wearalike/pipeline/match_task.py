@@ -147,6 +147,7 @@ def _load_gallery(task: MatchTask) -> search.Gallery:
     columns = sorted({column for rule in _read_rules(task) for column in rule.columns})
 
     def load() -> search.Gallery:
+        gallery_store.return_memory_early()
         root = Path(task.root)
         weights = json.loads(task.weights)
         gallery = gallery_store.load_gallery(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from wearalike.search.product_attributes import (
     build_attributes,
 )
 from wearalike.search.scores import weight_sum
-from wearalike.storage.string_arrays import Texts, intern_texts
+from wearalike.storage.string_arrays import Texts, intern_texts, unpack_hex
 from wearalike.tables import Availability
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ GALLERY_COLUMNS = [
 ]
 # An odd number whose bits look random: 2 to the 64th divided by the golden ratio.
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+# Bytes of a picture's id, a SHA-256.
+_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +162,10 @@ class Gallery:
     def traits(self) -> Traits:
         """The traits of the products; the kernels add one offset for each."""
         pairs = self.kind * len(self.name_table.names) + self.colour_name
-        distinct, number = np.unique(pairs, return_inverse=True)
+        # As np.unique with the inverse, which sorts all rows in four times the memory.
+        number, distinct = pd.factorize(pairs, sort=True)
         kind, colour_name = np.divmod(distinct, len(self.name_table.names))
-        return Traits(number.astype(np.int64), kind, colour_name)
+        return Traits(number, kind, colour_name)
 
     def trait_offsets(self, query_rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return what each trait adds to the distance from products that ask, int32 (m, traits)."""
@@ -178,22 +182,27 @@ class Gallery:
     @cached_property
     def audiences(self) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
         """The distinct (age_group, gender), and the number of each row's one, int64 (n,)."""
-        texts = [pa.array(column, pa.string()) for column in (self.age_group, self.gender)]
-        encoded = pc.binary_join_element_wise(*texts, "\n").dictionary_encode()
-        audiences = [tuple(text.split("\n")) for text in encoded.dictionary.to_pylist()]
-        return audiences, encoded.indices.to_numpy().astype(np.int64)
+        # Both have few values, which pandas numbers without a copy of the texts.
+        age_group, age_groups = pd.factorize(self.age_group)
+        gender, genders = pd.factorize(self.gender)
+        pairs = age_group * len(genders) + gender
+        is_pair = np.bincount(pairs, minlength=len(age_groups) * len(genders)) > 0
+        audiences = [
+            (str(age_groups[pair // len(genders)]), str(genders[pair % len(genders)]))
+            for pair in np.flatnonzero(is_pair).tolist()
+        ]
+        return audiences, (np.cumsum(is_pair) - 1)[pairs]
 
     @cached_property
     def _largest_brand_shares(self) -> NDArray[np.float64]:
         """The share of the most frequent brand among the products of each row's shop, (n,)."""
-        shops = pa.array(self.attributes.shop, pa.string()).dictionary_encode()
-        shop = shops.indices.to_numpy().astype(np.int64)
+        shop, shops = pd.factorize(self.attributes.shop)
         has_brand = self.brands >= 0
         brand_count = max(self.brands.max(initial=0) + 1, 1)
         pairs, counts = np.unique(
             shop[has_brand] * brand_count + self.brands[has_brand], return_counts=True
         )
-        most = np.zeros(len(shops.dictionary), np.int64)
+        most = np.zeros(len(shops), np.int64)
         np.maximum.at(most, pairs // brand_count, counts)
         return (most / np.bincount(shop, minlength=len(most)))[shop]
 
@@ -311,10 +320,27 @@ def eligible_candidates(
     return gallery.is_in_stock & np.array(is_for, bool)[audience]
 
 
+class ColumnSource(Protocol):
+    """Columns by name: of a table, or each read when it is asked for."""
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns that may be asked for."""
+        ...
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        """Return a column."""
+        ...
+
+    def iter_chunks(self, name: str) -> Iterator[pa.Array]:
+        """Yield a column chunk by chunk."""
+        ...
+
+
 def build_gallery(
-    entries: pa.Table,
+    entries: pa.Table | ColumnSource,
     codes: NDArray[np.uint8],
-    products: pa.Table,
+    products: pa.Table | ColumnSource,
     feed_distances: FeedDistances | None = None,
 ) -> Gallery:
     """Build the gallery of one super-category.
@@ -331,11 +357,10 @@ def build_gallery(
     Raises:
         ValueError: An entry has no product.
     """
-    product_rows = pc.index_in(entries["product_id"], products["product_id"].combine_chunks())
-    if product_rows.null_count:
-        example = entries["product_id"].filter(pc.is_null(product_rows))[0]
-        raise ValueError(f"{product_rows.null_count} entries have no product, e.g. {example}")
+    # Numbered first and alone: the ids of pictures take twice the bytes of the codes.
+    pictures = [_number_pictures(entries)] if "image_id" in entries.column_names else []
     product_ids = Texts(entries["product_id"])
+    product_rows = _find_rows(product_ids, products)
 
     def column(name: str) -> pa.ChunkedArray:
         """Return a column of the products in the order of the entries; one is held at a time."""
@@ -353,7 +378,6 @@ def build_gallery(
         column("article_id"),
         pc.binary_join_element_wise(column("shop_id"), pc.utf8_lower(column("group_id")), "\n"),
     )
-    pictures = [entries["image_id"]] if "image_id" in entries.column_names else []
     is_in_stock = pc.equal(column("availability"), Availability.IN_STOCK.value)
     return Gallery(
         product_ids=product_ids,
@@ -371,7 +395,7 @@ def build_gallery(
             _number_equal_values(groups),
             _number_equal_values(column("shop_id")),
             np.ascontiguousarray(codes).view(np.uint64),
-            [_number_equal_values(ids) for ids in pictures],
+            pictures,
         ),
         brands=_number_equal_values(pc.utf8_lower(column("brand"))),
         attributes=build_attributes(
@@ -380,6 +404,16 @@ def build_gallery(
         kind_table=kind_table,
         name_table=name_table,
     )
+
+
+def _find_rows(product_ids: Texts, products: pa.Table | ColumnSource) -> pa.Array:
+    """Return the row of each product among products, int32 (n,); ValueError if one has none."""
+    ids = pa.array(product_ids)
+    rows = pc.index_in(ids, products["product_id"].combine_chunks())
+    if rows.null_count:
+        example = ids.filter(pc.is_null(rows))[0]
+        raise ValueError(f"{rows.null_count} entries have no product, e.g. {example}")
+    return rows
 
 
 def join_groups(
@@ -419,29 +453,57 @@ def join_groups(
     return np.where(is_shared[numbers], joined + groups.max() + 1 + len(groups), groups)
 
 
+def _number_pictures(entries: pa.Table | ColumnSource) -> NDArray[np.int64]:
+    """Return equal numbers for equal ids of pictures, and no others, int64 (n,)."""
+    is_table = isinstance(entries, pa.Table)
+    chunks = entries["image_id"].chunks if is_table else entries.iter_chunks("image_id")
+    digests = []
+    for chunk in chunks:
+        digest = unpack_hex(chunk, _DIGEST_BYTES)
+        if digest is None:  # ids that are no hashes
+            return _number_equal_values(entries["image_id"])
+        digests.append(digest)
+    empty = np.zeros((0, _DIGEST_BYTES), np.uint8)
+    return _number_equal_codes(np.concatenate([empty, *digests]).view(np.uint64))
+
+
 def _number_equal_codes(codes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return equal numbers for equal codes, and no others: a hash is checked."""
+    """Return equal numbers for equal codes (n, words), and no others: a hash is checked."""
     mixed = np.zeros(len(codes), np.uint64)
     for word in range(codes.shape[1]):
         mixed = (mixed ^ codes[:, word]) * _HASH_FACTOR
         mixed ^= mixed >> np.uint64(29)
-    numbers = pa.array(mixed).dictionary_encode().indices.to_numpy().astype(np.int64)
-    first = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
-    is_equal = (codes == codes[first[numbers]]).all(axis=1)
-    return np.where(is_equal, numbers, -1 - np.arange(len(numbers)))
+    first = _find_first_equal(mixed)
+    later = np.flatnonzero(first != np.arange(len(first)))
+    is_other = (codes[later] != codes[first[later]]).any(axis=1)
+    first[later[is_other]] = -1 - later[is_other]
+    return first
+
+
+def _find_first_equal(keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the first row with the key of each row, int64 (n,).
+
+    Sorting takes a third of the memory of Arrow's dictionaries.
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    is_new = np.ones(len(keys), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    del ordered
+    starts = np.flatnonzero(is_new)
+    counts = np.diff(starts, append=len(keys))
+    first = np.empty(len(keys), np.int64)
+    first[order] = np.repeat(order[starts], counts)
+    return first
 
 
 def _find_twins(shops: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return int64 (m, 2): the rows that share shop and key with an earlier row, and that row."""
     # One number for a shop and a key: as many for each shop as the keys span.
     span = int(keys.max(initial=0)) - int(keys.min(initial=0)) + 1
-    both = shops * np.int64(span) + keys
-    numbers = pa.array(both).dictionary_encode().indices.to_numpy().astype(np.int64)
-    first = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
-    rows = np.flatnonzero(first[numbers] != np.arange(len(numbers)))
-    return np.stack([rows, first[numbers[rows]]], axis=1)
+    first = _find_first_equal(shops * np.int64(span) + keys)
+    rows = np.flatnonzero(first != np.arange(len(first)))
+    return np.stack([rows, first[rows]], axis=1)
 
 
 def _number_kinds(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import ctypes
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ _PRODUCT_COLUMNS = [*DISPLAY_COLUMNS, "category", "availability", "image_urls"]
 # By default Arrow reads ahead 16 batches of 131,072 rows.
 _DATASET_READ_OPTIONS = {"batch_readahead": 1, "fragment_readahead": 1}
 
+# glibc's malloc.h: arrays from so many bytes are mapped one by one, and unmapped when they go.
+_M_MMAP_THRESHOLD = -3
+_LARGE_ARRAY_BYTES = 1 << 18
+
 
 @dataclass(frozen=True, slots=True)
 class GalleryWithProducts:
@@ -47,6 +52,37 @@ class GalleryWithProducts:
             product["product_id"] = self.gallery.product_ids[row]
             product["image_url"] = next(iter(product.pop("image_urls")), None)
         return products
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumns:
+    """Columns of the rows of a table that meet a condition, each read when it is asked for.
+
+    A gallery is built of one column after another: to hold all of them would take most of the
+    memory of a worker.
+
+    Attributes:
+        rows: The table.
+        column_names: The columns that may be asked for.
+        condition: True of the rows.
+    """
+
+    rows: ds.Dataset
+    column_names: list[str]
+    condition: ds.Expression
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        """Return a column."""
+        return self.read([name])[name]
+
+    def iter_chunks(self, name: str) -> Iterator[pa.Array]:
+        """Yield a column chunk by chunk."""
+        for batch in self.rows.to_batches([name], filter=self.condition, **_DATASET_READ_OPTIONS):
+            yield batch[name]
+
+    def read(self, names: list[str]) -> pa.Table:
+        """Return some of the columns."""
+        return self.rows.to_table(names, self.condition, **_DATASET_READ_OPTIONS)
 
 
 def load_gallery(
@@ -75,8 +111,7 @@ def load_gallery(
     gallery, _ = _load_gallery(
         root, run, super_category, index.read_codes_mmap, columns, weights, encoder
     )
-    # Building took several times the memory that the gallery keeps.
-    pa.default_memory_pool().release_unused()
+    _release_unused_memory()
     return gallery
 
 
@@ -96,7 +131,7 @@ def load_gallery_with_products(root: Path, run: str, super_category: str) -> Gal
     columns = list(dict.fromkeys(columns))
     gallery, products = _load_gallery(root, run, super_category, index.read_codes, columns)
     rows = pc.index_in(pa.array(gallery.product_ids), products["product_id"].combine_chunks())
-    shown = products.select(_PRODUCT_COLUMNS).take(rows).combine_chunks()
+    shown = products.read(_PRODUCT_COLUMNS).take(rows).combine_chunks()
     return GalleryWithProducts(gallery, shown)
 
 
@@ -116,6 +151,26 @@ def read_entries(root: Path, run: str, columns: list[str], encoder: str | None =
         return run_tables.read_table(root, INDEXES, run, columns)
     rows = run_tables.open_dataset(root, INDEXES_VARIANTS, run)
     return rows.to_table(columns, ds.field("encoder") == encoder)
+
+
+def return_memory_early() -> None:
+    """Let this process return memory to the system as soon as it is free, for a worker.
+
+    Arrow's default, mimalloc, keeps a quarter more than jemalloc while a gallery is built, and
+    glibc keeps freed arrays of up to 32 MB.
+    """
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+        pa.jemalloc_set_decay_ms(0)
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's alone
+        set_option(_M_MMAP_THRESHOLD, _LARGE_ARRAY_BYTES)
+
+
+def _release_unused_memory() -> None:
+    """Return to the system what building a gallery took beyond what it keeps."""
+    pa.default_memory_pool().release_unused()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def list_super_categories(root: Path, run: str) -> list[str]:
@@ -146,7 +201,7 @@ def _load_gallery(
     columns: list[str],
     weights: CategoryWeights = NO_WEIGHTS,
     encoder: str | None = None,
-) -> tuple[search.Gallery, pa.Table]:
+) -> tuple[search.Gallery, StoredColumns]:
     """Return the gallery and the columns of its products, in the order of tables.PRODUCTS."""
     name = f"{super_category}.faiss" if encoder is None else f"{encoder}/{super_category}.faiss"
     table = INDEXES if encoder is None else INDEXES_VARIANTS
@@ -160,14 +215,17 @@ def _load_gallery(
     is_own = is_in_super_category
     if encoder is not None:
         is_own &= ds.field("encoder") == encoder
-    entries = run_tables.open_dataset(root, table, run).to_table(
-        ["entry_id", "product_id", "item_id", "image_id"], is_own, **_DATASET_READ_OPTIONS
+    entries = StoredColumns(
+        run_tables.open_dataset(root, table, run),
+        ["entry_id", "product_id", "item_id", "image_id"],
+        is_own,
     )
     if not np.array_equal(entries["entry_id"].to_numpy(), entry_ids):
         raise index.BadIndex(f"{path}: its ids are not those of the table beside it")
-    products = run_tables.open_dataset(root, PRODUCTS, run).to_table(
-        columns, is_in_super_category, **_DATASET_READ_OPTIONS
+    products = StoredColumns(
+        run_tables.open_dataset(root, PRODUCTS, run), columns, is_in_super_category
     )
-    products = replace_weights(products, weights)
     distances = feed_distances.read_feed_distances(root, run)
-    return search.build_gallery(entries, codes, products, distances), products
+    # In another order than the entries', but the same for each column.
+    weighted = replace_weights(products.read(columns), weights) if weights else products
+    return search.build_gallery(entries, codes, weighted, distances), products

@@ -92,3 +92,31 @@ def intern_texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
     words = column.combine_chunks().dictionary_encode()
     objects = np.array([*words.dictionary.to_pylist(), None], dtype=object)
     return np.asarray(objects[words.indices.fill_null(-1).to_numpy()])
+
+
+def unpack_hex(texts: pa.StringArray, width: int) -> NDArray[np.uint8] | None:
+    """Return the bytes that texts of small hexadecimal digits write, half as long as they are.
+
+    Args:
+        texts: Strings (n,).
+        width: Bytes of each.
+
+    Returns:
+        uint8 (n, width); None if a text is null or writes no such bytes.
+    """
+    if texts.null_count:
+        return None
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1]
+    if (np.diff(offsets) != 2 * width).any():
+        return None
+    if not len(texts):
+        return np.zeros((0, width), np.uint8)
+    digits = np.frombuffer(texts.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    values = _HEX_VALUES[digits].reshape(-1, width, 2)
+    if (values > 15).any():
+        return None
+    return np.left_shift(values[..., 0], 4, dtype=np.uint8) | values[..., 1]
+
+
+_HEX_VALUES = np.full(256, 255, np.uint8)
+_HEX_VALUES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
