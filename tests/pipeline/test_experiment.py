@@ -316,6 +316,14 @@ def _assert_site_sees_variants(held, other, address: str, nights: Nights) -> Non
         assert shown == {"colour", "fewer", "other", "control"}
 
 
+def test_the_status_counts_what_is_published_of_variants(nights, tmp_path, capsys):
+    config = tmp_path / "wearalike.toml"
+    config.write_text(f"data_dir = '{nights.made.root}'\n")
+    assert app.main(["status", "--config", str(config)]) == 0
+    count = nights.rows(SIMILAR_PRODUCTS_VARIANTS).num_rows
+    assert f"{count:,} recommendations of 3 variants\n" in capsys.readouterr().out
+
+
 def test_a_run_without_an_experiment_has_no_table_of_one(nights, tmp_path):
     shutil.copytree(nights.made.root, tmp_path / "root", symlinks=True)
     plain = Settings(data_dir=tmp_path / "root", mappings=nights.settings.mappings)

@@ -13,7 +13,14 @@ from typing import Any
 from wearalike.metrics.ages import describe_age
 from wearalike.quality.thresholds import GateVerdict
 from wearalike.storage import run_order, run_tables
-from wearalike.tables import FEEDS, QUALITY, SIMILAR_PRODUCTS, TABLES
+from wearalike.tables import (
+    FEEDS,
+    LIST_VARIANTS,
+    QUALITY,
+    SIMILAR_PRODUCTS,
+    SIMILAR_PRODUCTS_VARIANTS,
+    TABLES,
+)
 from wearalike.warehouse.base import MAX_FRESH_AGE_S, WarehouseState
 
 # Tables that a stage writes of itself; a run has made its last one once it is judged.
@@ -231,6 +238,11 @@ def _published_lines(status: DeploymentStatus) -> list[str]:
             f"{counts.get('look_products', 0):,} for looks",
         )
     )
+    if variants_count := counts.get(LIST_VARIANTS.name):
+        rows_count = counts.get(SIMILAR_PRODUCTS_VARIANTS.name, 0)
+        others_count = variants_count - 1  # without the control
+        word = "variant" if others_count == 1 else "variants"
+        lines.append(_line("", f"{rows_count:,} recommendations of {others_count} {word}"))
     if published.note:
         lines.append(_line("", f"against the gate, {published.note}"))
     if published.rollback_to:
