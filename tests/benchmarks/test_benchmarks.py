@@ -149,6 +149,7 @@ def test_networks_are_told_in_a_table_with_their_own_weights(tmp_path):
     rows = [
         {
             "encoder": encoder.stem,
+            "dataset": dataset,
             "measure": measure,
             "distance": "hamming 1:1",
             "k": k,
@@ -156,19 +157,24 @@ def test_networks_are_told_in_a_table_with_their_own_weights(tmp_path):
             "low": value - 0.05,
             "high": value + 0.05,
         }
-        for measure, k, value in (
-            ("recall product", 1, 0.25),
-            ("recall product", 10, 0.5),
-            ("type", 10, 0.9),
+        for dataset, measure, k, value in (
+            ("pairs", "recall product", 1, 0.25),
+            ("pairs", "recall product", 10, 0.5),
+            ("pairs, own crop", "recall product", 1, 0.125),
+            ("pairs, own crop", "recall product", 10, 0.375),
+            ("pairs", "type", 10, 0.9),
         )
     ]
     (tmp_path / "evaluation.json").write_text(json.dumps(rows), encoding="utf-8")
     table = backbones.build_table([encoder, encoder], [0.2, 0.4], tmp_path)
     first, second = table.splitlines()[2:]
-    assert first.startswith("| likeness | 0.250 (0.200-0.300) | 0.500 (0.450-0.550) | 1.00 |")
-    assert second.split("|")[4].strip() == "0.50"
+    assert first.startswith(
+        "| likeness | 0.250 (0.200-0.300) | 0.500 (0.450-0.550) "
+        "| 0.125 (0.075-0.175) | 0.375 (0.325-0.425) | 1.00 |"
+    )
+    assert second.split("|")[6].strip() == "0.50"
     # The trunk is not in the file, and counts.
-    assert float(first.split("|")[5]) * 1e6 > 2 * encoder.stat().st_size
+    assert float(first.split("|")[7]) * 1e6 > 2 * encoder.stat().st_size
 
 
 def test_a_small_set_is_spread_over_the_train_split(tmp_path):
