@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,21 @@ def test_an_event_is_joined_to_the_run_that_was_seen(deployment, tmp_path):
     assert kept["rank"].to_pylist()[0] == pair["rank"]
 
 
+def test_two_files_of_the_same_events_at_once_count_them_once(deployment, tmp_path):
+    state = open_warehouse(deployment.settings.warehouse).state()
+    good = pairs_of(deployment, deployment.run)[0]
+    rows = [event("click", good, event_id=f"at once {n}") for n in range(300)]
+    paths = [write_jsonl(tmp_path / f"{n}.jsonl", rows[n:] + rows[:n]) for n in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        loaded = pool.map(
+            lambda path: event_store.load_event_file(
+                deployment.root, state, path, datetime.now(UTC)
+            ),
+            paths,
+        )
+        assert sorted(one.events_count for one in loaded) == [0, 0, 300]
+
+
 def test_every_row_that_cannot_be_used_is_refused_with_its_reason(deployment, tmp_path):
     state = open_warehouse(deployment.settings.warehouse).state()
     good = pairs_of(deployment, deployment.run)[0]
@@ -163,6 +179,8 @@ def test_every_row_that_cannot_be_used_is_refused_with_its_reason(deployment, tm
         (event("click", {**good, "product_id": ""}), EventReason.MISSING_VALUE),
         (event("click", {**good, "product_id": 7}), EventReason.BAD_VALUE),
         (event("click", {**good, "product_id": "x" * 301}), EventReason.BAD_VALUE),
+        (event("click", good, view_id="\ud800"), EventReason.BAD_VALUE),
+        (event("click", good, occurred_at="0001-01-01T00:00:00+14:00"), EventReason.BAD_TIME),
         ("{", EventReason.BROKEN_ROW),
         ("[1]", EventReason.BROKEN_ROW),
     ]
@@ -193,6 +211,10 @@ def test_the_same_events_are_read_from_all_formats(deployment, tmp_path):
     pq.write_table(table.set_column(1, "occurred_at", times), files[2])
     found = [[one for _, one in read_events(path, datetime.now(UTC))] for path in files]
     assert found[0] == found[2] == found[1][:3]
+    late = pa.array([2**62], pa.timestamp("us", "UTC"))  # beyond the year 9999
+    pq.write_table(table.slice(0, 1).set_column(1, "occurred_at", late), files[2])
+    (refused,) = [one for _, one in read_events(files[2], datetime.now(UTC))]
+    assert isinstance(refused, RefusedEvent) and refused.reason is EventReason.BAD_TIME
     (broken,) = found[1][3:]
     assert isinstance(broken, RefusedEvent) and broken.reason is EventReason.BROKEN_ROW
 
@@ -204,6 +226,7 @@ def test_the_same_events_are_read_from_all_formats(deployment, tmp_path):
         ("a.csv", b"kind,occurred_at\n", "no column product_id"),
         ("a.csv", b"\xff\xfe\n", "codec can't decode"),
         ("a.parquet", b"PAR1", "Parquet"),
+        ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "a.parquet: Couldn't deserialize"),
     ],
 )
 def test_a_file_of_no_use_is_said(deployment, tmp_path, caplog, name, content, message):

@@ -84,6 +84,7 @@ def estimate_new(
 def _estimate_part(root: Path, items: pa.Table, estimator: PoseEstimator) -> None:
     """Tell and cache the poses of some items; those whose image is lost come with the next run."""
     item_ids, pictures = [], []
+    content_cache.fetch_images(root, items["image_id"].to_pylist())
     for row in items.select(["item_id", "image_id", "x0", "y0", "x1", "y1"]).to_pylist():
         box = (row["x0"], row["y0"], row["x1"], row["y1"])
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,6 @@ from wearalike.experiment_settings import INTERLEAVED
 from wearalike.settings import RUN_PATTERN
 
 MAX_TEXT_CHARS = 300
-MAX_RANK = 1000
 
 
 class EventKind(StrEnum):
@@ -123,7 +123,11 @@ def read_events(path: Path, now: datetime) -> Iterator[tuple[int, SiteEvent | Re
         file_id = file_hash(path)[:24]
         for number, row in enumerate(reader(path), 1):
             yield number, _parse_row(path.name, f"{file_id}-{number}", number, row, now)
-    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        raise BadEventFile(f"{path}: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise  # of this machine; Arrow tells damaged pages without a name
         raise BadEventFile(f"{path}: {str(error).splitlines()[0]}") from error
 
 
@@ -138,7 +142,12 @@ def _iter_parquet(path: Path) -> Iterator[dict[str, Any] | str]:
     _check_columns(path, file.schema_arrow.names)
     names = [name for name in file.schema_arrow.names if name in COLUMNS]
     for batch in file.iter_batches(columns=names):
-        yield from batch.to_pylist()
+        rows = pa.Table.from_batches([batch])
+        at = rows.schema.get_field_index("occurred_at")
+        if pa.types.is_timestamp(rows.schema.types[at]):
+            # Text holds every time; a datetime ends with the year 9999.
+            rows = rows.set_column(at, "occurred_at", rows["occurred_at"].cast(pa.string()))
+        yield from rows.to_pylist()
 
 
 def _iter_csv(path: Path) -> Iterator[dict[str, Any] | str]:
@@ -171,6 +180,21 @@ def _check_columns(path: Path, names: list[str]) -> None:
         raise BadEventFile(f"{path}: no column {missing[0]}; wanted {', '.join(_REQUIRED)}")
 
 
+def _is_text(value: object) -> bool:
+    """Return True for a text that a table and PostgreSQL can hold."""
+    is_short = isinstance(value, str) and len(value) <= MAX_TEXT_CHARS
+    return is_short and not re.search("[\\0\ud800-\udfff]", str(value))
+
+
+def _parse_time(text: str) -> datetime | None:
+    """Return an ISO 8601 time in UTC; None if it is none, or has no zone."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def _parse_row(
     file: str, made_id: str, number: int, row: dict[str, Any] | str, now: datetime
 ) -> SiteEvent | RefusedEvent:
@@ -184,26 +208,22 @@ def _parse_row(
     texts: dict[str, str] = {}
     for name in COLUMNS:
         value = row.get(name)
-        if isinstance(value, datetime) and name == "occurred_at":
-            value = value.isoformat()
         if value is None or value == "":
             if name in _REQUIRED:
                 return refuse(EventReason.MISSING_VALUE, f"{name} is empty")
-        elif not isinstance(value, str) or len(value) > MAX_TEXT_CHARS or "\0" in value:
+        elif not _is_text(value):
             return refuse(
                 EventReason.BAD_VALUE,
-                f"{name}: wanted a text of at most {MAX_TEXT_CHARS} characters, got {value!r}",
+                f"{name}: wanted a text of at most {MAX_TEXT_CHARS} characters, without NUL and "
+                f"lone surrogates, got {value!r}",
             )
         else:
             texts[name] = value
     if texts["kind"] not in set(EventKind):
         wanted = ", ".join(EventKind)
         return refuse(EventReason.UNKNOWN_KIND, f"{texts['kind']!r}, wanted {wanted}")
-    try:
-        at = datetime.fromisoformat(texts["occurred_at"])
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None or at > now:
+    at = _parse_time(texts["occurred_at"])
+    if at is None or at > now:
         wanted = "wanted a time with its zone, not after now, such as 2026-11-21T10:15:00+00:00"
         return refuse(EventReason.BAD_TIME, f"{texts['occurred_at']!r}: {wanted}")
     run = texts.get("run")
@@ -215,7 +235,7 @@ def _parse_row(
     return SiteEvent(
         event_id=texts.get("event_id", made_id),
         kind=EventKind(texts["kind"]),
-        occurred_at=at.astimezone(UTC),
+        occurred_at=at,
         product_id=texts["product_id"],
         similar_product_id=texts["similar_product_id"],
         run=run,

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import csv
 import io
 from collections import Counter
@@ -88,6 +89,14 @@ def load_event_file(root: Path, state: WarehouseState, path: Path, now: datetime
     Raises:
         BadEventFile: The file cannot be read as events.
     """
+    # Two files may hold the same events. Where there are no locks, load one after the other.
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(atomic.LocksUnsupported):
+            stack.enter_context(atomic.lock_file(root / FOLDER / ".lock"))
+        return _load_event_file(root, state, path, now)
+
+
+def _load_event_file(root: Path, state: WarehouseState, path: Path, now: datetime) -> LoadedEvents:
     name = file_hash(path)
     target = root / FOLDER / f"{name}.parquet"
     if target.exists():
