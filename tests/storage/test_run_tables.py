@@ -75,6 +75,18 @@ def test_a_table_that_no_stage_made_is_not_made(tmp_path):
     )
 
 
+@pytest.mark.parametrize("content", [b"", b'{"files":', b"[]", b'{"files": 1}', b"\xff"])
+def test_a_damaged_manifest_is_named_and_the_table_can_be_made_again(tmp_path, content):
+    for _ in range(2):
+        with run_tables.write_table(tmp_path, FEEDS, "r", "signature"):
+            pass
+        path = run_tables.table_dir(tmp_path, FEEDS, "r") / "_manifest.json"
+        assert run_tables.is_complete(tmp_path, FEEDS, "r", "signature")
+        path.write_bytes(content)
+        with pytest.raises(run_tables.CorruptTable, match=r"_manifest.json: damaged; run the"):
+            run_tables.is_complete(tmp_path, FEEDS, "r")
+
+
 def test_an_empty_table_is_a_table(tmp_path):
     with run_tables.write_table(tmp_path, FEEDS, "r1", "sign"):
         pass

@@ -72,10 +72,16 @@ def read_manifest(root: Path, table: Table, run: str) -> dict[str, Any]:
 
     Raises:
         TableNotFound: The table is not finished.
+        CorruptTable: The file is damaged.
     """
     path = table_dir(root, table, run) / "_manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(facts["files"], dict):
+            raise TypeError
+        return facts
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorruptTable(f"{path}: damaged; run the table's job again with --force") from error
     except FileNotFoundError as error:
         raise TableNotFound(
             f"{path}: table {table.name} of run {run} is not made; run its job first"
@@ -342,8 +348,8 @@ def table_version(root: Path, table: Table, run: str) -> TableVersion:
 def _read_signature(target: Path) -> str | None:
     """Return the signature of the table in a folder; None if there is none."""
     try:
-        return json.loads((target / "_manifest.json").read_text(encoding="utf-8"))["signature"]
-    except FileNotFoundError:
+        return json.loads((target / "_manifest.json").read_bytes())["signature"]
+    except (FileNotFoundError, ValueError, TypeError, LookupError):
         return None
 
 
