@@ -24,6 +24,7 @@ from wearalike import sample, tables
 from wearalike.commands.prune_data import prune_by_policy
 from wearalike.ops.check_object_store import check_object_store
 from wearalike.ops.check_result import CheckStatus, Environment
+from wearalike.ops.disk_usage import DiskKind
 from wearalike.ops.retention import prune
 from wearalike.pipeline import job, runner
 from wearalike.pipeline.stages import STAGE_NAMES
@@ -396,7 +397,10 @@ def test_a_picture_lost_in_the_store_is_downloaded_again(open_cache, caplog):
 def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path, server, caplog):
     root = open_cache("one")
     write_feeds(root, 1)
-    (image_id,) = put_pictures(root, [b"an old picture"])
+    (image_id,) = put_pictures(root, [b"an old picture" * 999])
+    with run_tables.write_table(root, tables.MATCHES, RUN, "of candidates") as writer:
+        (writer.path / "candidates").mkdir()
+        (writer.path / "candidates" / "0.parquet").write_bytes(b"candidates")
     write_feeds(root, 2)  # over the first, whose files stay for readers
     store = mirror.find_mirror(root)
     assert len(store.list_unnamed()) == 1
@@ -414,6 +418,13 @@ def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path,
     prune.prune_data(settings)
     assert len(store.list_unnamed()) == 1, "a writer of this hour may be about to name it"
     later = datetime.now(UTC) + timedelta(days=400)
+    # A machine whose cache is empty prunes the store as well, and counts its own disk.
+    empty = settings.model_copy(update={"data_dir": open_cache("empty")})
+    report = prune.prune_data(empty, now=later, is_dry=True)
+    kinds = {folder.kind: folder.run for folder in report.plan.folders}
+    assert kinds[DiskKind.CANDIDATES] == RUN and report.plan.pictures.num_rows == 1
+    assert report.bytes <= report.survey.total_bytes and report.unnamed.files == 1
+    assert "in the store      1 objects" in "\n".join(prune.describe_report(report))
     prune.prune_data(settings, now=later)
     other = open_cache("other")
     assert store.list_unnamed() == [] and run_tables.list_runs(other, TABLE) == []

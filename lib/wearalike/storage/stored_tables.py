@@ -188,6 +188,11 @@ class StoredTables:
         keys = [f.key for f in self._store.list(f"tables/{table}/run={run}/")]
         self._store.delete([key for key in keys if key.split("/")[4] == folder])
 
+    def list_runs_with(self, table: str, folder: str) -> set[str]:
+        """Return the runs of a table that has files in a folder of this name."""
+        keys = [facts.key.split("/") for facts in self._store.list(f"tables/{table}/")]
+        return {key[2].removeprefix("run=") for key in keys if key[4] == folder}
+
     def list_unnamed(self) -> list[ObjectFacts]:
         """Return files that no manifest names: killed writers or former versions left them."""
         prefixes = set()

@@ -38,8 +38,8 @@ class PrunePlan:
 
     @property
     def bytes(self) -> int:
-        """The bytes of all folders and pictures that go; cached rows come on top."""
-        pictures_bytes = pc.sum(self.pictures["bytes"]).as_py() or 0
+        """The bytes that go from this folder with pictures and folders; rows come on top."""
+        pictures_bytes = pc.sum(self.pictures["local_bytes"]).as_py() or 0
         return sum(folder.bytes for folder in self.folders) + int(pictures_bytes)
 
 

@@ -37,6 +37,7 @@ class PruneReport:
         plan: The decision.
         rewrites: Caches that were written again.
         abandoned: Bytes and files that killed processes had left.
+        unnamed: Those of the object store that no manifest and no index names.
         is_dry: Nothing was changed.
     """
 
@@ -44,11 +45,12 @@ class PruneReport:
     plan: PrunePlan
     rewrites: list[CacheRewrite] = field(default_factory=list)
     abandoned: DiskUsage = field(default_factory=DiskUsage)
+    unnamed: DiskUsage = field(default_factory=DiskUsage)
     is_dry: bool = False
 
     @property
     def bytes(self) -> int:
-        """All bytes that went."""
+        """All bytes that went from the folder."""
         rewritten = sum(rewrite.bytes for rewrite in self.rewrites)
         return self.plan.bytes + rewritten + self.abandoned.bytes
 
@@ -131,7 +133,7 @@ def _remove_unnamed(store: mirror.Mirror, report: PruneReport) -> None:
     newest_s = report.survey.now_s - MIN_ABANDONED_AGE_S
     gone = [f for f in store.list_unnamed() if f.modified_at.timestamp() < newest_s]
     for facts in gone:
-        report.abandoned.add(facts.bytes)
+        report.unnamed.add(facts.bytes)
     if not report.is_dry:
         store.store.delete([facts.key for facts in gone])
 
@@ -156,6 +158,7 @@ def _remove_abandoned(root: Path, report: PruneReport) -> None:
         *(root / "matches_variants").glob("run=*"),
         root / "photo_queries",
         root / "reports",
+        root / "events",
     ]
     listed = [atomic.find_abandoned(folder, MIN_ABANDONED_AGE_S) for folder in folders]
     for path in [path for found in listed for path in found]:
@@ -191,6 +194,9 @@ def describe_report(report: PruneReport) -> Iterator[str]:
     if report.abandoned.files:
         what = f"{report.abandoned.files:,} files, {describe_bytes(report.abandoned.bytes)}"
         yield f"{verb}  {'left by killed':<17} {what}"
+    if report.unnamed.files:
+        what = f"{report.unnamed.files:,} objects, {describe_bytes(report.unnamed.bytes)}"
+        yield f"{verb}  {'in the store':<17} {what}: no manifest names them"
     left = report.survey.total_bytes - report.bytes
     what = f"{describe_bytes(report.bytes)} of {describe_bytes(report.survey.total_bytes)}"
     yield f"{verb}  {'in all':<17} {what}; {describe_bytes(left)} stay"

@@ -38,7 +38,13 @@ from wearalike.tables import (
 from wearalike.warehouse.base import WarehouseState
 
 PICTURE_SCHEMA = pa.schema(
-    [("image_id", pa.string()), ("bytes", pa.int64()), ("used_at_s", pa.float64())]
+    [
+        ("image_id", pa.string()),
+        ("bytes", pa.int64()),
+        ("used_at_s", pa.float64()),
+        # Of `bytes`, those in this folder: 0 for a picture that the object store alone holds.
+        ("local_bytes", pa.int64()),
+    ]
 )
 CANDIDATES_DIR = "candidates"
 # Tables beside which the candidates of a run are kept.
@@ -159,18 +165,31 @@ def _survey_runs(found: DataSurvey) -> None:
         # A run of a day long ago may have been made just now.
         made_at_s = max(of_day_s, _modified_at_s(path / "_manifest.json"), found.runs.get(run, 0.0))
         found.runs[run] = made_at_s
+    stored = _list_stored_candidates(root)
     for path in paths:
         run = path.name.removeprefix("run=")
         kind = DiskKind.REPORTS if path.parent.name == "quality" else DiskKind.RUNS
         candidates = path / CANDIDATES_DIR
         candidate_bytes = 0
-        if path.parent.name in _SEARCH_TABLES and candidates.is_dir():
+        if path.parent.name in _SEARCH_TABLES and (
+            candidates.is_dir() or (path.parent.name, run) in stored
+        ):
             candidate_bytes = folder_bytes(candidates)
             found.folders.append(
                 FolderOnDisk(DiskKind.CANDIDATES, candidates, run, found.runs[run], candidate_bytes)
             )
         own_bytes = folder_bytes(path) - candidate_bytes
         found.folders.append(FolderOnDisk(kind, path, run, found.runs[run], own_bytes))
+
+
+def _list_stored_candidates(root: Path) -> set[tuple[str, str]]:
+    """Return table and run of the candidates that lie in the object store, if there is one."""
+    store = mirror.find_mirror(root)
+    return {
+        (table, run)
+        for table in (_SEARCH_TABLES if store else ())
+        for run in (store.tables.list_runs_with(table, CANDIDATES_DIR) if store else ())
+    }
 
 
 def _modified_at_s(path: Path) -> float:
@@ -232,7 +251,7 @@ def _survey_pictures(root: Path) -> pa.Table:
     stored_at = [
         _modified_at_s(root / "cache" / "images" / image_id[:2] / image_id) for image_id in ids
     ]
-    pictures = pa.table([ids, sizes, stored_at], schema=PICTURE_SCHEMA)
+    pictures = pa.table([ids, sizes, stored_at, sizes], schema=PICTURE_SCHEMA)
     if store := mirror.find_mirror(root):
         pictures = pa.concat_tables([pictures, _list_packed(store.pictures.indexes, pictures)])
     for folder in sorted((root / "cache" / ledger.CACHE_KIND).glob("[!.]*")):
@@ -257,7 +276,9 @@ def _list_packed(indexes: PackIndexes, local: pa.Table) -> pa.Table:
     times = [packed_at_s.get(pack, 0.0) for pack in index["pack"].to_pylist()]
     rows = index.select(["image_id", "bytes"]).append_column("used_at_s", pa.array(times))
     once = rows.group_by("image_id").aggregate([("bytes", "max"), ("used_at_s", "max")])
-    return once.rename_columns(PICTURE_SCHEMA.names).cast(PICTURE_SCHEMA)
+    nowhere_here = pa.array([0] * once.num_rows, pa.int64())
+    once = once.rename_columns(PICTURE_SCHEMA.names[:3]).append_column("local_bytes", nowhere_here)
+    return once.cast(PICTURE_SCHEMA)
 
 
 def _iter_photo_answers(root: Path) -> Iterator[FolderOnDisk]:
