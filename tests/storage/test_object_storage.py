@@ -394,6 +394,19 @@ def test_a_picture_lost_in_the_store_is_downloaded_again(open_cache, caplog):
     assert content_cache.read_image(open_cache("fourth"), ids[1]) == contents[1]
 
 
+def test_a_server_sees_rows_that_another_machine_adds_later(open_cache, server, monkeypatch):
+    reader, writer = open_cache("reader"), open_cache("writer")
+    rows = [pa.table({"item_id": [name]}) for name in "ab"]
+    content_cache.cache_rows(writer, "descriptors", "v-1", rows[0])
+    assert len(content_cache.cached_files(reader, "descriptors", "v-1")) == 1
+    content_cache.cache_rows(writer, "descriptors", "v-1", rows[1])
+    server.requests.clear()
+    assert len(content_cache.cached_files(reader, "descriptors", "v-1")) == 1
+    assert server.requests == [], "the store is not listed for each question"
+    monkeypatch.setattr("wearalike.storage.stored_rows._MAX_AGE_S", 0.0)
+    assert len(content_cache.cached_files(reader, "descriptors", "v-1")) == 2
+
+
 def test_pruning_removes_runs_and_what_killed_writers_left(open_cache, tmp_path, server, caplog):
     root = open_cache("one")
     write_feeds(root, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from wearalike.storage.object_store import (
 )
 
 _ATTEMPTS = 5
+# A server that runs for days sees within a minute what other machines have added.
+_MAX_AGE_S = 60.0
 
 
 class StoredRows:
@@ -33,11 +36,12 @@ class StoredRows:
         """
         self._root, self._store, self._checked = root, store, checked
         self._lock = threading.Lock()
-        self._fetched: set[str] = set()
+        # When each prefix was listed, monotonic seconds.
+        self._fetched_at_s: dict[str, float] = {}
 
     def forget(self) -> None:
         """Look into the store again when rows are asked for."""
-        self._fetched.clear()
+        self._fetched_at_s.clear()
 
     def add(self, kind: str, version: str, name: str, content: bytes) -> None:
         """Put rows; equal names mean equal bytes."""
@@ -48,14 +52,14 @@ class StoredRows:
         self._store.delete([_prefix(kind, version) + name for name in names])
 
     def fetch(self, kind: str, version: str) -> None:
-        """Bring rows into the local cache; once between two calls of `forget`.
+        """Bring rows into the local cache, unless that was done lately.
 
         Raises:
             StoreFault: An object's bytes are not those of its name.
         """
         prefix = _prefix(kind, version)
         with self._lock:
-            if prefix in self._fetched:
+            if self._is_fresh(prefix):
                 return
             for _ in range(_ATTEMPTS):
                 keys = [facts.key for facts in self._store.list(prefix)]
@@ -63,17 +67,21 @@ class StoredRows:
                 with contextlib.suppress(FileNotFoundError):  # merged meanwhile
                     run_each(self._fetch_one, new)
                     break
-            self._fetched.add(prefix)
+            self._fetched_at_s[prefix] = time.monotonic()
 
     def fetch_kinds(self, kind: str | None = None) -> None:
         """Bring the rows of all versions of a kind, or of all kinds, into the local cache."""
         prefix = f"cache/{kind}/" if kind else "cache/"
-        if prefix in self._fetched:
+        if self._is_fresh(prefix):
             return
         keys = [facts.key.split("/") for facts in self._store.list(prefix)]
         for one_kind, version in sorted({(key[1], key[2]) for key in keys if len(key) == 4}):
             self.fetch(one_kind, version)
-        self._fetched.add(prefix)
+        self._fetched_at_s[prefix] = time.monotonic()
+
+    def _is_fresh(self, prefix: str) -> bool:
+        at_s = self._fetched_at_s.get(prefix)
+        return at_s is not None and time.monotonic() - at_s < _MAX_AGE_S
 
     def _is_here(self, key: str) -> bool:
         path = self._root / key

@@ -42,7 +42,7 @@ PICTURE_SCHEMA = pa.schema(
         ("image_id", pa.string()),
         ("bytes", pa.int64()),
         ("used_at_s", pa.float64()),
-        # Of `bytes`, those in this folder: 0 for a picture that the object store alone holds.
+        # Those in this folder: 0 for a picture that the object store alone holds.
         ("local_bytes", pa.int64()),
     ]
 )
