@@ -21,6 +21,7 @@ from wearalike.quality.metrics import K
 from wearalike.reports.contact_sheet import SHORTFALL_TEXTS
 from wearalike.reports.product_figures import FIGURE_OF_METRIC
 from wearalike.server.api import limit_searches
+from wearalike.server.pages import quality_rows
 from wearalike.server.pages.base import app_repository_and_images, render_page
 from wearalike.server.pages.part_filters import (
     KnownRuns,
@@ -36,22 +37,10 @@ from wearalike.server.pages.run_plots import build_run_plot
 from wearalike.server.run_part import PartFigures, RunPart, measure_part, open_part
 from wearalike.server.snapshot import PublishedRepository
 from wearalike.storage import run_order
-from wearalike.tables import (
-    FEEDS,
-    LOOK_PRODUCTS,
-    OFFERS,
-    PRODUCT_VARIANTS,
-    PRODUCTS,
-    RUN_TABLES,
-    SIMILAR_LISTS,
-    SIMILAR_PRODUCTS,
-    SIMILAR_PRODUCTS_VARIANTS,
-)
 
 router = APIRouter()
 # Plots and their table show at most this many runs.
 MAX_RUNS = 60
-MAX_WORST_CATEGORIES = 20
 # A folder of a million files is not listed for every visitor, seconds.
 DISK_AGE_S = 600
 _TILE_METRICS = (
@@ -74,22 +63,6 @@ _PLOT_METRICS = (
     (f"churn@{K}", f"Churn@{K}"),
     ("score_p50", "Median score"),
 )
-_EXPOSURE_METRICS = (
-    "could_be_shown_ratio",
-    "shown_share_ratio",
-    "recommended_ratio",
-    "hub_share_ratio",
-)
-# The products behind the rows of a table; of others, those with a picture that is compared.
-_FIGURE_OF_TABLE = {
-    FEEDS.name: "products",
-    OFFERS.name: "products",
-    PRODUCTS.name: "products",
-    PRODUCT_VARIANTS.name: "variants",
-    SIMILAR_PRODUCTS.name: "with_list",
-    SIMILAR_LISTS.name: "products",
-    LOOK_PRODUCTS.name: "looks",
-}
 MAX_HUBS = 8
 
 
@@ -106,7 +79,7 @@ def quality_page(request: Request) -> HTMLResponse:
     with open_part(published, part) as s:
         metrics = s.quality()
         counts = s.category_counts()
-        differences = _describe_variants(s.list_variants())
+        differences = quality_rows.describe_variants(s.list_variants())
         judgements = request.app.state.annotation_queue.all_judgements()
     known = read_known_runs(published, published_run, published_at)
     page: dict[str, Any] = {
@@ -144,9 +117,9 @@ def quality_page(request: Request) -> HTMLResponse:
         request,
         "quality.html",
         **page,
-        verdict=_worst_verdict(missed),
+        verdict=quality_rows.worst_verdict(missed),
         missed=[(m, *link_of_metric(m, part)) for m in missed],
-        figures=_tile_values(by_scope, part, measured, page["products_count"]),
+        figures=quality_rows.tile_values(by_scope, part, measured, page["products_count"]),
         measured_count=measured.measured_count if measured else None,
         tiles=_TILE_METRICS,
         figure_of=FIGURE_OF_METRIC,
@@ -164,12 +137,12 @@ def quality_page(request: Request) -> HTMLResponse:
         left_out_count=len({r["run"] for rows in history.values() for r in rows} - known.held)
         if part.encoder
         else 0,
-        funnel=_funnel_rows(by_scope) if is_whole else [],
+        funnel=quality_rows.funnel_rows(by_scope) if is_whole else [],
         hubs=hubs,
         pictures=pictures.find_images(s.run, [row["similar_product_id"] for row in hubs]),
-        exposure=_exposure_rows(by_scope, part),
-        worst=_worst_categories(by_scope, part, measured),
-        short=measured.short if measured else _short_lists(by_scope),
+        exposure=quality_rows.exposure_rows(by_scope, part),
+        worst=quality_rows.worst_categories(by_scope, part, measured),
+        short=measured.short if measured else quality_rows.short_lists(by_scope),
         shortfall_texts={str(reason): text for reason, text in SHORTFALL_TEXTS.items()},
         judged=next(iter(judgement_metrics.precision_by_category(in_part)), None),
         refused=refused and [row for row in refused if part.shop in (None, row["shop_id"])],
@@ -184,50 +157,11 @@ def quality_page(request: Request) -> HTMLResponse:
     )
 
 
-def _describe_variants(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Return how each variant of the run differs from the control, by experiment and variant."""
-    return {
-        (row["experiment"], row["variant"]): ", ".join(
-            f"{name} {row[name]}" for name in ("weights", "rules", "encoder") if row.get(name)
-        )
-        for row in rows
-    }
-
-
-def _worst_verdict(missed: Sequence[dict[str, Any]]) -> str:
-    """Return "fail", "warn" or "ok"."""
-    verdicts = {m["verdict"] for m in missed}
-    return next((v for v in ("fail", "warn") if v in verdicts), "ok")
-
-
 def _rows_by(
     encoder: str | None, rows: Sequence[dict[str, Any]], known: KnownRuns
 ) -> list[dict[str, Any]]:
     """Return the rows of the runs by an encoder; all rows for None."""
     return [row for row in rows if encoder in (None, known.encoders.get(row["run"]))]
-
-
-def _tile_values(
-    by_scope: Mapping[str, Mapping[str, Any]],
-    part: RunPart,
-    measured: PartFigures | None,
-    products_count: int,
-) -> dict[str, Any]:
-    """Return value and unit of metrics: those of the run where it measured the part itself."""
-    found: dict[str, Any] = {"products_count": {"value": products_count, "unit": "count"}}
-    if measured:
-        values = measured.values.items()
-        found |= {name: {"value": v, "unit": "ratio"} for name, v in values if v is not None}
-    return found | dict(by_scope.get(part.scope or "", {}))
-
-
-def _short_lists(by_scope: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Return the number of short lists by reason."""
-    return [
-        (scope.removeprefix("reason="), of["short_lists_count"]["value"])
-        for scope, of in by_scope.items()
-        if "short_lists_count" in of
-    ]
 
 
 def _is_rate_of(part: RunPart, row: Mapping[str, Any]) -> bool:
@@ -241,7 +175,7 @@ def _measure(
 ) -> PartFigures | None:
     """Return the figures of a part; cached until another run is published."""
     with open_part(published, part) as s:
-        return measure_part(s, part, MAX_WORST_CATEGORIES) if s.run == run else None
+        return measure_part(s, part, quality_rows.MAX_WORST_CATEGORIES) if s.run == run else None
 
 
 @lru_cache(1)
@@ -271,55 +205,6 @@ def _metric_history(
     }
 
 
-def _funnel_rows(by_scope: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the size of each table, with its share of the largest.
-
-    similar_products has many rows a product: its share is cut at 1.
-    """
-    prefix = "table="
-    tables = {s.removeprefix(prefix): of for s, of in by_scope.items() if s.startswith(prefix)}
-    counts = {
-        table.name: {
-            column: tables[table.name][f"rows_{column}_count"]["value"]
-            for column in ("written", "refused")
-        }
-        for table in RUN_TABLES
-        if table.name in tables
-    }
-    long = (SIMILAR_PRODUCTS.name, SIMILAR_PRODUCTS_VARIANTS.name)
-    sizes = [c["written"] for name, c in counts.items() if name not in long]
-    most = max([1.0, *sizes])
-    return [
-        {
-            "table": name,
-            **count,
-            "share": min(1.0, count["written"] / most),
-            "figure": _FIGURE_OF_TABLE.get(name, "compared"),
-        }
-        for name, count in counts.items()
-    ]
-
-
-def _exposure_rows(
-    by_scope: dict[str, dict[str, dict[str, Any]]], part: RunPart
-) -> list[dict[str, Any]]:
-    """Return which share of the recommendations each shop gets, by shop; none of categories."""
-    if part.category or part.super_category:
-        return []
-    prefix = f"shop={part.shop or ''}"
-    return [
-        {"shop": scope.removeprefix("shop=")}
-        | {
-            name: metrics[name]["value"] if name in metrics else None
-            for name in (*_EXPOSURE_METRICS, "most_recommended_count")
-        }
-        for scope, metrics in sorted(by_scope.items())
-        if (scope == prefix if part.shop else scope.startswith(prefix))
-        and "," not in scope
-        and "recommended_ratio" in metrics
-    ]
-
-
 @lru_cache(32)
 def _hubs(
     published: PublishedRepository, part: RunPart, run: str, signature: str
@@ -327,32 +212,3 @@ def _hubs(
     """Return the products recommended most, each with its product; cached as the plots are."""
     with open_part(published, part) as s:
         return s.most_recommended(MAX_HUBS, *part.where(2)) if s.run == run else []
-
-
-def _worst_categories(
-    by_scope: dict[str, dict[str, dict[str, Any]]], part: RunPart, measured: PartFigures | None
-) -> list[dict[str, Any]]:
-    """Return the leaf categories with the smallest gain over random, smallest first.
-
-    A run measures no gain by shop and super-category: there the lowest precision comes first.
-    """
-    if measured and (part.shop or part.super_category):
-        return [{**row, "gain": None} for row in measured.worst]
-    name = f"leaf_precision@{K}"
-    rows = []
-    for scope, metrics in by_scope.items():
-        is_inside = part.is_whole_run or part.has_scope(scope)
-        if scope.startswith("category=") and f"{name}_gain" in metrics and is_inside:
-            gain = metrics[f"{name}_gain"]
-            rows.append(
-                {
-                    "category": scope.removeprefix("category="),
-                    "precision": metrics[name]["value"],
-                    "random": metrics[f"{name}_random"]["value"],
-                    "queries": metrics[f"{name}_queries_count"]["value"],
-                    "gain": gain["value"],
-                    "low": gain["low"],
-                    "high": gain["high"],
-                }
-            )
-    return sorted(rows, key=lambda row: (row["gain"], row["category"]))[:MAX_WORST_CATEGORIES]
