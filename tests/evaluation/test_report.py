@@ -15,7 +15,7 @@ import pytest
 from lxml import etree, html
 from PIL import Image
 
-from wearalike.evaluation import compare_encoders, query_examples, report, workbook
+from wearalike.evaluation import compare_encoders, query_examples, report, report_page, workbook
 from wearalike.evaluation import figures as evaluation_figures
 from wearalike.evaluation.pivot import leaders
 from wearalike.evaluation.plots import PlotLine
@@ -26,9 +26,8 @@ from wearalike.evaluation.report import (
     ReportImage,
     TrainingCurves,
     VersionComparison,
-    render_html,
-    write_html,
 )
+from wearalike.evaluation.report_page import render_html, write_html
 from wearalike.imaging import decode
 from wearalike.metrics.bootstrap import bootstrap_mean
 from wearalike.metrics.categories import compare_categories
@@ -309,7 +308,9 @@ def test_pictures_are_small_and_marked():
         Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2])))
         for src in strip.xpath(".//img/@src")
     ]
-    assert {s.size for s in shown} == {(report.THUMBNAIL_PX, report.THUMBNAIL_PX * 2 // 3)}
+    assert {s.size for s in shown} == {
+        (report_page.THUMBNAIL_PX, report_page.THUMBNAIL_PX * 2 // 3)
+    }
     red, blue = (np.asarray(shown[i]).mean(axis=(0, 1)) for i in (1, 2))
     assert red[0] > 200 > 50 > red[2] and blue[2] > 200 > 50 > blue[0]
     with pytest.raises(decode.BadPixels, match="not_a_picture"):

@@ -31,6 +31,7 @@ from wearalike.evaluation import (
     ground_truth,
     rank,
     report,
+    report_page,
     summary,
     workbook,
 )
@@ -267,7 +268,7 @@ def write_evaluation(
     pq.write_table(pa.concat_tables(queries), out / "queries.parquet")
     evaluation_figures.write_parquet(out / "evaluation.parquet", figures)
     workbook.write_workbook(out / "evaluation.xlsx", figures)
-    report.write_html(out, page)
+    report_page.write_html(out, page)
     (out / "summary.md").write_text(summary.format_markdown(tables), encoding="utf-8")
     print(format_table(rows))
     print(summary.format_markdown(tables))
