@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
 
 # Stores that write an object only where none stands, or only over the one that was read.
 OBJECT_STORE_PATTERN = re.compile(r"(s3|gs|az)://[^/\s]\S*")
@@ -32,6 +32,14 @@ class StorageSettings(BaseModel):
     cache: Path = Path("cache")
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/@]+/?$")] | None = None
     retry_s: Annotated[float, Strict(), Field(gt=0, le=3600)] = 60.0
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
+        url = info.data.get("url")
+        if endpoint and url and not url.startswith("s3://"):
+            raise ValueError(f"{endpoint}: of a server of the S3 API, and data_dir is {url}")
+        return endpoint
 
     @field_validator("url")
     @classmethod

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,12 +29,14 @@ from wearalike.ops.disk_usage import DiskKind
 from wearalike.ops.retention import prune
 from wearalike.pipeline import job, runner
 from wearalike.pipeline.stages import STAGE_NAMES
+from wearalike.reports import run_feed
 from wearalike.retention_settings import RetentionSettings
 from wearalike.server.errors import add_exception_handlers
 from wearalike.settings import BadSettings, Settings, read_settings
 from wearalike.storage import atomic, content_cache, mirror, run_tables
 from wearalike.storage.object_store import ObjectStore, StoreAway, StoreFault
 from wearalike.storage_settings import StorageSettings
+from wearalike.warehouse.base import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = "2026-11-21"
@@ -143,6 +146,25 @@ def test_a_stage_on_a_new_machine_finds_its_work_done(stored_night, server, capl
         assert runner.run_stage("encode_items", options) == 0
     assert "codes, 0 new" in caplog.text, "the codes of another machine were not found"
     assert f"{KEY_ID}" not in caplog.text and SECRET_KEY not in caplog.text
+
+
+def test_records_of_two_machines_at_once_both_stand(stored_night, server, tmp_path):
+    settings = read_settings(stored_night, {})
+    root, other = settings.data_dir, tmp_path / "other"
+    state = open_warehouse(settings.warehouse).state()
+    mirror.open_cache(root, settings.storage)
+    mirror.open_cache(other, settings.storage)
+    run_feed.record_unpublished(root, "day-1", "not yet")
+
+    def record_meanwhile(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("reports/runs.jsonl"):
+            server.on_request = lambda method, path: None
+            run_feed.record_publications(other, replace(state, publications=()))
+
+    server.on_request = record_meanwhile
+    run_feed.record_unpublished(root, "day-1", "a test")
+    record = run_feed.read_run_log(root / "reports" / "runs.jsonl")["day-1"]
+    assert (record["is_published"], record["not_published"]) == (False, "a test")
 
 
 def test_rotten_files_of_the_cache_are_healed(stored_night, caplog):
@@ -490,6 +512,7 @@ def test_settings_of_an_object_store(tmp_path):
         'data_dir = "az://a/c?sig=hush"\nwarehouse = "duckdb:/w"': "has no user, password or token",
         'data_dir = "ftp://host/data"\nwarehouse = "duckdb:/w"': "s3://, gs:// or az://",
         'data_dir = "s3://bucket"\n[storage]\nurl = "s3://x"': "url",
+        'data_dir = "gs://bucket"\n[storage]\nendpoint = "http://minio:9000"': "of the S3 API",
         'data_dir = "s3://bucket"\n[storage]\nretry_s = 0.0': "retry_s",
     }.items():
         file.write_text(text)

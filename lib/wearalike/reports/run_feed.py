@@ -12,26 +12,24 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
-
 from wearalike.quality.metrics import K
 from wearalike.quality.thresholds import GateVerdict
+from wearalike.reports.atom_feed import RunRecord, build_atom_feed
 from wearalike.storage import atomic, mirror, run_order, run_tables
 from wearalike.storage.object_store import StoreFault
+from wearalike.storage.stored_rows import FileConflict
 from wearalike.tables import QUALITY
 from wearalike.warehouse.base import WarehouseState
 
 log = logging.getLogger("wearalike.reports")
 
 REPORTS_FOLDER = "reports"
-MAX_ATOM_ENTRIES = 50
+_ATTEMPTS = 5
 # Metrics of the whole run and of each shop that a line contains, under their own names.
 RUN_METRICS = (
     "products_count",
@@ -54,11 +52,6 @@ SHOP_METRICS = (
     "products_kept_ratio",
     f"churn@{K}",
 )
-# Not in XML 1.0.
-_ILLEGAL_XML_CHARS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
-
-RunRecord = dict[str, Any]
 
 
 class CorruptRunLog(ValueError):
@@ -141,13 +134,16 @@ def record_verdict(root: Path, run: str) -> None:
         CorruptRunLog: runs.jsonl has a bad line.
         OSError: The files cannot be written.
     """
-    with _edit_run_log(root) as records:
+
+    def put_record(records: dict[str, RunRecord]) -> None:
         record = run_record(root, run)
         earlier = records.get(run)
         if earlier and earlier["published_at"]:
             names = ("is_published", "published_at", "not_published")
             record |= {name: earlier[name] for name in names}
         records[run] = record
+
+    _edit_run_log(root, put_record)
 
 
 def record_publications(root: Path, state: WarehouseState) -> None:
@@ -162,11 +158,14 @@ def record_publications(root: Path, state: WarehouseState) -> None:
         OSError: The files cannot be written.
     """
     published_at = {p.run: _format_time(p.published_at) for p in state.publications}
-    with _edit_run_log(root) as records:
+
+    def mark_published(records: dict[str, RunRecord]) -> None:
         for run, record in records.items():
             record["is_published"] = run == state.published_run
             if run in published_at:
                 record |= {"published_at": published_at[run], "not_published": None}
+
+    _edit_run_log(root, mark_published)
 
 
 def record_unpublished(root: Path, run: str, reason: str) -> None:
@@ -181,9 +180,12 @@ def record_unpublished(root: Path, run: str, reason: str) -> None:
         CorruptRunLog: runs.jsonl has a bad line.
         OSError: The files cannot be written.
     """
-    with _edit_run_log(root) as records:
+
+    def put_reason(records: dict[str, RunRecord]) -> None:
         if run in records:
             records[run]["not_published"] = reason
+
+    _edit_run_log(root, put_reason)
 
 
 def read_run_log(path: Path) -> dict[str, RunRecord]:
@@ -213,98 +215,37 @@ def read_run_log(path: Path) -> dict[str, RunRecord]:
     return records
 
 
-@contextlib.contextmanager
-def _edit_run_log(root: Path) -> Iterator[dict[str, RunRecord]]:
-    """Yield the records, to be changed in the block, then write both files under a lock."""
+def _edit_run_log(root: Path, edit: Callable[[dict[str, RunRecord]], None]) -> None:
+    """Change the records, and write both files under a lock; again if another machine was faster.
+
+    Args:
+        root: The data folder.
+        edit: Changes the records in place; it may be called several times.
+    """
     folder = root / REPORTS_FOLDER
-    store, name = mirror.find_mirror(root), f"{REPORTS_FOLDER}/runs.jsonl"
     with atomic.lock_file(folder / ".lock"):
-        former = store.files.fetch(name) if store else None
-        records = read_run_log(folder / "runs.jsonl")
-        yield records
-        ordered = [records[run] for run in sorted(records, key=run_order.name_order)]
-        lines = [json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in ordered]
-        text = "".join(f"{line}\n" for line in lines)
-        content = text.encode("utf-8", "replace")
-        if store:
-            store.files.put(name, content, former)
-        atomic.write_bytes(folder / "runs.jsonl", content)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                ordered = _put_run_log(root, edit)
+                break
+            except FileConflict:
+                if attempt == _ATTEMPTS:
+                    raise
         feed = build_atom_feed(ordered, root.resolve().as_uri())
         atomic.write_bytes(folder / "runs.atom", feed)
 
 
-def build_atom_feed(records: list[RunRecord], base_uri: str) -> bytes:
-    """Build an Atom feed (RFC 4287) of the latest MAX_ATOM_ENTRIES runs, newest first.
-
-    Args:
-        records: Records of runs, as in runs.jsonl.
-        base_uri: URI of the data folder; it makes entry ids unique among deployments.
-
-    Returns:
-        The feed, XML.
-    """
-    feed = etree.Element(f"{{{_ATOM_NAMESPACE}}}feed", nsmap={None: _ATOM_NAMESPACE})
-    newest = sorted(records, key=_updated_at, reverse=True)[:MAX_ATOM_ENTRIES]
-    _add_element(feed, "id", _entry_urn(base_uri))
-    _add_element(feed, "title", "wearalike: runs")
-    _add_element(feed, "updated", _updated_at(newest[0]) if newest else "1970-01-01T00:00:00Z")
-    _add_element(_add_element(feed, "author"), "name", "wearalike")
-    _add_element(feed, "link", rel="self", href="runs.atom")
-    for record in newest:
-        run = record["run"]
-        entry = _add_element(feed, "entry")
-        _add_element(entry, "id", _entry_urn(f"{base_uri}#{run}"))
-        title = f"Run {run}: {record['verdict']}, {_publication_text(record)}"
-        _add_element(entry, "title", title)
-        _add_element(entry, "updated", _updated_at(record))
-        _add_element(
-            entry,
-            "link",
-            rel="alternate",
-            type="text/html",
-            href=f"../quality/run={run}/quality.html",
-        )
-        _add_element(entry, "content", _summary_text(record), type="text")
-    return etree.tostring(feed, xml_declaration=True, encoding="UTF-8", pretty_print=True)
-
-
-def _add_element(
-    parent: etree._Element, name: str, text: str | None = None, **attributes: str
-) -> etree._Element:
-    """Append an Atom element; characters that XML 1.0 cannot hold are replaced."""
-    child = etree.SubElement(parent, f"{{{_ATOM_NAMESPACE}}}{name}", dict(attributes))
-    child.text = None if text is None else _ILLEGAL_XML_CHARS.sub("\ufffd", text)
-    return child
-
-
-def _entry_urn(name: str) -> str:
-    return uuid.uuid5(uuid.NAMESPACE_URL, name).urn
-
-
-def _updated_at(record: RunRecord) -> str:
-    return max(record["judged_at"], record["published_at"] or "")
-
-
-def _publication_text(record: RunRecord) -> str:
-    if record["is_published"]:
-        return "published"
-    if record["published_at"]:
-        return "was published"
-    return f"not published: {record['not_published']}"
-
-
-def _summary_text(record: RunRecord) -> str:
-    """Return the record as lines for people."""
-    shops = [f"{shop} {of['products_count'] or 0:,}" for shop, of in record["shops"].items()]
-    lines = [
-        f"{record['products_count'] or 0:,} products ({', '.join(shops)}), "
-        f"{record['recommendations_count'] or 0:,} recommendations"
-    ]
-    lines += [
-        f"{name} {record[name]:.3f}"
-        for name in (f"precision@{K}", f"churn@{K}", "with_5_matches_ratio")
-        if record[name] is not None
-    ]
-    lines.append(f"{record['refused_count']:,} refused")
-    lines += [f"warning: {name}" for name in record["warned"]]
-    return "\n".join([*lines, *record["failed"]])
+def _put_run_log(root: Path, edit: Callable[[dict[str, RunRecord]], None]) -> list[RunRecord]:
+    """Read runs.jsonl, change its records, write it, and return them in the order of runs."""
+    path = root / REPORTS_FOLDER / "runs.jsonl"
+    store, name = mirror.find_mirror(root), f"{REPORTS_FOLDER}/runs.jsonl"
+    former = store.files.fetch(name) if store else None
+    records = read_run_log(path)
+    edit(records)
+    ordered = [records[run] for run in sorted(records, key=run_order.name_order)]
+    lines = [json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in ordered]
+    content = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+    if store:
+        store.files.put(name, content, former)
+    atomic.write_bytes(path, content)
+    return ordered

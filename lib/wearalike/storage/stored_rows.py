@@ -23,6 +23,10 @@ _ATTEMPTS = 5
 _MAX_AGE_S = 60.0
 
 
+class FileConflict(StoreFault):
+    """Another machine has put a file since it was fetched."""
+
+
 class StoredRows:
     """Rows of cached work: objects named by their content, which never change."""
 
@@ -150,7 +154,8 @@ class StoredFiles:
         """Put a file over the version that `fetch` returned.
 
         Raises:
-            StoreFault: Another machine has put another since.
+            FileConflict: Another machine has put another since.
+            StoreFault: The store refuses, or does not answer.
         """
         try:
             if former is None:
@@ -161,7 +166,7 @@ class StoredFiles:
             # A request that was sent again may meet its own first success.
             answer = self._store.read(name)
             if answer is None or answer[0] != content:
-                raise StoreFault(
+                raise FileConflict(
                     f"{self._store.url}/{name}: another machine has written it meanwhile; try again"
                 ) from None
 
