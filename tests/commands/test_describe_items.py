@@ -231,3 +231,22 @@ def test_distances_are_those_of_their_names():
     for numbers, distance in ((rows, "hamming"), (bits, "cosine"), (rows, "nobody's")):
         with pytest.raises(ValueError, match="is not for"):
             cache.compute_distances(numbers[0], numbers, distance)
+
+
+def test_an_item_whose_picture_is_lost_keeps_no_other_from_being_described(root, tmp_path, caplog):
+    items = run_tables.read_table(root, ITEMS, RUN)
+    indexed = set(run_tables.read_table(root, INDEXES, RUN)["item_id"].to_pylist())
+    lost = next(row for row in items.to_pylist() if row["item_id"] in indexed)
+    of_picture = {r["item_id"] for r in items.to_pylist() if r["image_id"] == lost["image_id"]}
+    path = content_cache.image_path(root, lost["image_id"])
+    path.rename(tmp_path / "lost")
+    config = tmp_path / "wearalike.toml"
+    config.write_text(f'data_dir = "{root}"\ncompared_encoders = ["contour"]\n', encoding="utf-8")
+    assert app.main(["describe-items", "--if-set", "--config", str(config), "--run", RUN]) == 0
+    assert f"{path}: gone" in caplog.text
+    found = cache.read_cached_descriptors(root, "contour-1", sorted(indexed))
+    assert set(found.item_ids) == indexed - of_picture
+    (tmp_path / "lost").rename(path)
+    assert job(root, "--encoder", "contour") == 0
+    found = cache.read_cached_descriptors(root, "contour-1", sorted(indexed))
+    assert set(found.item_ids) == indexed

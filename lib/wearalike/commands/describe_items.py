@@ -25,6 +25,7 @@ from wearalike.pipeline import job
 from wearalike.pipeline.item_codes import read_item_crops
 from wearalike.settings import Settings
 from wearalike.storage import content_cache, run_tables
+from wearalike.storage.object_store import StoreFault
 from wearalike.tables import INDEXES, ITEMS
 
 log = logging.getLogger("wearalike.describe_items")
@@ -150,7 +151,7 @@ def describe_by_settings(settings: Settings, run: str | None) -> None:
                 descriptor = fit_on_items(root, name, device, run, items)
             count = describe_new_items(root, descriptor, items)
             log.info("%s: %d items, %d new", descriptor.version, items.num_rows, count)
-        except BadModel as error:
+        except (BadModel, StoreFault) as error:
             log.warning("the items are not described: %s", error)
 
 
@@ -236,7 +237,7 @@ def describe_new_items(
 ) -> int:
     """Describe and cache the items that are not cached yet, some hundred at a time.
 
-    Items whose image cannot be read have no code either, and are not among them.
+    Items whose image is lost are left out with a warning, and come with a later run.
 
     Args:
         root: folder of all tables.
@@ -253,12 +254,16 @@ def describe_new_items(
         cached_ids = cached["item_id"].combine_chunks()
         items = items.filter(pc.invert(pc.is_in(items["item_id"], cached_ids)))
     progress = job.Progress(descriptor.version, items.num_rows)
+    lost_ids: set[str] = set()
+    described_count = 0
     for start in range(0, items.num_rows, ITEMS_PER_CACHE_WRITE):
         part = items.slice(start, ITEMS_PER_CACHE_WRITE)
-        crops = dict(zip(part["item_id"].to_pylist(), read_item_crops(root, part), strict=True))
+        pictures = read_item_crops(root, part, lost_ids=lost_ids)
+        crops = dict(zip(part["item_id"].to_pylist(), pictures, strict=True))
         readable = {item_id: crop for item_id, crop in crops.items() if crop is not None}
         if readable:
             rows = descriptor.describe(list(readable.values()))
             cache.cache_descriptors(root, descriptor.version, list(readable), rows)
+        described_count += len(readable)
         progress.update(part.num_rows)
-    return items.num_rows
+    return described_count

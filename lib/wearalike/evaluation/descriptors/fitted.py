@@ -87,8 +87,11 @@ def load_kept(
         BadModel: As for `base.load_descriptor`, or the kept file is damaged.
     """
     path = fitted_path(root, name)
-    if weights is None and name in base.FITTED_NAMES and path.is_file():
-        return _read_fitted(path, name, device)
+    if weights is None and name in base.FITTED_NAMES:
+        if store := mirror.find_mirror(root):
+            store.files.fetch(path.relative_to(root).as_posix())  # fitted by another machine
+        if path.is_file():
+            return _read_fitted(path, name, device)
     return base.load_descriptor(name, device, weights)
 
 
