@@ -98,6 +98,29 @@ def test_a_folder_and_a_file_where_the_other_is_wanted(config, caplog):
     assert "a file; --data-dir names the folder of all tables" in only_line(caplog)
 
 
+def test_only_what_asks_shops_needs_their_secrets(config, caplog):
+    with config.open("a", encoding="utf-8") as file:
+        file.write('\n[[shops]]\nid = "b"\nfeed = "https://b.example/${NO_SUCH_TOKEN}"\n')
+    for words in ("status", "rollback", "export --out x.jsonl", "query photo.jpg"):
+        app.main([*words.split(), "--config", str(config)])
+    assert "NO_SUCH_TOKEN" not in caplog.text
+    assert run_stage(["ingest_feeds", "--config", str(config)]) == 1
+    assert "the environment has no NO_SUCH_TOKEN" in caplog.text
+
+
+def test_a_rollback_needs_no_object_store(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    config = tmp_path / "wearalike.toml"
+    config.write_text(
+        f'data_dir = "s3://bucket/x"\nwarehouse = "duckdb:{tmp_path}/warehouse"\n'
+        '[storage]\nendpoint = "http://127.0.0.1:9"\nretry_s = 0.1\n',
+        encoding="utf-8",
+    )
+    assert app.main(["rollback", "--config", str(config)]) == 1
+    assert "does not answer" not in caplog.text
+
+
 @pytest.mark.parametrize("option", [["--run", "a b"], ["--day", "2026-13-01"]])
 def test_a_run_that_cannot_be_is_bad_usage(option, config, capsys):
     with pytest.raises(SystemExit) as ended:

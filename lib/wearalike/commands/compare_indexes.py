@@ -133,7 +133,7 @@ def compare_photo(
 
     PHOTO is as for `wearalike query`, which searches as the shop does.
     """
-    settings = job.read_settings(config, data_dir)
+    settings = job.read_settings(config, data_dir, needs_feeds=False)
     query = NeighbourQuery(
         descriptor,
         Distance(distance) if distance else None,

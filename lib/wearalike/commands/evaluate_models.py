@@ -144,7 +144,7 @@ def evaluate(device: str, data_dir: Path | None, config: Path | None, **options:
     """
     if not (options["encoders"] or options["detectors"] or options["leaf_classifiers"]):
         options["encoders"] = DEFAULT_ENCODERS
-    settings = job.read_settings(config, data_dir, needs_deployment=False)
+    settings = job.read_settings(config, data_dir, needs_feeds=False, needs_deployment=False)
     run = EvaluationRun(
         **options,
         device=registry.resolve_device(device),

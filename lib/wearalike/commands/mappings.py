@@ -22,7 +22,7 @@ def check_mapping(shops: tuple[str, ...], data_dir: Path | None, config: Path | 
 
     Without SHOP, every shop of the settings is checked.
     """
-    settings = job.read_settings(config, data_dir)
+    settings = job.read_settings(config, data_dir, needs_feeds=False)
     shop_ids = list(shops) or [shop.id for shop in settings.shops]
     mistakes = catalog.find_mistakes(settings, shop_ids)
     for mistake in mistakes:
@@ -55,7 +55,7 @@ def suggest_mapping(
     The percents say how often such guesses are right. A line is a comment until you uncomment it,
     or until --accept takes it.
     """
-    settings = job.read_settings(config, data_dir)
+    settings = job.read_settings(config, data_dir, needs_feeds=False)
     settings.shop(shop)
     runs = run_tables.list_runs(settings.data_dir, tables.OFFERS)
     if not (run_name or runs):

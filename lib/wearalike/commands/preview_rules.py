@@ -57,7 +57,7 @@ def preview(
     from wearalike.settings import today
     from wearalike.warehouse import publish
 
-    settings = job.read_settings(config, data_dir)
+    settings = job.read_settings(config, data_dir, needs_feeds=False)
     path = rules_file or catalog.rules_path(settings)
     if rules_file and not rules_file.is_file():
         raise job.JobRejected(f"{rules_file}: no such file")

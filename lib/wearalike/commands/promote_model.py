@@ -66,7 +66,7 @@ def promote(
     """
     if (candidate is None) == (not is_rollback):
         raise click.UsageError("wanted either --candidate FILE or --rollback")
-    root = job.read_settings(config, data_dir).data_dir
+    root = job.read_settings(config, data_dir, needs_feeds=False).data_dir
     model_kind = ModelKind(kind)
     if candidate is None:
         event = promotion.rollback(root, model_kind, override or "rolled back", datetime.now(UTC))

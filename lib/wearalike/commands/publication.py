@@ -19,12 +19,15 @@ def rollback(data_dir: Path | None, config: Path | None) -> None:
     The site reads it from now on. The tables of both runs stay.
     """
     from wearalike.reports import run_feed
+    from wearalike.storage import mirror
     from wearalike.warehouse import publish
     from wearalike.warehouse.base import open_warehouse
 
-    settings = job.read_settings(config, data_dir)
+    # In need neither secrets of feeds nor an object store may stand in the way.
+    settings = job.read_settings(config, data_dir, needs_feeds=False, opens_data=False)
     print(publish.rollback(settings))
     with run_feed.warn_on_errors():
+        mirror.open_cache(settings.data_dir, settings.storage)
         publications = open_warehouse(settings.warehouse).state()
         run_feed.record_publications(settings.data_dir, publications)
 
@@ -50,7 +53,7 @@ def export(out: Path, file_format: str, data_dir: Path | None, config: Path | No
     """Write the published lists as keys and values, for Redis and the like."""
     from wearalike.warehouse import export as exporting
 
-    count = exporting.write_jsonl(job.read_settings(config, data_dir), out)
+    count = exporting.write_jsonl(job.read_settings(config, data_dir, needs_feeds=False), out)
     print(f"{count:,} products in {out}")
 
 

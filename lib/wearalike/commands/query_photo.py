@@ -106,7 +106,7 @@ def query(
     Each photo gets an answer as JSON, a picture with numbered items, and a row in the warehouse.
     A photo that cannot be read is logged and skipped; the exit code is then 1.
     """
-    settings = job.read_settings(config, data_dir)
+    settings = job.read_settings(config, data_dir, needs_feeds=False)
     photo_query = queries.PhotoQuery(
         k,
         weights,

@@ -21,7 +21,8 @@ def status(run_name: str | None, is_json: bool, data_dir: Path | None, config: P
     """Show what is published, how fresh it is, and what the last run did."""
     from wearalike.reports import read_status, run_status
 
-    found = read_status.read_status(job.read_settings(config, data_dir), run_name)
+    settings = job.read_settings(config, data_dir, needs_feeds=False)
+    found = read_status.read_status(settings, run_name)
     if is_json:
         print(json.dumps(asdict(found), indent=1, default=str, ensure_ascii=False))
     else:
