@@ -3,6 +3,7 @@ writers at once, readers while a table is published, and rotten files.
 """
 
 import hashlib
+import json
 import logging
 import shutil
 import signal
@@ -29,6 +30,7 @@ from wearalike.ops.disk_usage import DiskKind
 from wearalike.ops.retention import prune
 from wearalike.pipeline import job, runner
 from wearalike.pipeline.stages import STAGE_NAMES
+from wearalike.quality import event_store
 from wearalike.reports import run_feed
 from wearalike.retention_settings import RetentionSettings
 from wearalike.server.errors import add_exception_handlers
@@ -165,6 +167,29 @@ def test_records_of_two_machines_at_once_both_stand(stored_night, server, tmp_pa
     run_feed.record_unpublished(root, "day-1", "a test")
     record = run_feed.read_run_log(root / "reports" / "runs.jsonl")["day-1"]
     assert (record["is_published"], record["not_published"]) == (False, "a test")
+
+
+def test_events_outlive_the_cache(stored_night, tmp_path):
+    settings = read_settings(stored_night, {})
+    pair = run_tables.read_table(settings.data_dir, tables.SIMILAR_PRODUCTS, "day-1").to_pylist()[0]
+    event = {
+        "kind": "click",
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "run": "day-1",
+        "event_id": "one",
+        **{name: pair[name] for name in ("product_id", "similar_product_id")},
+    }
+    state = open_warehouse(settings.warehouse).state()
+    for name, count in (("a.jsonl", 1), ("b.jsonl", 0)):
+        # A file of each day; the second repeats the event, and has a row that is refused.
+        (tmp_path / name).write_text(f"{json.dumps(event)}\n" + "{\n" * (1 - count))
+        root = tmp_path / f"cache-of-{name}"
+        mirror.open_cache(root, settings.storage)
+        loaded = event_store.load_event_file(root, state, tmp_path / name, datetime.now(UTC))
+        assert loaded.is_new and loaded.events_count == count
+    mirror.open_cache(tmp_path / "third", settings.storage)
+    assert event_store.open_events(tmp_path / "third").count_rows() == 1
+    assert len(list((tmp_path / "third" / "events" / "refused").iterdir())) == 1
 
 
 def test_rotten_files_of_the_cache_are_healed(stored_night, caplog):

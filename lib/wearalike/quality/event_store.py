@@ -5,6 +5,8 @@
 | <data_dir>/events/<sha256>.parquet | the events of one file, by the file's hash |
 | <data_dir>/events/refused/<sha256>.csv | its refused rows, with their reasons |
 | <data_dir>/events/rates.parquet | the rates of all runs, see `event_rates` |
+
+Where the data folder is the cache of an object store, the files of events lie there, too.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from wearalike.quality.event_files import (
     read_events,
 )
 from wearalike.quality.event_places import RunPlaces
-from wearalike.storage import atomic, run_tables
+from wearalike.storage import atomic, mirror, run_tables
 from wearalike.warehouse.base import WarehouseState
 
 FOLDER = "events"
@@ -99,6 +101,7 @@ def load_event_file(root: Path, state: WarehouseState, path: Path, now: datetime
 def _load_event_file(root: Path, state: WarehouseState, path: Path, now: datetime) -> LoadedEvents:
     name = file_hash(path)
     target = root / FOLDER / f"{name}.parquet"
+    store = _fetch_events(root)
     if target.exists():
         return LoadedEvents(path, is_new=False)
     events: list[tuple[int, SiteEvent]] = []
@@ -127,16 +130,29 @@ def _load_event_file(root: Path, state: WarehouseState, path: Path, now: datetim
     loaded = LoadedEvents(path, True, table.num_rows, Counter(str(r.reason) for r in refused))
     if refused:
         loaded.refused_path = root / FOLDER / "refused" / f"{name}.csv"
-        atomic.write_bytes(loaded.refused_path, _refused_csv(refused))
+        content = _refused_csv(refused)
+        if store:
+            store.files.put_once(f"{FOLDER}/refused/{name}.csv", content)
+        atomic.write_bytes(loaded.refused_path, content)
     with atomic.replace_file(target) as hidden:
         pq.write_table(table, hidden, compression="zstd")
+        if store:
+            store.files.put_once(f"{FOLDER}/{name}.parquet", hidden)
     return loaded
 
 
 def open_events(root: Path) -> ds.Dataset | None:
     """Open all kept events as EVENT_SCHEMA; None without any."""
+    _fetch_events(root)
     paths = sorted(map(str, (root / FOLDER).glob("[0-9a-f]*.parquet")))
     return ds.dataset(paths, schema=EVENT_SCHEMA, format="parquet") if paths else None
+
+
+def _fetch_events(root: Path) -> mirror.Mirror | None:
+    """Bring events that the object store has, and return it; None without one."""
+    if store := mirror.find_mirror(root):
+        store.files.fetch_new(FOLDER)
+    return store
 
 
 def _known_ids(root: Path) -> set[str]:

@@ -150,6 +150,16 @@ class StoredFiles:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(path, (at_s, at_s))
 
+    def fetch_new(self, folder: str) -> None:
+        """Bring those files of a folder, each put once, that are not in the local cache."""
+        for facts in self._store.list(f"{folder}/"):
+            if not (self._root / facts.key).exists():
+                self.fetch(facts.key)
+
+    def put_once(self, name: str, content: bytes | Path) -> None:
+        """Put a file that never changes, so that it is the same whoever puts it."""
+        self._store.write(name, content)
+
     def put(self, name: str, content: bytes, former: ObjectVersion | None) -> None:
         """Put a file over the version that `fetch` returned.
 
