@@ -14,7 +14,7 @@ CONSTRAINTS := -c $(if $(HASHES),requirements.lock,.venv/versions.txt)
 # Where an environment forbids bytecode files, every process, and a night and its tests start many, would compile its libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-photos test test-long fuzz bench bench-full airflow lint lock audit sbom java clean
+.PHONY: help demo demo-photos test test-long fuzz bench bench-full bench-gpu airflow lint lock audit sbom java clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -50,6 +50,9 @@ bench: $(READY) $(PEERS) ## how fast it is, beside its peers: a table, build/ben
 
 bench-full: $(READY) $(PEERS) ## the same at the sizes of a million products; half an hour and more
 	@$(BIN)/python -m tests.benchmarks --full $(ARGS)
+
+bench-gpu: $(READY) ## on a machine with a card: its answers are the CPU's, and the lines match, encode and detect; build/bench-gpu.json, minutes
+	@$(BIN)/python -m tests.benchmarks.card $(ARGS)
 
 fuzz: $(READY) ## coverage-guided fuzzing; TARGET=feed, picture, mapping or address, RUNS=<executions>; findings in build/long/fuzz
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q $(CONSTRAINTS) -e '.[fuzz]'

@@ -38,16 +38,18 @@ TARGET = "≥ 0.8"
 
 
 def cpu(options: BenchOptions) -> BenchResult | SkippedBench:
-    return _bench_device(options, "cpu", PICTURES_FULL if options.full else PICTURES)
+    return compare_with_forwards(options, "cpu", PICTURES_FULL if options.full else PICTURES)
 
 
 def gpu(options: BenchOptions) -> BenchResult | SkippedBench:
     if not torch.cuda.is_available():
         return SkippedBench("detect, GPU", TARGET, "no GPU here")
-    return _bench_device(options, "cuda", PICTURES_FULL)
+    return compare_with_forwards(options, "cuda", PICTURES_FULL)
 
 
-def _bench_device(options: BenchOptions, device: str, count: int) -> BenchResult | SkippedBench:
+def compare_with_forwards(
+    options: BenchOptions, device: str, count: int
+) -> BenchResult | SkippedBench:
     """Measure on one device, with street photos if the folder of photos has some in `street`."""
     is_gpu = device == "cuda"
     name = "detect, GPU" if is_gpu else "detect, CPU"

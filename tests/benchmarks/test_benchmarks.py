@@ -1,11 +1,13 @@
 """make bench: what it tells adds up, and what it measures of ours is the peer's work too."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks import (
     backbones,
+    card,
     encoding,
     measure,
     night,
@@ -110,6 +112,40 @@ def test_encoding_is_held_against_the_slower_of_its_limits():
         and line.peer > 0
         and line.ratio == pytest.approx(line.ours / line.peer)
     )
+
+
+def test_a_card_is_proved_and_measured_line_by_line(tmp_path, monkeypatch):
+    """The CPU takes the card's place; torch's kernel is held against ours on both."""
+    monkeypatch.setattr(stages, "BUILD", tmp_path)
+    work = card.CardWork("cpu", measure.BenchOptions(), 3000, 4000, 16, 3, 4, 4)
+    path = tmp_path / "bench-gpu.json"
+    # A line that the file has is kept; the test below measures it.
+    kept = replace(REACHED, bench="encode, GPU")
+    path.write_text(report.as_json([kept]), encoding="utf-8")
+    first, *lines = card.measure(work, path)
+    assert first == kept and report.read_results(path) == [kept, *lines]
+    assert [line.bench for line in lines] == [name for name in work.steps if name != kept.bench]
+    assert [line.ratio for line in lines if "same" in line.bench] == [1, 1, 1]
+    assert lines[1].note == "the answer of the CPU"
+    assert all(line.ours > 0 and line.peer > 0 for line in lines)
+
+
+def test_items_of_a_card_are_compared_image_by_image():
+    def item(number: int, x0: int, kind: str | None = "tops") -> dict[str, object]:
+        corners = {"x0": x0, "y0": 5, "x1": 50, "y1": 60}
+        return {"image_id": f"{number:064x}", "super_category": kind, **corners}
+
+    here = [item(0, 10), item(1, 10), item(1, 30, None), item(2, 10), item(3, 10)]
+    there = [item(0, 12), item(1, 30, None), item(1, 10), item(2, 13), item(3, 10, "bags")]
+    assert card.share_of_equal_items(there, here, 5) == 3 / 5
+
+
+def test_without_a_card_the_bench_says_so(tmp_path, monkeypatch, capsys):
+    if card.torch.cuda.is_available():
+        pytest.skip("there is a card")
+    monkeypatch.setattr(card, "BUILD", tmp_path)
+    assert card.main([]) == 2 and not list(tmp_path.iterdir())
+    assert "no card: PyTorch" in capsys.readouterr().err
 
 
 def test_photos_beyond_those_of_the_folder_differ_in_bytes_alone(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -299,3 +300,30 @@ def test_every_packaged_model_is_the_file_its_table_names():
         BadModel, match=f"encoder 'nosuch': known are {', '.join(registry.ENCODERS)};"
     ):
         registry.resolve_model(nowhere, ModelKind.ENCODER, "nosuch")
+
+
+def test_a_gpu_computes_in_float32_not_in_tf32():
+    """On torch's CPU device; the flags are those that cuDNN reads at each convolution."""
+    seen = []
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 5, 3)
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return self.layer(pictures)
+
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cudnn.allow_tf32 = True
+    network = Network()
+    pictures = RNG.random((2, 3, 8, 8), np.float32)
+    try:
+        (maps,) = registry.compile_for_gpu(network, "cpu")(pictures)
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
+    assert seen == [False]
+    with torch.inference_mode():
+        wanted = network.layer(torch.from_numpy(pictures)).numpy()
+    np.testing.assert_allclose(maps, wanted, atol=1e-5)

@@ -66,9 +66,8 @@ class InferenceRunner:
                 )
             self._batch_size = _GPU_BATCH_SIZE
             self._threads_count = 1
-            self._network = _gpu_forward(
-                network.build() if isinstance(network, LazyNetwork) else network
-            )
+            forward = registry.compile_for_gpu(network)
+            self._network = lambda batch: [run_in_halves(lambda part: forward(part)[0], batch)]
         else:
             self._batch_size = _CPU_BATCH_SIZES[precision]
             self._threads_count = len(os.sched_getaffinity(0))
@@ -127,22 +126,6 @@ def feature_extractor(
     """
     network = registry.load_backbone(backbone)
     return InferenceRunner(backbone.name, network, backbone, device, precision)
-
-
-def _gpu_forward(
-    network: torch.nn.Module,
-) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return the network as a function on the GPU."""
-    import torch
-
-    on_gpu = network.to("cuda").to(memory_format=torch.channels_last)
-
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        pictures = torch.from_numpy(batch).to("cuda")
-        with torch.inference_mode():
-            return on_gpu(pictures.contiguous(memory_format=torch.channels_last)).cpu().numpy()
-
-    return lambda batch: [run_in_halves(forward, batch)]
 
 
 def run_in_halves(

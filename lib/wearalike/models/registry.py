@@ -40,6 +40,7 @@ from wearalike.models.precision import (
     file_version,
 )
 from wearalike.models.runtime import (
+    compile_for_gpu,
     compile_network,
     fold_batch_norm,
     normalize_pixels,
@@ -56,6 +57,7 @@ __all__ = [
     "Model",
     "ModelKind",
     "check_shapes",
+    "compile_for_gpu",
     "compile_network",
     "fold_batch_norm",
     "model_bytes",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -100,25 +99,3 @@ class FrozenFeatures:
 
 def _to_channels_last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
-
-
-def compile_for_gpu(
-    network: nn.Module,
-) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return a network as a function on the GPU.
-
-    Args:
-        network: Takes float32 (n, 3, side, side) and returns a sequence of tensors.
-
-    Returns:
-        A function of such a batch, in NumPy's arrays.
-    """
-    on_gpu = network.to("cuda").to(memory_format=torch.channels_last)
-
-    def forward(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        pictures = torch.from_numpy(batch).to("cuda")
-        with torch.inference_mode():
-            outputs = on_gpu(pictures.contiguous(memory_format=torch.channels_last))
-        return [output.cpu().numpy() for output in outputs]
-
-    return forward

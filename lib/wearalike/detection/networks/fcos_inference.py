@@ -86,9 +86,7 @@ class FcosInference:
         self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
         if device == "cuda":
             self._batch_size = _GPU_BATCH_SIZE
-            from wearalike.detection.networks.backbone import compile_for_gpu
-
-            self._network = compile_for_gpu(build())
+            self._network = registry.compile_for_gpu(build())
         else:
             self._batch_size = 1
             cores_count = len(os.sched_getaffinity(0))

@@ -25,7 +25,6 @@ from wearalike.detection.networks.backbone import (
     CHANNELS,
     STRIDES,
     MultiScaleBackbone,
-    compile_for_gpu,
 )
 from wearalike.detection.networks.base import (
     BOX_HEAD_PREFIX,
@@ -193,7 +192,7 @@ class YoloInference:
         self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
         if device == "cuda":
             self._batch_size = _GPU_BATCH_SIZE
-            self._network = compile_for_gpu(build())
+            self._network = registry.compile_for_gpu(build())
         else:
             self._batch_size = 1
             cores_count = len(os.sched_getaffinity(0))
