@@ -3,10 +3,13 @@
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import click
+import pyspark
 import pytest
+import yaml
 from lxml import etree
 
 from wearalike import tables
@@ -74,6 +77,27 @@ def test_the_commands_shown_are_understood():
     assert len(shown) >= 30
     for line in shown:
         parse_command(line)
+
+
+def test_files_of_the_cluster_page_parse_and_spark_knows_their_keys():
+    page = (DOCS / "how-to" / "spark-cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(bash|yaml|properties)\n(.*?)```", page, re.DOTALL)
+    assert {kind for kind, _ in blocks} == {"bash", "yaml", "properties"}
+    for kind, text in blocks:
+        if kind == "bash":
+            subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    parts = [part for kind, text in blocks if kind == "yaml" for part in yaml.safe_load_all(text)]
+    kinds = ["ServiceAccount", "RoleBinding", "Service", "Job", "Pod"]
+    assert [part["kind"] for part in parts] == kinds
+    lines = "".join(text for kind, text in blocks if kind == "properties").splitlines()
+    keys = {line.split()[0] for line in lines if not line.startswith("#")}
+    known = set()
+    for jar in (Path(pyspark.__file__).parent / "jars").glob("spark-[cky]*.jar"):
+        with zipfile.ZipFile(jar) as classes:
+            for name in classes.namelist():
+                if re.search(r"[Cc]onfig", name) and name.endswith(".class"):
+                    known.update(re.findall(rb"spark\.[A-Za-z.]+", classes.read(name)))
+    assert len(keys) > 8 and {key for key in keys if key.encode() not in known} == set()
 
 
 def test_the_stages_shown_exist():

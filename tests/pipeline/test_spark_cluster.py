@@ -4,22 +4,35 @@ also where an executor is lost on the way.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.support.s3_server import serve_s3
 from tests.support.spark_cluster import START_TIMEOUT_S, SparkCluster, start_cluster
 
 from wearalike import sample
 from wearalike.pipeline import match_plan, match_products, spark_package
-from wearalike.storage import run_tables
-from wearalike.tables import FEEDS, INDEXES, MATCHES, OFFERS, SIMILAR_LISTS, SIMILAR_PRODUCTS
+from wearalike.storage import atomic, mirror, run_tables
+from wearalike.storage_settings import StorageSettings
+from wearalike.tables import (
+    FEEDS,
+    INDEXES,
+    MATCHES,
+    OFFERS,
+    PRODUCTS,
+    SIMILAR_LISTS,
+    SIMILAR_PRODUCTS,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MAPPINGS = REPOSITORY / "mappings"
 MADE = (MATCHES, SIMILAR_PRODUCTS, SIMILAR_LISTS)
 TO_COMPILE = "ranking._select_allowed_in_block-"
 
@@ -143,6 +156,50 @@ def test_both_jobs_of_spark_do_on_a_cluster_what_they_do_here(
     # where those of the next job find it.
     with spark_package.build_library_zip() as library:
         assert list((two_workers.folder / "numba" / library.stem).rglob(f"{TO_COMPILE}*.nbc"))
+
+
+def test_machines_that_share_no_folder_match_through_the_object_store(two_workers, night, tmp_path):
+    with serve_s3() as server:
+        root = tmp_path / "cache"
+        place = StorageSettings(url=server.url("data"), endpoint=server.endpoint)
+        mirror.open_cache(root, place)
+        for table in (PRODUCTS, INDEXES):
+            made = run_tables.table_dir(night / "root", table, "day-1")
+            with atomic.staging_dir(run_tables.table_dir(root, table, "day-1")) as hidden:
+                shutil.copytree(made, hidden, dirs_exist_ok=True)
+                mirror.find_mirror(root).commit_table(hidden, table.name, "day-1", None)
+        config = tmp_path / "wearalike.toml"
+        sample.write_settings(config, "http://127.0.0.1:9", server.url("data"), MAPPINGS)
+        text = config.read_text(encoding="utf-8")
+        config.write_text(
+            f'warehouse = "duckdb:{tmp_path / "warehouse"}"\n{text}\n[storage]\n'
+            f'endpoint = "{server.endpoint}"\ncache = "{root}"\n',
+            encoding="utf-8",
+        )
+        credentials = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+        defaults = two_workers.folder / "conf" / "spark-defaults.conf"
+        before = defaults.read_text(encoding="utf-8")
+        lines = [f"spark.executorEnv.{name} {value}\n" for name, value in credentials.items()]
+        defaults.write_text(before + "".join(lines), encoding="utf-8")
+        server.requests.clear()
+        try:
+            cluster = replace(two_workers, env=two_workers.env | credentials)
+            ended(started(cluster, config, "match_products.main(options)"))
+        finally:
+            defaults.write_text(before, encoding="utf-8")
+        mirror.find_mirror(root).refresh()
+        assert_same(root, night / "root", *MADE)
+        near = [
+            {name: digest for name, digest in files.items() if name.startswith("candidates/")}
+            for r in (root, night / "root")
+            for files in (run_tables.read_manifest(r, MATCHES, "day-1")["files"],)
+        ]
+        assert near[0] == near[1] and near[0]
+        # Each task's rows came through the store, and nothing of them is left there.
+        keys = [path for method, path in server.requests if method == "PUT" and "/rows/" in path]
+        assert len(keys) == len(near[0]) == len(set(keys))
+        assert not mirror.find_mirror(root).list_unnamed()
+        assert all(two_workers.executor_ids(worker) for worker in (0, 1)), "both worked"
 
 
 def test_an_executor_killed_in_mid_job_costs_no_row(two_workers, night, place):

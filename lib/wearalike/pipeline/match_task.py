@@ -229,11 +229,16 @@ def _read_previous_search(task: MatchTask) -> search.PreviousSearch | None:
     return search.PreviousSearch(diff, candidates)
 
 
+def candidates_path(task: MatchTask) -> Path:
+    """Return the file of a task's nearest candidates, which its first row names."""
+    return Path(task.candidates_dir) / task.super_category / f"{task.start:09}.parquet"
+
+
 def _write_candidates(
     task: MatchTask, candidates: search.NearestCandidates, searched_anew: int
 ) -> None:
-    """Write the nearest candidates of a task, named by its first row, whole or not at all."""
-    path = Path(task.candidates_dir) / task.super_category / f"{task.start:09}.parquet"
+    """Write the nearest candidates of a task, whole or not at all."""
+    path = candidates_path(task)
     table = search.candidates_to_table(candidates)
     table = table.replace_schema_metadata({SEARCHED_ANEW_KEY: str(searched_anew)})
     # Spark may run one task twice at the same time.

@@ -189,12 +189,12 @@ def _run_here(tasks: list[MatchTask], _folder: Path) -> Iterator[pa.RecordBatch]
 def _start_spark(stack: ExitStack, master: str, scratch: Path) -> Any:
     """Return a function as `_run_here` whose tasks run on Spark, which ends with the stack."""
     from wearalike.pipeline.spark import spark_session
-    from wearalike.pipeline.spark_matching import run_tasks
+    from wearalike.pipeline.spark_matching import write_rows
 
     spark = stack.enter_context(spark_session("match_variants", master, scratch))
 
     def run(tasks: list[MatchTask], folder: Path) -> Iterator[pa.Table]:
-        run_tasks(spark, tasks, len(tasks)).write.parquet(f"file://{folder}")
+        write_rows(spark, tasks, folder)
         for part in sorted(folder.glob("part-*.parquet")):
             yield pq.read_table(part, schema=MATCHES.arrow_schema)
         shutil.rmtree(folder)

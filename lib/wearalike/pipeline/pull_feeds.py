@@ -16,7 +16,7 @@ from pathlib import Path
 from wearalike import catalog, feeds
 from wearalike.pipeline import work_size
 from wearalike.settings import Settings, ShopSettings
-from wearalike.storage import atomic, run_tables
+from wearalike.storage import atomic, mirror, run_tables
 from wearalike.tables import FEEDS, OFFERS
 
 log = logging.getLogger("wearalike.ingest_feeds")
@@ -83,7 +83,8 @@ def pull_feeds(
         settings: the settings, whose shops are pulled.
         attributes: the words of attributes.
         folder: where the offers are written, a folder for each task.
-        master: Spark's master.
+        master: Spark's master. Where the data folder is the cache of an object store, no cluster is
+            used.
         day: the run's day; None for the one in its name.
 
     Returns:
@@ -102,6 +103,9 @@ def pull_feeds(
         )
         for shop in settings.shops
     ]
+    if mirror.find_mirror(root) and work_size.is_cluster(master):
+        log.info("feeds are read on this machine: those of %s do not share %s", master, root)
+        master = "local[*]"
     last_count = sum(task.previous.written_count for task in tasks if task.previous)
     min_offers = settings.spark.min_offers
     if work_size.needs_spark(log, master, last_count, min_offers, "offers last time"):

@@ -5,6 +5,11 @@ from __future__ import annotations
 import logging
 
 
+def is_cluster(master: str) -> bool:
+    """Return whether Spark's master is a cluster, not this machine."""
+    return not master.startswith("local") or master.startswith("local-cluster")
+
+
 def needs_spark(log: logging.Logger, master: str, count: int, min_count: int, counted: str) -> bool:
     """Tell if Spark does the work, and log why; a choice for this process is not logged.
 
@@ -15,7 +20,7 @@ def needs_spark(log: logging.Logger, master: str, count: int, min_count: int, co
         min_count: the size from which Spark starts, of the settings.
         counted: the things that are counted, e.g. "products".
     """
-    if not master.startswith("local") or master.startswith("local-cluster"):
+    if is_cluster(master):
         reason = "the master is a cluster"
     elif count >= min_count:
         reason = f"{count} {counted}, {min_count} or more"

@@ -47,6 +47,7 @@ class Mirror:
         """
         assert settings.url
         self.root = root
+        self.settings = settings
         self.url = settings.url
         self.store = ObjectStore(settings.url, settings.endpoint, settings.retry_s)
         self.pictures = PicturePacks(root, self.store)
