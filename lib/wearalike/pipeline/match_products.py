@@ -2,10 +2,11 @@
 
 The search is exact. Spark spreads the queries: a task is some thousand products of one
 super-category, and every worker maps the index of that super-category once. Few products are
-matched in this process, by the same tasks (settings [spark]). On a cluster
-(--spark-master spark://..., yarn, k8s://...) all machines see the data folder or its object store.
-The library is shipped with the job. The rows do not depend on the tasks or on where they ran. The merchandiser's rules of the run's day act inside the search. With --device cuda every
-worker searches on its machine's GPU, with the same results.
+matched in this process, by the same tasks (settings [spark]). On a cluster (--spark-master
+spark://..., yarn, k8s://...) all machines see the data folder or its object store. The library is
+shipped with the job. The rows do not depend on the tasks or on where they ran. The merchandiser's
+rules of the run's day act inside the search. With --device cuda every worker searches on its
+machine's GPU, with the same results.
 
 The nearest candidates of each product are kept beside the table, in candidates/<super-category>/.
 The next run searches only for what is new or changed since, and produces the same table. With
