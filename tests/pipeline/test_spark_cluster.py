@@ -167,7 +167,7 @@ def test_machines_that_share_no_folder_match_through_the_object_store(two_worker
             made = run_tables.table_dir(night / "root", table, "day-1")
             with atomic.staging_dir(run_tables.table_dir(root, table, "day-1")) as hidden:
                 shutil.copytree(made, hidden, dirs_exist_ok=True)
-                mirror.find_mirror(root).commit_table(hidden, table.name, "day-1", None)
+                mirror.find_mirror(root).tables.commit(hidden, table.name, "day-1", None)
         config = tmp_path / "wearalike.toml"
         sample.write_settings(config, "http://127.0.0.1:9", server.url("data"), MAPPINGS)
         text = config.read_text(encoding="utf-8")

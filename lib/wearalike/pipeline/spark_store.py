@@ -135,7 +135,7 @@ def _open_cache(place: StorePlace, task: MatchTask) -> mirror.Mirror:
         wanted += [(name, task.previous_run) for name in names]
     for name, run in wanted:
         if not run_tables.is_complete(root, TABLES_BY_NAME[name], run):
-            store.refresh_table(name, run)
+            store.tables.refresh(name, run)
     if match_plan.input_hashes(root, task.run) != place.input_hashes:
         raise StoreFault(
             f"{place.url}: products or indexes of run {task.run} were made again meanwhile; "
