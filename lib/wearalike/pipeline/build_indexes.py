@@ -51,7 +51,11 @@ def _write_indexes(args: StageOptions, root: Path) -> None:
     signature = run_tables.signature(hashes, {})
     if job.is_up_to_date(args, root, INDEXES, signature):
         return
-    products, images, items, codes = (run_tables.read_table(root, t, run) for t in inputs)
+    # Texts and addresses are most of a row: with them a million products take gigabytes.
+    columns = {PRODUCTS.name: index.PRODUCT_COLUMNS, IMAGES.name: index.IMAGE_COLUMNS}
+    products, images, items, codes = (
+        run_tables.read_table(root, t, run, columns.get(t.name)) for t in inputs
+    )
     entries, refused = index.select_entries(products, images, items, codes)
     with run_tables.write_table(root, INDEXES, run, signature) as table:
         table.write(entries)

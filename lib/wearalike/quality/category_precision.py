@@ -47,10 +47,15 @@ reach AS (
 pools AS (
     SELECT *, sum(alike) OVER (PARTITION BY kind, super_category, age_group, gender, realm) AS home
     FROM reach),
+-- Counted by label: a model in hundreds of sizes and colours has tens of thousands of pairs.
+members AS (
+    SELECT kind, model, super_category, age_group, gender, label,
+        count(*) FILTER (can_answer) AS n
+    FROM asked GROUP BY ALL),
 siblings AS (
-    SELECT q.kind, q.product_id, count(*) FILTER (a.can_answer) AS pool,
-        count(*) FILTER (a.can_answer AND a.label = q.label) AS alike
-    FROM asked q JOIN asked a ON a.kind = q.kind AND a.model = q.model
+    SELECT q.kind, q.model, q.super_category, q.age_group, q.gender, q.label, sum(a.n) AS pool,
+        coalesce(sum(a.n) FILTER (a.label = q.label), 0) AS alike
+    FROM members q JOIN members a ON a.kind = q.kind AND a.model = q.model
         AND a.super_category = q.super_category
         AND a.age_group = q.age_group AND genders_fit(a.gender, q.gender)
     GROUP BY ALL),
@@ -58,7 +63,7 @@ drawn AS (
     SELECT q.*, foreign_count, relevant_count, found_count,
         p.home - s.pool AS home, p.alike - s.alike AS alike
     FROM asked q JOIN answered USING (kind, product_id)
-    JOIN siblings s USING (kind, product_id)
+    JOIN siblings s USING (kind, model, super_category, age_group, gender, label)
     JOIN pools p USING (kind, super_category, age_group, gender, realm, label))
 SELECT kind, shop_id, super_category, category,
     relevant_count / nullif($k - foreign_count, 0) AS precision,

@@ -1,19 +1,30 @@
 """Queries of the checks: the rows of each table, beside the values they must agree with.
 
-Every query takes $share and $shares and returns the rows of one share of the products. A product's
-rows are all in one share, so that keys, ranks and lists can be checked within it. A helper column
-is null where there is nothing to compare with.
+Every query returns the rows of one share of the products: those that SHARE_CONDITION selects, for
+which the gate writes a condition on product_id. A product's rows are all in one share, so that
+keys, ranks and lists can be checked within it. A helper column is null where there is nothing to
+compare with.
 
-They run on the tables that metrics.open_run_tables opens, with the macro of rule_checks.
+They run on the tables that metrics.open_run_tables opens, with those of `prepare_sql` and the macro
+of rule_checks.
 """
 
-from wearalike.quality.rule_checks import BROKEN_RULE
+from wearalike.quality.rule_checks import BROKEN_RULE, RULE_COLUMNS
 from wearalike.tables import CODE_BITS, LookSource
 
-_SHARD_FILTER = "hash(product_id) % $shares = $share"
-# Products with their model; see metrics.open_run_tables.
-_WITH_MODEL = (
-    "with_model AS (SELECT *, model_key(article_id, shop_id, group_id) AS model FROM products)"
+SHARE_CONDITION = "is_of_share"
+# Columns of products that rows of lists are compared with.
+_COMPARED_COLUMNS = dict.fromkeys(
+    (
+        *RULE_COLUMNS,
+        "super_category",
+        "availability",
+        "age_group",
+        "gender",
+        "shape_weight",
+        "colour_weight",
+        "kind_weight",
+    )
 )
 # The largest colour distance of a product's list as a multiple of that of the codes.
 _COLOUR_SCALE = "(CASE WHEN len(p.colour_names) > 0 THEN 1.25 ELSE 1 END)"
@@ -27,6 +38,30 @@ _SIMILAR_SCORE_ERROR = _SCORE_ERROR.format(
     feed_weight=f" * {_COLOUR_SCALE} + s.kind_weight",
 )
 
+
+def prepare_sql(max_brand_share: float) -> str:
+    """Return the statements that create what every share of the lists is joined with.
+
+    Made once: to read all products anew for each share would take time by the square of a run.
+
+    Args:
+        max_brand_share: A shop in which one brand has a larger share of the products has one brand.
+    """
+    return f"""
+CREATE OR REPLACE TEMP TABLE with_model AS
+SELECT {", ".join(_COMPARED_COLUMNS)}, model_key(article_id, shop_id, group_id) AS model
+FROM products;
+CREATE OR REPLACE TEMP TABLE entries AS
+SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes;
+CREATE OR REPLACE TEMP TABLE one_brand_shops AS
+WITH brands AS (
+    SELECT shop_id, super_category, lower(brand) AS brand, count(*) AS n
+    FROM with_model SEMI JOIN entries USING (product_id) GROUP BY ALL)
+SELECT shop_id, super_category FROM brands GROUP BY ALL
+HAVING max(n) FILTER (brand IS NOT NULL) > {max_brand_share!r}::DOUBLE * sum(n)
+"""
+
+
 PRODUCTS_SQL = f"""
 SELECT * EXCLUDE (url, vendor_code, google_category, description)
     REPLACE (len(category_ids) AS category_ids, len(category_paths) AS category_paths,
@@ -36,7 +71,7 @@ SELECT * EXCLUDE (url, vendor_code, google_category, description)
     product_id IN (SELECT product_id FROM similar_lists) AS has_list,
     coalesce(article_id IN (SELECT article_id FROM products GROUP BY ALL HAVING count(*) > 1),
         false) = (product_id IN (SELECT product_id FROM product_variants)) AS is_among_variants
-FROM products WHERE {_SHARD_FILTER} ORDER BY product_id
+FROM products WHERE {SHARE_CONDITION} ORDER BY product_id
 """
 
 PRODUCT_VARIANTS_SQL = f"""
@@ -54,7 +89,7 @@ SELECT v.* REPLACE (len(v.colour_names) AS colour_names, len(v.colours) AS colou
         IS TRUE AS is_as_in_products,
     (v.rank >= 1 AND ranks_count = products_count AND last_rank = products_count)
         IS TRUE AS is_ranked_without_gaps
-FROM (SELECT * FROM product_variants WHERE {_SHARD_FILTER}) v
+FROM (SELECT * FROM product_variants WHERE {SHARE_CONDITION}) v
 LEFT JOIN products p USING (product_id)
 LEFT JOIN articles a ON a.article_id = v.article_id
 LEFT JOIN ranked r ON r.article_id = v.article_id
@@ -67,37 +102,28 @@ SELECT e.*, p.product_id IS NOT NULL AS is_product,
     -- Up to two images of a product cannot outvote the item's own code (search.product_codes).
     c.item_id IS NOT NULL AND ((c.shape = e.shape AND c.colour = e.colour)
         OR images_count > 2) IS TRUE AS is_code_of_item
-FROM (SELECT * FROM indexes WHERE {_SHARD_FILTER}) e
+FROM (SELECT * FROM indexes WHERE {SHARE_CONDITION}) e
 LEFT JOIN products p USING (product_id) LEFT JOIN codes c ON c.item_id = e.item_id
 LEFT JOIN (SELECT product_id, count(DISTINCT image_id) AS images_count FROM images
-    WHERE {_SHARD_FILTER} GROUP BY product_id) USING (product_id)
+    WHERE {SHARE_CONDITION} GROUP BY product_id) USING (product_id)
 ORDER BY e.product_id
 """
 
 SIMILAR_LISTS_SQL = f"""
 WITH counted AS (
     SELECT product_id, count(*) AS n
-    FROM similar_products WHERE {_SHARD_FILTER} GROUP BY product_id)
+    FROM similar_products WHERE {SHARE_CONDITION} GROUP BY product_id)
 SELECT l.*, coalesce(n, 0) AS rows_count,
     (l.similar_count < $k) = (l.shortfall_reason IS NOT NULL) AS is_explained,
     l.product_id IN (SELECT product_id FROM products) AS is_product
-FROM (SELECT * FROM similar_lists WHERE {_SHARD_FILTER}) l LEFT JOIN counted USING (product_id)
+FROM (SELECT * FROM similar_lists WHERE {SHARE_CONDITION}) l LEFT JOIN counted USING (product_id)
 ORDER BY l.product_id
 """
 
 # p is the query product, a the recommended one; e and f are their index entries.
 # Results of a pin or a fallback may have a lower score and exceed the limit on a brand. The limit
-# holds in no shop where one brand has more than $max_brand_share of the products.
+# holds in no shop of one brand.
 SIMILAR_PRODUCTS_SQL = f"""
-WITH entries AS (
-        SELECT product_id, item_id, shape::BIT AS shape, colour::BIT AS colour FROM indexes),
-    brands AS (
-        SELECT shop_id, super_category, lower(brand) AS brand, count(*) AS n
-        FROM products SEMI JOIN indexes USING (product_id) GROUP BY ALL),
-    one_brand_shops AS (
-        SELECT shop_id, super_category FROM brands GROUP BY ALL
-        HAVING max(n) FILTER (brand IS NOT NULL) > $max_brand_share * sum(n)),
-    {_WITH_MODEL}
 SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     p.product_id IS NOT NULL AS is_product,
     a.product_id IS NOT NULL AS is_similar_product,
@@ -141,7 +167,7 @@ FROM (
     SELECT *, rule IS NULL AND fallback IS NULL AS is_by_likeness,
         rule IS NOT NULL AND rule LIKE 'pin:%' AS is_pinned,
         fallback IS NOT NULL OR is_pinned AS is_placed
-    FROM similar_products WHERE {_SHARD_FILTER}
+    FROM similar_products WHERE {SHARE_CONDITION}
 ) s
 LEFT JOIN with_model p USING (product_id)
 LEFT JOIN with_model a ON a.product_id = s.similar_product_id
@@ -163,8 +189,7 @@ WITH worn AS (SELECT product_id, unnest(items, recursive := true) FROM looks),
         WHERE l.fallback IS NULL),
     links AS (
         SELECT product_id, shop_id || ':' || unnest(related_offer_ids) AS look_product_id
-        FROM products),
-    {_WITH_MODEL}
+        FROM products)
 SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     p.product_id IS NOT NULL AS is_product,
     a.product_id IS NOT NULL AS is_look_product,
@@ -210,7 +235,7 @@ SELECT s.*, s.shape_weight + s.colour_weight AS w_sum,
     {_LOOK_SCORE_ERROR} AS score_error
 FROM (
     SELECT *, source = '{LookSource.FEED}' AS is_linked
-    FROM look_products WHERE {_SHARD_FILTER}
+    FROM look_products WHERE {SHARE_CONDITION}
 ) s
 LEFT JOIN with_model p USING (product_id)
 LEFT JOIN with_model a ON a.product_id = s.look_product_id

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from wearalike.quality.check_queries import SHARE_CONDITION, prepare_sql
 from wearalike.quality.checks import TABLE_CHECKS, TableCheck
 from wearalike.quality.metrics import Metric, RunTables
 from wearalike.quality.module_deferral import defer_modules, hide_modules
@@ -196,17 +198,16 @@ class Gate:
             An outcome for each expectation, by table and name.
         """
         con.execute(broken_rule_macro_sql(rules.get("merchandise", [])))
+        # Runs before 0.1.0 held the limit on a brand in every shop.
+        con.execute(prepare_sql(rules.get("max_brand_share", 1.0)))
         outcomes = []
         for check in checks:
-            count = con.execute(f"SELECT count(*) FROM {check.table.name}").fetchall()[0][0]
-            shares = max(1, -(-count // SHARD_ROWS))
-            # Runs before 0.1.0 held the limit on a brand in every shop.
-            known = {"k": rules["k"], "max_brand_share": rules.get("max_brand_share", 1.0)}
-            used = {name: value for name, value in known.items() if f"${name}" in check.sql}
-            values = {"shares": shares, **used}
+            used = {"k": rules["k"]} if "$k" in check.sql else {}
             rows = (
-                _read_frame(con.sql(check.sql, params={"share": share, **values}))
-                for share in range(shares)
+                _read_frame(
+                    con.sql(check.sql.replace(SHARE_CONDITION, condition), params=bounds | used)
+                )
+                for condition, bounds in _list_shares(con, check.table.name)
             )
             outcomes += self._run_suite(
                 check.table.name + suffix,
@@ -301,6 +302,39 @@ class Gate:
                     else outcome
                 )
         return [outcomes[name] for name in sorted(outcomes)]
+
+
+def _list_shares(con: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, dict[str, str]]]:
+    """Return shares of a table's rows as conditions on product_id, and their parameters.
+
+    Ranges of ids, since files are in their order: of other ranges only statistics are read.
+    """
+    (count,) = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0]
+    if count <= SHARD_ROWS:
+        return [("true", {})]
+    bounds = [
+        bound
+        for (bound,) in con.execute(
+            f"""
+            SELECT max(product_id) FROM (
+                SELECT product_id, sum(count(*)) OVER (ORDER BY product_id) AS total
+                FROM {table} WHERE product_id IS NOT NULL GROUP BY product_id)
+            GROUP BY (total - 1) // {SHARD_ROWS} ORDER BY 1
+            """
+        ).fetchall()
+    ]
+    # The last share has what follows, and the rows without an id.
+    *inner, _ = bounds
+    if not inner:
+        return [("true", {})]
+    return [
+        ("product_id <= $high", {"high": inner[0]}),
+        *(
+            ("(product_id > $low AND product_id <= $high)", {"low": low, "high": high})
+            for low, high in pairwise(inner)
+        ),
+        ("(product_id > $low OR product_id IS NULL)", {"low": inner[-1]}),
+    ]
 
 
 def _read_frame(result: duckdb.DuckDBPyRelation) -> pd.DataFrame:

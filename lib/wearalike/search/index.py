@@ -27,6 +27,9 @@ _HALF_BYTES = CODE_BITS // 8
 _ENTRY_BYTES = _ENTRY_BITS // 8
 
 
+# The columns of tables.PRODUCTS and tables.IMAGES that entries are selected by.
+PRODUCT_COLUMNS = ["product_id", "shop_id", "super_category"]
+IMAGE_COLUMNS = ["product_id", "position", "image_id"]
 # Order of the items of a product, the best first.
 _BEST_FIRST = [
     ("product_id", "ascending"),
@@ -67,8 +70,8 @@ def select_entries(
     (product_codes).
 
     Args:
-        products: Rows of tables.PRODUCTS.
-        images: Rows of tables.IMAGES.
+        products: PRODUCT_COLUMNS of tables.PRODUCTS.
+        images: IMAGE_COLUMNS of tables.IMAGES.
         items: Rows of tables.ITEMS.
         codes: Rows of tables.CODES.
 
@@ -85,9 +88,7 @@ def select_entries(
             f"codes of {', '.join(encoders)}: only codes of one encoder can be compared; "
             "encode the items again with --force"
         )
-    wanted = products.select(["product_id", "shop_id", "super_category"]).rename_columns(
-        ["product_id", "shop_id", "wanted"]
-    )
+    wanted = products.select(PRODUCT_COLUMNS).rename_columns(["product_id", "shop_id", "wanted"])
     fitting = _fitting_items(wanted, images, items)
     coded = fitting.join(codes.select(["item_id", "shape", "colour"]), "item_id", join_type="inner")
     flat_images = views.image_ids_with_views(items, codes, (ImageView.FLAT,))
@@ -149,7 +150,7 @@ def _fitting_items(wanted: pa.Table, images: pa.Table, items: pa.Table) -> pa.Ta
     scored = items.select(["image_id", "item_id", "super_category", "confidence"]).append_column(
         "worth", _item_scores(items)
     )
-    placed = images.select(["product_id", "position", "image_id"])
+    placed = images.select(IMAGE_COLUMNS)
     seen = placed.join(scored, "image_id", join_type="inner")
     seen = seen.join(wanted, "product_id", join_type="inner")
     fits = pc.or_kleene(

@@ -72,12 +72,10 @@ def vote_codes(product_ids: pa.ChunkedArray, codes: NDArray[np.uint8]) -> NDArra
     voted = codes[starts].copy()
     # One or two rows cannot outvote the first.
     asked = np.flatnonzero(counts > 2)
-    block: list[int] = []
-    for product in asked.tolist():
-        block.append(product)
-        if counts[block].sum() >= _ROWS_PER_BLOCK or product == asked[-1]:
+    block_numbers = np.cumsum(counts[asked]) // _ROWS_PER_BLOCK
+    for block in np.split(asked, np.flatnonzero(np.diff(block_numbers)) + 1):
+        if len(block):
             voted[block] = _vote_block(codes, starts[block], counts[block])
-            block = []
     return voted
 
 
