@@ -14,7 +14,8 @@ from wearalike.catalog.colour_names import packaged_colour_names
 from wearalike.catalog.feed_distances import FeedDistances
 from wearalike.catalog.kinds import CategoryKinds, Families
 from wearalike.search import ListRules, ShortfallReason, gallery_search
-from wearalike.search.gallery import join_groups
+from wearalike.search.candidates import candidates_to_table
+from wearalike.search.gallery import CandidateSet, join_groups
 from wearalike.search.reasons import ALIKE_BITS, describe_likeness
 from wearalike.tables import MATCHES, PRODUCTS, SIMILAR_LISTS, SIMILAR_PRODUCTS
 
@@ -195,6 +196,44 @@ def test_a_list_widens_until_the_rules_are_met():
         g, 599, rules
     )
     assert len(f.results) == 5
+
+
+@pytest.mark.parametrize("has_brands", [True, False])
+def test_a_hundred_sizes_of_each_colour_change_no_list(monkeypatch, has_brands):
+    """A list needs thousands of candidates: sizes of few articles stand before all others."""
+    g = make_gallery(6, 700, bits=40, out_of_stock=0.1, groups=0, most_kind_weight=4, names=True)
+    rng = np.random.default_rng(6)
+    is_common = np.arange(700) % 10 > 0
+    article = np.where(is_common, rng.integers(0, 3, 700), rng.integers(3, 20, 700))
+    g.groups[:], g.brands[:] = article, article % 3 if has_brands else -1 - np.arange(700)
+    # Four colours of each common article, near each other.
+    g.codes[is_common] = g.codes[0]
+    g.codes[is_common, 3] ^= rng.integers(0, 4, is_common.sum(), dtype=np.uint64)
+    g.gender[:], g.age_group[:] = "female", "adult"
+    rules = ListRules(k=4, min_score=0.75, max_per_brand=2)
+    found = search_each(g, 0, 700, rules)
+    for f in found[::20]:
+        columns = (f.results, f.shape, f.colour, f.kind, f.colour_name)
+        assert list(
+            zip(*(column.tolist() for column in columns), strict=True)
+        ) == one_by_one_with_feed(g, f.query_row, rules)
+    assert {f.shortfall_reason for f in found} > {None}
+    (candidates,) = g._candidates_by_audience.values()
+    assert "without_twins" in vars(candidates)
+    assert len(candidates.without_twins) < len(candidates) / 2
+    told = [(f.results.tolist(), f.shortfall_reason) for f in found]
+    parts = list(search.search_gallery(g, 0, 700, rules))
+    monkeypatch.setattr(CandidateSet, "without_twins", property(lambda whole: whole))
+    plain_parts = list(search.search_gallery(g, 0, 700, rules))
+    plain = [f for part in plain_parts for f in part]
+    plain.sort(key=lambda f: f.query_row)
+    assert told == [(f.results.tolist(), f.shortfall_reason) for f in plain]
+    # The next run remembers the same.
+    tables = [
+        candidates_to_table(search.concat_candidates([part.candidates for part in some]))
+        for some in (parts, plain_parts)
+    ]
+    assert tables[0].equals(tables[1])
 
 
 def test_blocks_and_slices_do_not_change_the_answer(monkeypatch):

@@ -16,6 +16,8 @@ from wearalike.search.scores import pair_distances
 
 # Candidates fetched for each result of a full list; new products may add as many.
 CANDIDATES_PER_RESULT = 4
+# Candidates that the next run remembers for each result, at most.
+REMEMBERED_PER_RESULT = 8 * CANDIDATES_PER_RESULT
 
 
 @dataclass(frozen=True, slots=True)

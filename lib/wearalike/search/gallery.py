@@ -249,12 +249,34 @@ class CandidateSet:
     Attributes:
         gallery: The gallery.
         rows: int64 (n,). Their rows, ascending.
+        whole: The set whose twins these rows stand for; None for those of `rows` alone.
     """
 
     gallery: Gallery
     rows: NDArray[np.int64]
+    whole: CandidateSet | None = None
 
-    # Built on first use: an incremental search often needs neither.
+    # Built on first use: an incremental search often needs none.
+
+    @cached_property
+    def without_twins(self) -> CandidateSet:
+        """The first row of each set of twins: equal code, kind, colour names, group and brand.
+
+        Shops write an offer a size, and all sizes of a colour are twins. Where a list has one
+        result a group, it is the first of its twins that stands in it.
+        """
+        gallery, rows = self.gallery, self.rows
+        # No limit acts on products without a brand.
+        brands = np.maximum(gallery.brands, -1)
+        keys = (gallery.groups, brands, gallery.traits.number, *gallery.codes.T)
+        columns = [key[rows] for key in keys]
+        # Stable, so that twins are in the order of their rows.
+        order = np.lexsort(columns)
+        is_first = np.zeros(len(rows), bool)
+        is_first[order[:1]] = True
+        for column in columns:
+            is_first[order[1:]] |= column[order[1:]] != column[order[:-1]]
+        return self if is_first.all() else CandidateSet(gallery, rows[is_first], self)
 
     @cached_property
     def tiles(self) -> bitplane.BitPlaneTiles:

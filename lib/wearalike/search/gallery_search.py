@@ -6,6 +6,7 @@ Order: smaller distance first, then smaller product_id. The rules act before the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from wearalike.catalog.merchandising_rules import MerchandisingRule
 from wearalike.search.candidates import (
     CANDIDATES_PER_RESULT,
+    REMEMBERED_PER_RESULT,
     NearestCandidates,
     find_candidates,
 )
+from wearalike.search.diversity import diversity_percent
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.incremental import PreviousSearch, merge_candidates
 from wearalike.search.merchandising import rank_merchandised
@@ -91,7 +94,8 @@ def _rank_lists(
 ) -> Iterator[RankedLists]:
     """Yield the lists of a block of queries; where the rules leave too few, fetch more candidates.
 
-    `build_lists` adds to each list why it is short.
+    `build_lists` adds to each list why it is short. Lists that need more candidates than the next
+    run remembers are ranked without twins: else hundreds of sizes stand between two articles.
     """
     count = CANDIDATES_PER_RESULT * rules.k
     while True:
@@ -110,9 +114,39 @@ def _rank_lists(
             unfinished = np.concatenate([unfinished, unfinished_ruled])
         if not len(unfinished):
             return
+        is_remembered = count >= REMEMBERED_PER_RESULT * rules.k
+        if is_remembered and len(plain) and not diversity_percent(rules.diversity):
+            is_plain = np.isin(unfinished, nearest.query_rows[plain])
+            asking = np.flatnonzero(np.isin(nearest.query_rows, unfinished[is_plain]))
+            yield from _rank_without_twins(candidates, rules, nearest.take(asking))
+            unfinished = unfinished[~is_plain]
+            if not len(unfinished):
+                return
         count *= _WIDENING_FACTOR
         limits = min_score_limits(candidates, rules, unfinished)
         nearest = find_candidates(candidates, unfinished, limits, count)
+
+
+def _rank_without_twins(
+    candidates: CandidateSet, rules: ListRules, remembered: NearestCandidates
+) -> Iterator[RankedLists]:
+    """Yield the plain lists of queries, which the next run's candidates leave unfinished.
+
+    Args:
+        candidates: The products that the audience may be shown.
+        rules: The rules of every list.
+        remembered: As many of the nearest candidates of the queries as the next run remembers.
+    """
+    distinct = candidates.without_twins
+    count, asking = REMEMBERED_PER_RESULT * rules.k, remembered.query_rows
+    while len(asking):
+        limits = min_score_limits(candidates, rules, asking)
+        nearest = find_candidates(distinct, asking, limits, count)
+        lists, unfinished = rank_plain(distinct, rules, nearest, nearest.bound_distance > limits)
+        done = np.flatnonzero(np.isin(remembered.query_rows, lists.candidates.query_rows))
+        yield replace(lists, candidates=remembered.take(done))
+        asking = unfinished
+        count *= _WIDENING_FACTOR
 
 
 def _split_blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -6,14 +6,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wearalike.search.candidates import CANDIDATES_PER_RESULT, NearestCandidates
+from wearalike.search.candidates import (
+    CANDIDATES_PER_RESULT,
+    REMEMBERED_PER_RESULT,
+    NearestCandidates,
+)
 from wearalike.search.diversity import diversity_percent, select_diverse_lists
 from wearalike.search.gallery import CandidateSet, Gallery
 from wearalike.search.ranked_lists import ListRules, RankedLists, shortfall_reasons
 from wearalike.search.scores import distance_limits, pair_distances
-
-# Candidates that the next run remembers for each result, at most.
-_REMEMBERED_PER_RESULT = 8 * CANDIDATES_PER_RESULT
 
 
 def min_score_limits(
@@ -98,13 +99,14 @@ def build_lists(
     """
     gallery = candidates.gallery
     # The product itself is a candidate if it is in stock.
-    other_counts = len(candidates) - gallery.is_in_stock[nearest.query_rows]
+    all_count = len(candidates.whole or candidates)
+    other_counts = all_count - gallery.is_in_stock[nearest.query_rows]
     group_counts = _count_groups_of_short(nearest, counts, gallery.groups, rules.k)
     reasons = shortfall_reasons(
         counts, nearest.counts, group_counts, other_counts, len(candidates), rules.k
     )
     remembered_counts = np.clip(
-        2 * used_counts, CANDIDATES_PER_RESULT * rules.k, _REMEMBERED_PER_RESULT * rules.k
+        2 * used_counts, CANDIDATES_PER_RESULT * rules.k, REMEMBERED_PER_RESULT * rules.k
     )
     starts = np.concatenate([[0], np.cumsum(counts)])
     shape, colour = pair_distances(gallery.codes, nearest.query_rows, starts, results)
