@@ -22,7 +22,8 @@ class StorageSettings(BaseModel):
         url: The address that `data_dir` has. Not a key of the file.
         cache: Folder of this machine that holds what was read and written. It may be empty or lost
             at any time between two stages.
-        endpoint: Address of a server of the S3 API that is not Amazon's; None: the standard one.
+        endpoint: Address of a server of the S3 API that is not Amazon's, or of a server of Azure's
+            with the account in its path; None: the standard one.
         retry_s: Seconds that a store which does not answer is asked again, before a stage fails.
     """
 
@@ -30,15 +31,17 @@ class StorageSettings(BaseModel):
 
     url: str | None = Field(default=None, exclude=True)
     cache: Path = Path("cache")
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/@]+/?$")] | None = None
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/[\w-]*)?$")] | None = None
     retry_s: Annotated[float, Strict(), Field(gt=0, le=3600)] = 60.0
 
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
         url = info.data.get("url")
-        if endpoint and url and not url.startswith("s3://"):
-            raise ValueError(f"{endpoint}: of a server of the S3 API, and data_dir is {url}")
+        if endpoint and url and url.startswith("gs://"):
+            raise ValueError(
+                f"{endpoint}: of a server of the S3 API or of Azure's, and data_dir is {url}"
+            )
         return endpoint
 
     @field_validator("url")

@@ -26,7 +26,7 @@ from tests.benchmarks.measure import exponent
 from tests.support.drawn_offers import SHOP_IDS, DrawnOffers
 from tests.support.known_pictures import fill_caches, plain_pictures
 
-from wearalike.pipeline.stages import STAGE_NAMES
+from wearalike.pipeline.stages import STAGE_NAMES, STAGES_BY_NAME
 from wearalike.sample.server import serve_responses, settings_text
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
@@ -113,6 +113,9 @@ def measure_stage(offers: int, stage: str, config: Path, folder: Path) -> StageC
     Raises:
         SystemExit: The stage failed.
     """
+    # A call that was cut off may have left the tables of a stage that it did not count.
+    for table in STAGES_BY_NAME[stage].writes:
+        shutil.rmtree(folder / "root" / table / f"run={RUN}", ignore_errors=True)
     command = [sys.executable, "-m", "wearalike.pipeline", stage, "--run", RUN]
     command += ["--config", str(config)]
     log, began_at_s = folder / f"{stage}.log", time.monotonic()

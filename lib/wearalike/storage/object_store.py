@@ -72,7 +72,8 @@ class ObjectStore:
 
         Args:
             url: s3://bucket/prefix, gs://bucket/prefix or az://account/container/prefix.
-            endpoint: Address of a server of the S3 API; None for the standard one.
+            endpoint: Address of a server of the S3 API, or of one of Azure's that is not
+                <account>.blob.core.windows.net; None for the standard one.
             retry_s: Seconds that a failed request is sent again.
 
         Raises:
@@ -84,8 +85,13 @@ class ObjectStore:
         self.url = url
         self._errors = exceptions
         config: dict[str, Any] = {}
-        if url.startswith("s3://") and endpoint:
+        if not url.startswith("gs://") and endpoint:
             config = {"endpoint": endpoint}
+        opened = url
+        if url.startswith("az://"):
+            # obstore takes the first part of such an address for the container.
+            config["account_name"], _, path = url.removeprefix("az://").partition("/")
+            opened = f"az://{path}"
         is_plain = bool(endpoint and endpoint.startswith("http://"))
         client: dict[str, Any] = {"timeout": "120s", "connect_timeout": "10s"}
         client |= {"allow_http": True} if is_plain else {}
@@ -93,7 +99,7 @@ class ObjectStore:
         with self._explain("open"):
             open_url: Any = store.from_url
             self._store: Any = open_url(
-                url, config=config, client_options=client, retry_config=retries
+                opened, config=config, client_options=client, retry_config=retries
             )
 
     def read(self, key: str) -> tuple[bytes, ObjectFacts] | None:
@@ -241,5 +247,9 @@ class ObjectStore:
 
 
 def _facts(meta: Any) -> ObjectFacts:
-    version = ObjectVersion(meta.get("e_tag"), meta.get("version"))
+    e_tag = meta.get("e_tag")
+    # Listings of Azure lack the quotes that its other answers have.
+    if e_tag and not e_tag.endswith('"'):
+        e_tag = f'"{e_tag}"'
+    version = ObjectVersion(e_tag, meta.get("version"))
     return ObjectFacts(meta["path"], version, meta["size"], meta["last_modified"])
