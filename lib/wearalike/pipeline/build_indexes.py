@@ -29,6 +29,8 @@ from wearalike.tables import (
 )
 
 log = logging.getLogger("wearalike.build_indexes")
+# Texts and addresses are most of a row: with them a million products take gigabytes.
+_COLUMNS = {PRODUCTS.name: index.PRODUCT_COLUMNS, IMAGES.name: index.IMAGE_COLUMNS}
 
 
 def command() -> click.Command:
@@ -51,10 +53,8 @@ def _write_indexes(args: StageOptions, root: Path) -> None:
     signature = run_tables.signature(hashes, {})
     if job.is_up_to_date(args, root, INDEXES, signature):
         return
-    # Texts and addresses are most of a row: with them a million products take gigabytes.
-    columns = {PRODUCTS.name: index.PRODUCT_COLUMNS, IMAGES.name: index.IMAGE_COLUMNS}
     products, images, items, codes = (
-        run_tables.read_table(root, t, run, columns.get(t.name)) for t in inputs
+        run_tables.read_table(root, t, run, _COLUMNS.get(t.name)) for t in inputs
     )
     entries, refused = index.select_entries(products, images, items, codes)
     with run_tables.write_table(root, INDEXES, run, signature) as table:
@@ -82,7 +82,9 @@ def _write_variant_indexes(args: StageOptions, root: Path) -> None:
     signature = run_tables.signature(hashes, parameters)
     if job.is_up_to_date(args, root, INDEXES_VARIANTS, signature):
         return
-    products, images, items, codes = (run_tables.read_table(root, t, run) for t in inputs)
+    products, images, items, codes = (
+        run_tables.read_table(root, t, run, _COLUMNS.get(t.name)) for t in inputs
+    )
     versions = sorted(set(encoders.values()))
     with run_tables.write_table(root, INDEXES_VARIANTS, run, signature, parameters) as table:
         for version in versions:

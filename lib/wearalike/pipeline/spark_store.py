@@ -20,13 +20,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from wearalike.pipeline import match_plan, match_task
+from wearalike.pipeline import match_task
 from wearalike.pipeline.match_task import MatchTask
 from wearalike.storage import mirror, run_tables
 from wearalike.storage.checked_files import run_each
 from wearalike.storage.object_store import StoreFault
 from wearalike.storage_settings import StorageSettings
-from wearalike.tables import INDEXES, MATCHES, PRODUCTS, TABLES_BY_NAME
+from wearalike.tables import (
+    INDEXES,
+    INDEXES_VARIANTS,
+    MATCHES,
+    PRODUCTS,
+    TABLES_BY_NAME,
+    Table,
+)
 
 # An executor's cache, in the folder that Spark gives it.
 _CACHE_NAME = "wearalike-cache"
@@ -40,7 +47,7 @@ class StorePlace:
         settings: The store, as JSON of `StorageSettings`.
         url: Its address.
         prefix: The start of the keys of rows and candidates.
-        input_hashes: `match_plan.input_hashes` of the run that is matched.
+        input_hashes: Hashes of the tables of the run that tasks read, by name.
     """
 
     settings: str
@@ -60,7 +67,7 @@ def write_rows(
 
     Args:
         spark: The session.
-        tasks: The tasks, of one run.
+        tasks: The tasks, of one run and encoder.
         store: The mirror of their data folder.
         folder: Receives the rows, a file a task, in the order of the tasks.
 
@@ -72,7 +79,7 @@ def write_rows(
         store.settings.model_dump_json(exclude={"cache"}),
         store.url,
         f"tables/{MATCHES.name}/run={run}/{uuid.uuid4().hex}/",
-        match_plan.input_hashes(store.root, run),
+        _hash_inputs(store.root, tasks[0]),
     )
     try:
         numbered = spark.sparkContext.parallelize(list(enumerate(tasks)), len(tasks))
@@ -111,6 +118,17 @@ def _run_task(place: StorePlace, numbered: tuple[int, MatchTask]) -> None:
         store.store.write(place.key("candidates", number), match_task.candidates_path(own))
 
 
+def _list_inputs(task: MatchTask) -> tuple[Table, Table]:
+    """Return the tables of its run that a task reads."""
+    return PRODUCTS, INDEXES if task.encoder is None else INDEXES_VARIANTS
+
+
+def _hash_inputs(root: Path, task: MatchTask) -> dict[str, str]:
+    """Return the hashes of the tables of its run that a task reads, by name."""
+    tables = _list_inputs(task)
+    return {table.name: run_tables.input_hash(root, table, task.run) for table in tables}
+
+
 def _scratch_folder() -> Path:
     """Return the first folder that Spark gives a Python worker for its files."""
     return Path(os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0])
@@ -129,14 +147,14 @@ def _open_cache(place: StorePlace, task: MatchTask) -> mirror.Mirror:
         settings = StorageSettings.model_validate_json(place.settings)
         store = mirror.attach_store(root, settings.model_copy(update={"url": place.url}))
         assert store
-    wanted = [(table.name, task.run) for table in (PRODUCTS, INDEXES)]
+    wanted = [(table.name, task.run) for table in _list_inputs(task)]
     if task.previous_run:
-        names = (PRODUCTS.name, INDEXES.name, task.previous_table)
-        wanted += [(name, task.previous_run) for name in names]
+        tables = (*_list_inputs(task), TABLES_BY_NAME[task.previous_table])
+        wanted += [(table.name, task.previous_run) for table in tables]
     for name, run in wanted:
         if not run_tables.is_complete(root, TABLES_BY_NAME[name], run):
             store.tables.refresh(name, run)
-    if match_plan.input_hashes(root, task.run) != place.input_hashes:
+    if _hash_inputs(root, task) != place.input_hashes:
         raise StoreFault(
             f"{place.url}: products or indexes of run {task.run} were made again meanwhile; "
             "run match_products again"
