@@ -122,7 +122,8 @@ def measure_stage(offers: int, stage: str, config: Path, folder: Path) -> StageC
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     peaks: list[int] = []
-    watcher = threading.Thread(target=_watch_memory, args=(process.pid, peaks))
+    used_by_pid: dict[str, tuple[float, int]] = {}
+    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, used_by_pid))
     watcher.start()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -130,21 +131,32 @@ def measure_stage(offers: int, stage: str, config: Path, folder: Path) -> StageC
     watcher.join()
     if process.returncode:
         raise SystemExit(f"{stage} failed with {process.returncode}; see {log}")
+    # Spark's processes are nobody's children: they count as they were last seen.
+    seen_s = sum(seconds for seconds, _ in used_by_pid.values())
+    seen_bytes = sum(count for _, count in used_by_pid.values())
     return StageCost(
         offers,
         stage,
         round(clock_s, 1),
-        round(used.ru_utime + used.ru_stime, 1),
+        round(max(used.ru_utime + used.ru_stime, seen_s), 1),
         max(peaks, default=0),
-        512 * used.ru_oublock,
+        max(512 * used.ru_oublock, seen_bytes),
         sum(path.stat().st_size for path in (folder / "root").rglob("*") if path.is_file()),
     )
 
 
-def _watch_memory(session: int, peaks: list[int]) -> None:
-    """Add the memory of a session's processes to a list until its first process is gone."""
+def _watch(session: int, peaks: list[int], used: dict[str, tuple[float, int]]) -> None:
+    """Watch a session's processes until its first process is gone.
+
+    Args:
+        session: Its first process.
+        peaks: Receives the memory of all at each look.
+        used: Receives seconds of processor and bytes written of each process.
+    """
     while os.path.exists(f"/proc/{session}"):
-        found = sum(_proportional_bytes(pid) for pid in _list_processes(session))
+        pids = _list_processes(session)
+        found = sum(map(_proportional_bytes, pids))
+        used |= {pid: told for pid in pids if (told := _read_used(pid))}
         if found:
             peaks.append(found)
         elif _is_zombie(session):
@@ -163,6 +175,17 @@ def _list_processes(session: int) -> list[str]:
         if int(fields.split()[3]) == session:
             found.append(pid)
     return found
+
+
+def _read_used(pid: str) -> tuple[float, int] | None:
+    """Return seconds of processor and bytes written of a process; None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        written = Path(f"/proc/{pid}/io").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), int(written.partition("\nwrite_bytes:")[2].split()[0])
 
 
 def _proportional_bytes(pid: str) -> int:
