@@ -87,7 +87,6 @@ LONGEST_FILES = (
     "pipeline/test_night.py",
     "storage/test_object_storage.py",
     "warehouse/test_warehouse.py",
-    "storage/test_object_storage.py",
     "airflow/test_gate_operator.py",
     "pipeline/test_spark_cluster.py",
     "training/test_likeness_recipe.py",
