@@ -63,7 +63,9 @@ class ItemReason(StrEnum):
     NOTHING_FOUND = "nothing_found"
 
 
-def load_detector(root: Path, name: str | None = None, device: str = "cpu") -> Detector:
+def load_detector(
+    root: Path, name: str | None = None, device: str = "cpu", *, keeps_network: bool = False
+) -> Detector:
     """Load a detector.
 
     Args:
@@ -71,6 +73,7 @@ def load_detector(root: Path, name: str | None = None, device: str = "cpu") -> D
         name: Name of a detector without weights or of a packaged model, or a promoted version.
             None: the promoted one, else the packaged default, else FALLBACK_DETECTOR.
         device: "cpu" or "cuda".
+        keeps_network: Keep the converted network in `root` for the next job.
 
     Raises:
         BadModel: There is no such model, or its file is not the promoted one.
@@ -88,7 +91,7 @@ def load_detector(root: Path, name: str | None = None, device: str = "cpu") -> D
     if name in WEIGHT_FREE_DETECTORS:
         return WEIGHT_FREE_DETECTORS[name]()
     model = registry.resolve_model(root, ModelKind.DETECTOR, name).read()
-    return NetworkDetector(model, device, root)
+    return NetworkDetector(model, device, root if keeps_network else None)
 
 
 def classifying_detector(root: Path, name: str | None = None) -> registry.ModelRef:

@@ -51,6 +51,7 @@ def work(args: StageOptions) -> None:
         root,
         OPTIONS_BY_KEY["detector"].read(args.detector, settings),
         registry.resolve_device(args.device or settings.device),
+        keeps_network=True,
     )
     parameters = {"detector": detector.version}
     version_before = run_tables.table_version(root, ITEMS, args.run)
