@@ -313,7 +313,8 @@ def test_a_code_depends_neither_on_the_number_of_threads_nor_on_torch(tmp_path):
         "model = registry.packaged_model(registry.ModelKind.ENCODER, 'likeness').read();"
         "made = encoders.build_encoder(model, registry.resolve_device('auto'), root=root);"
         "codes = made.encode(pictures);"
-        "boxes = detect.load_detector(root, registry.DEFAULT_DETECTOR).detect(pictures);"
+        "name = registry.DEFAULT_DETECTOR;"
+        "boxes = detect.load_detector(root, name, keeps_network=True).detect(pictures);"
         "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules) or "
         "registry.resolve_device('auto') == 'cuda';"
         "sys.stdout.buffer.write(codes.shape.tobytes() + codes.colour.tobytes());"
@@ -325,7 +326,8 @@ def test_a_code_depends_neither_on_the_number_of_threads_nor_on_torch(tmp_path):
     model = registry.packaged_model(registry.ModelKind.ENCODER, "likeness").read()
     kept = encoders.build_encoder(model, root=tmp_path).encode(list(pictures))
     assert kept.shape.tobytes() == here.shape.tobytes()
-    boxes = detect.load_detector(tmp_path, registry.DEFAULT_DETECTOR).detect(list(pictures))
+    detector = detect.load_detector(tmp_path, registry.DEFAULT_DETECTOR, keeps_network=True)
+    boxes = detector.detect(list(pictures))
     command = [sys.executable, "-c", script, str(tmp_path), str(tmp_path / "pictures.npy")]
     one_core = subprocess.run(command, capture_output=True, check=True).stdout
     wanted = here.shape.tobytes() + here.colour.tobytes() + repr(boxes).encode()
