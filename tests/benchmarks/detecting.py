@@ -66,7 +66,8 @@ def compare_with_forwards(
             name, TARGET, f"{error}: pip install wearalike[yolo], apt-get install libgl1"
         )
     network = detector._network
-    forward, batch = network._network, network._batch_size  # type: ignore[attr-defined]
+    squares_network = network._network  # type: ignore[attr-defined]
+    forward, batch = squares_network.run, squares_network.batch_size
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ids = [hashlib.sha256(content).hexdigest() for content in contents]
@@ -131,7 +132,7 @@ def detection_stages(contents: list[bytes], detector: detect.NetworkDetector) ->
         lambda image: imaging_decode.letterbox(image, network.side_px)[None], images
     )
     scale, tensors = stages.mean_ms(base.normalize_for_backbone, squares)
-    forward, _ = stages.mean_ms(network._network, tensors)  # type: ignore[attr-defined]
+    forward, _ = stages.mean_ms(network._network.run, tensors)  # type: ignore[attr-defined]
     whole, _ = stages.mean_ms(lambda image: detector.detect([image]), images)
     standing, _ = stages.mean_ms(detector._foreground_box, images)
     boxes = max(0.0, whole - fit - scale - forward - standing)

@@ -1,16 +1,11 @@
 """`wearalike query`: photos from files, addresses and standard input."""
 
 import base64
-import contextlib
-import functools
-import http.server
 import io
 import shutil
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from tests.support.http_server import serve_folder
 
 from wearalike import settings
 from wearalike.commands import app
@@ -33,16 +28,6 @@ def photo(place) -> bytes:
     entries = run_tables.read_table(place.data_dir, INDEXES, "day-1").to_pylist()
     entry = next(e for e in entries if e["product_id"] == "harbour:1001")
     return content_cache.image_path(place.data_dir, entry["image_id"]).read_bytes()
-
-
-@contextlib.contextmanager
-def serve_folder(folder: Path) -> Iterator[str]:
-    """Serve a folder's files over HTTP on loopback."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def query(place, *photos: str, options: tuple[str, ...] = ()) -> int:

@@ -3,23 +3,20 @@ a PostgreSQL takes its script and keeps its roles apart.
 """
 
 import contextlib
-import functools
 import hashlib
-import http.server
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.http_server import serve_folder
 from tests.support.postgres_server import start_server
 from tests.warehouse.test_warehouse import night
 
@@ -249,16 +246,6 @@ def test_the_images_take_hashed_packages_only(folder):
     copied = re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE)
     for name in " ".join(copied).split():
         assert (folder / name).exists() and f"!{name.rstrip('/')}" in ignored, name
-
-
-@contextlib.contextmanager
-def serve_folder(folder: Path) -> Iterator[str]:
-    """A folder at the address it yields."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def fake_wheel(folder: Path, name: str, version: str, requires: list[str]) -> Path:

@@ -1,8 +1,10 @@
-"""A real `wearalike serve` for tests, in a process of its own on a free port."""
+"""Real HTTP servers for tests: `wearalike serve` in a process of its own, and a folder's files."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import re
 import subprocess
 import sys
@@ -20,6 +22,16 @@ from starlette.testclient import TestClient
 def site_client(app: object, **options: Any) -> TestClient:
     """A client in this process, of a host that every server allows."""
     return TestClient(app, base_url="http://localhost", **options)
+
+
+@contextlib.contextmanager
+def serve_folder(folder: Path) -> Iterator[str]:
+    """Serve a folder's files over HTTP on loopback; yield the address."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @contextlib.contextmanager

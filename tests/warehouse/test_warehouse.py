@@ -679,6 +679,27 @@ def test_readers_see_all_old_or_all_new(address, warehouse, tmp_path, record_pro
         assert len(seen) > 1 and all(run in order for run in seen), (seen, moves)
 
 
+def test_a_publication_is_news_of_every_table_to_each_session(shop):
+    """A session that missed the news of a load reads the list of partitions anew."""
+    warehouse = open_warehouse(drop_warehouse(shop))
+
+    def catalogue_rows() -> dict[str, str]:
+        rows = warehouse.query(
+            "SELECT attrelid::regclass::text AS name, xmin::text AS changed_by FROM pg_attribute"
+            " WHERE attname = 'run' AND attrelid::regclass::text = ANY($1)",
+            [[table.name for table in tables.LOADED_TABLES]],
+        )
+        return {row["name"]: row["changed_by"] for row in rows}
+
+    load(warehouse, "r1", night("r1"))
+    before = catalogue_rows()
+    assert before.keys() == {table.name for table in tables.LOADED_TABLES}
+    warehouse.publish("r1")
+    after = catalogue_rows()
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
 def test_an_open_reader_keeps_its_run_and_does_not_hold_up_a_publish(address, warehouse):
     for run in ("r1", "r2"):
         load(warehouse, run, night(run))

@@ -5,8 +5,6 @@ This module does without torch, which is slow to import, where the converted net
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wearalike.detection.classes import GARMENT_CLASS_BY_NAME
-from wearalike.detection.networks.base import (
-    RawDetections,
-    load_model_arrays,
-    normalize_for_backbone,
-)
-from wearalike.models import registry
+from wearalike.detection.networks.base import RawDetections, load_model_arrays
+from wearalike.detection.networks.square_network import SquareNetwork
 from wearalike.models.files import Model
-from wearalike.models.kept_networks import KeptNetwork, LazyNetwork
 from wearalike.tables import SuperCategory
 
 if TYPE_CHECKING:
@@ -50,7 +43,6 @@ _JOINED_GROUPS = frozenset(
         SuperCategory.LOWER_WEAR,
     )
 )
-_GPU_BATCH_SIZE = 32
 
 
 class FcosInference:
@@ -80,19 +72,9 @@ class FcosInference:
 
             return load_model_arrays(GarmentFcos(len(model.classes)), model)
 
-        self._version = model.version
         names = [GARMENT_CLASS_BY_NAME[name].super_category for name in model.classes]
         self._groups = np.array([list(SuperCategory).index(name) for name in names])
-        self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
-        if device == "cuda":
-            self._batch_size = _GPU_BATCH_SIZE
-            self._network = registry.compile_for_gpu(build())
-        else:
-            self._batch_size = 1
-            cores_count = len(os.sched_getaffinity(0))
-            shape = (1, 3, SIDE_PX, SIDE_PX)
-            network = LazyNetwork(build, KeptNetwork.of_models(root, [model]))
-            self._network = registry.compile_network(network, shape, cores_count)
+        self._network = SquareNetwork(build, model, SIDE_PX, device, root)
 
     def raw_detections(
         self, squares: NDArray[np.uint8], min_confidence: float
@@ -102,18 +84,10 @@ class FcosInference:
         Raises:
             BadModel: The network returns numbers that are not finite.
         """
-        found = []
-        for start in range(0, len(squares), self._batch_size):
-            part = squares[start : start + self._batch_size]
-            batch = np.zeros((self._batch_size, *squares.shape[1:]), np.uint8)
-            batch[: len(part)] = part
-            outputs = self._network(normalize_for_backbone(batch))
-            if not all(np.isfinite(o).all() for o in outputs):
-                raise registry.BadModel(
-                    f"detector {self._version}: its output holds numbers that are not finite"
-                )
-            found += [self._detect_square(outputs[0][i], min_confidence) for i in range(len(part))]
-        return found
+        return [
+            self._detect_square(class_logits, min_confidence)
+            for class_logits, *_ in self._network.outputs(squares)
+        ]
 
     def _detect_square(
         self, class_logits: NDArray[np.float32], min_confidence: float

@@ -7,7 +7,6 @@ Neck and head are Ultralytics' own modules (AGPL-3.0). Ultralytics is imported o
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,12 +29,10 @@ from wearalike.detection.networks.base import (
     BOX_HEAD_PREFIX,
     RawDetections,
     load_model_arrays,
-    normalize_for_backbone,
 )
+from wearalike.detection.networks.square_network import SquareNetwork
 from wearalike.detection.networks.ultralytics_import import isolated_ultralytics_import
-from wearalike.models import registry
 from wearalike.models.files import Model
-from wearalike.models.kept_networks import KeptNetwork, LazyNetwork
 
 # It detects on larger squares than it trains on, because augmentation that zooms in makes objects
 # look larger in training (Touvron et al., Fixing the train-test resolution discrepancy,
@@ -47,7 +44,6 @@ _MASK_COEFFICIENTS = 16
 _PROTOTYPE_CHANNELS = 32
 # A box side is a distribution over so many distances, 0..7 cells.
 _DFL_BINS = 8
-_GPU_BATCH_SIZE = 32
 # A proposal must be of some class with more confidence than this.
 _MIN_PROPOSAL_CONFIDENCE = 0.03
 
@@ -147,9 +143,7 @@ class NetworkOutput:
 class YoloInference:
     """The network of a model file, ready to detect (base.DetectionNetwork).
 
-    On a CPU it is compiled and takes one square at a time on each core. On a GPU it takes batches
-    of one size, the last one padded, because float sums depend on the batch size. If the model
-    holds a box head, the classes are the box head's.
+    If the model holds a box head, the classes are the box head's.
     """
 
     side_px = SIDE_PX
@@ -189,17 +183,7 @@ class YoloInference:
             self._box_head = load_model_arrays(
                 new_box_head(classes_count), replace(model, arrays=head_arrays)
             )
-        self._network: Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
-        if device == "cuda":
-            self._batch_size = _GPU_BATCH_SIZE
-            self._network = registry.compile_for_gpu(build())
-        else:
-            self._batch_size = 1
-            cores_count = len(os.sched_getaffinity(0))
-            shape = (1, 3, SIDE_PX, SIDE_PX)
-            network = LazyNetwork(build, KeptNetwork.of_models(root, [model]))
-            self._network = registry.compile_network(network, shape, cores_count)
-        self._version = model.version
+        self._network = SquareNetwork(build, model, SIDE_PX, device, root)
 
     def raw_detections(
         self, squares: NDArray[np.uint8], min_confidence: float
@@ -222,20 +206,12 @@ class YoloInference:
         Raises:
             BadModel: The network returns numbers that are not finite.
         """
-        for start in range(0, len(squares), self._batch_size):
-            part = squares[start : start + self._batch_size]
-            batch = np.zeros((self._batch_size, *squares.shape[1:]), np.uint8)
-            batch[: len(part)] = part
-            outputs = self._network(normalize_for_backbone(batch))
-            if not all(np.isfinite(o).all() for o in outputs):
-                raise registry.BadModel(
-                    f"detector {self._version}: its output holds numbers that are not finite"
-                )
-            for i in range(len(part)):
-                box_logits, class_logits, coefficients, prototypes, *maps = (o[i] for o in outputs)
-                fine, coarse, top = (torch.from_numpy(m)[None] for m in maps)
-                features = partial(box_head.roi_features, fine, coarse, top, side_px=SIDE_PX)
-                yield NetworkOutput(box_logits, class_logits, coefficients, prototypes, features)
+        for box_logits, class_logits, coefficients, prototypes, *maps in self._network.outputs(
+            squares
+        ):
+            fine, coarse, top = (torch.from_numpy(m)[None] for m in maps)
+            features = partial(box_head.roi_features, fine, coarse, top, side_px=SIDE_PX)
+            yield NetworkOutput(box_logits, class_logits, coefficients, prototypes, features)
 
     def _detect_square(self, output: NetworkOutput, min_confidence: float) -> RawDetections:
         """Return the detections in one square, classified by the box head if there is one."""
