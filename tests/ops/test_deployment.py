@@ -175,6 +175,8 @@ def test_the_server_has_an_image_without_airflow_spark_and_java(folder):
     base, server, airflow = stages[1:]
     assert server.startswith("base AS server") and airflow.startswith("base AS airflow")
     assert "openjdk" in airflow and "openjdk" not in base + server
+    # OpenCV's libraries weigh 340 MB: only install.sh brings them, with an extra that has OpenCV.
+    assert "apt-get" not in base + server
     for stage in (server, airflow):
         assert "install-wearalike" in stage
     (extras,) = re.findall(r'^ARG SERVER_EXTRAS="(.+)"', server, re.MULTILINE)
@@ -248,12 +250,14 @@ def test_the_images_take_hashed_packages_only(folder):
         assert (folder / name).exists() and f"!{name.rstrip('/')}" in ignored, name
 
 
-def fake_wheel(folder: Path, name: str, version: str, requires: list[str]) -> Path:
-    """A wheel of one module, as an index or packages/ holds it."""
+def fake_wheel(
+    folder: Path, name: str, version: str, requires: list[str], members: tuple[str, ...] = ()
+) -> Path:
+    """A wheel of one module and other, empty files, as an index or packages/ holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
-    files = {
+    files = dict.fromkeys(members, "") | {
         f"{name}.py": "",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -274,7 +278,9 @@ def test_without_a_card_the_images_take_the_build_for_cpus(folder, tmp_path):
     index = tmp_path / "index"
     for name, version in versions.items():
         needs = [f"torch=={versions['torch']}"] if name == "torchvision" else []
-        wheel = fake_wheel(index / name, name, f"{version}+cpu", needs)
+        members = ("__init__.py", "test/a.py", "include/a.h", "bin/test_a", "bin/torch_shm_manager")
+        members = tuple(f"{name}/{member}" for member in members)
+        wheel = fake_wheel(index / name, name, f"{version}+cpu", needs, members)
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
         link = f'<a href="{wheel.name}#sha256={sha256}">{wheel.name}</a>'
         (index / name / "index.html").write_text(f"<!DOCTYPE html><html>{link}</html>")
@@ -305,6 +311,10 @@ def test_without_a_card_the_images_take_the_build_for_cpus(folder, tmp_path):
         assert done.returncode == 0, done.stderr
         assert {f"{name}=={version}+cpu" for name, version in versions.items()} < found
         assert len(found) == 3
+        # Its tests and headers go, what it needs stays.
+        (torch,) = (tmp_path / "venv").glob("lib/*/site-packages/torch")
+        kept = {path.name for path in torch.rglob("*") if path.is_file()}
+        assert kept == {"__init__.py", "torch_shm_manager"}
         changed = index / "torch" / f"torch-{versions['torch']}+cpu-py3-none-any.whl"
         with zipfile.ZipFile(changed, "a") as wheel:
             wheel.writestr("more.py", "")
