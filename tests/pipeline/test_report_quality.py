@@ -893,6 +893,18 @@ def test_a_failed_gate_leaves_its_reasons_and_exit_code_1_every_time(
     )
 
 
+def test_rows_that_cannot_be_shown_are_refused_by_name_too(
+    night: dict[str, pa.Table], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No product of the page's sheet has its list."""
+    write(tmp_path, RUN, night | {"similar_lists": night["similar_lists"].slice(0, 0)})
+    assert job(tmp_path, RUN) == 1
+    name = "products.expect_column_values_to_be_in_set(has_list)"
+    assert f"{name}: 60 rows" in caplog.text
+    page = run_tables.table_dir(tmp_path, tables.QUALITY, RUN) / "quality.html"
+    assert name in page.read_text(encoding="utf-8")
+
+
 def test_a_night_is_held_against_the_last_that_passed(
     night: dict[str, pa.Table], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

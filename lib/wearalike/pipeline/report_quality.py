@@ -280,10 +280,12 @@ def write_quality(
             run_metrics = judge_metrics(run_metrics, limits)
             outcomes += run_gate.check_tables(con, manifests[MATCHES.name]["parameters"])
             outcomes += of_variants
+            # Rows that a check refuses may name lists and products that the run does not have.
+            if gate.worst_verdict(outcomes) is not GateVerdict.FAIL:
+                sheets = contact_sheet.select_recommendations(
+                    root, run, needs_pictures=False, **run_page.CONTACT_SHEET_OPTIONS
+                )
             outcomes += run_gate.check_metrics(run_metrics, limits)
-            sheets = contact_sheet.select_recommendations(
-                root, run, needs_pictures=False, **run_page.CONTACT_SHEET_OPTIONS
-            )
             contradictions = contradicted_mappings.list_contradictions(con)
             (table.path / contradicted_mappings.FILE_NAME).write_text(
                 contradicted_mappings.format_csv(contradictions), encoding="utf-8"
