@@ -81,18 +81,18 @@ def serve_shops(shared_dir, night_port) -> ServeShops:
 # while the other worker has nothing to do.
 LONGEST_FILES = (
     "airflow/test_dags.py",
-    # It needs no night, which the first file runs meanwhile.
+    # These two need no night, which the first file runs meanwhile.
     "training/test_detector.py",
-    "pipeline/test_report_quality.py",
-    "pipeline/test_night.py",
-    "storage/test_object_storage.py",
     "warehouse/test_warehouse.py",
-    "airflow/test_gate_operator.py",
+    "pipeline/test_night.py",
+    "pipeline/test_report_quality.py",
+    # It serves the shops, as the tests of the night do, which end meanwhile.
     "pipeline/test_spark_cluster.py",
-    "training/test_likeness_recipe.py",
-    "server/test_photo_page.py",
     "pipeline/test_offline.py",
+    "storage/test_object_storage.py",
     "server/test_warm_up.py",
+    "server/test_photo_page.py",
+    "training/test_likeness_recipe.py",
     "server/test_pages.py",
     "commands/test_query_photo.py",
     "training/test_view_classifier.py",
