@@ -11,8 +11,9 @@ import torch
 from wearalike.encoding.descriptor_layout import LITE0_LAYOUT
 from wearalike.encoding.likeness_net import CodeHeads
 from wearalike.training.encoder import linear_start
-from wearalike.training.encoder.descriptor_bank import DescriptorBank
+from wearalike.training.encoder.descriptor_bank import DescriptorBank, LabelTask
 from wearalike.training.encoder.head_trainer import HeadTrainer, build_teachers
+from wearalike.training.encoder.label_classifiers import start_classifiers
 from wearalike.training.encoder.likeness_config import LikenessConfig
 
 CONFIG = LikenessConfig(steps=6, products=8, warmup_steps=2, triplets=2, hidden_units=128)
@@ -72,6 +73,47 @@ def test_judged_triplets_are_a_loss_only_where_there_are_some(bank):
         )
     assert names[0] - names[1] == {"judged triplets"}
     assert {"shape", "colour", "both", "binary", "balance", "overlap"} <= names[1]
+
+
+def test_siblings_are_a_loss_of_their_own(bank):
+    losses = []
+    for weight in (1.0, 2.0, 0.0):
+        config = replace(CONFIG, sibling_weight=weight)
+        trainer_of(bank, config).run(lambda step, found: losses.append(found), until_step=1)
+    assert losses[1]["siblings"] == pytest.approx(2 * losses[0]["siblings"])
+    assert losses[0]["siblings"] > 0 and "siblings" not in losses[2]
+
+
+def test_losses_see_signs_and_gradients_pass_through_them(bank):
+    config = replace(CONFIG, steps=3000, binary_share=1.0)
+    trainer = trainer_of(bank, config)
+    found = []
+    for step in (0, 1000):
+        trainer._loop.step = step
+        shape, _ = trainer._codes(np.arange(8))
+        found.append(shape.detach().abs())
+        shape.sum().backward()
+        assert trainer.heads.shape.linear.weight.grad.abs().sum() > 0
+    assert (found[0] < 1).all() and torch.equal(found[1], torch.ones_like(found[1]))
+
+
+def test_label_classifiers_start_at_the_means_of_their_classes(bank):
+    labels = np.where(np.arange(12) < 10, np.arange(12) // 2, -1)
+    tasks = tuple(LabelTask(n, labels, 5, n == "colour", True) for n in ("type", "colour"))
+    labelled = replace(bank, tasks=tasks)
+    torch.manual_seed(0)
+    heads = CodeHeads(*linear_start.fit_standardization(labelled))
+    linear_start.start_heads(heads, labelled)
+    heads.eval()
+    clean = torch.from_numpy(labelled.descriptors[::4].astype(np.float32))
+    with torch.no_grad():
+        codes = heads(clean)
+    for classifier, code in zip(start_classifiers(heads, labelled), codes, strict=True):
+        squashed = torch.tanh(code)
+        means = squashed[:10].reshape(5, 2, -1).mean(dim=1)
+        nearest = torch.cdist(squashed, means).argmin(dim=1)
+        assert torch.equal(classifier(squashed).argmax(dim=1), nearest)
+        assert nearest[:10].tolist() == labels[:10].tolist()
 
 
 def test_a_products_clean_view_is_its_teacher(bank):

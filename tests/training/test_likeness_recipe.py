@@ -121,6 +121,48 @@ def test_it_starts_from_an_encoder_and_keeps_its_mask_and_views(shop, trained, t
     assert not list(tmp_path.glob("mask*"))
 
 
+def test_new_heads_keep_the_mask_of_the_start_and_none_of_its_codes(shop, trained, tmp_path):
+    start = trained / "drawn-1.safetensors"
+    more = ["--init-from", str(start), "--new-heads", "--steps", "3"]
+    assert app.main(options(shop, tmp_path, *more)) == 0
+    before, after = (
+        registry.read_model(folder / "drawn-1.safetensors") for folder in (trained, tmp_path)
+    )
+    recipe = after.card["recipe"]
+    assert (recipe["begin"], recipe["initial_share"]) == ("trunk and mask of drawn-1", 0)
+    changed = {n for n, a in after.arrays.items() if not np.array_equal(a, before.arrays[n])}
+    assert {n for n in after.arrays if n.startswith("heads.shape.")} <= changed
+    assert not any(n.startswith("describer.") for n in changed)
+    assert not list(tmp_path.glob("mask*"))
+
+
+def test_new_heads_are_averaged_with_others_that_had_the_same_start(
+    shop, trained, tmp_path, caplog
+):
+    def train(name: str, start, *more: str) -> int:
+        return app.main(
+            options(shop, tmp_path / name, "--init-from", str(start), "--new-heads", *more)
+        )
+
+    def weights(name: str) -> np.ndarray:
+        model = registry.read_model(tmp_path / name / "drawn-1.safetensors")
+        return model.arrays["heads.shape.projection.weight"]
+
+    assert train("one", trained / "drawn-1.safetensors", "--steps", "3") == 0
+    first = tmp_path / "one" / "drawn-1.safetensors"
+    second = ("--steps", "12", "--setting", "joint_weight=3")
+    assert train("two", first, *second) == 0
+    alone = weights("two")
+    assert train("two", first, *second, "--initial-share", "0.25") == 0
+    mixed = 0.25 * weights("one") + 0.75 * alone
+    apart = np.abs(alone - weights("one")).mean()
+    assert 0.1 * apart < np.abs(weights("two") - alone).mean() < apart
+    assert np.abs(weights("two") - mixed).mean() < 0.1 * apart
+    wider = ("--setting", "hidden_units=300", "--initial-share", "0.25")
+    assert train("three", first, "--steps", "1", *wider) == 1
+    assert "can be averaged only with those of a training on the same photos" in caplog.text
+
+
 def test_the_weights_are_averaged_with_those_of_the_start(shop, trained, tmp_path, caplog):
     start = trained / "drawn-1.safetensors"
     arrays = {}
@@ -138,6 +180,21 @@ def test_the_weights_are_averaged_with_those_of_the_start(shop, trained, tmp_pat
     learned = np.abs(arrays["0"][name] - begin).max()
     mixed = 0.25 * begin + 0.75 * arrays["0"][name]
     assert np.abs(arrays["0.25"][name] - mixed).max() < 0.02 * learned
+
+
+def test_any_setting_of_the_recipe_can_be_given(shop, tmp_path, capsys):
+    more = ["--steps", "1", "--setting", "joint_weight=3", "--setting", "siblings=8"]
+    assert app.main(options(shop, tmp_path, *more)) == 0
+    recipe = registry.read_model(tmp_path / "drawn-1.safetensors").card["recipe"]
+    assert (recipe["joint_weight"], recipe["siblings"]) == (3.0, 8)
+    for text, message in (
+        ("joint_wait=3", "'joint_wait=3': wanted NAME=NUMBER, NAME one of steps, products, "),
+        ("siblings=1.5", "'siblings=1.5': wanted siblings=NUMBER, a number of 0 or more"),
+        ("joint_weight=nan", "'joint_weight=nan': wanted joint_weight=NUMBER"),
+    ):
+        with pytest.raises(SystemExit):
+            app.main(options(shop, tmp_path, "--setting", text))
+        assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_encoder_of_another_kind_is_no_start(shop, tmp_path, caplog):

@@ -13,8 +13,9 @@ from wearalike.quality.judgements import Judgement, RelevanceVerdict
 from wearalike.training.encoder.descriptor_bank import build_bank
 from wearalike.training.encoder.descriptor_cache import ViewDescriptors
 from wearalike.training.encoder.judged_triplets import build_triplets
-from wearalike.training.encoder.product_batches import draw_batch, index_products
+from wearalike.training.encoder.product_batches import draw_batch, draw_siblings, index_products
 from wearalike.training.encoder.training_pictures import TrainingSource, list_pictures
+from wearalike.training.encoder.view_plan import CLEAN_VIEW
 
 
 def photo(number, group="", product="", view="", split="train", **labels) -> LabelledPhoto:
@@ -132,6 +133,22 @@ def test_a_batch_has_several_views_siblings_and_products_of_a_kind():
     assert (counts >= 3).sum() >= 14 and len(products) > 16
     with_sibling = [p for p in products if (p ^ 1) in products]
     assert len(with_sibling) > 12
+
+
+def test_siblings_are_clean_views_of_two_products_of_an_article():
+    photos = [photo(n, f"g{n // 3}", f"p{n}", type="dress" if n < 45 else "bag") for n in range(90)]
+    alone = [photo(n, f"alone{n}", f"p{n}", type="bag") for n in range(90, 99)]
+    pictures = list_pictures([source("folder", *photos, *alone)], None, "train")
+    bank = bank_of(pictures, views_count=4)
+    rows = draw_siblings(index_products(bank), 16, np.random.default_rng([0, 5]))
+    products = bank.product[rows].reshape(-1, 2)
+    assert (bank.view[rows] == CLEAN_VIEW).all()
+    assert 10 < len(products) <= 16 + 15
+    articles = bank.article_of_product[products]
+    assert (articles[:, 0] == articles[:, 1]).all() and (products[:, 0] != products[:, 1]).all()
+    assert len(set(articles[:, 0])) == len(articles)
+    lonely = bank_of(list_pictures([source("folder", *alone)], None, "train"), views_count=4)
+    assert not len(draw_siblings(index_products(lonely), 16, np.random.default_rng(0)))
 
 
 def test_judgements_become_triplets_by_majority():

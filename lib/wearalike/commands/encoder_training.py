@@ -174,6 +174,7 @@ def train_likeness(
     config: LikenessConfig,
     initial: Model | None,
     initial_share: float,
+    has_new_heads: bool = False,
     backbone: Backbone | None = None,
 ) -> tuple[Arrays, object]:
     """Train the likeness encoder, then its view classifier.
@@ -184,6 +185,7 @@ def train_likeness(
         config: the recipe.
         initial: the encoder to start from; None: ImageNet's weights.
         initial_share: 0..1, its part in the average of the weights.
+        has_new_heads: the code heads start anew, on the trunk and the mask head of `initial`.
         backbone: a public network in place of the packaged trunk.
 
     Returns:
@@ -202,6 +204,7 @@ def train_likeness(
         run.read_judgements(sources),
         start_progress,
         initial_share,
+        has_new_heads,
         backbone.trunk if backbone else None,
     )
     architecture = initial.architecture if initial else choose_architecture(backbone)
@@ -211,7 +214,9 @@ def train_likeness(
         arrays = view_arrays(initial.arrays) | arrays
     arrays |= fit_view_classifier(run, sources, arrays, architecture)
     begin: dict[str, object]
-    if initial:
+    if initial and has_new_heads:
+        begin = {"begin": f"trunk and mask of {initial.version}", "initial_share": initial_share}
+    elif initial:
         begin = {"begin": initial.version, "initial_share": initial_share}
     elif backbone:
         begin = {"begin": str(backbone.trunk.name), "backbone": backbone.as_card()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ from wearalike.encoding import imagenet_itq
 from wearalike.models import registry
 from wearalike.models.files import ModelKind
 from wearalike.pipeline import job
-from wearalike.training.encoder.likeness_config import LikenessConfig
+from wearalike.training.encoder.likeness_config import LikenessConfig, parse_setting
 
 _DEFAULTS = LikenessConfig()
+# Of an encoder that learns on, so much stays.
+_DEFAULT_SHARE = 0.5
 # Heads that know something already need fewer steps.
 _STEPS_FROM_ENCODER = 1200
 _KINDS = (*layouts.DATASET_KINDS, layouts.RUN)
@@ -110,6 +113,13 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
     help="How much labels count beside likeness; 0: not at all.",
 )
 @click.option(
+    "--setting",
+    "settings",
+    type=ParsedText("NAME=NUMBER", parse_setting),
+    multiple=True,
+    help="Any other setting of the recipe, such as joint_weight=3; may be repeated.",
+)
+@click.option(
     "--mask-steps",
     type=click.IntRange(min=1),
     default=_DEFAULTS.mask_steps,
@@ -143,24 +153,32 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
     "or torch. Nothing is downloaded.",
 )
 @click.option(
+    "--new-heads",
+    is_flag=True,
+    help="Keep of the encoder to start from what finds and describes the item; what makes the "
+    "codes starts anew. For many shops, not for one.",
+)
+@click.option(
     "--initial-share",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="How much of the encoder to start from stays in the weights. More forgets less of other "
-    "shops. The same command with another share trains nothing anew.",
+    help="How much of the encoder to start from stays in the weights; default: "
+    f"{_DEFAULT_SHARE}, or 0 with --new-heads. More forgets less of other shops. The same command "
+    "with another share trains nothing anew. With --new-heads that encoder must have had the same "
+    "photos and the same start, but other settings.",
 )
 def encoder(
     recipe: str,
     steps: int | None,
     products: int,
     label_weight: float,
+    settings: tuple[tuple[str, float], ...],
     mask_steps: int,
     mask_views: int,
     init_from: str | None,
     backbone: str | None,
     backbone_weights: Path | None,
-    initial_share: float,
+    new_heads: bool,
+    initial_share: float | None,
     **options: Any,
 ) -> None:
     """Train an encoder by likeness: pictures of one product get codes that are near.
@@ -187,8 +205,12 @@ def encoder(
         return
     network = load_backbone(backbone, backbone_weights) if backbone else None
     initial = None if network else load_initial_model(run, init_from)
+    if new_heads and initial is None:
+        raise click.UsageError("--new-heads belongs to an encoder to start from (--init-from)")
+    learns_on = initial is not None and not new_heads
+    share = (_DEFAULT_SHARE if learns_on else 0.0) if initial_share is None else initial_share
     config = LikenessConfig(
-        steps=steps or (_STEPS_FROM_ENCODER if initial else _DEFAULTS.steps),
+        steps=steps or (_STEPS_FROM_ENCODER if learns_on else _DEFAULTS.steps),
         products=products,
         label_weight=label_weight,
         contrastive_weight=_DEFAULTS.contrastive_weight * label_weight / _DEFAULTS.label_weight,
@@ -196,10 +218,11 @@ def encoder(
         mask_views=mask_views,
         seed=run.seed,
     )
+    config = replace(config, **dict(settings))  # type: ignore[arg-type]
     train_and_write(
         run,
         initial.architecture if initial else choose_architecture(network),
-        lambda sources: train_likeness(run, sources, config, initial, initial_share, network),
+        lambda sources: train_likeness(run, sources, config, initial, share, new_heads, network),
     )
 
 

@@ -18,6 +18,8 @@ from wearalike.training.encoder.training_pictures import (
 
 # A class with fewer products teaches nothing.
 MIN_PRODUCTS_PER_CLASS = 3
+# Views with the item's own colours, the clean one last.
+_VIEWS_BY_CHANGES = (2, 1, 0)
 # With two classes (gender) a contrastive loss would pull shoes towards shirts.
 _NOT_CONTRASTED = ("gender",)
 
@@ -108,6 +110,24 @@ def build_bank(pictures: Sequence[TrainingPicture], views: ViewDescriptors) -> D
         tuple(products),
         tuple(_build_tasks(sources, labels)),
     )
+
+
+def clean_rows(bank: DescriptorBank) -> NDArray[np.int64]:
+    """Return a row of each product: its first picture's clean view, else one on another ground.
+
+    Args:
+        bank: The bank.
+
+    Returns:
+        int64 (p,).
+    """
+    rows = np.zeros(len(bank.product_keys), np.int64)
+    rows[bank.product[::-1]] = np.arange(len(bank.product))[::-1]
+    for view in _VIEWS_BY_CHANGES:
+        # The first picture of a product goes last, and so counts.
+        of_view = np.flatnonzero(bank.view == view)[::-1]
+        rows[bank.product[of_view]] = of_view
+    return rows
 
 
 def _number(keys: Sequence[str]) -> NDArray[np.int64]:

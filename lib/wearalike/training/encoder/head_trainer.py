@@ -1,9 +1,11 @@
 """Train both code heads on the descriptors of views.
 
-All losses apply to the squashed codes h = tanh(head):
+All losses apply to the squashed codes tanh(head), and more and more to their signs:
 
 - InfoNCE over articles for shape, over products for colour and for both codes side by side. Views
   of one product are each other's positives; recoloured views and siblings teach shape alone.
+- siblings: the same for shape over articles, among clean pictures in other colours alone: beside
+  warped and worn views they would hardly count.
 - labels: a linear classifier a task, and products of one class nearer to each other than to others.
 - distillation: codes agree as ImageNet's features and colour histograms of the items do, so that a
   shop never seen still benefits from them.
@@ -21,16 +23,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from wearalike.encoding.likeness_net import CodeHeads
-from wearalike.tables import CODE_BITS
 from wearalike.training.encoder import losses
-from wearalike.training.encoder.descriptor_bank import DescriptorBank
+from wearalike.training.encoder.descriptor_bank import DescriptorBank, clean_rows
 from wearalike.training.encoder.judged_triplets import ProductTriplet
+from wearalike.training.encoder.label_classifiers import start_classifiers
 from wearalike.training.encoder.likeness_config import LikenessConfig, cosine_factor
-from wearalike.training.encoder.product_batches import draw_batch, index_products
+from wearalike.training.encoder.product_batches import (
+    draw_batch,
+    draw_siblings,
+    index_products,
+)
 from wearalike.training.loop import TrainingLoop
 
 _MAX_GRADIENT_NORM = 5.0
@@ -40,8 +46,6 @@ _QUANTIZATION_RISE_STEPS = 1000
 # Both codes side by side are longer; labels are coarser than products.
 _JOINT_TEMPERATURE_RATIO, _LABEL_TEMPERATURE_RATIO = 1 / 1.5, 1.5
 _TRIPLET_MARGIN = 0.3
-# The teacher sees a product's clean view; without one, a view on another ground.
-_TEACHER_VIEWS = (2, 1, 0)
 
 
 class HeadTrainer:
@@ -82,9 +86,7 @@ class HeadTrainer:
         self._device = device
         self._triplets = triplets
         self._index = index_products(bank)
-        self._classifiers = nn.ModuleList(
-            nn.Linear(CODE_BITS, task.classes_count) for task in bank.tasks
-        ).to(device)
+        self._classifiers = start_classifiers(heads, bank)
         self._shape_teacher, self._colour_teacher = build_teachers(bank, heads)
         self._loop = TrainingLoop(
             {"heads": self.heads, "classifiers": self._classifiers},
@@ -156,17 +158,25 @@ class HeadTrainer:
 
     def _take_step(self) -> dict[str, float]:
         """Take a step and return its losses."""
-        config = self._config
+        config, bank = self._config, self._bank
         self._loop.seed_step()
         rng = np.random.default_rng([config.seed, self.step])
         rows = draw_batch(self._index, config.products, config.views, rng)
+        siblings = (
+            draw_siblings(self._index, config.siblings, rng) if config.sibling_weight else rows[:0]
+        )
         triplet_rows = self._draw_triplet_rows(rng)
         self.heads.train()
-        all_rows = np.concatenate([rows, triplet_rows])
-        shape, colour = self._codes(all_rows)
+        shape, colour = self._codes(np.concatenate([rows, siblings, triplet_rows]))
         found = self.compute_losses(rows, shape[: len(rows)], colour[: len(rows)])
+        triplets_start = len(rows) + len(siblings)
+        if len(siblings):
+            article = torch.from_numpy(bank.article_of_product[bank.product[siblings]])
+            found["siblings"] = config.sibling_weight * losses.info_nce_loss(
+                shape[len(rows) : triplets_start], article.to(self._device), config.temperature
+            )
         if len(triplet_rows):
-            both = torch.cat([shape, colour], dim=1)[len(rows) :]
+            both = torch.cat([shape, colour], dim=1)[triplets_start:]
             anchor, alike, unlike = both.chunk(3)
             loss = losses.triplet_loss(anchor, alike, unlike, _TRIPLET_MARGIN)
             found["judged triplets"] = config.triplet_weight * loss
@@ -176,7 +186,19 @@ class HeadTrainer:
         """Return the squashed codes of views, (n, 128) each."""
         descriptors = torch.from_numpy(self._bank.descriptors[rows].astype(np.float32))
         shape, colour = self.heads(descriptors.to(self._device))
-        return torch.tanh(shape), torch.tanh(colour)
+        return self._squash(shape), self._squash(colour)
+
+    def _squash(self, logits: Tensor) -> Tensor:
+        """Return the codes of logits, of which a rising share are signs; gradients ignore that.
+
+        Bengio, Léonard and Courville, "Estimating or propagating gradients through stochastic
+        neurons", 2013: the straight-through estimator.
+        """
+        code = torch.tanh(logits)
+        share = self._config.binary_share * min(1, self.step / _QUANTIZATION_RISE_STEPS)
+        if not share:
+            return code
+        return code + share * (torch.where(code > 0, 1.0, -1.0) - code).detach()
 
     def _draw_triplet_rows(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return a true view of each product of some triplets: anchors, alike, unlike."""
@@ -273,12 +295,7 @@ def build_teachers(bank: DescriptorBank, heads: CodeHeads) -> tuple[Tensor, Tens
         Unit rows, float16 (p, d) each: ImageNet's features of the item, and its histogram.
     """
     mean, scale = heads.mean.cpu().numpy(), heads.scale.cpu().numpy()
-    rows = np.zeros(len(bank.product_keys), np.int64)
-    rows[bank.product[::-1]] = np.arange(len(bank.product))[::-1]
-    for view in _TEACHER_VIEWS:
-        # The first picture of a product goes last, and so counts.
-        of_view = np.flatnonzero(bank.view == view)[::-1]
-        rows[bank.product[of_view]] = of_view
+    rows = clean_rows(bank)
     units = []
     for name, limit in (("item", _MAX_DEVIATIONS), ("histograms", np.inf)):
         columns = heads.layout.columns(name)

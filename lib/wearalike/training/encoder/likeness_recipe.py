@@ -6,7 +6,9 @@
 3. The code heads start as linear maps (LDA and ITQ), or as those of the encoder to start from.
 4. The code heads learn likeness.
 5. They are averaged with those of the encoder to start from, which forgets less of other shops:
-   Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+   Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. Heads that started anew are
+   averaged with those of a training with other settings that had the same start: Wortsman et al.,
+   "Model soups", ICML 2022.
 
 Every stage keeps what it has done in the training's folder. A training that stops goes on with the
 same command, and ends with the same file.
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wearalike.datasets import layouts
 from wearalike.encoding import likeness_net
@@ -91,6 +94,8 @@ class LikenessTraining:
         judgements: People's judgements of pairs of the runs' products.
         start_progress: Called with the name and number of the things that a stage will do.
         initial_share: 0..1. The part of the encoder to start from in the average of the weights.
+        has_new_heads: The code heads start anew, on the trunk and the mask head of the encoder to
+            start from.
         trunk: A public network to start from in place of the packaged trunk; None for that.
     """
 
@@ -102,7 +107,13 @@ class LikenessTraining:
     judgements: Sequence[Judgement]
     start_progress: StartProgress
     initial_share: float = 0.5
+    has_new_heads: bool = False
     trunk: BackboneTrunk | None = None
+
+    @property
+    def initial_heads(self) -> Model | None:
+        """The encoder whose code heads learn on; None if they start as linear maps."""
+        return None if self.has_new_heads else self.initial
 
     @property
     def trunk_identity(self) -> str | None:
@@ -301,6 +312,7 @@ def _train_heads(
 ) -> None:
     """Train the code heads of the network, in place."""
     config = training.config
+    begin = {name: tensor.clone() for name, tensor in network.heads.state_dict().items()}
     log.info(
         "%d views of %d products; %s",
         len(bank.product),
@@ -309,7 +321,7 @@ def _train_heads(
     )
     checkpoint = training.out / "checkpoint.pt"
     is_new = not checkpoint.exists()
-    if training.initial is None:
+    if training.initial_heads is None:
         layout = network.layout
         mean, scale = fit_standardization(bank, layout)
         torch.manual_seed(config.seed)
@@ -317,6 +329,8 @@ def _train_heads(
         network.heads = CodeHeads(mean, scale, hidden_units, hidden_units, layout=layout)
         if is_new:
             start_heads(network.heads, bank)
+        if training.initial is not None and training.initial_share:
+            _check_same_start(begin, network.heads)
     numbers = {key: number for number, key in enumerate(bank.product_keys)}
     number_of_product = {
         picture.name: numbers[picture.product] for picture in pictures if picture.product in numbers
@@ -324,7 +338,6 @@ def _train_heads(
     triplets = build_triplets(training.judgements, number_of_product)
     if training.judgements:
         log.info("%d judgements give %d triplets", len(training.judgements), len(triplets))
-    begin = {name: tensor.clone() for name, tensor in network.heads.state_dict().items()}
     trainer = HeadTrainer(
         network.heads, bank, config, training.device, triplets, training.trunk_identity
     )
@@ -346,10 +359,21 @@ def _train_heads(
 
     trainer.run(on_step)
     result = trainer.averaged_state()
-    if training.initial is not None:
-        share = training.initial_share
+    share = training.initial_share
+    if training.initial is not None and share:
         result = {
             name: torch.lerp(tensor, begin[name].to(tensor.device), share)
             for name, tensor in result.items()
         }
     network.heads.load_state_dict(result)
+
+
+def _check_same_start(begin: dict[str, Tensor], heads: CodeHeads) -> None:
+    """Raise ValueError unless heads to average with began on the same descriptors as new ones."""
+    known = heads.state_dict()
+    is_same = all(begin[name].shape == tensor.shape for name, tensor in known.items())
+    if not (is_same and torch.equal(begin["mean"], known["mean"])):
+        raise ValueError(
+            "new heads can be averaged only with those of a training on the same photos, that also "
+            "had --new-heads and the same --init-from: give --initial-share 0"
+        )
