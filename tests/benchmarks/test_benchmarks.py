@@ -182,7 +182,7 @@ def test_seconds_of_jobs_are_read_from_what_a_night_says():
 
 
 def test_networks_are_told_in_a_table_with_their_own_weights(tmp_path):
-    encoder = packaged_model(ModelKind.ENCODER, "likeness").path
+    encoder = packaged_model(ModelKind.ENCODER, "likeness-1").path
     rows = [
         {
             "encoder": encoder.stem,

@@ -47,13 +47,13 @@ def test_each_kind_of_processor_makes_codes_of_its_own_version(processor):
 
 def test_codes_of_another_processor_are_refused_and_never_made_another_way(processor):
     processor(processors.WITH_AVX512)
-    with pytest.raises(BadModel, match=r"would make codes of likeness-1\+bf16\.avx512"):
-        registry.find_by_version(NOWHERE, ModelKind.ENCODER, "likeness-1+bf16.amx")
+    with pytest.raises(BadModel, match=r"would make codes of likeness-2\+bf16\.avx512"):
+        registry.find_by_version(NOWHERE, ModelKind.ENCODER, "likeness-2+bf16.amx")
     processor(processors.OLDER)
     for ask in (
         lambda: default_at(Precision.BFLOAT16),
-        lambda: registry.find_by_version(NOWHERE, ModelKind.ENCODER, "likeness-1+bf16.avx512"),
+        lambda: registry.find_by_version(NOWHERE, ModelKind.ENCODER, "likeness-2+bf16.avx512"),
     ):
         with pytest.raises(BadModel, match=r"has neither AMX-BF16 nor AVX512-BF16; set"):
             ask()
-    assert default_at(Precision.FLOAT32).read().version == "likeness-1"
+    assert default_at(Precision.FLOAT32).read().version == "likeness-2"

@@ -69,7 +69,7 @@ def test_a_run_makes_again_what_depends_on_changed_settings(config, monkeypatch)
         "looks_min_score": 0.1,
         "looks_alike_min_score": 0.5,
     }
-    assert recorded["models"]["encoder"] == "likeness-1"
+    assert recorded["models"]["encoder"] == "likeness-2"
     gate = recorded["gate"]
     assert (gate["min_products_count"], gate["max_churn_ratio"]) == (10, 0.9)
     # No product has five recommendations where four were asked for.

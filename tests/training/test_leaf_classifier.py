@@ -89,7 +89,7 @@ def test_the_classifier_names_things_of_a_shop_it_never_saw(taught):
         assert 0 <= float(row["calibration_error"]) < 0.5
     model = registry.read_model(taught / "drawn-1.safetensors")
     assert model.kind is ModelKind.LEAVES and model.classes == tuple(sorted(SHAPES.values()))
-    assert model.card["data"] == {"one": 24, "two": 24} and model.card["encoder"] == "likeness-1"
+    assert model.card["data"] == {"one": 24, "two": 24} and model.card["encoder"] == "likeness-2"
     encoder = registry.packaged_model(ModelKind.ENCODER, "likeness").read()
     made = encoders.build_encoder(encoder, "cpu", model)
     assert isinstance(made, encoders.LeafEncoder)

@@ -37,7 +37,7 @@ from wearalike.pipeline import job
 from wearalike.training.encoder.likeness_config import LikenessConfig, parse_setting
 
 _DEFAULTS = LikenessConfig()
-# Of an encoder that learns on, so much stays.
+# Share of the weights of an encoder that learns on.
 _DEFAULT_SHARE = 0.5
 # Heads that know something already need fewer steps.
 _STEPS_FROM_ENCODER = 1200

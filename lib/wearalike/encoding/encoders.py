@@ -118,7 +118,7 @@ class HashNetEncoder(_NetworkEncoder):
 
 
 class LikenessEncoder(_NetworkEncoder):
-    """The encoder of likeness_net.LikenessNet, as likeness-1 is."""
+    """The encoder of likeness_net.LikenessNet, as likeness-2 is."""
 
     def __init__(
         self,
@@ -262,7 +262,7 @@ def load_packaged_encoder(name: str, device: str = "cpu") -> Encoder:
 
     Example:
         >>> load_packaged_encoder("likeness").version
-        'likeness-1'
+        'likeness-2'
     """
     return build_encoder(registry.packaged_model(registry.ModelKind.ENCODER, name).read(), device)
 

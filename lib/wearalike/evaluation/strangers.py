@@ -12,12 +12,14 @@ from wearalike.models.registry import EFFICIENTNET_LITE0
 
 # Names of the packaged models' training sets, where their cards do not list them one by one.
 _CLOTHING, _MYNTRA, _STREET = "clothing", "myntra", "street"
+_LIKENESS_SETS = frozenset({_MYNTRA, _CLOTHING, _STREET, "hm", "tops", "myntra2"})
 _PACKAGED_SETS = {
     "imagenet-itq-1": frozenset({_MYNTRA, _CLOTHING}),
     "fashion-2": frozenset({_MYNTRA, _CLOTHING, _STREET}),
     "fashion-3": frozenset({_MYNTRA, _CLOTHING, _STREET}),
     "fashion-4": frozenset({_MYNTRA, _CLOTHING, _STREET}),
-    "likeness-1": frozenset({_MYNTRA, _CLOTHING, _STREET, "hm", "tops", "myntra2"}),
+    "likeness-1": _LIKENESS_SETS,
+    "likeness-2": _LIKENESS_SETS,
 }
 # A public set is the same whatever its folder is called.
 _PUBLIC_SETS = {

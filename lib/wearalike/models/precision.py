@@ -1,6 +1,6 @@
 """The precision that an encoder computes in, and how the version of its codes names it.
 
-Codes of `likeness-1` in bfloat16 are of version `likeness-1+bf16.avx512` or `likeness-1+bf16.amx`.
+Codes of `likeness-2` in bfloat16 are of version `likeness-2+bf16.avx512` or `likeness-2+bf16.amx`.
 The version of a model file has no "+", so codes of two precisions are never of one version.
 """
 

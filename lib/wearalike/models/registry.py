@@ -135,6 +135,12 @@ ENCODERS = {
         "7f5f3e44206408a06b4be8be513dddf4b9498ed6a0de8e2298170dbd26bfe0cc",
     ),
     "likeness": EncoderModel(
+        "likeness-2",
+        EFFICIENTNET_LITE0,
+        "likeness-2.safetensors",
+        "5e7bfdf68998a1276f1f67fedca52371a1025f31a9c847d63e8508c15b8db8d9",
+    ),
+    "likeness-1": EncoderModel(
         "likeness-1",
         EFFICIENTNET_LITE0,
         "likeness-1.safetensors",
