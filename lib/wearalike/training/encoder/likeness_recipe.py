@@ -375,5 +375,5 @@ def _check_same_start(begin: dict[str, Tensor], heads: CodeHeads) -> None:
     if not (is_same and torch.equal(begin["mean"], known["mean"])):
         raise ValueError(
             "new heads can be averaged only with those of a training on the same photos, that also "
-            "had --new-heads and the same --init-from: give --initial-share 0"
+            "had --new-heads and the same mask head: give --initial-share 0"
         )
