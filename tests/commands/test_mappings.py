@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.http_server import serve_folder
 
 from wearalike import sample
 from wearalike.commands import app
@@ -91,3 +92,31 @@ def test_settings_without_a_data_folder_are_refused(tmp_path, caplog):
     config.write_text('device = "cpu"\n', encoding="utf-8")
     assert app.main(["rollback", "--config", str(config)]) == 1
     assert f"{config}: data_dir is missing" in caplog.text
+
+
+def test_googles_categories_stand_in_for_a_mapping(deployment, capsys, caplog):
+    """Such a shop has nothing to draft, and neither no mapping nor an empty one is its mistake."""
+    caplog.set_level("INFO")
+    feed = (
+        '<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel><item><g:id>1</g:id>'
+        "<g:title>Dress</g:title><g:price>5 EUR</g:price><g:availability>in stock</g:availability>"
+        "<g:image_link>https://shop.example/1.jpg</g:image_link>"
+        "<g:google_product_category>{}</g:google_product_category></item></channel></rss>"
+    )
+    with serve_folder(deployment) as address, (deployment / "wearalike.toml").open("a") as settings:
+        for shop_id, google_category in (("dresses", 2271), ("books", 783)):
+            (deployment / f"{shop_id}.xml").write_text(feed.format(google_category))
+            settings.write(f'\n[[shops]]\nid = "{shop_id}"\nfeed = "{address}/{shop_id}.xml"\n')
+            settings.write('allowed_networks = ["127.0.0.0/8"]\n')
+        settings.flush()
+        assert app.main(["check-mapping", "dresses"]) == 1  # nobody has read its feed yet
+        assert run_stage(["ingest_feeds"]) == 0
+    assert app.main(["check-mapping", "dresses"]) == 0
+    capsys.readouterr()
+    assert app.main(["suggest-mapping", "dresses", "--accept", "0.8"]) == 0
+    assert "dresses: every category is mapped already" in caplog.text
+    draft = capsys.readouterr().out
+    for shop_id, status in (("dresses", 0), ("books", 1)):
+        mapping = deployment / "mappings" / "shops" / f"{shop_id}.xml"
+        mapping.write_text(draft.replace("dresses", shop_id), encoding="utf-8")
+        assert app.main(["check-mapping", shop_id]) == status

@@ -101,7 +101,8 @@ def test_a_folder_and_a_file_where_the_other_is_wanted(config, caplog):
 def test_only_what_asks_shops_needs_their_secrets(config, caplog):
     with config.open("a", encoding="utf-8") as file:
         file.write('\n[[shops]]\nid = "b"\nfeed = "https://b.example/${NO_SUCH_TOKEN}"\n')
-    for words in ("status", "rollback", "export --out x.jsonl", "query photo.jpg"):
+    train = f"train view-classifier --init-from nosuch --out {config.parent / 'out'}"
+    for words in ("status", "rollback", "export --out x.jsonl", "query photo.jpg", train):
         app.main([*words.split(), "--config", str(config)])
     assert "NO_SUCH_TOKEN" not in caplog.text
     assert run_stage(["ingest_feeds", "--config", str(config)]) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from wearalike.catalog.attributes import (
@@ -105,20 +105,23 @@ def read_taxonomy_and_mappings(
     return taxonomy, mappings
 
 
-def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
+def find_mistakes(
+    settings: Settings, shop_ids: Iterable[str], google_shops: Collection[str] = ()
+) -> list[str]:
     """Return every mistake in the taxonomy, the mappings of some shops, the rules and words.
 
-    A missing mapping is a mistake.
+    A missing mapping is a mistake, except where Google's categories stand in for it.
 
     Args:
         settings: The settings; their `mappings` is the folder of the files.
         shop_ids: The shops.
+        google_shops: Shops whose feeds name Google's categories.
     """
     shop_ids = list(shop_ids)
     missing = [
         f"{shop}: no mapping, wanted {missing_mapping_hint(settings, shop)}"
         for shop in shop_ids
-        if not mapping_path(settings, shop).is_file()
+        if shop not in google_shops and not mapping_path(settings, shop).is_file()
     ]
     try:
         taxonomy, mappings = read_taxonomy_and_mappings(settings, shop_ids)
@@ -126,7 +129,7 @@ def find_mistakes(settings: Settings, shop_ids: Iterable[str]) -> list[str]:
             f"{mapping_path(settings, shop)}: no active line, so no offer is mapped; uncomment the "
             f"right lines, or take the sure ones: wearalike suggest-mapping {shop} --accept 0.8"
             for shop, mapping in mappings.items()
-            if not mapping.lines
+            if not mapping.lines and shop not in google_shops
         ]
         read_rules(rules_path(settings), taxonomy)
         read_list_variants(settings, taxonomy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -10,8 +11,11 @@ import pyarrow.compute as pc
 from wearalike import catalog, tables
 from wearalike.commands.groups import command
 from wearalike.commands.options import settings_options
+from wearalike.ops.check_mappings import find_mapping_mistakes
 from wearalike.pipeline import job
 from wearalike.storage import run_tables
+
+log = logging.getLogger(__name__)
 
 
 @command("check-mapping")
@@ -24,7 +28,7 @@ def check_mapping(shops: tuple[str, ...], data_dir: Path | None, config: Path | 
     """
     settings = job.read_settings(config, data_dir, needs_feeds=False)
     shop_ids = list(shops) or [shop.id for shop in settings.shops]
-    mistakes = catalog.find_mistakes(settings, shop_ids)
+    mistakes = find_mapping_mistakes(settings, shop_ids)
     for mistake in mistakes:
         print(mistake)
     if mistakes:
@@ -65,4 +69,7 @@ def suggest_mapping(
         )
     dataset = run_tables.open_dataset(settings.data_dir, tables.OFFERS, run_name or runs[-1])
     offers = dataset.to_table(filter=pc.field("shop_id") == settings.shop(shop).id)
-    print(catalog.draft_shop_mapping(settings, shop, offers, min_confidence), end="")
+    draft = catalog.draft_shop_mapping(settings, shop, offers, min_confidence)
+    print(draft, end="")
+    if "<map " not in draft:
+        log.info("%s: every category is mapped already, so there is nothing to draft", shop)

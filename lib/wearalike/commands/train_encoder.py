@@ -255,7 +255,9 @@ def prepare_training_run(options: Mapping[str, Any]) -> EncoderTrainingRun:
     run = EncoderTrainingRun(
         **shared,
         device=registry.resolve_device(options["device"]),
-        settings=job.read_settings(config, options["data_dir"], needs_deployment=False),
+        settings=job.read_settings(
+            config, options["data_dir"], needs_feeds=False, needs_deployment=False
+        ),
     )
     run.out.mkdir(parents=True, exist_ok=True)
     return run

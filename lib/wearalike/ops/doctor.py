@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from wearalike import catalog
 from wearalike.detection import detect
 from wearalike.encoding import encoders
 from wearalike.models import registry
 from wearalike.models.precision import Precision
 from wearalike.net import address_guard, http_client
+from wearalike.ops.check_mappings import find_mapping_mistakes
 from wearalike.ops.check_object_store import check_object_store
 from wearalike.ops.check_poses import check_poses
 from wearalike.ops.check_result import (
@@ -214,7 +214,7 @@ def check_mappings(environment: Environment) -> Iterator[CheckResult]:
             "add a [[shops]] table with id and feed to wearalike.toml",
         )
     try:
-        mistakes = catalog.find_mistakes(place, [shop.id for shop in place.shops])
+        mistakes = find_mapping_mistakes(place, [shop.id for shop in place.shops])
     except OSError as error:
         yield failed_result(
             "mappings",
