@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tests.warehouse.test_warehouse import night
 
 from wearalike import __version__, settings
 from wearalike.commands import app
+from wearalike.models.kept_networks import KEPT_FOLDER
 from wearalike.ops.deployment import create
 from wearalike.sample.catalogue import SHOPS
 from wearalike.tables import PUBLISHED_TABLES
@@ -213,11 +215,42 @@ def test_each_service_knows_its_own_secrets_and_is_confined(folder):
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
         assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", service["mem_limit"]), name
-        assert "test" in service["healthcheck"] or name == "setup", name
-    for name in ("server", "api-server", "dag-processor"):
-        for mount in services[name]["volumes"]:
-            assert mount.endswith(":ro") or mount == "airflow:/deployment/airflow", (name, mount)
-    assert "airflow:/deployment/airflow" not in services["server"]["volumes"]
+        if name == "setup":
+            continue
+        # Podman 4.3 splits the arguments of [CMD, ...] at blanks, for Docker's clients.
+        kind, *words = service["healthcheck"]["test"]
+        assert kind == "CMD-SHELL" or not any(" " in word for word in words), name
+        program = shlex.split(words[0])[0] if kind == "CMD-SHELL" else words[0]
+        assert program in ("pg_isready", "psql", "python", "airflow"), name
+    writable = {
+        name: {mount.split(":")[0] for mount in service["volumes"] if not mount.endswith(":ro")}
+        for name, service in services.items()
+    }
+    assert writable == {
+        "postgres": {"postgres"},
+        "guard": set(),
+        "setup": {"data", "airflow"},
+        "scheduler": {"data", "airflow"},
+        "dag-processor": {"airflow"},
+        "api-server": {"airflow", "networks"},
+        "server": {"networks"},
+    }
+
+
+def test_a_server_that_only_reads_the_data_keeps_its_networks(folder):
+    """They lie where the code keeps them, in a volume of the servers; its mount point is made."""
+    services = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    data = "/deployment/data"
+    place = f"{data}/cache/{KEPT_FOLDER}"
+    for name in ("server", "api-server"):
+        volumes = services[name]["volumes"]
+        # Below the other one, so after it.
+        assert volumes.index(f"data:{data}:ro") < volumes.index(f"networks:{place}"), name
+    assert f"mkdir -p {Path(place).relative_to('/deployment')}\n" in services["setup"]["command"][2]
+    # A new volume takes its owner from the image's folder; each level is named, to be owned.
+    dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (made,) = re.findall(r"install -d -o wearalike (.+)", dockerfile)
+    assert {data, str(Path(place).parent), place} < set(made.split())
 
 
 def test_a_server_starts_without_the_feeds_credentials(tmp_path):
@@ -251,13 +284,17 @@ def test_the_images_take_hashed_packages_only(folder):
 
 
 def fake_wheel(
-    folder: Path, name: str, version: str, requires: list[str], members: tuple[str, ...] = ()
+    folder: Path,
+    name: str,
+    version: str,
+    requires: list[str],
+    members: dict[str, str] | None = None,
 ) -> Path:
-    """A wheel of one module and other, empty files, as an index or packages/ holds it."""
+    """A wheel of one module and other files, as an index or packages/ holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
-    files = dict.fromkeys(members, "") | {
+    files = (members or {}) | {
         f"{name}.py": "",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -267,6 +304,13 @@ def fake_wheel(
         for member, text in files.items():
             wheel.writestr(member, text)
     return path
+
+
+def index_page(wheel: Path) -> None:
+    """Write the page of an index that links to a wheel, with its hash."""
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    link = f'<a href="{wheel.name}#sha256={sha256}">{wheel.name}</a>'
+    (wheel.parent / "index.html").write_text(f"<!DOCTYPE html><html>{link}</html>")
 
 
 def test_without_a_card_the_images_take_the_build_for_cpus(folder, tmp_path):
@@ -279,11 +323,9 @@ def test_without_a_card_the_images_take_the_build_for_cpus(folder, tmp_path):
     for name, version in versions.items():
         needs = [f"torch=={versions['torch']}"] if name == "torchvision" else []
         members = ("__init__.py", "test/a.py", "include/a.h", "bin/test_a", "bin/torch_shm_manager")
-        members = tuple(f"{name}/{member}" for member in members)
+        members = {f"{name}/{member}": "" for member in members}
         wheel = fake_wheel(index / name, name, f"{version}+cpu", needs, members)
-        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        link = f'<a href="{wheel.name}#sha256={sha256}">{wheel.name}</a>'
-        (index / name / "index.html").write_text(f"<!DOCTYPE html><html>{link}</html>")
+        index_page(wheel)
     (index / "empty").mkdir()
     paths = {"PACKAGES": "packages", "LOCK": "requirements.lock", "TORCH_LOCK": "torch.lock"}
     uv = Path(sys.executable).with_name("uv")
@@ -320,6 +362,16 @@ def test_without_a_card_the_images_take_the_build_for_cpus(folder, tmp_path):
             wheel.writestr("more.py", "")
         done, found = installed(UV_CACHE_DIR=str(tmp_path / "uv-2"))
         assert done.returncode and "Hash mismatch" in done.stderr and not found
+        # As a torchvision for cards does beside a PyTorch without them.
+        broken = {"torchvision/__init__.py": 'raise RuntimeError("no operator nms")'}
+        for name, members in (("torch", {"torch/__init__.py": ""}), ("torchvision", broken)):
+            index_page(fake_wheel(index / name, name, f"{versions[name]}+cpu", [], members))
+        assert (
+            run(here / "lock-torch.sh", address, UV_CACHE_DIR=str(tmp_path / "uv-3")).returncode
+            == 0
+        )
+        done, found = installed(UV_CACHE_DIR=str(tmp_path / "uv-3"))
+        assert done.returncode and "must be of one build" in done.stdout and len(found) == 3
 
 
 def test_make_says_which_licence_it_installs():

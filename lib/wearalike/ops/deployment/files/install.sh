@@ -32,6 +32,9 @@ if grep -q '^torch==' "$torch_lock"; then
 fi
 echo "wearalike[$1] @ file://$wheel --hash=sha256:$hash" > "$scratch/wanted.txt"
 uv pip install ${UV_TARGET:---system} --no-cache --require-hashes -r "$scratch/wanted.txt" -c "$lock"
+packages="$(uv pip show ${UV_TARGET:---system} torch | sed -n 's/^Location: //p')"
 # PyTorch's own tests, and headers for extensions of it: 190 MB that no run reads.
-torch="$(uv pip show ${UV_TARGET:---system} torch | sed -n 's/^Location: //p')/torch"
-rm -rf "$torch/test" "$torch/include" "$torch"/bin/test_*
+rm -rf "$packages/torch/test" "$packages/torch/include" "$packages"/torch/bin/test_*
+# Two builds of PyTorch's that do not fit install all the same; the first photo would tell.
+PYTHONPATH="$packages" python -c "import torchvision" \
+    || { echo "torchvision cannot be imported: it and torch must be of one build; see torch.lock and requirements.lock"; exit 1; }
