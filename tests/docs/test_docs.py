@@ -1,6 +1,8 @@
 """The pages of docs/ agree with the code: fresh reference, commands that parse, links to files."""
 
+import contextlib
 import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -15,6 +17,7 @@ from lxml import etree
 from wearalike import tables
 from wearalike.commands.app import app
 from wearalike.pipeline.stages import STAGES
+from wearalike.warehouse.duckdb.recorded import RecordedRows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -145,3 +148,21 @@ def test_the_picture_is_a_picture_without_outside_requests():
         "similar_products",
         "quality",
     }
+
+
+@pytest.mark.parametrize(
+    ("page", "table"),
+    [
+        ("measure-clicks", tables.EVENT_RATES),
+        ("label-pictures", tables.PICTURE_LABELS),
+        ("use-the-viewer", tables.JUDGEMENTS),
+    ],
+)
+def test_rows_that_people_leave_are_asked_in_duckdbs_folder_as_the_page_says(page, table, tmp_path):
+    """They are no table of the DuckDB file itself."""
+    text = (DOCS / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    (path,) = re.findall(r"data/warehouse/(recorded/\w+\.sqlite)", text)
+    (statement,) = re.findall(rf"SELECT [^`;]* FROM {table.name}\b[^`;]*", text)
+    RecordedRows(tmp_path / "recorded").add("2026-11-21", table, [])
+    with contextlib.closing(sqlite3.connect(tmp_path / path)) as connection:
+        assert connection.execute(statement).fetchall() == []
