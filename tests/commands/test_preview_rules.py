@@ -126,6 +126,26 @@ def test_counts_idle_rules_and_contradictions_are_named(place, capsys):
     assert next(e for e in past.effects if e.rule.id == "past").pages_count > 0
 
 
+def test_rules_that_leave_nothing_are_named_and_a_burial_counts_its_own_rows(place):
+    config, rules = place
+    rules.write_text(
+        '<rules><hide id="gone" shop="lipa"/><bury id="low" shop="lipa" by="0.1"/>'
+        '<require id="mine" shop="lipa" on_shop="lipa"/>'
+        '<require id="theirs" shop="harbour" on_shop="lipa"/></rules>',
+        encoding="utf-8",
+    )
+    found = read_preview(config, rules)
+    low = next(e for e in found.effects if e.rule.id == "low")
+    assert low.products_count > 0 and not low.rows_count
+    assert "other rules outweigh it" in (low.idle_reason or "")
+    names = "require 'mine' and require 'theirs'"
+    assert f"{names}: no product meets both, so lists are empty" in found.contradictions
+    names = "hide 'gone' and require 'mine'"
+    said = f"{names}: all that is required is hidden, so lists are empty"
+    assert said in found.contradictions
+    assert not any("hide 'gone' and require 'theirs'" in text for text in found.contradictions)
+
+
 def test_a_pin_into_another_super_category_is_named(place):
     config, rules = place
     root = config.parent / "root"

@@ -7,7 +7,7 @@ is that of the nightly run, so the new lists are those that it would publish.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -32,6 +32,7 @@ _ABOUT_PRODUCTS = (
     MerchandisingRuleKind.PREFER,
     MerchandisingRuleKind.BURY,
 )
+_MOVING = (MerchandisingRuleKind.PREFER, MerchandisingRuleKind.BURY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,11 @@ class RuleEffect:
             return "no product of the run has such a page"
         if self.rule.kind in _ABOUT_PRODUCTS and not self.products_count:
             return "no product of the run is meant by it"
-        return None if self.rows_count else "no list is other than without it"
+        if self.rows_count:
+            return None
+        if self.rule.kind in _MOVING:
+            return "what it means is too far from every list, or other rules outweigh it"
+        return "no list is other than without it"
 
 
 @dataclass(slots=True)
@@ -196,13 +201,20 @@ def _count_rows(
     placed = Counter(text.partition(":")[2] for _, text in after if text and ":" in text)
     filled_count = sum(text == _FILLED for _, text in after)
     rows = np.array([row for row, _ in plain], np.int64)
-    for rule in compiled.rules_on_page(page):
+    rules = compiled.rules_on_page(page)
+    allowed = rows
+    for rule in rules:
+        if rule.kind in (MerchandisingRuleKind.HIDE, MerchandisingRuleKind.REQUIRE):
+            allowed = allowed[compiled.may_show_by(rule, page, allowed)]
+    for rule in rules:
         if rule.kind == MerchandisingRuleKind.FILL:
             effects[rule.id].rows_count += filled_count
         elif rule.kind in (MerchandisingRuleKind.PIN, MerchandisingRuleKind.PREFER):
             effects[rule.id].rows_count += placed[rule.id]
         elif rule.kind == MerchandisingRuleKind.BURY:
-            left = set(rows[compiled.products_of(rule)[rows]].tolist()) - {row for row, _ in after}
+            # Rows that another rule keeps out are not gone because this one buries them.
+            buried = allowed[compiled.products_of(rule)[allowed]]
+            left = set(buried.tolist()) - {row for row, _ in after}
             effects[rule.id].rows_count += placed[rule.id] + len(left)
         elif len(rows):
             shown = compiled.may_show_by(rule, page, rows)
@@ -274,6 +286,26 @@ def _find_contradictions(gallery: Gallery, rules: Sequence[MerchandisingRule]) -
                 and one.is_same != other.is_same
             ):
                 yield f"{names}: nothing has both the same and a different {one.attribute}"
+            elif kinds <= {MerchandisingRuleKind.REQUIRE, hide}:
+                yield from _find_nothing_left(masks, names, one, other)
+
+
+def _find_nothing_left(
+    masks: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    names: str,
+    one: MerchandisingRule,
+    other: MerchandisingRule,
+) -> Iterator[str]:
+    """Yield a text if a required condition leaves no product beside the other rule."""
+    required, second = sorted((one, other), key=lambda rule: rule.kind, reverse=True)
+    if required.kind != MerchandisingRuleKind.REQUIRE or required.attribute is not None:
+        return
+    one_meets, other_meets = masks[required.id][1], masks[second.id][1]
+    if second.kind == MerchandisingRuleKind.HIDE:
+        if one_meets.any() and not (one_meets & ~other_meets).any():
+            yield f"{names}: all that is required is hidden, so lists are empty"
+    elif second.attribute is None and not (one_meets & other_meets).any():
+        yield f"{names}: no product meets both, so lists are empty"
 
 
 def _find_lost_pins(effects: Iterable[RuleEffect]) -> Iterator[str]:
