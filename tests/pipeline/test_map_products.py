@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+from wearalike.catalog import feed_distances
 from wearalike.pipeline import map_products
 from wearalike.storage import run_tables
 from wearalike.tables import OFFERS, PRODUCTS
@@ -114,6 +116,22 @@ def test_offers_become_products_or_are_refused(root: Path) -> None:
         "refused": {"ignored_category": 1, "unmapped_category": 1},
     }
     assert set(made["parameters"]["mappings"]) == {"moda", "toy"}
+
+
+def test_what_lies_beside_products_hides_from_readers_of_the_folder(root: Path) -> None:
+    assert run(root) == 0
+    folder = run_tables.table_dir(root, PRODUCTS, RUN)
+    assert len(pd.read_parquet(folder)) == 4
+    found = feed_distances.read_feed_distances(root, RUN)
+    assert found.kinds is not None and "black" in found.colours
+    # Runs of earlier versions are read, too.
+    manifest = folder / "_manifest.json"
+    for name in ("kinds.json", "colours.json"):
+        (folder / f"_{name}").rename(folder / name)
+        manifest.write_text(manifest.read_text().replace(f'"_{name}"', f'"{name}"'))
+    former = feed_distances.read_feed_distances(root, RUN)
+    assert former.kinds is not None and former.kinds.to_json() == found.kinds.to_json()
+    assert former.colours == found.colours
 
 
 def test_a_rerun_stands_until_something_it_reads_changes(root: Path) -> None:

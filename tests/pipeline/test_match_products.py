@@ -85,8 +85,8 @@ def test_a_kind_nearer_in_the_taxonomy_searches_its_products_anew(config):
     content["near"] = [[a, b, 1] for i, a in enumerate(near) for b in near[i + 1 :]]
     text = CategoryKinds.from_json(json.dumps(content)).to_json()
     later = root / "products" / "run=day-2"
-    (later / "kinds.json").write_text(text, encoding="utf-8")
-    facts["files"]["kinds.json"] = run_tables.sha256(later / "kinds.json")
+    (later / "_kinds.json").write_text(text, encoding="utf-8")
+    facts["files"]["_kinds.json"] = run_tables.sha256(later / "_kinds.json")
     (later / "_manifest.json").write_text(json.dumps(facts))
     command = ["--run", "day-2", "--config", str(config)]
     assert match_products.main(command) == 0

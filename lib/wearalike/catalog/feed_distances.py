@@ -15,8 +15,9 @@ from wearalike.catalog.kinds import CategoryKinds
 from wearalike.storage import run_tables
 from wearalike.tables import PRODUCTS
 
-KINDS_FILE = "kinds.json"
-COLOURS_FILE = "colours.json"
+# Readers of a folder of Parquet files pass over names that begin with "_".
+KINDS_FILE = "_kinds.json"
+COLOURS_FILE = "_colours.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,19 @@ def read_feed_distances(root: Path, run: str) -> FeedDistances:
     Raises:
         TableNotFound: The run has no table `products`.
     """
+    kinds = _read_beside(root, run, KINDS_FILE)
+    colours = _read_beside(root, run, COLOURS_FILE)
+    return FeedDistances(
+        CategoryKinds.from_json(kinds) if kinds else None,
+        colour_names.from_json(colours) if colours else {},
+    )
+
+
+def _read_beside(root: Path, run: str, name: str) -> str | None:
+    """Return the text of a file beside the products; earlier versions named it without the "_"."""
     files = run_tables.read_manifest(root, PRODUCTS, run)["files"]
-    folder = run_tables.fetch_files(root, PRODUCTS, run, (KINDS_FILE, COLOURS_FILE).__contains__)
-    kinds = None
-    colours: Mapping[str, str | None] = {}
-    if KINDS_FILE in files:
-        kinds = CategoryKinds.from_json((folder / KINDS_FILE).read_text(encoding="utf-8"))
-    if COLOURS_FILE in files:
-        colours = colour_names.from_json((folder / COLOURS_FILE).read_text(encoding="utf-8"))
-    return FeedDistances(kinds, colours)
+    found = next((one for one in (name, name.removeprefix("_")) if one in files), None)
+    if found is None:
+        return None
+    folder = run_tables.fetch_files(root, PRODUCTS, run, found.__eq__)
+    return (folder / found).read_text(encoding="utf-8")
