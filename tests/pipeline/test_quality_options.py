@@ -98,7 +98,9 @@ def test_models_come_from_the_settings(config, monkeypatch, caplog):
         (("--min-score", "nan"), "--min-score': wanted 0 to 1, got nan"),
         (("--encoder", "../x"), "--encoder': wanted a model's name or version"),
         (("--threshold", "max_churn_ratio=2"), "max_churn_ratio: wanted 0 to 1, got 2"),
-        (("--threshold", "churn=1"), "wanted NAME=NUMBER"),
+        (("--threshold", "max_churn_ratio"), "wanted NAME=NUMBER"),
+        (("--threshold", "max_chrun_ratio=1"), "did you mean 'max_churn_ratio'?"),
+        (("--threshold", "x=1"), "no such threshold; known are min_products_count, "),
     ],
 )
 def test_a_value_outside_its_range_stops_before_anything_is_done(tmp_path, capsys, option, wanted):

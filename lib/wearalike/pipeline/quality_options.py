@@ -186,8 +186,13 @@ def parse_threshold(text: str) -> tuple[str, float]:
         ValueError: No such threshold, no number, or one outside the threshold's range.
     """
     name, _, value = text.partition("=")
-    if name not in GateSettings.model_fields or not value:
+    if not value:
         raise ValueError(f"{text!r}: wanted NAME=NUMBER, e.g. min_products_kept_ratio=0.2")
+    if name not in (known := GateSettings.model_fields):
+        from wearalike.catalog.xml_validation import did_you_mean
+
+        hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+        raise ValueError(f"{text!r}: no such threshold{hint}")
     return name, GateSettings.parse_value(name, value)
 
 
