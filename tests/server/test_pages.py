@@ -776,6 +776,7 @@ def test_every_page_is_accessible(browser, base, asking, looks):
         "/label?labeller=carla",
         "/label/disagreements",
         "/rules",
+        "/v1/docs",
         "/nowhere",
     ]
     options = {"color_scheme": looks, **(PHONE if looks == "dark" else {})}
