@@ -213,6 +213,7 @@ def test_each_service_knows_its_own_secrets_and_is_confined(folder):
         assert ("env_file" in service) == (name == "scheduler"), name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["stop_grace_period"] == "60s", name
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
         assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", service["mem_limit"]), name
         if name == "setup":
