@@ -236,7 +236,7 @@ def test_a_look_stands_under_its_product_with_what_is_worn_outlined(root, tmp_pa
 
 def test_short_lists_say_why(page, root):
     rows = rows_of(page)
-    assert "1 recommendation: the rules on models and brands left out the rest" in text(
+    assert "1 recommendation: rules, or the limits on models and brands, left out the rest" in text(
         rows["Blue dress"]
     )
     assert "no recommendations: the product could not be compared" in text(rows["Unseen dress"])

@@ -273,6 +273,8 @@ def test_a_short_list_says_why():
     g = replace(g, codes=np.repeat(g.codes[:1], 40, axis=0), brands=np.ones(40, np.int64))
     always = ListRules(k=30, max_per_brand=2, max_brand_share=1.0)
     assert reasons(always) == {ShortfallReason.RULES}
+    # All others would not fill a list, but the brand leaves two of them.
+    assert reasons(replace(always, k=40)) == {ShortfallReason.RULES}
     # Thirty are alike, the others are not, and of thirty the brand leaves two.
     codes = g.codes.copy()
     codes[30:] ^= np.uint64(2**64 - 1)

@@ -38,7 +38,7 @@ THUMBNAIL_PX = 160
 SHORTFALL_TEXTS = {
     ShortfallReason.NO_CODE: "the product could not be compared",
     ShortfallReason.FEW_CANDIDATES: "too few other products for the same people are in stock",
-    ShortfallReason.RULES: "the rules on models and brands left out the rest",
+    ShortfallReason.RULES: "rules, or the limits on models and brands, left out the rest",
     ShortfallReason.MIN_SCORE: "the rest is not similar enough",
 }
 # The words beside the first picture of a look.

@@ -21,7 +21,7 @@ class ShortfallReason(StrEnum):
 
     NO_CODE = "no_code"  # the product has no code; `refused` says why
     FEW_CANDIDATES = "few_candidates"  # too few products in stock for this audience
-    # Enough are alike, but one result a group, max_per_brand and merchandising rules left no more.
+    # More are alike, but one result a group, max_per_brand and merchandising rules left no more.
     RULES = "rules"
     MIN_SCORE = "min_score"  # the rest is not alike enough
 
@@ -158,5 +158,8 @@ def shortfall_reasons(
     reasons[is_short] = ShortfallReason.MIN_SCORE
     is_cut_by_rules = (found_counts == candidate_count) | (found_group_counts >= k)
     reasons[is_short & is_cut_by_rules] = ShortfallReason.RULES
-    reasons[is_short & (other_counts < k)] = ShortfallReason.FEW_CANDIDATES
+    has_few = is_short & (other_counts < k)
+    reasons[has_few] = ShortfallReason.FEW_CANDIDATES
+    # The few that are alike would have made a longer list.
+    reasons[has_few & (counts < found_group_counts)] = ShortfallReason.RULES
     return reasons
