@@ -1,7 +1,7 @@
 -- Complete the look of one product: for each kind of item that goes with it, the products in stock, best first.
 --
 -- Reads: current_look_products, current_products. Both show one run, all of it.
--- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql: \bind).
+-- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql from 16 on: \bind).
 -- Returns: run, super_category, rank (1 is the most alike), product_id, title, brand, url, image_url (the main picture),
 --   price_cents, old_price_cents, currency, score (0..1, bigger is more alike; null for source feed), source (worn, feed or alike),
 --   worn_with_product_id (in whose picture the item is worn), reason, reason_ru (why it goes with the product, in words).

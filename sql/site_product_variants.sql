@@ -1,7 +1,7 @@
 -- List the colours and sizes of one product's article, the product itself among them.
 --
 -- Reads: current_product_variants, current_products. Both show one run, all of it.
--- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql: \bind).
+-- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql from 16 on: \bind).
 -- Returns: run, rank (in the order to show), product_id, shop_id, title, url, image_url (the main picture), price_cents,
 --   old_price_cents, currency, colour_names (ids of colours.xml), colours and sizes (in the shop's words), availability.
 --   No rows for a product that comes in one colour and size.

@@ -1,7 +1,7 @@
 -- List the recommendations for one product's page: at most 20, in stock, best first.
 --
 -- Reads: current_similar_products, current_products. Both show one run, all of it.
--- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql: \bind).
+-- Parameters: $1, the product_id; text. DuckDB and PostgreSQL both spell it so (psycopg: RawCursor; psql from 16 on: \bind).
 -- Returns: run, rank (1 is the most alike; products that went out of stock leave gaps), product_id, title, brand, url,
 --   image_url (the main picture), price_cents, old_price_cents, currency, score (0..1, bigger is more alike), reason, reason_ru (why it is
 --   alike, in English and in Russian words), shape_score, colour_score, kind_score (0..1), rule, fallback (what placed it, else null).
