@@ -167,6 +167,7 @@ def test_the_filters_of_a_photo_s_command_are_those_of_the_api(place, products):
     for within, bad, said in (
         ((), {"colour": ("bleu",)}, "--colour: 'bleu': no such colour; did you mean"),
         (("women.dreses",), {}, "--within: 'women.dreses': no such category"),
+        ((), {"shop": ("nobody",)}, "--shop: 'nobody': no such shop; known are harbour, lipa"),
         ((), {"min_price": 9.0, "max_price": 5.0}, "--min-price: 9: wanted at most max_price, 5"),
         ((), {"max_price": 5.0}, "--currency: wanted with a price, one of EUR, "),
     ):
@@ -217,6 +218,9 @@ def test_a_photo_s_results_meet_the_filters(api, products, pictures):  # noqa: F
         ("similar?id={id}&colour=bleu", "query.colour", "'bleu': no such colour; did you mean"),
         ("products/{id}/similar?within=women.dreses", "query.within", "no such category; did you"),
         ("products?colour=bleu", "query.colour", "no such colour"),
+        ("products?shop=lippa", "query.shop", "'lippa': no such shop; did you mean 'lipa'"),
+        ("products/{id}/similar?shop=nobody", "query.shop", "; known are harbour, lipa, verano"),
+        ("similar?id={id}&max_price=5&currency=XTS", "query.currency", "no such currency; known"),
         ("products?max_price=5", "query.currency", "wanted with a price, one of EUR, "),
         ("products/{id}/similar?min_price=9&max_price=5", "query.min_price", "at most max_price"),
         ("products/{id}/similar?max_price=nan", "query.max_price", "finite"),

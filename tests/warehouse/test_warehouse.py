@@ -436,12 +436,12 @@ def test_a_refused_load_leaves_everything_as_it_was(warehouse, fault, tmp_path):
 
 
 def test_rollback_goes_back_through_what_was_published(warehouse):
-    with pytest.raises(Rejected, match="published is nothing"):
+    with pytest.raises(Rejected, match="no run is published"):
         warehouse.rollback()
     for run in ("r1", "r2", "r3"):
         load(warehouse, run, night(run))
     warehouse.publish("r1")
-    with pytest.raises(Rejected, match="published is r1, and no loaded run"):
+    with pytest.raises(Rejected, match="r1 is published, and no loaded run"):
         warehouse.rollback()
     warehouse.publish("r2", "anna: tried")
     warehouse.publish("r3")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from wearalike.catalog.colour_names import SHADES
 from wearalike.catalog.product_conditions import ProductConditions
 from wearalike.catalog.xml_validation import did_you_mean
 from wearalike.storage import run_tables
+from wearalike.tables import PRODUCTS
 
 # The help of each filter, for the API and for commands.
 FILTER_HELP = {
@@ -27,6 +28,8 @@ FILTER_HELP = {
 }
 MAX_PRICE = 1e9
 CURRENCY_PATTERN = "^[A-Z]{3}$"
+# Shops or currencies that a message names at most.
+_MAX_NAMED = 10
 
 
 class BadFilter(ValueError):
@@ -81,18 +84,23 @@ def check_filter_words(
         within: The categories.
 
     Raises:
-        BadFilter: The run knows no such colour or category.
+        BadFilter: The run knows no such shop, colour, category or currency.
     """
     filters = replace(filters, categories=tuple(within))
-    categories, colours = _known_words(root, run, signature)
+    known_words = _read_known_words(root, run, signature)
     for name, values, known in (
-        ("within", filters.categories, categories),
-        ("colour", filters.colours, colours),
+        ("within", filters.categories, known_words.categories),
+        ("colour", filters.colours, known_words.colours),
+        ("shop", filters.shops, known_words.shops),
+        ("currency", (filters.currency,) if filters.currency else (), known_words.currencies),
     ):
         for value in values:
             if known and value not in known:
                 what = "category" if name == "within" else name
-                raise BadFilter(name, f"{value!r}: no such {what}{did_you_mean(value, known)}")
+                hint = did_you_mean(value, known)
+                if not hint and name in ("shop", "currency"):
+                    hint = f"; known are {', '.join(sorted(known)[:_MAX_NAMED])}"
+                raise BadFilter(name, f"{value!r}: no such {what}{hint}")
     return filters
 
 
@@ -119,19 +127,33 @@ def complete_currency(
     return replace(filters, currency=wanted)
 
 
+@dataclass(frozen=True, slots=True)
+class _KnownWords:
+    """The words that filters of a run may name; empty where the data folder lacks the run."""
+
+    categories: frozenset[str] = frozenset()
+    colours: frozenset[str] = frozenset()
+    shops: frozenset[str] = frozenset()
+    currencies: frozenset[str] = frozenset()
+
+
 @lru_cache(2)
-def _known_words(root: Path, run: str, signature: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the categories and the colours of a run; empty where the data folder lacks it.
+def _read_known_words(root: Path, run: str, signature: str) -> _KnownWords:
+    """Return the words of a run.
 
     The signature is part of the cache's key: a run may be published again with other tables.
     """
     try:
         distances = feed_distances.read_feed_distances(root, run)
+        products = run_tables.read_table(root, PRODUCTS, run, ["shop_id", "currency"])
     except run_tables.TableNotFound:
-        return frozenset(), frozenset()
+        return _KnownWords()
     leaves = distances.kinds.kind_of_category if distances.kinds else {}
     parts = [leaf.split(".") for leaf in leaves]
-    branches = {".".join(part[:n]) for part in parts for n in range(1, len(part) + 1)}
     plain = [name for name, look in distances.colours.items() if look]
     shades = {f"{shade}_{name}" for shade in SHADES for name in plain}
-    return frozenset(branches), frozenset(distances.colours) | shades
+    return _KnownWords(
+        frozenset(".".join(part[:n]) for part in parts for n in range(1, len(part) + 1)),
+        frozenset(distances.colours) | shades,
+        *(frozenset(products[name].unique().to_pylist()) for name in ("shop_id", "currency")),
+    )

@@ -81,8 +81,8 @@ def complete_filters(
         currency: The currency of prices that name none.
 
     Raises:
-        RequestValidationError: The run knows no such colour or category, or has prices in several
-            currencies and none is named.
+        RequestValidationError: The run knows no such shop, colour, category or currency, or has
+            prices in several currencies and none is named.
     """
     try:
         filters = check_filter_words(filters, root, s.run, s.signature, within or ())

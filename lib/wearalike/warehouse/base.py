@@ -194,7 +194,7 @@ class WarehouseState:
         """
         if self.rollback_target is None:
             raise Rejected(
-                f"no rollback: published is {self.published_run or 'nothing'}, and no loaded run"
+                f"no rollback: {self.published_run or 'no run'} is published, and no loaded run"
                 " was published before it"
             )
         return PointerMove(self.published_run, self.rollback_target)
