@@ -77,17 +77,6 @@ def serve_shops(shared_dir, night_port) -> ServeShops:
     return serve
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Share the cores among the workers, before they start.
-
-    More threads than cores wait for each other in a spin: tests of detectors took 1.8 times the
-    processor time.
-    """
-    if workers_count := config.getoption("numprocesses", None):
-        threads_count = max(1, len(os.sched_getaffinity(0)) // workers_count)
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads_count))
-
-
 # A file goes to one worker as a whole. The longest come first, so that none is left over at the end
 # while the other worker has nothing to do.
 LONGEST_FILES = (
