@@ -1078,10 +1078,18 @@ def test_nothing_is_written_where_a_table_is_missing(
     assert not list((tmp_path / "quality").glob("*"))
 
 
-@pytest.mark.parametrize("text", ["min_products_count", "min_products_count=", "no_such=1"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("min_products_count", "wanted NAME=NUMBER"),
+        ("min_products_count=", "wanted NAME=NUMBER"),
+        ("min_product_count=1", "no such threshold; did you mean 'min_products_count'"),
+        ("no_such=1", "no such threshold; known are min_"),
+    ],
+)
 def test_a_floor_that_does_not_exist_is_bad_usage(
-    text: str, capsys: pytest.CaptureFixture[str]
+    text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         report_quality.main(["--run", RUN, "--threshold", text])
-    assert "wanted NAME=NUMBER" in capsys.readouterr().err
+    assert said in " ".join(capsys.readouterr().err.split())
