@@ -14,7 +14,7 @@ CONSTRAINTS := -c $(if $(HASHES),requirements.lock,.venv/versions.txt)
 # Where an environment forbids bytecode files, every process, and a night and its tests start many, would compile its libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-photos test test-long fuzz bench bench-full bench-gpu airflow lint lock audit sbom java clean
+.PHONY: help demo demo-photos test slowest test-long fuzz bench bench-full bench-gpu airflow lint lock audit sbom java clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,11 +28,16 @@ demo-photos: java $(READY) ## the night on real photos: PHOTOS=<folder>, or ADDR
 # A file's tests share what they set up, so one worker takes them all; tests/conftest.py puts the longest files first.
 # WORKERS=0 runs the tests in one process: for a debugger, or where memory is short (a worker takes up to 6 GB).
 WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: java $(READY) ## the tests
 	@$(BIN)/ruff check -q lib jobs dags tests
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 3
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+slowest: java $(READY) ## the tests, and the table of the slowest in docs/evidence/slow-tests.md anew
+	@mkdir -p build && set -o pipefail && $(PYTEST) --durations=0 --durations-min=0.5 | tee build/durations.log
+	@$(BIN)/python -m tests.support.slowest_tests build/durations.log
 
 test-long: java $(READY) ## 200 kills of a night, every hostile input, 20,000 reads under publish, and the figures; goes on where it was stopped
 	@$(BIN)/python -m pytest -m long -s tests/long $(ARGS)
