@@ -81,6 +81,27 @@ def test_a_decoder_killed_by_somebody_else_costs_no_picture():
         assert [p.pid for p in workers()] != [worker.pid]
 
 
+@pytest.mark.parametrize(("kills", "is_taken"), [(2, True), (3, False)])
+def test_a_picture_survives_two_kills_of_its_decoders(kills, is_taken):
+    """A kill hits a decoder that starts for a killed one with the same picture, too."""
+    seen: set[int] = set()
+
+    def kill_each_once():
+        while len(seen) < kills:
+            for worker in workers():
+                if worker.pid not in seen:
+                    seen.add(worker.pid)
+                    worker.kill()
+            time.sleep(0.01)
+
+    with DecoderPool() as decoders:
+        killer = threading.Thread(target=kill_each_once)
+        killer.start()
+        with contextlib.nullcontext() if is_taken else pytest.raises(BadPixels, match="code -9"):
+            decoders.check_image(LARGE, 32)
+        killer.join()
+
+
 def test_a_picture_that_takes_too_long_is_ended_by_the_time_it_takes():
     """Only processor time counts, not the other work of the machine: the worker may be slow."""
     with DecoderPool(cpu_s=0) as decoders:

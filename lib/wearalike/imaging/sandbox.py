@@ -39,6 +39,8 @@ _NUMBER_BYTES = 8
 _HEAD_BYTES = 3 * _NUMBER_BYTES
 # A worker that a hostile image has taken over may answer anything.
 _MAX_ANSWER_BYTES = 10_000
+# A worker that starts for a killed one has the same image for a second, and may be hit as well.
+_TRIES_OF_KILLED = 3
 
 
 class DecoderDied(decode.BadPixels):
@@ -46,6 +48,8 @@ class DecoderDied(decode.BadPixels):
 
     Either the image caused it, or somebody else killed or stopped the process.
     """
+
+    is_killed = False  # by SIGKILL, as from somebody else: an image that is at fault crashes
 
 
 class DecoderPool:
@@ -105,8 +109,8 @@ class DecoderPool:
 
         Any thread may call this. A picture of one colour is refused, too: it shows no product.
 
-        If the worker dies, a second one tries the image. An image that kills decoders kills both;
-        whoever else killed the first one does not.
+        If the worker dies, a new one tries the image. An image that kills decoders kills both;
+        whoever else killed the first one does not. A second SIGKILL has a third try.
 
         Args:
             content: The bytes.
@@ -139,18 +143,26 @@ class DecoderPool:
     def _try_twice(
         self, content: bytes, max_side_px: int, *, wants_pixels: bool
     ) -> tuple[decode.ImageHeader, NDArray[np.uint8]]:
-        """Return header and pixels (none if not wanted); a second worker follows a dead one."""
-        try:
-            return self._decode_in_worker(content, max_side_px, wants_pixels)
-        except DecoderDied:
-            return self._decode_in_worker(content, max_side_px, wants_pixels)
+        """Return header and pixels (none if not wanted); a new worker follows a dead one."""
+        tries = 0
+        while True:
+            try:
+                return self._decode_in_worker(content, max_side_px, wants_pixels, tries > 0)
+            except DecoderDied as error:
+                tries += 1
+                if tries == (_TRIES_OF_KILLED if error.is_killed else 2):
+                    raise
 
     def _decode_in_worker(
-        self, content: bytes, max_side_px: int, wants_pixels: bool
+        self, content: bytes, max_side_px: int, wants_pixels: bool, is_new: bool = False
     ) -> tuple[decode.ImageHeader, NDArray[np.uint8]]:
-        """Return what an idle worker answers. Raise BadPixels."""
+        """Return what an idle worker answers, or a new one in its place. Raise BadPixels."""
         worker = self._idle.get()
         try:
+            # Whoever killed the last worker may have killed the idle ones, too.
+            if worker and is_new:
+                _kill_worker(worker)
+                worker = None
             worker = worker or self._start_worker()
             answer, pixels = self._send_image(worker, content, max_side_px, wants_pixels)
         except BaseException:
@@ -227,9 +239,11 @@ class DecoderPool:
                 decode.PixelReason.UNDECODABLE,
                 f"the decoder took more than {self._cpu_s} s of processor time over {size}",
             )
-        raise DecoderDied(
+        died = DecoderDied(
             decode.PixelReason.UNDECODABLE, f"the decoder ended over {size}: exit code {code}"
         )
+        died.is_killed = code == -signal.SIGKILL
+        raise died
 
 
 def _kill_worker(worker: subprocess.Popen[bytes]) -> None:
