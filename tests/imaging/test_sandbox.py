@@ -81,25 +81,35 @@ def test_a_decoder_killed_by_somebody_else_costs_no_picture():
         assert [p.pid for p in workers()] != [worker.pid]
 
 
-@pytest.mark.parametrize(("kills", "is_taken"), [(2, True), (3, False)])
-def test_a_picture_survives_two_kills_of_its_decoders(kills, is_taken):
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([signal.SIGKILL] * 2, None),
+        ([signal.SIGKILL] * 3, "code -9"),
+        ([signal.SIGKILL, signal.SIGKILL, signal.SIGSEGV], "code -11"),
+        ([signal.SIGKILL, signal.SIGSEGV], "code -11"),
+    ],
+)
+def test_a_picture_survives_two_kills_of_its_decoders(ends, said):
     """A kill hits a decoder that starts for a killed one with the same picture, too."""
-    seen: set[int] = set()
+    seen: list[int] = []
 
-    def kill_each_once():
-        while len(seen) < kills:
-            for worker in workers():
-                if worker.pid not in seen:
-                    seen.add(worker.pid)
-                    worker.kill()
+    def end_each_once():
+        while len(seen) < len(ends):
+            # One that has just ended has no command line.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for worker in workers():
+                    if worker.pid not in seen and len(seen) < len(ends):
+                        worker.send_signal(ends[len(seen)])
+                        seen.append(worker.pid)
             time.sleep(0.01)
 
-    with DecoderPool() as decoders:
-        killer = threading.Thread(target=kill_each_once)
-        killer.start()
-        with contextlib.nullcontext() if is_taken else pytest.raises(BadPixels, match="code -9"):
+    with DecoderPool(max_workers=1) as decoders:
+        ending = threading.Thread(target=end_each_once)
+        ending.start()
+        with pytest.raises(BadPixels, match=said) if said else contextlib.nullcontext():
             decoders.check_image(LARGE, 32)
-        killer.join()
+        ending.join()
 
 
 def test_a_picture_that_takes_too_long_is_ended_by_the_time_it_takes():

@@ -39,17 +39,21 @@ _NUMBER_BYTES = 8
 _HEAD_BYTES = 3 * _NUMBER_BYTES
 # A worker that a hostile image has taken over may answer anything.
 _MAX_ANSWER_BYTES = 10_000
-# A worker that starts for a killed one has the same image for a second, and may be hit as well.
-_TRIES_OF_KILLED = 3
+# Workers that try an image before it is refused. One that starts for a killed one holds the same
+# image for a second, and may be hit as well.
+_TRIES, _TRIES_OF_KILLED = 2, 3
 
 
 class DecoderDied(decode.BadPixels):
     """The worker ended or hung without an answer.
 
     Either the image caused it, or somebody else killed or stopped the process.
+
+    Attributes:
+        is_killed: By SIGKILL, which comes from outside: an image that is at fault crashes.
     """
 
-    is_killed = False  # by SIGKILL, as from somebody else: an image that is at fault crashes
+    is_killed = False
 
 
 class DecoderPool:
@@ -109,8 +113,8 @@ class DecoderPool:
 
         Any thread may call this. A picture of one colour is refused, too: it shows no product.
 
-        If the worker dies, a new one tries the image. An image that kills decoders kills both;
-        whoever else killed the first one does not. A second SIGKILL has a third try.
+        If the worker dies, a new one tries the image, and a third if both were killed by SIGKILL.
+        An image that kills decoders kills them all; whoever else killed the first does not.
 
         Args:
             content: The bytes.
@@ -119,7 +123,7 @@ class DecoderPool:
         Raises:
             BadPixels: The bytes are no image we accept.
         """
-        return self._try_twice(content, max_side_px, wants_pixels=False)[0]
+        return self._try_workers(content, max_side_px, wants_pixels=False)[0]
 
     def decode_image(
         self, content: bytes, max_side_px: int
@@ -138,9 +142,9 @@ class DecoderPool:
         Raises:
             BadPixels: The bytes are no image we accept.
         """
-        return self._try_twice(content, max_side_px, wants_pixels=True)
+        return self._try_workers(content, max_side_px, wants_pixels=True)
 
-    def _try_twice(
+    def _try_workers(
         self, content: bytes, max_side_px: int, *, wants_pixels: bool
     ) -> tuple[decode.ImageHeader, NDArray[np.uint8]]:
         """Return header and pixels (none if not wanted); a new worker follows a dead one."""
@@ -150,7 +154,7 @@ class DecoderPool:
                 return self._decode_in_worker(content, max_side_px, wants_pixels, tries > 0)
             except DecoderDied as error:
                 tries += 1
-                if tries == (_TRIES_OF_KILLED if error.is_killed else 2):
+                if tries >= (_TRIES_OF_KILLED if error.is_killed else _TRIES):
                     raise
 
     def _decode_in_worker(
